@@ -1,0 +1,35 @@
+"""softmax-bench: accuracy, overflow behaviour and throughput of softmax implementations.
+
+The public surface is imported when it is first used, so that ``import harness`` is cheap.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harness import metrics, reference, workloads
+    from harness.discovery import implementations, load
+    from harness.results import read_results
+
+__version__ = "0.1.0"
+__all__ = ["implementations", "load", "metrics", "read_results", "reference", "workloads"]
+
+_HOMES = {
+    "load": "harness.discovery",
+    "implementations": "harness.discovery",
+    "read_results": "harness.results",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    if name in __all__:
+        return import_module(f"harness.{name}")
+    raise AttributeError(f"module 'harness' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,8 @@
+"""``python -m harness`` and the ``softmax-bench`` command."""
+
+from harness.cli import main
+
+__all__ = ["main"]
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,209 @@
+"""Where implementations come from: built in, a file's path, an entry point of another package.
+
+Nothing heavy is imported here: what is missing is found by looking for packages, not by
+importing them, and a device by asking its driver.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+import implementations as built_in_package
+from harness.implementation import ImplementationError, Metadata, read_metadata
+
+ENTRY_POINT_GROUP = "softmax_bench.implementations"
+
+_EXTRAS = {"torch": "torch", "cupy": "cuda", "sklearn": "training"}
+
+
+class ImplementationUnavailable(RuntimeError):
+    """A call of an implementation that cannot run here; the message is the reason."""
+
+
+def unavailable_reason(metadata: Metadata) -> str | None:
+    """Why the implementation cannot run here, in one line; None where it can."""
+    for package in metadata.requires:
+        if importlib.util.find_spec(package) is None:
+            extra = _EXTRAS.get(package)
+            remedy = f"pip install 'softmax-bench[{extra}]'" if extra else f"install {package}"
+            return f"package {package!r} is not installed; {remedy}"
+    if metadata.device == "cuda":
+        from harness.devices import cuda_device_count
+
+        count, reason = cuda_device_count()
+        if count == 0:
+            return f"no CUDA device: {reason}"
+    return None
+
+
+class Implementation:
+    """An implementation that takes and gives NumPy arrays, imported at its first call.
+
+    Each operation that the module offers is a method of the same name; an operation that it
+    lacks is no attribute.
+
+    Attributes:
+        name: the module file's stem.
+        metadata: what the module says of itself.
+        available: whether it can run here.
+        unavailable_reason: why not, or None.
+        operations: names of the operations that it offers.
+    """
+
+    def __init__(self, metadata: Metadata) -> None:
+        self.name = metadata.name
+        self.metadata = metadata
+        self.operations = metadata.operations
+        self._module: ModuleType | None = None
+
+    @property
+    def unavailable_reason(self) -> str | None:
+        return unavailable_reason(self.metadata)
+
+    @property
+    def available(self) -> bool:
+        return self.unavailable_reason is None
+
+    def __repr__(self) -> str:
+        return f"<implementation {self.name}: {', '.join(self.operations)}>"
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self.operations]
+
+    def __getattr__(self, operation: str) -> Any:
+        if operation.startswith("_") or operation not in self.operations:
+            raise AttributeError(
+                f"implementation {self.name!r} offers no {operation!r}; "
+                f"it offers {', '.join(self.operations)}"
+            )
+
+        def call(*arrays: Any, **options: Any) -> Any:
+            return self._call(operation, *arrays, **options)
+
+        call.__name__ = operation
+        return call
+
+    def module(self) -> ModuleType:
+        """The module itself, imported now if it was not.
+
+        Raises:
+            ImplementationUnavailable: what it requires is missing here.
+        """
+        if self._module is None:
+            reason = self.unavailable_reason
+            if reason is not None:
+                raise ImplementationUnavailable(f"{self.name}: {reason}")
+            self._module = import_module(self.metadata)
+        return self._module
+
+    def _call(self, operation: str, *arrays: Any, out: Any = None, **options: Any) -> Any:
+        from harness import backends
+
+        function = getattr(self.module(), operation)
+        backend = backends.get(self.metadata.backend)
+        native = [
+            backend.from_numpy(np.asarray(a))
+            if operation != "cross_entropy" or i == 0
+            else backend.from_numpy(np.asarray(a, dtype=np.int64))
+            for i, a in enumerate(arrays)
+        ]
+        if out is None:
+            result = function(*native, **options)
+        elif operation not in self.metadata.operations_with_out:
+            raise TypeError(f"{self.name}.{operation} takes no out=; call it without")
+        else:
+            native_out = native[0] if out is arrays[0] else backend.from_numpy(out)
+            result = function(*native, out=native_out, **options)
+        backend.synchronize()
+        if isinstance(result, tuple):
+            return tuple(backend.to_numpy(r) for r in result)
+        array = backend.to_numpy(result)
+        if out is not None:
+            if not np.shares_memory(array, out):
+                np.copyto(out, array)
+            return out
+        return array
+
+
+def import_module(metadata: Metadata) -> ModuleType:
+    """Import the module: built-in ones by name, others from their path under a private name."""
+    built_in = Path(built_in_package.__path__[0]).resolve()
+    if metadata.path.resolve().parent == built_in:
+        return importlib.import_module(f"implementations.{metadata.name}")
+    name = f"_softmax_bench_{metadata.name}"
+    spec = importlib.util.spec_from_file_location(name, metadata.path)
+    if spec is None or spec.loader is None:
+        raise ImplementationError(f"{metadata.path}: expected a Python source file (.py)")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and numba look their module up by name
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _built_in_paths() -> Iterator[Path]:
+    for folder in built_in_package.__path__:
+        for path in sorted(Path(folder).glob("*.py")):
+            if not path.stem.startswith("_"):
+                yield path
+
+
+def _entry_point_paths() -> Iterator[Path]:
+    for entry in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda e: e.name):
+        spec = importlib.util.find_spec(entry.module)
+        if spec is None or spec.origin is None:
+            raise ImplementationError(
+                f"entry point {entry.name!r} of group {ENTRY_POINT_GROUP!r}: "
+                f"no module {entry.module!r}; reinstall or remove its package"
+            )
+        yield Path(spec.origin)
+
+
+@cache
+def implementations() -> Mapping[str, Implementation]:
+    """All implementations, by name: built in, then those of entry points.
+
+    Raises:
+        ImplementationError: a module breaks the contract, or two have one name (naming both).
+    """
+    found: dict[str, Implementation] = {}
+    for path in (*_built_in_paths(), *_entry_point_paths()):
+        metadata = read_metadata(path)
+        if metadata.name in found:
+            raise ImplementationError(
+                f"two implementations are named {metadata.name!r}: "
+                f"{found[metadata.name].metadata.path} and {path}; rename one of the files"
+            )
+        found[metadata.name] = Implementation(metadata)
+    return found
+
+
+def load(name_or_path: str | Path) -> Implementation:
+    """An implementation by its name, or by the path of its file (anything ending in ``.py``).
+
+    Raises:
+        ImplementationError: no such implementation, or a file that breaks the contract.
+    """
+    text = str(name_or_path)
+    if text.endswith(".py") or isinstance(name_or_path, Path):
+        return Implementation(read_metadata(Path(text)))
+    known = implementations()
+    if text not in known:
+        raise ImplementationError(
+            f"no implementation named {text!r}; known are {', '.join(known)}; "
+            f"or give the path of a Python file"
+        )
+    return known[text]

@@ -1,0 +1,14 @@
+"""The experiments: each plans units of cells, measures one, and yields records."""
+
+from collections.abc import Callable, Iterator, Mapping
+
+from harness.experiments import accuracy, overflow, throughput
+from harness.experiments.context import Context, Unit
+
+EXPERIMENTS: Mapping[str, Callable[[Context], Iterator[Unit]]] = {
+    "accuracy": accuracy.plan,
+    "overflow": overflow.plan,
+    "throughput": throughput.plan,
+}
+
+__all__ = ["EXPERIMENTS", "Context", "Unit"]

@@ -1,0 +1,169 @@
+"""Errors against the certified reference: across class counts, and across input families."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness import workloads
+from harness.discovery import Implementation
+from harness.exact import Exact
+from harness.experiments.context import Context, Unit, rows_for
+from harness.experiments.judge import GOOD, bound_of, worst_outcome
+from harness.floats import to_hex
+from harness.metrics import summarise
+from harness.records import AccuracyRecord, Record
+from harness.reference import softmax_exact
+from harness.remote import WorkerFault
+from harness.ulps import ulp_error
+from harness.workloads import Workload
+
+_WHOLE_ROW = 16
+_MAX_ROWS = 4096
+
+
+def cells(context: Context) -> Iterator[Workload]:
+    """The inputs of the experiment: the sweep over class counts, the families, real logits."""
+    profile = context.profile
+
+    def make(identity: str, classes: int, dtype: str) -> Workload:
+        rows = min(_MAX_ROWS, rows_for(profile.sweep_elements, classes))
+        return workloads.parse(identity, classes, rows, dtype, context.seed)
+
+    for dtype in profile.dtypes:
+        seen: set[Workload] = set()
+        for classes in profile.sweep_classes:
+            seen |= {make(identity, classes, dtype) for identity in profile.sweep_workloads}
+        for classes in profile.family_classes:
+            for identity in profile.families:
+                if not identity.startswith(("digits", "file")):
+                    seen.add(make(identity, classes, dtype))
+        if any(f == "digits" for f in profile.families):
+            seen.add(workloads.make("digits", dtype=dtype, seed=context.seed))
+        if context.logits is not None:
+            seen.add(workloads.make("file", dtype=dtype, path=context.logits))
+        yield from sorted(seen, key=lambda w: (w.classes, w.id))
+
+
+def _coordinates(
+    context: Context, implementation: Implementation, workload: Workload
+) -> AccuracyRecord:
+    return AccuracyRecord(
+        implementation=implementation.name,
+        dtype=workload.dtype,
+        device=implementation.metadata.device,
+        workload=workload.id,
+        classes=workload.classes,
+        rows=workload.rows,
+        seed=context.seed,
+        status="skipped",
+    )
+
+
+def judge(
+    context: Context,
+    implementation: Implementation,
+    x: NDArray[Any],
+    y: NDArray[Any],
+    exact: Exact,
+) -> Mapping[str, Any]:
+    """Figures and verdict of one output, as fields of an `AccuracyRecord`."""
+    summary = summarise(y, exact, logits=x)
+    bound = bound_of(context, implementation, x, exact, y.dtype.name)
+    error = ulp_error(y, exact)
+    ratio = bound.ratio(error)
+    worst = summary.worst
+    found = worst_outcome(y, exact, bound)
+    over = float(ratio.max())
+    finite_bound = bound.ulp[np.isfinite(bound.ulp)]
+    figures: dict[str, Any] = {
+        "elements": summary.elements,
+        "max_ulp": summary.max_ulp,
+        "p50_ulp": summary.p50_ulp,
+        "p99_ulp": summary.p99_ulp,
+        "p999_ulp": summary.p999_ulp,
+        "bias_ulp": summary.bias_ulp,
+        "correctly_rounded": summary.correctly_rounded,
+        "ulp_histogram": dict(summary.histogram),
+        "max_relative": summary.max_relative,
+        "normwise_relative": summary.normwise_relative,
+        "max_absolute": summary.max_absolute,
+        "sum_residual": summary.sum_residual,
+        "kl_divergence": summary.kl_divergence,
+        "total_variation": summary.total_variation,
+        "flushed_count": summary.flushed_count,
+        "flushed_mass": summary.flushed_mass,
+        "wrong_argmax": summary.wrong_argmax,
+        "wrong_order": summary.wrong_order,
+        "nonfinite": summary.nonfinite,
+        "outcome": found,
+        "bound": bound.name,
+        "bound_ulp": float(finite_bound.max()) if finite_bound.size else None,
+        "bound_ulp_at_worst": float(bound.ulp[worst.row, worst.column]),
+        "error_over_bound": over,
+        "published_bound": bound.published_name,
+        "error_over_published": bound.published_ratio(error),
+        "exp_error_u": bound.exp_error_u,
+        "worst_row": worst.row,
+        "worst_class": worst.column,
+        "worst_logit": worst.logit,
+        "worst_got": worst.computed,
+        "worst_expected": worst.expected,
+    }
+    if bound.published_ulp is not None:
+        published = bound.published_ulp[np.isfinite(bound.published_ulp)]
+        figures["published_bound_ulp"] = float(published.max()) if published.size else None
+    if x.shape[1] <= _WHOLE_ROW:
+        figures["worst_logits"] = [to_hex(v) for v in x[worst.row]]
+    good = over <= 1.0 and found in GOOD
+    figures["status"] = "ok" if good else "failed"
+    if not good:
+        figures["reason"] = (
+            f"{found}: error {summary.max_ulp:.4g} ulp, {over:.4g} times the bound {bound.name!r}"
+        )
+    return figures
+
+
+def _measure(context: Context, workload: Workload) -> Iterator[Record]:
+    x = workload.generate()
+    digest = workloads.input_sha256(x)
+    exact: Exact | None = None
+    for implementation in context.implementations:
+        record = _coordinates(context, implementation, workload)
+        record = record.model_copy(update={"input_sha256": digest})
+        refusal = context.refusal(implementation, "softmax", workload.dtype)
+        if refusal is not None:
+            yield record.model_copy(update={"status": refusal[0], "reason": refusal[1]})
+            continue
+        started = time.perf_counter()
+        if exact is None:
+            exact = softmax_exact(x)
+        try:
+            y = context.call(implementation, "softmax", x, axis=-1)
+            figures = judge(context, implementation, x, y, exact)
+        except WorkerFault as fault:
+            yield record.model_copy(update={"status": fault.status, "reason": fault.reason})
+            continue
+        elapsed = time.perf_counter() - started
+        yield record.model_copy(update={**figures, "elapsed_s": elapsed})
+
+
+def plan(context: Context) -> Iterator[Unit]:
+    """A unit for each input, with every implementation on it."""
+    if "softmax" not in context.profile.operations:
+        return
+    for workload in cells(context):
+        coordinates = tuple(_coordinates(context, i, workload) for i in context.implementations)
+        elements = workload.rows * workload.classes
+        yield Unit(
+            "accuracy",
+            f"accuracy {workload.dtype} {workload.id} {workload.classes}",
+            coordinates,
+            partial(_measure, context, workload),
+            0.05 + len(context.implementations) * elements * 1e-6,
+        )

@@ -1,0 +1,175 @@
+"""What an experiment is given, and the units of work that it plans."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.discovery import Implementation
+from harness.exp_error import ExpError, measure_exp_error
+from harness.floats import FloatFormat, float_format
+from harness.profiles import Profile
+from harness.records import Record, Status
+from harness.remote import Pool, RemoteImplementation, WorkerFault
+from harness.results import cell_key
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The smallest piece of work that is journalled whole: cells that share an input.
+
+    Attributes:
+        experiment: name of the experiment.
+        label: what the progress bar shows.
+        coordinates: one record of each cell that it will measure, with status ``skipped``.
+        measure: yields the finished records.
+        weight: relative cost, for the ETA.
+    """
+
+    experiment: str
+    label: str
+    coordinates: tuple[Record, ...]
+    measure: Callable[[], Iterator[Record]]
+    weight: float = 1.0
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return tuple(cell_key(c) for c in self.coordinates)
+
+
+@dataclass
+class Context:
+    """A run's implementations, workers and grid.
+
+    Attributes:
+        implementations: those selected, available or not.
+        pool: a worker for each available one, by name.
+        profile: the grid, filters applied.
+        seed: of every workload.
+        cores: threads meant by ``"all"``.
+        last_level_cache, l2_cache: bytes, None where unknown.
+        logits: id of the captured logits, if any were given.
+    """
+
+    implementations: Sequence[Implementation]
+    pool: Pool
+    profile: Profile
+    seed: int
+    cores: int
+    last_level_cache: int | None = None
+    l2_cache: int | None = None
+    logits: str | None = None
+    baseline: str = "max_shift"
+    on_note: Callable[[str], None] = print
+    _exp_errors: dict[tuple[str, str], ExpError | None] = field(default_factory=dict)
+    _unavailable: dict[str, str | None] = field(default_factory=dict)
+
+    def unavailable(self, implementation: Implementation) -> str | None:
+        """Why an implementation cannot run, asked once a run."""
+        name = implementation.name
+        if name not in self._unavailable:
+            self._unavailable[name] = implementation.unavailable_reason
+        return self._unavailable[name]
+
+    def refusal(
+        self, implementation: Implementation, operation: str, dtype: str
+    ) -> tuple[Status, str] | None:
+        """The status and reason of a cell that cannot be measured at all; None where it can."""
+        reason = self.unavailable(implementation)
+        if reason is not None:
+            return "unavailable", reason
+        if operation not in implementation.operations:
+            return "unsupported", f"offers no {operation}"
+        declared = implementation.metadata.dtypes
+        if declared is not None and dtype not in declared:
+            return "unsupported", f"declares {', '.join(declared)}; not {dtype}"
+        return None
+
+    def runnable(self, operation: str, dtype: str) -> Iterable[Implementation]:
+        return [i for i in self.implementations if self.refusal(i, operation, dtype) is None]
+
+    def arithmetic(self, implementation: Implementation, dtype: str) -> FloatFormat:
+        """The format that an implementation computes in, for inputs of `dtype`."""
+        accumulator = implementation.metadata.accumulator
+        fmt = float_format(dtype)
+        if accumulator is not None and float_format(accumulator).precision > fmt.precision:
+            return float_format(accumulator)
+        return fmt
+
+    def exp_error(self, implementation: Implementation, dtype: str) -> ExpError | None:
+        """The measured error of the exponential that an implementation uses, once a run.
+
+        Implementations without an ``exp`` of their own share that of their array library.
+        None where it cannot be measured; a note says why.
+        """
+        meta = implementation.metadata
+        fmt = self.arithmetic(implementation, dtype)
+        home = meta.name if meta.offers_exp else meta.backend
+        key = (home, fmt.name)
+        if key not in self._exp_errors:
+            worker = self.pool[implementation.name]
+
+            def exp(x: NDArray[Any]) -> NDArray[Any]:
+                (result,) = worker.request("run", {"operation": "exp"}, (x,))[1]
+                return result
+
+            try:
+                self._exp_errors[key] = measure_exp_error(exp, fmt)
+            except (WorkerFault, TypeError, ValueError) as e:
+                self.on_note(f"exp of {home} in {fmt.name} could not be measured: {e}")
+                self._exp_errors[key] = None
+        return self._exp_errors[key]
+
+    def exp_errors_of(self, implementation: Implementation) -> dict[str, ExpError]:
+        """What has been measured so far, by format of the arithmetic."""
+        meta = implementation.metadata
+        home = meta.name if meta.offers_exp else meta.backend
+        return {f: e for (h, f), e in self._exp_errors.items() if h == home and e is not None}
+
+    def call(
+        self, implementation: Implementation, operation: str, x: NDArray[Any], **options: Any
+    ) -> NDArray[Any]:
+        """One call in the worker, checked against the contract.
+
+        Raises:
+            WorkerFault: it failed, or its result breaks the contract (shape, dtype, input).
+        """
+        reply, results = self.pool[implementation.name].request(
+            "run",
+            {"operation": operation, "options": options},
+            (x,),
+            timeout=self.profile.timeout_s,
+        )
+        if len(results) != 1:
+            raise WorkerFault("failed", f"{operation}: expected one array; got {len(results)}")
+        (y,) = results
+        if y.shape != x.shape or y.dtype != x.dtype:
+            raise WorkerFault(
+                "failed",
+                f"{operation}: expected shape {x.shape} and dtype {x.dtype}; "
+                f"got {y.shape} and {y.dtype}",
+            )
+        if reply["input_modified"]:
+            raise WorkerFault("failed", f"{operation}: the input was modified")
+        return y
+
+
+def rows_for(elements: int, classes: int) -> int:
+    """Rows of a cell of about `elements` elements, at least one."""
+    return max(1, elements // classes)
+
+
+def worker_for(implementation: Implementation, name: str | None = None) -> RemoteImplementation:
+    """A worker, not yet started, for an implementation."""
+    return RemoteImplementation(
+        name or implementation.name, {"path": str(implementation.metadata.path.resolve())}
+    )
+
+
+def columns(x: NDArray[Any]) -> NDArray[Any]:
+    """Two-dimensional (rows, classes) view of an array whose last axis is the softmax axis."""
+    return np.ascontiguousarray(x).reshape(-1, x.shape[-1])

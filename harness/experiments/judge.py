@@ -1,0 +1,110 @@
+"""The bound that an implementation is held to on a given input, and the verdict by it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.bounds import BOUNDS, evaluate_bound
+from harness.discovery import Implementation
+from harness.exact import Exact
+from harness.experiments.context import Context
+from harness.floats import Float64Array
+from harness.outcomes import Outcome, outcome
+
+ASSUMED_EXP_ERROR_U = 8.0
+"""E where the exponential could not be measured: 4 ulp, what fast vector libraries promise."""
+
+GOOD: tuple[Outcome, ...] = ("exact", "accurate")
+_SEVERITY: tuple[Outcome, ...] = (
+    "exact",
+    "accurate",
+    "limit",
+    "inaccurate",
+    "zero",
+    "inf",
+    "nan",
+    "wrong",
+)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What one output may be off by.
+
+    Attributes:
+        name: of the bound (`harness.bounds.BOUNDS`).
+        ulp: (rows, classes), the error allowed. Where the implementation's own bound claims
+            nothing (its algorithm overflows there), that of `generic` stands in: the right
+            answer exists, and it has no right to miss it unnoticed.
+        published_name, published_ulp: the bound of the literature, None where there is none.
+        exp_error_u: the measured error E of exp that went in, in u; None if assumed.
+    """
+
+    name: str
+    ulp: Float64Array
+    published_name: str | None
+    published_ulp: Float64Array | None
+    exp_error_u: float | None
+
+    def ratio(self, error: Float64Array) -> Float64Array:
+        """Error / bound, elementwise; 0 where there is no error, infinite where none is allowed."""
+        return _ratio(error, self.ulp)
+
+    def published_ratio(self, error: Float64Array) -> float | None:
+        """The largest error / published bound, None where nothing is published."""
+        if self.published_ulp is None:
+            return None
+        return float(np.max(_ratio(error, self.published_ulp)))
+
+
+def _ratio(error: Float64Array, limit: Float64Array) -> Float64Array:
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        ratio = error / limit
+    return np.where(error == 0, 0.0, np.where(np.isinf(limit) & np.isfinite(error), 0.0, ratio))
+
+
+def bound_of(
+    context: Context, implementation: Implementation, x: NDArray[Any], exact: Exact, dtype: str
+) -> Judgement:
+    """The bound for the input `x` (rows, classes), by the algorithm that is declared.
+
+    Raises:
+        KeyError: the implementation declares a bound that does not exist.
+    """
+    measured = context.exp_error(implementation, dtype)
+    parameters: dict[str, Any] = {
+        "internal": context.arithmetic(implementation, dtype),
+        "exp_error": ASSUMED_EXP_ERROR_U if measured is None else measured.error_u,
+    }
+    if measured is not None:
+        parameters["exp_underflow"] = max(1.0, measured.underflow_eta)
+    name = implementation.metadata.bound or "generic"
+    own = evaluate_bound(name, x, exact, dtype, **parameters).ulp
+    if name != "generic" and np.isinf(own).any():
+        stand_in = evaluate_bound("generic", x, exact, dtype, **parameters).ulp
+        own = np.where(np.isinf(own), stand_in, own)
+    published = BOUNDS[name].published_name
+    return Judgement(
+        name,
+        own,
+        published,
+        None if published is None else evaluate_bound(published, x, exact, dtype).ulp,
+        None if measured is None else measured.error_u,
+    )
+
+
+def worst_outcome(y: NDArray[Any], exact: Exact, judgement: Judgement) -> Outcome:
+    """The worst class over the rows of `y`, by the order of severity of the report."""
+    found: set[Outcome] = set()
+    whole = outcome(y, exact, tolerance=judgement.ulp)
+    if whole in GOOD:
+        return whole
+    for i in range(len(y)):
+        found.add(outcome(y[i], exact[i], tolerance=judgement.ulp[i]))
+        if "wrong" in found:
+            break
+    return max(found, key=_SEVERITY.index)

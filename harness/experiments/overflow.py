@@ -1,0 +1,315 @@
+"""Where results stop being right as logits grow: exact thresholds, and the map of outcomes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness import workloads
+from harness.discovery import Implementation
+from harness.exact import Exact
+from harness.experiments.context import Context, Unit
+from harness.experiments.judge import bound_of
+from harness.floats import FloatFormat, float_format, from_ordinal, to_float64, to_hex, to_ordinal
+from harness.ulps import ulp_error
+from harness.outcomes import outcome
+from harness.records import OverflowRecord, Record
+from harness.reference import softmax_exact
+from harness.remote import WorkerFault
+
+Probe = Literal["dominant", "tie"]
+Event = Literal["nonfinite", "zero", "inaccurate"]
+PROBES: tuple[Probe, ...] = ("dominant", "tie")
+EVENTS: tuple[Event, ...] = ("nonfinite", "zero", "inaccurate")
+SIGNS: tuple[Literal[1, -1], ...] = (1, -1)
+
+_SMALLEST_SCANNED = 2.0**-8
+
+
+def tolerance_ulp(fmt: FloatFormat) -> float:
+    """The ulp error beyond which a result has lost accuracy: half of its digits are wrong."""
+    return float(2.0 ** (fmt.precision / 2))
+
+
+def probe_rows(t: NDArray[Any], probe: Probe) -> NDArray[Any]:
+    """The rows [t, 0] (``dominant``) or [t, t] (``tie``): ``(len(t), 2)``, of t's dtype."""
+    second = t if probe == "tie" else np.zeros_like(t)
+    return np.stack([t, second], axis=-1)
+
+
+def events_of(y: NDArray[Any], exact: Exact, fmt: FloatFormat) -> dict[Event, NDArray[np.bool_]]:
+    """Which event each row of `y` shows, against the exact result.
+
+    ``nonfinite``: a NaN or infinity where a finite value is due; ``zero``: a 0 whose correctly
+    rounded value is not 0; ``inaccurate``: a finite value off by more than `tolerance_ulp`.
+    """
+    computed = to_float64(y)
+    expected = to_float64(exact.round_to(fmt))
+    error = ulp_error(y, exact, fmt)
+    bad = ~np.isfinite(computed) & np.isfinite(expected)
+    flushed = (computed == 0) & (expected != 0)
+    off = np.isfinite(error) & (error > tolerance_ulp(fmt)) & np.isfinite(computed)
+    return {
+        "nonfinite": bad.any(axis=-1),
+        "zero": flushed.any(axis=-1),
+        "inaccurate": off.any(axis=-1),
+    }
+
+
+@dataclass
+class Prober:
+    """Evaluates events of one implementation along one probe, counting the evaluations."""
+
+    context: Context
+    implementation: Implementation
+    fmt: FloatFormat
+    probe: Probe
+    sign: Literal[1, -1]
+    evaluations: int = 0
+
+    def rows(self, magnitudes: NDArray[np.int64]) -> NDArray[Any]:
+        return probe_rows(from_ordinal(self.sign * magnitudes, self.fmt), self.probe)
+
+    def outputs(self, magnitudes: NDArray[np.int64]) -> tuple[NDArray[Any], Exact]:
+        x = self.rows(magnitudes)
+        self.evaluations += len(x)
+        y = self.context.call(self.implementation, "softmax", x, axis=-1)
+        return y, softmax_exact(x)
+
+    def events(self, magnitudes: NDArray[np.int64]) -> dict[Event, NDArray[np.bool_]]:
+        y, exact = self.outputs(magnitudes)
+        return events_of(y, exact, self.fmt)
+
+
+def first_bad(prober: Prober, event: Event, good: int, bad: int, points: int) -> tuple[int, int]:
+    """Neighbouring ordinals (last good, first bad) between a good and a bad one.
+
+    Each step evaluates `points` values between the two and keeps the first transition, so that
+    a few calls replace fifty of a plain bisection.
+    """
+    while bad - good > 1:
+        count = min(points, bad - good - 1)
+        inner = good + (np.arange(1, count + 1, dtype=object) * (bad - good)) // (count + 1)
+        inner = np.unique(inner.astype(np.int64))
+        inner = inner[(inner > good) & (inner < bad)]
+        flags = prober.events(inner)[event]
+        where = np.flatnonzero(flags)
+        if where.size:
+            at = int(where[0])
+            bad = int(inner[at])
+            good = int(inner[at - 1]) if at else good
+        else:
+            good = int(inner[-1])
+    return good, bad
+
+
+def _thresholds(
+    context: Context, implementation: Implementation, dtype: str, probe: Probe, sign: Literal[1, -1]
+) -> Iterator[Record]:
+    started = time.perf_counter()
+    base = _threshold_coordinates(implementation, dtype, probe, sign)
+    refusal = context.refusal(implementation, "softmax", dtype)
+    if refusal is not None:
+        for record in base:
+            yield record.model_copy(update={"status": refusal[0], "reason": refusal[1]})
+        return
+    fmt = float_format(dtype)
+    prober = Prober(context, implementation, fmt, probe, sign)
+    lowest = int(to_ordinal(np.array(_SMALLEST_SCANNED, dtype=fmt.dtype)))
+    highest = int(to_ordinal(np.array(fmt.max, dtype=fmt.dtype)))
+    points = context.profile.scan_points
+    scan = np.unique(np.linspace(lowest, highest, points).astype(np.int64))
+    scan[-1] = highest
+    try:
+        scanned = prober.events(scan)
+        for record in base:
+            assert record.event is not None
+            yield _threshold(prober, record, scan, scanned[record.event], started)
+    except WorkerFault as fault:
+        for record in base:
+            yield record.model_copy(update={"status": fault.status, "reason": fault.reason})
+
+
+def _threshold(
+    prober: Prober,
+    record: OverflowRecord,
+    scan: NDArray[np.int64],
+    flags: NDArray[np.bool_],
+    started: float,
+) -> OverflowRecord:
+    event = record.event
+    assert event is not None
+    changes: dict[str, Any] = {"status": "ok", "reason": None}
+    if event == "inaccurate":
+        changes["tolerance_ulp"] = tolerance_ulp(prober.fmt)
+    where = np.flatnonzero(flags)
+    if not where.size:
+        changes["occurs"] = False
+    elif where[0] == 0:
+        x = prober.rows(scan[:1])[0]
+        changes |= {"status": "failed", "occurs": True}
+        changes["reason"] = f"already so at the first point scanned, {float(x[0])!r}"
+        changes |= {"first_bad": float(x[0]), "first_bad_hex": to_hex(x[0])}
+    else:
+        at = int(where[0])
+        good, bad = first_bad(
+            prober, event, int(scan[at - 1]), int(scan[at]), prober.context.profile.scan_points
+        )
+        # Alone, not in a batch: the row that the record names must show it by itself.
+        alone = [prober.events(np.array([o]))[event][0] for o in (good, bad)]
+        y, exact = prober.outputs(np.array([bad]))
+        last, first = (float(prober.rows(np.array([o]))[0, 0]) for o in (good, bad))
+        changes |= {
+            "occurs": True,
+            "last_good": last,
+            "last_good_hex": to_hex(last),
+            "first_bad": first,
+            "first_bad_hex": to_hex(first),
+            "got_at_first_bad": [to_hex(v) for v in y[0]],
+            "expected_at_first_bad": [to_hex(v) for v in exact.round_to(prober.fmt)[0]],
+        }
+        if alone != [False, True]:
+            changes |= {"status": "failed"}
+            changes["reason"] = "the result of a row depends on the rows beside it"
+    changes["evaluations"] = prober.evaluations
+    changes["elapsed_s"] = time.perf_counter() - started
+    return record.model_copy(update=changes)
+
+
+def _threshold_coordinates(
+    implementation: Implementation, dtype: str, probe: Probe, sign: Literal[1, -1]
+) -> tuple[OverflowRecord, ...]:
+    return tuple(
+        OverflowRecord(
+            implementation=implementation.name,
+            dtype=dtype,
+            device=implementation.metadata.device,
+            classes=2,
+            rows=1,
+            kind="threshold",
+            probe=probe,
+            sign=sign,
+            event=event,
+            status="skipped",
+        )
+        for event in EVENTS
+    )
+
+
+def map_offsets(context: Context, dtype: str) -> tuple[float, ...]:
+    """Offsets of the map that the format can hold with some room, both signs and zero, sorted."""
+    largest = float_format(dtype).max * 0.95
+    positive = [o for o in context.profile.map_offsets if o <= largest]
+    return (*(-o for o in reversed(positive)), 0.0, *positive)
+
+
+def _map_coordinates(
+    context: Context, implementation: Implementation, dtype: str, classes: int
+) -> tuple[OverflowRecord, ...]:
+    return tuple(
+        OverflowRecord(
+            implementation=implementation.name,
+            dtype=dtype,
+            device=implementation.metadata.device,
+            workload="offset",
+            classes=classes,
+            rows=1,
+            seed=context.seed,
+            kind="map",
+            offset=offset,
+            status="skipped",
+        )
+        for offset in map_offsets(context, dtype)
+    )
+
+
+def _map(context: Context, dtype: str, classes: int) -> Iterator[Record]:
+    rows = [
+        workloads.generate("offset", classes, 1, dtype, context.seed, offset=offset)
+        for offset in map_offsets(context, dtype)
+    ]
+    x = np.concatenate(rows)
+    exact = softmax_exact(x)
+    for implementation in context.implementations:
+        yield from _map_of(context, implementation, dtype, classes, x, exact)
+
+
+def _map_of(
+    context: Context,
+    implementation: Implementation,
+    dtype: str,
+    classes: int,
+    x: NDArray[Any],
+    exact: Exact,
+) -> Iterator[Record]:
+    started = time.perf_counter()
+    base = _map_coordinates(context, implementation, dtype, classes)
+    refusal = context.refusal(implementation, "softmax", dtype)
+    if refusal is not None:
+        for record in base:
+            yield record.model_copy(update={"status": refusal[0], "reason": refusal[1]})
+        return
+    try:
+        y = context.call(implementation, "softmax", x, axis=-1)
+        bound = bound_of(context, implementation, x, exact, dtype)
+    except WorkerFault as fault:
+        outcome_of_fault = "crashed" if fault.status in ("crashed", "timeout") else "raises"
+        for record in base:
+            yield record.model_copy(
+                update={
+                    "status": fault.status,
+                    "reason": fault.reason,
+                    "outcome": outcome_of_fault,
+                }
+            )
+        return
+    elapsed = time.perf_counter() - started
+    error = ulp_error(y, exact)
+    for i, record in enumerate(base):
+        found = outcome(y[i], exact[i], tolerance=bound.ulp[i])
+        good = found in ("exact", "accurate")
+        yield record.model_copy(
+            update={
+                "status": "ok" if good else "failed",
+                "reason": None if good else f"{found}: beyond the bound {bound.name!r}",
+                "outcome": found,
+                "max_ulp": float(error[i].max()),
+                "elapsed_s": elapsed / len(base),
+            }
+        )
+
+
+def plan(context: Context) -> Iterator[Unit]:
+    """A unit for each implementation, format, probe and sign, and one for each column of maps."""
+    if "softmax" not in context.profile.operations:
+        return
+    for dtype in context.profile.dtypes:
+        for implementation in context.implementations:
+            for probe in PROBES:
+                for sign in SIGNS:
+                    yield Unit(
+                        "overflow",
+                        f"overflow {dtype} {implementation.name} {probe}",
+                        _threshold_coordinates(implementation, dtype, probe, sign),
+                        partial(_thresholds, context, implementation, dtype, probe, sign),
+                        0.15,
+                    )
+        for classes in context.profile.map_classes:
+            coordinates = tuple(
+                record
+                for implementation in context.implementations
+                for record in _map_coordinates(context, implementation, dtype, classes)
+            )
+            yield Unit(
+                "overflow",
+                f"overflow map {dtype} {classes}",
+                coordinates,
+                partial(_map, context, dtype, classes),
+                0.2 + classes * 3e-5,
+            )

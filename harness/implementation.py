@@ -1,0 +1,229 @@
+"""The contract of an implementation: a plain module whose functions are named after operations.
+
+Metadata and operations are read from the syntax tree, so that listing never imports a module.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+OPERATIONS: Mapping[str, tuple[str, ...]] = {
+    "softmax": ("x", "axis", "out"),
+    "log_softmax": ("x", "axis", "out"),
+    "logsumexp": ("x", "axis"),
+    "softmax_backward": ("grad", "y", "axis"),
+    "cross_entropy": ("logits", "targets"),
+}
+"""Operation to the parameters of its signature; `out` is optional (design of the contract)."""
+
+DEVICES = ("cpu", "cuda")
+_TEXT = ("backend", "device", "source", "formula", "bound", "threads", "accumulator")
+_TEXTS = ("dtypes", "requires")
+_KNOWN = {*_TEXT, *_TEXTS, "passes", "deviations"}
+
+
+class ImplementationError(ValueError):
+    """A module that breaks the contract; the message is one line that says what to do."""
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """A departure from the right answer that follows from the algorithm, declared with its reason.
+
+    Attributes:
+        id: what deviates (``"overflow"``, ``"offset"``, ``"order"``, a catalogue case, ...).
+        reason: why, in a sentence that the report prints beside every affected result.
+    """
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What a module says of itself; the defaults are those of a plain NumPy file.
+
+    Attributes:
+        name: the file's stem.
+        path: the source file.
+        documentation: the module's docstring.
+        operations: operations that it offers, in the order of `OPERATIONS`.
+        operations_with_out: those of them that take ``out=``.
+        backend: array library of its arguments and results.
+        device: ``"cpu"`` or ``"cuda"``.
+        dtypes: formats that it declares; None where it declares none.
+        requires: import names of the packages that it needs.
+        source: paper or documentation.
+        formula: what it computes, in Unicode.
+        bound: name of the error bound that applies (`harness.bounds.BOUNDS`).
+        passes: reads and writes of an array that it makes over memory.
+        threads: ``"single"`` or ``"many"``.
+        accumulator: format of its intermediate sums where it is not that of its input.
+        deviations: declared departures.
+        offers_exp: the module has an ``exp`` of its own whose error can be measured.
+    """
+
+    name: str
+    path: Path
+    documentation: str
+    operations: tuple[str, ...]
+    operations_with_out: tuple[str, ...]
+    backend: str = "numpy"
+    device: str = "cpu"
+    dtypes: tuple[str, ...] | None = None
+    requires: tuple[str, ...] = ()
+    source: str | None = None
+    formula: str | None = None
+    bound: str | None = None
+    passes: int | None = None
+    threads: str | None = None
+    accumulator: str | None = None
+    deviations: tuple[Deviation, ...] = ()
+    offers_exp: bool = False
+    extra_files: tuple[Path, ...] = field(default=())
+
+    @property
+    def description(self) -> str:
+        """The first line of the docstring."""
+        return self.documentation.strip().split("\n", 1)[0]
+
+    def sha256(self) -> str:
+        """Digest of the module's source and of the device code beside it."""
+        digest = hashlib.sha256(self.path.read_bytes())
+        for extra in sorted(self.extra_files):
+            digest.update(extra.read_bytes())
+        return digest.hexdigest()
+
+
+def _parameters(function: ast.FunctionDef) -> list[str]:
+    a = function.args
+    return [p.arg for p in (*a.posonlyargs, *a.args, *a.kwonlyargs)]
+
+
+def _check_signature(path: Path, function: ast.FunctionDef) -> bool:
+    """Whether ``out=`` is supported; raises where required parameters do not fit."""
+    wanted = OPERATIONS[function.name]
+    names = _parameters(function)
+    a = function.args
+    positional = [*a.posonlyargs, *a.args]
+    required = len(positional) - len(a.defaults)
+    data = 2 if function.name in ("softmax_backward", "cross_entropy") else 1
+    takes_axis = "axis" not in wanted or "axis" in names or a.kwarg is not None
+    if len(positional) < data and a.vararg is None or required > data or not takes_axis:
+        raise ImplementationError(
+            f"{path}: {function.name}: expected the signature "
+            f"{function.name}({', '.join(wanted)}), with axis and out optional; "
+            f"got {function.name}({', '.join(names)})"
+        )
+    return "out" in wanted and "out" in names
+
+
+def _literal(path: Path, node: ast.expr) -> dict[str, Any]:
+    try:
+        value = ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError):
+        raise ImplementationError(
+            f"{path}: IMPLEMENTATION: expected a literal dict (it is read without running the "
+            f"module); got {ast.unparse(node)[:80]!r}"
+        ) from None
+    if not isinstance(value, dict):
+        raise ImplementationError(
+            f"{path}: IMPLEMENTATION: expected a dict; got {type(value).__name__}"
+        )
+    unknown = sorted(str(k) for k in value if k not in _KNOWN)
+    if unknown:
+        raise ImplementationError(
+            f"{path}: IMPLEMENTATION: unknown entries {', '.join(unknown)}; "
+            f"known are {', '.join(sorted(_KNOWN))}"
+        )
+    for key in _TEXT:
+        if key in value and not isinstance(value[key], str):
+            raise ImplementationError(
+                f"{path}: IMPLEMENTATION[{key!r}]: expected a string; got {value[key]!r}"
+            )
+    for key in _TEXTS:
+        entry = value.get(key, ())
+        if not isinstance(entry, list | tuple) or not all(isinstance(t, str) for t in entry):
+            raise ImplementationError(
+                f"{path}: IMPLEMENTATION[{key!r}]: expected a tuple of strings; got {entry!r}"
+            )
+    if value.get("device", "cpu") not in DEVICES:
+        raise ImplementationError(
+            f"{path}: IMPLEMENTATION['device']: expected one of {', '.join(DEVICES)}; "
+            f"got {value['device']!r}"
+        )
+    passes = value.get("passes")
+    if passes is not None and (not isinstance(passes, int) or passes < 1):
+        raise ImplementationError(
+            f"{path}: IMPLEMENTATION['passes']: expected a positive integer; got {passes!r}"
+        )
+    return value
+
+
+def _deviations(path: Path, entries: Any) -> tuple[Deviation, ...]:
+    found = []
+    for entry in entries:
+        if not isinstance(entry, dict) or set(entry) != {"id", "reason"}:
+            raise ImplementationError(
+                f"{path}: IMPLEMENTATION['deviations']: expected dicts with 'id' and 'reason'; "
+                f"got {entry!r}"
+            )
+        found.append(Deviation(str(entry["id"]), str(entry["reason"])))
+    return tuple(found)
+
+
+def read_metadata(path: Path) -> Metadata:
+    """The metadata of the module at `path`, from its syntax tree: nothing is imported or run.
+
+    Raises:
+        ImplementationError: the file cannot be parsed, offers no operation, has an operation
+            with the wrong signature or a malformed ``IMPLEMENTATION``.
+    """
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    except FileNotFoundError:
+        raise ImplementationError(
+            f"{path}: no such file; give the path of a Python module, or a name that "
+            f"`softmax-bench list` shows"
+        ) from None
+    except (OSError, SyntaxError, ValueError) as e:
+        raise ImplementationError(f"{path}: cannot be read as a Python module: {e}") from None
+    declared: dict[str, Any] = {}
+    operations: dict[str, bool] = {}
+    offers_exp = False
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef):
+            if node.name in OPERATIONS:
+                operations[node.name] = _check_signature(path, node)
+            offers_exp |= node.name == "exp"
+        elif isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            if any(isinstance(t, ast.Name) and t.id == "IMPLEMENTATION" for t in targets):
+                declared = _literal(path, node.value)
+    if not operations:
+        raise ImplementationError(
+            f"{path}: offers no operation; define at least one function named "
+            f"{', '.join(OPERATIONS)}"
+        )
+    dtypes = declared.get("dtypes")
+    device = declared.get("device", "cpu")
+    sources = sorted((path.parent / "cuda").glob("*.cu*")) if device == "cuda" else []
+    return Metadata(
+        name=path.stem,
+        path=path,
+        documentation=ast.get_docstring(tree) or "",
+        operations=tuple(o for o in OPERATIONS if o in operations),
+        operations_with_out=tuple(o for o in OPERATIONS if operations.get(o)),
+        dtypes=None if dtypes is None else tuple(dtypes),
+        requires=tuple(declared.get("requires", ())),
+        deviations=_deviations(path, declared.get("deviations", ())),
+        passes=declared.get("passes"),
+        offers_exp=offers_exp,
+        extra_files=tuple(sources),
+        **{key: declared[key] for key in _TEXT if key in declared},
+    )

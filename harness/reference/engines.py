@@ -1,0 +1,215 @@
+"""Interval engines behind Ziv's loop: Arb balls (python-flint), else mpmath's interval context.
+
+The room of rigorous arithmetic at any precision. An engine's numbers are opaque `Any`; they
+support + - * /, and every operation encloses the true result. Which engine serves is chosen
+here and nowhere else: `default_engine`, overridden by `use_engine` in tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, Protocol
+
+Endpoints = tuple[int, int, int]
+"""(a, b, e): the enclosure [a * 2**e, b * 2**e]."""
+
+_WIDEST_GAP = 1 << 16  # bits between midpoint and radius beyond which the radius is rounded up
+
+
+class Engine(Protocol):
+    """What Ziv's loop needs of interval arithmetic."""
+
+    name: str
+
+    def precision(self, bits: int) -> Any:
+        """A context manager under which operations carry `bits` bits."""
+
+    def number(self, value: float | int) -> Any:
+        """A finite float or an integer, exactly (or enclosed, beyond the precision)."""
+
+    def positive_below(self, exponent: int) -> Any:
+        """The interval [0, 2**exponent]."""
+
+    def exp(self, x: Any) -> Any: ...
+
+    def log(self, x: Any) -> Any: ...
+
+    def log1p(self, x: Any) -> Any:
+        """For x >= 0, with small relative error however small x is."""
+
+    def sum(self, terms: Iterable[Any]) -> Any: ...
+
+    def endpoints(self, x: Any) -> Endpoints:
+        """The enclosure's ends as exact dyadic numbers."""
+
+
+class ArbEngine:
+    """Midpoint-radius balls: F. Johansson, "Arb", IEEE Trans. Computers 66(8), 2017."""
+
+    name = "arb"
+
+    def __init__(self) -> None:
+        import flint
+
+        self._flint = flint
+
+    @contextmanager
+    def precision(self, bits: int) -> Iterator[None]:
+        old = self._flint.ctx.prec
+        self._flint.ctx.prec = bits
+        try:
+            yield
+        finally:
+            self._flint.ctx.prec = old
+
+    def number(self, value: float | int) -> Any:
+        return self._flint.arb(value)
+
+    def positive_below(self, exponent: int) -> Any:
+        half = self._flint.arb(2) ** (exponent - 1)
+        return self._flint.arb(half, half)
+
+    def exp(self, x: Any) -> Any:
+        return x.exp()
+
+    def log(self, x: Any) -> Any:
+        return x.log()
+
+    def log1p(self, x: Any) -> Any:
+        return x.log1p()
+
+    def sum(self, terms: Iterable[Any]) -> Any:
+        total = self._flint.arb(0)
+        for term in terms:
+            total += term
+        return total
+
+    def endpoints(self, x: Any) -> Endpoints:
+        if not x.is_finite():
+            raise ArithmeticError(f"arb: expected a finite ball; got {x}")
+        mid, mid_exponent = (int(v) for v in x.mid().man_exp())
+        rad, rad_exponent = (int(v) for v in x.rad().man_exp())
+        return _ball_ends(mid, mid_exponent, rad, rad_exponent)
+
+
+def _ball_ends(mid: int, mid_exponent: int, rad: int, rad_exponent: int) -> Endpoints:
+    if rad == 0:
+        return mid, mid, mid_exponent
+    if mid == 0:
+        return -rad, rad, rad_exponent
+    if rad_exponent < mid_exponent - _WIDEST_GAP:
+        rad, rad_exponent = 1, mid_exponent - _WIDEST_GAP + rad.bit_length()
+    if mid_exponent < rad_exponent - _WIDEST_GAP:
+        # A ball about zero: its midpoint is immaterial
+        return -(rad + 1), rad + 1, rad_exponent
+    e = min(mid_exponent, rad_exponent)
+    mid <<= mid_exponent - e
+    rad <<= rad_exponent - e
+    return mid - rad, mid + rad, e
+
+
+class MpmathEngine:
+    """mpmath's interval context, whose exp, log and arithmetic round outward."""
+
+    name = "mpmath"
+
+    def __init__(self) -> None:
+        from mpmath import iv
+
+        self._iv = iv
+
+    @contextmanager
+    def precision(self, bits: int) -> Iterator[None]:
+        old = self._iv.prec
+        self._iv.prec = bits
+        try:
+            yield
+        finally:
+            self._iv.prec = old
+
+    def number(self, value: float | int) -> Any:
+        return self._iv.mpf(value)
+
+    def positive_below(self, exponent: int) -> Any:
+        return self._iv.mpf([0, self._iv.ldexp(self._iv.mpf(1), exponent).b])
+
+    def exp(self, x: Any) -> Any:
+        return self._iv.exp(x)
+
+    def log(self, x: Any) -> Any:
+        return self._iv.log(x)
+
+    def log1p(self, x: Any) -> Any:
+        bits = self._iv.prec
+        magnitude = _binary_magnitude(self.endpoints(x)[1:])
+        if magnitude < -bits:
+            # x - x^2/2 < log(1 + x) < x
+            low = x - x * x / 2
+            return self._iv.mpf([low.a, x.b])
+        with self.precision(2 * bits + 8):
+            return self._iv.log(1 + x)
+
+    def sum(self, terms: Iterable[Any]) -> Any:
+        total = self._iv.mpf(0)
+        for term in terms:
+            total += term
+        return total
+
+    def endpoints(self, x: Any) -> Endpoints:
+        ends = []
+        for sign, man, exponent, _ in x._mpi_:
+            if man == 0 and exponent != 0:
+                raise ArithmeticError(f"mpmath: expected a finite interval; got {x}")
+            ends.append((-int(man) if sign else int(man), int(exponent)))
+        (a, ea), (b, eb) = ends
+        if a == 0 or b == 0:
+            return a, b, ea if b == 0 else eb
+        if abs(ea - eb) > _WIDEST_GAP:
+            # Ends of very different magnitude: widen, so that no huge shift is made
+            e = max(ea, eb)
+            low, high = (a, -(-b >> min(e - eb, 1 << 20))) if ea == e else (a >> (e - ea), b)
+            return low, high, e
+        e = min(ea, eb)
+        return a << (ea - e), b << (eb - e), e
+
+
+def _binary_magnitude(end: tuple[int, int]) -> int:
+    return end[0].bit_length() + end[1]
+
+
+@cache
+def arb_engine() -> Engine:
+    return ArbEngine()
+
+
+@cache
+def mpmath_engine() -> Engine:
+    return MpmathEngine()
+
+
+_override: list[Engine] = []
+
+
+@cache
+def _installed_engine() -> Engine:
+    try:
+        return arb_engine()
+    except ImportError:
+        return mpmath_engine()
+
+
+def default_engine() -> Engine:
+    """Arb where python-flint is installed, else mpmath: slower, and as rigorous."""
+    return _override[-1] if _override else _installed_engine()
+
+
+@contextmanager
+def use_engine(engine: Engine) -> Iterator[None]:
+    """Makes `engine` the default within the block (not across threads)."""
+    _override.append(engine)
+    try:
+        yield
+    finally:
+        _override.pop()

@@ -1,0 +1,247 @@
+"""A worker process as the coordinator sees it: requests with a deadline, faults as values.
+
+Whatever happens to the process becomes a `WorkerFault` with a status and a reason fit for a
+record, and the next request starts a fresh process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from harness import frames
+from harness.records import Status
+
+_ENVIRONMENT = {
+    # workqueue launches take 50 times as long as omp ones, and abort when nested
+    "NUMBA_THREADING_LAYER_PRIORITY": "omp tbb workqueue",
+    "PYTHONFAULTHANDLER": "0",
+    "MPLBACKEND": "Agg",
+}
+
+
+_POLL_S = 0.0003
+
+
+def _running(tasks: Path) -> bool:
+    """Whether a thread of the process is on a processor or waits for one (Linux's /proc)."""
+    try:
+        for task in tasks.iterdir():
+            state = (task / "stat").read_bytes().rpartition(b")")[2].split(None, 1)[0]
+            if state == b"R":
+                return True
+    except OSError:  # a thread, or the process, has just ended; or there is no /proc
+        time.sleep(_POLL_S)
+    return False
+
+
+class WorkerFault(Exception):
+    """A request that gave no result.
+
+    Attributes:
+        status: the status of the record that it becomes.
+        reason: one line.
+    """
+
+    def __init__(self, status: Status, reason: str, detail: str = "") -> None:
+        super().__init__(reason)
+        self.status: Status = status
+        self.reason = reason
+        self.detail = detail
+
+
+class RemoteImplementation:
+    """One implementation (or module of limits) in a process of its own.
+
+    Args:
+        name: for messages.
+        load: arguments of the worker's `load` command: a ``path`` or a ``module``.
+        environment: variables added to the worker's environment.
+    """
+
+    def __init__(
+        self, name: str, load: Mapping[str, Any], environment: Mapping[str, str] | None = None
+    ) -> None:
+        self.name = name
+        self._load = dict(load)
+        self._environment = dict(environment or {})
+        self._process: subprocess.Popen[bytes] | None = None
+        self._read = self._write = -1
+        self._log: Any = None
+        self._next_id = 0
+        self._threads: int | None = None
+        self.import_ns: int | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
+
+    def _start(self, timeout: float) -> None:
+        their_read, self._write = os.pipe()
+        self._read, their_write = os.pipe()
+        os.set_blocking(self._write, False)
+        self._log = tempfile.TemporaryFile()
+        root = str(Path(__file__).resolve().parent.parent)
+        path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "harness.worker", str(their_read), str(their_write)],
+            pass_fds=(their_read, their_write),
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+            env={**os.environ, **_ENVIRONMENT, **self._environment, "PYTHONPATH": path},
+            start_new_session=True,  # Ctrl-C is the coordinator's to handle
+        )
+        os.close(their_read)
+        os.close(their_write)
+        reply, _ = self._exchange("load", self._load, (), timeout)
+        self.import_ns = reply["import_ns"]
+        if self._threads is not None:
+            self._exchange("threads", {"count": self._threads}, (), timeout)
+
+    def request(
+        self,
+        command: str,
+        arguments: Mapping[str, Any] | None = None,
+        arrays: tuple[NDArray[Any], ...] = (),
+        timeout: float = 60.0,
+    ) -> tuple[dict[str, Any], list[NDArray[Any]]]:
+        """Send one command and wait for its answer; starts the process if there is none.
+
+        Args:
+            timeout: seconds for the answer; the process is killed when they have passed.
+
+        Raises:
+            WorkerFault: it raised, ran out of memory, crashed, or did not answer in time.
+        """
+        if self._process is None:
+            self._start(max(timeout, 120.0))
+        return self._exchange(command, arguments or {}, arrays, timeout)
+
+    def set_threads(self, count: int) -> int | None:
+        """Give the implementation `count` threads, now and after any restart; what is in force."""
+        self._threads = count
+        reply, _ = self.request("threads", {"count": count})
+        return reply["threads"]  # type: ignore[no-any-return]
+
+    def settle(self, timeout: float = 0.25) -> bool:
+        """Wait until no thread of the worker runs any more; False if one still does.
+
+        The threads of an OpenMP library go on spinning for milliseconds after their work, and
+        would take a core from whoever is measured next.
+        """
+        if self._process is None:
+            return True
+        tasks = Path(f"/proc/{self._process.pid}/task")
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            if not _running(tasks):
+                return True
+            time.sleep(_POLL_S)
+        return False
+
+    def _exchange(
+        self,
+        command: str,
+        arguments: Mapping[str, Any],
+        arrays: tuple[NDArray[Any], ...],
+        timeout: float,
+    ) -> tuple[dict[str, Any], list[NDArray[Any]]]:
+        self._next_id += 1
+        header = {**arguments, "command": command, "id": self._next_id}
+        deadline = time.monotonic() + timeout
+        try:
+            frames.send(self._write, header, arrays, deadline)
+            reply, results = frames.receive(self._read, deadline)
+        except frames.FrameTimeout:
+            self.stop()
+            raise WorkerFault("timeout", f"{command}: no answer within {timeout:g} s") from None
+        except (frames.FrameError, BrokenPipeError) as e:
+            raise self._death(command, e) from None
+        if reply.get("id") != self._next_id:
+            self.stop()
+            raise WorkerFault("error", f"{command}: answered out of turn; the worker was stopped")
+        if "failure" in reply:
+            detail = reply.get("traceback", "")
+            if command == "load":
+                self.stop()
+            raise WorkerFault(reply["failure"], f"{command}: {reply['message']}", detail)
+        return reply, results
+
+    def _death(self, command: str, error: Exception) -> WorkerFault:
+        process = self._process
+        assert process is not None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(2.0)
+        code = process.poll()
+        tail = self._log_tail()
+        self.stop()
+        if code is None:
+            return WorkerFault("crashed", f"{command}: the worker closed its pipe ({error})", tail)
+        if code < 0:
+            name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+            status: Status = "out_of_memory" if name == "SIGKILL" else "crashed"
+            hint = " (by the system, most likely for its memory)" if name == "SIGKILL" else ""
+            return WorkerFault(status, f"{command}: the process was killed by {name}{hint}", tail)
+        return WorkerFault("crashed", f"{command}: the process left with exit status {code}", tail)
+
+    def _log_tail(self, size: int = 2000) -> str:
+        if self._log is None:
+            return ""
+        end = self._log.seek(0, os.SEEK_END)
+        self._log.seek(max(0, end - size))
+        return str(self._log.read().decode(errors="replace"))
+
+    def stop(self) -> None:
+        """End the process and everything that it started; safe to call twice."""
+        process, self._process = self._process, None
+        for fd in (self._read, self._write):
+            if fd >= 0:
+                os.close(fd)
+        self._read = self._write = -1
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+
+class Pool:
+    """The workers of a run, one a name, started at their first request."""
+
+    def __init__(self) -> None:
+        self._workers: dict[str, RemoteImplementation] = {}
+
+    def add(self, worker: RemoteImplementation) -> None:
+        self._workers[worker.name] = worker
+
+    def __getitem__(self, name: str) -> RemoteImplementation:
+        return self._workers[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._workers
+
+    def __iter__(self) -> Iterator[RemoteImplementation]:
+        return iter(self._workers.values())
+
+    def stop(self) -> None:
+        for worker in self._workers.values():
+            worker.stop()
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()

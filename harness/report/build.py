@@ -1,0 +1,105 @@
+"""From runs to a folder of pages: the order of the report, and its files.
+
+The site is built in a temporary folder beside the wanted one and then put in its place, so that
+an interrupted build leaves the old report whole.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from harness.report.cells import RunData, RunLike, from_run
+from harness.report.figure import Plot, drawing, write
+from harness.report.names import slugs
+from harness.report.palette import styles
+from harness.report.pages import STATIC, Site
+
+MARKER = ".softmax-bench-report"
+
+
+class ReportError(ValueError):
+    """A report that cannot be made; the message is one line that says what to do."""
+
+
+def build(results: Sequence[Path], output: Path) -> Path:
+    """Render the runs found under `results` as a static site.
+
+    Args:
+        results: folders of runs, or folders that hold such folders.
+        output: folder of the site; replaced where it holds an earlier report.
+
+    Returns:
+        The path of its ``index.html``.
+
+    Raises:
+        ReportError: no run is found, or `output` holds something that is no report.
+    """
+    from harness.results import read_runs
+
+    runs = read_runs(list(results))
+    if not runs:
+        places = ", ".join(str(p) for p in results)
+        raise ReportError(
+            f"results: expected folders with a run.json; found none under {places}; "
+            f"`softmax-bench run` makes one"
+        )
+    return build_site(runs, output)
+
+
+def build_site(runs: Iterable[RunLike], output: Path) -> Path:
+    """Render runs that were already read; otherwise like `build`."""
+    output = Path(output)
+    if output.exists() and not output.is_dir():
+        raise ReportError(f"{output}: expected a folder; got a file; give another output")
+    if output.exists() and any(output.iterdir()) and not (output / MARKER).exists():
+        raise ReportError(
+            f"{output}: expected an empty folder or an earlier report; it holds other files; "
+            f"give another output"
+        )
+    found = sorted(runs, key=lambda r: (r.info.created, r.info.id))
+    names = slugs(f"{i:04d} {r.info.id}" for i, r in enumerate(found))
+    folders = _folders([r.info.id for r in found], list(names.values()))
+    data = [from_run(r, folder) for r, folder in zip(found, folders, strict=True)]
+    output.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
+    try:
+        _write(data, work)
+        if output.exists():
+            shutil.rmtree(output)
+        work.rename(output)
+        output.chmod(0o755)
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+    return output / "index.html"
+
+
+def _folders(ids: Sequence[str], fallback: Sequence[str]) -> list[str]:
+    """A folder for each run: its id where ids differ. One run lies in the root."""
+    if len(ids) == 1:
+        return [""]
+    if len(set(ids)) == len(ids):
+        given = slugs(ids)
+        return [f"{given[i]}/" for i in ids]
+    return [f"{name}/" for name in fallback]
+
+
+def _write(runs: Sequence[RunData], folder: Path) -> None:
+    (folder / MARKER).write_text("softmax-bench report; may be replaced by a later one\n")
+    static = folder / "static"
+    static.mkdir()
+    for source in sorted(STATIC.iterdir()):
+        if source.suffix == ".css":
+            shutil.copyfile(source, static / source.name)
+    everyone = {name for run in runs for name in run.implementations}
+    site = Site(folder, runs, styles(everyone))
+    with drawing():
+        for run in runs:
+            site.render_run(run)
+    site.render_index()
+
+
+__all__ = ["Plot", "ReportError", "build", "build_site", "write"]

@@ -1,0 +1,98 @@
+"""Untrusted names made safe: file names, labels in figures, cells of CSV files, links.
+
+Everything in a result file may have been written by a stranger. HTML is escaped by the template
+engine; the other three borders of the report are here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+
+SLUG_LENGTH = 60
+_RESERVED = {"con", "prn", "aux", "nul", "index"} | {
+    f"{port}{i}" for port in ("com", "lpt") for i in range(10)
+}
+_NUMBER = re.compile(
+    r"[+-]?(\d+(\.\d*)?([eE][+-]?\d+)?|0[xX][0-9a-fA-F]*\.?[0-9a-fA-F]*[pP][+-]?\d+|inf|nan)"
+)
+_FORMULA = "=+-@|%\t\r\n＝＋－＠"
+_URL = re.compile(r"https?://[^\s<>\"'`{}\\^]+")
+_DOI = re.compile(r"\b10\.\d{4,9}/[^\s<>\"'`{}\\^,;]+")
+
+
+def slug(text: str) -> str:
+    """A file name stem of ``[a-z0-9._-]`` for any text; never empty, hidden or a path.
+
+    Where anything had to be changed or cut, eight hexadecimal digits of the text's digest are
+    appended, so that different names keep different files.
+    """
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode("ascii").lower()
+    plain = re.sub(r"\.{2,}", ".", re.sub(r"[^a-z0-9._-]+", "-", plain)).strip(".-")[:SLUG_LENGTH]
+    if plain == text and plain.split(".", 1)[0] not in _RESERVED:
+        return plain
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{plain}-{digest}" if plain else f"x-{digest}"
+
+
+def slugs(names: Iterable[str]) -> Mapping[str, str]:
+    """A slug for every name, without collisions (case-insensitive file systems included)."""
+    given: dict[str, str] = {}
+    for name in names:
+        candidate, n = slug(name), 1
+        while candidate in given.values():
+            n += 1
+            candidate = f"{slug(name)}-{n}"
+        given[name] = candidate
+    return given
+
+
+@lru_cache(maxsize=1)
+def _drawable() -> frozenset[int]:
+    from matplotlib.font_manager import findfont, get_font
+
+    return frozenset(get_font(findfont("DejaVu Sans")).get_charmap())
+
+
+def label(text: str, limit: int = 28) -> str:
+    """One line of text that the figures' font can draw, cut to `limit` characters.
+
+    Control characters would make the SVG ill-formed; they, and characters without a glyph, are
+    replaced by a question mark. Mathematical markup is switched off in `harness.report.figure`.
+    """
+    glyphs = _drawable()
+    line = " ".join(text.split())
+    line = "".join(c if ord(c) in glyphs and c.isprintable() else "?" for c in line)
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def neutralise(value: object) -> str:
+    """The text of one CSV cell; a spreadsheet will not take it for a formula.
+
+    Text that begins like a formula gets an apostrophe in front (OWASP, "CSV Injection").
+    Decimal and hexadecimal numbers are left alone, with their signs.
+    """
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return repr(value)
+    text = str(value).replace("\x00", "")
+    if text.lstrip(" ")[:1] and text.lstrip(" ")[0] in _FORMULA and not _NUMBER.fullmatch(text):
+        return "'" + text
+    return text
+
+
+def link(text: str | None) -> str | None:
+    """The first http(s) address or DOI in a text as an address, or None: no other scheme."""
+    if not text:
+        return None
+    found = _URL.search(text)
+    if found:
+        return found.group(0).rstrip(").,;")
+    found = _DOI.search(text)
+    return f"https://doi.org/{found.group(0).rstrip(').')}" if found else None

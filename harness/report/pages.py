@@ -1,0 +1,335 @@
+"""Pages: which figures and tables stand on each, and the files beside them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+from harness.records import RunInfo
+from harness.report import (
+    accuracy,
+    accuracy_tables,
+    implementation_page,
+    method,
+    overflow,
+    pareto,
+    summary,
+    throughput,
+    timings,
+)
+from harness.report.cells import REGIMES, RunData
+from harness.report.figure import Plot, write
+from harness.report.findings import findings
+from harness.report.names import link, slug, slugs
+from harness.report.numbers import byte_count, integer
+from harness.report.palette import Style
+from harness.report.tables import Table, csv_text
+
+STATIC = Path(__file__).parent / "static"
+TEMPLATES = Path(__file__).parent / "templates"
+PAGES = (
+    ("index", "Overview"),
+    ("accuracy", "Accuracy"),
+    ("overflow", "Overflow"),
+    ("throughput", "Throughput"),
+    ("machine", "Machine"),
+    ("method", "Method"),
+    ("data", "Data"),
+)
+
+
+@dataclass(frozen=True)
+class Download:
+    """A file of the data page."""
+
+    href: str
+    what: str
+    size: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading with the figures and tables below it."""
+
+    title: str
+    id: str
+    plots: Sequence[Plot] = ()
+    tables: Sequence[Table] = ()
+    details: Sequence[Table] = ()
+    lead: str = ""
+
+
+def environment() -> Environment:
+    """Templates; everything that is put into them is escaped."""
+    env = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    env.filters.update(integer=integer, link=link, bytes=byte_count)
+    env.globals.update(pages=PAGES)
+    return env
+
+
+@dataclass
+class Site:
+    """The folder that is being written."""
+
+    folder: Path
+    runs: Sequence[RunData]
+    styles: Mapping[str, Style]
+    env: Environment = field(default_factory=environment)
+
+    def _page(self, path: str, template: str, title: str, active: str, **context: Any) -> None:
+        target = self.folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        root = "../" * path.count("/")
+        html = self.env.get_template(template).render(
+            title=title, active=active, root=root, runs=self.runs, **context
+        )
+        target.write_text(html, encoding="utf-8", newline="")
+
+    def render_index(self) -> None:
+        """With several runs, the page that lists them, a section each."""
+        if len(self.runs) == 1:
+            return
+        entries = [
+            (run, self._matrix(run, run.slug), findings(run), headline_facts(run.info))
+            for run in self.runs
+        ]
+        self._page("index.html", "runs.html", "Runs", "", run=None, base="", entries=entries)
+
+    def _implementation_pages(self, run: RunData, prefix: str = "") -> dict[str, str]:
+        return {
+            name: f"{prefix}implementations/{stem}.html"
+            for name, stem in slugs(run.implementations).items()
+        }
+
+    def _matrix(self, run: RunData, prefix: str = "") -> Table:
+        return summary.matrix(run, self._implementation_pages(run, prefix))
+
+    def render_run(self, run: RunData) -> None:
+        """All pages of a run."""
+        for name in ("figures", "data"):
+            (self.folder / run.slug / name).mkdir(parents=True, exist_ok=True)
+        downloads: list[Download] = []
+        overview = pareto.pareto(run, self.styles, "pareto")
+        matrix = self._matrix(run)
+        context: dict[str, Any] = {"run": run, "base": "", "facts": headline_facts(run.info)}
+        self._save(run, [overview], [matrix], downloads)
+        self._page(f"{run.slug}index.html", "overview.html", "Overview", "index", matrix=matrix,
+                   plot=overview, findings=findings(run), **context)  # fmt: skip
+        for key, sections in (
+            ("accuracy", self._accuracy(run)),
+            ("overflow", self._overflow(run)),
+            ("throughput", self._throughput(run)),
+        ):
+            for section in sections:
+                self._save(run, section.plots, [*section.tables, *section.details], downloads)
+            self._page(f"{run.slug}{key}.html", "sections.html", key.capitalize(), key,
+                       sections=sections, lead=method.LEADS[key], **context)  # fmt: skip
+        for name, path in self._implementation_pages(run).items():
+            self._implementation(run, name, path, downloads)
+        self._page(f"{run.slug}machine.html", "machine.html", "Machine and versions", "machine",
+                   machine=flatten(run.info.machine), **context)  # fmt: skip
+        self._page(f"{run.slug}method.html", "method.html", "Method and limitations", "method",
+                   terms=method.TERMS, bounds=method.bounds(), limitations=method.LIMITATIONS,
+                   measured=method.MEASUREMENTS, **context)  # fmt: skip
+        self._cells(run, downloads)
+        self._page(f"{run.slug}data.html", "data.html", "Data", "data",
+                   downloads=downloads, **context)  # fmt: skip
+
+    def _save(
+        self,
+        run: RunData,
+        plots: Sequence[Plot],
+        tables: Sequence[Table],
+        downloads: list[Download],
+    ) -> None:
+        figures = self.folder / run.slug / "figures"
+        for plot in plots:
+            write(plot, figures)
+            for suffix in ("csv", "svg", "png"):
+                path = figures / f"{plot.name}.{suffix}"
+                if path.exists():
+                    downloads.append(self._download(run, path, plot.title))
+        for table in tables:
+            path = self.folder / run.slug / "data" / f"{table.name}.csv"
+            path.write_text(table.to_csv(), encoding="utf-8", newline="")
+            downloads.append(self._download(run, path, table.caption))
+
+    def _download(self, run: RunData, path: Path, what: str) -> Download:
+        href = path.relative_to(self.folder / run.slug).as_posix()
+        return Download(href, what, byte_count(path.stat().st_size))
+
+    def _accuracy(self, run: RunData) -> list[Section]:
+        found = []
+        for operation in run.operations("accuracy"):
+            tail = "" if operation == "softmax" else slug(operation)
+            head = "" if operation == "softmax" else f"{operation}, "
+            for dtype in run.dtypes("accuracy"):
+                key = "-".join(p for p in (slug(dtype), tail) if p)
+                found.append(Section(
+                    f"{head}{dtype}", key,
+                    [accuracy.ulp_by_classes(run, dtype, operation, self.styles, f"ulp-{key}")],
+                    [renamed(t, tail) for t in (
+                        accuracy_tables.histogram(run, dtype, operation),
+                        accuracy_tables.metrics(run, dtype, operation),
+                        accuracy_tables.by_workload(run, dtype, operation),
+                    )],
+                ))  # fmt: skip
+            found.append(Section(
+                f"{head}scale of the logits".capitalize(), f"scale{tail}",
+                [accuracy.ulp_by_scale(run, operation, self.styles, f"ulp-scale{tail}")],
+            ))  # fmt: skip
+            found.append(Section(
+                f"{head}worst inputs".capitalize(), f"worst{tail}", (),
+                [renamed(accuracy_tables.worst_inputs(run, operation), tail)],
+            ))  # fmt: skip
+        return found
+
+    def _overflow(self, run: RunData) -> list[Section]:
+        found = []
+        for operation in run.operations("overflow"):
+            tail = "" if operation == "softmax" else slug(operation)
+            head = "" if operation == "softmax" else f"{operation}, "
+            for dtype in run.dtypes("overflow"):
+                key = "-".join(p for p in (slug(dtype), tail) if p)
+                plots = []
+                if overflow.map_cells(run, dtype, operation):
+                    plots = [overflow.outcome_map(run, dtype, operation, f"map-{key}")]
+                found.append(Section(
+                    f"{head}{dtype}", key, plots,
+                    [renamed(overflow.thresholds(run, dtype, operation), tail)],
+                    [renamed(overflow.details(run, dtype, operation), tail)],
+                ))  # fmt: skip
+        return found
+
+    def _throughput(self, run: RunData) -> list[Section]:
+        found = []
+        for group in timings.groups(run):
+            key = slug(group.key)
+            tables = [
+                throughput.ratios(run, group, regime)
+                for regime in REGIMES
+                if any(c.get("regime") == regime for c in timings.timed(run, group))
+            ]
+            more = [throughput.allocation(run, group), throughput.control_table(run, group)]
+            tables += [t for t in more if t is not None]
+            plots = [throughput.by_classes(run, group, self.styles, f"throughput-{key}")]
+            found.append(
+                Section(group.title, key, plots, [renamed(t, key) for t in tables])
+            )
+        return found
+
+    def _implementation(
+        self, run: RunData, name: str, path: str, downloads: list[Download]
+    ) -> None:
+        stem = path.removeprefix("implementations/").removesuffix(".html")
+        plots = [
+            implementation_page.accuracy(run, name, self.styles, f"{stem}-accuracy"),
+            implementation_page.outcomes(run, name, f"{stem}-outcomes"),
+        ]
+        groups = timings.groups(run)
+        for k, group in enumerate(groups[:1]):
+            plots.append(
+                throughput.by_classes(run, group, self.styles, f"{stem}-throughput-{k}", only=name)
+            )
+        tables = [renamed(implementation_page.brief(run, name), stem)]
+        troubles = implementation_page.not_ok(run, name)
+        details = [renamed(troubles, stem)] if troubles else []
+        self._save(run, plots, [*tables, *details], downloads)
+        about = run.about(name)
+        self._page(
+            f"{run.slug}{path}", "implementation.html", name, "implementations", run=run,
+            base="../", facts=headline_facts(run.info), name=name, about=about, plots=plots,
+            tables=tables, troubles=details, compiled=summary.compile_outcome(run, name),
+            status=summary.status_entry(run, name),
+            bound=method.bound_text(about.bound if about else None),
+            others=self._implementation_pages(run),
+        )  # fmt: skip
+
+    def _cells(self, run: RunData, downloads: list[Download]) -> None:
+        """All records as CSV, and as Parquet where pyarrow is installed."""
+        names = list(dict.fromkeys(k for c in run.cells for k in c))
+        rows = [
+            [json.dumps(v) if isinstance(v, list | dict) else v for v in (c.get(n) for n in names)]
+            for c in run.cells
+        ]
+        folder = self.folder / run.slug / "data"
+        (folder / "cells.csv").write_text(csv_text(names, rows), encoding="utf-8", newline="")
+        files = [(folder / "cells.csv", "All records of the run; lists are JSON")]
+        try:
+            import pyarrow
+            import pyarrow.parquet
+        except ImportError:
+            pass
+        else:
+            columns = {n: _arrow_column([r[k] for r in rows]) for k, n in enumerate(names)}
+            pyarrow.parquet.write_table(
+                pyarrow.table(columns), folder / "cells.parquet", compression="zstd"
+            )
+            files.append((folder / "cells.parquet", "The same as Parquet"))
+        info = json.dumps(run.info.model_dump(mode="json"), indent=1, sort_keys=True)
+        (folder / "run.json").write_text(info + "\n", encoding="utf-8", newline="")
+        files.append((folder / "run.json", "Description of the run"))
+        downloads[:0] = [self._download(run, path, what) for path, what in files]
+
+
+def _arrow_column(values: Sequence[Any]) -> list[Any]:
+    """Values of one type: numbers stay numbers, a column of mixed kinds becomes text."""
+    kinds = {type(v) for v in values if v is not None}
+    if kinds <= {int, float} and len(kinds) > 1:
+        return [None if v is None else float(v) for v in values]
+    if len(kinds) > 1:
+        return [None if v is None else str(v) for v in values]
+    return list(values)
+
+
+def renamed(table: Table, tail: str) -> Table:
+    """The table under a name of its own within the site."""
+    return table.under(tail) if tail else table
+
+
+def headline_facts(info: RunInfo) -> list[tuple[str, str]]:
+    """What a reader has to know of a run before any figure."""
+    machine = info.machine
+    brand = next(
+        (str(machine[k]) for k in ("cpu_brand", "brand", "cpu", "slug") if machine.get(k)),
+        "unknown machine",
+    )
+    cores = next((machine[k] for k in ("logical_cores", "cores", "cpus") if machine.get(k)), None)
+    commit = (info.git_commit or "unknown")[:12] + (" (modified)" if info.git_dirty else "")
+    return [
+        ("Machine", brand + (f", {cores} logical cores" if cores else "")),
+        ("Run", info.id),
+        ("Taken", info.created + ("" if info.finished else " (not finished)")),
+        ("Profile", info.profile),
+        ("Harness", f"{info.harness_version}, commit {commit}"),
+    ]
+
+
+def flatten(value: Any, prefix: str = "") -> list[tuple[str, str]]:
+    """Nested plain data as (path, text) pairs; absent values say so."""
+    if isinstance(value, dict):
+        return [pair for k, v in value.items() for pair in
+                flatten(v, f"{prefix}.{k}" if prefix else str(k))]  # fmt: skip
+    if isinstance(value, list):
+        if not value:
+            return [(prefix, "none")]
+        if all(not isinstance(v, dict | list) for v in value):
+            return [(prefix, ", ".join(str(v) for v in value))]
+        return [pair for i, v in enumerate(value) for pair in flatten(v, f"{prefix}[{i}]")]
+    if value is None:
+        return [(prefix, "not known")]
+    if isinstance(value, int) and not isinstance(value, bool) and "bytes" in prefix:
+        return [(prefix, byte_count(value))]
+    return [(prefix, str(value))]

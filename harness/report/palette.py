@@ -1,0 +1,104 @@
+"""Colours, markers and dashes: one style an implementation, the same in every figure.
+
+Series colours are those of Okabe and Ito ("Color Universal Design", 2008), darkened where they
+fall below 3:1 against white; every colour has its counterpart for the dark rendering. Colour is
+never the only difference: markers differ as well, and dashes from the ninth series on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+INK = "#22262b"
+MUTED = "#666d75"
+GRID = "#e4e6ea"
+CONTEXT = "#c6cbd1"
+AXIS = "#9aa0a7"
+LIMIT = "#50565d"
+ALERT = "#c03a00"
+
+_SERIES = (
+    ("#d25b00", "#ff8d4f"),  # vermillion
+    ("#0071b1", "#4ea6e6"),  # blue
+    ("#b04f8b", "#e79bc8"),  # reddish purple
+    ("#00855f", "#35c79c"),  # bluish green
+    ("#b27a01", "#f0b73d"),  # orange
+    ("#3a3f46", "#dedcd4"),  # black
+    ("#2d97d0", "#9ad7fe"),  # sky blue
+    ("#8a8600", "#e6da42"),  # yellow
+)
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h", "p", "d", "*", "8")
+_DASHES: tuple[tuple[float, ...], ...] = ((), (4.0, 1.6), (1.2, 1.2), (6.0, 1.5, 1.2, 1.5))
+
+# Fixed places for the implementations of this repository: the same colour in every report.
+_PLACES = (
+    "naive",
+    "max_shift",
+    "log_sum_exp",
+    "online",
+    "two_pass",
+    "numba_cpu",
+    "torch",
+    "scipy",
+    "cupy_gpu",
+    "cupy_native",
+)
+
+OUTCOMES: Mapping[str, tuple[str, str, str, str]] = {
+    # outcome: light, dark, letter, meaning
+    "exact": ("#d3e6f4", "#1d3f57", "", "every result correctly rounded"),
+    "accurate": ("#e6eff2", "#24343b", "", "within the bound of its algorithm"),
+    "inaccurate": ("#f6d9a0", "#7d5a12", "i", "finite, beyond the bound"),
+    "limit": ("#b9ddce", "#1c5c47", "l", "the limit where the convention is NaN"),
+    "nan": ("#e58a5b", "#b5501d", "n", "NaN"),
+    "zero": ("#d9b0ca", "#7f3f66", "z", "zero where the result is not"),
+    "inf": ("#c9a13c", "#94731a", "∞", "infinite"),
+    "raises": ("#b5b9a0", "#5f6448", "r", "an exception"),
+    "wrong": ("#7c828a", "#8d949c", "w", "finite and wrong"),
+    "crashed": ("#565c64", "#b9bec4", "c", "the process died"),
+    "missing": ("#fafafb", "#191c20", "·", "no result; the reason is in the table"),
+}
+
+DARK: Mapping[str, str] = {
+    INK: "#e3e5e7",
+    MUTED: "#a0a7af",
+    GRID: "#2c3136",
+    CONTEXT: "#474d55",
+    AXIS: "#6c737b",
+    LIMIT: "#b4bac1",
+    ALERT: "#ff8b5e",
+    "#ffffff": "#15181c",
+    **dict(_SERIES),
+    **{light: dark for light, dark, _, _ in OUTCOMES.values()},
+}
+
+
+@dataclass(frozen=True)
+class Style:
+    """How the curves of an implementation are drawn."""
+
+    colour: str
+    marker: str
+    dashes: tuple[float, ...]
+
+    @property
+    def line(self) -> str | tuple[float, tuple[float, ...]]:
+        return (0.0, self.dashes) if self.dashes else "-"
+
+
+def styles(names: Iterable[str]) -> Mapping[str, Style]:
+    """A style for every name: fixed for those of this repository, in sorted order for others."""
+    distinct = set(names)
+    own = [n for n in _PLACES if n in distinct]
+    others = sorted(distinct - set(_PLACES))
+    places = {n: _PLACES.index(n) for n in own}
+    places.update({n: len(_PLACES) + i for i, n in enumerate(others)})
+    return {
+        name: Style(
+            _SERIES[i % len(_SERIES)][0],
+            _MARKERS[i % len(_MARKERS)],
+            _DASHES[i // len(_SERIES) % len(_DASHES)],
+        )
+        for name, i in places.items()
+    }

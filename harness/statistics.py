@@ -1,0 +1,161 @@
+"""Medians, bootstrap intervals and ratios of timing samples; the verdict of the A/A control.
+
+The room of every statistic that stands behind a published timing. All are deterministic for a
+given seed, and none assumes a normal distribution: timings are skewed to the right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from harness.floats import Float64Array
+
+CONFIDENCE = 0.95
+RESAMPLES = 2000
+SEED = 20210812
+
+
+@dataclass(frozen=True)
+class SampleSummary:
+    """Timing samples in brief.
+
+    Attributes:
+        count: number of samples.
+        median: median, in the unit of the samples (ns).
+        ci_low, ci_high: 95% percentile-bootstrap interval of the median, same unit. With fewer
+            than 6 samples no interval of a median can reach 95% coverage (1 - 2**(1 - n)): it is
+            then the range of the samples, and for a single sample that sample.
+        mad: median absolute deviation from the median, not rescaled, same unit.
+    """
+
+    count: int
+    median: float
+    ci_low: float
+    ci_high: float
+    mad: float
+
+
+@dataclass(frozen=True)
+class RatioSummary:
+    """A ratio of two implementations' times, round by round.
+
+    Attributes:
+        rounds: number of rounds in which both were measured.
+        median: median of samples / baseline over the rounds (below 1: faster than baseline).
+        ci_low, ci_high: its interval, as in `SampleSummary`.
+    """
+
+    rounds: int
+    median: float
+    ci_low: float
+    ci_high: float
+
+
+@dataclass(frozen=True)
+class ControlVerdict:
+    """Whether the A/A control (the baseline against itself) holds 1.0.
+
+    Attributes:
+        holds: True if 1.0 lies in the interval.
+        reason: one sentence with the figures.
+    """
+
+    holds: bool
+    reason: str
+
+
+def _samples(values: ArrayLike, name: str) -> Float64Array:
+    array = np.asarray(values, dtype=np.float64).ravel()
+    if array.size == 0:
+        raise ValueError(f"{name}: expected at least one sample, got none")
+    if not np.isfinite(array).all() or (array < 0).any():
+        raise ValueError(f"{name}: expected finite samples of at least 0, got {array.tolist()[:8]}")
+    return array
+
+
+def median_interval(
+    values: ArrayLike, *, seed: int = SEED, resamples: int = RESAMPLES
+) -> tuple[float, float]:
+    """95% percentile-bootstrap interval of the median (Efron & Tibshirani 1993, ch. 13).
+
+    The ends are observed medians, so that identical samples give an interval of length zero and
+    a bimodal set an interval that reaches both modes. Fewer than 6 samples: their range.
+
+    Raises:
+        ValueError: for no sample, or one that is negative or not finite.
+    """
+    array = _samples(values, "values")
+    if array.size < 6 or array.min() == array.max():
+        return float(array.min()), float(array.max())
+    rng = np.random.default_rng(seed)
+    draws = rng.integers(0, array.size, size=(resamples, array.size))
+    medians = np.median(array[draws], axis=1)
+    tail = (1.0 - CONFIDENCE) / 2.0
+    return (
+        float(np.quantile(medians, tail, method="inverted_cdf")),
+        float(np.quantile(medians, 1.0 - tail, method="inverted_cdf")),
+    )
+
+
+def summarise_samples(ns: ArrayLike, *, seed: int = SEED) -> SampleSummary:
+    """Median, bootstrap interval and median absolute deviation of timing samples in ns.
+
+    Raises:
+        ValueError: for no sample, or one that is negative or not finite.
+    """
+    array = _samples(ns, "ns")
+    median = float(np.median(array))
+    low, high = median_interval(array, seed=seed)
+    return SampleSummary(array.size, median, low, high, float(np.median(np.abs(array - median))))
+
+
+def paired_ratio(
+    samples: Sequence[float] | ArrayLike,
+    baseline: Sequence[float] | ArrayLike,
+    *,
+    seed: int = SEED,
+) -> RatioSummary:
+    """Median of samples / baseline, round by round, with its bootstrap interval.
+
+    Round k of one is set against round k of the other, so that a drift of the machine, which
+    slows both, cancels. Rounds whose baseline took no time at all (below the resolution of the
+    timer) cannot be compared and are left out.
+
+    Args:
+        samples: one time per round, ns.
+        baseline: the baseline's time in the same rounds, same length.
+
+    Raises:
+        ValueError: for unequal lengths, no usable round, or samples that are not times.
+    """
+    a, b = _samples(samples, "samples"), _samples(baseline, "baseline")
+    if a.size != b.size:
+        raise ValueError(
+            f"samples, baseline: expected one sample a round each, got {a.size} and {b.size}"
+        )
+    usable = b > 0
+    if not usable.any():
+        raise ValueError("baseline: expected a time above 0 ns in some round, got zeros only")
+    ratios = a[usable] / b[usable]
+    low, high = median_interval(ratios, seed=seed)
+    return RatioSummary(ratios.size, float(np.median(ratios)), low, high)
+
+
+def control_verdict(ratio: RatioSummary) -> ControlVerdict:
+    """Does the A/A control hold 1.0? If not, the run is *noisy*: its ratios say little.
+
+    The control is the baseline under another name; the truth is 1 by construction.
+    """
+    interval = f"[{ratio.ci_low:.4f}, {ratio.ci_high:.4f}] over {ratio.rounds} rounds"
+    holds = ratio.ci_low <= 1.0 <= ratio.ci_high
+    if holds:
+        return ControlVerdict(True, f"control ratio {ratio.median:.4f}, interval {interval}")
+    return ControlVerdict(
+        False,
+        f"noisy: the baseline against itself gave {ratio.median:.4f}, and {interval} does not "
+        "hold 1.0; close other programs or measure more rounds",
+    )

@@ -1,0 +1,222 @@
+"""Logits that the user captured from a model, read from `.npy` and `.npz` files.
+
+The room of untrusted files: everything that can be refused is refused from the header, before
+an array is allocated, and nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from harness.floats import float_format
+
+MAX_BYTES = 2**31
+_SUFFIX = "bfloat16"
+_ACCEPTED = "float16, float32 or float64, or bfloat16 bits as uint16 with the suffix ::bfloat16"
+
+
+class LogitsError(ValueError):
+    """A file of logits that cannot be used; the message says what, why and what to do."""
+
+
+def split_source(source: str | os.PathLike[str]) -> tuple[Path, str | None, bool]:
+    """``FILE[::NAME][::bfloat16]`` as (path, array name or None, read as bfloat16)."""
+    text = os.fspath(source)
+    if os.path.exists(text):
+        return Path(text), None, False
+    head, *rest = text.split("::")
+    as_bfloat16 = bool(rest) and rest[-1] == _SUFFIX
+    if as_bfloat16:
+        rest = rest[:-1]
+    if len(rest) > 1:
+        raise LogitsError(f"{text}: expected FILE[::NAME][::bfloat16]; got {len(rest)} names")
+    return Path(head), (rest[0] if rest else None), as_bfloat16
+
+
+def _member(archive: zipfile.ZipFile, path: Path, name: str | None) -> zipfile.ZipInfo:
+    arrays = {m.filename.removesuffix(".npy"): m for m in archive.infolist()}
+    if not arrays:
+        raise LogitsError(f"{path}: expected at least one array; got an empty archive")
+    if name is None:
+        return next(iter(arrays.values()))
+    if name not in arrays:
+        shown = ", ".join(sorted(arrays)[:8])
+        raise LogitsError(f"{path}: expected an array named {name!r}; got {shown}")
+    return arrays[name]
+
+
+@contextmanager
+def _opened(path: Path, name: str | None) -> Iterator[tuple[IO[bytes], int]]:
+    """The stream of one array in `.npy` form, and how many bytes it holds."""
+    if not path.is_file():
+        kind = "a folder or a device" if path.exists() else "nothing there"
+        raise LogitsError(f"{path}: expected a .npy or .npz file; got {kind}; check the path")
+    with path.open("rb") as file:
+        start = file.read(6)
+        file.seek(0)
+        if start == npy.MAGIC_PREFIX:
+            if name is not None:
+                raise LogitsError(f"{path}: a .npy file holds one array without a name; drop it")
+            yield file, path.stat().st_size
+        elif start[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
+            with zipfile.ZipFile(file) as archive:
+                member = _member(archive, path, name)
+                with archive.open(member) as stream:
+                    yield stream, member.file_size
+        else:
+            raise LogitsError(
+                f"{path}: expected a .npy or .npz file; got one that starts with {start!r}; "
+                "write it with numpy.save"
+            )
+
+
+def _header(stream: IO[bytes], path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    """(shape, Fortran order, dtype, bytes of the header) of a `.npy` stream."""
+    try:
+        version = npy.read_magic(stream)
+        if version == (1, 0):
+            shape, fortran, dtype = npy.read_array_header_1_0(stream)
+        elif version == (2, 0):
+            shape, fortran, dtype = npy.read_array_header_2_0(stream)
+        else:  # version 3 exists for field names beyond latin-1, which no plain float has
+            raise LogitsError(
+                f"{path}: expected .npy format 1.0 or 2.0; got {version[0]}.{version[1]}; "
+                "save a plain array"
+            )
+    except LogitsError:
+        raise
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise LogitsError(f"{path}: expected a valid .npy header; got: {reason[:200]}") from error
+    return shape, fortran, dtype, stream.tell()
+
+
+def _stored_dtype(dtype: np.dtype[Any], as_bfloat16: bool, path: Path) -> np.dtype[Any]:
+    """The dtype the bytes stand for, or a refusal."""
+    if as_bfloat16:
+        # NumPy writes ml_dtypes' bfloat16 as two void bytes; others store the bits as uint16.
+        if dtype.itemsize == 2 and dtype.kind in "uV" and dtype.fields is None:
+            return float_format("bfloat16").dtype
+        raise LogitsError(
+            f"{path}: ::bfloat16 expected two-byte words (uint16 or V2); got {dtype.str}; "
+            "drop the suffix"
+        )
+    if dtype.hasobject:
+        raise LogitsError(
+            f"{path}: expected dtype {_ACCEPTED}; got Python objects, which are never unpickled; "
+            "save with array.astype('float32')"
+        )
+    if dtype.kind != "f" or dtype.itemsize not in (2, 4, 8) or dtype.fields is not None:
+        raise LogitsError(
+            f"{path}: expected dtype {_ACCEPTED}; got {dtype.str}; "
+            "convert with array.astype('float32')"
+        )
+    native: np.dtype[Any] = dtype.newbyteorder("=")
+    return native
+
+
+def _check_shape(shape: tuple[int, ...], path: Path) -> int:
+    if len(shape) == 0:
+        raise LogitsError(f"{path}: expected (..., classes); got a scalar; save with one axis")
+    if min(shape) < 1:
+        raise LogitsError(
+            f"{path}: expected at least one row and one class; got shape {shape}; "
+            "save an array that is not empty"
+        )
+    return math.prod(shape)
+
+
+def _check_values(logits: NDArray[Any], path: Path) -> None:
+    bad = np.isnan(logits) | (logits == np.inf)
+    if bad.any():
+        row, column = (int(i) for i in np.argwhere(bad)[0])
+        raise LogitsError(
+            f"{path}: expected finite logits (or -inf for a mask); got {logits[row, column]} at "
+            f"row {row}, class {column}; {int(bad.sum())} in all; remove those rows"
+        )
+    masked = np.isneginf(logits).all(axis=1)
+    if masked.any():
+        raise LogitsError(
+            f"{path}: expected a finite logit in every row; got only -inf in row "
+            f"{int(masked.argmax())}; {int(masked.sum())} such rows; remove them"
+        )
+
+
+def load_logits(source: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> NDArray[Any]:
+    """Captured logits as a ``(rows, classes)`` array in the dtype in which they were stored.
+
+    Args:
+        source: ``FILE.npy``, ``FILE.npz`` (its first array) or ``FILE.npz::NAME``, either with
+            ``::bfloat16`` behind it where the file holds the bits of bfloat16 numbers (as uint16,
+            or as the two void bytes that NumPy writes for ml_dtypes' bfloat16).
+        max_bytes: refuse arrays that take more memory than this.
+
+    Returns:
+        A C-contiguous array in native byte order. The last axis is the class axis, all others
+        are rows. -inf is allowed as a mask; NaN and +inf are not.
+
+    Raises:
+        LogitsError: before anything is allocated for a missing, damaged, oversized or empty file
+            and for a dtype that is not a floating-point one; after reading for bad values.
+    """
+    path, name, as_bfloat16 = split_source(source)
+    try:
+        with _opened(path, name) as (stream, held):
+            shape, fortran, stored, start = _header(stream, path)
+            dtype = _stored_dtype(stored, as_bfloat16, path)
+            count = _check_shape(shape, path)
+            wanted = count * stored.itemsize
+            if wanted > max_bytes:
+                raise LogitsError(
+                    f"{path}: expected at most {max_bytes:,} bytes; got shape {shape} of "
+                    f"{wanted:,} bytes; save fewer rows"
+                )
+            if held - start < wanted:
+                raise LogitsError(
+                    f"{path}: expected {wanted:,} bytes of data for shape {shape}; got "
+                    f"{held - start:,}; the file is cut off, write it again"
+                )
+            data = stream.read(wanted)
+    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+        raise LogitsError(f"{path}: cannot be read: {error}; write it again") from error
+    except Exception as error:  # zlib, lzma and bz2 raise errors of their own on damaged data
+        if isinstance(error, LogitsError):
+            raise
+        raise LogitsError(f"{path}: cannot be decompressed: {error}; write it again") from error
+    if len(data) != wanted:
+        raise LogitsError(
+            f"{path}: expected {wanted:,} bytes; got {len(data):,}; the file is cut off, "
+            "write it again"
+        )
+    flat = np.frombuffer(data, dtype if as_bfloat16 else stored)
+    array = flat.reshape(shape, order="F" if fortran else "C")
+    logits = np.array(array.reshape(-1, shape[-1]), dtype=dtype, order="C")
+    _check_values(logits, path)
+    return logits
+
+
+def file_digest(source: str | os.PathLike[str]) -> str:
+    """SHA-256 of the file's bytes as 64 hex digits.
+
+    Raises:
+        LogitsError: if the file cannot be read.
+    """
+    path, _, _ = split_source(source)
+    if not path.is_file():
+        raise LogitsError(f"{path}: expected a .npy or .npz file; got nothing there or no file")
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise LogitsError(f"{path}: cannot be read: {error}; check its permissions") from error

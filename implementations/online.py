@@ -1,0 +1,125 @@
+"""Online softmax: a running (maximum, sum) pair, then one pass that scales.
+
+Maximum and sum are found in a single reading of the logits: when a larger maximum appears, the
+sum so far is rescaled by exp(old - new). Written element by element in NumPy it would measure the
+interpreter, so the running pair advances by blocks of 4096 classes, for all rows at once; `merge`
+is the step. It guards the maximum -inf, where exp(-inf - -inf) would be NaN: a row that begins
+with masked entries is right. As NumPy does it: twelve passes over the array, of which the first
+seven hit the cache where a block of all rows fits in it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from implementations import _rows
+from implementations._rows import Array, as_rows, buffer_for, check, deliver, maximum
+
+IMPLEMENTATION = {
+    "backend": "numpy",
+    "device": "cpu",
+    "dtypes": ("float64", "float32", "float16", "bfloat16"),
+    "requires": (),
+    "source": "M. Milakov, N. Gimelshein, Online normalizer calculation for softmax, 2018, "
+    "Algorithm 3, https://arxiv.org/abs/1805.02867",
+    "formula": "(m, s) ← (max(m, mᵦ), s·exp(m − max) + sᵦ·exp(mᵦ − max));  yⱼ = exp(xⱼ − m) / s",
+    "bound": "online",
+    "passes": 12,
+    "threads": "single",
+    "accumulator": "float32",
+    "deviations": (),
+}
+
+BLOCK = 4096
+
+
+def merge(m1: Array, s1: Array, m2: Array, s2: Array) -> tuple[Array, Array]:
+    """The (maximum, sum) pair of two parts of a row from the pair of each.
+
+    `s` is the sum of exp(x - m) over the part; an empty or fully masked part is (-inf, 0), the
+    neutral element, exactly. Arrays of any one shape. A NaN in a pair, or a maximum of +inf,
+    gives a NaN sum.
+    """
+    m = np.maximum(m1, m2)
+    with np.errstate(all="ignore"):
+        return m, s1 * _weight(m1, m) + s2 * _weight(m2, m)
+
+
+def _weight(part: Array, whole: Array) -> Array:
+    """exp(part - whole), 0 for a part without any entry above -inf."""
+    return np.where(part == -np.inf, np.zeros_like(part), np.exp(part - whole))
+
+
+def _merge_excess(m1: Array, t1: Array, m2: Array, t2: Array) -> tuple[Array, Array]:
+    """`merge` for pairs (maximum, sum - 1), for which log(sum) = log1p(t) keeps a tiny rest."""
+    m = np.maximum(m1, m2)
+    first = t1 + (1 + t2) * _weight(m2, m)
+    second = t2 + (1 + t1) * _weight(m1, m)
+    return m, np.where(m1 == m, first, second)
+
+
+def _scan(rows: Array, *, excess: bool) -> tuple[Array, Array]:
+    """(maximum, sum) of each row, or (maximum, sum - 1), block by block; axes of length 1."""
+    shape = (*rows.shape[:-1], 1)
+    m = np.full(shape, -np.inf, rows.dtype)
+    s = np.full(shape, -1.0 if excess else 0.0, rows.dtype)
+    for start in range(0, rows.shape[-1], BLOCK):
+        block = rows[..., start : start + BLOCK]
+        m_block = maximum(block)
+        e = block - m_block
+        np.exp(e, out=e)
+        masked = m_block == -np.inf
+        if excess:
+            s_block = _rows.excess(e, _rows.top_of(block))
+            s_block[masked] = -1
+            m, s = _merge_excess(m, s, m_block, s_block)
+        else:
+            s_block = e.sum(axis=-1, keepdims=True)
+            s_block[masked] = 0
+            m, s = merge(m, s, m_block, s_block)
+    return m, s
+
+
+@np.errstate(all="ignore")
+def softmax(x: Array, axis: int = -1, out: Array | None = None) -> Array:
+    """Softmax along `axis`."""
+    x = check(x, out)
+    rows = as_rows(x, axis)
+    m, s = _scan(rows, excess=False)
+    result = buffer_for(rows, x, axis, out)
+    np.subtract(rows, m, out=result)
+    np.exp(result, out=result)
+    np.divide(result, s, out=result)
+    return deliver(result, x, axis, out)
+
+
+@np.errstate(all="ignore")
+def log_softmax(x: Array, axis: int = -1, out: Array | None = None) -> Array:
+    """(x - max) - log1p(sum - 1), the running pair being (max, sum - 1)."""
+    x = check(x, out)
+    rows = as_rows(x, axis)
+    m, t = _scan(rows, excess=True)
+    result = buffer_for(rows, x, axis, out)
+    np.subtract(rows, m, out=result)
+    np.subtract(result, np.log1p(t), out=result)
+    return deliver(result, x, axis, out)
+
+
+@np.errstate(all="ignore")
+def logsumexp(x: Array, axis: int = -1) -> Array:
+    """max + log1p(sum - 1), the running pair being (max, sum - 1)."""
+    x = check(x)
+    m, t = _scan(as_rows(x, axis), excess=True)
+    return _rows.reduced(_rows.add_maximum(m, np.log1p(t)), x)
+
+
+def softmax_backward(grad: Array, y: Array, axis: int = -1) -> Array:
+    """y * (grad - sum(grad * y))."""
+    return _rows.backward(grad, y, axis)
+
+
+def cross_entropy(logits: Array, targets: Any) -> tuple[Array, Array]:
+    """Loss of each row, and its gradient p - y, accurate at saturation."""
+    return _rows.cross_entropy(logits, targets)
