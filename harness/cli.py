@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import IntEnum, StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
     from harness.discovery import Implementation
     from harness.profiles import Filters
+    from harness.runner import Request
 
 
 class Exit(IntEnum):
@@ -164,7 +165,7 @@ def _filters(
     try:
         counts = tuple(workloads.parse_class_count(c) for c in classes)
         ids = tuple(workloads.parse(w).id for w in workload_ids)
-        captured = None if logits is None else workloads.make("file", path=logits)
+        captured = None if logits is None else workloads.make("file", params={"path": logits})
     except workloads.LogitsError:
         raise
     except ValueError as e:
@@ -262,7 +263,7 @@ def run(
             typer.echo(f"report: {index}")
 
 
-def _resumed(folder: Path) -> object:
+def _resumed(folder: Path) -> Request:
     """The request that a run was started with, from its own description."""
     from dataclasses import fields
 
@@ -274,13 +275,13 @@ def _resumed(folder: Path) -> object:
     if info.finished is not None:
         raise ResultsError(f"{folder}: the run is finished, and finished runs are never changed")
     names = {f.name for f in fields(Filters)}
-    filters = Filters(**{
+    given: dict[str, Any] = {
         k: tuple(v) if isinstance(v, list) else v for k, v in info.filters.items() if k in names
-    })  # fmt: skip
+    }
     return Request(
         implementations=_select([i.name for i in info.implementations]),
         profile=PROFILES[info.profile],
-        filters=filters,
+        filters=Filters(**given),
         seed=info.seed,
         machine=str(info.machine["slug"]),
         command=info.command,

@@ -59,7 +59,7 @@ class ExpError:
 
 
 def exp_arguments(
-    fmt: DTypeLike | FloatFormat, points: int = 2**18, seed: int = 0
+    fmt: DTypeLike | FloatFormat, points: int = 2**20, seed: int = 0
 ) -> tuple[NDArray[Any], bool]:
     """Arguments on which to try exp, of the format, and whether they are all there are.
 
@@ -87,7 +87,7 @@ def exp_arguments(
 
 
 def measure_exp_error(
-    exp: Function, fmt: DTypeLike | FloatFormat, *, points: int = 2**18, seed: int = 0
+    exp: Function, fmt: DTypeLike | FloatFormat, *, points: int = 2**20, seed: int = 0
 ) -> ExpError:
     """The largest error of `exp`, a function from an array of the format to one like it.
 
@@ -107,7 +107,7 @@ def measure_exp_error(
 
 
 def measure_log_error(
-    log: Function, fmt: DTypeLike | FloatFormat, *, points: int = 2**16, seed: int = 0
+    log: Function, fmt: DTypeLike | FloatFormat, *, points: int = 2**18, seed: int = 0
 ) -> ExpError:
     """The largest error of `log` on `LOG_RANGE` (or up to the largest number of the format).
 

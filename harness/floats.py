@@ -116,7 +116,7 @@ def binade(hi: ArrayLike, lo: ArrayLike = 0.0, exponent: ArrayLike = 0) -> NDArr
     lo_ = np.asarray(lo, dtype=np.float64)
     mantissa, e = np.frexp(hi_)
     below = (np.abs(mantissa) == 0.5) & (np.sign(lo_) * np.sign(hi_) < 0)
-    return e.astype(np.int64) - 1 - below + np.asarray(exponent, dtype=np.int64)
+    return np.asarray(e.astype(np.int64) - 1 - below + np.asarray(exponent), dtype=np.int64)
 
 
 def quantum_exponent(
@@ -129,7 +129,7 @@ def quantum_exponent(
     """
     e = binade(hi, lo, exponent)
     e = np.where(np.asarray(hi) == 0, fmt.emin, e)
-    return np.maximum(e, fmt.emin) - fmt.precision + 1
+    return np.asarray(np.maximum(e, fmt.emin) - fmt.precision + 1, dtype=np.int64)
 
 
 def ulp(y: ArrayLike, fmt: DTypeLike | FloatFormat) -> Float64Array:
@@ -141,7 +141,7 @@ def scale_by_power(x: ArrayLike, exponent: ArrayLike) -> Float64Array:
     """x * 2**exponent; exact unless the result leaves the normal range of float64."""
     clipped = np.clip(np.asarray(exponent), -5000, 5000).astype(np.int32)
     with np.errstate(over="ignore", under="ignore"):
-        return np.ldexp(np.asarray(x, dtype=np.float64), clipped)
+        return np.asarray(np.ldexp(np.asarray(x, dtype=np.float64), clipped))
 
 
 def round_pair(

@@ -41,12 +41,12 @@ def _dtype(name: str) -> np.dtype[Any]:
 def describe(array: NDArray[Any]) -> tuple[dict[str, Any], memoryview]:
     """The description of an array, and the bytes that it spans in memory."""
     if array.size == 0:
-        layout = {"strides": None, "offset": 0, "misalignment": 0}
+        layout: dict[str, Any] = {"strides": None, "offset": 0, "misalignment": 0}
         raw = memoryview(b"")
     elif array.flags.c_contiguous:
         start = array.__array_interface__["data"][0]
         layout = {"strides": None, "offset": 0, "misalignment": start % _ALIGNMENT}
-        raw = memoryview(array.reshape(-1).view(np.uint8)).cast("B")
+        raw = array.reshape(-1).view(np.uint8).data
     else:
         low, high = byte_bounds(array)
         start = array.__array_interface__["data"][0]
@@ -56,7 +56,7 @@ def describe(array: NDArray[Any]) -> tuple[dict[str, Any], memoryview]:
             "offset": start - low,
             "misalignment": low % _ALIGNMENT,
         }
-        raw = memoryview(span)
+        raw = span.data
     name = array.dtype.name if array.dtype.isnative else array.dtype.str
     return {"dtype": name, "shape": list(array.shape), "nbytes": raw.nbytes, **layout}, raw
 
@@ -161,13 +161,13 @@ def receive(fd: int, deadline: float | None = None) -> tuple[dict[str, Any], lis
     _read_into(fd, memoryview(body), deadline)
     try:
         header = json.loads(body)
-        descriptions = header.pop("arrays")
+        descriptions = list(header.pop("arrays"))
     except (ValueError, KeyError, AttributeError, TypeError):
         raise FrameError("the header is not a JSON object with arrays") from None
     arrays = []
     for description in descriptions:
         raw = _aligned(description["nbytes"], description["misalignment"])
         if description["nbytes"]:
-            _read_into(fd, memoryview(raw), deadline)
+            _read_into(fd, raw.data, deadline)
         arrays.append(_restore(description, raw))
     return header, arrays

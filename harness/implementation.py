@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = {
 
 DEVICES = ("cpu", "cuda")
 _TEXT = ("backend", "device", "source", "formula", "bound", "threads", "accumulator")
-_TEXTS = ("dtypes", "requires")
+_TEXTS = ("dtypes", "requires", "files")
 _KNOWN = {*_TEXT, *_TEXTS, "passes", "deviations"}
 
 
@@ -66,6 +66,7 @@ class Metadata:
         accumulator: format of its intermediate sums where it is not that of its input.
         deviations: declared departures.
         offers_exp: the module has an ``exp`` of its own whose error can be measured.
+        files: other sources that it is made of (device code), in its folder or below.
     """
 
     name: str
@@ -85,7 +86,7 @@ class Metadata:
     accumulator: str | None = None
     deviations: tuple[Deviation, ...] = ()
     offers_exp: bool = False
-    extra_files: tuple[Path, ...] = field(default=())
+    files: tuple[Path, ...] = ()
 
     @property
     def description(self) -> str:
@@ -93,10 +94,10 @@ class Metadata:
         return self.documentation.strip().split("\n", 1)[0]
 
     def sha256(self) -> str:
-        """Digest of the module's source and of the device code beside it."""
+        """Digest of the module's source and of its other files."""
         digest = hashlib.sha256(self.path.read_bytes())
-        for extra in sorted(self.extra_files):
-            digest.update(extra.read_bytes())
+        for file in sorted(self.files):
+            digest.update(file.read_bytes())
         return digest.hexdigest()
 
 
@@ -177,6 +178,19 @@ def _deviations(path: Path, entries: Any) -> tuple[Deviation, ...]:
     return tuple(found)
 
 
+def _files(path: Path, names: Any) -> tuple[Path, ...]:
+    found = []
+    for name in names:
+        file = path.parent / name
+        if ".." in Path(name).parts or Path(name).is_absolute() or not file.is_file():
+            raise ImplementationError(
+                f"{path}: IMPLEMENTATION['files']: expected files in the module's folder or "
+                f"below; got {name!r}"
+            )
+        found.append(file)
+    return tuple(found)
+
+
 def read_metadata(path: Path) -> Metadata:
     """The metadata of the module at `path`, from its syntax tree: nothing is imported or run.
 
@@ -211,8 +225,6 @@ def read_metadata(path: Path) -> Metadata:
             f"{', '.join(OPERATIONS)}"
         )
     dtypes = declared.get("dtypes")
-    device = declared.get("device", "cpu")
-    sources = sorted((path.parent / "cuda").glob("*.cu*")) if device == "cuda" else []
     return Metadata(
         name=path.stem,
         path=path,
@@ -224,6 +236,6 @@ def read_metadata(path: Path) -> Metadata:
         deviations=_deviations(path, declared.get("deviations", ())),
         passes=declared.get("passes"),
         offers_exp=offers_exp,
-        extra_files=tuple(sources),
+        files=_files(path, declared.get("files", ())),
         **{key: declared[key] for key in _TEXT if key in declared},
     )

@@ -78,8 +78,7 @@ def _library() -> ctypes.CDLL:
         except OSError as e:
             problems.append(str(e))
     raise NvrtcUnavailable(
-        "NVRTC: no library found; install nvidia-cuda-nvrtc"
-        + "".join(f" ({p})" for p in problems)
+        "NVRTC: no library found; install nvidia-cuda-nvrtc" + "".join(f" ({p})" for p in problems)
     )
 
 
@@ -164,5 +163,7 @@ def summary(source: str, architectures: tuple[str, ...] = ARCHITECTURES) -> str:
     good = [r.arch for r in results if r.ok]
     bad = [r for r in results if not r.ok]
     parts = [f"compiled for {', '.join(good)}"] if good else []
-    parts += [f"does not compile for {r.arch}: {r.log.splitlines()[0] if r.log else '?'}" for r in bad]
+    parts += [
+        f"does not compile for {r.arch}: {r.log.splitlines()[0] if r.log else '?'}" for r in bad
+    ]
     return f"{'; '.join(parts)} with NVRTC {version()}; not run on a GPU"

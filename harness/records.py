@@ -92,14 +92,14 @@ class AccuracyRecord(Record):
     p99_ulp: float | None = None
     p999_ulp: float | None = None
     bias_ulp: float | None = None
-    correctly_rounded: float | None = Field(None, description="fraction of the elements")
+    correctly_rounded: float | None = Field(default=None, description="fraction of the elements")
     ulp_histogram: dict[str, int] | None = Field(
-        None, description="counts by class: 0, <=0.5, <=1, <=2, <=4, >4, wrong"
+        default=None, description="counts by class: 0, <=0.5, <=1, <=2, <=4, >4, wrong"
     )
     max_relative: float | None = None
     normwise_relative: float | None = None
     max_absolute: float | None = None
-    sum_residual: float | None = Field(None, description="blind to errors of exp")
+    sum_residual: float | None = Field(default=None, description="blind to errors of exp")
     kl_divergence: float | None = None
     total_variation: float | None = None
     flushed_count: int | None = None
@@ -107,21 +107,29 @@ class AccuracyRecord(Record):
     wrong_argmax: int | None = None
     wrong_order: int | None = None
     nonfinite: int | None = None
-    outcome: Outcome | None = Field(None, description="worst class of outcome over the rows")
-    bound: str | None = Field(None, description="name of the bound that applies")
-    bound_ulp: float | None = Field(None, description="largest bound over the elements, in ulps")
+    outcome: Outcome | None = Field(
+        default=None, description="worst class of outcome over the rows"
+    )
+    bound: str | None = Field(default=None, description="name of the bound that applies")
+    bound_ulp: float | None = Field(
+        default=None, description="largest bound over the elements, in ulps"
+    )
     bound_ulp_at_worst: float | None = None
-    error_over_bound: float | None = Field(None, description="largest error / bound, elementwise")
+    error_over_bound: float | None = Field(
+        default=None, description="largest error / bound, elementwise"
+    )
     published_bound: str | None = None
     published_bound_ulp: float | None = None
     error_over_published: float | None = None
-    exp_error_u: float | None = Field(None, description="measured error E of exp, in u")
+    exp_error_u: float | None = Field(default=None, description="measured error E of exp, in u")
     worst_row: int | None = None
     worst_class: int | None = None
-    worst_logit: str | None = Field(None, description="hexadecimal")
-    worst_got: str | None = Field(None, description="hexadecimal")
-    worst_expected: str | None = Field(None, description="hexadecimal, correctly rounded")
-    worst_logits: list[str] | None = Field(None, description="the whole row in hex, 16 at most")
+    worst_logit: str | None = Field(default=None, description="hexadecimal")
+    worst_got: str | None = Field(default=None, description="hexadecimal")
+    worst_expected: str | None = Field(default=None, description="hexadecimal, correctly rounded")
+    worst_logits: list[str] | None = Field(
+        default=None, description="the whole row in hex, 16 at most"
+    )
     input_sha256: str | None = None
 
 
@@ -144,9 +152,9 @@ class OverflowRecord(Record):
     last_good_hex: str | None = None
     first_bad: float | None = None
     first_bad_hex: str | None = None
-    got_at_first_bad: list[str] | None = Field(None, description="hexadecimal")
-    expected_at_first_bad: list[str] | None = Field(None, description="hexadecimal")
-    tolerance_ulp: float | None = Field(None, description="limit of the event `inaccurate`")
+    got_at_first_bad: list[str] | None = Field(default=None, description="hexadecimal")
+    expected_at_first_bad: list[str] | None = Field(default=None, description="hexadecimal")
+    tolerance_ulp: float | None = Field(default=None, description="limit of the event `inaccurate`")
     evaluations: int | None = None
     offset: float | None = None
     outcome: Outcome | None = None
@@ -168,12 +176,16 @@ class ThroughputRecord(Record):
     experiment: Literal["throughput"] = "throughput"
     role: Literal["implementation", "control", "limit"] = "implementation"
     regime: Regime | None = None
-    allocating: bool | None = Field(None, description="True: the call allocates its result")
-    array_bytes: int | None = Field(None, description="bytes of the input; the output has as many")
-    fits: str | None = Field(None, description="how the two arrays compare with the caches")
-    samples_ns: list[float] | None = Field(None, description="one a round, per call")
+    allocating: bool | None = Field(default=None, description="True: the call allocates its result")
+    array_bytes: int | None = Field(
+        default=None, description="bytes of the input; the output has as many"
+    )
+    fits: str | None = Field(default=None, description="how the two arrays compare with the caches")
+    samples_ns: list[float] | None = Field(default=None, description="one a round, per call")
     calls_per_sample: int | None = None
-    first_call_ns: float | None = Field(None, description="compilation and warm-up included")
+    first_call_ns: float | None = Field(
+        default=None, description="compilation and warm-up included"
+    )
     median_ns: float | None = None
     ci_low_ns: float | None = None
     ci_high_ns: float | None = None
@@ -181,16 +193,20 @@ class ThroughputRecord(Record):
     gbps_low: float | None = None
     gbps_high: float | None = None
     baseline: str | None = None
-    speedup: float | None = Field(None, description="baseline time / time, paired by round")
+    speedup: float | None = Field(default=None, description="baseline time / time, paired by round")
     speedup_low: float | None = None
     speedup_high: float | None = None
-    limit: str | None = Field(None, description="the copy that percent_of_limit refers to")
+    limit: str | None = Field(default=None, description="the copy that percent_of_limit refers to")
     percent_of_limit: float | None = None
-    gate_ulp: float | None = Field(None, description="max ulp on sampled rows of this workload")
+    gate_ulp: float | None = Field(
+        default=None, description="max ulp on sampled rows of this workload"
+    )
     gate_error_over_bound: float | None = None
-    ranked: bool | None = Field(None, description="False: struck out by the accuracy gate")
-    noisy: bool | None = Field(None, description="the control's interval does not hold 1.0")
-    implausible: bool | None = Field(None, description="faster than a copy of data beyond cache")
+    ranked: bool | None = Field(default=None, description="False: struck out by the accuracy gate")
+    noisy: bool | None = Field(default=None, description="the control's interval does not hold 1.0")
+    implausible: bool | None = Field(
+        default=None, description="faster than a copy of data beyond cache"
+    )
 
 
 AnyRecord = Annotated[
@@ -221,10 +237,12 @@ class ImplementationInfo(_Strict):
     available: bool
     unavailable_reason: str | None = None
     compiled: list[dict[str, Any]] = Field(
-        [], description="outcome of compiling device code without a device, one a target"
+        default=[], description="outcome of compiling device code without a device, one a target"
     )
-    sha256: str | None = Field(None, description="of the source files")
-    exp_error_u: dict[str, float] = Field({}, description="measured error of exp by dtype, in u")
+    sha256: str | None = Field(default=None, description="of the source files")
+    exp_error_u: dict[str, float] = Field(
+        default={}, description="measured error of exp by dtype, in u"
+    )
     exp_error_points: dict[str, int] = {}
 
 
@@ -237,7 +255,7 @@ class RunInfo(_Strict):
     schema_version: int = SCHEMA_VERSION
     id: str
     created: str = Field(description="UTC, ISO 8601")
-    finished: str | None = Field(None, description="UTC; None while running or interrupted")
+    finished: str | None = Field(default=None, description="UTC; None while running or interrupted")
     command: list[str]
     profile: str
     filters: dict[str, Any] = {}
@@ -248,8 +266,10 @@ class RunInfo(_Strict):
     git_dirty: bool | None = None
     machine: dict[str, Any]
     versions: dict[str, str]
-    environment: dict[str, str] = Field({}, description="variables that change threads or speed")
+    environment: dict[str, str] = Field(
+        default={}, description="variables that change threads or speed"
+    )
     implementations: list[ImplementationInfo]
     planned_cells: int
     warnings: list[str] = []
-    workloads: dict[str, str] = Field({}, description="workload id to what it is")
+    workloads: dict[str, str] = Field(default={}, description="workload id to what it is")

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -235,6 +236,16 @@ class Pool:
 
     def __iter__(self) -> Iterator[RemoteImplementation]:
         return iter(self._workers.values())
+
+    def start(self) -> None:
+        """Start every worker now, side by side; one that cannot start says so when it is asked."""
+
+        def start(worker: RemoteImplementation) -> None:
+            with contextlib.suppress(WorkerFault):
+                worker.request("release", timeout=120.0)
+
+        with ThreadPoolExecutor(max_workers=max(1, len(self._workers))) as threads:
+            list(threads.map(start, self._workers.values()))
 
     def stop(self) -> None:
         for worker in self._workers.values():

@@ -92,7 +92,7 @@ class RunWriter:
 
     def append(self, record: Record) -> None:
         """Write one record, whole, before returning."""
-        line = RECORD.dump_json(record, exclude_none=True) + b"\n"  # type: ignore[arg-type]
+        line = record.model_dump_json(exclude_none=True).encode() + b"\n"
         view = memoryview(line)
         while view:
             view = view[self._cells.write(view) :]

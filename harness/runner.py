@@ -89,7 +89,9 @@ def _git(*arguments: str) -> str | None:
 def git_state() -> tuple[str | None, bool | None]:
     """Commit of the checkout that the harness runs from, and whether it has changes."""
     commit = _git("rev-parse", "HEAD")
-    status = _git("status", "--porcelain", "--untracked-files=no", "--", "harness", "implementations")
+    status = _git(
+        "status", "--porcelain", "--untracked-files=no", "--", "harness", "implementations"
+    )
     return commit, None if commit is None or status is None else bool(status)
 
 
@@ -144,7 +146,7 @@ def _new_run(request: Request, machine: Machine, planned: int, used: set[str]) -
         implementations=[describe_implementation(i) for i in request.implementations],
         planned_cells=planned,
         warnings=list(stability_warnings(machine)),
-        workloads={w: workloads.parse(w).description for w in sorted(used)},
+        workloads={w: workloads.FAMILIES[w.partition("(")[0]].description for w in sorted(used)},
     )
 
 
@@ -198,6 +200,7 @@ def run(request: Request, progress: Progress | None = None) -> Path:
             info = _new_run(request, machine, sum(len(u.coordinates) for u in units), used)
             folder = request.results / machine.slug / info.id
         with RunWriter(folder, info, resume=request.resume is not None) as writer:
+            pool.start()
             _measure(units, done, writer, progress)
             errors = {i.name: context.exp_errors_of(i) for i in request.implementations}
             writer.update(
@@ -227,9 +230,7 @@ def _refuse_empty(context: Context, units: list[Unit]) -> None:
         raise NothingToRun(f"none of the implementations selected is available here ({why})")
 
 
-def _measure(
-    units: list[Unit], done: set[str], writer: RunWriter, progress: Progress
-) -> None:
+def _measure(units: list[Unit], done: set[str], writer: RunWriter, progress: Progress) -> None:
     left = [u for u in units if not done.issuperset(u.keys)]
     progress.started(left, len(units) - len(left))
     for unit in left:

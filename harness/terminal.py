@@ -21,11 +21,12 @@ from rich.text import Text
 
 from harness.experiments.context import Unit
 from harness.listing import plain
-from harness.records import Record
+from harness.records import Record, ThroughputRecord
 from harness.results import Run
 from harness.runner import Progress
 
 _LINE_EVERY_S = 10.0
+_ETA_AFTER = 0.02
 
 
 class _Eta:
@@ -43,6 +44,13 @@ class _Eta:
         self.done[unit.experiment] += unit.weight
         self.left[unit.experiment] -= unit.weight
         self.since = now
+
+    def text(self) -> str:
+        """Time left as m:ss; nothing is promised before some of the work has been seen."""
+        seen = sum(self.done.values())
+        if seen < _ETA_AFTER * (seen + sum(self.left.values())):
+            return "unknown"
+        return _clock(self.seconds())
 
     def seconds(self) -> float:
         total_done, total_spent = sum(self.done.values()), sum(self.spent.values())
@@ -92,7 +100,7 @@ def _bar(console: Console) -> Iterator[Progress]:
 
     def finished(current: Unit, _: Sequence[Record]) -> None:
         state["eta"].finished(current)
-        bar.update(state["task"], advance=1, eta=_clock(state["eta"].seconds()))
+        bar.update(state["task"], advance=1, eta=state["eta"].text())
 
     with bar:
         yield Progress(started, unit, finished, lambda text: bar.console.print(Text(plain(text))))
@@ -116,7 +124,7 @@ def _lines(console: Console) -> Iterator[Progress]:
         now = time.monotonic()
         if now - state["last"] >= _LINE_EVERY_S or state["count"] == state["total"]:
             state["last"] = now
-            left = _clock(state["eta"].seconds())
+            left = state["eta"].text()
             say(f"{state['count']}/{state['total']} {current.label} (left {left})")
 
     yield Progress(started, lambda unit: None, finished, say)
@@ -228,12 +236,16 @@ def summary(run: Run, console: Console | None = None) -> None:
     for record in run.records:
         counts[record.status] = counts.get(record.status, 0) + 1
     console.print(Text("cells: " + ", ".join(f"{n} {s}" for s, n in sorted(counts.items()))))
-    noisy = sum(1 for r in run.records if getattr(r, "role", "") == "control" and r.noisy)  # type: ignore[attr-defined]
+    noisy = len(
+        {
+            (r.regime, r.classes, r.threads)
+            for r in run.records
+            if isinstance(r, ThroughputRecord) and r.noisy
+        }
+    )
     if noisy:
         console.print(
             Text(f"noisy: {noisy} timing groups whose control misses 1.0; close other programs")
         )
     for warning in run.info.warnings:
         console.print(Text("warning: " + plain(warning)), soft_wrap=True)
-
-

@@ -117,7 +117,7 @@ def check_targets(logits: Array, targets: Any) -> Array:
             f"got {targets.dtype} of shape {targets.shape}"
         )
     classes = logits.shape[-1]
-    if targets.size and not (0 <= targets.min() and targets.max() < classes):
+    if targets.size and (targets.min() < 0 or targets.max() >= classes):
         raise ValueError(
             f"targets: expected class indices from 0 to {classes - 1}; "
             f"got {targets.min()} to {targets.max()}"

@@ -16,7 +16,6 @@ import numba
 import numpy as np
 
 from implementations import _numba_kernels as kernels
-from implementations._numba_exp import exp_rows
 from implementations._rows import Array, as_rows, buffer_for, check, check_targets, deliver
 
 IMPLEMENTATION = {
@@ -141,6 +140,6 @@ def exp(x: Array) -> Array:
     flat = np.ascontiguousarray(as_rows(x.reshape(-1), -1))
     result = np.empty_like(flat)
     if flat.size:
-        exp_rows(flat, result)
+        kernels.exp_rows(flat, result)
     with np.errstate(over="ignore"):
         return result.reshape(x.shape).astype(x.dtype, copy=False)

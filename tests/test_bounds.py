@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import ml_dtypes
@@ -113,9 +114,9 @@ IDS = [f"{name}-{function.__name__}" for name, function in CASES]
 LOWEST = {"float64": 745.0, "float32": 103.0, "float16": 17.0, "bfloat16": 91.0}
 
 
-def inputs(dtype: str, n: int, rng: np.random.Generator) -> list[Array]:
+def inputs(dtype: str, n: int, rng: np.random.Generator, elements: int = 400) -> list[Array]:
     """Moderate, wide, offset (both signs), down to subnormal results, ascending, masked."""
-    size = (max(1, min(20, 400 // n)), n)
+    size = (max(1, min(elements // 20, elements // n)), n)
     scale = 1.0 if dtype in ("float64", "float32") else 0.02
     wide = LOWEST[dtype]
     values = [
@@ -132,6 +133,7 @@ def inputs(dtype: str, n: int, rng: np.random.Generator) -> list[Array]:
     return [v.astype(float_format(dtype).dtype) for v in values]
 
 
+@cache
 def errors_of(dtype: str) -> dict[str, float]:
     exp = measure_exp_error(np.exp, dtype)
     return {
@@ -159,6 +161,24 @@ def campaign(
 def test_no_error_exceeds_its_bound(name: str, softmax: Softmax, dtype: str) -> None:
     worst = campaign(name, softmax, dtype, (1, 2, 3, 10, 65, 500), **errors_of(dtype))
     assert 0.0 < worst <= 1.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
+def test_no_error_exceeds_its_bound_in_a_large_campaign(dtype: str) -> None:
+    rng = np.random.default_rng(2021)
+    parameters = errors_of(dtype)
+    cases = (*CASES, ("two_pass", two_pass)) if dtype != "float16" else CASES
+    compared = 0
+    for n in (2, 3, 4, 6, 12, 40, 150, 1000, 6000):
+        for x in inputs(dtype, n, rng, elements=60_000):
+            exact = softmax_exact(x)
+            for name, softmax in cases:
+                bound = evaluate_bound(name, x, exact, **parameters)
+                ratio = error_over_bound(softmax(x), exact, bound)
+                assert ratio.max() <= 1.0, (name, softmax.__name__, x[ratio.max(axis=1).argmax()])
+                compared += x.size
+    assert compared > 10_000_000
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])

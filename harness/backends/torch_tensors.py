@@ -17,10 +17,12 @@ _BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 def _from_numpy(array: NDArray[Any]) -> Any:
     """A tensor on the array's own memory.
 
-    Copied, with the values kept, are arrays with a negative stride (torch has none) and
-    read-only ones (torch would let them be written to).
+    Copied, with the values kept, are arrays that torch cannot express (a negative stride, or one
+    that is no multiple of the item), misaligned ones, and read-only ones (torch would let them
+    be written to).
     """
-    if any(s < 0 for s in array.strides) or not array.flags.writeable:
+    odd = any(s < 0 or s % array.itemsize for s in array.strides)
+    if odd or not (array.flags.writeable and array.flags.aligned):
         array = array.copy()
     if array.dtype == _BFLOAT16:
         # torch does not know NumPy's registered dtypes, so the bits travel as integers.

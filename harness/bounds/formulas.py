@@ -83,8 +83,9 @@ def _shifted_sum(c: BoundContext, rescalings: Float64Array | float = 0.0) -> Flo
     # eta. Both need a gap beyond the smallest normal number, as some term then has.
     rescaled = np.where(few > 0, rescalings * (c.count * c.exp_eta + 2.0 * c.half_eta), 0.0)
     lost = (few * c.exp_eta + rescaled) * c.internal.smallest_subnormal
-    with np.errstate(over="ignore"):
-        return cost + _growth(lost * np.exp(cost - c.log_sum))
+    with np.errstate(over="ignore", invalid="ignore"):
+        share = np.where(lost > 0, lost * np.exp(cost - c.log_sum), 0.0)
+    return cost + _growth(share)
 
 
 def _unshifted_sum(c: BoundContext) -> Float64Array:

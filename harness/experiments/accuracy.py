@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -18,11 +19,12 @@ from harness.experiments.judge import GOOD, bound_of, worst_outcome
 from harness.floats import to_hex
 from harness.metrics import summarise
 from harness.records import AccuracyRecord, Record
-from harness.reference import softmax_exact
+from harness.reference import cached_softmax_exact
 from harness.remote import WorkerFault
 from harness.ulps import ulp_error
 from harness.workloads import Workload
 
+_JUDGES = 4
 _WHOLE_ROW = 16
 _MAX_ROWS = 4096
 
@@ -46,7 +48,7 @@ def cells(context: Context) -> Iterator[Workload]:
         if any(f == "digits" for f in profile.families):
             seen.add(workloads.make("digits", dtype=dtype, seed=context.seed))
         if context.logits is not None:
-            seen.add(workloads.make("file", dtype=dtype, path=context.logits))
+            seen.add(workloads.make("file", dtype=dtype, params={"path": context.logits}))
         yield from sorted(seen, key=lambda w: (w.classes, w.id))
 
 
@@ -129,28 +131,43 @@ def judge(
     return figures
 
 
+def _one(
+    context: Context,
+    implementation: Implementation,
+    record: AccuracyRecord,
+    x: NDArray[Any],
+    exact: Exact,
+) -> Record:
+    """Call one implementation and judge what came."""
+    started = time.perf_counter()
+    try:
+        y = context.call(implementation, "softmax", x, axis=-1)
+        figures = judge(context, implementation, x, y, exact)
+    except WorkerFault as fault:
+        return record.model_copy(update={"status": fault.status, "reason": fault.reason})
+    return record.model_copy(update={**figures, "elapsed_s": time.perf_counter() - started})
+
+
 def _measure(context: Context, workload: Workload) -> Iterator[Record]:
     x = workload.generate()
     digest = workloads.input_sha256(x)
-    exact: Exact | None = None
+    runnable: list[tuple[Implementation, AccuracyRecord]] = []
     for implementation in context.implementations:
         record = _coordinates(context, implementation, workload)
         record = record.model_copy(update={"input_sha256": digest})
         refusal = context.refusal(implementation, "softmax", workload.dtype)
         if refusal is not None:
             yield record.model_copy(update={"status": refusal[0], "reason": refusal[1]})
-            continue
-        started = time.perf_counter()
-        if exact is None:
-            exact = softmax_exact(x)
-        try:
-            y = context.call(implementation, "softmax", x, axis=-1)
-            figures = judge(context, implementation, x, y, exact)
-        except WorkerFault as fault:
-            yield record.model_copy(update={"status": fault.status, "reason": fault.reason})
-            continue
-        elapsed = time.perf_counter() - started
-        yield record.model_copy(update={**figures, "elapsed_s": elapsed})
+        else:
+            context.exp_error(implementation, workload.dtype)  # before the threads: once each
+            runnable.append((implementation, record))
+    if not runnable:
+        return
+    exact = cached_softmax_exact(x)
+    # Nothing is timed here: each implementation has its own process, and NumPy releases the
+    # interpreter while it judges.
+    with ThreadPoolExecutor(max_workers=max(1, min(context.cores, _JUDGES))) as threads:
+        yield from threads.map(lambda one: _one(context, *one, x, exact), runnable)
 
 
 def plan(context: Context) -> Iterator[Unit]:

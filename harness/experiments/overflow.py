@@ -55,11 +55,8 @@ def events_of(y: NDArray[Any], exact: Exact, fmt: FloatFormat) -> dict[Event, ND
     bad = ~np.isfinite(computed) & np.isfinite(expected)
     flushed = (computed == 0) & (expected != 0)
     off = np.isfinite(error) & (error > tolerance_ulp(fmt)) & np.isfinite(computed)
-    return {
-        "nonfinite": bad.any(axis=-1),
-        "zero": flushed.any(axis=-1),
-        "inaccurate": off.any(axis=-1),
-    }
+    masks: dict[Event, NDArray[np.bool_]] = {"nonfinite": bad, "zero": flushed, "inaccurate": off}
+    return {event: np.asarray(mask.any(axis=-1)) for event, mask in masks.items()}
 
 
 @dataclass

@@ -11,7 +11,7 @@ integer, a tuple, or None for all). The input is taken as it is, already rounded
 
 Special values: a NaN or +inf in a row makes the row NaN, all -inf too; -inf among others has
 softmax 0 and log-softmax -inf. Log-sum-exp of all -inf (or of nothing) is -inf, with +inf it is
-+inf, with NaN it is NaN. Magnitudes below 2**-2**30 are given as 2**-2**30.
++inf, with NaN it is NaN. Magnitudes below about 2**-2**19 are given as 2**-2**19.
 
 How: double-double with a-priori bounds (`operations`, `elementary`), and what that can't certify
 by Ziv's loop in Arb balls or mpmath intervals (`balls`, `ziv`, `engines`).

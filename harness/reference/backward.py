@@ -5,6 +5,7 @@ Ziv's loop, but true ties, true zeros and any amount of cancellation. The sum co
 `math.fsum`, which is correctly rounded (R. Hettinger, after J. Shewchuk, "Adaptive precision
 floating-point arithmetic", 1997), taken again on what the parts so far leave. Elements are
 distilled by error-free transformations; those that three parts don't hold go to integers.
+Small y are scaled by a power of two first, so that underflow is rare, and it is accounted for.
 
 Rows with a NaN or an infinity in y or g have no exact answer; by convention they are NaN.
 """
@@ -24,26 +25,39 @@ from harness.reference.ziv import exact_pair
 
 _PARTS = 3  # of the sum: 159 bits; the rest is below 2**-158 of it
 _SMALLEST, _LARGEST = -960, 960  # exponents between which every product below is exact
+_UNDERFLOW = 2.0**-1070  # what one product with underflow may lose
+_SMALL, _LIFT = 2.0**-300, 600
 
 
 def backward_rows(grad: Float64Array, y: Float64Array) -> Exact:
     """Rows of float64 (rows, classes), classes >= 1."""
     rows, classes = y.shape
     finite = (np.isfinite(grad) & np.isfinite(y)).all(axis=1)
-    within = finite & _products_are_exact(grad, y)
+    no_underflow, no_overflow = _product_ranges(grad, y)
+    within = finite & no_overflow
     parts = np.zeros((rows, _PARTS))
     for row in np.nonzero(within)[0]:
         parts[row] = _dot(grad[row], y[row])
+    # What the parts leave of the sum: nothing if the last is zero and no product underflowed
+    unknown = np.where(parts[:, -1] == 0, 0.0, np.abs(parts[:, 0]) * 2.0**-156)
+    unknown += np.where(no_underflow, 0.0, classes * _UNDERFLOW)
+    lost = np.where(no_underflow, 0.0, 8 * _UNDERFLOW)
     out = Exact(np.full(y.shape, np.nan), np.zeros(y.shape), np.zeros(y.shape, dtype=np.int32))
     unsure = np.zeros(y.shape, dtype=bool)
     for r in row_blocks(rows, classes):
         for c in column_blocks(classes):
             safe = within[r, None]
+            factor = np.where(safe, y[r, c], 0.0)
+            small = (np.abs(factor) < _SMALL) & ~no_underflow[r, None]
+            factor = np.where(small, factor * 2.0**_LIFT, factor)
             hi, lo, sure = _elements(
-                np.where(safe, grad[r, c], 0.0), np.where(safe, y[r, c], 0.0), parts[r]
+                np.where(safe, grad[r, c], 0.0), factor, parts[r], unknown[r], lost[r]
             )
-            out.hi[r, c] = np.where(safe, hi, np.nan)
-            out.lo[r, c] = np.where(safe, lo, 0.0)
+            lowered = small & (np.abs(hi) < 2.0**-250)
+            scale = np.where(small & ~lowered, 2.0**-_LIFT, 1.0)
+            out.hi[r, c] = np.where(safe, hi * scale, np.nan)
+            out.lo[r, c] = np.where(safe, lo * scale, 0.0)
+            out.exponent[r, c] = np.where(lowered & (hi != 0), -_LIFT, 0)
             unsure[r, c] = ~sure & safe
     unsure[finite & ~within] = True
     for row in np.nonzero(unsure.any(axis=1))[0]:
@@ -51,15 +65,16 @@ def backward_rows(grad: Float64Array, y: Float64Array) -> Exact:
     return out
 
 
-def _products_are_exact(grad: Float64Array, y: Float64Array) -> BoolArray:
-    """Rows in which no last place of y*y*g comes near underflow, nor a sum near overflow."""
+def _product_ranges(grad: Float64Array, y: Float64Array) -> tuple[BoolArray, BoolArray]:
+    """Rows in which no last place of y*y*g comes near underflow; rows in which none overflows."""
     low_g, high_g = _exponent_range(grad)
     low_y, high_y = _exponent_range(y)
     length = math.ceil(math.log2(y.shape[1] + 1))
-    low = low_g + 2 * low_y - 4 * 53
+    low = np.minimum(low_g, 0) + 2 * np.minimum(low_y, 0) - 4 * 53
     high = high_g + 2 * np.maximum(high_y, 0) + length
-    inside: BoolArray = (np.minimum(low, low_g + low_y) > _SMALLEST) & (high < _LARGEST)
-    return inside
+    no_underflow: BoolArray = low > _SMALLEST
+    no_overflow: BoolArray = (high < _LARGEST) & (high_y < _LARGEST - _LIFT)
+    return no_underflow, no_overflow
 
 
 def _exponent_range(x: Float64Array) -> tuple[Float64Array, Float64Array]:
@@ -95,9 +110,13 @@ def _distil(terms: list[Float64Array]) -> list[Float64Array]:
 
 
 def _elements(
-    grad: Float64Array, y: Float64Array, parts: Float64Array
+    grad: Float64Array,
+    y: Float64Array,
+    parts: Float64Array,
+    unknown: Float64Array,
+    lost: Float64Array,
 ) -> tuple[Float64Array, Float64Array, BoolArray]:
-    """hi, lo and whether they are certain, of y * (grad - sum of parts)."""
+    """hi, lo, certain of y * (grad - sum of parts +- unknown) +- lost."""
     shape = y.shape
     terms = [grad, *(np.broadcast_to(-parts[:, i, None], shape) for i in range(_PARTS))]
     products: list[Float64Array] = []
@@ -105,9 +124,7 @@ def _elements(
         products.extend(two_prod(y, part))
     head, middle, tail, *rest = _distil(products)
     dropped = sum((np.abs(p) for p in rest), np.zeros(shape))
-    # What the sum's three parts leave: nothing if the third is zero
-    unknown = np.where(parts[:, -1] == 0, 0.0, np.abs(parts[:, 0]) * 2.0**-156)
-    error = 2 * dropped + np.abs(y) * unknown[:, None]
+    error = 2 * dropped + np.abs(y) * unknown[:, None] + lost[:, None] * (y != 0)
     hi, lo, sure = certify_triple((head, middle, tail), error)
     exact = (error == 0) & (tail == 0) & (head + middle == head)
     return np.where(exact, head + 0.0, hi), np.where(exact, middle, lo), sure | exact

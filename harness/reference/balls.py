@@ -7,14 +7,17 @@ is kept apart because 1/(c + r), log(1 + r), p - 1 are wanted to small *relative
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 from harness.reference.engines import Engine
-from harness.reference.ziv import SMALLEST_EXPONENT, Enclosure, Settled, settle
-
-_NEGLIGIBLE = SMALLEST_EXPONENT * math.log(2.0) * 1.01  # exp of less is below 2**SMALLEST_EXPONENT
+from harness.reference.ziv import (
+    NEGLIGIBLE_DIFFERENCE,
+    SMALLEST_EXPONENT,
+    Enclosure,
+    Settled,
+    settle,
+)
 
 
 class BallRow:
@@ -32,7 +35,7 @@ class BallRow:
         self._tails: dict[tuple[str, int], Any] = {}
 
     def _is_negligible(self, value: float) -> bool:
-        return value / 2 - self.maximum / 2 < _NEGLIGIBLE / 2
+        return value / 2 - self.maximum / 2 < NEGLIGIBLE_DIFFERENCE / 2
 
     def _difference(self, engine: Engine, value: float) -> Any:
         return engine.number(value) - engine.number(self.maximum)

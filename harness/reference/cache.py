@@ -10,7 +10,9 @@ below `MAX_BYTES`, the longest unused going first.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import os
 import tempfile
 from collections.abc import Callable
@@ -100,7 +102,7 @@ def _key(operation: str, inputs: list[NDArray[Any]], axis: api.Axis) -> str:
     digest = hashlib.sha256(f"{oracle_version()}|{operation}|{axis!r}".encode())
     for array in inputs:
         digest.update(f"|{array.dtype.name}|{array.dtype.byteorder}|{array.shape}|".encode())
-        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+        digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 
 
@@ -109,13 +111,14 @@ def _checksum(key: str, parts: dict[str, NDArray[Any]]) -> NDArray[np.uint8]:
     for name in sorted(parts):
         part = parts[name]
         digest.update(f"|{name}|{part.dtype.str}|{part.shape}|".encode())
-        digest.update(np.ascontiguousarray(part).reshape(-1).view(np.uint8))
+        digest.update(np.ascontiguousarray(part).tobytes())
     return np.frombuffer(digest.digest(), dtype=np.uint8)
 
 
 def _read(path: Path, results: int) -> list[Exact] | None:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # From memory: NumPy leaves a file that it refuses open until collected
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             parts = {name: file[name] for name in file.files}
         claimed = parts.pop("checksum")
         if not np.array_equal(claimed, _checksum(path.stem, parts)):
@@ -126,10 +129,8 @@ def _read(path: Path, results: int) -> list[Exact] | None:
     except Exception:
         # A damaged archive raises almost anything; all of it means "not cached"
         return None
-    try:
+    with contextlib.suppress(OSError):  # a read-only cache serves, it forgets what was used
         os.utime(path)
-    except OSError:
-        pass  # a read-only cache serves, it only forgets what was used last
     return found
 
 

@@ -31,7 +31,7 @@ from harness.reference.double_double import (
     power_of_two,
     two_prod,
 )
-from harness.reference.elementary import EXP_BOUND, EXP_RANGE, LOG_BOUND, log_count_plus
+from harness.reference.elementary import EXP_BOUND, LOG_BOUND, log_count_plus
 from harness.reference.tails import (
     SMALLEST_TAIL,
     BoolArray,
@@ -43,7 +43,7 @@ from harness.reference.tails import (
     row_blocks,
     row_tails,
 )
-from harness.reference.ziv import FOLDED_ABOVE, SMALLEST_EXPONENT, Settled
+from harness.reference.ziv import FOLDED_ABOVE, NEGLIGIBLE_DIFFERENCE, SMALLEST_EXPONENT, Settled
 
 ElementSettler = Callable[[BallRow, float], Settled]
 
@@ -159,14 +159,11 @@ def _special(
     x: Float64Array,
     m: Float64Array,
 ) -> None:
-    """Masked entries, entries below the filter's range, rows without a finite maximum."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        far = x - m < -EXP_RANGE
+    """Masked and negligible entries, and rows without a finite maximum."""
+    far = x / 2 - m / 2 < NEGLIGIBLE_DIFFERENCE / 2
     if far.any():
-        sure[far] = False
         masked = x == -np.inf
-        negligible = x / 2 - m / 2 < SMALLEST_EXPONENT * 0.7 / 2
-        for where, value, k in ((negligible, 1.0, SMALLEST_EXPONENT), (masked, 0.0, 0)):
+        for where, value, k in ((far, 1.0, SMALLEST_EXPONENT), (masked, 0.0, 0)):
             hi[where], lo[where], exponent[where], sure[where] = value, 0.0, k, True
     broken = np.broadcast_to(~np.isfinite(m), hi.shape)
     if broken.any():

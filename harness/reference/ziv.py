@@ -21,8 +21,12 @@ from harness.reference.engines import Endpoints, Engine, default_engine
 
 FIRST_PRECISION = 128
 LAST_PRECISION = 1 << 16
-SMALLEST_EXPONENT = -(2**30)
-"""Magnitudes below 2**SMALLEST_EXPONENT are given as that: no format comes near."""
+SMALLEST_EXPONENT = -(2**19)
+"""Magnitudes below 2**SMALLEST_EXPONENT are given as that: no format comes near, and above it the
+fast filter's exp still serves."""
+
+NEGLIGIBLE_DIFFERENCE = SMALLEST_EXPONENT * 0.69
+"""exp of a smaller difference counts as 2**SMALLEST_EXPONENT (0.69 < ln 2: a little early)."""
 
 FOLDED_ABOVE = -900
 """Values of at least 2**FOLDED_ABOVE have exponent 0; smaller ones carry theirs."""

@@ -8,15 +8,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.report import palette
-from harness.report.cells import Cell, RunData, measured, worst
+from harness.report.cells import Cell, RunData, absent_text, measured, worst
 from harness.report.figure import (
     LogScale,
     Plot,
     class_axis,
     grid,
     log_scale,
-    note_inside,
-    wrapped,
 )
 from harness.report.names import label
 from harness.report.numbers import figure, integer, plural
@@ -137,18 +135,14 @@ def ulp_by_classes(
     caption_text = f"Largest error in ulps of {dtype}, workload {workload}"
     table = curve_table(run, f"{stem}-table", caption_text, of, classes, dtype)
     drawn = [i for i in run.implementations if curves[i]]
+    absent = run.absent(sweep, "max_ulp", dtype=dtype, operation=operation)
     if not drawn:
-        return Plot(stem, title, _nothing(run, dtype), "", table, None)
+        return Plot(stem, title, f"Nothing to draw.{absent_text(absent)}", "", table, None)
     scale = log_scale(values_of(list(curves.values())), floor=0.5)
-    columns = 4 if len(run.implementations) > 3 else len(run.implementations)
-    fig, panels = grid(len(run.implementations), columns, 1.45)
-    for k, (name, axes) in enumerate(zip(run.implementations, panels, strict=True)):
-        others = [curves[i] for i in drawn if i != name]
-        if curves[name]:
-            draw_panel(axes, curves[name], style[name], scale, others)
-        else:
-            status, reason = run.why(name, of[name], dtype=dtype, operation=operation)
-            note_inside(axes, wrapped(f"{status}: {label(reason, 120)}", 28, 4))
+    columns = min(5, len(drawn))
+    fig, panels = grid(len(drawn), columns, 1.45, between=0.16)
+    for k, (name, axes) in enumerate(zip(drawn, panels, strict=True)):
+        draw_panel(axes, curves[name], style[name], scale, [curves[i] for i in drawn if i != name])
         axes.set_title(label(name))
         scale.apply(axes.yaxis, labelled=k % columns == 0)
         class_axis(axes, classes, labelled=k + columns >= len(panels))
@@ -160,7 +154,7 @@ def ulp_by_classes(
         f"Workload {workload}. Markers: largest error over the elements against the unrounded "
         f"reference. Dashes in the same colour: a-priori bound of the algorithm. Grey: the other "
         f"implementations. A ring marks a result that failed its check. The maxima are of the "
-        f"sampled inputs: lower bounds of the true maxima."
+        f"sampled inputs: lower bounds of the true maxima.{absent_text(absent)}"
     )
     return Plot(stem, title, caption, _alt(title, curves, classes, scale), table, fig)
 
@@ -190,14 +184,6 @@ def _alt(
     return text + (
         f" Above its bound: {', '.join(above)}." if above else " No curve lies above its bound."
     )
-
-
-def _nothing(run: RunData, dtype: str) -> str:
-    reasons = []
-    for name in run.implementations:
-        status, reason = run.why(name, run.select("accuracy", implementation=name, dtype=dtype))
-        reasons.append(f"{name} {status} ({reason})")
-    return f"Nothing to draw for {dtype}: " + "; ".join(reasons) + "."
 
 
 def scale_of(workload: str | None) -> tuple[str, float] | None:
@@ -250,7 +236,7 @@ def ulp_by_scale(run: RunData, operation: str, style: Mapping[str, Style], stem:
     everything = [float(c["max_ulp"]) for _, cells in chosen.values() for c in measured(cells)
                   if c.get("max_ulp") is not None]  # fmt: skip
     scale = log_scale(everything, floor=0.5)
-    fig, panels = grid(len(chosen), 4, 2.1, right=1.35)
+    fig, panels = grid(len(chosen), 4, 2.1, right=1.85)
     handles = {}
     for k, (axes, (dtype, (n, cells))) in enumerate(zip(panels, chosen.items(), strict=True)):
         for name in run.implementations:
@@ -276,8 +262,8 @@ def ulp_by_scale(run: RunData, operation: str, style: Mapping[str, Style], stem:
         if k % 4 == 0:
             axes.set_ylabel("largest error (ulp)")
     fig.legend(
-        handles.values(), [label(n, 18) for n in handles], loc="upper left",
-        bbox_to_anchor=(1 - 1.3 / 9.6, 0.95), borderaxespad=0, labelspacing=0.55,
+        handles.values(), [label(n, 24) for n in handles], loc="upper left",
+        bbox_to_anchor=(1 - 1.77 / 9.6, 0.95), borderaxespad=0, labelspacing=0.55,
     )  # fmt: skip
     top = worst([c for _, cells in chosen.values() for c in cells], "max_ulp")
     alt = f"{title}, for {', '.join(chosen)}."

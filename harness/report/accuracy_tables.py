@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from harness.report.cells import Cell, RunData, measured, worst
 from harness.report.numbers import figure, integer, percent
+from harness.report.summary import quotient
 from harness.report.tables import Column, Entry, Table, missing, words
 
 CLASSES_OF_ERROR = ("0", "<=0.5", "<=1", "<=2", "<=4", ">4", "wrong")
@@ -96,7 +97,8 @@ def _metric(value: float | None, unit: str, how: str, field: str) -> Entry:
     if unit == "%":
         return Entry(percent(value), 100 * value)
     bad = field == "error_over_bound" and value > 1
-    return Entry(figure(value), value, "bad" if bad else "")
+    shown = quotient(value) if field == "error_over_bound" else figure(value)
+    return Entry(shown, value, "bad" if bad else "")
 
 
 def metrics(run: RunData, dtype: str, operation: str) -> Table:

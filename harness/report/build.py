@@ -14,8 +14,8 @@ from pathlib import Path
 from harness.report.cells import RunData, RunLike, from_run
 from harness.report.figure import Plot, drawing, write
 from harness.report.names import slugs
-from harness.report.palette import styles
 from harness.report.pages import STATIC, Site
+from harness.report.palette import styles
 
 MARKER = ".softmax-bench-report"
 

@@ -1,29 +1,21 @@
-"""A run as the report reads it: plain cells with Python values, and why a cell is missing."""
+"""A run as the report reads it: its records as plain mappings, and why a figure is missing."""
 
 from __future__ import annotations
 
 import math
-import types
-import typing
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Protocol
 
-from harness.records import (
-    AccuracyRecord,
-    ImplementationInfo,
-    OverflowRecord,
-    RunInfo,
-    ThroughputRecord,
-)
+from harness.records import ImplementationInfo, RunInfo
 
 Cell = Mapping[str, Any]
 DTYPES = ("float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
 REGIMES = ("latency", "cached", "streaming")
 MEASURED = ("ok", "failed")
+_INDEXED = ("implementation", "dtype", "role")
 
 
 class RunLike(Protocol):
@@ -32,49 +24,9 @@ class RunLike(Protocol):
     @property
     def info(self) -> RunInfo: ...
     @property
-    def cells(self) -> Any: ...
+    def rows(self) -> list[dict[str, Any]]: ...
     @property
-    def path(self) -> Path: ...
-
-
-def _fields_of(kind: type) -> frozenset[str]:
-    """Names of the record fields whose annotation is `kind`, or `kind` or None."""
-    names = set()
-    for model in (AccuracyRecord, OverflowRecord, ThroughputRecord):
-        for name, info in model.model_fields.items():
-            annotation = info.annotation
-            union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
-            options = typing.get_args(annotation) if union else (annotation,)
-            if kind in options:
-                names.add(name)
-    return frozenset(names)
-
-
-_FLOATS = _fields_of(float)
-_INTEGERS = _fields_of(int) | {"sign"}
-_BOOLEANS = _fields_of(bool)
-_NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-
-
-def _value(name: str, value: Any) -> Any:
-    """A cell's value as plain Python; None where a DataFrame has any of its missing values."""
-    if isinstance(value, list | tuple | dict | str):
-        if name in _FLOATS and isinstance(value, str):
-            return _NON_FINITE.get(value)
-        return value
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
-        return None
-    if isinstance(value, float) and math.isnan(value):
-        return None
-    if name in _BOOLEANS and not isinstance(value, str):
-        return bool(value)
-    if name in _INTEGERS and isinstance(value, float) and value.is_integer():
-        return int(value)
-    if name in _FLOATS and isinstance(value, int):
-        return float(value)
-    return value
+    def problems(self) -> list[str]: ...
 
 
 def _ordered(values: Iterable[Any], first: Sequence[Any] = ()) -> list[Any]:
@@ -82,30 +34,33 @@ def _ordered(values: Iterable[Any], first: Sequence[Any] = ()) -> list[Any]:
     return [v for v in first if v in present] + sorted(present - set(first))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RunData:
     """One run.
 
     Attributes:
         info: its description.
         cells: its records, in the order of measurement; absent figures are None.
-        slug: its folder in the site.
+        slug: its folder in the site, with a slash at its end; empty for the root.
+        problems: what of the stored run could not be read, a line each.
     """
 
     info: RunInfo
     cells: Sequence[Cell]
     slug: str
+    problems: Sequence[str] = ()
 
     @cached_property
     def implementations(self) -> list[str]:
-        """Names, in the order of the run's list, then those that only cells mention."""
-        named = [i.name for i in self.info.implementations]
+        """Names: available ones in the run's order, those only in cells, unavailable ones."""
+        named = [i.name for i in self.info.implementations if i.available]
+        absent = [i.name for i in self.info.implementations if not i.available]
         seen = {
             c["implementation"]
             for c in self.cells
             if c.get("role") in (None, "implementation") and c.get("operation") != "copy"
         }
-        return named + sorted(seen - set(named))
+        return named + sorted(seen - set(named) - set(absent)) + absent
 
     @cached_property
     def _info_by_name(self) -> dict[str, ImplementationInfo]:
@@ -117,17 +72,32 @@ class RunData:
 
     def select(self, experiment: str, **equal: Any) -> list[Cell]:
         """The cells of an experiment with the given values."""
-        return [
-            c
-            for c in self._by_experiment.get(experiment, [])
-            if all(c.get(k) == v for k, v in equal.items())
-        ]
+        pools = [self._index.get((experiment, k, v), []) for k, v in equal.items() if k in _INDEXED]
+        pool = min(pools, key=len) if pools else self._index.get((experiment, "", None), [])
+        wanted = list(equal.items())
+        return [c for c in pool if all(c.get(k) == v for k, v in wanted)]
 
     @cached_property
-    def _by_experiment(self) -> dict[str, list[Cell]]:
-        found: dict[str, list[Cell]] = {}
+    def _index(self) -> dict[tuple[str, str, Any], list[Cell]]:
+        """Cells by experiment, and by experiment and each of the fields most asked for."""
+        found: dict[tuple[str, str, Any], list[Cell]] = {}
         for c in self.cells:
-            found.setdefault(str(c.get("experiment")), []).append(c)
+            experiment = str(c.get("experiment"))
+            found.setdefault((experiment, "", None), []).append(c)
+            for k in _INDEXED:
+                found.setdefault((experiment, k, c.get(k)), []).append(c)
+        return found
+
+    def absent(self, cells: Iterable[Cell], field: str, **wanted: Any) -> dict[str, str]:
+        """Implementations without any figure among some cells, each with status and reason."""
+        given = list(cells)
+        present = {c["implementation"] for c in given if c.get(field) is not None}
+        found = {}
+        for name in self.implementations:
+            if name not in present:
+                mine = [c for c in given if c["implementation"] == name]
+                status, reason = self.why(name, mine, **wanted)
+                found[name] = f"{status.replace('_', ' ')}: {reason}"
         return found
 
     def dtypes(self, experiment: str) -> list[str]:
@@ -172,10 +142,27 @@ class RunData:
 
 def from_run(run: RunLike, slug: str) -> RunData:
     """The report's view of a stored run."""
-    names = [str(c) for c in run.cells.columns]
-    rows = run.cells.itertuples(index=False, name=None)
-    cells = [{n: _value(n, v) for n, v in zip(names, row, strict=True)} for row in rows]
-    return RunData(run.info, cells, slug)
+    return RunData(run.info, [_completed(r) for r in run.rows], slug, tuple(run.problems))
+
+
+def _completed(row: dict[str, Any]) -> Cell:
+    """A failed accuracy cell whose result was not finite has an infinite error, by definition.
+
+    Without this, a record that lost its infinity would drop out of every maximum.
+    """
+    lost = row.get("experiment") == "accuracy" and row.get("max_ulp") is None
+    if lost and row.get("status") == "failed" and row.get("nonfinite"):
+        return {**row, "max_ulp": math.inf}
+    return row
+
+
+def absent_text(absent: Mapping[str, str]) -> str:
+    """The implementations that a figure lacks, gathered by reason, as the end of its caption."""
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in absent.items():
+        by_reason.setdefault(reason, []).append(name)
+    parts = [f"{', '.join(names)} ({reason})" for reason, names in by_reason.items()]
+    return f" Not drawn: {'; '.join(parts)}." if parts else ""
 
 
 def measured(cells: Iterable[Cell]) -> list[Cell]:

@@ -175,7 +175,7 @@ class LogScale:
 
     @property
     def _step(self) -> float:
-        return max(1.7, (self.high / self.low) ** 0.09)
+        return max(1.7, float((self.high / self.low) ** 0.09))
 
     @property
     def limits(self) -> tuple[float, float]:

@@ -33,7 +33,7 @@ def most_accurate(run: RunData, dtype: str = "float32") -> Finding | None:
         cells = measured(
             run.select("accuracy", implementation=name, dtype=dtype, operation="softmax")
         )
-        found = {
+        found: dict[tuple[object, ...], float] = {
             (c.get("workload"), c.get("classes"), c.get("rows"), c.get("seed")): float(c["max_ulp"])
             for c in cells
             if c.get("max_ulp") is not None
@@ -46,10 +46,12 @@ def most_accurate(run: RunData, dtype: str = "float32") -> Finding | None:
     if not common:
         return None
     errors = {n: max(p[k] for k in common) for n, p in places.items()}
-    low, high = min(errors, key=lambda n: errors[n]), max(errors, key=lambda n: errors[n])
+    least = min(errors.values())
+    low = _names([n for n, e in errors.items() if e == least])
+    high = max(errors, key=lambda n: errors[n])
     return Finding(
         "Accuracy",
-        f"In {dtype} the smallest worst error is that of {low}, {figure(errors[low])} ulp, over "
+        f"In {dtype} the smallest worst error is that of {low}, {figure(least)} ulp, over "
         f"the {plural(len(common), 'case')} that {plural(len(errors), 'implementation')} have in "
         f"common; the largest is that of {high}, "
         + (f"{figure(errors[high])} ulp." if errors[high] < float("inf") else "not finite."),
@@ -70,13 +72,17 @@ def bounds(run: RunData) -> Finding | None:
         who = sorted({c["implementation"] for c in above})
         text = (
             f"{plural(len(above), 'cell')} of {integer(len(cells))} lie above the a-priori bound "
-            f"of the algorithm ({_names(who)}); the largest error is "
-            f"{figure(top['error_over_bound'])} times the bound ({place})."
+            f"of the algorithm ({_names(who)}); the farthest is "
+            + (
+                f"{figure(top['error_over_bound'])} times the bound ({place})."
+                if float(top["error_over_bound"]) < float("inf")
+                else f"not finite ({place})."
+            )
         )
     else:
         text = (
-            f"No error lies above the a-priori bound of its algorithm in {plural(len(cells), 'cell')}"
-            f"; the nearest comes to {figure(top['error_over_bound'])} of it ({place})."
+            f"In {plural(len(cells), 'cell')} no error lies above the a-priori bound of its "
+            f"algorithm; the nearest comes to {figure(top['error_over_bound'])} of it ({place})."
         )
     return Finding("Bounds", text, "accuracy.html")
 
@@ -159,6 +165,10 @@ def speed(run: RunData) -> Finding | None:
     ]  # fmt: skip
     if overlap:
         text += f" Its interval overlaps that of {_names(overlap)}."
+    if c.get("noisy"):
+        text += " The control was noisy at this point."
+    if (c.get("percent_of_limit") or 0.0) > 100:
+        text += " More than the copy itself reached: trust the limit no further than that."
     out = [n for n, o in usable.items() if struck(o)]
     if out:
         text += f" Struck out by the accuracy gate: {_names(out)}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,10 +11,16 @@ from harness.report.cells import RunData, worst
 from harness.report.figure import Plot, class_axis, grid, log_scale, note_inside, wrapped
 from harness.report.names import label
 from harness.report.numbers import figure, integer
-from harness.report.overflow import add_legend, draw_map, map_cells, map_table, outcome_of
+from harness.report.overflow import (
+    add_legend,
+    draw_map,
+    map_cells,
+    map_table,
+    outcome_of,
+    threshold_entry,
+)
 from harness.report.palette import Style
-from harness.report.summary import bound_entry, ulp_entry
-from harness.report.overflow import threshold_entry
+from harness.report.summary import bound_entry, quotient, ulp_entry
 from harness.report.tables import Column, Entry, Table, missing, words
 
 
@@ -48,7 +55,7 @@ def accuracy(
                 *place,
                 Entry(figure(cell["max_ulp"]), cell["max_ulp"], bad),
                 Entry(figure(bound), bound) if bound is not None else none,
-                Entry(figure(ratio), ratio, bad) if ratio is not None else none,
+                Entry(quotient(ratio), ratio, bad) if ratio is not None else none,
             ])  # fmt: skip
     columns = [Column("dtype", numeric=False), Column("Workload", numeric=False),
                Column("Classes"), Column("Largest error", "ulp"), Column("Bound", "ulp"),
@@ -76,22 +83,16 @@ def accuracy(
         axes.set_xlabel("classes")
         if k == 0:
             axes.set_ylabel("largest error (ulp)")
-    tops = [
-        f"{d} {figure(max(float(c['max_ulp']) for _, c in data[d][name]))} ulp" for d in drawn
-    ]
+    tops = [f"{d} {figure(max(float(c['max_ulp']) for _, c in data[d][name]))} ulp" for d in drawn]
     which = ", ".join(dict.fromkeys(str(sweeps[d]) for d in drawn))
-    caption = (
-        f"Workload {which}. Markers: largest error; dashes: a-priori bound; grey: the others."
-    )
+    caption = f"Workload {which}. Markers: largest error; dashes: a-priori bound; grey: the others."
     return Plot(stem, title, caption, f"{title}. Largest: {', '.join(tops)}.", table, fig)
 
 
 def outcomes(run: RunData, name: str, stem: str, operation: str = "softmax") -> Plot:
     """A panel a dtype: the map of outcomes."""
     title = f"Outcomes of {name} against offset and class count"
-    by_dtype = {
-        d: [c for c in map_cells(run, d, operation)] for d in run.dtypes("overflow")
-    }
+    by_dtype = {d: map_cells(run, d, operation) for d in run.dtypes("overflow")}
     by_dtype = {d: cells for d, cells in by_dtype.items() if cells}
     rows: list[Any] = []
     columns: list[Column] = []
@@ -131,7 +132,6 @@ def outcomes(run: RunData, name: str, stem: str, operation: str = "softmax") -> 
         offsets, classes = places[dtype]
         if not drawn[dtype]:
             draw_map(axes, [], [], [], (False, False))
-            axes.set(xlim=(0, 1), ylim=(0, 1))
             mine = [c for c in by_dtype[dtype] if c["implementation"] == name]
             status, reason = run.why(name, mine, dtype=dtype, operation=operation)
             note_inside(axes, wrapped(f"{status}: {label(reason, 120)}", 28, 4))
@@ -154,7 +154,7 @@ def brief(run: RunData, name: str, operation: str = "softmax") -> Table:
     """The decisive figures by dtype."""
     rows = []
     about = run.about(name)
-    dtypes = [d for d in run.dtypes("accuracy") + run.dtypes("overflow")]
+    dtypes = [*run.dtypes("accuracy"), *run.dtypes("overflow")]
     for dtype in dict.fromkeys(dtypes):
         exp = about.exp_error_u.get(dtype) if about else None
         rows.append([
@@ -173,25 +173,42 @@ def brief(run: RunData, name: str, operation: str = "softmax") -> Table:
 
 
 def not_ok(run: RunData, name: str) -> Table | None:
-    """Every cell of the implementation that is not ``ok``, with its reason."""
+    """The cells of the implementation that are not ``ok``, with their reasons.
+
+    Those that only say what the implementation does not offer are gathered into one line a
+    reason; every failure has a line of its own.
+    """
+    gathered: Counter[tuple[str, str, str, str, str]] = Counter()
     rows = []
     for c in run.cells:
         if c["implementation"] != name or c["status"] == "ok":
             continue
-        classes, rows_ = c.get("classes"), c.get("rows")
+        status, reason = c["status"].replace("_", " "), c.get("reason") or "no reason recorded"
+        operation, dtype = str(c.get("operation") or ""), str(c.get("dtype") or "")
+        if status in ("unavailable", "unsupported"):
+            gathered[status, c["experiment"], operation, dtype, reason] += 1
+            continue
         more = [str(c[k]) for k in ("regime", "kind", "probe", "event") if c.get(k)]
         if c.get("offset") is not None:
             more.append(f"offset {figure(c['offset'])}")
-        rows.append([
-            words(c["status"].replace("_", " ")), words(c["experiment"]), words(c.get("operation")),
-            words(c.get("dtype")), words(c.get("workload")),
-            Entry(integer(classes), classes) if classes else Entry(""),
-            Entry(integer(rows_), rows_) if rows_ else Entry(""),
-            words(", ".join(more)), words(c.get("reason") or "no reason recorded"),
-        ])  # fmt: skip
+        place = [words(c.get("workload")), _count(c.get("classes")), _count(c.get("rows"))]
+        rows.append(
+            [*map(words, (status, c["experiment"], operation, dtype)), *place,
+             words(", ".join(more)), Entry("1", 1), words(reason)]
+        )  # fmt: skip
+    for (status, experiment, operation, dtype, reason), count in gathered.items():
+        rows.append(
+            [*map(words, (status, experiment, operation, dtype, "all", "all", "all", "")),
+             Entry(integer(count), count), words(reason)]
+        )  # fmt: skip
     if not rows:
         return None
-    columns = [Column(h, numeric=h in ("Classes", "Rows")) for h in (
-        "Status", "Experiment", "Operation", "dtype", "Workload", "Classes", "Rows", "Place",
-        "Reason")]  # fmt: skip
+    numeric = ("Classes", "Rows", "Cells")
+    headers = ("Status", "Experiment", "Operation", "dtype", "Workload", "Classes", "Rows",
+               "Place", "Cells", "Reason")  # fmt: skip
+    columns = [Column(h, numeric=h in numeric) for h in headers]
     return Table("not-ok", "Cells that are not ok", columns, rows)
+
+
+def _count(n: int | None) -> Entry:
+    return Entry("", "") if n is None else Entry(integer(n), n)

@@ -75,7 +75,7 @@ def threshold(x: float | None, dtype: str | None) -> str:
     if len(exact.lstrip("-")) <= 10 and "e" not in exact:
         text = exact.removesuffix(".0")
     else:
-        precision = FORMATS[dtype].precision if dtype in FORMATS else 53
+        precision = FORMATS[dtype].precision if dtype is not None and dtype in FORMATS else 53
         text = f"{x:.{math.ceil(1 + precision * math.log10(2))}g}"
         if precision == 53 and float(f"{x:.15g}") == x:
             text = f"{x:.15g}"

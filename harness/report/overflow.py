@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Patch, PathPatch
+from matplotlib.path import Path as MplPath
 
+from harness.floats import FORMATS
 from harness.report import palette
-from harness.report.cells import Cell, RunData
-from harness.report.figure import Plot, grid, note_inside, power, wrapped
+from harness.report.cells import Cell, RunData, absent_text
+from harness.report.figure import Plot, grid, power
 from harness.report.names import label
-from harness.report.numbers import figure, integer, plural, threshold
+from harness.report.numbers import figure, integer, plural, superscript, threshold
 from harness.report.tables import Column, Entry, Table, missing, words
 
+COARSE_ULP = 10.0
 PROBES = {"dominant": "[t, 0]", "tie": "[t, t]"}
 EVENTS = {
     "nonfinite": "not finite",
@@ -79,15 +83,13 @@ def thresholds(run: RunData, dtype: str, operation: str) -> Table:
     shown = [
         p for p in places if any(e.text != "never" and e.kind != "missing" for e in grid_of[p])
     ]
-    silent = [
-        p
-        for p in places
-        if p not in shown and any(e.text == "never" for e in grid_of[p])
-    ]
+    silent = [p for p in places if p not in shown and any(e.text == "never" for e in grid_of[p])]
     unmeasured = [p for p in places if p not in shown and p not in silent]
     columns = [Column("Implementation", numeric=False)]
     columns += [
-        Column(EVENTS[e], "last t before", group=f"{PROBES[p]}, t {'→ +max' if s > 0 else '→ −max'}")
+        Column(
+            EVENTS[e], "last t before", group=f"{PROBES[p]}, t {'→ +max' if s > 0 else '→ −max'}"
+        )
         for p, s, e in shown
     ]
     rows = [
@@ -154,8 +156,15 @@ def map_cells(run: RunData, dtype: str, operation: str) -> list[Cell]:
 
 
 def outcome_of(cell: Cell | None) -> str:
-    """An outcome of `palette.OUTCOMES`; ``missing`` where the cell has none."""
+    """An outcome of `palette.OUTCOMES`; ``missing`` where the cell has none.
+
+    A result may lie within a wide bound and still have lost its digits: `COARSE_ULP` tells.
+    """
     outcome = str(cell.get("outcome")) if cell else ""
+    ulp = (cell.get("max_ulp") or 0.0) if cell else 0.0
+    if cell and outcome == "accurate" and ulp >= COARSE_ULP:
+        fmt = FORMATS.get(str(cell.get("dtype")))
+        return "lost" if fmt and ulp >= 2.0 ** (fmt.precision - 1) else "coarse"
     if outcome in palette.OUTCOMES:
         return outcome
     return "crashed" if cell and cell["status"] == "crashed" else "missing"
@@ -170,16 +179,22 @@ def draw_map(
 ) -> None:
     """One panel: a coloured field for every (class count, offset), with a letter unless right."""
     at = {(c.get("classes"), c.get("offset")): c for c in cells}
+    fields: dict[str, list[Any]] = {}
     for i, n in enumerate(classes):
         for j, offset in enumerate(offsets):
-            colour, _, letter, _ = palette.OUTCOMES[outcome_of(at.get((n, offset)))]
-            axes.add_patch(Rectangle((i + 0.04, j + 0.05), 0.92, 0.9, facecolor=colour, lw=0))
+            cell = at.get((n, offset))
+            colour, _, letter, _ = palette.OUTCOMES[outcome_of(cell)]
+            if cell and outcome_of(cell) in ("coarse", "lost", "inaccurate"):
+                letter = _magnitude(cell.get("max_ulp")) or letter
+            fields.setdefault(colour, []).append(_field(i, j))
             if letter:
                 axes.text(
-                    i + 0.5, j + 0.48, letter, ha="center", va="center", fontsize=6.5,
-                    color="#ffffff" if letter in "wc" else palette.INK,
+                    i + 0.5, j + 0.48, letter, ha="center", va="center", fontsize=5.8,
+                    color="#ffffff" if letter in ("w", "c") else palette.INK,
                 )  # fmt: skip
-    axes.set(xlim=(0, len(classes)), ylim=(0, len(offsets)))
+    for colour, paths in fields.items():  # one path a colour: a tenth of the file
+        axes.add_patch(PathPatch(MplPath.make_compound_path(*paths), facecolor=colour, lw=0))
+    axes.set(xlim=(0, max(len(classes), 1)), ylim=(0, max(len(offsets), 1)))
     axes.set_xticks([i + 0.5 for i in range(len(classes))])
     axes.set_yticks([j + 0.5 for j in range(len(offsets))])
     axes.set_xticklabels([_short(n) if labels[0] else "" for n in classes])
@@ -188,6 +203,18 @@ def draw_map(
     axes.tick_params(length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
+
+
+def _field(i: int, j: int) -> Any:
+    x0, x1, y0, y1 = i + 0.04, i + 0.96, j + 0.05, j + 0.95
+    return MplPath([(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)], closed=True)
+
+
+def _magnitude(ulp: float | None) -> str:
+    """An error in at most five characters."""
+    if ulp is None or not math.isfinite(ulp):
+        return ""
+    return f"{ulp:.0f}" if ulp < 9999.5 else f"10{superscript(round(math.log10(ulp)))}"
 
 
 def _short(n: int) -> str:
@@ -229,10 +256,13 @@ def outcome_map(run: RunData, dtype: str, operation: str, stem: str) -> Plot:
     if not offsets or not classes:
         return Plot(stem, title, f"Nothing to draw: no map was measured for {dtype}.", "", table,
                     None)  # fmt: skip
-    names = run.implementations
-    columns = 4 if len(names) > 3 else len(names)
-    height = max(1.2, 0.17 * len(offsets))
-    fig, panels = grid(len(names), columns, height, left=0.8, below=0.36)
+    absent = run.absent(cells, "outcome", dtype=dtype, operation=operation)
+    names = [n for n in run.implementations if n not in absent]
+    if not names:
+        return Plot(stem, title, f"Nothing to draw.{absent_text(absent)}", "", table, None)
+    columns = min(5, len(names))
+    height = max(1.2, 0.135 * len(offsets))
+    fig, panels = grid(len(names), columns, height, left=0.8, between=0.14, below=0.36)
     extra = 0.28  # the legend's line
     total = fig.get_size_inches()[1] + extra
     for axes in panels:
@@ -246,12 +276,6 @@ def outcome_map(run: RunData, dtype: str, operation: str, stem: str) -> Plot:
     for k, (name, axes) in enumerate(zip(names, panels, strict=True)):
         mine = [c for c in cells if c["implementation"] == name]
         axes.set_title(label(name))
-        if not any(c.get("outcome") for c in mine):
-            status, reason = run.why(name, mine, dtype=dtype, operation=operation)
-            draw_map(axes, [], [], [], (False, False))
-            axes.set(xlim=(0, 1), ylim=(0, 1))
-            note_inside(axes, wrapped(f"{status}: {label(reason, 120)}", 28, 4))
-            continue
         present |= {
             outcome_of(next((c for c in mine if (c.get("classes"), c.get("offset")) == (n, o)),
                             None))
@@ -281,7 +305,11 @@ def outcome_map(run: RunData, dtype: str, operation: str, stem: str) -> Plot:
     )
     workloads = ", ".join(sorted({str(c["workload"]) for c in cells if c.get("workload")}))
     meanings = "; ".join(f"{o}: {palette.OUTCOMES[o][3]}" for o in palette.OUTCOMES if o in present)
-    caption = f"Rows of {workloads or 'normal logits'} with the offset added. {meanings}."
+    caption = (
+        f"Normal logits with the offset added (workload {workloads or 'not recorded'}). "
+        f"{meanings}. Numbers: largest error in ulps, where 10 or more or beyond the bound."
+        + absent_text(absent)
+    )
     return Plot(stem, title, caption, alt, table, fig)
 
 

@@ -225,9 +225,10 @@ class Site:
             more = [throughput.allocation(run, group), throughput.control_table(run, group)]
             tables += [t for t in more if t is not None]
             plots = [throughput.by_classes(run, group, self.styles, f"throughput-{key}")]
-            found.append(
-                Section(group.title, key, plots, [renamed(t, key) for t in tables])
-            )
+            found.append(Section(group.title, key, plots, [renamed(t, key) for t in tables]))
+        gaps = throughput.untimed(run)
+        if gaps is not None:
+            found.append(Section("Not timed", "untimed", (), [gaps]))
         return found
 
     def _implementation(

@@ -48,8 +48,20 @@ _PLACES = (
 OUTCOMES: Mapping[str, tuple[str, str, str, str]] = {
     # outcome: light, dark, letter, meaning
     "exact": ("#d3e6f4", "#1d3f57", "", "every result correctly rounded"),
-    "accurate": ("#e6eff2", "#24343b", "", "within the bound of its algorithm"),
-    "inaccurate": ("#f6d9a0", "#7d5a12", "i", "finite, beyond the bound"),
+    "accurate": (
+        "#e6eff2",
+        "#24343b",
+        "",
+        "within its bound, below 10 ulp",
+    ),
+    "coarse": (
+        "#f7efd3",
+        "#3b3522",
+        "",
+        "within its bound, yet 10 ulp off or more",
+    ),
+    "lost": ("#efd88f", "#61531f", "", "within its bound, yet without a correct digit"),
+    "inaccurate": ("#f0c878", "#7d5a12", "i", "finite, beyond the bound"),
     "limit": ("#b9ddce", "#1c5c47", "l", "the limit where the convention is NaN"),
     "nan": ("#e58a5b", "#b5501d", "n", "NaN"),
     "zero": ("#d9b0ca", "#7f3f66", "z", "zero where the result is not"),

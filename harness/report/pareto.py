@@ -11,7 +11,7 @@ from harness.report.figure import LogScale, Plot, grid, log_scale
 from harness.report.names import label
 from harness.report.numbers import figure, integer, interval
 from harness.report.palette import Style
-from harness.report.tables import Column, Entry, Table, missing, words
+from harness.report.tables import Column, Entry, Kind, Table, missing, words
 from harness.report.timings import headline, headline_cell, rejected, struck
 
 
@@ -47,8 +47,9 @@ def pareto(run: RunData, style: Mapping[str, Style], stem: str) -> Plot:
         gate_entry, state = speed_entry, "not drawn"
         if cell is not None and cell.get("gbps") is not None:
             speed = float(cell["gbps"])
-            speed_entry = Entry(figure(speed), speed, "struck" if struck(cell) else "",
-                                detail=interval(cell.get("gbps_low"), cell.get("gbps_high")))  # fmt: skip
+            spread = interval(cell.get("gbps_low"), cell.get("gbps_high")) or None
+            kind: Kind = "struck" if struck(cell) else ""
+            speed_entry = Entry(figure(speed), speed, kind, detail=spread)
             state = "struck out" if struck(cell) else "ranked"
             if struck(cell):
                 out.add(name)
@@ -70,7 +71,9 @@ def pareto(run: RunData, style: Mapping[str, Style], stem: str) -> Plot:
         )  # fmt: skip
         rows.append([words(name), speed_entry, error_entry, gate_entry, words(state)])
     where = (
-        f"{point.group.title}, {point.regime}, n = {integer(point.classes)}" if point else "no point"
+        f"{point.group.title}, {point.regime}, n = {integer(point.classes)}"
+        if point
+        else "no point"
     )
     columns = [
         Column("Implementation", numeric=False), Column("Throughput", "GB/s"),
@@ -102,7 +105,7 @@ def pareto(run: RunData, style: Mapping[str, Style], stem: str) -> Plot:
         errors.apply(axes.yaxis)
         axes.set_title(f"Largest error (ulp), {text}")
         axes.set_xlabel("throughput (GB/s)")
-        _names(axes, data)
+        _names(axes, data, intervals, errors)
     absent = [r[0].text for r in rows if r[4].text == "not drawn"]
     caption = (
         f"{where[0].upper()}{where[1:]}. Right and down is better; the grey steps join those that "
@@ -142,42 +145,59 @@ def _draw(
                       markeredgewidth=1.4)  # fmt: skip
 
 
-def _names(axes: Any, data: Mapping[str, tuple[float, float]]) -> None:
-    """Direct labels: beside each point, moved up or down until no two of them overlap."""
-    figure_ = axes.figure
-    to_points = axes.transData.transform
-    box = axes.get_window_extent()
-    low, high = axes.get_ylim()
-    taken: list[tuple[float, float, float]] = []
-    dots = []
-    scale = 72.0 / figure_.dpi
-    for name, (speed, error) in data.items():
-        y_value = error if low < error < high else (high if error > 1 else low)
-        x, y = to_points((speed, y_value))
-        dots.append((x * scale, y * scale, name, speed, error))
-    right_edge = box.x1 * scale
-    for x, y, name, speed, error in sorted(dots, key=lambda d: (d[1], d[0])):
-        text = label(name, 20)
-        width = 4.6 * len(text) + 8
-        leftward = x + width > right_edge + 30
-        start = x - width if leftward else x + 6
-        at = y
-        while any(
-            abs(at - ty) < 9.5 and start < tx + tw and tx < start + width for tx, ty, tw in taken
-        ):
-            at += 2.0
-        taken.append((start, at, width))
-        y_place = _place(axes, error)
+Box = tuple[float, float, float, float]
+
+
+def _meets(a: Box, b: Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _names(
+    axes: Any,
+    data: Mapping[str, tuple[float, float]],
+    intervals: Mapping[str, tuple[float, float]],
+    errors: LogScale,
+) -> None:
+    """Direct labels: each at the nearest place that covers no marker, bar or other label."""
+    scale = 72.0 / axes.figure.dpi  # everything below is in points
+
+    def points(x: float, y: float) -> tuple[float, float]:
+        px, py = axes.transData.transform((x, y))
+        return float(px) * scale, float(py) * scale
+
+    frame = axes.get_window_extent()
+    left, right = float(frame.x0) * scale + 2, float(frame.x1) * scale + 30
+    bottom, top = float(frame.y0) * scale, float(frame.y1) * scale
+    dots = {n: points(s, errors.place(e)) for n, (s, e) in data.items()}
+    taken: list[Box] = [(x - 4.5, y - 4.5, x + 4.5, y + 4.5) for x, y in dots.values()]
+    for name, (low, high) in intervals.items():
+        if name in data:
+            y = errors.place(data[name][1])
+            (x0, y0), (x1, _) = points(low, y), points(high, y)
+            taken.append((x0, y0 - 1.5, x1, y0 + 1.5))
+    for name in sorted(dots, key=lambda n: (dots[n][1], dots[n][0])):
+        x, y = dots[name]
+        text = label(name, 24)
+        width = 4.5 * len(text)
+        best: tuple[float, float, str, Box] | None = None
+        for dy in (0, 9, -9, 18, -18, 27, -27, 36, -36, 45, 54, 63):
+            for side in ("left", "right", "center"):
+                if side == "center" and dy == 0:
+                    continue
+                dx = {"left": 6.5, "right": -6.5, "center": 0.0}[side]
+                start = x + dx - {"left": 0.0, "right": width, "center": width / 2}[side]
+                box = (start, y + dy - 4.2, start + width, y + dy + 4.2)
+                inside = box[0] > left and box[2] < right and bottom < box[1] and box[3] < top
+                if inside and not any(_meets(box, t) for t in taken):
+                    best = dx, float(dy), side, box
+                    break
+            if best:
+                break
+        dx, shift, side, box = best or (6.5, 0.0, "left", (x, y, x, y))
+        taken.append(box)
+        leader = {"arrowstyle": "-", "color": palette.CONTEXT, "linewidth": 0.6, "shrinkB": 3}
         axes.annotate(
-            text, (speed, y_place), xytext=(-7 if leftward else 7, at - y),
-            textcoords="offset points", ha="right" if leftward else "left", va="center",
-            fontsize=7.5, annotation_clip=False,
+            text, (data[name][0], errors.place(data[name][1])), xytext=(dx, shift),
+            textcoords="offset points", ha=side, va="center", fontsize=7.5,
+            annotation_clip=False, arrowprops=leader if abs(shift) > 12 else None,
         )  # fmt: skip
-
-
-def _place(axes: Any, error: float) -> float:
-    low, high = axes.get_ylim()
-    ticks = axes.get_yticks()
-    if low < error < high:
-        return error
-    return float(ticks[-1] if error > 1 else ticks[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from harness.report.cells import RunData, measured, worst
@@ -9,7 +10,14 @@ from harness.report.numbers import figure, integer, interval, plural
 from harness.report.overflow import threshold_entry
 from harness.report.tables import Column, Entry, Table, missing
 from harness.report.throughput import timing_entry
-from harness.report.timings import headline, headline_cell, rejected
+from harness.report.timings import (
+    Headline,
+    at_point,
+    headline,
+    headline_cell,
+    rejected,
+    timed,
+)
 
 ULP_DTYPES = ("float64", "float32", "float16", "bfloat16")
 THRESHOLD_DTYPES = ("float64", "float32", "float16")
@@ -38,7 +46,9 @@ def status_entry(run: RunData, name: str) -> Entry:
     compiled = compile_outcome(run, name)
     if about is not None and not about.available:
         reason = about.unavailable_reason or "no reason recorded"
-        note = f"unavailable: {reason}" + (f". {compiled[0].upper()}{compiled[1:]}" if compiled else "")
+        note = f"unavailable: {reason}" + (
+            f". {compiled[0].upper()}{compiled[1:]}" if compiled else ""
+        )
         return Entry("not run on a GPU" if compiled else "unavailable", kind="missing", note=note)
     total = sum(counts.values())
     if not total:
@@ -64,6 +74,10 @@ def ulp_entry(run: RunData, name: str, dtype: str, operation: str = "softmax") -
     note = None
     if failed:
         note = f"{name}, {dtype}: {plural(len(failed), 'cell')} failed: " + _reasons(failed)
+        about = run.about(name)
+        declared = [d.get("reason", d.get("id", "")) for d in about.deviations] if about else []
+        if declared:
+            note += f" (declared deviations: {'; '.join(declared)})"
     elif left_out:
         note = f"{name}, {dtype}: {plural(len(left_out), 'cell')} not measured: "
         note += _reasons(left_out)
@@ -90,8 +104,23 @@ def bound_entry(run: RunData, name: str, operation: str = "softmax") -> Entry:
     value = float(cell["error_over_bound"])
     place = f"{cell['dtype']}, {cell.get('workload')}, n = {integer(cell.get('classes') or 0)}"
     if value > 1:
-        return Entry(figure(value), value, "bad", note=f"{name} exceeds its bound: {place}")
-    return Entry(figure(value), value)
+        return Entry(quotient(value), value, "bad", note=f"{name} exceeds its bound: {place}")
+    return Entry(quotient(value), value)
+
+
+def quotient(x: float) -> str:
+    """An error ÷ bound; never rounded across 1, on which the verdict hangs."""
+    text = figure(x)
+    if text == "1.00" and x != 1:
+        text = f"{math.floor(1e4 * x) / 1e4:.4f}" if x < 1 else f"{math.ceil(1e4 * x) / 1e4:.4f}"
+    return text
+
+
+def _size(run: RunData, point: Headline) -> str:
+    """How the arrays of the headline point compare with the caches."""
+    here = at_point(timed(run, point.group), point.regime, point.classes)
+    labels = {str(c["fits"]) for c in here if c.get("fits")}
+    return f", {'; '.join(sorted(labels))}" if labels else ""
 
 
 def matrix(run: RunData, pages: dict[str, str]) -> Table:
@@ -134,12 +163,12 @@ def matrix(run: RunData, pages: dict[str, str]) -> Table:
     )
     columns = [Column("Implementation", numeric=False)]
     columns += [Column(d, "ulp", group="Largest error") for d in ULP_DTYPES]
-    columns.append(Column("error ÷ bound", "largest"))
+    columns.append(Column("÷ bound", "largest"))
     columns += [Column(d, "t", group="Last finite t in [t, 0]") for d in THRESHOLD_DTYPES]
     regime = point.regime if point else "streaming"
     columns += [
         Column("bandwidth", "GB/s", group=f"Throughput, {regime}"),
-        Column("of the copy limit", "%", group=f"Throughput, {regime}"),
+        Column("of limit", "%", group=f"Throughput, {regime}"),
         Column(f"vs {baseline}", "×", group=f"Throughput, {regime}"),
         Column("Cells", numeric=False),
     ]
@@ -152,7 +181,7 @@ def matrix(run: RunData, pages: dict[str, str]) -> Table:
     if point:
         notes.append(
             f"Throughput at one point of the curves: {point.group.title}, {point.regime}, "
-            f"n = {integer(point.classes)}, workload {point.group.workload}; second line 95% "
-            "interval."
+            f"n = {integer(point.classes)}, workload {point.group.workload}{_size(run, point)}; "
+            "second line 95% interval. Of limit: of the best measured copy of the same bytes."
         )
-    return Table("matrix", "Results", columns, rows, notes)
+    return Table("matrix", "All implementations at a glance", columns, rows, notes)

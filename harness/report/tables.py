@@ -97,6 +97,16 @@ class Table:
                 runs.append((column.group, 1))
         return runs
 
+    def spans(self, row: Sequence[Entry]) -> list[tuple[Entry, Column, int]]:
+        """(entry, its column, columns spanned): equal gaps side by side are shown as one."""
+        found: list[tuple[Entry, Column, int]] = []
+        for entry, column in zip(row, self.columns, strict=True):
+            if found and entry.kind == "missing" and found[-1][0] == entry:
+                found[-1] = (*found[-1][:2], found[-1][2] + 1)
+            else:
+                found.append((entry, column, 1))
+        return found
+
     def to_csv(self) -> str:
         """The raw values as CSV (RFC 4180), formulas neutralised; footnotes in a last column."""
         header = [" ".join(p for p in (c.group, c.header, c.unit) if p) for c in self.columns]

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.report import palette
-from harness.report.cells import REGIMES, Cell, RunData
+from harness.report.cells import REGIMES, Cell, RunData, absent_text
 from harness.report.figure import WIDTH, Plot, class_axis, grid, log_scale, note_inside, wrapped
 from harness.report.names import label
 from harness.report.numbers import byte_count, duration, figure, integer, interval, plural
 from harness.report.palette import Style
-from harness.report.tables import Column, Entry, Table, missing, words
+from harness.report.tables import Column, Entry, Kind, Table, missing, words
 from harness.report.timings import (
     Group,
     at_point,
     controls,
     curve,
+    group_of,
     has_time,
     limits,
     preferred,
@@ -35,6 +37,10 @@ def _quantity(cell: Cell, regime: str) -> tuple[float, float | None, float | Non
         return (cell["median_ns"] / 1e3, None if low is None else low / 1e3,
                 None if high is None else high / 1e3)  # fmt: skip
     return cell["gbps"], cell.get("gbps_low"), cell.get("gbps_high")
+
+
+def _limit_label(name: str) -> str:
+    return f"copy: {name.removeprefix('copy_')}"
 
 
 def _drawable(cells: Sequence[Cell], regime: str) -> list[Cell]:
@@ -91,7 +97,7 @@ def by_classes(
             for n in who
         ]
         return Plot(stem, title, f"Nothing to draw: {'; '.join(reasons)}.", "", table, None)
-    fig, panels = grid(len(regimes), 3, 2.7 if only is None else 2.2, right=1.5, between=0.5)
+    fig, panels = grid(len(regimes), 3, 2.7 if only is None else 2.2, right=1.85, between=0.5)
     handles: dict[str, Any] = {}
     for axes, regime in zip(panels, regimes, strict=True):
         curves = {
@@ -107,7 +113,7 @@ def by_classes(
                           color=palette.CONTEXT, linewidth=0.7)  # fmt: skip
         for k, (name, points) in enumerate(lines.items()):
             if points:
-                (handles[f"limit: {name}"],) = axes.plot(
+                (handles[_limit_label(name)],) = axes.plot(
                     [c["classes"] for c in points], [_quantity(c, regime)[0] for c in points],
                     color=palette.LIMIT, linewidth=1.0,
                     dashes=_LIMIT_DASHES[k % len(_LIMIT_DASHES)],
@@ -124,24 +130,25 @@ def by_classes(
         class_axis(axes, sorted({c["classes"] for c in shown if c.get("classes")}))
         axes.set_title(f"{regime} — " + ("time of a call (µs)" if regime == "latency" else "GB/s"))
         axes.set_xlabel("classes")
-    order = [n for n in names if n in handles] + [n for n in handles if n.startswith("limit: ")]
+    order = [n for n in names if n in handles] + [n for n in handles if n.startswith("copy: ")]
     fig.legend(
-        [handles[n] for n in order], [label(n, 22) for n in order], loc="upper left",
-        bbox_to_anchor=(1 - 1.42 / WIDTH, 0.95), borderaxespad=0, labelspacing=0.6,
+        [handles[n] for n in order], [label(n, 24) for n in order], loc="upper left",
+        bbox_to_anchor=(1 - 1.77 / WIDTH, 0.95), borderaxespad=0, labelspacing=0.6,
     )  # fmt: skip
+    drawable = [c for c in cells if only in (None, c["implementation"]) and has_time(c)]
+    missing_here = run.absent(drawable, "median_ns", dtype=group.dtype) if only is None else {}
     caption = (
         f"Workload {group.workload}. Median of the rounds; vertical bars are 95% bootstrap "
         "intervals. One read and one write of the array are counted, whatever the implementation "
         "does. Dashed grey lines: measured copies of as many bytes. Latency is the time of one "
         "row: lower is better. A grey ring marks a point whose control was noisy, a cross one that "
         "failed the accuracy gate. Calls write into a preallocated result where out= is offered."
+        + absent_text(missing_here)
     )
     return Plot(stem, title, caption, _alt(run, group, title, regimes, only), table, fig)
 
 
-def _alt(
-    run: RunData, group: Group, title: str, regimes: Sequence[str], only: str | None
-) -> str:
+def _alt(run: RunData, group: Group, title: str, regimes: Sequence[str], only: str | None) -> str:
     cells = [c for c in timed(run, group) if only in (None, c["implementation"])]
     text = f"{title}; regimes {', '.join(regimes)}."
     for regime in regimes:
@@ -193,7 +200,7 @@ def points_table(run: RunData, group: Group, name: str, only: str | None = None)
         state += ["struck out"] if struck(c) else []
         state += ["noisy"] if c.get("noisy") else []
         state += ["implausible"] if c.get("implausible") else []
-        kind = "struck" if struck(c) or c.get("implausible") else ""
+        kind: Kind = "struck" if struck(c) or c.get("implausible") else ""
         low, high = c.get("ci_low_ns"), c.get("ci_high_ns")
         bounds = f"[{duration(low)}, {duration(high)}]" if low is not None else None
         rows.append([
@@ -294,8 +301,10 @@ def allocation(run: RunData, group: Group) -> Table | None:
                 ratio = new_cell["median_ns"] / old_cell["median_ns"]
                 detail = f"{duration(new_cell['median_ns'])} / {duration(old_cell['median_ns'])}"
                 row.append(timing_entry(figure(ratio), ratio, new_cell, detail))
-            elif about is not None and about.available and (
-                group.operation not in about.operations_with_out
+            elif (
+                about is not None
+                and about.available
+                and (group.operation not in about.operations_with_out)
             ):
                 row.append(missing("no out=", "the implementation always allocates its result"))
             else:
@@ -326,8 +335,37 @@ def control_table(run: RunData, group: Group) -> Table | None:
         ])  # fmt: skip
     if not rows:
         return None
-    columns = [Column("Control", numeric=False), Column("Regime", numeric=False),
-               Column("Classes"), Column("Ratio to itself"), Column("Verdict", numeric=False)]  # fmt: skip
+    columns = [
+        Column("Control", numeric=False),
+        Column("Regime", numeric=False),
+        Column("Classes"),
+        Column("Ratio to itself"),
+        Column("Verdict", numeric=False),
+    ]
     noisy_count = sum(row[-1].kind == "bad" for row in rows)
     caption = f"Control, {group.title}: {noisy_count} of {plural(len(rows), 'interval')} miss 1.0"
     return Table("control", caption, columns, rows)
+
+
+def untimed(run: RunData) -> Table | None:
+    """Timings that were wanted and are not there, gathered by reason."""
+    counts: Counter[tuple[str, str, str, str]] = Counter()
+    for c in timed(run):
+        if c.get("median_ns") is None:
+            key = (c["implementation"], group_of(c).title, c["status"].replace("_", " "),
+                   c.get("reason") or "no reason recorded")  # fmt: skip
+            counts[key] += 1
+    if not counts:
+        return None
+    rows = [
+        [words(name), words(group), words(status), Entry(integer(n), n), words(reason)]
+        for (name, group, status, reason), n in counts.items()
+    ]
+    columns = [
+        Column("Implementation", numeric=False),
+        Column("Timings", numeric=False),
+        Column("Status", numeric=False),
+        Column("Cells"),
+        Column("Reason", numeric=False),
+    ]
+    return Table("untimed", "Timings that are missing, with the reason", columns, rows)

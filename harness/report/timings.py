@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from harness.report.cells import DTYPES, REGIMES, Cell, RunData
 from harness.report.numbers import plural
@@ -55,13 +56,23 @@ def group_of(cell: Cell) -> Group:
 
 def timed(run: RunData, group: Group | None = None) -> list[Cell]:
     """Throughput records of implementations, with or without a figure."""
-    cells = [c for c in run.select("throughput") if c.get("role") in (None, "implementation")]
-    return cells if group is None else [c for c in cells if group_of(c) == group]
+    return _timed(run).get(group, [])
 
 
+@lru_cache(maxsize=1)
+def _timed(run: RunData) -> Mapping[Group | None, list[Cell]]:
+    found: dict[Group | None, list[Cell]] = {}
+    for c in run.select("throughput"):
+        if c.get("role") in (None, "implementation"):
+            found.setdefault(None, []).append(c)
+            found.setdefault(group_of(c), []).append(c)
+    return found
+
+
+@lru_cache(maxsize=1)
 def groups(run: RunData) -> list[Group]:
-    """The groups of a run: softmax first, float32 first within the order of formats."""
-    found = {group_of(c) for c in timed(run) if c.get("regime") is not None}
+    """The groups of a run with any timing: softmax first, float32 first among the formats."""
+    found = {group_of(c) for c in timed(run) if c.get("median_ns") is not None}
 
     def rank(g: Group) -> tuple[object, ...]:
         dtype = DTYPES.index(g.dtype) if g.dtype in DTYPES else len(DTYPES)
@@ -122,6 +133,7 @@ def curve(cells: Sequence[Cell], regime: str) -> list[Cell]:
     return [c for c in found if c is not None]
 
 
+@lru_cache(maxsize=1)
 def headline(run: RunData) -> Headline | None:
     """Streaming float32 softmax on all threads, at the class count near 1000 most were timed at."""
     for group in groups(run):

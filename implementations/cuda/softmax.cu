@@ -12,6 +12,7 @@
 // -inf entries are exactly 0; a row with NaN, with +inf, or of nothing but -inf is NaN.
 // In place is allowed: every thread has read an entry before it writes to it.
 // No header is included, so that NVRTC needs nothing but this text; 16-bit conversions are PTX.
+// With SOFTMAX_EMULATED it is C++ for tests/cuda_emulation.hpp, which runs the logic on a CPU.
 
 typedef long long int64;
 
@@ -31,7 +32,11 @@ __device__ inline double widen(double x) { return x; }
 __device__ inline float widen(bfloat16 x) {
   return __uint_as_float((unsigned int)x.bits << 16);
 }
-#ifndef SOFTMAX_EMULATED
+#ifdef SOFTMAX_EMULATED
+extern double dynamic[];
+__device__ inline float widen(float16 x) { return from_float16(x.bits); }
+#else
+extern __shared__ double dynamic[];
 __device__ inline float widen(float16 x) {
   float wide;
   asm("cvt.f32.f16 %0, %1;" : "=f"(wide) : "h"(x.bits));
@@ -63,15 +68,6 @@ template <typename A> __device__ inline A larger(A a, A b) { return a > b ? a : 
 // exp(x - m), 0 for a masked entry even while nothing but masked ones was seen.
 template <typename A> __device__ inline A term(A x, A m) {
   return x == -(A)INFINITY ? (A)0 : exponential(x - m);
-}
-
-// (m, s) of two parts of a row. A part without a maximum keeps its sum, which is 0 or NaN.
-template <typename A> __device__ inline void merge(A* m, A* s, A m2, A s2) {
-  A top = larger(*m, m2);
-  A first = *m == -(A)INFINITY ? *s : *s * exponential(*m - top);
-  A second = m2 == -(A)INFINITY ? s2 : s2 * exponential(m2 - top);
-  *m = top;
-  *s = first + second;
 }
 
 template <typename A> __device__ inline A lanes_max(A v, int lanes) {
@@ -208,7 +204,6 @@ __device__ inline void softmax_online(const T* x, T* out, int64 rows, int64 clas
   WARP(T, 32, 32)                                                                           \
   extern "C" __global__ void __launch_bounds__(1024)                                        \
       softmax_shared_##T(const T* x, T* out, int64 rows, int64 classes) {                   \
-    extern __shared__ double dynamic[];                                                     \
     __shared__ accumulator<T>::type exchange[32];                                           \
     softmax_shared<T>(x, out, rows, classes, (accumulator<T>::type*)dynamic, exchange);     \
   }                                                                                         \

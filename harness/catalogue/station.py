@@ -1,0 +1,160 @@
+"""Performs steps on one implementation, in the process that holds it; judges nothing.
+
+A module of the worker: ``perform`` takes arrays and plain data and gives arrays, the first being
+the JSON description of what happened. Exceptions of a single call are part of that description.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness import backends
+from harness.backends import Backend
+from harness.catalogue.step import Array, Result, Step, arranged
+from harness.floats import FORMATS
+
+_KNOWN = {f.dtype for f in FORMATS.values()} | {np.dtype(np.int64), np.dtype(np.bool_)}
+
+
+def _prepared(step: Step, kept: Sequence[list[Array]]) -> list[Array]:
+    arrays = []
+    for i, given in enumerate(step.arrays):
+        array = given
+        if step.cast is not None and not (step.operation == "cross_entropy" and i == 1):
+            array = array.astype(np.dtype(step.cast))
+        if step.shape is not None and i == 0:
+            array = np.broadcast_to(array, step.shape)
+        if step.same is not None:
+            reused = kept[step.same][i]
+            reused[...] = array
+            arrays.append(reused)
+        else:
+            arrays.append(arranged(array, step.layout))
+    return arrays
+
+
+def _transferable(array: Array) -> Array:
+    if array.dtype in _KNOWN:
+        return array
+    if array.dtype.kind == "c":
+        return np.asarray(array.real, dtype=np.float64)
+    return np.asarray(array, dtype=np.float64)
+
+
+def _taken(array: Array, take: int | None) -> Array:
+    if take is None or array.ndim == 0 or len(array) <= 2 * take:
+        return array
+    return np.concatenate([array[:take], array[len(array) - take :]])
+
+
+def _same_bytes(a: Array, b: Array) -> bool:
+    return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
+
+
+def _out_for(step: Step, native: Sequence[Any], x: Array, backend: Backend) -> Any:
+    if step.out == "alias":
+        return native[0]
+    if step.out == "strided":
+        # In the order F the last axis is not contiguous.
+        fresh = np.full(x.shape, 55, dtype=x.dtype, order="F")
+        return backend.from_numpy(fresh)
+    return backend.from_numpy(np.full(x.shape, 55, dtype=x.dtype))
+
+
+def perform_steps(
+    function: Callable[[str], Callable[..., Any]], backend: Backend, steps: Sequence[Step]
+) -> list[Result]:
+    """Every step in turn; results are copied when a call returns and compared at the end.
+
+    Args:
+        function: gives the implementation's function of an operation.
+        backend: how arrays get to it and back.
+        steps: the calls, in order; those that a case asks for together share one list.
+    """
+    results: list[Result] = []
+    kept: list[list[Array]] = []
+    live: list[list[Array]] = []
+    for step in steps:
+        arrays = _prepared(step, kept)
+        kept.append(arrays)
+        before = [a.tobytes() for a in arrays]
+        options: dict[str, Any] = {}
+        if step.axis != "default" and step.operation != "cross_entropy":
+            options["axis"] = step.axis
+        try:
+            with warnings.catch_warnings(), np.errstate(all="ignore"):
+                warnings.simplefilter("ignore")
+                native = [backend.from_numpy(a) for a in arrays]
+                if step.out != "none":
+                    options["out"] = _out_for(step, native, arrays[0], backend)
+                value = function(step.operation)(*native, **options)
+                backend.synchronize()
+                parts = value if isinstance(value, tuple) else (value,)
+                raw = [np.asarray(backend.to_numpy(p)) for p in parts]
+                ignored = False
+                if "out" in options:
+                    held = np.asarray(backend.to_numpy(options["out"]))
+                    ignored = not (len(raw) == 1 and np.array_equal(held, raw[0], equal_nan=True))
+                copies = [np.array(_transferable(_taken(r, step.take)), copy=True) for r in raw]
+        except Exception as e:
+            text = f"{type(e).__name__}: {e}".strip().split("\n", 1)[0][:300]
+            results.append(Result(error=text))
+            live.append([])
+            continue
+        changed_input = [
+            a.tobytes() != b
+            for i, (a, b) in enumerate(zip(arrays, before, strict=True))
+            if not (step.out == "alias" and i == 0)
+        ]
+        results.append(
+            Result(
+                arrays=tuple(copies),
+                dtypes=tuple(r.dtype.str if not r.dtype.isnative else r.dtype.name for r in raw),
+                modified=any(changed_input),
+                out_ignored=ignored,
+            )
+        )
+        # A result that is the input (out=x), or a reused array, may change for good reason.
+        overlaps = any(np.shares_memory(r, a) for r in raw for a in arrays) if (
+            step.out == "alias" or step.same is not None
+        ) else False
+        live.append([] if overlaps or step.take is not None else raw)
+    for i, (result, raw) in enumerate(zip(results, live, strict=True)):
+        later = [np.array(_transferable(r), copy=True) for r in raw]
+        if not all(_same_bytes(a, b) for a, b in zip(result.arrays, later, strict=False)):
+            results[i] = Result(**{**vars(result), "changed": True})
+    return results
+
+
+@cache
+def _implementation(path: str) -> Any:
+    from harness.discovery import Implementation
+    from harness.implementation import read_metadata
+
+    return Implementation(read_metadata(Path(path)))
+
+
+def perform(*arrays: Array, path: str, steps: list[dict[str, Any]]) -> tuple[Array, ...]:
+    """`perform_steps` on the implementation at `path`, over the worker's pipe."""
+    implementation = _implementation(path)
+    rest = list(arrays)
+    calls = []
+    for plain in steps:
+        count = plain["arrays"]
+        calls.append(Step.restore(plain, rest[:count]))
+        rest = rest[count:]
+    module = implementation.module()
+    results = perform_steps(
+        lambda name: getattr(module, name),  # type: ignore[no-any-return]
+        backends.get(implementation.metadata.backend),
+        calls,
+    )
+    text = json.dumps([r.plain() for r in results]).encode()
+    return np.frombuffer(text, np.uint8).copy(), *(a for r in results for a in r.arrays)

@@ -1,0 +1,144 @@
+"""One call that a case asks for, as data, and what came of it.
+
+A step travels to the process that holds the implementation: its arrays as bytes, the rest as
+plain data. How the arrays lie in memory is built there, beside the implementation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+AxisArgument = int | tuple[int, ...] | None | Literal["default"]
+Layout = Literal[
+    "C", "F", "reversed", "strided", "offset", "broadcast", "misaligned", "readonly"
+]
+Out = Literal["none", "fresh", "strided", "alias"]
+
+LAYOUTS: tuple[Layout, ...] = (
+    "C", "F", "reversed", "strided", "offset", "broadcast", "misaligned", "readonly",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One call of an operation.
+
+    Attributes:
+        operation: its name.
+        arrays: the arguments; targets of cross_entropy are the second.
+        axis: the axis passed; ``"default"`` passes none.
+        layout: how the arrays lie in memory when the implementation sees them.
+        out: ``out=`` is not given, a fresh array, a non-contiguous one, or the input itself.
+        cast: dtype (as NumPy spells it) to which the arrays are converted, for dtypes that are
+            no format: ``">f4"``, ``"int8"``, ``"complex64"``, ...
+        shape: the (first) array is broadcast to this shape and then copied, so that an array of
+            many equal rows need not travel.
+        same: the array object of this earlier step is filled with the new values and passed
+            again, which a cache keyed by identity does not survive.
+        take: only so many first and last rows of axis 0 of the result come back.
+    """
+
+    operation: str
+    arrays: tuple[Array, ...]
+    axis: AxisArgument = -1
+    layout: Layout = "C"
+    out: Out = "none"
+    cast: str | None = None
+    shape: tuple[int, ...] | None = None
+    same: int | None = None
+    take: int | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """Everything but the arrays, fit for JSON."""
+        fields = {k: v for k, v in vars(self).items() if k != "arrays"}
+        return {**fields, "arrays": len(self.arrays)}
+
+    @staticmethod
+    def restore(plain: Mapping[str, Any], arrays: Sequence[Array]) -> Step:
+        """The inverse of `plain`."""
+        fields = dict(plain)
+        del fields["arrays"]
+        axis = fields["axis"]
+        fields["axis"] = tuple(axis) if isinstance(axis, list) else axis
+        fields["shape"] = None if fields["shape"] is None else tuple(fields["shape"])
+        return Step(arrays=tuple(arrays), **fields)
+
+    def call_text(self) -> str:
+        """The call, for messages: ``softmax(x, axis=-1)``."""
+        names = {
+            "softmax_backward": "grad, y",
+            "cross_entropy": "logits, targets",
+        }.get(self.operation, "x")
+        axis = "" if self.axis == "default" or self.operation == "cross_entropy" else (
+            f", axis={self.axis}"
+        )
+        out = "" if self.out == "none" else f", out={'x' if self.out == 'alias' else self.out}"
+        return f"{self.operation}({names}{axis}{out})"
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What a step gave.
+
+    Attributes:
+        arrays: the results as they were when the call returned; dtypes that are no format come
+            as float64 (complex as its real part). Empty where the call raised.
+        dtypes: their dtypes as they came.
+        error: the exception in one line, or None.
+        modified: an argument was changed (other than through ``out=``).
+        changed: a result changed after the call had returned.
+        out_ignored: ``out=`` was given, and does not hold the result.
+    """
+
+    arrays: tuple[Array, ...] = ()
+    dtypes: tuple[str, ...] = ()
+    error: str | None = None
+    modified: bool = False
+    changed: bool = False
+    out_ignored: bool = False
+
+    def plain(self) -> dict[str, Any]:
+        fields = asdict(self, dict_factory=dict) if not self.arrays else dict(vars(self))
+        fields.pop("arrays")
+        return {**fields, "count": len(self.arrays)}
+
+    @staticmethod
+    def restore(plain: Mapping[str, Any], arrays: Sequence[Array]) -> Result:
+        """The inverse of `plain`."""
+        fields = dict(plain)
+        del fields["count"]
+        return Result(arrays=tuple(arrays), **{**fields, "dtypes": tuple(fields["dtypes"])})
+
+
+def arranged(array: Array, layout: Layout) -> Array:
+    """A copy of `array` with the layout asked for; equal values, own memory."""
+    if layout == "F":
+        return np.array(array, order="F", copy=True)
+    if layout == "reversed":
+        every = tuple(slice(None, None, -1) for _ in array.shape)
+        return np.array(array[every], order="C", copy=True)[every]
+    if layout == "strided" and array.ndim:
+        wide = np.full((*array.shape[:-1], 2 * array.shape[-1]), 77, dtype=array.dtype)
+        wide[..., ::2] = array
+        return wide[..., ::2]
+    if layout == "offset" and array.ndim:
+        wide = np.full((*array.shape[:-1], array.shape[-1] + 3), 77, dtype=array.dtype)
+        wide[..., 2:-1] = array
+        return wide[..., 2:-1]
+    if layout == "broadcast" and array.ndim:
+        return np.broadcast_to(array[:1].copy(), array.shape)
+    if layout == "misaligned":
+        raw = np.empty(array.nbytes + 1, np.uint8)
+        view = np.ndarray(array.shape, array.dtype, buffer=raw.data, offset=1)
+        view[...] = array
+        return view
+    copy = np.array(array, order="C", copy=True)
+    if layout == "readonly":
+        copy.flags.writeable = False
+    return copy

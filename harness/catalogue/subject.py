@@ -1,0 +1,110 @@
+"""Who is judged: anything that performs steps, and what it says of itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from harness import backends
+from harness.catalogue.station import perform_steps
+from harness.catalogue.step import Result, Step
+from harness.discovery import Implementation
+from harness.implementation import Metadata, read_metadata
+from harness.records import Status
+from harness.remote import RemoteImplementation, WorkerFault
+
+
+class SubjectFault(RuntimeError):
+    """No answer came at all: the process died, hung, or could not be started.
+
+    Attributes:
+        status: as a record has it (``"crashed"``, ``"timeout"``, ``"out_of_memory"``, ...).
+    """
+
+    def __init__(self, status: Status, reason: str) -> None:
+        super().__init__(reason)
+        self.status: Status = status
+
+
+class Subject(Protocol):
+    """An implementation under judgement.
+
+    Attributes:
+        metadata: what it says of itself.
+    """
+
+    @property
+    def metadata(self) -> Metadata: ...
+
+    def perform(self, steps: Sequence[Step], timeout: float = 60.0) -> list[Result]:
+        """One result a step, in order.
+
+        Raises:
+            SubjectFault: the process crashed, hung or ran out of memory.
+        """
+        ...
+
+
+@dataclass
+class LocalSubject:
+    """An implementation in this process: for tests, and where nothing strange is expected."""
+
+    implementation: Implementation
+
+    @classmethod
+    def from_path(cls, path: Path) -> LocalSubject:
+        return cls(Implementation(read_metadata(path)))
+
+    @property
+    def metadata(self) -> Metadata:
+        return self.implementation.metadata
+
+    def perform(self, steps: Sequence[Step], timeout: float = 60.0) -> list[Result]:
+        module = self.implementation.module()
+        return perform_steps(
+            lambda name: getattr(module, name),  # type: ignore[no-any-return]
+            backends.get(self.metadata.backend),
+            steps,
+        )
+
+
+@dataclass
+class RemoteSubject:
+    """An implementation in a worker process of its own, started at the first call."""
+
+    implementation: Implementation
+    worker: RemoteImplementation = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.worker = RemoteImplementation(
+            f"{self.implementation.name} (conformance)", {"module": "harness.catalogue.station"}
+        )
+
+    @property
+    def metadata(self) -> Metadata:
+        return self.implementation.metadata
+
+    def perform(self, steps: Sequence[Step], timeout: float = 60.0) -> list[Result]:
+        arrays = tuple(a for s in steps for a in s.arrays)
+        options = {
+            "path": str(self.metadata.path.resolve()),
+            "steps": [s.plain() for s in steps],
+        }
+        try:
+            _, answer = self.worker.request(
+                "run", {"operation": "perform", "options": options}, arrays, timeout
+            )
+        except WorkerFault as fault:
+            raise SubjectFault(fault.status, fault.reason) from None
+        described = json.loads(answer[0].tobytes())
+        results, rest = [], answer[1:]
+        for plain in described:
+            results.append(Result.restore(plain, rest[: plain["count"]]))
+            rest = rest[plain["count"] :]
+        return results
+
+    def stop(self) -> None:
+        self.worker.stop()

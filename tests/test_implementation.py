@@ -1,0 +1,107 @@
+"""The contract, read from the syntax tree."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.discovery import import_module, load
+from harness.implementation import ImplementationError, read_metadata
+
+PLAIN = '''"""Max-shift softmax in NumPy."""
+import numpy as np
+
+def softmax(x, axis=-1):
+    e = np.exp(x - x.max(axis=axis, keepdims=True))
+    return e / e.sum(axis=axis, keepdims=True)
+'''
+
+
+def written(folder: Path, text: str, name: str = "mine.py") -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_plain_file_needs_nothing_of_ours(tmp_path: Path) -> None:
+    meta = read_metadata(written(tmp_path, PLAIN))
+    assert meta.name == "mine"
+    assert meta.description == "Max-shift softmax in NumPy."
+    assert meta.operations == ("softmax",)
+    assert meta.operations_with_out == ()
+    assert (meta.backend, meta.device, meta.dtypes, meta.bound) == ("numpy", "cpu", None, None)
+
+
+def test_metadata_is_read_without_running_the_module(tmp_path: Path) -> None:
+    text = (
+        "import no_such_package\nraise SystemExit\n"
+        'IMPLEMENTATION = {"dtypes": ("float32",), "bound": "two_pass", "passes": 2,\n'
+        '  "deviations": ({"id": "overflow", "reason": "no shift"},)}\n'
+        "def softmax(x, axis=-1, out=None): ...\n"
+        "def exp(x): ...\n"
+    )
+    meta = read_metadata(written(tmp_path, text))
+    assert meta.dtypes == ("float32",)
+    assert meta.bound == "two_pass"
+    assert meta.operations_with_out == ("softmax",)
+    assert meta.offers_exp
+    assert meta.deviations[0].reason == "no shift"
+    assert "no_such_package" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def other(x): ...", "offers no operation"),
+        ("def softmax(): ...", r"expected the signature softmax\(x, axis, out\)"),
+        ("def softmax(x): ...", "expected the signature"),
+        ("def softmax(x, axis, scale): ...", "expected the signature"),
+        ("def softmax(x, axis=-1: ...", "cannot be read as a Python module"),
+        ("IMPLEMENTATION = dict(a=1)\ndef softmax(x, axis=-1): ...", "expected a literal dict"),
+        ("IMPLEMENTATION = [1]\ndef softmax(x, axis=-1): ...", "expected a dict; got list"),
+        ('IMPLEMENTATION = {"dtype": 1}\ndef softmax(x, axis=-1): ...', "unknown entries dtype"),
+        (
+            'IMPLEMENTATION = {"device": "tpu"}\ndef softmax(x, axis=-1): ...',
+            "expected one of cpu, cuda",
+        ),
+        ('IMPLEMENTATION = {"passes": 0}\ndef softmax(x, axis=-1): ...', "positive integer"),
+        (
+            'IMPLEMENTATION = {"dtypes": "float32"}\ndef softmax(x, axis=-1): ...',
+            "tuple of strings",
+        ),
+        (
+            'IMPLEMENTATION = {"deviations": ({"id": 1},)}\ndef softmax(x, axis=-1): ...',
+            "'id' and 'reason'",
+        ),
+    ],
+)
+def test_a_broken_contract_is_one_clear_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ImplementationError, match=message) as caught:
+        read_metadata(written(tmp_path, text))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_says_what_to_give(tmp_path: Path) -> None:
+    with pytest.raises(ImplementationError, match="no such file; give the path"):
+        load(tmp_path / "absent.py")
+
+
+def test_a_file_is_imported_by_its_path(tmp_path: Path) -> None:
+    module = import_module(read_metadata(written(tmp_path, PLAIN)))
+    assert module.softmax.__module__ == "_softmax_bench_mine"
+
+
+def test_a_failing_import_leaves_no_module_behind(tmp_path: Path) -> None:
+    path = written(tmp_path, "raise RuntimeError('no')\ndef softmax(x, axis=-1): ...", "broken.py")
+    with pytest.raises(RuntimeError, match="no"):
+        import_module(read_metadata(path))
+    assert "_softmax_bench_broken" not in sys.modules
+
+
+def test_digest_changes_with_the_source(tmp_path: Path) -> None:
+    path = written(tmp_path, PLAIN)
+    before = read_metadata(path).sha256()
+    path.write_text(PLAIN + "\n", encoding="utf-8")
+    assert read_metadata(path).sha256() != before
