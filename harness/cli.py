@@ -232,7 +232,6 @@ def run(
     from harness.profiles import PROFILES
     from harness.results import read_run
     from harness.runner import Request
-    from harness.runner import run as measure
 
     with _one_line_errors(debug):
         if resume is not None:
@@ -251,8 +250,7 @@ def run(
                 baseline=baseline,
                 command=["softmax-bench", *sys.argv[1:]],
             )  # fmt: skip
-        with terminal.progress() as progress:
-            folder = measure(request, progress)
+        folder = _measured(request)
         finished = read_run(folder)
         terminal.summary(finished)
         typer.echo(f"results: {folder}")
@@ -261,6 +259,26 @@ def run(
 
             index = build([folder], reports / finished.machine / finished.info.id)
             typer.echo(f"report: {index}")
+
+
+def _measured(request: Request) -> Path:
+    """Run with progress; an interrupt says how to go on."""
+    from harness import terminal
+    from harness.runner import run as measure
+
+    begun: list[Path] = []
+    try:
+        with terminal.progress() as progress:
+            progress.folder = begun.append
+            return measure(request, progress)
+    except KeyboardInterrupt:
+        for folder in begun:
+            typer.echo(
+                f"softmax-bench: interrupted; what was measured is kept, go on with: "
+                f"softmax-bench run --resume {folder}",
+                err=True,
+            )
+        raise
 
 
 def _resumed(folder: Path) -> Request:

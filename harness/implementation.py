@@ -66,7 +66,8 @@ class Metadata:
         accumulator: format of its intermediate sums where it is not that of its input.
         deviations: declared departures.
         offers_exp: the module has an ``exp`` of its own whose error can be measured.
-        files: other sources that it is made of (device code), in its folder or below.
+        files: other sources that it is made of, in its folder or below: device code that it
+            declares, and private modules (``_name.py``) that it imports.
     """
 
     name: str
@@ -191,6 +192,25 @@ def _files(path: Path, names: Any) -> tuple[Path, ...]:
     return tuple(found)
 
 
+def _private_modules(path: Path, tree: ast.Module) -> tuple[Path, ...]:
+    """Modules beside `path` whose names begin with an underscore, as far as it imports them."""
+    found: dict[Path, None] = {}
+    for node in ast.walk(tree):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or "", *(alias.name for alias in node.names)]
+        for name in names:
+            last = name.rpartition(".")[2]
+            file = path.parent / f"{last}.py"
+            if last.startswith("_") and not last.startswith("__") and file.is_file():
+                found[file] = None
+                inner = ast.parse(file.read_text(encoding="utf-8"))
+                found.update(dict.fromkeys(_private_modules(file, inner)))
+    return tuple(found)
+
+
 def read_metadata(path: Path) -> Metadata:
     """The metadata of the module at `path`, from its syntax tree: nothing is imported or run.
 
@@ -225,6 +245,7 @@ def read_metadata(path: Path) -> Metadata:
             f"{', '.join(OPERATIONS)}"
         )
     dtypes = declared.get("dtypes")
+    own = _private_modules(path, tree)
     return Metadata(
         name=path.stem,
         path=path,
@@ -236,6 +257,6 @@ def read_metadata(path: Path) -> Metadata:
         deviations=_deviations(path, declared.get("deviations", ())),
         passes=declared.get("passes"),
         offers_exp=offers_exp,
-        files=_files(path, declared.get("files", ())),
+        files=(*_files(path, declared.get("files", ())), *own),
         **{key: declared[key] for key in _TEXT if key in declared},
     )

@@ -95,11 +95,12 @@ class RemoteImplementation:
         root = str(Path(__file__).resolve().parent.parent)
         path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "harness.worker", str(their_read), str(their_write)],
+            [sys.executable, "-P", "-m", "harness.worker", str(their_read), str(their_write)],
             pass_fds=(their_read, their_write),
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
+            # -P: a file of the current folder must not stand in for a package
             env={**os.environ, **_ENVIRONMENT, **self._environment, "PYTHONPATH": path},
             start_new_session=True,  # Ctrl-C is the coordinator's to handle
         )

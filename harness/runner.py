@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,6 +40,7 @@ class NothingToRun(ValueError):
 class Progress:
     """What the runner tells its caller; the defaults say nothing."""
 
+    folder: Callable[[Path], None] = lambda folder: None
     started: Callable[[Sequence[Unit], int], None] = lambda units, done: None
     unit: Callable[[Unit], None] = lambda unit: None
     finished: Callable[[Unit, Sequence[Record]], None] = lambda unit, records: None
@@ -96,7 +98,30 @@ def git_state() -> tuple[str | None, bool | None]:
 
 
 def _compiled(metadata: Metadata) -> list[dict[str, Any]]:
-    return []
+    """What compiling the device code for each target comes to, where no device can run it."""
+    from harness.nvrtc import ARCHITECTURES, NvrtcUnavailable, compile_for
+
+    sources = [f.read_text(encoding="utf-8") for f in metadata.files if f.suffix == ".cu"]
+
+    def one(arch: str) -> dict[str, Any]:
+        results = [compile_for(source, arch) for source in sources]
+        return {
+            "arch": arch,
+            "ok": all(r.ok for r in results),
+            "compiler": f"NVRTC {results[0].nvrtc_version}",
+            "kernels": sum(len(r.kernels) for r in results),
+            "registers": max((k.registers for r in results for k in r.kernels), default=0),
+            "spill_bytes": max((k.spill_bytes for r in results for k in r.kernels), default=0),
+            "log": "" if all(r.ok for r in results) else results[0].log[:2000],
+        }
+
+    if not sources:
+        return []
+    try:
+        with ThreadPoolExecutor() as threads:
+            return list(threads.map(one, ARCHITECTURES))
+    except NvrtcUnavailable as e:
+        return [{"arch": ", ".join(ARCHITECTURES), "ok": False, "log": f"not compiled: {e}"}]
 
 
 def describe_implementation(implementation: Implementation) -> ImplementationInfo:
@@ -200,6 +225,7 @@ def run(request: Request, progress: Progress | None = None) -> Path:
             info = _new_run(request, machine, sum(len(u.coordinates) for u in units), used)
             folder = request.results / machine.slug / info.id
         with RunWriter(folder, info, resume=request.resume is not None) as writer:
+            progress.folder(folder)
             pool.start()
             _measure(units, done, writer, progress)
             errors = {i.name: context.exp_errors_of(i) for i in request.implementations}

@@ -103,7 +103,12 @@ def _bar(console: Console) -> Iterator[Progress]:
         bar.update(state["task"], advance=1, eta=state["eta"].text())
 
     with bar:
-        yield Progress(started, unit, finished, lambda text: bar.console.print(Text(plain(text))))
+        yield Progress(
+            started=started,
+            unit=unit,
+            finished=finished,
+            note=lambda text: bar.console.print(Text(plain(text))),
+        )
 
 
 @contextmanager
@@ -127,7 +132,7 @@ def _lines(console: Console) -> Iterator[Progress]:
             left = state["eta"].text()
             say(f"{state['count']}/{state['total']} {current.label} (left {left})")
 
-    yield Progress(started, lambda unit: None, finished, say)
+    yield Progress(started=started, finished=finished, note=say)
 
 
 def _largest(records: Sequence[Any], figure: str) -> Any:

@@ -155,9 +155,12 @@ class Worker:
         return {"elapsed_ns": self._time(timing, header["calls"])}, []
 
     def output_rows(self, header: dict[str, Any], _: list[NDArray[Any]]) -> Reply:
-        """Rows of the last timed call's output, for the accuracy gate."""
-        results = self._results(self.timings[header["handle"]].output)
-        return {}, [r[np.asarray(header["rows"])] for r in results]
+        """Rows of the last timed call's output, for the accuracy gate; its shape and dtype."""
+        result = self._results(self.timings[header["handle"]].output)[0]
+        reply = {"shape": list(result.shape), "dtype": result.dtype.name}
+        rows = np.asarray(header["rows"])
+        fits = result.ndim == 2 and rows.max() < len(result)
+        return reply, [result[rows]] if fits else []
 
     def release(self, _: dict[str, Any], __: list[NDArray[Any]]) -> Reply:
         """Drop the inputs, outputs and timings."""

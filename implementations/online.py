@@ -4,8 +4,9 @@ Maximum and sum are found in a single reading of the logits: when a larger maxim
 sum so far is rescaled by exp(old - new). Written element by element in NumPy it would measure the
 interpreter, so the running pair advances by blocks of 4096 classes, for all rows at once; `merge`
 is the step. It guards the maximum -inf, where exp(-inf - -inf) would be NaN: a row that begins
-with masked entries is right. As NumPy does it: twelve passes over the array, of which the first
-seven hit the cache where a block of all rows fits in it.
+with masked entries is right.
+As NumPy does it: twelve passes over the array, five of which find their
+block in the cache where a block of all rows fits in it.
 """
 
 from __future__ import annotations

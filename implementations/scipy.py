@@ -6,6 +6,12 @@ NumPy's 16-bit sums, and along the axis as it lies in memory.
 
 from __future__ import annotations
 
+if __name__ == "scipy":  # this folder is on the path, before the package of the same name
+    raise ImportError(
+        "scipy: found implementations/scipy.py in place of the package; "
+        "start Python in another directory, or with -P"
+    )
+
 import numpy as np
 from scipy import special
 

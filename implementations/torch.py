@@ -9,6 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+if __name__ == "torch":  # this folder is on the path, before the package of the same name
+    raise ImportError(
+        "torch: found implementations/torch.py in place of the package; "
+        "start Python in another directory, or with -P"
+    )
+
 import torch
 from torch.nn import functional
 

@@ -1,14 +1,71 @@
-"""Fixtures for all tests: a cache of their own, and warnings as errors in the workers too."""
+"""Fixtures for all tests: a cache of their own, plain files to measure, one real smoke run."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
 import pytest
+
+from harness.discovery import Implementation, load
+from harness.experiments.context import Context, worker_for
+from harness.profiles import SMOKE, Profile
+from harness.remote import Pool
+
+MakeContext = Callable[..., Context]
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> object:
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No test reads or writes the user's cache of references."""
     patch = pytest.MonkeyPatch()
     patch.setenv("SOFTMAX_BENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
     yield
     patch.undo()
+
+
+@pytest.fixture
+def plain_file(tmp_path: Path) -> Callable[[str, str], Path]:
+    """Writes a module with a softmax of the given body (x, axis and out are its names)."""
+
+    def write(name: str, body: str) -> Path:
+        path = tmp_path / f"{name}.py"
+        path.write_text(
+            f'"""{name}."""\nimport os, sys, time\nimport numpy as np\n\n'
+            f"def softmax(x, axis=-1):\n    {body}\n",
+            encoding="utf-8",
+        )
+        return path
+
+    return write
+
+
+@pytest.fixture
+def make_context() -> Iterator[MakeContext]:
+    """Contexts with workers, which are stopped at the end."""
+    pools: list[Pool] = []
+
+    def make(
+        implementations: Sequence[str | Path | Implementation],
+        profile: Profile = SMOKE,
+        baseline: str = "max_shift",
+    ) -> Context:
+        loaded = [i if isinstance(i, Implementation) else load(i) for i in implementations]
+        pool = Pool()
+        pools.append(pool)
+        for one in loaded:
+            pool.add(worker_for(one))
+        return Context(
+            implementations=loaded,
+            pool=pool,
+            profile=profile,
+            seed=0,
+            cores=2,
+            last_level_cache=32 << 20,
+            l2_cache=1 << 20,
+            baseline=baseline,
+        )
+
+    yield make
+    for pool in pools:
+        pool.stop()

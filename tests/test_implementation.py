@@ -105,3 +105,25 @@ def test_digest_changes_with_the_source(tmp_path: Path) -> None:
     before = read_metadata(path).sha256()
     path.write_text(PLAIN + "\n", encoding="utf-8")
     assert read_metadata(path).sha256() != before
+
+
+def test_digest_changes_with_a_private_module_and_with_device_code(tmp_path: Path) -> None:
+    (tmp_path / "_shared.py").write_text("A = 1", encoding="utf-8")
+    (tmp_path / "code.cu").write_text("x", encoding="utf-8")
+    text = (
+        'from _shared import A\nIMPLEMENTATION = {"files": ("code.cu",)}\n'
+        "def softmax(x, axis=-1): ..."
+    )
+    path = written(tmp_path, text)
+    digests = {read_metadata(path).sha256()}
+    for name in ("_shared.py", "code.cu"):
+        (tmp_path / name).write_text("A = 2", encoding="utf-8")
+        digests.add(read_metadata(path).sha256())
+    assert len(digests) == 3
+
+
+@pytest.mark.parametrize("name", ["../code.cu", "/etc/passwd", "absent.cu"])
+def test_files_stay_in_the_folder(tmp_path: Path, name: str) -> None:
+    text = f'IMPLEMENTATION = {{"files": ("{name}",)}}\ndef softmax(x, axis=-1): ...'
+    with pytest.raises(ImplementationError, match="in the module's folder or below"):
+        read_metadata(written(tmp_path, text))

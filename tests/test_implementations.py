@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -112,11 +115,11 @@ def test_softmax_keeps_its_declared_bound(name: str, dtype: str, kind: str) -> N
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("kind", [k for k in KINDS if k != "offset 10000"])
-def test_numba_cpu_is_within_2_5_ulp(kind: str, dtype: str) -> None:
-    """1 u for 1 + tail, 0.7 u for the tail and the reduction, half an ulp for the division."""
+def test_numba_cpu_is_within_3_5_ulp(kind: str, dtype: str) -> None:
+    """2E + 1/2 with E = 1.5 (next test): of the entry, of the sum, and the last rounding."""
     x = _logits(kind, dtype)
     error = ulp_error(_load("numba_cpu").softmax(x), reference.softmax_exact(x))
-    assert error.max() <= 2.5
+    assert error.max() <= 3.5
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -124,7 +127,7 @@ def test_numba_cpu_sums_many_tiny_terms_beside_a_large_one(dtype: str) -> None:
     x = np.full((1, 2**18), -29.0, dtype=dtype)
     x[0, 0] = 0
     exact = reference.softmax_exact(x)
-    assert ulp_error(_load("numba_cpu").softmax(x), exact).max() <= 2.5
+    assert ulp_error(_load("numba_cpu").softmax(x), exact).max() <= 3.5
     target = np.array([0])
     _, gradient = _load("numba_cpu").cross_entropy(x, target)
     exact_gradient = reference.cross_entropy_exact(x, target)[1]
@@ -496,6 +499,19 @@ def test_merge_has_a_neutral_element_even_among_masked_parts() -> None:
     for got in (merge(m, s, *nothing), merge(*nothing, m, s)):
         assert (got[0] == m).all()
         assert (got[1] == s).all()
+
+
+@pytest.mark.parametrize("name", ["torch", "scipy"])
+def test_a_shadowed_package_is_named_in_the_error(name: str) -> None:
+    folder = Path(implementations()[name].metadata.path).parent
+    for options, code, text in (
+        ([], 1, f"{name}: found implementations/{name}.py"),
+        (["-P"], 0, ""),
+    ):
+        command = [sys.executable, *options, "-c", f"import {name}"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        assert done.returncode == code
+        assert text in done.stderr
 
 
 def test_built_in_torch_and_scipy_do_not_shadow_the_packages() -> None:

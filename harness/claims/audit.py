@@ -42,9 +42,7 @@ EXAMINATIONS: Mapping[str, Callable[[], Evidence]] = {
     "D5": _training,
     "D6": computing.shifted_code,
     "D7": _training,
-    "E1": partial(
-        worked_example, ("2", "1", "0.1"), (("0.65", "0.24", "0.11"),), ("1", "0", "0")
-    ),
+    "E1": partial(worked_example, ("2", "1", "0.1"), (("0.65", "0.24", "0.11"),), ("1", "0", "0")),
     "E2": calculus.cross_entropy_gradient,
     "E3": calculus.jacobian_with_sign,
     "E4": calculus.identities,

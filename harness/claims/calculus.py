@@ -91,9 +91,7 @@ def _jacobian_finding(statement: str, entry: Entry, role: Any = "claim") -> Find
                     cases += 1
                     held += _same(formula, true[i][j])
                     off = max(off, abs(float((formula - true[i][j]).mid())))
-    measured = (
-        f"largest difference {off:.3g}" if off > _AGREE else "equal to more than 60 digits"
-    )
+    measured = f"largest difference {off:.3g}" if off > _AGREE else "equal to more than 60 digits"
     return Finding(statement, cases, held, measured, role, {"max_absolute_difference": off})
 
 
@@ -342,9 +340,7 @@ def identities() -> Evidence:
             _sigma,
             lambda x: _softmax([x, zero])[0],
         ),
-        _identity(
-            "σ(−x) is the second", lambda x: _sigma(-x), lambda x: _softmax([x, zero])[1]
-        ),
+        _identity("σ(−x) is the second", lambda x: _sigma(-x), lambda x: _softmax([x, zero])[1]),
         _identity("tanh(x) = 2σ(2x) − 1", lambda x: x.tanh(), lambda x: 2 * _sigma(2 * x) - 1),
         _identity(
             "ReLU(x) = max(0, x) is (x + |x|)/2",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -39,10 +40,10 @@ def growth_slope(sizes: Sequence[int], samples: Sequence[Sequence[float]]) -> Sl
     Raises:
         ValueError: for sizes that don't grow by a constant factor.
     """
-    factors = [b / a for a, b in zip(sizes, sizes[1:], strict=False)]
+    factors = [b / a for a, b in pairwise(sizes)]
     if len(factors) < 2 or min(factors) <= 1 or not np.allclose(factors, factors[0]):
         raise ValueError(f"sizes: expected three or more in a constant ratio; got {list(sizes)}")
-    steps = tuple(paired_ratio(b, a) for a, b in zip(samples, samples[1:], strict=False))
+    steps = tuple(paired_ratio(b, a) for a, b in pairwise(samples))
     whole = np.asarray(samples[-1], float) / np.asarray(samples[0], float)
     span = math.log(sizes[-1] / sizes[0])
     low, high = median_interval(whole)
@@ -54,12 +55,15 @@ def exponential_growth(slope: Slope) -> Finding:
     """Does every step grow as an exponential would, from the step before?
 
     If t = c·bⁿ, then a step by the factor f from n has the ratio b^((f−1)n), and the next step
-    the f-th power of that ratio. Under linear growth every step has the ratio f.
+    the f-th power of that ratio. Under linear growth every step has the ratio f. Steps that grow
+    by less than the root of f are mostly fixed cost, and decide nothing.
     """
     held = cases = 0
-    for before, after in zip(slope.steps, slope.steps[1:], strict=False):
+    for before, after in pairwise(slope.steps):
+        if before.ci_low < math.sqrt(slope.factor):
+            continue
         cases += 1
-        held += before.ci_low > 1 and after.ci_high >= before.ci_low**slope.factor
+        held += after.ci_high >= before.ci_low**slope.factor
     ratios = ", ".join(f"{s.median:.3g}" for s in slope.steps)
     return Finding(
         f"the time of {slope.factor:g} times as many classes grows as an exponential's would",

@@ -22,8 +22,8 @@ CLAIMS: tuple[Claim, ...] = (
         S0,
         "statement",
         "softmax may be unstable for negative inputs",
-        "the function: does a row of negative logits have another softmax, or a more sensitive "
-        "one, than the same row shifted to be positive?",
+        "the function: does a row of negative logits have another softmax than the same row "
+        "shifted to be positive?",
     ),
     Claim("A3", S0, "statement", "large differences between logits make the gradient small"),
     Claim("B1", S1, "numbers", "softmax([2,1,0.5]) = [0.6197, 0.2722, 0.1081]"),
@@ -60,6 +60,7 @@ CLAIMS: tuple[Claim, ...] = (
         S2,
         "statement",
         "a numerically stable algorithm, vectorisation and data layout improve it",
+        "layout: whether the choice of one can improve the time",
     ),
     Claim("D1", S3, "statement", "∂σᵢ/∂zᵢ = σᵢ(1−σᵢ) tends to infinity away from 0 and 1"),
     Claim("D2", S3, "formula", "∂σᵢ/∂zⱼ = σᵢ(1−σᵢ)δᵢⱼ"),
@@ -88,9 +89,7 @@ CLAIMS: tuple[Claim, ...] = (
         "to be reproduced on a digits data set that ships with a package",
     ),
     Claim("E1", S4, "numbers", "softmax([2,1,0.1]) ≈ [0.65, 0.24, 0.11]; hardmax [1,0,0]"),
-    Claim(
-        "E2", S4, "formula", "the gradient of cross-entropy with respect to the logits is p − y"
-    ),
+    Claim("E2", S4, "formula", "the gradient of cross-entropy with respect to the logits is p − y"),
     Claim(
         "E3",
         S4,

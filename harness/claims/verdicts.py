@@ -19,12 +19,16 @@ def decide(kind: Kind, evidence: Evidence) -> Decision:
         return "not yet measured", "needs a training run"
     if kind == "numbers":
         return _numbers(evidence.numbers, evidence.findings)
-    claims = [f for f in evidence.findings if f.role == "claim" and f.cases]
+    asserted = [f for f in evidence.findings if f.role == "claim"]
+    claims = [f for f in asserted if f.cases]
     if not claims:
         return "not yet measured", "no measurement decided it"
     if kind == "formula":
         return _formula(claims)
-    return _statement(claims, [f for f in evidence.findings if f.role == "premise" and f.cases])
+    premises = [f for f in evidence.findings if f.role == "premise" and f.cases]
+    verdict, reason = _statement(claims, premises)
+    open_questions = [f"{f.statement}: {f.measured}" for f in asserted if not f.cases]
+    return verdict, ". Left open: ".join([reason, *open_questions])
 
 
 def _numbers(numbers: Sequence[PrintedNumber], findings: Sequence[Finding]) -> Decision:

@@ -62,7 +62,9 @@ def _to_mpf(ball: Any) -> Any:
         return mpmath.ldexp(mpmath.mpf(int(man)), int(exp))
 
 
-def compare_number(label: str, claimed: str, true: Any, exact: Fraction | None = None) -> PrintedNumber:
+def compare_number(
+    label: str, claimed: str, true: Any, exact: Fraction | None = None
+) -> PrintedNumber:
     """A printed decimal against a ball (or, where given, against an exact rational).
 
     Raises:
@@ -114,8 +116,9 @@ def worked_example(
     for printing in printings:
         for i, (claimed, ball) in enumerate(zip(printing, balls, strict=True)):
             numbers.append(compare_number(f"p{i + 1}", claimed, ball))
-        total = sum(map(Fraction, printing))
-        slack = sum(Fraction(1, 2 * 10 ** len(t.partition(".")[2])) for t in printing)
+        total = sum(map(Fraction, printing), Fraction(0))
+        units = (Fraction(1, 10 ** len(t.partition(".")[2])) for t in printing)
+        slack = sum(units, Fraction(0)) / 2
         remarks.append(
             Finding(
                 f"{_list(printing)} sums to 1 within the rounding of its digits",
@@ -132,9 +135,7 @@ def worked_example(
         for i, claimed in enumerate(hardmax):
             value = Fraction(int(i == rational.index(max(rational))))
             numbers.append(compare_number(f"hardmax {i + 1}", claimed, None, value))
-        certified += "; hardmax " + _list(
-            [str(int(r == max(rational))) for r in rational]
-        )
+        certified += "; hardmax " + _list([str(int(r == max(rational))) for r in rational])
     return Evidence(
         certified,
         f"softmax of the decimals {_list(logits)} enclosed by Arb at {_BITS} bits, and again by "

@@ -236,14 +236,15 @@ def _gate(context: Context, entrant: Entrant, x: NDArray[Any]) -> dict[str, Any]
     assert implementation is not None
     count = min(len(x), max(1, _GATE_ELEMENTS // x.shape[1]))
     rows = np.unique(np.linspace(0, len(x) - 1, count).astype(np.int64))
-    _, outputs = entrant.worker.request(
+    reply, outputs = entrant.worker.request(
         "output_rows", {"handle": entrant.handle, "rows": rows.tolist()}
     )
     sampled = x[rows]
-    y = outputs[0]
-    if y.shape != sampled.shape or y.dtype != sampled.dtype:
-        reason = f"timed output: expected {sampled.shape} {sampled.dtype}; got {y.shape} {y.dtype}"
+    expected, got = (list(x.shape), x.dtype.name), (reply["shape"], reply["dtype"])
+    if got != expected:
+        reason = f"timed output: expected {expected[0]} {expected[1]}; got {got[0]} {got[1]}"
         return {"status": "failed", "reason": reason, "ranked": False}
+    y = outputs[0]
     exact = softmax_exact(sampled)
     error = ulp_error(y, exact)
     bound = bound_of(context, implementation, sampled, exact, str(entrant.record.dtype))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from harness.report import palette
@@ -21,6 +22,7 @@ from harness.report.numbers import figure, integer, plural
 from harness.report.palette import Style
 from harness.report.tables import Column, Entry, Table, missing, words
 
+HEADROOM = 1e4
 _SCALE = re.compile(r"(?P<family>[a-z_]+)\((?:[^()]*,\s*)?scale=(?P<scale>[0-9.eE+-]+)[^()]*\)")
 
 
@@ -66,7 +68,7 @@ def draw_panel(
     bound = [(n, c["bound_ulp"]) for n, c in curve if c.get("bound_ulp") is not None]
     if bound:
         axes.plot(
-            [n for n, _ in bound], [scale.place(b) for _, b in bound],
+            [n for n, _ in bound], [min(b, scale.limits[1] ** 2) for _, b in bound],
             color=style.colour, linewidth=0.9, dashes=(2.5, 1.5),
         )  # fmt: skip
     axes.plot(
@@ -81,15 +83,17 @@ def draw_panel(
         )  # fmt: skip
 
 
-def values_of(curves: Sequence[Sequence[tuple[int, Cell]]]) -> list[float]:
-    """All errors and bounds of some curves: what a common scale must hold."""
-    found = []
-    for curve in curves:
-        for _, c in curve:
-            found.append(float(c["max_ulp"]))
-            if c.get("bound_ulp") is not None:
-                found.append(float(c["bound_ulp"]))
-    return found
+def error_scale(curves: Iterable[Sequence[tuple[int, Cell]]]) -> LogScale:
+    """The common scale of some curves: all errors, and bounds up to `HEADROOM` above them.
+
+    A bound can be wider than anything that could be drawn to scale (10⁸⁰ ulp, or infinite): it
+    then leaves its panel at the top.
+    """
+    cells = [c for curve in curves for _, c in curve]
+    errors = [float(c["max_ulp"]) for c in cells]
+    ceiling = HEADROOM * max((e for e in errors if math.isfinite(e)), default=1.0)
+    wide = [float(c["bound_ulp"]) for c in cells if c.get("bound_ulp") is not None]
+    return log_scale([*errors, *(min(b, ceiling) for b in wide)], floor=0.5)
 
 
 def curve_table(
@@ -138,9 +142,9 @@ def ulp_by_classes(
     absent = run.absent(sweep, "max_ulp", dtype=dtype, operation=operation)
     if not drawn:
         return Plot(stem, title, f"Nothing to draw.{absent_text(absent)}", "", table, None)
-    scale = log_scale(values_of(list(curves.values())), floor=0.5)
+    scale = error_scale(curves.values())
     columns = min(5, len(drawn))
-    fig, panels = grid(len(drawn), columns, 1.45, between=0.16)
+    fig, panels = grid(len(drawn), columns, 1.45, left=scale.margin, between=0.16)
     for k, (name, axes) in enumerate(zip(drawn, panels, strict=True)):
         draw_panel(axes, curves[name], style[name], scale, [curves[i] for i in drawn if i != name])
         axes.set_title(label(name))
@@ -153,7 +157,8 @@ def ulp_by_classes(
     caption = (
         f"Workload {workload}. Markers: largest error over the elements against the unrounded "
         f"reference. Dashes in the same colour: a-priori bound of the algorithm. Grey: the other "
-        f"implementations. A ring marks a result that failed its check. The maxima are of the "
+        f"implementations. A ring marks a result that failed its check; a bound too wide for "
+        f"the scale leaves its panel at the top. The maxima are of the "
         f"sampled inputs: lower bounds of the true maxima.{absent_text(absent)}"
     )
     return Plot(stem, title, caption, _alt(title, curves, classes, scale), table, fig)
@@ -236,7 +241,7 @@ def ulp_by_scale(run: RunData, operation: str, style: Mapping[str, Style], stem:
     everything = [float(c["max_ulp"]) for _, cells in chosen.values() for c in measured(cells)
                   if c.get("max_ulp") is not None]  # fmt: skip
     scale = log_scale(everything, floor=0.5)
-    fig, panels = grid(len(chosen), 4, 2.1, right=1.85)
+    fig, panels = grid(len(chosen), 4, 2.1, left=scale.margin, right=1.85)
     handles = {}
     for k, (axes, (dtype, (n, cells))) in enumerate(zip(panels, chosen.items(), strict=True)):
         for name in run.implementations:

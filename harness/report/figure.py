@@ -72,6 +72,9 @@ _COMMENT = re.compile(r"<!--.*?-->\s*", re.DOTALL)
 _METADATA = re.compile(r"<metadata>.*?</metadata>\s*", re.DOTALL)
 _COLOUR = re.compile(r"#[0-9a-f]{6}\b")
 _INDENT = re.compile(r"\n\s+")
+_EMPTY = re.compile(r'<g id="[\w.]+_\d+"\s*/>\s*')
+_GROUP = re.compile(r'<g id="[\w.]+_\d+">')
+_DIGITS = re.compile(r"scale\([^)]*\)|-?\d+\.\d{3,}")
 
 
 @contextmanager
@@ -111,7 +114,14 @@ def svg_text(figure: Figure) -> str:
     buffer = BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     svg = _COMMENT.sub("", buffer.getvalue().decode("utf-8"))
-    return _INDENT.sub("\n", _METADATA.sub("", svg))
+    svg = _GROUP.sub("<g>", _EMPTY.sub("", _METADATA.sub("", svg)))
+    return _INDENT.sub("\n", _DIGITS.sub(_shortened, svg))
+
+
+def _shortened(found: re.Match[str]) -> str:
+    """A coordinate to a hundredth of a point; factors of scale keep all their digits."""
+    text = found.group(0)
+    return text if text.startswith("scale") else f"{float(text):.2f}".rstrip("0").rstrip(".")
 
 
 def write(plot: Plot, folder: Path) -> None:
@@ -128,7 +138,7 @@ def write(plot: Plot, folder: Path) -> None:
         dpi=PNG_DPI,
         facecolor="#ffffff",
         metadata={"Software": None},
-        pil_kwargs={"optimize": False, "compress_level": 9},
+        pil_kwargs={"optimize": False, "compress_level": 6},
     )
 
 
@@ -183,11 +193,16 @@ class LogScale:
         high = self.high * self._step**1.8 if self.infinite else self.high * self._step**0.4
         return low, high
 
+    @property
+    def margin(self) -> float:
+        """Inches that the labels of a vertical axis and its title need."""
+        return 1.0 if self.infinite else 0.62
+
     def place(self, value: float) -> float:
         """Where a value is drawn."""
         if math.isnan(value) or value == math.inf:
-            return self.high * self._step**1.3
-        return self.low / self._step**1.4 if value <= 0 else value
+            return float(self.high * self._step**1.3)
+        return float(self.low / self._step**1.4) if value <= 0 else value
 
     def apply(self, axis: Any, labelled: bool = True) -> None:
         """Set limits, ticks and labels of a Matplotlib axis (``axes.xaxis`` or ``axes.yaxis``)."""

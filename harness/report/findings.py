@@ -199,7 +199,9 @@ def gaps(run: RunData) -> Finding:
         text += f" Unavailable on this machine: {_names(absent)}."
     if len(run.cells) < run.info.planned_cells or run.info.finished is None:
         text += f" The plan had {plural(run.info.planned_cells, 'cell')}: the run is incomplete."
-    return Finding("Coverage", text, "data.html")
+    if run.problems:
+        text += f" {plural(len(run.problems), 'record')} could not be read and stand nowhere."
+    return Finding("Coverage", text, "machine.html" if run.problems else "data.html")
 
 
 def findings(run: RunData) -> list[Finding]:

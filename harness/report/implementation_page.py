@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from harness.report.accuracy import by_class, draw_panel, sweep_workload, values_of
+from harness.report.accuracy import by_class, draw_panel, error_scale, sweep_workload
 from harness.report.cells import RunData, worst
-from harness.report.figure import Plot, class_axis, grid, log_scale, note_inside, wrapped
+from harness.report.figure import Plot, class_axis, grid, note_inside, wrapped
 from harness.report.names import label
 from harness.report.numbers import figure, integer
 from harness.report.overflow import (
@@ -65,8 +65,8 @@ def accuracy(
     if not drawn:
         status, reason = run.why(name, run.select("accuracy", implementation=name))
         return Plot(stem, title, f"Nothing to draw: {status} ({reason}).", "", table, None)
-    scale = log_scale([v for d in drawn for v in values_of(list(data[d].values()))], floor=0.5)
-    fig, panels = grid(len(dtypes), max(len(dtypes), 2), 1.9)
+    scale = error_scale(curve for d in drawn for curve in data[d].values())
+    fig, panels = grid(len(dtypes), max(len(dtypes), 2), 1.9, left=scale.margin, between=0.16)
     for k, (axes, dtype) in enumerate(zip(panels, dtypes, strict=True)):
         curve = data[dtype][name]
         classes = sorted({n for c in data[dtype].values() for n, _ in c})

@@ -32,7 +32,7 @@ def slug(text: str) -> str:
     """
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode("ascii").lower()
     plain = re.sub(r"\.{2,}", ".", re.sub(r"[^a-z0-9._-]+", "-", plain)).strip(".-")[:SLUG_LENGTH]
-    if plain == text and plain.split(".", 1)[0] not in _RESERVED:
+    if plain and plain == text and plain.split(".", 1)[0] not in _RESERVED:
         return plain
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return f"{plain}-{digest}" if plain else f"x-{digest}"

@@ -77,8 +77,8 @@ def threshold(x: float | None, dtype: str | None) -> str:
     else:
         precision = FORMATS[dtype].precision if dtype is not None and dtype in FORMATS else 53
         text = f"{x:.{math.ceil(1 + precision * math.log10(2))}g}"
-        if precision == 53 and float(f"{x:.15g}") == x:
-            text = f"{x:.15g}"
+        if precision == 53:
+            text = repr(x)  # the shortest decimal that reads back as this number
     if "e" in text:
         mantissa, exponent = text.split("e")
         text = f"{mantissa}×10{superscript(int(exponent))}"

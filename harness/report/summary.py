@@ -59,7 +59,10 @@ def status_entry(run: RunData, name: str) -> Entry:
         f"{integer(n)} {s.replace('_', ' ')}" for s, n in sorted(counts.items()) if s != "ok"
     )
     severe = any(counts[s] for s in ("failed", "error", "crashed", "timeout", "out_of_memory"))
-    return Entry(f"{integer(counts['ok'])} ok, {others}", kind="bad" if severe else "")
+    declared = [d.get("reason", d.get("id", "")) for d in about.deviations] if about else []
+    declares = f"{name} declares: {'; '.join(declared)}" if severe and declared else None
+    text = f"{integer(counts['ok'])} ok, {others}"
+    return Entry(text, kind="bad" if severe else "", note=declares)
 
 
 def ulp_entry(run: RunData, name: str, dtype: str, operation: str = "softmax") -> Entry:
@@ -74,10 +77,6 @@ def ulp_entry(run: RunData, name: str, dtype: str, operation: str = "softmax") -
     note = None
     if failed:
         note = f"{name}, {dtype}: {plural(len(failed), 'cell')} failed: " + _reasons(failed)
-        about = run.about(name)
-        declared = [d.get("reason", d.get("id", "")) for d in about.deviations] if about else []
-        if declared:
-            note += f" (declared deviations: {'; '.join(declared)})"
     elif left_out:
         note = f"{name}, {dtype}: {plural(len(left_out), 'cell')} not measured: "
         note += _reasons(left_out)

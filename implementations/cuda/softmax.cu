@@ -179,10 +179,11 @@ __device__ inline void softmax_online(const T* x, T* out, int64 rows, int64 clas
         s += term(v, m);
       }
     }
-    A top = block_max(m, exchange);
+    // inf - inf is NaN, so that +inf makes the sum NaN; a part without a maximum keeps its sum,
+    // which is 0, or NaN if it held one.
+    const A top = block_max(m, exchange);
     s = m == -(A)INFINITY ? s : s * exponential(m - top);
     s = block_sum(s, exchange);
-    if (top == (A)INFINITY || top == -(A)INFINITY) top = top - top;  // NaN, for the whole row
     for (int64 c = threadIdx.x; c < classes; c += blockDim.x) {
       narrow(exponential(widen(from[c]) - top) / s, &to[c]);
     }

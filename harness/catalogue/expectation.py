@@ -1,0 +1,225 @@
+"""What a step must give: certified values, the error allowed, and where only a convention exists.
+
+Everything in rows: the axes of the operation last, the others flattened. Kept for the process by
+content, since many implementations are judged on the same input.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness import reference
+from harness.catalogue.allowances import (
+    Arithmetic,
+    backward_allowance,
+    cross_entropy_allowance,
+    log_softmax_allowance,
+    logsumexp_allowance,
+    softmax_allowance,
+)
+from harness.catalogue.step import Array, Step
+from harness.exact import Exact
+from harness.floats import Float64Array, FloatFormat
+from harness.reference.api import lift
+
+BoolArray = NDArray[np.bool_]
+_KEPT_BYTES = 256 << 20
+
+
+@dataclass(frozen=True, eq=False)
+class Expected:
+    """What one of the results of a step must be.
+
+    Attributes:
+        exact: (rows, classes) or (rows,), unrounded.
+        allowed: ulps, of that shape.
+        free: where mathematics has no finite answer and a convention decides; of that shape.
+        alternatives: values that are accepted there beside NaN.
+    """
+
+    exact: Exact
+    allowed: Float64Array
+    free: BoolArray
+    alternatives: tuple[Float64Array, ...]
+
+    @property
+    def nbytes(self) -> int:
+        return self.exact.hi.nbytes * (4 + len(self.alternatives))
+
+
+def axes_of(step: Step, ndim: int) -> tuple[int, ...]:
+    """The axes of the operation, as non-negative integers."""
+    axis = -1 if step.axis == "default" or step.operation == "cross_entropy" else step.axis
+    if axis is None:
+        return tuple(range(ndim))
+    given = axis if isinstance(axis, tuple) else (axis,)
+    return tuple(int(a) % ndim for a in given)  # type: ignore[call-overload]
+
+
+def rows_of(array: Array, axes: tuple[int, ...]) -> Array:
+    """(rows, classes): the axes moved to the end and flattened."""
+    moved = np.moveaxis(array, axes, range(array.ndim - len(axes), array.ndim))
+    classes = math.prod(moved.shape[array.ndim - len(axes) :])
+    rows = math.prod(moved.shape[: array.ndim - len(axes)])
+    return np.ascontiguousarray(moved).reshape(rows, classes)
+
+
+def _scatter(exact: Exact, good: BoolArray, shape: tuple[int, ...]) -> Exact:
+    """`exact` of the good rows among rows of NaN."""
+    hi, lo = np.full(shape, np.nan), np.zeros(shape)
+    exponent = np.zeros(shape, np.int32)
+    hi[good], lo[good], exponent[good] = exact.hi, exact.lo, exact.exponent
+    return Exact(hi, lo, exponent)
+
+
+def _spread(values: Float64Array, good: BoolArray, shape: tuple[int, ...]) -> Float64Array:
+    result = np.zeros(shape)
+    result[good] = values
+    return result
+
+
+def _of_logits(
+    step: Step, x: Float64Array, fmt: FloatFormat, arithmetic: Arithmetic
+) -> tuple[Expected, ...]:
+    rows, classes = x.shape
+    nan = np.isnan(x).any(axis=1)
+    infinite = (x == np.inf).any(axis=1) & ~nan
+    empty = (x == -np.inf).all(axis=1) & ~nan
+    good = ~(nan | infinite | empty)
+    shape = (rows,) if step.operation == "logsumexp" else x.shape
+    free = np.broadcast_to(
+        (infinite | empty) if step.operation == "logsumexp" else (infinite | empty)[:, None], shape
+    )
+    ordinary = x[good]
+    typed = ordinary.astype(fmt.dtype)  # exact: the values came from this format
+    if step.operation == "softmax":
+        exact = reference.softmax_exact(ordinary)
+        allowed = softmax_allowance(typed, exact, fmt, arithmetic) if good.any() else exact.hi
+    elif step.operation == "log_softmax":
+        exact = reference.log_softmax_exact(ordinary)
+        allowed = log_softmax_allowance(typed, exact, fmt, arithmetic) if good.any() else exact.hi
+    else:
+        exact = reference.logsumexp_exact(ordinary)
+        allowed = logsumexp_allowance(typed, exact, fmt, arithmetic) if good.any() else exact.hi
+    alternatives: tuple[Float64Array, ...] = ()
+    if free.any():
+        tops = np.maximum((x == np.inf).sum(axis=1, keepdims=True), 1)
+        limit = np.where(x == np.inf, 1.0 / tops, 0.0)
+        limit = np.where(empty[:, None], 0.0, limit)
+        uniform = np.where(empty[:, None], 1.0 / classes, limit)
+        if step.operation == "softmax":
+            alternatives = (limit, uniform)
+        elif step.operation == "log_softmax":
+            with np.errstate(divide="ignore"):
+                alternatives = (np.log(limit), np.log(uniform))
+        else:
+            alternatives = (np.where(infinite, np.inf, -np.inf),)
+    return (
+        Expected(_scatter(exact, good, shape), _spread(allowed, good, shape), free, alternatives),
+    )
+
+
+def _of_backward(
+    step: Step, fmt: FloatFormat, arithmetic: Arithmetic, axes: tuple[int, ...]
+) -> tuple[Expected, ...]:
+    grad, y = (rows_of(lift(a), axes) for a in step.arrays)
+    exact = reference.softmax_backward_exact(grad, y)
+    with np.errstate(all="ignore"):
+        allowed = backward_allowance(grad, y, exact, fmt, arithmetic)
+    allowed = np.where(np.isnan(allowed), 0.0, allowed)
+    free = np.zeros(y.shape, bool)
+    return (Expected(exact, allowed, free, ()),)
+
+
+def _of_cross_entropy(
+    step: Step, fmt: FloatFormat, arithmetic: Arithmetic
+) -> tuple[Expected, ...]:
+    x = rows_of(lift(step.arrays[0]), (step.arrays[0].ndim - 1,))
+    targets = step.arrays[1].reshape(-1).astype(np.int64)
+    good = ~(np.isnan(x) | (x == np.inf)).any(axis=1) & ~(x == -np.inf).all(axis=1)
+    free = ~good & ~np.isnan(x).any(axis=1)
+    loss, gradient = reference.cross_entropy_exact(x[good].astype(fmt.dtype), targets[good])
+    rows = (len(x),)
+    if good.any():
+        a, b = cross_entropy_allowance(
+            x[good].astype(fmt.dtype), targets[good], loss, gradient, fmt, arithmetic
+        )
+    else:
+        a, b = loss.hi, gradient.hi
+    return (
+        Expected(
+            _scatter(loss, good, rows), _spread(a, good, rows), free, (np.full(rows, np.inf),)
+        ),
+        Expected(
+            _scatter(gradient, good, x.shape),
+            _spread(b, good, x.shape),
+            np.broadcast_to(free[:, None], x.shape),
+            (np.zeros(x.shape),),
+        ),
+    )
+
+
+def _evaluate(step: Step, fmt: FloatFormat, arithmetic: Arithmetic) -> tuple[Expected, ...]:
+    axes = axes_of(step, step.arrays[0].ndim)
+    if step.operation == "softmax_backward":
+        return _of_backward(step, fmt, arithmetic, axes)
+    if step.operation == "cross_entropy":
+        return _of_cross_entropy(step, fmt, arithmetic)
+    return _of_logits(step, rows_of(lift(step.arrays[0]), axes), fmt, arithmetic)
+
+
+_kept: OrderedDict[bytes, tuple[Expected, ...]] = OrderedDict()
+
+
+def expected_of(step: Step, fmt: FloatFormat, arithmetic: Arithmetic) -> tuple[Expected, ...]:
+    """What the results of `step` must be in the format `fmt`; see `Expected`."""
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(repr((step.operation, step.axis, fmt.name, arithmetic)).encode())
+    for array in step.arrays:
+        digest.update(repr((array.shape, array.dtype.str)).encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    key = digest.digest()
+    if key in _kept:
+        _kept.move_to_end(key)
+        return _kept[key]
+    found = _evaluate(step, fmt, arithmetic)
+    _kept[key] = found
+    total = sum(e.nbytes for entry in _kept.values() for e in entry)
+    while total > _KEPT_BYTES and len(_kept) > 1:
+        _, dropped = _kept.popitem(last=False)
+        total -= sum(e.nbytes for e in dropped)
+    return found
+
+
+def result_rows(result: Array, step: Step) -> Array:
+    """A result of `step` in the rows of its expectation."""
+    if step.operation == "logsumexp" or (
+        step.operation == "cross_entropy" and result.ndim < step.arrays[0].ndim
+    ):
+        return result.reshape(-1)
+    return rows_of(result, axes_of(step, result.ndim))
+
+
+def expected_shapes(step: Step) -> tuple[tuple[int, ...], ...]:
+    """The shapes that the results of `step` must have."""
+    shape = step.arrays[0].shape if step.shape is None else step.shape
+    if step.operation == "logsumexp":
+        axes = axes_of(step, len(shape))
+        return (tuple(n for i, n in enumerate(shape) if i not in axes),)
+    if step.operation == "cross_entropy":
+        return (shape[:-1], shape)
+    return (shape,)
+
+
+def flat_index(row: int, column: int, step: Step, shape: tuple[int, ...]) -> tuple[Any, ...]:
+    """The index in an array of `shape` of an element in rows."""
+    axes = axes_of(step, len(shape))
+    places = rows_of(np.arange(math.prod(shape)).reshape(shape), axes)
+    return tuple(int(i) for i in np.unravel_index(int(places[row, column]), shape))

@@ -1,0 +1,279 @@
+"""One case on one implementation, operation and dtype: performs steps, and observes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.catalogue.allowances import Arithmetic
+from harness.catalogue.case import Case, Grade, Observation, worst
+from harness.catalogue.expectation import (
+    Expected,
+    axes_of,
+    expected_of,
+    expected_shapes,
+    flat_index,
+    result_rows,
+    rows_of,
+)
+from harness.catalogue.step import Array, AxisArgument, Layout, Out, Result, Step
+from harness.catalogue.subject import Subject
+from harness.exact import Exact, from_float64
+from harness.floats import Float64Array, FloatFormat, float_format, to_float64, to_hex
+from harness.outcomes import outcome as class_of
+from harness.records import Outcome
+from harness.ulps import ulp_error
+
+_WHOLE = 64
+_CONVENTION_ULPS = 4.0
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a case's judge is given.
+
+    Attributes:
+        subject: the implementation.
+        case: the case, for messages.
+        operation, dtype: what is judged.
+        arithmetic: what the implementation computes with.
+        seed: of every random input.
+        budget_s: about how long one case may take; a slow implementation gets fewer points of a
+            sweep, which is said.
+    """
+
+    subject: Subject
+    case: Case
+    operation: str
+    dtype: str
+    arithmetic: Arithmetic
+    seed: int = 0
+    budget_s: float = 5.0
+    timeout_s: float = 60.0
+
+    @property
+    def fmt(self) -> FloatFormat:
+        return float_format(self.dtype)
+
+    def rng(self, *salt: int) -> np.random.Generator:
+        """Seeded by the run's seed and the case, the same for every implementation."""
+        number = self.case.number or 0
+        return np.random.default_rng([self.seed, number, *salt])
+
+    def array(self, values: object) -> Array:
+        """Values in the dtype under judgement, rounded once."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.asarray(values, dtype=np.float64).astype(self.fmt.dtype)
+
+    def step(
+        self,
+        x: Array,
+        axis: AxisArgument = -1,
+        *,
+        layout: Layout = "C",
+        out: Out = "none",
+        same: int | None = None,
+        targets: Array | None = None,
+        grad: Array | None = None,
+    ) -> Step:
+        """The call of the operation on logits `x` (for softmax_backward, `x` gives y).
+
+        Gradients and targets that are not given are made from the values, seeded.
+        """
+        if self.operation == "softmax_backward":
+            y = softmax_like(x, axis, self.fmt)
+            if grad is None:
+                rng = self.rng(x.size, 1)
+                grad = self.array(rng.normal(size=x.shape))
+            return Step(self.operation, (grad, y), axis, layout, out, same=same)
+        if self.operation == "cross_entropy":
+            if targets is None:
+                rng = self.rng(x.size, 2)
+                targets = rng.integers(0, max(x.shape[-1], 1), size=x.shape[:-1])
+            return Step(self.operation, (x, targets), -1, layout, out, same=same)
+        return Step(self.operation, (x,), axis, layout, out, same=same)
+
+    def perform(self, steps: Sequence[Step]) -> list[Result]:
+        return self.subject.perform(steps, self.timeout_s)
+
+    def values(
+        self, steps: Sequence[Step], grade: Grade = "failure", notes: Sequence[str] = ()
+    ) -> list[Observation]:
+        """Performs the steps and holds every result against what it must be."""
+        results = self.perform(steps)
+        labels = list(notes) or [""] * len(steps)
+        return [
+            self.observe(s, r, grade, note)
+            for s, r, note in zip(steps, results, labels, strict=True)
+        ]
+
+    def where(self, step: Step, note: str = "") -> str:
+        """The end of a message: the call that gave it, the dtype and the case."""
+        shape = step.arrays[0].shape if step.shape is None else step.shape
+        layout = "" if step.layout == "C" else f", layout {step.layout}"
+        name = self.case.id if self.case.number is None else f"case {self.case.number}"
+        more = f", {note}" if note else ""
+        return f"[{step.call_text()}, {self.dtype}{list(shape)}{layout}{more}, {name}]"
+
+    def broken(
+        self, step: Step, text: str, outcome: Outcome = "wrong", grade: Grade = "failure",
+        note: str = "",
+    ) -> Observation:  # fmt: skip
+        """An observation that is no matter of values."""
+        return Observation(grade, outcome, f"{text} {self.where(step, note)}")
+
+    def contract(self, step: Step, result: Result, grade: Grade, note: str) -> Observation | None:
+        """What breaks the contract, whatever the values; None if nothing does."""
+        if result.error is not None:
+            return self.broken(step, f"raised {result.error}", "raises", grade, note)
+        shapes = tuple(a.shape for a in result.arrays)
+        wanted = expected_shapes(step)
+        if step.take is None and shapes != wanted:
+            text = f"shape {_many(shapes)}, but should be {_many(wanted)}"
+            return self.broken(step, text, "wrong", grade, note)
+        if step.cast is None and any(d != self.dtype for d in result.dtypes):
+            text = f"dtype {', '.join(result.dtypes)}, but should be {self.dtype}"
+            return self.broken(step, text, "wrong", grade, note)
+        if result.modified:
+            return self.broken(step, "the input was modified", "wrong", "failure", note)
+        if result.changed:
+            text = "the result changed after the call had returned"
+            return self.broken(step, text, "wrong", "failure", note)
+        if result.out_ignored:
+            return self.broken(step, "out= does not hold the result", "wrong", "failure", note)
+        return None
+
+    def observe(
+        self, step: Step, result: Result, grade: Grade = "failure", note: str = ""
+    ) -> Observation:
+        """The most serious thing about one result."""
+        broken = self.contract(step, result, grade, note)
+        if broken is not None:
+            return broken
+        expected = expected_of(step, self.fmt, self.arithmetic)
+        return worst(
+            [
+                self._compare(step, i, a, e, grade, note)
+                for i, (a, e) in enumerate(zip(result.arrays, expected, strict=True))
+            ]
+        )
+
+    def _compare(
+        self, step: Step, part: int, array: Array, expected: Expected, grade: Grade, note: str
+    ) -> Observation:
+        got = result_rows(array, step)
+        if got.size == 0:
+            return Observation("pass", "exact")
+        exact, allowed, free = expected.exact, expected.allowed, expected.free
+        error = ulp_error(got, exact, self.fmt)
+        values = to_float64(got)
+        bad = ~((error <= allowed) & np.isfinite(error)) & ~free
+        if step.operation == "softmax":
+            bad |= values < 0
+        if not bad.any() and not free.any():
+            kind: Outcome = "accurate"
+            rounded = to_float64(exact.round_to(self.fmt))
+            if np.all((values == rounded) | (np.isnan(values) & np.isnan(rounded))):
+                kind = "exact"
+            finite = error[np.isfinite(error)]
+            return Observation("pass", kind, error=float(finite.max()) if finite.size else None)
+        if bad.any():
+            over = np.where(bad, _excess(error, allowed), -1.0)
+            place = np.unravel_index(int(np.argmax(over)), over.shape)
+            row = int(place[0])
+            kind = class_of(got[row], exact[row], self.fmt, tolerance=allowed[row])
+            if kind in ("exact", "accurate"):
+                kind = "wrong"
+            return self._observation(step, part, got, exact, allowed, error, place, kind, grade, note)
+        return self._convention(step, part, got, values, expected, note)
+
+    def _convention(
+        self, step: Step, part: int, got: Array, values: Float64Array, expected: Expected, note: str
+    ) -> Observation:
+        """Elements that only a convention decides: NaN, or one of the alternatives."""
+        free = expected.free
+        accepted = np.isnan(values)
+        kinds: list[Outcome] = ["nan"]
+        for alternative in expected.alternatives:
+            near = ulp_error(got, from_float64(alternative.copy()), self.fmt) <= _CONVENTION_ULPS
+            if np.any(free & near & ~accepted):
+                kinds.append("limit" if np.any(alternative[free] != 0) else "zero")
+            accepted = accepted | near
+        bad = free & ~accepted
+        if bad.any():
+            place = np.unravel_index(int(np.argmax(bad)), bad.shape)
+            zeros = np.zeros(bad.shape)
+            infinite = np.where(bad, np.inf, 0.0)
+            return self._observation(
+                step, part, got, expected.exact, zeros, infinite, place, "wrong", "failure", note
+            )
+        if np.isnan(values[free]).all():
+            return Observation("pass", "nan")
+        place = np.unravel_index(int(np.argmax(free & ~np.isnan(values))), free.shape)
+        found = self._observation(
+            step, part, got, expected.exact, np.zeros(free.shape),
+            np.zeros(free.shape), place, kinds[-1], "finding", note,
+        )  # fmt: skip
+        return Observation(
+            "finding", kinds[-1],
+            found.message.replace("but should be nan", "where the convention here is nan"),
+            found.input, found.got, found.expected,
+        )  # fmt: skip
+
+    def _observation(
+        self, step: Step, part: int, got: Array, exact: Exact, allowed: Float64Array,
+        error: Float64Array, place: tuple[np.intp, ...], kind: Outcome, grade: Grade, note: str,
+    ) -> Observation:  # fmt: skip
+        row = int(place[0])
+        shape = expected_shapes(step)[part]
+        if got.ndim == 2 and shape:
+            index = flat_index(row, int(place[1]), step, shape)
+        else:
+            index = tuple(int(i) for i in np.unravel_index(row, shape)) if shape else ()
+        right = exact[place].round_to(self.fmt)
+        name = "out" if step.operation != "cross_entropy" else ("loss", "gradient")[part]
+        text = (
+            f"{name}[{', '.join(map(str, index))}]={float(got[place]):.9g}, but should be "
+            f"{float(right):.9g}"
+        )
+        if np.isfinite(error[place]):
+            text += f" ({float(error[place]):.3g} ulp, {float(allowed[place]):.3g} allowed)"
+        return Observation(
+            grade, kind, f"{text} {self.where(step, note)}", self._input(step, row),
+            to_hex(got[place]), to_hex(right),
+            float(error[place]) if np.isfinite(error[place]) else None, float(allowed[place]),
+        )  # fmt: skip
+
+    def _input(self, step: Step, row: int) -> tuple[str, ...]:
+        """The rows in question in hexadecimal, or how the input was made."""
+        logits = [a for a in step.arrays if a.dtype == step.arrays[0].dtype]
+        rows = [rows_of(a, axes_of(step, a.ndim))[row] for a in logits]
+        if sum(len(r) for r in rows) > _WHOLE:
+            return (f"{self.case.id} seed={self.seed} shape={step.arrays[0].shape} row={row}",)
+        text = [to_hex(v) for r in rows for v in r]
+        if step.operation == "cross_entropy":
+            text.append(f"target={int(step.arrays[1].reshape(-1)[row])}")
+        return tuple(text)
+
+
+def _excess(error: Float64Array, allowed: Float64Array) -> Float64Array:
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        return np.nan_to_num(error / np.maximum(allowed, 0.25), nan=np.inf, posinf=1e300)
+
+
+def _many(shapes: Sequence[tuple[int, ...]]) -> str:
+    return " and ".join(str(s) for s in shapes)
+
+
+def softmax_like(x: Array, axis: AxisArgument, fmt: FloatFormat) -> Array:
+    """A softmax of `x` in `fmt`, for inputs of the backward pass: any y will do, it is given."""
+    wide = to_float64(x)
+    where = -1 if axis == "default" else axis
+    with np.errstate(all="ignore"):
+        if wide.size == 0:
+            return x
+        shifted = wide - np.max(wide, axis=where, keepdims=True)  # type: ignore[arg-type]
+        e = np.exp(shifted)
+        return (e / e.sum(axis=where, keepdims=True)).astype(fmt.dtype)  # type: ignore[arg-type]

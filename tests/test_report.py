@@ -1,0 +1,285 @@
+"""The report: content, gaps with reasons, untrusted text, determinism."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import report_run
+
+from harness.report import ReportError, build, build_site
+
+KEPT = ("naive", "max_shift", "log_sum_exp", "two_pass", "numba_cpu", "scipy", report_run.HOSTILE)
+
+
+def small_run(**changes: object) -> report_run.SyntheticRun:
+    """Few formats and implementations: what the tests look at, in a third of the time."""
+    records = [
+        c
+        for c in report_run.cells()
+        if (c["implementation"] in KEPT or c["experiment"] == "throughput")
+        and c["dtype"] in ("float32", "bfloat16")
+        and c["threads"] in (None, 4)
+    ]
+    return report_run.run(records, **changes)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_site([small_run()], tmp_path_factory.mktemp("report") / "site").parent
+
+
+def text_of(path: Path) -> str:
+    """The text that a reader sees, white space collapsed."""
+    pieces: list[str] = []
+    parser = HTMLParser()
+    parser.handle_data = pieces.append  # type: ignore[method-assign]
+    parser.feed(path.read_text(encoding="utf-8"))
+    return re.sub(r"\s+", " ", " ".join(pieces))
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def pages(site: Path) -> Iterator[Path]:
+    return iter(sorted(site.rglob("*.html")))
+
+
+@pytest.mark.parametrize(
+    "page", ["index", "accuracy", "overflow", "throughput", "machine", "method", "data"]
+)
+def test_every_page_is_written(site: Path, page: str) -> None:
+    assert (site / f"{page}.html").stat().st_size > 1000
+
+
+def test_matrix_holds_the_measured_figures(site: Path) -> None:
+    row = {r["Implementation"]: r for r in rows_of(site / "data/matrix.csv")}
+    assert float(row["naive"]["Last finite t in [t, 0] float32 t"]) == 88.72283172607422
+    assert row["max_shift"]["Last finite t in [t, 0] float32 t"] == "never"
+    assert row["naive"]["Largest error float32 ulp"] == "inf"
+    assert float(row["max_shift"]["Largest error float32 ulp"]) == 5.7
+    assert float(row["numba_cpu"]["Throughput, streaming bandwidth GB/s"]) == pytest.approx(
+        14 * 4**0.7 * 1.15
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "status", "reason"),
+    [
+        ("cupy_gpu", "Largest error float32 ulp", "unavailable", "no CUDA device was found"),
+        (report_run.HOSTILE, "Largest error float32 ulp", "crashed", "HYPERLINK"),
+        ("max_shift", "Largest error float64 ulp", "not measured", "not in the plan"),
+    ],
+)
+def test_a_gap_has_its_status_and_reason(
+    site: Path, name: str, column: str, status: str, reason: str
+) -> None:
+    row = {r["Implementation"].lstrip("'"): r for r in rows_of(site / "data/matrix.csv")}[name]
+    assert row[column] == status
+    assert reason in row["notes"]
+    assert reason in text_of(site / "index.html")
+
+
+def test_a_timeout_is_told_where_its_maximum_stands(site: Path) -> None:
+    assert "took longer than 60 s" in text_of(site / "index.html")
+
+
+def test_gpu_implementation_was_compiled_not_run(site: Path) -> None:
+    text = text_of(site / "implementations/cupy_gpu.html")
+    assert "Not run on a GPU; compiled with NVRTC 13.0: sm_80 ok, sm_90 ok" in text
+
+
+def test_failed_gate_is_struck_out_and_not_ranked(site: Path) -> None:
+    html = (site / "index.html").read_text(encoding="utf-8")
+    assert re.search(r'class="n struck"><s>0\.\d+</s>', html)
+    assert "Struck out by the accuracy gate: two_pass" in text_of(site / "index.html")
+    states = {r["Implementation"]: r["State"] for r in rows_of(site / "figures/pareto.csv")}
+    assert states["two_pass"] == "struck out"
+    assert states["numba_cpu"] == "ranked"
+
+
+def test_naive_threshold_is_a_finding(site: Path) -> None:
+    assert "naive stops being finite above t = 88.7228317" in text_of(site / "index.html")
+
+
+def test_every_figure_has_its_files_alt_text_and_table(site: Path) -> None:
+    names = set()
+    for page in pages(site):
+        html = page.read_text(encoding="utf-8")
+        for source, alt in re.findall(r'<img src="([^"]+)" alt="([^"]*)"', html):
+            assert len(alt) > 60
+            light = page.parent / source
+            names.add(light.stem)
+            assert light.with_suffix(".png").stat().st_size > 2000
+            assert light.with_suffix(".csv").stat().st_size > 50
+            assert light.with_name(light.stem + "-dark.svg").exists()
+        assert html.count("<img") <= html.count("<summary>The numbers behind")
+    assert {"pareto", "ulp-float32", "map-float32", "ulp-scale"} <= names
+
+
+def test_alt_text_says_what_the_data_say(site: Path) -> None:
+    html = (site / "accuracy.html").read_text(encoding="utf-8")
+    assert "2 to 1 000 000 classes" in html.replace("\u202f", " ")
+    assert "(naive) and 14.7 ulp (log_sum_exp)" in html or "ulp (log_sum_exp)" in html
+
+
+def test_links_stay_inside_the_site_and_exist(site: Path) -> None:
+    for page in pages(site):
+        html = page.read_text(encoding="utf-8")
+        for target in re.findall(r'(?:href|src|srcset)="([^"]+)"', html):
+            if target.startswith("https://doi.org/"):
+                continue
+            path, _, fragment = target.partition("#")
+            there = (page.parent / path).resolve() if path else page
+            assert there.is_relative_to(site.resolve()), (page, target)
+            assert there.exists(), (page, target)
+            if fragment:
+                assert f'id="{fragment}"' in there.read_text(encoding="utf-8"), (page, target)
+
+
+def test_ids_are_unique_on_a_page(site: Path) -> None:
+    for page in pages(site):
+        ids = re.findall(r'\sid="([^"]+)"', page.read_text(encoding="utf-8"))
+        assert len(ids) == len(set(ids)), page
+
+
+def test_tables_have_captions_and_scopes(site: Path) -> None:
+    for page in pages(site):
+        html = page.read_text(encoding="utf-8")
+        assert html.count("<table") == html.count("<caption>"), page
+        assert "<th>" not in html, page
+
+
+def test_nothing_is_loaded_from_elsewhere_and_no_script_runs(site: Path) -> None:
+    for path in [*pages(site), *site.rglob("*.css")]:
+        text = path.read_text(encoding="utf-8")
+        assert "<script" not in text.lower()
+        assert not re.search(r'(?:src|srcset)="(?:https?:)?//', text)
+        assert "@import" not in text
+        assert "url(" not in text
+        assert "javascript:alert" not in re.sub(r">[^<]*<", "><", text)
+
+
+def test_hostile_markup_is_shown_as_text(site: Path) -> None:
+    page = next(p for p in (site / "implementations").iterdir() if "script" in p.stem)
+    html = page.read_text(encoding="utf-8")
+    assert "&lt;/pre&gt;&lt;script&gt;1&lt;/script&gt;" in html
+    assert "&lt;img src=x onerror=1&gt;" in html
+    assert page.resolve().parent == (site / "implementations").resolve()
+
+
+def test_hostile_names_do_not_enter_the_svg_unescaped(site: Path) -> None:
+    for path in site.rglob("*.svg"):
+        text = path.read_text(encoding="utf-8")
+        ElementTree.fromstring(text)
+        assert "script" not in text.lower()
+        assert "<!--" not in text
+        assert "<metadata" not in text
+
+
+def test_dark_figures_differ_from_light_ones_in_colours_only(site: Path) -> None:
+    for light in site.rglob("figures/*.svg"):
+        if light.stem.endswith("-dark"):
+            continue
+        dark = light.with_name(f"{light.stem}-dark.svg").read_text(encoding="utf-8")
+        text = light.read_text(encoding="utf-8")
+        assert dark != text
+        assert re.sub(r"#[0-9a-f]{6}", "", dark) == re.sub(r"#[0-9a-f]{6}", "", text)
+        assert "#22262b" not in dark
+
+
+def test_csv_cells_are_no_formulas(site: Path) -> None:
+    for path in site.rglob("*.csv"):
+        with open(path, encoding="utf-8", newline="") as file:
+            for row in csv.reader(file):
+                for cell in row:
+                    assert not cell.startswith(("=", "@", "|", "\t")), (path, cell)
+                    if cell.startswith(("+", "-")):
+                        float.fromhex(cell) if "x" in cell else float(cell)
+
+
+def test_the_whole_run_is_there_to_download(site: Path) -> None:
+    assert len(rows_of(site / "data/cells.csv")) == len(small_run().rows)
+
+
+def test_noise_is_marked(site: Path) -> None:
+    assert "noisy: the control at this point" in text_of(site / "throughput.html")
+
+
+def test_rebuilding_is_byte_identical(site: Path, tmp_path: Path) -> None:
+    again = build_site([small_run()], tmp_path / "again").parent
+    first = {p.relative_to(site): p.read_bytes() for p in site.rglob("*") if p.is_file()}
+    second = {p.relative_to(again): p.read_bytes() for p in again.rglob("*") if p.is_file()}
+    assert sorted(first) == sorted(second)
+    assert [p for p in first if first[p] != second[p]] == []
+
+
+def tiny_run(name: str, machine: str) -> report_run.SyntheticRun:
+    records = [
+        c
+        for c in report_run.cells()
+        if c["implementation"] in ("naive", "max_shift", "copy_regular")
+        and c["dtype"] == "float32"
+        and c["threads"] in (None, 4)
+    ]
+    made = report_run.run(records, id=name, machine={"slug": machine, "cpu": machine})
+    return replace(made, problems=["cells.jsonl:7: not a record"])
+
+
+def test_runs_of_different_machines_have_separate_pages(tmp_path: Path) -> None:
+    runs = [tiny_run("../first", "Machine A"), tiny_run("second", "Machine B")]
+    site = build_site(runs, tmp_path / "site").parent
+    folders = sorted(p for p in site.iterdir() if p.is_dir() and p.name != "static")
+    assert len(folders) == 2
+    for folder in folders:
+        text = text_of(folder / "throughput.html")
+        assert ("Machine A" in text) != ("Machine B" in text)
+        assert "cells.jsonl:7: not a record" in text_of(folder / "machine.html")
+    index = text_of(site / "index.html")
+    assert "Machine A" in index
+    assert "Machine B" in index
+    test_links_stay_inside_the_site_and_exist(site)
+    test_ids_are_unique_on_a_page(site)
+
+
+def test_a_run_without_cells_says_so(tmp_path: Path) -> None:
+    site = build_site([report_run.run([], finished=None, planned_cells=9)], tmp_path / "s").parent
+    assert "Nothing to show" in text_of(site / "accuracy.html")
+    index = text_of(site / "index.html")
+    assert "Nothing to draw" in index
+    assert "the run is incomplete" in index
+
+
+def test_an_earlier_report_is_replaced(tmp_path: Path) -> None:
+    empty = report_run.run([])
+    build_site([empty], tmp_path / "site")
+    (tmp_path / "site" / "stale.html").write_text("old")
+    build_site([empty], tmp_path / "site")
+    assert not (tmp_path / "site" / "stale.html").exists()
+    assert [p.name for p in tmp_path.iterdir()] == ["site"]
+
+
+def test_other_folders_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(ReportError, match="holds other files"):
+        build_site([report_run.run([])], tmp_path)
+    assert (tmp_path / "thesis.tex").read_text() == "mine"
+
+
+def test_a_file_as_output_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("")
+    with pytest.raises(ReportError, match="expected a folder"):
+        build_site([report_run.run([])], tmp_path / "out")
+
+
+def test_no_results_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="holds no run"):
+        build([tmp_path], tmp_path / "out")
