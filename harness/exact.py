@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from harness.floats import FloatFormat, Float64Array, round_pair, scale_by_power
+from harness.floats import Float64Array, FloatFormat, round_pair, scale_by_power
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,7 @@ def _check_signature(path: Path, function: ast.FunctionDef) -> bool:
     required = len(positional) - len(a.defaults)
     data = 2 if function.name in ("softmax_backward", "cross_entropy") else 1
     takes_axis = "axis" not in wanted or "axis" in names or a.kwarg is not None
-    if len(positional) < data and a.vararg is None or required > data or not takes_axis:
+    if (len(positional) < data and a.vararg is None) or required > data or not takes_axis:
         raise ImplementationError(
             f"{path}: {function.name}: expected the signature "
             f"{function.name}({', '.join(wanted)}), with axis and out optional; "

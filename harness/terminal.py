@@ -12,9 +12,11 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress as Bar,
     TextColumn,
     TimeElapsedColumn,
+)
+from rich.progress import (
+    Progress as Bar,
 )
 from rich.table import Table
 from rich.text import Text

@@ -67,8 +67,7 @@ def test_built_in_implementations_stay_within_their_bounds(make_context: MakeCon
 def test_log_sum_exp_is_measurably_worse_at_large_offsets(make_context: MakeContext) -> None:
     profile = replace(PROFILE, sweep_workloads=(), families=("offset(offset=10000)",))
     found = {
-        r.implementation: r
-        for r in measured(make_context(["log_sum_exp", "max_shift"], profile))
+        r.implementation: r for r in measured(make_context(["log_sum_exp", "max_shift"], profile))
     }
     worse, better = found["log_sum_exp"].max_ulp, found["max_shift"].max_ulp
     assert worse is not None

@@ -39,9 +39,7 @@ def thresholds(context: Any, dtype: str) -> dict[tuple[Any, ...], OverflowRecord
         ("float16", 11.0859375),
     ],
 )
-def test_last_finite_logit_of_naive(
-    make_context: MakeContext, dtype: str, expected: float
-) -> None:
+def test_last_finite_logit_of_naive(make_context: MakeContext, dtype: str, expected: float) -> None:
     found = thresholds(make_context(["naive"]), dtype)
     record = found["naive", "dominant", 1, "nonfinite"]
     assert record.status == "ok"
@@ -92,7 +90,7 @@ def test_the_map_tells_naive_from_stable(make_context: MakeContext) -> None:
 def test_what_a_unit_announces_is_what_it_measures(make_context: MakeContext) -> None:
     context = make_context(["naive"], replace(SMOKE, dtypes=("float32",)))
     for unit in overflow.plan(context):
-        measured = [r for r in unit.measure()]
+        measured = list(unit.measure())
         from harness.results import cell_key
 
         assert tuple(cell_key(r) for r in measured) == unit.keys

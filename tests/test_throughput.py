@@ -29,9 +29,7 @@ from harness.results import cell_key
 PROFILE = replace(
     SMOKE,
     timing={
-        "cached": Timing(
-            (64,), 1 << 12, 3, ("one",), (64,), min_sample_ns=20_000, warm_up_ns=0
-        )
+        "cached": Timing((64,), 1 << 12, 3, ("one",), (64,), min_sample_ns=20_000, warm_up_ns=0)
     },
 )
 BODY = "e = np.exp(x - x.max(axis, keepdims=True)); return e / e.sum(axis, keepdims=True)"

@@ -173,6 +173,16 @@ def cross_entropy_allowance(
     in_value = np.minimum(scale_by_power(np.minimum(allowed[rows, targets], 1e300), q_p), 2.0)
     in_value = in_value + 2 * output.unit_roundoff
     gradient_ulp = allowed.copy()
-    gradient_ulp[rows, targets] = scale_by_power(in_value, -q_g) + 1.0
-    # log(p) overflows where p underflows: only the exponent of the output format limits it.
+    # The sum of the others, taken instead of p_t - 1, has a relative error of its own.
+    others = c.weights.copy()
+    others[rows, targets] = 0.0
+    mass = np.maximum(others.sum(axis=1), 1e-300)
+    spread = (others * c.gap).sum(axis=1) / mass
+    relative = 2.0 * (
+        c.count[:, 0] + c.records[:, 0] * (c.exp_error + 1) + 2 * c.exp_error + spread
+        + np.log(c.count[:, 0]) + 4.0
+    )  # fmt: skip
+    relative *= 2.0 ** (output.precision - c.internal.precision)
+    relative += c.count[:, 0] * c.exp_eta * scale_by_power(1.0, 0) + 1.0
+    gradient_ulp[rows, targets] = np.maximum(scale_by_power(in_value, -q_g) + 1.0, relative)
     return loss_ulp, gradient_ulp

@@ -71,6 +71,25 @@ def rows_of(array: Array, axes: tuple[int, ...]) -> Array:
     return np.ascontiguousarray(moved).reshape(rows, classes)
 
 
+def _distinct(*arrays: Float64Array) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Indices of the distinct rows, and for each row which of them it is."""
+    joined = np.ascontiguousarray(np.concatenate(arrays, axis=1))
+    if len(joined) < 3 or joined.shape[1] == 0:
+        return np.arange(len(joined)), np.arange(len(joined))
+    keys = joined.view(np.dtype((np.void, joined.shape[1] * 8))).ravel()
+    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    return first, inverse.reshape(-1)
+
+
+def _pick(expected: Expected, inverse: NDArray[np.intp]) -> Expected:
+    return Expected(
+        expected.exact[inverse],
+        expected.allowed[inverse],
+        expected.free[inverse],
+        tuple(a[inverse] for a in expected.alternatives),
+    )
+
+
 def _scatter(exact: Exact, good: BoolArray, shape: tuple[int, ...]) -> Exact:
     """`exact` of the good rows among rows of NaN."""
     hi, lo = np.full(shape, np.nan), np.zeros(shape)
@@ -86,23 +105,23 @@ def _spread(values: Float64Array, good: BoolArray, shape: tuple[int, ...]) -> Fl
 
 
 def _of_logits(
-    step: Step, x: Float64Array, fmt: FloatFormat, arithmetic: Arithmetic
+    operation: str, x: Float64Array, fmt: FloatFormat, arithmetic: Arithmetic
 ) -> tuple[Expected, ...]:
     rows, classes = x.shape
     nan = np.isnan(x).any(axis=1)
     infinite = (x == np.inf).any(axis=1) & ~nan
     empty = (x == -np.inf).all(axis=1) & ~nan
     good = ~(nan | infinite | empty)
-    shape = (rows,) if step.operation == "logsumexp" else x.shape
+    shape = (rows,) if operation == "logsumexp" else x.shape
     free = np.broadcast_to(
-        (infinite | empty) if step.operation == "logsumexp" else (infinite | empty)[:, None], shape
+        (infinite | empty) if operation == "logsumexp" else (infinite | empty)[:, None], shape
     )
     ordinary = x[good]
     typed = ordinary.astype(fmt.dtype)  # exact: the values came from this format
-    if step.operation == "softmax":
+    if operation == "softmax":
         exact = reference.softmax_exact(ordinary)
         allowed = softmax_allowance(typed, exact, fmt, arithmetic) if good.any() else exact.hi
-    elif step.operation == "log_softmax":
+    elif operation == "log_softmax":
         exact = reference.log_softmax_exact(ordinary)
         allowed = log_softmax_allowance(typed, exact, fmt, arithmetic) if good.any() else exact.hi
     else:
@@ -114,22 +133,24 @@ def _of_logits(
         limit = np.where(x == np.inf, 1.0 / tops, 0.0)
         limit = np.where(empty[:, None], 0.0, limit)
         uniform = np.where(empty[:, None], 1.0 / classes, limit)
-        if step.operation == "softmax":
+        if operation == "softmax":
             alternatives = (limit, uniform)
-        elif step.operation == "log_softmax":
+        elif operation == "log_softmax":
             with np.errstate(divide="ignore"):
                 alternatives = (np.log(limit), np.log(uniform))
-        else:
-            alternatives = (np.where(infinite, np.inf, -np.inf),)
+    if operation == "logsumexp":
+        # log 0 and log inf are mathematics; a NaN there is the convention of some libraries.
+        value = _scatter(exact, good, shape)
+        value.hi[infinite], value.hi[empty] = np.inf, -np.inf
+        return (Expected(value, _spread(allowed, good, shape), free, ()),)
     return (
         Expected(_scatter(exact, good, shape), _spread(allowed, good, shape), free, alternatives),
     )
 
 
 def _of_backward(
-    step: Step, fmt: FloatFormat, arithmetic: Arithmetic, axes: tuple[int, ...]
+    grad: Float64Array, y: Float64Array, fmt: FloatFormat, arithmetic: Arithmetic
 ) -> tuple[Expected, ...]:
-    grad, y = (rows_of(lift(a), axes) for a in step.arrays)
     exact = reference.softmax_backward_exact(grad, y)
     with np.errstate(all="ignore"):
         allowed = backward_allowance(grad, y, exact, fmt, arithmetic)
@@ -139,10 +160,8 @@ def _of_backward(
 
 
 def _of_cross_entropy(
-    step: Step, fmt: FloatFormat, arithmetic: Arithmetic
+    x: Float64Array, targets: NDArray[np.int64], fmt: FloatFormat, arithmetic: Arithmetic
 ) -> tuple[Expected, ...]:
-    x = rows_of(lift(step.arrays[0]), (step.arrays[0].ndim - 1,))
-    targets = step.arrays[1].reshape(-1).astype(np.int64)
     good = ~(np.isnan(x) | (x == np.inf)).any(axis=1) & ~(x == -np.inf).all(axis=1)
     free = ~good & ~np.isnan(x).any(axis=1)
     loss, gradient = reference.cross_entropy_exact(x[good].astype(fmt.dtype), targets[good])
@@ -169,13 +188,23 @@ def _of_cross_entropy(
 def _evaluate(step: Step, fmt: FloatFormat, arithmetic: Arithmetic) -> tuple[Expected, ...]:
     axes = axes_of(step, step.arrays[0].ndim)
     if step.operation == "softmax_backward":
-        return _of_backward(step, fmt, arithmetic, axes)
-    if step.operation == "cross_entropy":
-        return _of_cross_entropy(step, fmt, arithmetic)
-    return _of_logits(step, rows_of(lift(step.arrays[0]), axes), fmt, arithmetic)
+        grad, y = (rows_of(lift(a), axes) for a in step.arrays)
+        first, inverse = _distinct(grad, y)
+        found = _of_backward(grad[first], y[first], fmt, arithmetic)
+    elif step.operation == "cross_entropy":
+        x = rows_of(lift(step.arrays[0]), axes)
+        targets = step.arrays[1].reshape(-1).astype(np.int64)
+        first, inverse = _distinct(x, targets[:, None].astype(np.float64))
+        found = _of_cross_entropy(x[first], targets[first], fmt, arithmetic)
+    else:
+        x = rows_of(lift(step.arrays[0]), axes)
+        first, inverse = _distinct(x)
+        found = _of_logits(step.operation, x[first], fmt, arithmetic)
+    return tuple(_pick(e, inverse) for e in found)
 
 
 _kept: OrderedDict[bytes, tuple[Expected, ...]] = OrderedDict()
+_total = 0
 
 
 def expected_of(step: Step, fmt: FloatFormat, arithmetic: Arithmetic) -> tuple[Expected, ...]:
@@ -189,12 +218,13 @@ def expected_of(step: Step, fmt: FloatFormat, arithmetic: Arithmetic) -> tuple[E
     if key in _kept:
         _kept.move_to_end(key)
         return _kept[key]
+    global _total
     found = _evaluate(step, fmt, arithmetic)
     _kept[key] = found
-    total = sum(e.nbytes for entry in _kept.values() for e in entry)
-    while total > _KEPT_BYTES and len(_kept) > 1:
+    _total += sum(e.nbytes for e in found)
+    while _total > _KEPT_BYTES and len(_kept) > 1:
         _, dropped = _kept.popitem(last=False)
-        total -= sum(e.nbytes for e in dropped)
+        _total -= sum(e.nbytes for e in dropped)
     return found
 
 

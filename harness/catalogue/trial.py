@@ -183,7 +183,8 @@ class Trial:
             over = np.where(bad, _excess(error, allowed), -1.0)
             place = np.unravel_index(int(np.argmax(over)), over.shape)
             row = int(place[0])
-            kind = class_of(got[row], exact[row], self.fmt, tolerance=allowed[row])
+            one = slice(row, row + 1)
+            kind = class_of(got[one], exact[one], self.fmt, tolerance=allowed[one])
             if kind in ("exact", "accurate"):
                 kind = "wrong"
             return self._observation(step, part, got, exact, allowed, error, place, kind, grade, note)
@@ -194,7 +195,7 @@ class Trial:
     ) -> Observation:
         """Elements that only a convention decides: NaN, or one of the alternatives."""
         free = expected.free
-        accepted = np.isnan(values)
+        accepted = np.isnan(values) | (values == to_float64(expected.exact.round_to(self.fmt)))
         kinds: list[Outcome] = ["nan"]
         for alternative in expected.alternatives:
             near = ulp_error(got, from_float64(alternative.copy()), self.fmt) <= _CONVENTION_ULPS
@@ -209,16 +210,18 @@ class Trial:
             return self._observation(
                 step, part, got, expected.exact, zeros, infinite, place, "wrong", "failure", note
             )
-        if np.isnan(values[free]).all():
-            return Observation("pass", "nan")
-        place = np.unravel_index(int(np.argmax(free & ~np.isnan(values))), free.shape)
+        own = to_float64(expected.exact.round_to(self.fmt))
+        unlike = free & (np.isnan(values) != np.isnan(own))
+        if not unlike.any():
+            return Observation("pass", "nan" if np.isnan(own[free]).any() else "exact")
+        place = np.unravel_index(int(np.argmax(unlike)), free.shape)
         found = self._observation(
             step, part, got, expected.exact, np.zeros(free.shape),
-            np.zeros(free.shape), place, kinds[-1], "finding", note,
+            np.full(free.shape, np.inf), place, kinds[-1], "finding", note,
         )  # fmt: skip
         return Observation(
             "finding", kinds[-1],
-            found.message.replace("but should be nan", "where the convention here is nan"),
+            found.message.replace("but should be", "where the convention here is"),
             found.input, found.got, found.expected,
         )  # fmt: skip
 

@@ -78,8 +78,9 @@ def classify(
     error = s + tau if add else abs(s - tau)
     if near and found != UNDECIDED:
         # p may lie in the neighbouring binade, whose ulp is half or twice as large
-        factor = 0.5 if mantissa > 0.75 else 2.0
-        if binade + (1 if factor == 0.5 else -1) >= emin or binade > emin:
+        above = mantissa > 0.75
+        factor = 0.5 if above else 2.0
+        if binade > emin or (above and binade == emin):
             other = _class_for(s * factor, tau * factor, add, wrong)
             if other != found:
                 return UNDECIDED, error
@@ -119,7 +120,8 @@ def judge_pairs(
             right so far (updated).
         places: int64 (65536, 2), where these were: 2*(i*len(b) + j) + output (updated).
         counts: int64 (2, 7), by output and class (updated). Misrounded are the classes from 2 on.
-        worst: (2,), the largest error of a misrounded output; worst_place: int64 (2,).
+        worst: (2, 2), the largest error of a misrounded output, and its value; worst_place:
+            int64 (2,). All three by output.
         undecided: int64 (capacity,), places left to the reference.
 
     Returns:
@@ -154,8 +156,9 @@ def judge_pairs(
                     open_count += 1
                     continue
                 counts[k, found] += 1
-                if error > worst[k]:
-                    worst[k] = error
+                if error > worst[k, 0]:
+                    worst[k, 0] = error
+                    worst[k, 1] = values[y]
                     worst_place[k] = 2 * (row + j) + k
     return open_count
 
@@ -164,6 +167,7 @@ def judge_pairs(
 def judge_line(
     t: Any,
     y: Any,
+    first: int,
     counts: Any,
     worst: Any,
     worst_place: Any,
@@ -173,7 +177,7 @@ def judge_line(
 ) -> int:
     """Judge the rows (t, 0) in a format of up to 24 bits; arguments as of `judge_pairs`.
 
-    t float64 (n,), y float64 (n, 2); places are 2*i + output.
+    t float64 (n,), y float64 (n, 2); places are first + 2*i + output.
     """
     open_count = 0
     for i in range(t.size):
@@ -186,13 +190,14 @@ def judge_line(
             found, error = classify(y[i, k], small, d > 0.0, precision, emin)
             if found == UNDECIDED:
                 if open_count < undecided.size:
-                    undecided[open_count] = 2 * i + k
+                    undecided[open_count] = first + 2 * i + k
                 open_count += 1
                 continue
             counts[k, found] += 1
-            if error > worst[k]:
-                worst[k] = error
-                worst_place[k] = 2 * i + k
+            if error > worst[k, 0]:
+                worst[k, 0] = error
+                worst[k, 1] = y[i, k]
+                worst_place[k] = first + 2 * i + k
     return open_count
 
 
@@ -200,6 +205,7 @@ def judge_line(
 def judge_triples(
     x: Any,
     y: Any,
+    first: int,
     counts: Any,
     worst: Any,
     worst_place: Any,
@@ -207,7 +213,7 @@ def judge_triples(
     precision: int,
     emin: int,
 ) -> int:
-    """Judge rows of three classes; x, y float64 (n, 3), places 3*i + output, one count a class."""
+    """Judge rows of three classes; x, y float64 (n, 3), places first + 3*i + output."""
     open_count = 0
     for i in range(x.shape[0]):
         for k in range(3):
@@ -221,13 +227,14 @@ def judge_triples(
             found, error = classify(y[i, k], small, upper, precision, emin)
             if found == UNDECIDED:
                 if open_count < undecided.size:
-                    undecided[open_count] = 3 * i + k
+                    undecided[open_count] = first + 3 * i + k
                 open_count += 1
                 continue
-            counts[found] += 1
-            if error > worst[0]:
-                worst[0] = error
-                worst_place[0] = 3 * i + k
+            counts[0, found] += 1
+            if error > worst[0, 0]:
+                worst[0, 0] = error
+                worst[0, 1] = y[i, k]
+                worst_place[0] = first + 3 * i + k
     return open_count
 
 

@@ -17,11 +17,11 @@ from harness.exact import Exact
 from harness.experiments.context import Context, Unit
 from harness.experiments.judge import bound_of
 from harness.floats import FloatFormat, float_format, from_ordinal, to_float64, to_hex, to_ordinal
-from harness.ulps import ulp_error
 from harness.outcomes import outcome
 from harness.records import OverflowRecord, Record
 from harness.reference import softmax_exact
 from harness.remote import WorkerFault
+from harness.ulps import ulp_error
 
 Probe = Literal["dominant", "tie"]
 Event = Literal["nonfinite", "zero", "inaccurate"]

@@ -22,12 +22,12 @@ from harness.discovery import Implementation
 from harness.experiments.context import Context, Unit, rows_for, worker_for
 from harness.experiments.judge import bound_of
 from harness.floats import float_format
-from harness.ulps import ulp_error
 from harness.profiles import Timing
 from harness.records import Record, Regime, ThroughputRecord
 from harness.reference import softmax_exact
 from harness.remote import RemoteImplementation, WorkerFault
 from harness.statistics import control_verdict, paired_ratio, summarise_samples
+from harness.ulps import ulp_error
 
 CONTROL_SUFFIX = " (control)"
 WORKLOAD = "normal(scale=1)"

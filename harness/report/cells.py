@@ -148,11 +148,15 @@ def from_run(run: RunLike, slug: str) -> RunData:
 def _completed(row: dict[str, Any]) -> Cell:
     """A failed accuracy cell whose result was not finite has an infinite error, by definition.
 
-    Without this, a record that lost its infinity would drop out of every maximum.
+    Without this, a record that lost its infinity would drop out of every maximum. The names of
+    run and machine, the same in every row, stand in run.json.
     """
+    row = {k: v for k, v in row.items() if k not in ("run", "machine")}
     lost = row.get("experiment") == "accuracy" and row.get("max_ulp") is None
     if lost and row.get("status") == "failed" and row.get("nonfinite"):
-        return {**row, "max_ulp": math.inf}
+        row["max_ulp"] = math.inf
+        if row.get("bound") is not None and row.get("error_over_bound") is None:
+            row["error_over_bound"] = math.inf
     return row
 
 

@@ -27,7 +27,7 @@ from harness.report.numbers import superscript
 from harness.report.tables import Table
 
 WIDTH = 9.6  # inches; about the text width of a page, so that 8 pt stays 8 pt
-PNG_DPI = 110
+PNG_DPI = 100
 
 _SETTINGS: dict[str, Any] = {
     "font.family": ["DejaVu Sans"],
@@ -74,6 +74,8 @@ _COLOUR = re.compile(r"#[0-9a-f]{6}\b")
 _INDENT = re.compile(r"\n\s+")
 _EMPTY = re.compile(r'<g id="[\w.]+_\d+"\s*/>\s*')
 _GROUP = re.compile(r'<g id="[\w.]+_\d+">')
+_RECTANGLE = re.compile(r"M (\S+) (\S+) \nL (\S+) \2 \nL \3 (\S+) \nL \1 \4 \nz")
+_SEGMENT = re.compile(r" \n([MLQCz])[ ]?")
 _DIGITS = re.compile(r"scale\([^)]*\)|-?\d+\.\d{3,}")
 
 
@@ -115,7 +117,8 @@ def svg_text(figure: Figure) -> str:
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     svg = _COMMENT.sub("", buffer.getvalue().decode("utf-8"))
     svg = _GROUP.sub("<g>", _EMPTY.sub("", _METADATA.sub("", svg)))
-    return _INDENT.sub("\n", _DIGITS.sub(_shortened, svg))
+    svg = _INDENT.sub("\n", _DIGITS.sub(_shortened, svg))
+    return _SEGMENT.sub(r"\1", _RECTANGLE.sub(r"M\1 \2H\3V\4H\1z", svg))
 
 
 def _shortened(found: re.Match[str]) -> str:

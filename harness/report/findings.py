@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from harness.report.cells import Cell, RunData, measured, worst
 from harness.report.numbers import figure, integer, interval, plural, threshold
-from harness.report.overflow import map_cells, threshold_cell
+from harness.report.overflow import map_cells
+from harness.report.thresholds import threshold_cell
 from harness.report.timings import headline, headline_cell, struck
 
 GROWTH = 10.0  # an error that grows by this factor with the offset is a finding

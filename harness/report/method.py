@@ -104,11 +104,12 @@ MEASUREMENTS: tuple[tuple[str, str], ...] = (
     (
         "Reference",
         "Every result is compared with the exact softmax of the input as rounded to its own "
-        "format. The reference is enclosed in balls of rigorous interval arithmetic, and the "
-        "precision is raised until both ends of the enclosure round to the same number (Ziv’s "
-        "loop); constant rows are exactly 1/n and handled apart. A second engine, mpmath, checks "
-        "the first in the tests. The value kept carries about 100 bits, so that errors well below "
-        "half an ulp are resolved.",
+        "format. Arithmetic with pairs of doubles and a proven error bound settles most elements; "
+        "where the bound leaves two candidates for the rounding, ball arithmetic encloses the "
+        "result, and its precision is raised until both ends of the enclosure round to the same "
+        "number (Ziv’s loop). Constant rows are exactly 1/n and handled apart. A second engine, "
+        "mpmath, checks the first in the tests. The value kept carries about 100 bits, so that "
+        "errors well below half an ulp are resolved.",
     ),
     (
         "Accuracy",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,25 +9,28 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-from harness.records import RunInfo
 from harness.report import (
     accuracy,
     accuracy_tables,
+    export,
     implementation_page,
     method,
     overflow,
     pareto,
     summary,
+    thresholds,
     throughput,
+    throughput_tables,
     timings,
 )
 from harness.report.cells import REGIMES, RunData
+from harness.report.facts import flatten, headline_facts
 from harness.report.figure import Plot, write
 from harness.report.findings import findings
 from harness.report.names import link, slug, slugs
 from harness.report.numbers import byte_count, integer
 from harness.report.palette import Style
-from harness.report.tables import Table, csv_text
+from harness.report.tables import Table
 
 STATIC = Path(__file__).parent / "static"
 TEMPLATES = Path(__file__).parent / "templates"
@@ -138,12 +140,14 @@ class Site:
                        sections=sections, lead=method.LEADS[key], **context)  # fmt: skip
         for name, path in self._implementation_pages(run).items():
             self._implementation(run, name, path, downloads)
+        machine = {k: v for k, v in run.info.machine.items() if k != "versions"}
         self._page(f"{run.slug}machine.html", "machine.html", "Machine and versions", "machine",
-                   machine=flatten(run.info.machine), **context)  # fmt: skip
+                   machine=flatten(machine), **context)  # fmt: skip
         self._page(f"{run.slug}method.html", "method.html", "Method and limitations", "method",
                    terms=method.TERMS, bounds=method.bounds(), limitations=method.LIMITATIONS,
                    measured=method.MEASUREMENTS, **context)  # fmt: skip
-        self._cells(run, downloads)
+        stored = export.write_cells(run, self.folder / run.slug / "data")
+        downloads[:0] = [self._download(run, path, what) for path, what in stored]
         self._page(f"{run.slug}data.html", "data.html", "Data", "data",
                    downloads=downloads, **context)  # fmt: skip
 
@@ -208,8 +212,8 @@ class Site:
                     plots = [overflow.outcome_map(run, dtype, operation, f"map-{key}")]
                 found.append(Section(
                     f"{head}{dtype}", key, plots,
-                    [renamed(overflow.thresholds(run, dtype, operation), tail)],
-                    [renamed(overflow.details(run, dtype, operation), tail)],
+                    [renamed(thresholds.thresholds(run, dtype, operation), tail)],
+                    [renamed(thresholds.details(run, dtype, operation), tail)],
                 ))  # fmt: skip
         return found
 
@@ -218,15 +222,18 @@ class Site:
         for group in timings.groups(run):
             key = slug(group.key)
             tables = [
-                throughput.ratios(run, group, regime)
+                throughput_tables.ratios(run, group, regime)
                 for regime in REGIMES
                 if any(c.get("regime") == regime for c in timings.timed(run, group))
             ]
-            more = [throughput.allocation(run, group), throughput.control_table(run, group)]
+            more = [
+                throughput_tables.allocation(run, group),
+                throughput_tables.control_table(run, group),
+            ]
             tables += [t for t in more if t is not None]
             plots = [throughput.by_classes(run, group, self.styles, f"throughput-{key}")]
             found.append(Section(group.title, key, plots, [renamed(t, key) for t in tables]))
-        gaps = throughput.untimed(run)
+        gaps = throughput_tables.untimed(run)
         if gaps is not None:
             found.append(Section("Not timed", "untimed", (), [gaps]))
         return found
@@ -258,79 +265,7 @@ class Site:
             others=self._implementation_pages(run),
         )  # fmt: skip
 
-    def _cells(self, run: RunData, downloads: list[Download]) -> None:
-        """All records as CSV, and as Parquet where pyarrow is installed."""
-        names = list(dict.fromkeys(k for c in run.cells for k in c))
-        rows = [
-            [json.dumps(v) if isinstance(v, list | dict) else v for v in (c.get(n) for n in names)]
-            for c in run.cells
-        ]
-        folder = self.folder / run.slug / "data"
-        (folder / "cells.csv").write_text(csv_text(names, rows), encoding="utf-8", newline="")
-        files = [(folder / "cells.csv", "All records of the run; lists are JSON")]
-        try:
-            import pyarrow
-            import pyarrow.parquet
-        except ImportError:
-            pass
-        else:
-            columns = {n: _arrow_column([r[k] for r in rows]) for k, n in enumerate(names)}
-            pyarrow.parquet.write_table(
-                pyarrow.table(columns), folder / "cells.parquet", compression="zstd"
-            )
-            files.append((folder / "cells.parquet", "The same as Parquet"))
-        info = json.dumps(run.info.model_dump(mode="json"), indent=1, sort_keys=True)
-        (folder / "run.json").write_text(info + "\n", encoding="utf-8", newline="")
-        files.append((folder / "run.json", "Description of the run"))
-        downloads[:0] = [self._download(run, path, what) for path, what in files]
-
-
-def _arrow_column(values: Sequence[Any]) -> list[Any]:
-    """Values of one type: numbers stay numbers, a column of mixed kinds becomes text."""
-    kinds = {type(v) for v in values if v is not None}
-    if kinds <= {int, float} and len(kinds) > 1:
-        return [None if v is None else float(v) for v in values]
-    if len(kinds) > 1:
-        return [None if v is None else str(v) for v in values]
-    return list(values)
-
 
 def renamed(table: Table, tail: str) -> Table:
     """The table under a name of its own within the site."""
     return table.under(tail) if tail else table
-
-
-def headline_facts(info: RunInfo) -> list[tuple[str, str]]:
-    """What a reader has to know of a run before any figure."""
-    machine = info.machine
-    brand = next(
-        (str(machine[k]) for k in ("cpu_brand", "brand", "cpu", "slug") if machine.get(k)),
-        "unknown machine",
-    )
-    cores = next((machine[k] for k in ("logical_cores", "cores", "cpus") if machine.get(k)), None)
-    commit = (info.git_commit or "unknown")[:12] + (" (modified)" if info.git_dirty else "")
-    return [
-        ("Machine", brand + (f", {cores} logical cores" if cores else "")),
-        ("Run", info.id),
-        ("Taken", info.created + ("" if info.finished else " (not finished)")),
-        ("Profile", info.profile),
-        ("Harness", f"{info.harness_version}, commit {commit}"),
-    ]
-
-
-def flatten(value: Any, prefix: str = "") -> list[tuple[str, str]]:
-    """Nested plain data as (path, text) pairs; absent values say so."""
-    if isinstance(value, dict):
-        return [pair for k, v in value.items() for pair in
-                flatten(v, f"{prefix}.{k}" if prefix else str(k))]  # fmt: skip
-    if isinstance(value, list):
-        if not value:
-            return [(prefix, "none")]
-        if all(not isinstance(v, dict | list) for v in value):
-            return [(prefix, ", ".join(str(v) for v in value))]
-        return [pair for i, v in enumerate(value) for pair in flatten(v, f"{prefix}[{i}]")]
-    if value is None:
-        return [(prefix, "not known")]
-    if isinstance(value, int) and not isinstance(value, bool) and "bytes" in prefix:
-        return [(prefix, byte_count(value))]
-    return [(prefix, str(value))]

@@ -7,9 +7,9 @@ from typing import Any
 
 from harness.report.cells import RunData, measured, worst
 from harness.report.numbers import figure, integer, interval, plural
-from harness.report.overflow import threshold_entry
 from harness.report.tables import Column, Entry, Table, missing
-from harness.report.throughput import timing_entry
+from harness.report.thresholds import threshold_entry
+from harness.report.throughput_tables import timing_entry
 from harness.report.timings import (
     Headline,
     at_point,
@@ -60,7 +60,7 @@ def status_entry(run: RunData, name: str) -> Entry:
     )
     severe = any(counts[s] for s in ("failed", "error", "crashed", "timeout", "out_of_memory"))
     declared = [d.get("reason", d.get("id", "")) for d in about.deviations] if about else []
-    declares = f"{name} declares: {'; '.join(declared)}" if severe and declared else None
+    declares = f"{name} declares: {'; '.join(declared)}" if counts["failed"] and declared else None
     text = f"{integer(counts['ok'])} ok, {others}"
     return Entry(text, kind="bad" if severe else "", note=declares)
 

@@ -1,0 +1,106 @@
+"""What the exhaustive experiments found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from harness.metrics import HISTOGRAM_KEYS
+from harness.records import Status
+
+Experiment = Literal["pairs", "line", "constant", "float8", "exp_order"]
+
+
+@dataclass(frozen=True)
+class Worst:
+    """The input of the largest error.
+
+    Attributes:
+        logits: the row in hex.
+        output: index of the class.
+        computed, expected: value that came, and the correctly rounded one, in hex.
+        ulp: the error against the unrounded value, in ulps of the format.
+    """
+
+    logits: tuple[str, ...]
+    output: int
+    computed: str
+    expected: str
+    ulp: float
+
+
+@dataclass(frozen=True)
+class ExhaustiveResult:
+    """One table of one implementation.
+
+    Attributes:
+        experiment: which table.
+        implementation, dtype: of what.
+        status, reason: ``ok``, or what went wrong; the counts are then of what was judged.
+        domain: what the rows were, in words.
+        rows, total: rows judged, and rows there are.
+        exhaustive: every row of the domain was judged: `max_ulp` is a true maximum; else it is a
+            lower bound.
+        misrounded: results that differ from the exact value rounded to nearest, by output.
+        histogram: results by class of ulp error, all outputs (`harness.metrics.HISTOGRAM_KEYS`).
+        max_ulp: the largest error; infinite if a result is not finite. None if nothing was judged.
+        worst: where it is.
+        elapsed_s: seconds, over all sessions where it was resumed.
+        rounding: how results came to be in the format, where not by the implementation itself.
+        figures: what else a table counts.
+    """
+
+    experiment: Experiment
+    implementation: str
+    dtype: str
+    status: Status
+    reason: str | None
+    domain: str
+    rows: int
+    total: int
+    exhaustive: bool
+    misrounded: tuple[int, ...]
+    histogram: Mapping[str, int]
+    max_ulp: float | None
+    worst: Worst | None
+    elapsed_s: float
+    rounding: str | None = None
+    figures: Mapping[str, Any] | None = None
+
+    @property
+    def misrounded_total(self) -> int:
+        return sum(self.misrounded)
+
+    def row(self) -> dict[str, str]:
+        """The result as one line of a table."""
+        worst = self.worst
+        return {
+            "table": self.experiment,
+            "implementation": self.implementation,
+            "dtype": self.dtype,
+            "status": self.status,
+            "rows": f"{self.rows:,}" if self.exhaustive else f"{self.rows:,} of {self.total:,}",
+            "max ulp": "–"
+            if self.max_ulp is None
+            else f"{self.max_ulp:.6g}" + ("" if self.exhaustive else " (lower bound)"),
+            "misrounded": " + ".join(f"{m:,}" for m in self.misrounded) or "–",
+            "worst": "–" if worst is None else f"[{', '.join(worst.logits)}] #{worst.output}",
+            "time": f"{self.elapsed_s:.1f} s",
+            "reason": self.reason or "",
+        }
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything as plain data; an infinite error is the string ``"Infinity"``."""
+        plain = asdict(self)
+        if self.max_ulp is not None and self.max_ulp == float("inf"):
+            plain["max_ulp"] = "Infinity"
+            if plain["worst"] is not None:
+                plain["worst"]["ulp"] = "Infinity"
+        return plain
+
+
+def histogram(counts: Any) -> dict[str, int]:
+    """Counts by class, the first axes summed."""
+    flat = counts.reshape(-1, len(HISTOGRAM_KEYS)).sum(axis=0)
+    return {key: int(c) for key, c in zip(HISTOGRAM_KEYS, flat, strict=True)}
