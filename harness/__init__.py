@@ -9,7 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from harness import metrics, reference, workloads
+    import harness.metrics as metrics
+    import harness.reference as reference
+    import harness.workloads as workloads
     from harness.discovery import implementations, load
     from harness.results import read_results
 

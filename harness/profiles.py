@@ -1,4 +1,4 @@
-"""How much is measured: the grids of `smoke`, `quick` and `full`, and what filters leave of them."""
+"""How much is measured: the grids of `smoke`, `quick` and `full`, and what filters leave."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ class RemoteImplementation:
         their_read, self._write = os.pipe()
         self._read, their_write = os.pipe()
         os.set_blocking(self._write, False)
-        self._log = tempfile.TemporaryFile()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed by stop)
         root = str(Path(__file__).resolve().parent.parent)
         path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
         self._process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""What `run` shows: a bar with the time left on a terminal, plain lines elsewhere, and a summary."""
+"""What `run` shows: a bar with the time left, plain lines off a terminal, and a summary."""
 
 from __future__ import annotations
 

@@ -15,7 +15,8 @@ from conftest import MakeContext
 
 from harness.exact import Exact
 from harness.experiments import overflow
-from harness.experiments.overflow import Prober, events_of, first_bad, probe_rows, tolerance_ulp
+from harness.experiments.judge import half_of_the_digits
+from harness.experiments.overflow import Prober, events_of, first_bad, probe_rows
 from harness.floats import FORMATS, float_format, from_ordinal, to_ordinal
 from harness.profiles import SMOKE
 from harness.records import OverflowRecord
@@ -155,7 +156,7 @@ def test_events_on_known_wrong_outputs() -> None:
 
 
 def test_tolerance_is_half_of_the_digits() -> None:
-    assert tolerance_ulp(FORMATS["float32"]) == 2.0**12
+    assert half_of_the_digits(FORMATS["float32"]) == 2.0**12
 
 
 def test_probe_rows() -> None:

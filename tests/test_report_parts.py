@@ -11,11 +11,12 @@ import report_run
 from harness.report import names, numbers, palette
 from harness.report.cells import RunData, from_run, worst
 from harness.report.figure import log_scale, power, ticks_between
+from harness.report.findings import noise
 from harness.report.overflow import outcome_of
 from harness.report.pareto import frontier
 from harness.report.summary import quotient, ulp_entry
 from harness.report.tables import Column, Entry, Table, missing, words
-from harness.report.timings import headline, preferred
+from harness.report.timings import controls, headline, preferred
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "..", ".", "", "a/b", "C:\\x", "con", "\x00",
@@ -177,6 +178,18 @@ def test_headline_is_streaming_on_all_threads_at_a_thousand_classes() -> None:
     point = headline(data(report_run.cells()))
     assert point is not None
     assert (point.regime, point.classes, point.group.threads) == ("streaming", 1000, 4)
+
+
+def test_the_control_of_a_copy_is_no_control_of_the_baseline() -> None:
+    records = report_run.cells()
+    control = next(c for c in records if c.get("role") == "control" and not c["noisy"])
+    copy = {**control, "implementation": "copy_regular (control)", "operation": "copy",
+            "speedup": 2.0, "noisy": True}  # fmt: skip
+    found = controls(data([control, copy]))
+    assert [c["implementation"] for c in found] == ["max_shift (control)"]
+    finding = noise(data([control, copy]))
+    assert finding is not None
+    assert "0 of 1 interval" in finding.text
 
 
 @pytest.mark.parametrize(

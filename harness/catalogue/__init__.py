@@ -4,9 +4,27 @@ The room of the questions; the verdicts are in `harness.conformance`. Numbers ar
 numerics catalogue (docs), cases without one have a name alone.
 """
 
-from harness.catalogue import magnitude, special
+from harness.catalogue import (
+    dtypes,
+    gradients,
+    invariants,
+    lanes,
+    layouts,
+    lengths,
+    magnitude,
+    special,
+)
 from harness.catalogue.case import Case
 
-CASES: tuple[Case, ...] = (*special.CASES, *magnitude.CASES)
+CASES: tuple[Case, ...] = (
+    *special.CASES,
+    *magnitude.CASES,
+    *lanes.CASES,
+    *lengths.CASES,
+    *layouts.CASES,
+    *dtypes.CASES,
+    *invariants.CASES,
+    *gradients.CASES,
+)
 
 __all__ = ["CASES", "Case"]

@@ -32,6 +32,8 @@ class BlockJudge(Protocol):
     dtype: str
     domain: str
     rounding: str | None
+    operation: str
+    measures_error: bool
     blocks: int
     total: int
 
@@ -49,6 +51,9 @@ class BlockJudge(Protocol):
 
     def worst(self, tally: Tally) -> Worst | None:
         """The largest error, certified; None if nothing was judged."""
+
+    def figures(self, tally: Tally) -> dict[str, Any] | None:
+        """What else the domain counts."""
 
 
 def class_of(error: float, fmt: FloatFormat, *, misrounded: bool = False) -> int:
@@ -104,9 +109,7 @@ def run_blocks(
         raise ValueError(f"every, workers: expected at least 1; got {every}, {workers}")
     tally = judge.tally()
     experiment: Experiment = judge.experiment
-    key = identity(
-        implementation, experiment=experiment, dtype=judge.dtype, blocks=judge.blocks
-    )
+    key = identity(implementation, experiment=experiment, dtype=judge.dtype, blocks=judge.blocks)
     if checkpoint is not None and checkpoint.exists():
         restore(tally, checkpoint, key)
     started = time.monotonic() - tally.elapsed_s
@@ -117,11 +120,13 @@ def run_blocks(
     status: Status = "ok"
     reason = None
 
+    options = {"axis": -1} if judge.operation == "softmax" else {}
     with Crew(implementation, count) as crew:
 
         def work(block: int) -> None:
             nonlocal saved
-            judge.judge(block, crew.call(judge.inputs(block), axis=-1), tally)
+            y = crew.call(judge.inputs(block), judge.operation, **options)
+            judge.judge(block, y, tally)
             if checkpoint is not None and time.monotonic() - saved > _SAVE_EVERY_S:
                 saved = time.monotonic()
                 save(tally, checkpoint, key, time.monotonic() - started)
@@ -136,6 +141,7 @@ def run_blocks(
             if checkpoint is not None:
                 save(tally, checkpoint, key, time.monotonic() - started)
     worst = judge.worst(tally) if tally.rows else None
+    misrounded = tally.counts[:, 2:].sum(axis=1) if judge.measures_error else ()
     return ExhaustiveResult(
         experiment=experiment,
         implementation=implementation.name,
@@ -146,10 +152,11 @@ def run_blocks(
         rows=tally.rows,
         total=judge.total,
         exhaustive=bool(tally.done.all()),
-        misrounded=tuple(int(m) for m in tally.counts[:, 2:].sum(axis=1)),
-        histogram=histogram(tally.counts),
+        misrounded=tuple(int(m) for m in misrounded),
+        histogram=histogram(tally.counts) if judge.measures_error else {},
         max_ulp=None if worst is None else worst.ulp,
         worst=worst,
         elapsed_s=time.monotonic() - started,
         rounding=judge.rounding,
+        figures=judge.figures(tally),
     )

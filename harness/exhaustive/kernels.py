@@ -23,7 +23,7 @@ _EDGE_0, _EDGE_1, _EDGE_2, _EDGE_3 = 0.5, 1.0, 2.0, 4.0
 _compiled = njit(cache=True, error_model="numpy", nogil=True)
 
 
-@_compiled  # type: ignore[misc]
+@_compiled  # type: ignore[untyped-decorator]
 def _within(s: float, tau: float, add: bool, edge: float) -> int:
     """Is |s − τ| (or s + τ) at most `edge`? 1, 0, or -1 where τ is too near to say."""
     low = -math.inf if add else s - edge
@@ -34,7 +34,7 @@ def _within(s: float, tau: float, add: bool, edge: float) -> int:
     return 1 if low <= tau <= high else 0
 
 
-@_compiled  # type: ignore[misc]
+@_compiled  # type: ignore[untyped-decorator]
 def _class_for(s: float, tau: float, add: bool, wrong: float) -> int:
     """The class of the error |s − τ| or s + τ, in ulps."""
     edges = (_EDGE_0, _EDGE_1, _EDGE_2, _EDGE_3)
@@ -50,10 +50,8 @@ def _class_for(s: float, tau: float, add: bool, wrong: float) -> int:
     return 5 if below_wrong else 6
 
 
-@_compiled  # type: ignore[misc]
-def classify(
-    y: float, small: float, upper: bool, precision: int, emin: int
-) -> tuple[int, float]:
+@_compiled  # type: ignore[untyped-decorator]
+def classify(y: float, small: float, upper: bool, precision: int, emin: int) -> tuple[int, float]:
     """Class and ulp error of `y` against p = small (or 1 − small where `upper`), p not dyadic.
 
     `small` is at most 1/2, with a relative error far below `MARGIN`.
@@ -87,14 +85,14 @@ def classify(
     return found, error
 
 
-@_compiled  # type: ignore[misc]
+@_compiled  # type: ignore[untyped-decorator]
 def smaller_of_two(d: float) -> float:
     """min(p, 1 − p) of p = 1/(1 + e^−d)."""
     e = math.exp(-abs(d))
     return e / (1.0 + e)
 
 
-@_compiled  # type: ignore[misc]
+@_compiled  # type: ignore[untyped-decorator]
 def judge_pairs(
     a: Any,
     b: Any,
@@ -163,7 +161,7 @@ def judge_pairs(
     return open_count
 
 
-@_compiled  # type: ignore[misc]
+@_compiled  # type: ignore[untyped-decorator]
 def judge_line(
     t: Any,
     y: Any,
@@ -201,7 +199,7 @@ def judge_line(
     return open_count
 
 
-@_compiled  # type: ignore[misc]
+@_compiled  # type: ignore[untyped-decorator]
 def judge_triples(
     x: Any,
     y: Any,
@@ -238,7 +236,7 @@ def judge_triples(
     return open_count
 
 
-@_compiled  # type: ignore[misc]
+@_compiled  # type: ignore[untyped-decorator]
 def inversions(y: Any) -> tuple[int, int, int]:
     """(count, index of the first, NaN count): places i where y[i + 1] < y[i]."""
     count, first, nan = 0, -1, 0

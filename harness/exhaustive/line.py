@@ -60,6 +60,8 @@ class LineJudge:
     """softmax([t, 0]) for every finite float32 t: 2**32 rows less the NaN and infinities."""
 
     experiment = "line"
+    operation = "softmax"
+    measures_error = True
     dtype = "float32"
     domain = "softmax([t, 0]), all finite t of float32"
     rounding: str | None = None
@@ -105,6 +107,9 @@ class LineJudge:
             np.array([row[0], np.float32(0)]), k, float(tally.worst[k, 1]), self.fmt
         )
 
+    def figures(self, tally: Tally) -> dict[str, Any] | None:
+        return None
+
 
 class TripleJudge:
     """softmax of all triples of finite float8 numbers.
@@ -116,6 +121,8 @@ class TripleJudge:
     """
 
     experiment = "float8"
+    operation = "softmax"
+    measures_error = True
 
     def __init__(self, dtype: str, direct: bool) -> None:
         self.fmt = float_format(dtype)
@@ -166,3 +173,6 @@ class TripleJudge:
         b, c = divmod(rest, self.numbers.size)
         logits = self.numbers[[a, b, c]]
         return report_worst(logits, output, float(tally.worst[0, 1]), self.fmt)
+
+    def figures(self, tally: Tally) -> dict[str, Any] | None:
+        return None

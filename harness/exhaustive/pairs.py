@@ -25,6 +25,8 @@ class PairJudge:
     """
 
     experiment = "pairs"
+    operation = "softmax"
+    measures_error = True
 
     def __init__(self, dtype: str, block_pairs: int = BLOCK_ROWS) -> None:
         self.oracle: Thresholds = thresholds(dtype)
@@ -138,3 +140,6 @@ class PairJudge:
             value = float(self.oracle.values[patterns[best]])
         i, j, k = self.pair(place)
         return report_worst(np.array([self.numbers[i], self.numbers[j]]), k, value, fmt)
+
+    def figures(self, tally: Tally) -> dict[str, Any] | None:
+        return None

@@ -21,6 +21,7 @@ class Worst:
         output: index of the class.
         computed, expected: value that came, and the correctly rounded one, in hex.
         ulp: the error against the unrounded value, in ulps of the format.
+        repeat: length of a constant row, whose one logit `logits` holds; else 1.
     """
 
     logits: tuple[str, ...]
@@ -28,6 +29,12 @@ class Worst:
     computed: str
     expected: str
     ulp: float
+    repeat: int = 1
+
+    def __str__(self) -> str:
+        if self.repeat > 1:
+            return f"[{self.logits[0]}] × {self.repeat}"
+        return f"[{', '.join(self.logits)}], class {self.output}"
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,6 @@ class ExhaustiveResult:
 
     def row(self) -> dict[str, str]:
         """The result as one line of a table."""
-        worst = self.worst
         return {
             "table": self.experiment,
             "implementation": self.implementation,
@@ -85,7 +91,8 @@ class ExhaustiveResult:
             if self.max_ulp is None
             else f"{self.max_ulp:.6g}" + ("" if self.exhaustive else " (lower bound)"),
             "misrounded": " + ".join(f"{m:,}" for m in self.misrounded) or "–",
-            "worst": "–" if worst is None else f"[{', '.join(worst.logits)}] #{worst.output}",
+            "worst": "–" if self.worst is None else str(self.worst),
+            "figures": ", ".join(f"{k}: {v}" for k, v in (self.figures or {}).items()),
             "time": f"{self.elapsed_s:.1f} s",
             "reason": self.reason or "",
         }

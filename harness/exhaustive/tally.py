@@ -34,7 +34,8 @@ class Tally:
         counts: int64 (outputs, 7), by class.
         worst, worst_place: (outputs, 2), largest error and the value that came; and where.
         extremes, places: for the pairs: (65536, 2) least and largest difference at which each
-            bit pattern was right, and where.
+            bit pattern was right, and where. For constant rows: (lengths, 2), the misrounded
+            results and the largest error of each length.
         elapsed_s: seconds of the sessions before.
     """
 

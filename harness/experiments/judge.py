@@ -12,13 +12,14 @@ from harness.bounds import BOUNDS, evaluate_bound
 from harness.discovery import Implementation
 from harness.exact import Exact
 from harness.experiments.context import Context
-from harness.floats import Float64Array
+from harness.floats import Float64Array, FloatFormat, float_format
 from harness.outcomes import Outcome, outcome
 
 ASSUMED_EXP_ERROR_U = 8.0
 """E where the exponential could not be measured: 4 ulp, what fast vector libraries promise."""
 
 GOOD: tuple[Outcome, ...] = ("exact", "accurate")
+"""Outcomes that a reader can use as they are; what is within a wide bound may be none of them."""
 _SEVERITY: tuple[Outcome, ...] = (
     "exact",
     "accurate",
@@ -42,13 +43,21 @@ class Judgement:
             answer exists, and it has no right to miss it unnoticed.
         published_name, published_ulp: the bound of the literature, None where there is none.
         exp_error_u: the measured error E of exp that went in, in u; None if assumed.
+        fmt: the format of the result.
     """
 
     name: str
+    fmt: FloatFormat
     ulp: Float64Array
     published_name: str | None
     published_ulp: Float64Array | None
     exp_error_u: float | None
+
+    @property
+    def tolerance(self) -> Float64Array:
+        """The error, in ulps, up to which a result is called accurate: the bound, and at most
+        half of the digits. A wide bound excuses an algorithm, and makes no digit right."""
+        return np.minimum(self.ulp, half_of_the_digits(self.fmt))
 
     def ratio(self, error: Float64Array) -> Float64Array:
         """Error / bound, elementwise; 0 where there is no error, infinite where none is allowed."""
@@ -64,7 +73,13 @@ class Judgement:
 def _ratio(error: Float64Array, limit: Float64Array) -> Float64Array:
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         ratio = error / limit
-    return np.where(error == 0, 0.0, np.where(np.isinf(limit) & np.isfinite(error), 0.0, ratio))
+    unlimited = np.where(np.isfinite(error), 0.0, np.inf)
+    return np.where(error == 0, 0.0, np.where(np.isinf(limit), unlimited, ratio))
+
+
+def half_of_the_digits(fmt: FloatFormat) -> float:
+    """2**(p/2): the ulp error beyond which half of the digits of a result are wrong."""
+    return float(2.0 ** (fmt.precision / 2))
 
 
 def bound_of(
@@ -90,6 +105,7 @@ def bound_of(
     published = BOUNDS[name].published_name
     return Judgement(
         name,
+        float_format(dtype),
         own,
         published,
         None if published is None else evaluate_bound(published, x, exact, dtype).ulp,
@@ -100,11 +116,12 @@ def bound_of(
 def worst_outcome(y: NDArray[Any], exact: Exact, judgement: Judgement) -> Outcome:
     """The worst class over the rows of `y`, by the order of severity of the report."""
     found: set[Outcome] = set()
-    whole = outcome(y, exact, tolerance=judgement.ulp)
+    tolerance = judgement.tolerance
+    whole = outcome(y, exact, tolerance=tolerance)
     if whole in GOOD:
         return whole
     for i in range(len(y)):
-        found.add(outcome(y[i], exact[i], tolerance=judgement.ulp[i]))
+        found.add(outcome(y[i], exact[i], tolerance=tolerance[i]))
         if "wrong" in found:
             break
     return max(found, key=_SEVERITY.index)

@@ -15,7 +15,7 @@ from harness import workloads
 from harness.discovery import Implementation
 from harness.exact import Exact
 from harness.experiments.context import Context, Unit
-from harness.experiments.judge import bound_of
+from harness.experiments.judge import bound_of, half_of_the_digits
 from harness.floats import FloatFormat, float_format, from_ordinal, to_float64, to_hex, to_ordinal
 from harness.outcomes import outcome
 from harness.records import OverflowRecord, Record
@@ -32,11 +32,6 @@ SIGNS: tuple[Literal[1, -1], ...] = (1, -1)
 _SMALLEST_SCANNED = 2.0**-8
 
 
-def tolerance_ulp(fmt: FloatFormat) -> float:
-    """The ulp error beyond which a result has lost accuracy: half of its digits are wrong."""
-    return float(2.0 ** (fmt.precision / 2))
-
-
 def probe_rows(t: NDArray[Any], probe: Probe) -> NDArray[Any]:
     """The rows [t, 0] (``dominant``) or [t, t] (``tie``): ``(len(t), 2)``, of t's dtype."""
     second = t if probe == "tie" else np.zeros_like(t)
@@ -47,14 +42,14 @@ def events_of(y: NDArray[Any], exact: Exact, fmt: FloatFormat) -> dict[Event, ND
     """Which event each row of `y` shows, against the exact result.
 
     ``nonfinite``: a NaN or infinity where a finite value is due; ``zero``: a 0 whose correctly
-    rounded value is not 0; ``inaccurate``: a finite value off by more than `tolerance_ulp`.
+    rounded value is not 0; ``inaccurate``: a finite value off by more than half of the digits.
     """
     computed = to_float64(y)
     expected = to_float64(exact.round_to(fmt))
     error = ulp_error(y, exact, fmt)
     bad = ~np.isfinite(computed) & np.isfinite(expected)
     flushed = (computed == 0) & (expected != 0)
-    off = np.isfinite(error) & (error > tolerance_ulp(fmt)) & np.isfinite(computed)
+    off = np.isfinite(error) & (error > half_of_the_digits(fmt)) & np.isfinite(computed)
     masks: dict[Event, NDArray[np.bool_]] = {"nonfinite": bad, "zero": flushed, "inaccurate": off}
     return {event: np.asarray(mask.any(axis=-1)) for event, mask in masks.items()}
 
@@ -144,7 +139,7 @@ def _threshold(
     assert event is not None
     changes: dict[str, Any] = {"status": "ok", "reason": None}
     if event == "inaccurate":
-        changes["tolerance_ulp"] = tolerance_ulp(prober.fmt)
+        changes["tolerance_ulp"] = half_of_the_digits(prober.fmt)
     where = np.flatnonzero(flags)
     if not where.size:
         changes["occurs"] = False
@@ -268,13 +263,15 @@ def _map_of(
         return
     elapsed = time.perf_counter() - started
     error = ulp_error(y, exact)
+    ratio, tolerance = bound.ratio(error), bound.tolerance
     for i, record in enumerate(base):
-        found = outcome(y[i], exact[i], tolerance=bound.ulp[i])
-        good = found in ("exact", "accurate")
+        found = outcome(y[i], exact[i], tolerance=tolerance[i])
+        over = float(ratio[i].max())
+        good = over <= 1.0
         yield record.model_copy(
             update={
                 "status": "ok" if good else "failed",
-                "reason": None if good else f"{found}: beyond the bound {bound.name!r}",
+                "reason": None if good else f"{found}: {over:.4g} times the bound {bound.name!r}",
                 "outcome": found,
                 "max_ulp": float(error[i].max()),
                 "elapsed_s": elapsed / len(base),

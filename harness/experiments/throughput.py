@@ -265,7 +265,13 @@ def _gate(context: Context, entrant: Entrant, x: NDArray[Any]) -> dict[str, Any]
     return changes
 
 
-def _figures(entrant: Entrant, baseline: Entrant | None, noisy: bool | None) -> dict[str, Any]:
+def _figures(
+    entrant: Entrant, entrants: list[Entrant], baseline: str | None, noisy: bool | None
+) -> dict[str, Any]:
+    """Median, interval and ratio: to the baseline, and of a control to its original."""
+    if entrant.record.role == "control":
+        baseline = entrant.record.implementation.removesuffix(CONTROL_SUFFIX)
+    other = next((e for e in entrants if e.record.implementation == baseline and e.samples), None)
     summary = summarise_samples(entrant.samples)
     moved = 2.0 * float(entrant.record.array_bytes or 0)
     figures: dict[str, Any] = {
@@ -278,10 +284,10 @@ def _figures(entrant: Entrant, baseline: Entrant | None, noisy: bool | None) -> 
         "gbps_high": moved / summary.ci_low,
         "noisy": noisy,
     }
-    if baseline is not None and len(baseline.samples) == len(entrant.samples):
-        ratio = paired_ratio(baseline.samples, entrant.samples)
+    if other is not None and len(other.samples) == len(entrant.samples):
+        ratio = paired_ratio(other.samples, entrant.samples)
         figures |= {
-            "baseline": baseline.record.implementation,
+            "baseline": other.record.implementation,
             "speedup": ratio.median,
             "speedup_low": ratio.ci_low,
             "speedup_high": ratio.ci_high,
@@ -350,15 +356,14 @@ def _measure(
     x = workloads.generate(WORKLOAD, classes, rows, dtype, context.seed)
     _place(entrants, x, timeout)
     _take_rounds(entrants, grid, timeout, f"{context.seed} {regime} {dtype} {classes} {threads}")
-    name = baseline_of(context)
-    reference = next((e for e in entrants if e.record.implementation == name and e.samples), None)
+    baseline = baseline_of(context)
     noisy = _noise(entrants)
     for entrant in entrants:
         if entrant.fault is None:
             try:
                 gate = {} if entrant.implementation is None else _gate(context, entrant, x)
                 entrant.update(status="ok")
-                entrant.update(**_figures(entrant, reference, noisy), **gate)
+                entrant.update(**_figures(entrant, entrants, baseline, noisy), **gate)
             except WorkerFault as fault:
                 entrant.fault = fault
         if entrant.fault is not None:

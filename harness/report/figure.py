@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -76,6 +77,8 @@ _EMPTY = re.compile(r'<g id="[\w.]+_\d+"\s*/>\s*')
 _GROUP = re.compile(r'<g id="[\w.]+_\d+">')
 _RECTANGLE = re.compile(r"M (\S+) (\S+) \nL (\S+) \2 \nL \3 (\S+) \nL \1 \4 \nz")
 _SEGMENT = re.compile(r" \n([MLQCz])[ ]?")
+_LONE = re.compile(r"<g>\n(<(?:path|use) [^>]*/>)\n</g>")
+_STYLE = re.compile(r' style="([^"]*)"')
 _DIGITS = re.compile(r"scale\([^)]*\)|-?\d+\.\d{3,}")
 
 
@@ -118,7 +121,17 @@ def svg_text(figure: Figure) -> str:
     svg = _COMMENT.sub("", buffer.getvalue().decode("utf-8"))
     svg = _GROUP.sub("<g>", _EMPTY.sub("", _METADATA.sub("", svg)))
     svg = _INDENT.sub("\n", _DIGITS.sub(_shortened, svg))
-    return _SEGMENT.sub(r"\1", _RECTANGLE.sub(r"M\1 \2H\3V\4H\1z", svg))
+    svg = _SEGMENT.sub(r"\1", _RECTANGLE.sub(r"M\1 \2H\3V\4H\1z", svg))
+    return _classed(_LONE.sub(r"\1", svg))
+
+
+def _classed(svg: str) -> str:
+    """Styles that occur again and again, once as classes: a third off the file."""
+    counts = Counter(_STYLE.findall(svg))
+    classes = {style: f"s{i}" for i, (style, n) in enumerate(counts.items()) if n > 3}
+    rules = "".join(f".{name}{{{style}}}" for style, name in classes.items())
+    svg = _STYLE.sub(lambda m: f' class="{classes[m[1]]}"' if m[1] in classes else m[0], svg)
+    return svg.replace("</style>", f"{rules}</style>", 1)
 
 
 def _shortened(found: re.Match[str]) -> str:

@@ -17,11 +17,11 @@ from harness.report.overflow import (
     map_cells,
     map_table,
     outcome_of,
-    threshold_entry,
 )
 from harness.report.palette import Style
 from harness.report.summary import bound_entry, quotient, ulp_entry
 from harness.report.tables import Column, Entry, Table, missing, words
+from harness.report.thresholds import threshold_entry
 
 
 def accuracy(

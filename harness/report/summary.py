@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 from harness.report.cells import RunData, measured, worst
@@ -142,7 +143,10 @@ def matrix(run: RunData, pages: dict[str, str]) -> Table:
             row += [gap, gap, gap]
         else:
             detail = interval(cell.get("gbps_low"), cell.get("gbps_high")) or None
-            row.append(timing_entry(figure(cell.get("gbps")), cell.get("gbps"), cell, detail))
+            speed = timing_entry(figure(cell.get("gbps")), cell.get("gbps"), cell, detail)
+            if cell.get("allocating") and speed.note is None:
+                speed = replace(speed, note="timed with a newly allocated result, without out=")
+            row.append(speed)
             limit = cell.get("percent_of_limit")
             row.append(
                 missing("no limit", "no copy was measured at this point")

@@ -95,9 +95,16 @@ def limits(run: RunData, group: Group, regime: str) -> dict[str, list[Cell]]:
     return {k: sorted(v, key=lambda c: c.get("classes") or 0) for k, v in sorted(found.items())}
 
 
-def controls(run: RunData, group: Group) -> list[Cell]:
-    """The records of the baseline against itself."""
-    return [c for c in run.select("throughput", role="control") if group_of(c) == group]
+def controls(run: RunData, group: Group | None = None) -> list[Cell]:
+    """The records of the baseline against itself.
+
+    Controls of a copy are left out: their ratio is to the baseline, not to themselves.
+    """
+    return [
+        c
+        for c in run.select("throughput", role="control")
+        if c.get("operation") != "copy" and group in (None, group_of(c))
+    ]
 
 
 def has_time(cell: Cell) -> bool:
