@@ -108,7 +108,7 @@ def _compiled(metadata: Metadata) -> list[dict[str, Any]]:
         return {
             "arch": arch,
             "ok": all(r.ok for r in results),
-            "compiler": f"NVRTC {results[0].nvrtc_version}",
+            "nvrtc_version": results[0].nvrtc_version,
             "kernels": sum(len(r.kernels) for r in results),
             "registers": max((k.registers for r in results for k in r.kernels), default=0),
             "spill_bytes": max((k.spill_bytes for r in results for k in r.kernels), default=0),

@@ -211,7 +211,7 @@ def test_the_whole_run_is_there_to_download(site: Path) -> None:
 
 
 def test_noise_is_marked(site: Path) -> None:
-    assert "noisy: the control at this point" in text_of(site / "throughput.html")
+    assert "noisy: a control at this point" in text_of(site / "throughput.html")
 
 
 def test_rebuilding_is_byte_identical(site: Path, tmp_path: Path) -> None:

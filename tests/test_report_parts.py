@@ -16,7 +16,7 @@ from harness.report.overflow import outcome_of
 from harness.report.pareto import frontier
 from harness.report.summary import quotient, ulp_entry
 from harness.report.tables import Column, Entry, Table, missing, words
-from harness.report.timings import controls, headline, preferred
+from harness.report.timings import headline, preferred
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "..", ".", "", "a/b", "C:\\x", "con", "\x00",
@@ -180,16 +180,16 @@ def test_headline_is_streaming_on_all_threads_at_a_thousand_classes() -> None:
     assert (point.regime, point.classes, point.group.threads) == ("streaming", 1000, 4)
 
 
-def test_the_control_of_a_copy_is_no_control_of_the_baseline() -> None:
+@pytest.mark.parametrize(("low", "high", "missed"), [(0.9, 1.1, 0), (1.01, 1.2, 1), (0.8, 0.9, 1)])
+def test_noise_counts_the_intervals_that_miss_one(low: float, high: float, missed: int) -> None:
     records = report_run.cells()
     control = next(c for c in records if c.get("role") == "control" and not c["noisy"])
+    control = {**control, "speedup_low": 0.99, "speedup_high": 1.02}
     copy = {**control, "implementation": "copy_regular (control)", "operation": "copy",
-            "speedup": 2.0, "noisy": True}  # fmt: skip
-    found = controls(data([control, copy]))
-    assert [c["implementation"] for c in found] == ["max_shift (control)"]
+            "speedup_low": low, "speedup_high": high}  # fmt: skip
     finding = noise(data([control, copy]))
     assert finding is not None
-    assert "0 of 1 interval" in finding.text
+    assert f"{missed} of 2 intervals" in finding.text
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ def _of_logits(
         tops = np.maximum((x == np.inf).sum(axis=1, keepdims=True), 1)
         limit = np.where(x == np.inf, 1.0 / tops, 0.0)
         limit = np.where(empty[:, None], 0.0, limit)
-        uniform = np.where(empty[:, None], 1.0 / classes, limit)
+        uniform = np.where(empty[:, None], 1.0 / max(classes, 1), limit)
         if operation == "softmax":
             alternatives = (limit, uniform)
         elif operation == "log_softmax":

@@ -44,7 +44,7 @@ class PairJudge:
 
     def rows_of(self, block: int) -> int:
         rows = self.rows(block)
-        return (rows.stop - rows.start) * self.numbers.size
+        return int(rows.stop - rows.start) * self.numbers.size
 
     def rows(self, block: int) -> slice:
         """The numbers a of a block."""

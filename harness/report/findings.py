@@ -9,7 +9,7 @@ from harness.report.cells import Cell, RunData, measured, worst
 from harness.report.numbers import figure, integer, interval, plural, threshold
 from harness.report.overflow import map_cells
 from harness.report.thresholds import threshold_cell
-from harness.report.timings import controls, headline, headline_cell, struck
+from harness.report.timings import controls, headline, headline_cell, misses_one, struck
 
 GROWTH = 10.0  # an error that grows by this factor with the offset is a finding
 
@@ -178,11 +178,13 @@ def speed(run: RunData) -> Finding | None:
 
 def noise(run: RunData) -> Finding | None:
     """How often the control did not hold 1.0."""
-    found = [c for c in controls(run) if c.get("noisy") is not None]
+    found = [missed for c in controls(run) if (missed := misses_one(c)) is not None]
     if not found:
         return None
-    noisy = sum(bool(c["noisy"]) for c in found)
-    text = f"The control, the baseline timed against itself, misses 1.0 in {noisy} of "
+    noisy = sum(found)
+    text = (
+        f"The controls, the baseline and a copy timed against themselves, miss 1.0 in {noisy} of "
+    )
     text += f"{plural(len(found), 'interval')}; one in twenty is expected by chance alone."
     return Finding("Noise", text, "throughput.html")
 

@@ -90,8 +90,8 @@ TERMS: tuple[tuple[str, str], ...] = (
     ),
     (
         "control",
-        "The baseline under a second name. Where the interval of its ratio to itself does not hold "
-        "1.0, differences of that size mean nothing, and the point is marked noisy.",
+        "The baseline, and a copy, under a second name. Where the interval of its ratio to itself "
+        "does not hold 1.0, differences of that size mean nothing, and the point is marked noisy.",
     ),
     (
         "accuracy gate",

@@ -15,6 +15,7 @@ from harness.report.timings import (
     group_of,
     has_time,
     limits,
+    misses_one,
     preferred,
     rejected,
     struck,
@@ -32,7 +33,7 @@ def timing_entry(value: str, raw: Any, cell: Cell, detail: str | None = None) ->
             why += f", {figure(over)} times its bound)" if over is not None else ")"
         return Entry(value, raw, "struck", why, None, detail)
     if cell.get("noisy"):
-        note = "noisy: the control at this point, the baseline against itself, does not hold 1.0"
+        note = "noisy: a control at this point, the same against itself, does not hold 1.0"
         return Entry(f"~{value}", raw, "", note, None, detail)
     return Entry(value, raw, "", None, None, detail)
 
@@ -169,10 +170,10 @@ def allocation(run: RunData, group: Group) -> Table | None:
 
 
 def control_table(run: RunData, group: Group) -> Table | None:
-    """The baseline against itself: what difference the machine makes of nothing."""
+    """The same against itself: what difference the machine makes of nothing."""
     rows = []
     for c in controls(run, group):
-        noisy = bool(c.get("noisy"))
+        noisy = bool(misses_one(c))
         ratio = c.get("speedup")
         rows.append([
             words(c["implementation"]), words(c.get("regime")),
@@ -180,7 +181,7 @@ def control_table(run: RunData, group: Group) -> Table | None:
             Entry(figure(ratio, 4), ratio, detail=interval(
                 c.get("speedup_low"), c.get("speedup_high"), 4) or None)
             if ratio is not None else missing(c["status"], c.get("reason")),
-            Entry("noisy" if noisy else "holds 1.0", kind="bad" if noisy else ""),
+            Entry("misses 1.0" if noisy else "holds 1.0", kind="bad" if noisy else ""),
         ])  # fmt: skip
     if not rows:
         return None

@@ -96,15 +96,14 @@ def limits(run: RunData, group: Group, regime: str) -> dict[str, list[Cell]]:
 
 
 def controls(run: RunData, group: Group | None = None) -> list[Cell]:
-    """The records of the baseline against itself.
+    """The records of the baseline, and of a copy, against themselves."""
+    return [c for c in run.select("throughput", role="control") if group in (None, group_of(c))]
 
-    Controls of a copy are left out: their ratio is to the baseline, not to themselves.
-    """
-    return [
-        c
-        for c in run.select("throughput", role="control")
-        if c.get("operation") != "copy" and group in (None, group_of(c))
-    ]
+
+def misses_one(control: Cell) -> bool | None:
+    """Whether the interval of a control's ratio to itself leaves 1.0 out; None without one."""
+    low, high = control.get("speedup_low"), control.get("speedup_high")
+    return None if low is None or high is None else not low <= 1.0 <= high
 
 
 def has_time(cell: Cell) -> bool:

@@ -1,0 +1,79 @@
+"""``softmax-bench compare``: two runs, two implementations, or the runs of a folder over time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def compare(
+    base: Annotated[
+        str,
+        typer.Argument(
+            help="A run, RUN::IMPLEMENTATION, or (alone) a folder of runs to see over time.",
+        ),
+    ],
+    new: Annotated[
+        str | None, typer.Argument(help="The run, or RUN::IMPLEMENTATION, to judge against it.")
+    ] = None,
+    threshold: Annotated[
+        float, typer.Option(min=0.001, max=0.9, help="Timings within this fraction do not count.")
+    ] = 0.05,
+    accuracy_factor: Annotated[
+        float, typer.Option(min=1.0, help="Growth of an error that counts as worse.")
+    ] = 1.25,
+    across_machines: Annotated[
+        bool, typer.Option("--across-machines", help="Compare timings of different machines.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 4 if anything is inconclusive or missing.")
+    ] = False,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Write a summary for a pull request to this file.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Write everything as JSON to this file.")] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Is NEW better, worse or equivalent to BASE? Exit 1 if worse, 3 if nothing is comparable.
+
+    With one folder of runs: figures over time, their step changes, and the newest run against
+    the one before it.
+    """
+    from harness import comparison, history
+    from harness.comparison import render
+    from harness.results import ResultsError, find_runs
+
+    try:
+        over_time = None
+        if new is None and len(find_runs([base])) > 1:
+            over_time = history.history(base)
+            history.show(over_time)
+            base, new = history.latest_two(base)
+        elif new is None:
+            raise ResultsError(
+                f"{base}: one run; give the run or implementation to compare with, or a folder "
+                f"of several runs"
+            )
+        found = comparison.compare(
+            base,
+            new,
+            threshold=threshold,
+            across_machines=across_machines,
+            accuracy_factor=accuracy_factor,
+        )
+        render.show(found)
+        if markdown is not None:
+            text = render.to_markdown(found)
+            if over_time is not None:
+                text += "\n" + history.to_markdown(over_time)
+            markdown.write_text(text, encoding="utf-8")
+        if json is not None:
+            json.write_text(render.to_json(found), encoding="utf-8")
+    except (ResultsError, OSError) as e:
+        if debug:
+            raise
+        typer.echo(f"softmax-bench: {' '.join(str(e).split())}", err=True)
+        raise typer.Exit(2) from None
+    raise typer.Exit(found.exit_code(strict=strict))

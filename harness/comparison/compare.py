@@ -1,0 +1,125 @@
+"""`compare`: two sides in, the comparison out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from harness.comparison import figures, timings
+from harness.comparison.sides import (
+    Pair,
+    Side,
+    describe,
+    load_side,
+    machine_differences,
+    pair_cells,
+    same_run,
+)
+from harness.comparison.verdict import VERDICTS, Comparison, Item
+from harness.results import ResultsError, Run
+
+Given = str | os.PathLike[str] | Run
+
+
+def compare(
+    base: Given,
+    new: Given,
+    *,
+    threshold: float = 0.05,
+    across_machines: bool = False,
+    accuracy_factor: float = 1.25,
+) -> Comparison:
+    """Two runs, or two implementations of one run or of two: is the new side worse?
+
+    Args:
+        base, new: a run's folder, a `Run`, or ``"RUN::IMPLEMENTATION"`` (on both sides).
+        threshold: practical threshold of timings: 0.05 calls nothing better or worse that is
+            within 5%.
+        across_machines: compare timings even if the machines differ.
+        accuracy_factor: growth of an error that counts as worse. Errors are deterministic; the
+            factor says what matters, not what is noise.
+
+    Raises:
+        ResultsError: a side cannot be read, holds several runs, or lacks the implementation;
+            or only one side names an implementation.
+        ValueError: a threshold that is not above 0, or a factor below 1.
+    """
+    if not 0.0 < threshold < 1.0:
+        raise ValueError(f"threshold: expected a fraction between 0 and 1, got {threshold}")
+    if not accuracy_factor >= 1.0:
+        raise ValueError(f"accuracy_factor: expected at least 1, got {accuracy_factor}")
+    a, b = load_side(base), load_side(new)
+    if (a.implementation is None) != (b.implementation is None):
+        raise ResultsError(
+            f"{a.label}, {b.label}: expected an implementation on both sides or on neither; "
+            f"write RUN::IMPLEMENTATION for each"
+        )
+    differences = machine_differences(a.run.info, b.run.info)
+    refused = bool(differences) and not across_machines
+    pairs, missing, unmeasured = pair_cells(a, b, across=across_machines)
+    notes = describe(a, b)
+    if differences:
+        text = "compared all the same, as asked" if across_machines else "not compared"
+        remedy = "" if across_machines else "; --across-machines compares them nevertheless"
+        notes.insert(0, f"different machines ({'; '.join(differences)}): timings {text}{remedy}")
+    timed = [p for p in pairs if p.new.experiment == "throughput"]
+    others = [p for p in pairs if p.new.experiment != "throughput"]
+    if refused:
+        unmeasured["timings of different machines, not compared"] += len(timed)
+        timed = []
+        missing = [m for m in missing if m.experiment != "throughput"]
+    items = [_deterministic(p, a, b, accuracy_factor) for p in others]
+    found, tests = _timings(timed, a, b, threshold)
+    items += found
+    items.sort(key=lambda i: (VERDICTS.index(i.verdict), i.experiment, i.implementation))
+    return Comparison(
+        a.label, b.label, items, missing, dict(unmeasured), notes, threshold, accuracy_factor, tests
+    )
+
+
+def _deterministic(pair: Pair, base: Side, new: Side, factor: float) -> Item:
+    decided = figures.judge_status(pair)
+    if decided is not None:
+        return decided
+    record: Any = pair.new
+    if getattr(record, "kind", None) == "threshold":
+        same = base.run.info.profile == new.run.info.profile
+        return figures.judge_threshold(pair, same_search=same)
+    same = base.run.info.workload_version == new.run.info.workload_version
+    return figures.judge_errors(pair, factor, same_inputs=same)
+
+
+def _timings(
+    pairs: Sequence[Pair], base: Side, new: Side, threshold: float
+) -> tuple[list[Item], int]:
+    """Timings: statuses first, then what can be measured against each other, all together."""
+    together = same_run(base, new)
+    moved = {} if together else timings.drifts(base.anchors(), new.anchors())
+    items: list[Item] = []
+    cells = []
+    for pair in pairs:
+        a, b = pair.base, pair.new
+        decided = figures.judge_status(pair)
+        if decided is not None:
+            items.append(decided)
+        elif b.status == "failed":
+            why = f"failed on both sides, so that its time does not count: {b.reason}"
+            items.append(figures.item(pair, "status", a.status, b.status, "equivalent", why))
+        elif a == b:  # to the last sample: no second measurement gives that
+            median = getattr(b, "median_ns", None)
+            items.append(
+                figures.item(pair, "time", median, median, "equivalent", "the same measurement")
+            )
+        elif (reason := timings.unusable(pair)) is not None:
+            items.append(
+                figures.item(
+                    pair, "time", getattr(a, "median_ns", None), getattr(b, "median_ns", None),
+                    "inconclusive", reason,
+                )
+            )  # fmt: skip
+        else:
+            drift = moved.get(timings.cell_of(pair), (1.0, 1.0))
+            cells.append(timings.measure(pair, threshold, drift, paired=together))
+    found, tests = timings.judge_all(cells, threshold)
+    return items + found, tests

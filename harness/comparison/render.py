@@ -1,0 +1,206 @@
+"""A comparison as Markdown for a pull request, as strict JSON, and on the terminal.
+
+Names and reasons come from result files, which anybody can write: they are shown, never
+interpreted.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from harness.comparison.verdict import VERDICTS, Comparison, Item, Missing
+from harness.listing import plain
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+JSON_VERSION = 1
+_MOST = 40
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+!|~&@])")
+
+
+def _escape(text: object) -> str:
+    return _MARKDOWN.sub(r"\\\1", plain(str(text)))
+
+
+def _number(value: float | str | None, unit: str) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, str):
+        return value
+    if unit == "ns":
+        for scale, name in ((1e9, "s"), (1e6, "ms"), (1e3, "µs")):
+            if value >= scale:
+                return f"{value / scale:.4g} {name}"
+        return f"{value:.4g} ns"
+    return f"{value:.4g}"
+
+
+def _ratio(item: Item) -> str:
+    if item.ratio is None or item.low is None or item.high is None:
+        return "–"
+    return f"{item.ratio:.3f} [{item.low:.3f}, {item.high:.3f}]"
+
+
+def headline(comparison: Comparison) -> str:
+    """The verdict in a line."""
+    if comparison.verdict == "nothing":
+        return "nothing comparable"
+    counts = ", ".join(f"{n} {v}" for v, n in comparison.counts.items() if n)
+    return f"{comparison.verdict} ({counts})"
+
+
+def method(comparison: Comparison) -> str:
+    """How the verdicts were reached, in a sentence or two."""
+    text = (
+        f"Errors: worse if they grow by more than a factor of {comparison.accuracy_factor:g}, or "
+        f"if a status or an outcome gets worse."
+    )
+    if comparison.tests:
+        text += (
+            f" Timings: better or worse if the whole 95% interval of new / base lies beyond "
+            f"{comparison.threshold:.0%}, and Holm's procedure over {comparison.tests} tests at "
+            f"5% agrees; equivalent if it lies within."
+        )
+    return text
+
+
+_HEADER = ("verdict", "experiment", "implementation", "cell", "figure", "base", "new",
+           "new / base, 95%", "why")  # fmt: skip
+
+
+def _row(item: Item) -> tuple[str, ...]:
+    return (
+        item.verdict, item.experiment, item.implementation, item.where, item.figure,
+        _number(item.base, item.unit), _number(item.new, item.unit), _ratio(item), item.reason,
+    )  # fmt: skip
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    lines = [f"| {' | '.join(header)} |", f"|{' --- |' * len(header)}"]
+    return lines + [f"| {' | '.join(_escape(c) for c in row)} |" for row in rows]
+
+
+def _shown(comparison: Comparison) -> list[Item]:
+    return [i for i in comparison.items if i.verdict != "equivalent"]
+
+
+def _overview(comparison: Comparison) -> list[tuple[str, ...]]:
+    """Counts of verdicts by implementation and experiment."""
+    groups = dict.fromkeys((i.implementation, i.experiment) for i in comparison.items)
+    rows = []
+    for name, experiment in sorted(groups):
+        inside = [
+            i.verdict
+            for i in comparison.items
+            if (i.implementation, i.experiment) == (name, experiment)
+        ]
+        rows.append((name, experiment, *(str(inside.count(v)) for v in VERDICTS)))
+    return rows
+
+
+def missing_lines(missing: Sequence[Missing]) -> list[str]:
+    """Cells that one side lacks, a line for each implementation, experiment and reason."""
+    groups: dict[tuple[str, str, str, str], list[str]] = {}
+    for m in missing:
+        key = (m.side, m.experiment, m.implementation, m.reason)
+        groups.setdefault(key, []).append(m.where)
+    lines = []
+    for (side, experiment, name, reason), places in groups.items():
+        example = places[0] if len(places) == 1 else f"{len(places)} cells, such as {places[0]}"
+        lines.append(f"{side} lacks {name} {experiment}: {example} ({reason})")
+    return lines
+
+
+def to_markdown(comparison: Comparison, *, most: int = _MOST) -> str:
+    """A summary for a pull request: what is worse first; equivalent cells as counts."""
+    lines = [
+        f"## softmax-bench compare: {_escape(headline(comparison))}",
+        "",
+        f"Base: {_escape(comparison.base)} · new: {_escape(comparison.new)}",
+        "",
+    ]
+    lines += [f"- {_escape(note)}" for note in comparison.notes]
+    shown = _shown(comparison)
+    if shown:
+        lines += ["", *_table(_HEADER, (_row(i) for i in shown[:most]))]
+    if len(shown) > most:
+        lines += ["", f"{len(shown) - most} more are in the JSON."]
+    if comparison.items:
+        lines += ["", *_table(("implementation", "experiment", *VERDICTS), _overview(comparison))]
+    if comparison.missing:
+        lines += ["", "Only on one side:", ""]
+        lines += [f"- {_escape(line)}" for line in missing_lines(comparison.missing)]
+    if comparison.unmeasured:
+        lines += ["", "On neither side:", ""]
+        lines += [f"- {n} cells: {_escape(why)}" for why, n in comparison.unmeasured.items()]
+    return "\n".join([*lines, "", _escape(method(comparison)), ""])
+
+
+def _strict(value: Any) -> Any:
+    """Plain data without bare NaN or Infinity, which are no JSON."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
+    if isinstance(value, dict):
+        return {k: _strict(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(v) for v in value]
+    return value
+
+
+def to_json(comparison: Comparison) -> str:
+    """Everything, as strict JSON; non-finite figures are strings, as in run files."""
+    data = {
+        "format": "softmax-bench comparison",
+        "version": JSON_VERSION,
+        "verdict": comparison.verdict,
+        "counts": comparison.counts,
+        **asdict(comparison),
+    }
+    return json.dumps(_strict(data), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+
+
+def show(comparison: Comparison, console: Console | None = None, *, most: int = _MOST) -> None:
+    """Print a comparison: what is worse first."""
+    from rich.console import Console as MakeConsole
+    from rich.table import Table
+    from rich.text import Text
+
+    console = console or MakeConsole()
+
+    def say(text: str) -> None:
+        console.print(Text(plain(text)), soft_wrap=True)
+
+    say(f"compare {comparison.base} with {comparison.new}")
+    for note in comparison.notes:
+        say(f"note: {note}")
+    shown = _shown(comparison)
+    for item in shown[:most]:
+        figures = f"{_number(item.base, item.unit)} -> {_number(item.new, item.unit)}"
+        ratio = "" if item.ratio is None else f", ratio {_ratio(item)}"
+        say(
+            f"{item.verdict}: {item.implementation}, {item.experiment}, {item.where}: "
+            f"{item.figure} {figures}{ratio}: {item.reason}"
+        )
+    if len(shown) > most:
+        say(f"{len(shown) - most} more are in the JSON (--json)")
+    if comparison.items:
+        table = Table(box=None, pad_edge=False)
+        for name in ("implementation", "experiment"):
+            table.add_column(name)
+        for verdict in VERDICTS:
+            table.add_column(verdict, justify="right")
+        for row in _overview(comparison):
+            table.add_row(*(Text(plain(cell)) for cell in row))
+        console.print(table)
+    for line in missing_lines(comparison.missing):
+        say(line)
+    for why, count in comparison.unmeasured.items():
+        say(f"on neither side, {count} cells: {why}")
+    say(method(comparison))
+    say(f"verdict: {headline(comparison)}")

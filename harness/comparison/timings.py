@@ -1,0 +1,296 @@
+"""Verdicts on timings: the interval of a ratio, the drift of the machine, and many comparisons.
+
+A cell is better or worse only if the whole interval of its ratio lies beyond the practical
+threshold *and* a test that accounts for the number of comparisons agrees; equivalent if the
+interval lies within the threshold; else inconclusive. Figures measured on planted truths are in
+docs/comparing.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from harness.comparison.sides import Pair
+from harness.comparison.verdict import Item, Verdict
+from harness.floats import Float64Array
+from harness.records import Record
+from harness.statistics import RESAMPLES, SEED, paired_ratio
+
+ALPHA = 0.05
+"""Chance, over a whole comparison, that any claim of better or worse is wrong."""
+
+_LEAST = 3
+"""Samples below which nothing is said: three against three can separate by chance in 1 of 20."""
+
+_SMALL = 6
+"""Samples below which a bootstrap cannot reach 95% (`harness.statistics`): the range is used."""
+
+_TESTED = 64
+_CONSISTENT = 0.02
+_CELL = ("regime", "dtype", "classes", "rows", "threads", "workload", "seed")
+
+
+@dataclass(frozen=True)
+class Timed:
+    """The comparison of one cell's samples.
+
+    Attributes:
+        ratio: median of new / base; above 1 is slower.
+        low, high: 95% interval, widened by `drift`.
+        drift: smallest and largest factor by which the unchanged copies moved between the runs,
+            1 included.
+        wins_worse, wins_better: statistics of the one-sided tests, see `Family`.
+        null: distribution of either statistic if the ratio stands exactly at the threshold.
+        paired: whether the samples of a round were set against each other.
+    """
+
+    pair: Pair
+    ratio: float
+    low: float
+    high: float
+    drift: tuple[float, float]
+    wins_worse: int
+    wins_better: int
+    null: Float64Array
+    paired: bool
+
+
+def ratio_of_medians(
+    base: ArrayLike, new: ArrayLike, *, seed: int = SEED
+) -> tuple[float, float, float]:
+    """Median of `new` over median of `base`, and its 95% interval by the bootstrap.
+
+    The samples are of different runs: nothing pairs them, and each side is resampled by itself.
+    With fewer than 6 on a side, the interval is from the smallest possible ratio to the largest.
+
+    Returns:
+        The ratio, and the ends of the interval.
+    """
+    a, b = np.asarray(base, dtype=np.float64), np.asarray(new, dtype=np.float64)
+    value = float(np.median(b) / np.median(a))
+    if min(a.size, b.size) < _SMALL:
+        return value, float(b.min() / a.max()), float(b.max() / a.min())
+    rng = np.random.default_rng(seed)
+    medians = [
+        np.median(s[rng.integers(0, s.size, size=(RESAMPLES, s.size))], axis=1) for s in (a, b)
+    ]
+    ratios = medians[1] / medians[0]
+    tail = (1.0 - 0.95) / 2.0
+    low = float(np.quantile(ratios, tail, method="inverted_cdf"))
+    return value, low, float(np.quantile(ratios, 1.0 - tail, method="inverted_cdf"))
+
+
+@lru_cache(maxsize=256)
+def _mann_whitney(m: int, n: int) -> tuple[float, ...]:
+    """Probabilities of U = 0..mn for samples of m and n, exactly (Mann & Whitney 1947)."""
+    # The Gaussian binomial coefficient [m+n choose m]_q, one factor (1-q^(n+i))/(1-q^i) a step.
+    size = m * n + 1
+    counts = np.zeros(size, dtype=object)
+    counts[0] = 1
+    for i in range(1, m + 1):
+        for k in range(size - 1, n + i - 1, -1):
+            counts[k] -= counts[k - n - i]
+        for k in range(i, size):
+            counts[k] += counts[k - i]
+    total = math.comb(m + n, m)
+    return tuple(float(c / total) for c in counts)
+
+
+@lru_cache(maxsize=256)
+def _binomial(n: int) -> tuple[float, ...]:
+    return tuple(math.comb(n, k) / 2**n for k in range(n + 1))
+
+
+def _thinned(samples: Float64Array) -> Float64Array:
+    """At most 64 of the samples, evenly spread: the exact null distribution stays cheap."""
+    if samples.size <= _TESTED:
+        return samples
+    return samples[np.linspace(0, samples.size - 1, _TESTED).astype(np.int64)]
+
+
+def _above(base: Float64Array, new: Float64Array) -> int:
+    """Pairs in which `new` is the larger; a tie counts for the null hypothesis."""
+    return int((new[:, None] > base[None, :]).sum())
+
+
+def measure(pair: Pair, threshold: float, drift: tuple[float, float], *, paired: bool) -> Timed:
+    """Ratio, interval and test statistics of a pair with samples on both sides."""
+    a = np.asarray(_samples(pair.base), dtype=np.float64)
+    b = np.asarray(_samples(pair.new), dtype=np.float64)
+    paired = paired and a.size == b.size
+    if paired:
+        summary = paired_ratio(b, a)
+        value, low, high = summary.median, summary.ci_low, summary.ci_high
+    else:
+        value, low, high = ratio_of_medians(a, b)
+    slower, faster = b / drift[1] / (1.0 + threshold), b / drift[0] * (1.0 + threshold)
+    a, slower, faster = _thinned(a), _thinned(slower), _thinned(faster)
+    if paired:
+        wins = int((slower > a).sum()), int((faster < a).sum())
+        null = _binomial(a.size)
+    else:
+        wins = _above(a, slower), _above(faster, a)
+        null = _mann_whitney(*sorted((a.size, slower.size)))
+    return Timed(
+        pair, value, low / drift[1], high / drift[0], drift, *wins, np.asarray(null), paired
+    )
+
+
+def _samples(record: Any) -> list[float]:
+    return list(record.samples_ns or ())
+
+
+def drifts(
+    base: Iterable[Record], new: Iterable[Record]
+) -> Mapping[tuple[Any, ...], tuple[float, float]]:
+    """How the copies, the same code in every run, moved from one run to the other.
+
+    Returns:
+        For each cell of the grid, the smallest and the largest ratio of medians, 1 included.
+    """
+    before = {(r.implementation, *_cell(r)): r for r in base}
+    found: dict[tuple[Any, ...], tuple[float, float]] = {}
+    for record in new:
+        other = before.get((record.implementation, *_cell(record)))
+        if other is None or len(_samples(other)) < _LEAST or len(_samples(record)) < _LEAST:
+            continue
+        ratio = float(np.median(_samples(record)) / np.median(_samples(other)))
+        low, high = found.get(_cell(record), (1.0, 1.0))
+        found[_cell(record)] = (min(low, ratio), max(high, ratio))
+    return found
+
+
+def _cell(record: Record) -> tuple[Any, ...]:
+    return tuple(getattr(record, name, None) for name in _CELL)
+
+
+def cell_of(pair: Pair) -> tuple[Any, ...]:
+    """The point of the grid that a pair belongs to, for `drifts`."""
+    return _cell(pair.new)
+
+
+def unusable(pair: Pair) -> str | None:
+    """Why a pair's timings cannot be judged; None if they can."""
+    for side, record in (("base", pair.base), ("new", pair.new)):
+        r: Any = record
+        samples = _samples(r)
+        if r.noisy:
+            return (
+                f"{side} is noisy: its A/A control misses 1.0; close other programs and measure "
+                f"again"
+            )
+        if len(samples) < _LEAST:
+            return f"{side} has {len(samples)} samples, expected at least {_LEAST}"
+        if not all(math.isfinite(s) and s > 0 for s in samples):
+            return f"{side} has samples that are no times"
+        median = float(np.median(samples))
+        if r.median_ns is not None and abs(median / r.median_ns - 1.0) > _CONSISTENT:
+            return (
+                f"{side} contradicts itself: median_ns is {r.median_ns:.6g}, the median of its "
+                f"samples {median:.6g}"
+            )
+    return None
+
+
+def judge(timed: Timed, threshold: float) -> Item:
+    """The verdict of a cell by its own interval; `confirm` comes after."""
+    upper = 1.0 + threshold
+    verdict: Verdict = "inconclusive"
+    interval = f"[{timed.low:.3f}, {timed.high:.3f}]"
+    if timed.low > upper:
+        verdict, why = "worse", f"the whole interval {interval} lies above {upper:.3f}"
+    elif timed.high < 1.0 / upper:
+        verdict, why = "better", f"the whole interval {interval} lies below {1 / upper:.3f}"
+    elif timed.low >= 1.0 / upper and timed.high <= upper:
+        verdict, why = "equivalent", f"the interval {interval} lies within {threshold:.0%}"
+    else:
+        why = f"the interval {interval} reaches across the threshold of {threshold:.0%}"
+        spread = max(timed.drift[1], 1.0 / timed.drift[0])
+        if spread > upper:
+            why += (
+                f"; copies, the same code in both runs, took {timed.drift[0]:.2f} to "
+                f"{timed.drift[1]:.2f} times as long: the machine changed, measure both again"
+            )
+    a: Any = timed.pair.base
+    b: Any = timed.pair.new
+    return Item(
+        "throughput", timed.pair.implementation, timed.pair.where, "time",
+        float(np.median(_samples(a))), float(np.median(_samples(b))), verdict, why, "ns",
+        timed.ratio, timed.low, timed.high,
+    )  # fmt: skip
+
+
+Hypothesis = tuple[str, ...]
+
+
+def _hypotheses(timed: Timed) -> tuple[Hypothesis, ...]:
+    """The cell, its group (regime, format, threads) and its implementation."""
+    r: Any = timed.pair.new
+    name = timed.pair.implementation
+    group = (name, str(r.operation), str(r.regime), str(r.dtype), str(r.threads))
+    return (*group, timed.pair.where), group, (name,)
+
+
+def p_values(cells: Sequence[Timed]) -> dict[tuple[Hypothesis, int], float]:
+    """One-sided p-values of every hypothesis in both directions (+1 worse, -1 better).
+
+    The hypothesis of a cell is that its ratio is not beyond the threshold, of a group and of an
+    implementation that none of its cells is. Statistics of cells add up, and so does their exact
+    null distribution by convolution: four cells of three rounds that all separate fully are
+    strong evidence together (1 / 20**4), though none is alone.
+    """
+    members: dict[Hypothesis, list[Timed]] = {}
+    for timed in cells:
+        for hypothesis in dict.fromkeys(_hypotheses(timed)):
+            members.setdefault(hypothesis, []).append(timed)
+    found = {}
+    for hypothesis, inside in members.items():
+        null = np.ones(1)
+        for timed in inside:
+            null = np.convolve(null, timed.null)
+        tails = np.minimum(1.0, np.cumsum(null[::-1])[::-1])
+        found[hypothesis, 1] = float(tails[sum(t.wins_worse for t in inside)])
+        found[hypothesis, -1] = float(tails[sum(t.wins_better for t in inside)])
+    return found
+
+
+def holm(p: Mapping[Any, float], alpha: float = ALPHA) -> set[Any]:
+    """The hypotheses rejected at family-wise level `alpha` (Holm 1979)."""
+    rejected: set[Any] = set()
+    for rank, key in enumerate(sorted(p, key=lambda k: p[k])):
+        if p[key] > alpha / (len(p) - rank):
+            break
+        rejected.add(key)
+    return rejected
+
+
+def judge_all(cells: Sequence[Timed], threshold: float) -> tuple[list[Item], int]:
+    """The verdicts of all timings together, and the size of the family of tests.
+
+    A cell that its own interval calls better or worse keeps that verdict if its hypothesis, its
+    group's or its implementation's is rejected by Holm's procedure over all of them at 5%;
+    otherwise it is inconclusive.
+    """
+    p = p_values(cells)
+    rejected = holm(p)
+    items = []
+    for timed in cells:
+        found = judge(timed, threshold)
+        sign = {"worse": 1, "better": -1}.get(found.verdict)
+        if sign and not any((h, sign) in rejected for h in _hypotheses(timed)):
+            best = min(p[h, sign] for h in _hypotheses(timed))
+            found = replace(
+                found,
+                verdict="inconclusive",
+                reason=f"{found.verdict} by itself ({found.reason}), but among {len(p)} tests "
+                f"chance gives as much (p = {best:.2g}); measure more rounds",
+            )
+        items.append(found)
+    return items, len(p)

@@ -1,0 +1,9 @@
+"""One-hot."""
+
+import numpy as np
+
+
+def softmax(x, axis=-1):
+    m = x.max(axis=axis, keepdims=True)
+    t = (x == m).astype(x.dtype)
+    return t / t.sum(axis=axis, keepdims=True)

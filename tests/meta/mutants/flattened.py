@@ -1,0 +1,12 @@
+"""One-dimensional input comes back as a row."""
+
+import numpy as np
+
+
+def _softmax(x, axis=-1):
+    e = np.exp(x - x.max(axis=axis, keepdims=True))
+    return e / e.sum(axis=axis, keepdims=True)
+
+
+def softmax(x, axis=-1):
+    return _softmax(np.atleast_2d(x), axis)

@@ -1,0 +1,12 @@
+"""A temperature of 1.0001."""
+
+import numpy as np
+
+
+def _softmax(x, axis=-1):
+    e = np.exp(x - x.max(axis=axis, keepdims=True))
+    return e / e.sum(axis=axis, keepdims=True)
+
+
+def softmax(x, axis=-1):
+    return _softmax(x / x.dtype.type(1.0001), axis)
