@@ -292,16 +292,24 @@ def _resumed(folder: Path) -> Request:
     info = read_run(folder).info
     if info.finished is not None:
         raise ResultsError(f"{folder}: the run is finished, and finished runs are never changed")
+    paths = {Path(a).stem: a for a in info.command if a.endswith(".py")}
+    chosen = _select([paths.get(i.name, i.name) for i in info.implementations])
+    for one, before in zip(chosen, info.implementations, strict=True):
+        if one.metadata.sha256() != before.sha256:
+            raise ResultsError(
+                f"{folder}: {one.name} has changed since the run began; start a new run"
+            )
     names = {f.name for f in fields(Filters)}
     given: dict[str, Any] = {
         k: tuple(v) if isinstance(v, list) else v for k, v in info.filters.items() if k in names
     }
     return Request(
-        implementations=_select([i.name for i in info.implementations]),
+        implementations=chosen,
         profile=PROFILES[info.profile],
         filters=Filters(**given),
         seed=info.seed,
         machine=str(info.machine["slug"]),
+        baseline=info.baseline or "max_shift",
         command=info.command,
         resume=folder,
     )

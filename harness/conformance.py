@@ -20,6 +20,7 @@ class Options:
     Attributes:
         seed: of every random input.
         heavy: also the cases that need gigabytes.
+        thorough: every width, position and count; else a selection, for a look at many.
         budget_s: about how long one case may take.
         timeout_s: the longest that one request may take; beyond it the case is a hang.
         cases: ids of the cases to judge; empty for all.
@@ -28,6 +29,7 @@ class Options:
 
     seed: int = 0
     heavy: bool = False
+    thorough: bool = True
     budget_s: float = 5.0
     timeout_s: float = 60.0
     cases: tuple[str, ...] = ()
@@ -110,7 +112,7 @@ def judge(
             continue
         trial = Trial(
             subject, case, operation, dtype, arithmetic,
-            options.seed, options.budget_s, options.timeout_s,
+            options.seed, options.budget_s, options.timeout_s, options.thorough,
         )  # fmt: skip
         result = judge_case(trial)
         yield result

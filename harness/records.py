@@ -7,7 +7,7 @@ strict: non-finite figures are the strings ``"NaN"``, ``"Infinity"`` and ``"-Inf
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
@@ -75,6 +75,10 @@ class Record(_Strict):
     status: Status
     reason: str | None = None
     elapsed_s: float | None = None
+
+    def ended(self, status: Status, reason: str) -> Self:
+        """These coordinates with the status and the reason of a cell that gave no figures."""
+        return self.model_copy(update={"status": status, "reason": reason})
 
 
 class AccuracyRecord(Record):
@@ -260,6 +264,7 @@ class RunInfo(_Strict):
     profile: str
     filters: dict[str, Any] = {}
     seed: int
+    baseline: str | None = Field(default=None, description="implementation speeds are ratios to")
     workload_version: int
     harness_version: str
     git_commit: str | None = None

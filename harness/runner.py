@@ -161,6 +161,7 @@ def _new_run(request: Request, machine: Machine, planned: int, used: set[str]) -
         profile=request.profile.name,
         filters={k: v for k, v in vars(request.filters).items() if v},
         seed=request.seed,
+        baseline=request.baseline,
         workload_version=workloads.VERSION,
         harness_version=harness.__version__,
         git_commit=commit,
@@ -290,6 +291,6 @@ def _give_up(
     written = {cell_key(r) for r in records}
     for record in unit.coordinates:
         if cell_key(record) not in written:
-            failed = record.model_copy(update={"status": status, "reason": reason})
+            failed = record.ended(status, reason)
             records.append(failed)
             writer.append(failed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -233,3 +234,24 @@ def test_timed_claims_are_decided_or_say_why() -> None:
         assert audit.reason
     slope = next(a for a in audit_claims(["D3"])).evidence.findings[0].figures["slope"]
     assert 0 < slope < 3
+
+
+def _run(arguments: list[str]) -> tuple[int, str]:
+    import typer
+    from typer.testing import CliRunner
+
+    from harness.commands.claims import claims
+
+    app = typer.Typer()
+    app.command()(claims)
+    result = CliRunner().invoke(app, arguments)
+    return result.exit_code, result.output
+
+
+def test_the_command_prints_verdicts_and_writes_json(tmp_path: Path) -> None:
+    output = tmp_path / "claims.json"
+    code, text = _run(["A1", "E4", "--details", "--json", str(output)])
+    assert code == 0
+    assert "wrong" in text
+    assert [a["claim"]["id"] for a in json.loads(output.read_text())] == ["A1", "E4"]
+    assert _run(["Z9"])[0] == 2

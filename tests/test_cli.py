@@ -161,11 +161,17 @@ def test_version(tmp_path: Path) -> None:
 
 def test_interrupt_keeps_what_was_measured_and_resumes(tmp_path: Path) -> None:
     command = [
-        sys.executable, "-m", "harness", "run", "--profile", "smoke", "-i", "max_shift",
-        "--experiment", "accuracy", "--experiment", "overflow", "--machine", "box", "--no-report",
+        sys.executable, "-m", "harness", "run", "--profile", "quick", "-i", "max_shift",
+        "--experiment", "accuracy", "--dtype", "float32", "--machine", "box", "--no-report",
     ]  # fmt: skip
     process = subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A runner of tests in the background may have it ignored, which children inherit.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     deadline = time.monotonic() + 120
     cells: list[Path] = []
@@ -190,6 +196,31 @@ def test_interrupt_keeps_what_was_measured_and_resumes(tmp_path: Path) -> None:
     again = softmax_bench("run", "--resume", str(folder), "--no-report", cwd=tmp_path)
     assert again.returncode == 2
     assert "finished" in again.stderr
+
+
+def test_a_run_of_a_file_is_resumed_unless_the_file_changed(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text("def softmax(x, axis=-1): return x", encoding="utf-8")
+    done = softmax_bench(
+        "run", "--profile", "smoke", "-i", "mine.py", "--experiment", "accuracy", "--no-report",
+        "--machine", "box", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (folder,) = (tmp_path / "results" / "box").iterdir()
+    description = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    description["finished"] = None
+    (folder / "run.json").write_text(json.dumps(description), encoding="utf-8")
+    cells = (folder / "cells.jsonl").read_text(encoding="utf-8")
+    (folder / "cells.jsonl").write_text(cells[: len(cells) // 2], encoding="utf-8")
+    resume = ("run", "--resume", str(folder), "--no-report")
+    mine.write_text("def softmax(x, axis=-1): return x + 1", encoding="utf-8")
+    changed = softmax_bench(*resume, cwd=tmp_path)
+    assert changed.returncode == 2
+    assert "mine has changed since the run began" in changed.stderr
+    mine.write_text("def softmax(x, axis=-1): return x", encoding="utf-8")
+    assert softmax_bench(*resume, cwd=tmp_path).returncode == 0
+    run = read_run(folder)
+    assert len(run.records) == run.info.planned_cells
 
 
 def test_run_json_is_strict(smoke: tuple[Path, str]) -> None:

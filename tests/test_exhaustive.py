@@ -427,7 +427,7 @@ def test_an_inversion_across_blocks_is_counted_once() -> None:
         judge.judge(block, y.astype(np.float32), tally)
     figures = judge.figures(tally)
     assert figures is not None
-    assert figures["inversions"] == 1
+    assert figures["inversions"] == figures["at arguments of at most 0"] == 1
     assert tally.rows == judge.total
     assert to_ordinal(np.array([float.fromhex(figures["first"].split("(")[1].split(")")[0])]),
                       "float16")[0] == judge.low + fall - 1  # fmt: skip
@@ -436,7 +436,7 @@ def test_an_inversion_across_blocks_is_counted_once() -> None:
 def test_the_exponential_of_numpy_is_monotone_in_float16() -> None:
     result = run_exhaustive("max_shift", "exp_order", "float16", workers=1)
     assert result.exhaustive
-    assert result.figures == {"inversions": 0, "NaN": 0}
+    assert result.figures == {"inversions": 0, "at arguments of at most 0": 0, "NaN": 0}
     assert result.histogram == {}
 
 
@@ -459,3 +459,26 @@ def test_histograms_have_the_classes_of_the_metrics() -> None:
     result = run_exhaustive("max_shift", "float8", workers=1, every=250)
     assert tuple(result.histogram) == HISTOGRAM_KEYS
     assert result.rounding is not None
+
+
+def test_the_command_has_the_exit_codes_of_the_others(tmp_path: Path) -> None:
+    import json
+
+    import typer
+    from typer.testing import CliRunner
+
+    from harness.commands.exhaustive import exhaustive
+
+    app = typer.Typer()
+    app.command()(exhaustive)
+    output = tmp_path / "result.json"
+    sample = ["-i", "max_shift", "--every", "3000", "--workers", "1", "--json", str(output)]
+    for arguments, code in (
+        (sample, 0),
+        (["-i", "scipy", "--dtype", "bfloat16"], 3),
+        (["-i", "nobody"], 2),
+        (["-i", "max_shift", "--table", "none"], 2),
+        (["-i", str(_module(tmp_path, "    raise ValueError"))], 1),
+    ):
+        assert CliRunner().invoke(app, arguments).exit_code == code
+    assert json.loads(output.read_text())["exhaustive"] is False

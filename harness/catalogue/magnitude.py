@@ -42,7 +42,8 @@ def _embedded(trial: Trial, rows: Sequence[Sequence[float]]) -> list[Array]:
             if width >= classes:
                 continue
             low = np.minimum(to_float64(group).min(axis=1, keepdims=True), 0.0)
-            low = np.maximum(low * 2 - 2000.0, -trial.fmt.max)
+            with np.errstate(over="ignore"):
+                low = np.maximum(low * 2 - 2000.0, -trial.fmt.max)
             wide = trial.array(np.broadcast_to(low, (len(group), classes)))
             places = np.linspace(0, classes - 1, width).astype(int)
             wide[:, places] = group

@@ -36,7 +36,8 @@ def _prepared(step: Step, kept: Sequence[list[Array]]) -> list[Array]:
             reused[...] = array
             arrays.append(reused)
         else:
-            arrays.append(arranged(array, step.layout))
+            targets = step.operation == "cross_entropy" and i == 1
+            arrays.append(arranged(array, "C" if targets else step.layout))
     return arrays
 
 

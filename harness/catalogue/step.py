@@ -122,7 +122,7 @@ def arranged(array: Array, layout: Layout) -> Array:
         return np.array(array, order="F", copy=True)
     if layout == "reversed":
         every = tuple(slice(None, None, -1) for _ in array.shape)
-        return np.array(array[every], order="C", copy=True)[every]
+        return np.array(array[every], order="C", copy=True)[(..., *every)]
     if layout == "strided" and array.ndim:
         wide = np.full((*array.shape[:-1], 2 * array.shape[-1]), 77, dtype=array.dtype)
         wide[..., ::2] = array

@@ -42,6 +42,8 @@ class Trial:
         seed: of every random input.
         budget_s: about how long one case may take; a slow implementation gets fewer points of a
             sweep, which is said.
+        timeout_s: the longest that one request may take.
+        thorough: every width, position and count, or a selection.
     """
 
     subject: Subject
@@ -52,6 +54,7 @@ class Trial:
     seed: int = 0
     budget_s: float = 5.0
     timeout_s: float = 60.0
+    thorough: bool = True
 
     @property
     def fmt(self) -> FloatFormat:

@@ -33,7 +33,9 @@ def compare(
     markdown: Annotated[
         Path | None, typer.Option(help="Write a summary for a pull request to this file.")
     ] = None,
-    json: Annotated[Path | None, typer.Option(help="Write everything as JSON to this file.")] = None,
+    json: Annotated[
+        Path | None, typer.Option(help="Write everything as JSON to this file.")
+    ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
     """Is NEW better, worse or equivalent to BASE? Exit 1 if worse, 3 if nothing is comparable.
@@ -42,14 +44,14 @@ def compare(
     the one before it.
     """
     from harness import comparison, history
-    from harness.comparison import render
+    from harness.comparison import over_time, render
     from harness.results import ResultsError, find_runs
 
     try:
-        over_time = None
+        found_runs = None
         if new is None and len(find_runs([base])) > 1:
-            over_time = history.history(base)
-            history.show(over_time)
+            found_runs = history.history(base, threshold=threshold)
+            over_time.show(found_runs)
             base, new = history.latest_two(base)
         elif new is None:
             raise ResultsError(
@@ -66,8 +68,8 @@ def compare(
         render.show(found)
         if markdown is not None:
             text = render.to_markdown(found)
-            if over_time is not None:
-                text += "\n" + history.to_markdown(over_time)
+            if found_runs is not None:
+                text += "\n" + over_time.to_markdown(found_runs)
             markdown.write_text(text, encoding="utf-8")
         if json is not None:
             json.write_text(render.to_json(found), encoding="utf-8")

@@ -107,7 +107,9 @@ def judge_errors(pair: Pair, factor: float, *, same_inputs: bool = True) -> Item
     if changes[-1]:
         return found("better", ", ".join(changes[-1]))
     if base is None and outcomes[0] is None:
-        if (a.status, b.status) == ("ok", "ok") and base == new:
+        if (a.status, b.status) == ("ok", "ok") and new is None:
+            if a.experiment == "accuracy":
+                return found("inconclusive", "neither side has a figure")
             return item(pair, "status", a.status, b.status, "equivalent", "ok on both sides")
         if a.status == b.status and new is None:
             why = f"{b.status} on both sides: {b.reason}"

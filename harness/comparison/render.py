@@ -24,7 +24,8 @@ _MOST = 40
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+!|~&@])")
 
 
-def _escape(text: object) -> str:
+def escape(text: object) -> str:
+    """Text that Markdown shows as it is, on one line."""
     return _MARKDOWN.sub(r"\\\1", plain(str(text)))
 
 
@@ -83,7 +84,7 @@ def _row(item: Item) -> tuple[str, ...]:
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     lines = [f"| {' | '.join(header)} |", f"|{' --- |' * len(header)}"]
-    return lines + [f"| {' | '.join(_escape(c) for c in row)} |" for row in rows]
+    return lines + [f"| {' | '.join(escape(c) for c in row)} |" for row in rows]
 
 
 def _shown(comparison: Comparison) -> list[Item]:
@@ -120,12 +121,12 @@ def missing_lines(missing: Sequence[Missing]) -> list[str]:
 def to_markdown(comparison: Comparison, *, most: int = _MOST) -> str:
     """A summary for a pull request: what is worse first; equivalent cells as counts."""
     lines = [
-        f"## softmax-bench compare: {_escape(headline(comparison))}",
+        f"## softmax-bench compare: {escape(headline(comparison))}",
         "",
-        f"Base: {_escape(comparison.base)} · new: {_escape(comparison.new)}",
+        f"Base: {escape(comparison.base)} · new: {escape(comparison.new)}",
         "",
     ]
-    lines += [f"- {_escape(note)}" for note in comparison.notes]
+    lines += [f"- {escape(note)}" for note in comparison.notes]
     shown = _shown(comparison)
     if shown:
         lines += ["", *_table(_HEADER, (_row(i) for i in shown[:most]))]
@@ -135,11 +136,11 @@ def to_markdown(comparison: Comparison, *, most: int = _MOST) -> str:
         lines += ["", *_table(("implementation", "experiment", *VERDICTS), _overview(comparison))]
     if comparison.missing:
         lines += ["", "Only on one side:", ""]
-        lines += [f"- {_escape(line)}" for line in missing_lines(comparison.missing)]
+        lines += [f"- {escape(line)}" for line in missing_lines(comparison.missing)]
     if comparison.unmeasured:
         lines += ["", "On neither side:", ""]
-        lines += [f"- {n} cells: {_escape(why)}" for why, n in comparison.unmeasured.items()]
-    return "\n".join([*lines, "", _escape(method(comparison)), ""])
+        lines += [f"- {n} cells: {escape(why)}" for why, n in comparison.unmeasured.items()]
+    return "\n".join([*lines, "", escape(method(comparison)), ""])
 
 
 def _strict(value: Any) -> Any:

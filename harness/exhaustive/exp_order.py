@@ -63,8 +63,11 @@ class OrderJudge:
     def judge(self, block: int, y: NDArray[Any], tally: Tally) -> None:
         lifted = to_float64(y)
         count, first, _ = inversions(lifted)
+        # Shifted logits are never positive: those pairs are counted apart
+        negative = int(np.count_nonzero(to_float64(self.inputs(block)) <= 0))
+        below = inversions(lifted[:negative])[0] if negative else 0
         counts = np.zeros((2, CLASSES), np.int64)
-        counts[0, 0] = count
+        counts[:, 0] = below, count - below
         counts[0, _NAN] = np.count_nonzero(np.isnan(lifted[: self.rows_of(block)]))
         worst, place = np.full((2, 2), -1.0), np.full(2, -1, np.int64)
         if count:  # of equals the tally keeps the lowest place: the first inversion
@@ -77,7 +80,8 @@ class OrderJudge:
 
     def figures(self, tally: Tally) -> dict[str, Any] | None:
         found: dict[str, Any] = {
-            "inversions": int(tally.counts[0, 0]),
+            "inversions": int(tally.counts[:, 0].sum()),
+            "at arguments of at most 0": int(tally.counts[0, 0]),
             "NaN": int(tally.counts[0, _NAN]),
         }
         if tally.worst_place[0] >= 0:

@@ -144,7 +144,7 @@ def _one(
         y = context.call(implementation, "softmax", x, axis=-1)
         figures = judge(context, implementation, x, y, exact)
     except WorkerFault as fault:
-        return record.model_copy(update={"status": fault.status, "reason": fault.reason})
+        return record.ended(fault.status, fault.reason)
     return record.model_copy(update={**figures, "elapsed_s": time.perf_counter() - started})
 
 
@@ -157,7 +157,7 @@ def _measure(context: Context, workload: Workload) -> Iterator[Record]:
         record = record.model_copy(update={"input_sha256": digest})
         refusal = context.refusal(implementation, "softmax", workload.dtype)
         if refusal is not None:
-            yield record.model_copy(update={"status": refusal[0], "reason": refusal[1]})
+            yield record.ended(*refusal)
         else:
             context.exp_error(implementation, workload.dtype)  # before the threads: once each
             runnable.append((implementation, record))

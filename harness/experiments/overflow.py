@@ -108,8 +108,7 @@ def _thresholds(
     base = _threshold_coordinates(implementation, dtype, probe, sign)
     refusal = context.refusal(implementation, "softmax", dtype)
     if refusal is not None:
-        for record in base:
-            yield record.model_copy(update={"status": refusal[0], "reason": refusal[1]})
+        yield from (record.ended(*refusal) for record in base)
         return
     fmt = float_format(dtype)
     prober = Prober(context, implementation, fmt, probe, sign)
@@ -124,8 +123,7 @@ def _thresholds(
             assert record.event is not None
             yield _threshold(prober, record, scan, scanned[record.event], started)
     except WorkerFault as fault:
-        for record in base:
-            yield record.model_copy(update={"status": fault.status, "reason": fault.reason})
+        yield from (record.ended(fault.status, fault.reason) for record in base)
 
 
 def _threshold(
@@ -244,8 +242,7 @@ def _map_of(
     base = _map_coordinates(context, implementation, dtype, classes)
     refusal = context.refusal(implementation, "softmax", dtype)
     if refusal is not None:
-        for record in base:
-            yield record.model_copy(update={"status": refusal[0], "reason": refusal[1]})
+        yield from (record.ended(*refusal) for record in base)
         return
     try:
         y = context.call(implementation, "softmax", x, axis=-1)

@@ -352,7 +352,7 @@ def _measure(
         try:
             entrants.append(_entrant(context, record))
         except WorkerFault as fault:
-            yield record.model_copy(update={"status": fault.status, "reason": fault.reason})
+            yield record.ended(fault.status, fault.reason)
     x = workloads.generate(WORKLOAD, classes, rows, dtype, context.seed)
     _place(entrants, x, timeout)
     _take_rounds(entrants, grid, timeout, f"{context.seed} {regime} {dtype} {classes} {threads}")

@@ -12,7 +12,8 @@ from harness.worst_case.corpus import (
     read_corpus,
     replay,
 )
-from harness.worst_case.search import WorstCase, search_worst_case
+from harness.worst_case.evaluate import WorstCase
+from harness.worst_case.search import search_worst_case
 from harness.worst_case.seeds import SEEDS
 
 __all__ = [

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from harness.discovery import Implementation, load
 from harness.floats import FORMATS, from_hex
 from harness.remote import WorkerFault
-from harness.worst_case.search import WorstCase, judge_row, open_context
+from harness.worst_case.evaluate import WorstCase, judge_row, open_context
 
 CORPUS = Path(__file__).parent / "corpus.jsonl"
 

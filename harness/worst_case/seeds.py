@@ -42,7 +42,7 @@ def _subnormal(rng: np.random.Generator, classes: int, fmt: FloatFormat) -> NDAr
 
 def _ascending(rng: np.random.Generator, classes: int, fmt: FloatFormat) -> NDArray[np.float64]:
     """A new maximum at every entry: each step of a running maximum rescales the sum."""
-    return np.sort(rng.normal(0.0, 1.0, classes)) * rng.choice([0.1, 1.0, 10.0])
+    return np.sort(rng.normal(0.0, float(rng.choice([0.1, 1.0, 10.0])), classes))
 
 
 def _near_ties(rng: np.random.Generator, classes: int, fmt: FloatFormat) -> NDArray[np.float64]:
@@ -55,7 +55,8 @@ def _near_ties(rng: np.random.Generator, classes: int, fmt: FloatFormat) -> NDAr
 def _offset(rng: np.random.Generator, classes: int, fmt: FloatFormat) -> NDArray[np.float64]:
     """Far from zero, where x − max and max + log Σ round."""
     largest = min(5.0, np.log10(fmt.max) - 0.5)
-    return rng.normal(0.0, 3.0, classes) + rng.choice([-1, 1]) * 10 ** rng.uniform(1.0, largest)
+    centre = float(rng.choice([-1, 1])) * 10 ** rng.uniform(1.0, largest)
+    return rng.normal(centre, 3.0, classes)
 
 
 def _tile_edge(rng: np.random.Generator, classes: int, fmt: FloatFormat) -> NDArray[np.float64]:

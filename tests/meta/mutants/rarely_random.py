@@ -13,4 +13,4 @@ def _softmax(x, axis=-1):
 def softmax(x, axis=-1):
     y = _softmax(x, axis)
     _calls.append(0)
-    return np.nextafter(y, x.dtype.type(1)) if len(_calls) % 3 == 0 else y
+    return y * (1 - np.finfo(x.dtype).eps) if len(_calls) % 3 == 0 else y

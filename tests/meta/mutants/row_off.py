@@ -11,5 +11,5 @@ def _softmax(x, axis=-1):
 def softmax(x, axis=-1):
     y = _softmax(x, axis)
     if x.ndim == 2 and axis in (-1, 1) and len(y) > 17:
-        y[17] += 8 * np.spacing(y[17])
+        y[17] *= 1 + 8 * np.finfo(x.dtype).eps
     return y
