@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness import commands
+
 if TYPE_CHECKING:
     from harness.discovery import Implementation
     from harness.profiles import Filters
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Exit(IntEnum):
-    """Exit codes, the same for every command (docs/cli.md)."""
+    """Exit codes, the same for every command (README.md)."""
 
     DONE = 0
     FAILED = 1
@@ -328,6 +330,13 @@ def report(
 
     with _one_line_errors(debug):
         typer.echo(f"report: {build(results, output)}")
+
+
+app.command()(commands.compare)
+app.command()(commands.new)
+app.command()(commands.claims)
+app.command()(commands.exhaustive)
+app.command("worst-case")(commands.worst_case)
 
 
 def main() -> None:

@@ -109,13 +109,15 @@ def _timings(
         elif a == b:  # to the last sample: no second measurement gives that
             median = getattr(b, "median_ns", None)
             items.append(
-                figures.item(pair, "time", median, median, "equivalent", "the same measurement")
+                figures.item(
+                    pair, "time", median, median, "equivalent", "the same measurement", "ns"
+                )
             )
         elif (reason := timings.unusable(pair)) is not None:
             items.append(
                 figures.item(
                     pair, "time", getattr(a, "median_ns", None), getattr(b, "median_ns", None),
-                    "inconclusive", reason,
+                    "inconclusive", reason, "ns",
                 )
             )  # fmt: skip
         else:

@@ -28,11 +28,14 @@ _OUTCOMES = {
 _COUNTS = ("nonfinite", "wrong_argmax", "flushed_count")
 
 
-def item(pair: Pair, figure: str, base: Any, new: Any, verdict: Verdict, reason: str) -> Item:
+def item(
+    pair: Pair, figure: str, base: Any, new: Any, verdict: Verdict, reason: str, unit: str = ""
+) -> Item:
     """An item of a pair."""
     return Item(
-        pair.new.experiment, pair.implementation, pair.where, figure, base, new, verdict, reason
-    )
+        pair.new.experiment, pair.implementation, pair.where, figure, base, new, verdict, reason,
+        unit,
+    )  # fmt: skip
 
 
 def judge_status(pair: Pair) -> Item | None:
@@ -89,6 +92,11 @@ def judge_errors(pair: Pair, factor: float, *, same_inputs: bool = True) -> Item
     outcomes = getattr(a, "outcome", None), getattr(b, "outcome", None)
     if None not in outcomes:
         rank = [_OUTCOMES[str(o)] for o in outcomes]
+        if rank[0] != rank[1] and base is not None and base == new:
+            why = (
+                f"equal, yet judged differently: {outcomes[0]} -> {outcomes[1]}; the judge changed"
+            )
+            return found("inconclusive", why)
         if rank[0] != rank[1]:
             changes[1 if rank[1] > rank[0] else -1].append(
                 f"outcome {outcomes[0]} -> {outcomes[1]}"
@@ -128,8 +136,10 @@ def _compare_numbers(a: Any, b: Any, factor: float, changes: dict[int, list[str]
             continue
         if name == "error_over_bound" and not same_bound:
             continue
-        text = f"{name.replace('_', ' ')} {before:.4g} -> {after:.4g}"
-        changes[grown(before, after, factor, floor)].append(text)
+        sign = grown(before, after, factor, floor)
+        how = {1: "grew", -1: "fell", 0: "moved"}[sign]
+        text = f"{name.replace('_', ' ')} {how} from {before:.4g} to {after:.4g}"
+        changes[sign].append(text)
 
 
 def judge_threshold(pair: Pair, *, same_search: bool) -> Item:

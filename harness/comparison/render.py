@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 
 JSON_VERSION = 1
 _MOST = 40
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+!|~&@])")
+_MARKDOWN = re.compile(r"([\\`*_\[\]<#|~&])")
 
 
 def escape(text: object) -> str:
     """Text that Markdown shows as it is, on one line."""
-    return _MARKDOWN.sub(r"\\\1", plain(str(text)))
+    # A word joiner keeps an @ from notifying whoever has that name.
+    return _MARKDOWN.sub(r"\\\1", plain(str(text))).replace("@", "@\u2060")
 
 
 def _number(value: float | str | None, unit: str) -> str:
