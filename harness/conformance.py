@@ -1,4 +1,4 @@
-"""The judge of the catalogue: every case that applies to an operation and dtype, and its verdict."""
+"""The judge of the catalogue: every case that applies to an operation and dtype."""
 
 from __future__ import annotations
 
@@ -120,9 +120,7 @@ def judge(
             return
 
 
-def unneeded(
-    deviations: Sequence[Deviation], results: Sequence[CaseResult]
-) -> list[Deviation]:
+def unneeded(deviations: Sequence[Deviation], results: Sequence[CaseResult]) -> list[Deviation]:
     """Declared deviations that explain none of the results: an expected failure that passes.
 
     Only meaningful over all operations and formats of an implementation; a deviation whose cases

@@ -18,32 +18,40 @@ class ConformanceRecord(Record):
     """
 
     experiment: Literal["conformance"] = "conformance"
-    case: str | None = Field(None, description="id of the case, as `workload`")
-    number: int | None = Field(None, description="in the numerics catalogue")
+    case: str | None = Field(default=None, description="id of the case, as `workload`")
+    number: int | None = Field(default=None, description="in the numerics catalogue")
     title: str | None = None
     kind: Kind | None = None
     verdict: Verdict | None = None
-    outcome: Outcome | None = Field(None, description="class of the most serious observation")
+    outcome: Outcome | None = Field(
+        default=None, description="class of the most serious observation"
+    )
     message: str | None = None
-    deviation: str | None = Field(None, description="id of the declared deviation that explains it")
+    deviation: str | None = Field(
+        default=None, description="id of the declared deviation that explains it"
+    )
     deviation_reason: str | None = None
     case_input: list[str] | None = Field(
-        None, description="the row in hexadecimal, 64 elements at most, or how it was made"
+        default=None, description="the row in hexadecimal, 64 elements at most, or how it was made"
     )
-    got: str | None = Field(None, description="hexadecimal")
-    expected: str | None = Field(None, description="hexadecimal, correctly rounded")
+    got: str | None = Field(default=None, description="hexadecimal")
+    expected: str | None = Field(default=None, description="hexadecimal, correctly rounded")
     error_ulp: float | None = None
     allowed_ulp: float | None = None
-    observations: int | None = Field(None, description="calls or comparisons that were judged")
-    others: list[str] | None = Field(None, description="further ones of the same gravity, 8 at most")
-    upstream: list[str] | None = Field(None, description="issues in which it was reported")
+    observations: int | None = Field(
+        default=None, description="calls or comparisons that were judged"
+    )
+    others: list[str] | None = Field(
+        default=None, description="further ones of that grade, 8 at most"
+    )
+    upstream: list[str] | None = Field(default=None, description="issues in which it was reported")
 
 
 def status_of(result: CaseResult) -> tuple[Status, str | None]:
     """The status of the record and its reason."""
     found = result.observation
     if result.verdict in ("skipped", "unsupported"):
-        return result.verdict, result.reason  # type: ignore[return-value]
+        return result.verdict, result.reason
     if found is not None and found.outcome == "crashed":
         return "crashed", found.message
     if result.verdict in ("failure", "unexpected_pass"):

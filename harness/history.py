@@ -113,6 +113,19 @@ def _largest_jump(y: Float64Array) -> tuple[int, float]:
     return best + 1, float(score[best]) / scale
 
 
+def _change(before: Float64Array, after: Float64Array) -> float:
+    """The distance of the medians; of an even number, those in the middle that are nearer.
+
+    So a single outlying run, which is half of a segment of two, makes no change.
+    """
+    sides = ("higher", "lower") if after.mean() > before.mean() else ("lower", "higher")
+    a, b = (
+        float(np.quantile(part, 0.5, method=side))  # type: ignore[call-overload]
+        for part, side in zip((before, after), sides, strict=True)
+    )
+    return max(0.0, b - a) if sides[0] == "higher" else max(0.0, a - b)
+
+
 def find_steps(values: Sequence[float], threshold: float = 0.05) -> list[int]:
     """Indices at which a series of times changes for good, in order.
 
@@ -133,7 +146,7 @@ def find_steps(values: Sequence[float], threshold: float = 0.05) -> list[int]:
             continue
         part = y[start:end]
         at, score = _largest_jump(part)
-        change = abs(float(np.median(part[at:]) - np.median(part[:at])))
+        change = _change(part[:at], part[at:])
         if score > critical_value(end - start) and change > math.log1p(threshold):
             found.append(start + at)
             pending += [(start, start + at), (start + at, end)]

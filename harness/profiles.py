@@ -64,7 +64,7 @@ class Profile:
     scan_points: int
     timing: Mapping[str, Timing] = field(default_factory=dict)
     timeout_s: float = 60.0
-    experiments: tuple[str, ...] = ("accuracy", "overflow", "throughput")
+    experiments: tuple[str, ...] = ("accuracy", "overflow", "throughput", "claims")
     operations: tuple[str, ...] = ("softmax",)
 
 
@@ -92,6 +92,7 @@ _OFFSETS = (1.0, 10.0, 50.0, 80.0, 90.0, 1e2, 1e3, 1e4, 6e4, 1e5, 1e7, 1e10, 1e3
 
 SMOKE = Profile(
     name="smoke",
+    experiments=("accuracy", "overflow", "throughput"),
     dtypes=("float64", "float32"),
     sweep_workloads=("normal(scale=1)",),
     sweep_classes=(2, 10, 1000),

@@ -6,6 +6,7 @@ fails its test and no other; throughput alone is measured in this process, by py
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -123,7 +124,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         "test_invariant": "implementation,dtype,invariant",
         "test_throughput": "implementation,dtype,rows,classes",
     }[name]
-    metafunc.parametrize(arguments, cells, ids=["-".join(map(str, c)) for c in cells])
+    metafunc.parametrize(arguments, cells, ids=[_id(c) for c in cells])
+
+
+def _id(cell: tuple[Any, ...]) -> str:
+    """An identifier that -k takes as it is: ``normal(scale=1)`` would be an expression there."""
+    return "-".join(re.sub(r"[^\w.+]+", "_", str(part)).strip("_") for part in cell)
 
 
 def _replay(request: pytest.FixtureRequest, *lines: str) -> str:

@@ -152,6 +152,12 @@ def describe_implementation(implementation: Implementation) -> ImplementationInf
     )
 
 
+def _described(used: set[str]) -> dict[str, str]:
+    """What each workload is; cases and claims describe themselves."""
+    families = {w: workloads.FAMILIES.get(w.partition("(")[0]) for w in sorted(used)}
+    return {w: family.description for w, family in families.items() if family is not None}
+
+
 def _new_run(request: Request, machine: Machine, planned: int, used: set[str]) -> RunInfo:
     commit, dirty = git_state()
     return RunInfo(
@@ -172,7 +178,7 @@ def _new_run(request: Request, machine: Machine, planned: int, used: set[str]) -
         implementations=[describe_implementation(i) for i in request.implementations],
         planned_cells=planned,
         warnings=list(stability_warnings(machine)),
-        workloads={w: workloads.FAMILIES[w.partition("(")[0]].description for w in sorted(used)},
+        workloads=_described(used),
     )
 
 

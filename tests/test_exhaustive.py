@@ -294,6 +294,24 @@ def test_progress_survives_a_fault(tmp_path: Path) -> None:
     assert (second.status, second.exhaustive) == ("ok", True)
 
 
+def test_an_interruption_keeps_what_was_judged(tmp_path: Path) -> None:
+    implementation = _load(_module(tmp_path, ""))
+    point = tmp_path / "point.npz"
+
+    def interrupt(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_blocks(implementation, _Lines(), workers=1, checkpoint=point, on_progress=interrupt)
+    judged: list[int] = []
+    result = run_blocks(
+        implementation, _Lines(), workers=1, checkpoint=point,
+        on_progress=lambda done, total: judged.append(done),
+    )  # fmt: skip
+    assert result.exhaustive
+    assert len(judged) < _Lines().blocks
+
+
 def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:
     point = tmp_path / "point.npz"
     run_blocks(_load(_module(tmp_path, "")), _Lines(), workers=1, every=4, checkpoint=point)

@@ -24,7 +24,7 @@ def _classed(trial: Trial, values: Sequence[float], cast: str) -> list[Observati
     lifted = np.array(values, np.float64).astype(np.dtype(cast)).real.astype(np.float64)
     right = getattr(reference, trial.operation)(lifted)
     got = np.asarray(result.arrays[0])
-    if got.shape != right.shape or got.dtype.kind not in "fV" and str(got.dtype) != "bfloat16":
+    if got.shape != right.shape or (got.dtype.kind not in "fV" and str(got.dtype) != "bfloat16"):
         text = f"{cast} gives {result.dtypes[0]} {got.shape}"
         return [trial.broken(step, text, "wrong", "finding")]
     y = to_float64(got) if got.dtype.kind != "c" else got
@@ -37,10 +37,13 @@ def _classed(trial: Trial, values: Sequence[float], cast: str) -> list[Observati
     text = f"out[{i}]={y[i]:.9g}, but should be {right[i]:.9g}"
     return [
         Observation(
-            "finding", "nan" if np.isnan(y[i]) else "wrong",
+            "finding",
+            "nan" if np.isnan(y[i]) else "wrong",
             f"{text} {trial.where(step, f'input {cast} {list(values)}, result {result.dtypes[0]}')}",
-            tuple(to_hex(v) for v in lifted), to_hex(y[i]), to_hex(right[i]),
-        )  # fmt: skip
+            tuple(to_hex(v) for v in lifted),
+            to_hex(y[i]),
+            to_hex(right[i]),
+        )
     ]
 
 

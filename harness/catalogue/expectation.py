@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness import reference
 from harness.catalogue.allowances import (
     Arithmetic,
     backward_allowance,
@@ -24,6 +23,7 @@ from harness.catalogue.allowances import (
     logsumexp_allowance,
     softmax_allowance,
 )
+from harness.catalogue.certified import certified
 from harness.catalogue.step import Array, Step
 from harness.exact import Exact
 from harness.floats import Float64Array, FloatFormat
@@ -60,7 +60,7 @@ def axes_of(step: Step, ndim: int) -> tuple[int, ...]:
     if axis is None:
         return tuple(range(ndim))
     given = axis if isinstance(axis, tuple) else (axis,)
-    return tuple(int(a) % ndim for a in given)  # type: ignore[call-overload]
+    return tuple(int(a) % ndim for a in given)
 
 
 def rows_of(array: Array, axes: tuple[int, ...]) -> Array:
@@ -117,16 +117,17 @@ def _of_logits(
         (infinite | empty) if operation == "logsumexp" else (infinite | empty)[:, None], shape
     )
     ordinary = x[good]
-    typed = ordinary.astype(fmt.dtype)  # exact: the values came from this format
     if operation == "softmax":
-        exact = reference.softmax_exact(ordinary)
-        allowed = softmax_allowance(typed, exact, fmt, arithmetic) if good.any() else exact.hi
+        exact = certified("softmax", ordinary)[0]
+        allowed = softmax_allowance(ordinary, exact, fmt, arithmetic) if good.any() else exact.hi
     elif operation == "log_softmax":
-        exact = reference.log_softmax_exact(ordinary)
-        allowed = log_softmax_allowance(typed, exact, fmt, arithmetic) if good.any() else exact.hi
+        exact = certified("log_softmax", ordinary)[0]
+        allowed = (
+            log_softmax_allowance(ordinary, exact, fmt, arithmetic) if good.any() else exact.hi
+        )
     else:
-        exact = reference.logsumexp_exact(ordinary)
-        allowed = logsumexp_allowance(typed, exact, fmt, arithmetic) if good.any() else exact.hi
+        exact = certified("logsumexp", ordinary)[0]
+        allowed = logsumexp_allowance(ordinary, exact, fmt, arithmetic) if good.any() else exact.hi
     alternatives: tuple[Float64Array, ...] = ()
     if free.any():
         tops = np.maximum((x == np.inf).sum(axis=1, keepdims=True), 1)
@@ -151,7 +152,7 @@ def _of_logits(
 def _of_backward(
     grad: Float64Array, y: Float64Array, fmt: FloatFormat, arithmetic: Arithmetic
 ) -> tuple[Expected, ...]:
-    exact = reference.softmax_backward_exact(grad, y)
+    exact = certified("softmax_backward", grad, y)[0]
     with np.errstate(all="ignore"):
         allowed = backward_allowance(grad, y, exact, fmt, arithmetic)
     allowed = np.where(np.isnan(allowed), 0.0, allowed)
@@ -164,12 +165,10 @@ def _of_cross_entropy(
 ) -> tuple[Expected, ...]:
     good = ~(np.isnan(x) | (x == np.inf)).any(axis=1) & ~(x == -np.inf).all(axis=1)
     free = ~good & ~np.isnan(x).any(axis=1)
-    loss, gradient = reference.cross_entropy_exact(x[good].astype(fmt.dtype), targets[good])
+    loss, gradient = certified("cross_entropy", x[good], targets[good])
     rows = (len(x),)
     if good.any():
-        a, b = cross_entropy_allowance(
-            x[good].astype(fmt.dtype), targets[good], loss, gradient, fmt, arithmetic
-        )
+        a, b = cross_entropy_allowance(x[good], targets[good], loss, gradient, fmt, arithmetic)
     else:
         a, b = loss.hi, gradient.hi
     return (

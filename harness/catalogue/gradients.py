@@ -35,10 +35,14 @@ def saturated_gradient(trial: Trial) -> Sequence[Observation]:
     text = f"gradient[{i}, 0]={float(got[i]):.9g}, but should be {float(right):.9g}"
     return [
         Observation(
-            "finding", "zero" if float(got[i]) == 0 else "inaccurate",
-            f"{text} {trial.where(step)}", tuple(to_hex(v) for v in x[i]), to_hex(got[i]),
-            to_hex(right), float(error[i]),
-        )  # fmt: skip
+            "finding",
+            "zero" if float(got[i]) == 0 else "inaccurate",
+            f"{text} {trial.where(step)}",
+            tuple(to_hex(v) for v in x[i]),
+            to_hex(got[i]),
+            to_hex(right),
+            float(error[i]),
+        )
     ]
 
 
@@ -94,8 +98,14 @@ def gradient_of_logits(trial: Trial) -> Sequence[Observation]:
         return [Observation("pass", "accurate")]
     text = f"out[0]={got:.9g}, in the logits it is {right:.9g}: y=1 has lost it"
     return [
-        Observation("finding", "zero" if got == 0 else "inaccurate", f"{text} {trial.where(step)}",
-                    tuple(to_hex(v) for v in y), to_hex(got), to_hex(right))  # fmt: skip
+        Observation(
+            "finding",
+            "zero" if got == 0 else "inaccurate",
+            f"{text} {trial.where(step)}",
+            tuple(to_hex(v) for v in y),
+            to_hex(got),
+            to_hex(right),
+        )
     ]
 
 
@@ -149,7 +159,7 @@ def targets_everywhere(trial: Trial) -> Sequence[Observation]:
             found.append(trial.observe(step, result))
             if found[-1].grade == "pass":
                 residual = float(np.max(np.abs(to_float64(result.arrays[1]).sum(axis=-1))))
-                slack = (2 * shape[-1] + 4 * trial.arithmetic.exp_error + 60)
+                slack = 2 * shape[-1] + 4 * trial.arithmetic.exp_error + 60
                 slack *= trial.fmt.unit_roundoff
                 if residual > slack:
                     text = f"a gradient sums to {residual:.3g}, but should to 0"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -80,7 +81,7 @@ def batches(trial: Trial) -> Sequence[Observation]:
         rows = (0, 1, 31, 62, 63)
         singles: list[Step] = []
         for i in rows:
-            more = {}
+            more: dict[str, Any] = {}
             if trial.operation == "softmax_backward":
                 more["grad"] = whole.arrays[0][i : i + 1]
             elif trial.operation == "cross_entropy":

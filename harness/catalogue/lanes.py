@@ -158,7 +158,9 @@ def strided_lanes(trial: Trial) -> Sequence[Observation]:
 def order(trial: Trial) -> Sequence[Observation]:
     """A larger logit never gets a smaller result: neighbours in the format, over the range."""
     rng = trial.rng(58)
-    centres = -np.exp(rng.uniform(-3, 4.4, 60)) if trial.dtype != "float16" else -rng.uniform(0, 9, 60)
+    centres = (
+        -np.exp(rng.uniform(-3, 4.4, 60)) if trial.dtype != "float16" else -rng.uniform(0, 9, 60)
+    )
     x = trial.array(centres)
     rows = [x]
     for _ in range(31):
@@ -177,7 +179,9 @@ def order(trial: Trial) -> Sequence[Observation]:
     if not len(wrong):
         return [observed]
     i, j = (int(v) for v in wrong[0])
-    text = f"{len(wrong)} neighbours inverted; logits {float(ladder[i, j]).hex()} and the next give "
+    text = (
+        f"{len(wrong)} neighbours inverted; logits {float(ladder[i, j]).hex()} and the next give "
+    )
     text += f"{y[i, j].hex()} and {y[i, j + 1].hex()}"
     return [trial.broken(step, text, "inaccurate", "finding")]
 

@@ -6,7 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from harness.catalogue.case import ALONG_AXIS, OF_LOGITS, OPERATIONS, PYTORCH, Case, Observation, Skip
+from harness.catalogue.case import (
+    ALONG_AXIS,
+    OF_LOGITS,
+    OPERATIONS,
+    PYTORCH,
+    Case,
+    Observation,
+    Skip,
+)
 from harness.catalogue.step import LAYOUTS, Array, Layout, Step
 from harness.catalogue.trial import Trial
 
@@ -32,7 +40,17 @@ def axes_and_dimensions(trial: Trial) -> Sequence[Observation]:
 
 def layout(trial: Trial, which: tuple[Layout, ...]) -> Sequence[Observation]:
     steps = []
-    for shape in ((9,), (1000,), (17, 33), (33, 17), (130, 67), (4, 9, 5), (6, 2, 40), (8, 64), (600, 70)):
+    for shape in (
+        (9,),
+        (1000,),
+        (17, 33),
+        (33, 17),
+        (130, 67),
+        (4, 9, 5),
+        (6, 2, 40),
+        (8, 64),
+        (600, 70),
+    ):
         for name in which:
             x = _x(trial, shape)
             if name == "broadcast":
@@ -79,8 +97,8 @@ def output(trial: Trial) -> Sequence[Observation]:
     for shape in ((5,), (4, 9), (33, 64), (3, 4, 5)):
         for axis in range(len(shape)):
             for out in ("fresh", "strided"):
-                steps.append(trial.step(_x(trial, shape), axis, out=out))  # type: ignore[arg-type]
-                steps.append(trial.step(_x(trial, shape), axis, out=out, layout="F"))  # type: ignore[arg-type]
+                steps.append(trial.step(_x(trial, shape), axis, out=out))
+                steps.append(trial.step(_x(trial, shape), axis, out=out, layout="F"))
     return trial.values(steps)
 
 
@@ -92,7 +110,7 @@ def aliased(trial: Trial) -> Sequence[Observation]:
         for name in ("C", "F"):
             axes = range(len(shape)) if shape[-1] < 2000 else (1,)
             found += trial.values(
-                [trial.step(_x(trial, shape), axis, out="alias", layout=name) for axis in axes]  # type: ignore[arg-type]
+                [trial.step(_x(trial, shape), axis, out="alias", layout=name) for axis in axes]
             )
     return found
 
@@ -105,9 +123,7 @@ def default_axis(trial: Trial) -> Sequence[Observation]:
 def _finding(trial: Trial, steps: Sequence[Step]) -> list[Observation]:
     """Shapes on which libraries differ: a refusal is a class of outcome, not a fault."""
     found = trial.values(steps, "finding")
-    return [
-        Observation("pass", "raises", o.message) if o.outcome == "raises" else o for o in found
-    ]
+    return [Observation("pass", "raises", o.message) if o.outcome == "raises" else o for o in found]
 
 
 def no_rows(trial: Trial) -> Sequence[Observation]:

@@ -122,7 +122,7 @@ def _sweep_tolerance(trial: Trial, n: int) -> float:
     """In u: as the bound where n is small, six times the root of n where it is large."""
     a = trial.arithmetic
     grown = min(float(n), 6.0 * np.sqrt(n) + 8.0)
-    return grown + 2 * a.exp_error + 2 * np.log(n) + 14.0
+    return float(grown + 2 * a.exp_error + 2 * np.log(n) + 14.0)
 
 
 def _sweep_steps(trial: Trial, counts: Sequence[int], z: Array, axis: int) -> list[Step]:
@@ -162,7 +162,9 @@ def every_count(trial: Trial) -> Sequence[Observation]:
                     error = np.abs(y * (sums[n - 1] / e.hi[:n]) - 1.0)
                 worst = float(np.max(error)) / u if np.isfinite(error).all() else np.inf
                 if worst > _sweep_tolerance(trial, n):
-                    place = np.unravel_index(int(np.argmax(np.nan_to_num(error, nan=np.inf))), y.shape)
+                    place = np.unravel_index(
+                        int(np.argmax(np.nan_to_num(error, nan=np.inf))), y.shape
+                    )
                     right = float(e.hi[place[1]] / sums[n - 1])
                     text = (
                         f"out[{place[0]}, {place[1]}]={float(y[place]):.9g}, but should be "

@@ -99,7 +99,14 @@ def large_ties(trial: Trial) -> Sequence[Observation]:
 def largest_values(trial: Trial) -> Sequence[Observation]:
     big = trial.fmt.max
     step = big * 2.0**-trial.fmt.precision * 2
-    rows = [[big, -big], [-big, big], [big, 0.0], [0.0, -big], [big, big - step], [-big, -big + step]]
+    rows = [
+        [big, -big],
+        [-big, big],
+        [big, 0.0],
+        [0.0, -big],
+        [big, big - step],
+        [-big, -big + step],
+    ]
     rows += [[-big, 0.0, big], [big, -big, big], [-big, -np.inf], [-np.inf, -big], [0.0, -big, 1.0]]
     rows += [[-big, -big, -np.inf], [-np.inf, -big + step, -big]]
     return _judge_rows(trial, rows)
@@ -130,10 +137,14 @@ def saturated_log(trial: Trial) -> Sequence[Observation]:
     text = f"log p={got[i] * sign:.9g}, but should be {right:.9g}"
     return [
         Observation(
-            "finding", "zero" if got[i] == 0 else "inaccurate",
-            f"{text} {trial.where(steps[0])}", tuple(to_hex(v) for v in rows[i]),
-            to_hex(got[i] * sign), to_hex(right), float(error[i]),
-        )  # fmt: skip
+            "finding",
+            "zero" if got[i] == 0 else "inaccurate",
+            f"{text} {trial.where(steps[0])}",
+            tuple(to_hex(v) for v in rows[i]),
+            to_hex(got[i] * sign),
+            to_hex(right),
+            float(error[i]),
+        )
     ]
 
 
@@ -158,7 +169,13 @@ def half_mask(trial: Trial) -> Sequence[Observation]:
     low = -trial.fmt.max
     with np.errstate(over="ignore"):
         lower = float(trial.array([low - 2.0**12])[0])  # bias on finfo.min: may round to -inf
-    rows = [[low, 0.5, 1.0], [lower, 0.5, 1.0], [0.5, low, low], [-1e9, 0.0, 1.0], [-1e9, -1e9, 0.0]]
+    rows = [
+        [low, 0.5, 1.0],
+        [lower, 0.5, 1.0],
+        [0.5, low, low],
+        [-1e9, 0.0, 1.0],
+        [-1e9, -1e9, 0.0],
+    ]
     rows += [[low, low, low], [low, low, 0.0]]
     return _judge_rows(trial, rows)
 

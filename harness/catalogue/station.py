@@ -123,9 +123,11 @@ def perform_steps(
             )
         )
         # A result that is the input (out=x), or a reused array, may change for good reason.
-        overlaps = any(np.shares_memory(r, a) for r in raw for a in arrays) if (
-            step.out == "alias" or step.same is not None
-        ) else False
+        overlaps = (
+            any(np.shares_memory(r, a) for r in raw for a in arrays)
+            if (step.out == "alias" or step.same is not None)
+            else False
+        )
         live.append([] if overlaps or step.take is not None else raw)
     for i, (result, raw) in enumerate(zip(results, live, strict=True)):
         later = [np.array(_transferable(r), copy=True) for r in raw]
@@ -153,7 +155,7 @@ def perform(*arrays: Array, path: str, steps: list[dict[str, Any]]) -> tuple[Arr
         rest = rest[count:]
     module = implementation.module()
     results = perform_steps(
-        lambda name: getattr(module, name),  # type: ignore[no-any-return]
+        lambda name: getattr(module, name),
         backends.get(implementation.metadata.backend),
         calls,
     )

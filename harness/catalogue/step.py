@@ -15,9 +15,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 AxisArgument = int | tuple[int, ...] | None | Literal["default"]
-Layout = Literal[
-    "C", "F", "reversed", "strided", "offset", "broadcast", "misaligned", "readonly"
-]
+Layout = Literal["C", "F", "reversed", "strided", "offset", "broadcast", "misaligned", "readonly"]
 Out = Literal["none", "fresh", "strided", "alias"]
 
 LAYOUTS: tuple[Layout, ...] = (
@@ -75,8 +73,10 @@ class Step:
             "softmax_backward": "grad, y",
             "cross_entropy": "logits, targets",
         }.get(self.operation, "x")
-        axis = "" if self.axis == "default" or self.operation == "cross_entropy" else (
-            f", axis={self.axis}"
+        axis = (
+            ""
+            if self.axis == "default" or self.operation == "cross_entropy"
+            else (f", axis={self.axis}")
         )
         out = "" if self.out == "none" else f", out={'x' if self.out == 'alias' else self.out}"
         return f"{self.operation}({names}{axis}{out})"
@@ -121,8 +121,8 @@ def arranged(array: Array, layout: Layout) -> Array:
     if layout == "F":
         return np.array(array, order="F", copy=True)
     if layout == "reversed":
-        every = tuple(slice(None, None, -1) for _ in array.shape)
-        return np.array(array[every], order="C", copy=True)[(..., *every)]
+        every: Any = (..., *(slice(None, None, -1) for _ in array.shape))
+        return np.asarray(np.array(array[every], order="C", copy=True)[every])
     if layout == "strided" and array.ndim:
         wide = np.full((*array.shape[:-1], 2 * array.shape[-1]), 77, dtype=array.dtype)
         wide[..., ::2] = array

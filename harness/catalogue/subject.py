@@ -65,7 +65,7 @@ class LocalSubject:
     def perform(self, steps: Sequence[Step], timeout: float = 60.0) -> list[Result]:
         module = self.implementation.module()
         return perform_steps(
-            lambda name: getattr(module, name),  # type: ignore[no-any-return]
+            lambda name: getattr(module, name),
             backends.get(self.metadata.backend),
             steps,
         )

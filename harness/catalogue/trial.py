@@ -190,7 +190,9 @@ class Trial:
             kind = class_of(got[one], exact[one], self.fmt, tolerance=allowed[one])
             if kind in ("exact", "accurate"):
                 kind = "wrong"
-            return self._observation(step, part, got, exact, allowed, error, place, kind, grade, note)
+            return self._observation(
+                step, part, got, exact, allowed, error, place, kind, grade, note
+            )
         return self._convention(step, part, got, values, expected, note)
 
     def _convention(
@@ -280,6 +282,6 @@ def softmax_like(x: Array, axis: AxisArgument, fmt: FloatFormat) -> Array:
     with np.errstate(all="ignore"):
         if wide.size == 0:
             return x
-        shifted = wide - np.max(wide, axis=where, keepdims=True)  # type: ignore[arg-type]
+        shifted = wide - np.max(wide, axis=where, keepdims=True)
         e = np.exp(shifted)
-        return (e / e.sum(axis=where, keepdims=True)).astype(fmt.dtype)  # type: ignore[arg-type]
+        return np.asarray(e / e.sum(axis=where, keepdims=True)).astype(fmt.dtype)

@@ -34,11 +34,15 @@ def claims(
     try:
         audits = audit_claims(
             ids,
-            lambda done, total, claim: error.print(f"{done + 1}/{total} {claim.id}", end="\r"),
+            lambda done, total, claim: error.print(
+                f"{done + 1}/{total} {claim.id} ", end="\r" if error.is_terminal else "\n"
+            ),
         )
     except ValueError as e:
         error.print(Text(f"error: {e}"), soft_wrap=True)
         raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
     table = Table(box=None, pad_edge=False)
     for name in ("id", "claimed", "certified", "verdict"):
         table.add_column(name, no_wrap=name == "id")

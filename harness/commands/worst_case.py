@@ -73,6 +73,8 @@ def worst_case(
     except (ImplementationError, package.CorpusError, ValueError, TypeError) as e:
         error.print(Text(f"error: {e}"), soft_wrap=True)
         raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
     _show(console, found, whole=not replay)
     judged = [f for f in found if f.error_over_bound is not None]
     if any(f.status not in ("ok", "unsupported", "unavailable") for f in found):
@@ -90,7 +92,7 @@ def _show(console: object, found: list[WorstCase], whole: bool) -> None:
     assert isinstance(console, Console)
     table = Table(box=None, pad_edge=False)
     columns = ("dtype", "classes", "status", "error / bound", "error (ulp)", "bound", "reason")
-    table.add_column("what")
+    table.add_column("what", no_wrap=True)
     for name in columns:
         table.add_column(name)
     for result in found:

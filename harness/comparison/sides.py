@@ -9,16 +9,12 @@ from typing import Any, Literal
 
 from harness.comparison.verdict import Missing
 from harness.records import Record, RunInfo
-from harness.results import ResultsError, Run, find_runs, read_run
+from harness.results import ResultsError, Run, cell_key, find_runs, read_run
 
 SEPARATOR = "::"
 ABSENT = ("unavailable", "unsupported", "skipped")
 """Statuses of cells that were never measured, which is neither good nor bad."""
 
-_SAME_CELL = (
-    "experiment", "operation", "dtype", "workload", "classes", "rows", "seed", "kind", "probe",
-    "sign", "event", "offset", "regime", "allocating",
-)  # fmt: skip
 _HARDWARE = ("slug", "cpu", "architecture", "logical_cores", "memory_bytes", "gpus")
 _MEMORY_SLACK = 1 / 16  # kernels and hypervisors differ by a little from boot to boot
 
@@ -116,23 +112,15 @@ def where(record: Record) -> str:
     return ", ".join(str(p) for p in parts if p)
 
 
-def _index(side: Side, across: bool, by_name: bool) -> dict[tuple[Any, ...], Record]:
+def _index(side: Side, across: bool, by_name: bool) -> dict[str, Record]:
     """Records by coordinates; between machines, all threads of one match all of the other."""
     cores = side.run.info.machine.get("logical_cores")
-    table: dict[tuple[Any, ...], Record] = {}
+    table: dict[str, Record] = {}
     for record in side.records():
-        plain = record.model_dump()
-        threads: Any = record.threads
-        if across and threads not in (None, 1) and threads == cores:
-            threads = "all"
-        # Fields that a later schema adds to tell cells apart take part by their own names.
-        key = (
-            *(plain.get(f) for f in _SAME_CELL),
-            plain.get("case"),
-            threads,
-            *((record.implementation, record.device) if by_name else ()),
-        )
-        table[key] = record
+        changes: dict[str, Any] = {} if by_name else {"implementation": "", "device": None}
+        if across and record.threads not in (None, 1) and record.threads == cores:
+            changes["threads"] = "all"
+        table[cell_key(record.model_copy(update=changes))] = record
     return table
 
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping
 
-from harness.experiments import accuracy, overflow, throughput
+from harness.experiments import accuracy, claims, overflow, throughput
 from harness.experiments.context import Context, Unit
 
 EXPERIMENTS: Mapping[str, Callable[[Context], Iterator[Unit]]] = {
     "accuracy": accuracy.plan,
     "overflow": overflow.plan,
     "throughput": throughput.plan,
+    "claims": claims.plan,
 }
 
 __all__ = ["EXPERIMENTS", "Context", "Unit"]

@@ -6,6 +6,7 @@ implementation: an expected failure that passes is an error.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -47,9 +48,14 @@ def arithmetic_of(context: Context, implementation: Implementation, dtype: str) 
     return Arithmetic(
         meta.bound or "generic",
         meta.accumulator,
-        ASSUMED_EXP_ERROR if measured is None else measured.error_u,
-        None if measured is None else max(1.0, measured.underflow_eta),
+        ASSUMED_EXP_ERROR if measured is None else _rounded_up(measured.error_u),
+        None if measured is None else _rounded_up(max(1.0, measured.underflow_eta)),
     )
+
+
+def _rounded_up(error: float) -> float:
+    """To the next of 1, 2, 4, 8, ...: implementations then share the evaluated bounds."""
+    return float(2.0 ** math.ceil(math.log2(max(error, 1.0)))) if math.isfinite(error) else error
 
 
 class _Results:

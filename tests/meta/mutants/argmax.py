@@ -1,7 +1,5 @@
 """One-hot."""
 
-import numpy as np
-
 
 def softmax(x, axis=-1):
     m = x.max(axis=axis, keepdims=True)

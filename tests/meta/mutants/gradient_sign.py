@@ -1,7 +1,5 @@
 """The gradient with the wrong sign."""
 
-import numpy as np
-
 
 def softmax_backward(grad, y, axis=-1):
     return y * ((grad * y).sum(axis=axis, keepdims=True) - grad)

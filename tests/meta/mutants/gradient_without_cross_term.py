@@ -1,7 +1,5 @@
 """The gradient without its cross term."""
 
-import numpy as np
-
 
 def softmax_backward(grad, y, axis=-1):
     return y * grad * (1 - y)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+
 def _parts(logits, targets):
     d = logits - logits.max(axis=-1, keepdims=True)
     e = np.exp(d)

@@ -1,0 +1,42 @@
+"""The schema of what is measured: one record a cell, and the description of a run.
+
+A record always carries its coordinates and a `status`; a cell that could not be measured is a
+record that says why. Figures that do not exist are ``None``, never a stand-in number. JSON is
+strict: non-finite figures are the strings ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter
+
+from harness.records.accuracy import AccuracyRecord
+from harness.records.base import Outcome, Record, Status
+from harness.records.claims import ClaimRecord, ClaimVerdict
+from harness.records.overflow import OverflowRecord
+from harness.records.run import SCHEMA_VERSION, ImplementationInfo, RunInfo
+from harness.records.throughput import Regime, ThroughputRecord
+
+Measured = AccuracyRecord | OverflowRecord | ThroughputRecord | ClaimRecord
+AnyRecord = Annotated[Measured, Field(discriminator="experiment")]
+RECORD: TypeAdapter[Measured] = TypeAdapter(AnyRecord)
+EXPERIMENTS = ("accuracy", "overflow", "throughput", "claims")
+
+__all__ = [
+    "EXPERIMENTS",
+    "RECORD",
+    "SCHEMA_VERSION",
+    "AccuracyRecord",
+    "AnyRecord",
+    "ClaimRecord",
+    "ClaimVerdict",
+    "ImplementationInfo",
+    "Outcome",
+    "OverflowRecord",
+    "Record",
+    "Regime",
+    "RunInfo",
+    "Status",
+    "ThroughputRecord",
+]

@@ -1,0 +1,65 @@
+"""The record of one accuracy cell."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from harness.records.base import Outcome, Record
+
+
+class AccuracyRecord(Record):
+    """Errors of one call against the certified reference.
+
+    All errors in ulps are of the result's format, against the unrounded reference.
+    ``failed`` means that a result exceeded the bound of its algorithm (`error_over_bound` > 1)
+    or was wrong outright where no deviation is declared.
+    """
+
+    experiment: Literal["accuracy"] = "accuracy"
+    elements: int | None = None
+    max_ulp: float | None = None
+    p50_ulp: float | None = None
+    p99_ulp: float | None = None
+    p999_ulp: float | None = None
+    bias_ulp: float | None = None
+    correctly_rounded: float | None = Field(default=None, description="fraction of the elements")
+    ulp_histogram: dict[str, int] | None = Field(
+        default=None, description="counts by class: 0, <=0.5, <=1, <=2, <=4, >4, wrong"
+    )
+    max_relative: float | None = None
+    normwise_relative: float | None = None
+    max_absolute: float | None = None
+    sum_residual: float | None = Field(default=None, description="blind to errors of exp")
+    kl_divergence: float | None = None
+    total_variation: float | None = None
+    flushed_count: int | None = None
+    flushed_mass: float | None = None
+    wrong_argmax: int | None = None
+    wrong_order: int | None = None
+    nonfinite: int | None = None
+    outcome: Outcome | None = Field(
+        default=None, description="worst class of outcome over the rows"
+    )
+    bound: str | None = Field(default=None, description="name of the bound that applies")
+    bound_ulp: float | None = Field(
+        default=None, description="largest bound over the elements, in ulps"
+    )
+    bound_ulp_at_worst: float | None = None
+    error_over_bound: float | None = Field(
+        default=None, description="largest error / bound, elementwise"
+    )
+    published_bound: str | None = None
+    published_bound_ulp: float | None = None
+    error_over_published: float | None = None
+    exp_error_u: float | None = Field(default=None, description="measured error E of exp, in u")
+    worst_row: int | None = None
+    worst_class: int | None = None
+    worst_logit: str | None = Field(default=None, description="hexadecimal")
+    worst_got: str | None = Field(default=None, description="hexadecimal")
+    worst_expected: str | None = Field(default=None, description="hexadecimal, correctly rounded")
+    worst_logits: list[str] | None = Field(
+        default=None, description="the whole row in hex, 16 at most"
+    )
+    input_sha256: str | None = None

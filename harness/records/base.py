@@ -1,0 +1,76 @@
+"""What every record has: the coordinates of a cell, its status, and why there are no figures."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict
+
+Status = Literal[
+    "ok",
+    "failed",
+    "unsupported",
+    "unavailable",
+    "error",
+    "crashed",
+    "timeout",
+    "out_of_memory",
+    "skipped",
+]
+
+Outcome = Literal[
+    "exact",
+    "accurate",
+    "inaccurate",
+    "limit",
+    "nan",
+    "zero",
+    "inf",
+    "raises",
+    "wrong",
+    "crashed",
+]
+
+
+class Strict(BaseModel):
+    """Unknown fields are refused; non-finite figures are strings, for strict JSON."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, ser_json_inf_nan="strings", protected_namespaces=()
+    )
+
+
+class Record(Strict):
+    """The coordinates of a cell, its status, and what it cost to measure.
+
+    Attributes:
+        experiment: which experiment measured it; selects the record's own figures.
+        implementation: name of the implementation (a limit has the name of its copy kernel).
+        operation: ``"softmax"``, ...; ``"copy"`` for a limit.
+        dtype: name of the format of input and output.
+        device: ``"cpu"`` or ``"cuda"``.
+        threads: threads the implementation was given; None where it was left alone.
+        workload: workload id, such as ``"normal(scale=10)"``.
+        classes, rows: length of the softmax axis, and the product of the others.
+        seed: seed of the workload.
+        status, reason: what happened; the reason is there for every status but ``ok``.
+        elapsed_s: seconds the cell took, reference included.
+    """
+
+    experiment: str
+    implementation: str
+    operation: str = "softmax"
+    dtype: str | None = None
+    device: str | None = None
+    threads: int | None = None
+    workload: str | None = None
+    classes: int | None = None
+    rows: int | None = None
+    seed: int | None = None
+    status: Status
+    reason: str | None = None
+    elapsed_s: float | None = None
+
+    def ended(self, status: Status, reason: str) -> Self:
+        """These coordinates with the status and the reason of a cell that gave no figures."""
+        return self.model_copy(update={"status": status, "reason": reason})

@@ -1,0 +1,71 @@
+"""The description of a run: everything that its cells have in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from harness.records.base import Strict
+
+SCHEMA_VERSION = 1
+
+
+class ImplementationInfo(Strict):
+    """What a run knows of an implementation: its metadata, and whether it could run."""
+
+    name: str
+    description: str
+    documentation: str
+    backend: str
+    device: str
+    dtypes: list[str]
+    operations: list[str]
+    operations_with_out: list[str]
+    requires: list[str] = Field(default=[])
+    source: str | None = None
+    formula: str | None = None
+    bound: str | None = None
+    passes: int | None = None
+    threads: str | None = None
+    deviations: list[dict[str, str]] = Field(default=[])
+    available: bool
+    unavailable_reason: str | None = None
+    compiled: list[dict[str, Any]] = Field(
+        default=[], description="outcome of compiling device code without a device, one a target"
+    )
+    sha256: str | None = Field(default=None, description="of the source files")
+    exp_error_u: dict[str, float] = Field(
+        default={}, description="measured error of exp by dtype, in u"
+    )
+    exp_error_points: dict[str, int] = Field(default={})
+
+
+class RunInfo(Strict):
+    """run.json: everything that the cells of a run have in common.
+
+    `machine` is `harness.machine.Machine` as plain data.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    id: str
+    created: str = Field(description="UTC, ISO 8601")
+    finished: str | None = Field(default=None, description="UTC; None while running or interrupted")
+    command: list[str]
+    profile: str
+    filters: dict[str, Any] = Field(default={})
+    seed: int
+    baseline: str | None = Field(default=None, description="implementation speeds are ratios to")
+    workload_version: int
+    harness_version: str
+    git_commit: str | None = None
+    git_dirty: bool | None = None
+    machine: dict[str, Any]
+    versions: dict[str, str]
+    environment: dict[str, str] = Field(
+        default={}, description="variables that change threads or speed"
+    )
+    implementations: list[ImplementationInfo]
+    planned_cells: int
+    warnings: list[str] = Field(default=[])
+    workloads: dict[str, str] = Field(default={}, description="workload id to what it is")
