@@ -12,13 +12,23 @@ if TYPE_CHECKING:
     import harness.metrics as metrics
     import harness.reference as reference
     import harness.workloads as workloads
+    from harness.comparison import compare
     from harness.discovery import implementations, load
     from harness.results import read_results
 
 __version__ = "0.1.0"
-__all__ = ["implementations", "load", "metrics", "read_results", "reference", "workloads"]
+__all__ = [
+    "compare",
+    "implementations",
+    "load",
+    "metrics",
+    "read_results",
+    "reference",
+    "workloads",
+]
 
 _HOMES = {
+    "compare": "harness.comparison",
     "load": "harness.discovery",
     "implementations": "harness.discovery",
     "read_results": "harness.results",

@@ -41,6 +41,10 @@ class ThreadsName(StrEnum):
     all = "all"
 
 
+class ExportName(StrEnum):
+    pytest_benchmark = "pytest-benchmark"
+
+
 app = typer.Typer(
     name="softmax-bench",
     help="Accuracy, overflow and throughput of softmax implementations, against certified results.",
@@ -323,15 +327,26 @@ def report(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the site.")] = Path(
         "reports/site"
     ),
+    export: Annotated[
+        ExportName | None,
+        typer.Option(help="Write files for another tool into the folder instead of a site."),
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Render a static site from any number of runs."""
     from harness.report import build
 
     with _one_line_errors(debug):
-        typer.echo(f"report: {build(results, output)}")
+        if export is ExportName.pytest_benchmark:
+            from harness.export import export_pytest_benchmark
+
+            for written in export_pytest_benchmark(results, output):
+                typer.echo(f"{export.value}: {written}")
+        else:
+            typer.echo(f"report: {build(results, output)}")
 
 
+app.command()(commands.check)
 app.command()(commands.compare)
 app.command()(commands.new)
 app.command()(commands.claims)

@@ -419,6 +419,16 @@ def test_at_the_threshold_itself_claims_are_rare(rounds: int) -> None:
     assert wrong <= 6  # P(more than 6 of 60 at 5%) is 3%; seeded
 
 
+def test_both_ways_to_a_sum_distribution_agree() -> None:
+    parts = [np.asarray(timings._mann_whitney(m, n)) for m, n in [(11, 11)] * 30 + [(3, 5)] * 3]
+    direct = np.ones(1)
+    for part in parts:
+        direct = np.convolve(direct, part)
+    found = timings.sum_distribution(parts)
+    assert found.size == direct.size > 2048
+    np.testing.assert_allclose(found, direct, rtol=0, atol=1e-14)
+
+
 def test_holm_rejects_step_by_step() -> None:
     assert timings.holm({"a": 0.01, "b": 0.02, "c": 0.04, "d": 0.9}) == {"a"}
     assert timings.holm({"a": 0.01, "b": 0.016, "c": 0.02}) == {"a", "b", "c"}

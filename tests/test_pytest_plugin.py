@@ -21,8 +21,11 @@ Judge = Callable[..., pytest.RunResult]
 
 
 @pytest.fixture
-def judge(pytester: pytest.Pytester) -> Judge:
+def judge(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Judge:
     """Runs pytest on a file of the given source, in a process of its own."""
+    # Or pytest-benchmark takes that process, too, for a worker of these tests, and is disabled.
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    monkeypatch.delenv("PYTEST_XDIST_WORKER_COUNT", raising=False)
     installed = [e.name for e in entry_points(group="pytest11")]
     plugin = [] if "softmax_bench" in installed else ["-p", "harness.pytest_plugin"]
 

@@ -35,11 +35,12 @@ def _classed(trial: Trial, values: Sequence[float], cast: str) -> list[Observati
         return [Observation("pass", "accurate", f"{cast} gives {result.dtypes[0]}")]
     i = int(np.argmax(bad))
     text = f"out[{i}]={y[i]:.9g}, but should be {right[i]:.9g}"
+    note = f"input {cast} {list(values)}, result {result.dtypes[0]}"
     return [
         Observation(
             "finding",
             "nan" if np.isnan(y[i]) else "wrong",
-            f"{text} {trial.where(step, f'input {cast} {list(values)}, result {result.dtypes[0]}')}",
+            f"{text} {trial.where(step, note)}",
             tuple(to_hex(v) for v in lifted),
             to_hex(y[i]),
             to_hex(right[i]),

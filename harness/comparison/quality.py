@@ -101,7 +101,8 @@ def step_quality(repetitions: int = 300) -> Iterator[str]:
                 y = spread * rng.standard_normal(runs)
                 y[runs // 2 :] += np.log(1.2)
                 hits += find_steps(np.exp(y).tolist()) == [runs // 2]
-            yield f"| {runs} | {spread:.0%} | {false / repetitions:.1%} | {hits / repetitions:.0%} |"
+            rates = f"{false / repetitions:.1%} | {hits / repetitions:.0%}"
+            yield f"| {runs} | {spread:.0%} | {rates} |"
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ def _parts(logits, targets):
 
 
 def cross_entropy(logits, targets):
-    loss, p, t = _parts(logits, targets)
+    _loss, p, t = _parts(logits, targets)
     at = np.clip(np.take_along_axis(p, t, -1), logits.dtype.type(1e-7), 1)
     np.put_along_axis(p, t, np.take_along_axis(p, t, -1) - 1, -1)
     return -np.log(at)[..., 0], p

@@ -13,5 +13,5 @@ def _parts(logits, targets):
 
 
 def cross_entropy(logits, targets):
-    loss, p, t = _parts(logits, targets)
+    loss, p, _t = _parts(logits, targets)
     return loss, p

@@ -1,0 +1,157 @@
+"""``softmax-bench check``: the verdict on one implementation, fit for a CI gate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from harness.check import Item, Report
+
+_SHOWN = 12
+
+
+def check(
+    target: Annotated[
+        str, typer.Argument(help="Path of a Python file, package.module:function, or a name.")
+    ],
+    timing: Annotated[bool, typer.Option(help="Measure the speed beside the baselines.")] = True,
+    dtype: Annotated[list[str] | None, typer.Option(help="Formats; repeat for several.")] = None,
+    baseline: Annotated[
+        list[str] | None, typer.Option(help="Beside whom to measure; repeat for several.")
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Findings fail, too.")] = False,
+    results: Annotated[
+        Path | None, typer.Option(help="Keep the runs in this folder (default: not kept).")
+    ] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Write a summary for a pull request to this file.")
+    ] = None,
+    json: Annotated[
+        Path | None, typer.Option(help="Write everything as JSON to this file.")
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Judge an implementation; exit 0 if it passes, 1 if it fails, 3 if it cannot run here."""
+    import json as json_module
+
+    from harness import terminal
+    from harness.check import BASELINES
+    from harness.check import check as judge
+    from harness.floats import FORMATS
+    from harness.implementation import ImplementationError
+    from harness.results import ResultsError
+    from harness.runner import NothingToRun
+
+    for name in dtype or ():
+        if name not in FORMATS:
+            raise typer.BadParameter(f"--dtype: expected one of {', '.join(FORMATS)}; got {name!r}")
+    try:
+        with terminal.progress() as progress:
+            found = judge(
+                target,
+                timing=timing,
+                dtypes=tuple(dtype or ()),
+                baselines=tuple(baseline or BASELINES),
+                strict=strict,
+                results=results,
+                progress=progress,
+            )
+        if markdown is not None:
+            markdown.write_text(to_markdown(found), encoding="utf-8")
+        if json is not None:
+            text = json_module.dumps(found.as_json(), ensure_ascii=False, indent=1)
+            json.write_text(text + "\n", encoding="utf-8")
+    except (ImplementationError, ResultsError, OSError) as e:
+        _stop(e, 2, debug)
+    except NothingToRun as e:
+        _stop(e, 3, debug)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    _show(found)
+    raise typer.Exit(int(found.verdict))
+
+
+def _stop(error: Exception, code: int, debug: bool) -> None:
+    if debug:
+        raise error
+    typer.echo(f"softmax-bench: {' '.join(str(error).split())}", err=True)
+    raise typer.Exit(code)
+
+
+def _lines(item: Item) -> list[str]:
+    """An item as plain lines: where, what, and how to see it again."""
+    lines = [f"{item.where}: {item.message}"]
+    if item.input:
+        row = ", ".join(item.input[:8]) + (", ..." if len(item.input) > 8 else "")
+        lines.append(f"    input    {row}")
+    if item.expected is not None:
+        lines.append(f"    expected {item.expected}")
+    if item.got is not None:
+        lines.append(f"    got      {item.got}")
+    return lines
+
+
+def _show(found: Report) -> None:
+    from harness.listing import plain
+
+    def section(title: str, items: tuple[Item, ...]) -> None:
+        if not items:
+            return
+        typer.echo(f"\n{title} ({len(items)})")
+        for item in items[:_SHOWN]:
+            for line in _lines(item):
+                typer.echo(f"  {plain(line)}")
+        if len(items) > _SHOWN:
+            typer.echo(f"  ... and {len(items) - _SHOWN} more; --json has all")
+
+    section("FAILURES", found.failures)
+    section("Findings", found.findings)
+    section("Declared deviations that showed", found.expected)
+    if found.max_ulp:
+        worst = ", ".join(f"{d} {u:.4g}" for d, u in sorted(found.max_ulp.items()))
+        typer.echo(f"\nLargest error, ulp: {worst}")
+    if found.speeds:
+        typer.echo("\nSpeed (how many times as fast as each baseline)")
+        for line in found.speeds:
+            typer.echo(f"  {plain(line)}")
+    for note in found.notes:
+        typer.echo(f"note: {plain(note)}")
+    typer.echo(
+        f"\n{plain(found.name)}: {found.verdict.name} "
+        f"({len(found.failures)} failures, {len(found.findings)} findings, "
+        f"{found.judged} cells judged)"
+    )
+
+
+def to_markdown(found: Report) -> str:
+    """A summary for a pull request; the implementation's own text cannot break out of it."""
+
+    def code(text: str) -> str:
+        return "`" + " ".join(text.replace("`", "'").split()) + "`"
+
+    lines = [
+        f"## softmax-bench check {code(found.name)}: {found.verdict.name}",
+        "",
+        f"{len(found.failures)} failures, {len(found.findings)} findings, "
+        f"{len(found.expected)} declared deviations; {found.judged} cells judged.",
+    ]
+    for title, items in (
+        ("Failures", found.failures),
+        ("Findings", found.findings),
+        ("Declared deviations", found.expected),
+    ):
+        if items:
+            lines += ["", f"### {title}", ""]
+            lines += [f"- {code(i.where)}: {code(i.message)}" for i in items[:30]]
+            if len(items) > 30:
+                lines.append(f"- and {len(items) - 30} more")
+    if found.max_ulp:
+        lines += ["", "| format | largest error, ulp |", "| --- | ---: |"]
+        lines += [f"| {d} | {u:.4g} |" for d, u in sorted(found.max_ulp.items())]
+    if found.speeds:
+        lines += ["", "### Speed", "", *(f"- {code(s)}" for s in found.speeds)]
+    lines += [f"\nNote: {code(n)}" for n in found.notes]
+    return "\n".join(lines) + "\n"

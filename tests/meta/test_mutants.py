@@ -1,0 +1,75 @@
+"""The judge of the catalogue against broken and correct implementations: none missed, none blamed.
+
+Everything runs in this process; a mutant is judged until its first failure.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.catalogue.case import CaseResult
+from harness.catalogue.subject import LocalSubject
+from harness.conformance import Options, judge
+
+HERE = Path(__file__).parent
+MUTANTS = sorted((HERE / "mutants").glob("*.py"))
+CORRECT = sorted((HERE / "correct").glob("*.py"))
+
+QUICK_TO_JUDGE = {"shift_numpy", "by_logsumexp", "limits_at_infinity", "with_out", "one_by_one"}
+
+
+def failed(result: CaseResult) -> bool:
+    return result.verdict == "failure"
+
+
+def failures(path: Path, options: Options) -> list[CaseResult]:
+    """Failures over the operations and formats on which the module is judged, or the first."""
+    subject = LocalSubject.from_path(path)
+    found: list[CaseResult] = []
+    for operation in subject.metadata.operations:
+        for dtype in subject.metadata.dtypes or ("float32", "float64"):
+            found += filter(failed, judge(subject, operation, dtype, options=options))
+            if found and options.stop is failed:
+                return found
+    return found
+
+
+@pytest.mark.parametrize("path", MUTANTS, ids=lambda p: p.stem)
+def test_mutant_is_caught(path: Path) -> None:
+    # A selection first: most are caught there, and the rest are put to everything.
+    found = failures(path, Options(thorough=False, budget_s=0.3, stop=failed))
+    found = found or failures(path, Options(stop=failed))
+    assert found, f"{path.stem} was not caught"
+    observation = found[0].observation
+    assert observation is not None
+    name = found[0].case.id if found[0].case.number is None else f"case {found[0].case.number}"
+    assert name in observation.message
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        p if p.stem in QUICK_TO_JUDGE else pytest.param(p, marks=pytest.mark.slow)
+        for p in CORRECT
+        if p.stem != "torch_functional"
+    ],
+    ids=lambda p: p.stem,
+)
+def test_correct_implementation_has_no_failure(path: Path) -> None:
+    thorough = path.stem not in QUICK_TO_JUDGE
+    found = failures(path, Options(thorough=thorough, budget_s=2.0 if thorough else 0.3))
+    assert [o.observation.message for o in found if o.observation] == []
+
+
+@pytest.mark.slow
+def test_torch_functional_has_no_failure() -> None:
+    pytest.importorskip("torch", reason="the extra 'torch' is not installed")
+    found = failures(HERE / "correct" / "torch_functional.py", Options(thorough=False))
+    assert [o.observation.message for o in found if o.observation] == []
+
+
+def test_there_are_enough_of_both() -> None:
+    assert len(MUTANTS) >= 40
+    assert len(CORRECT) >= 12
