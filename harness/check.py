@@ -236,7 +236,9 @@ def _report(
     *,
     strict: bool,
 ) -> Report:
-    failures, findings, expected = [], [], []
+    failures: list[Item] = []
+    findings: list[Item] = []
+    expected: list[Item] = []
     declared = {d.id for d in subject.metadata.deviations}
     judged = 0
     ulps: dict[str, float] = {}

@@ -1,50 +1,11 @@
-"""The record of one case of the catalogue on one implementation, operation and format."""
+"""From the judgement of a case to its record: the status, and the fields beyond the coordinates."""
 
 from __future__ import annotations
 
-from typing import Literal
+from harness.catalogue.case import CaseResult
+from harness.records import ConformanceRecord, Status
 
-from pydantic import Field
-
-from harness.catalogue.case import CaseResult, Kind, Verdict
-from harness.records import Outcome, Record, Status
-
-
-class ConformanceRecord(Record):
-    """Verdict and class of outcome of one case; `workload` is the id of the case.
-
-    ``failed`` is a failure or an unexpected pass, ``skipped`` and ``unsupported`` have their
-    reason, everything else that was judged is ``ok``; a crash or a hang is ``crashed``.
-    """
-
-    experiment: Literal["conformance"] = "conformance"
-    case: str | None = Field(default=None, description="id of the case, as `workload`")
-    number: int | None = Field(default=None, description="in the numerics catalogue")
-    title: str | None = None
-    kind: Kind | None = None
-    verdict: Verdict | None = None
-    outcome: Outcome | None = Field(
-        default=None, description="class of the most serious observation"
-    )
-    message: str | None = None
-    deviation: str | None = Field(
-        default=None, description="id of the declared deviation that explains it"
-    )
-    deviation_reason: str | None = None
-    case_input: list[str] | None = Field(
-        default=None, description="the row in hexadecimal, 64 elements at most, or how it was made"
-    )
-    got: str | None = Field(default=None, description="hexadecimal")
-    expected: str | None = Field(default=None, description="hexadecimal, correctly rounded")
-    error_ulp: float | None = None
-    allowed_ulp: float | None = None
-    observations: int | None = Field(
-        default=None, description="calls or comparisons that were judged"
-    )
-    others: list[str] | None = Field(
-        default=None, description="further ones of that grade, 8 at most"
-    )
-    upstream: list[str] | None = Field(default=None, description="issues in which it was reported")
+__all__ = ["ConformanceRecord", "figures", "status_of"]
 
 
 def status_of(result: CaseResult) -> tuple[Status, str | None]:

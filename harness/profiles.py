@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from harness.implementation import OPERATIONS
+
 DTYPES = ("float64", "float32", "float16", "bfloat16")
 
 
@@ -65,7 +67,7 @@ class Profile:
     timing: Mapping[str, Timing] = field(default_factory=dict)
     timeout_s: float = 60.0
     experiments: tuple[str, ...] = ("accuracy", "overflow", "throughput", "claims")
-    operations: tuple[str, ...] = ("softmax",)
+    operations: tuple[str, ...] = tuple(OPERATIONS)
 
 
 FAMILIES = (
@@ -138,6 +140,7 @@ QUICK = Profile(
 FULL = replace(
     QUICK,
     name="full",
+    experiments=("conformance", *QUICK.experiments),
     sweep_workloads=("normal(scale=1)", "normal(scale=10)", "normal(scale=100)"),
     sweep_classes=(
         2, 3, 8, 10, 32, 71, 100, 128, 1000, 1023, 4096, 10_000, 32_000, 50_257, 128_256,

@@ -16,7 +16,14 @@ from harness.catalogue.expectation import expected_of, result_rows
 from harness.catalogue.step import Array, Step
 from harness.catalogue.trial import Trial
 from harness.exact import Exact
-from harness.floats import Float64Array, quantum_exponent, scale_by_power, to_float64
+from harness.floats import (
+    Float64Array,
+    from_ordinal,
+    quantum_exponent,
+    scale_by_power,
+    to_float64,
+    to_ordinal,
+)
 from harness.ulps import signed_ulp_error
 
 _NARROW = ((2, 200), (3, 200), (4, 200), (5, 150), (7, 150), (8, 150), (9, 150), (12, 120))
@@ -158,16 +165,12 @@ def strided_lanes(trial: Trial) -> Sequence[Observation]:
 
 def order(trial: Trial) -> Sequence[Observation]:
     """A larger logit never gets a smaller result: neighbours in the format, over the range."""
-    rng = trial.rng(58)
-    centres = (
-        -np.exp(rng.uniform(-3, 4.4, 60)) if trial.dtype != "float16" else -rng.uniform(0, 9, 60)
-    )
-    x = trial.array(centres)
-    rows = [x]
-    for _ in range(31):
-        rows.append(np.nextafter(rows[-1], trial.array(np.inf), dtype=x.dtype)
-                    if trial.dtype in ("float32", "float64", "float16") else rows[-1])  # fmt: skip
-    ladder = np.stack(rows, axis=1)
+    # Where the reduction of an exponential changes its power of two, and in between.
+    lowest = -float(np.log(trial.fmt.smallest_normal))
+    seams = (np.arange(int(lowest / np.log(2.0))) + 0.5) * np.log(2.0)
+    centres = np.concatenate([seams, trial.rng(58).uniform(0.01, lowest, 20)])
+    ordinals = to_ordinal(trial.array(-centres))
+    ladder = from_ordinal(ordinals[:, None] + np.arange(-100, 101), trial.fmt)
     top = np.zeros((len(ladder), 1), ladder.dtype)
     values = np.ascontiguousarray(np.concatenate([top, ladder], axis=1))
     step = trial.step(values)

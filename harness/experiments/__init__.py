@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterator, Mapping
 
-from harness.experiments import accuracy, claims, overflow, throughput
+from harness.experiments import accuracy, claims, conformance, overflow, throughput
 from harness.experiments.context import Context, Unit
 
 EXPERIMENTS: Mapping[str, Callable[[Context], Iterator[Unit]]] = {
+    "conformance": conformance.plan,
     "accuracy": accuracy.plan,
     "overflow": overflow.plan,
     "throughput": throughput.plan,

@@ -14,14 +14,15 @@ from pydantic import Field, TypeAdapter
 from harness.records.accuracy import AccuracyRecord
 from harness.records.base import Outcome, Record, Status
 from harness.records.claims import ClaimRecord, ClaimVerdict
+from harness.records.conformance import ConformanceRecord
 from harness.records.overflow import OverflowRecord
 from harness.records.run import SCHEMA_VERSION, ImplementationInfo, RunInfo
 from harness.records.throughput import Regime, ThroughputRecord
 
-Measured = AccuracyRecord | OverflowRecord | ThroughputRecord | ClaimRecord
+Measured = AccuracyRecord | OverflowRecord | ThroughputRecord | ConformanceRecord | ClaimRecord
 AnyRecord = Annotated[Measured, Field(discriminator="experiment")]
 RECORD: TypeAdapter[Measured] = TypeAdapter(AnyRecord)
-EXPERIMENTS = ("accuracy", "overflow", "throughput", "claims")
+EXPERIMENTS = ("conformance", "accuracy", "overflow", "throughput", "claims")
 
 __all__ = [
     "EXPERIMENTS",
@@ -31,6 +32,7 @@ __all__ = [
     "AnyRecord",
     "ClaimRecord",
     "ClaimVerdict",
+    "ConformanceRecord",
     "ImplementationInfo",
     "Outcome",
     "OverflowRecord",

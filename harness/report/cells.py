@@ -58,7 +58,9 @@ class RunData:
         seen = {
             c["implementation"]
             for c in self.cells
-            if c.get("role") in (None, "implementation") and c.get("operation") != "copy"
+            if c.get("role") in (None, "implementation")
+            and c.get("operation") != "copy"
+            and c.get("experiment") != "claims"  # those are about sentences, not code
         }
         return named + sorted(seen - set(named) - set(absent)) + absent
 

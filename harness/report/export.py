@@ -7,24 +7,27 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.report.cells import RunData
+from harness.report.cells import Cell, RunData
+from harness.report.names import slug
 from harness.report.tables import csv_text
 
 
 def write_cells(run: RunData, folder: Path) -> list[tuple[Path, str]]:
-    """Write all records as CSV, and as Parquet where pyarrow is installed, and run.json.
+    """Write the records as CSV, a file an experiment; all as Parquet where pyarrow is; run.json.
+
+    A CSV has the columns in which its experiment has anything.
 
     Returns:
         The files written, each with what it holds.
     """
-    names = list(dict.fromkeys(k for c in run.cells for k in c))
-    rows = [
-        [json.dumps(v) if isinstance(v, list | dict) else v for v in (c.get(n) for n in names)]
-        for c in run.cells
-    ]
-    table = folder / "cells.csv"
-    table.write_text(csv_text(names, rows), encoding="utf-8", newline="")
-    files = [(table, "All records of the run; lists are JSON")]
+    files = []
+    for experiment in dict.fromkeys(str(c.get("experiment")) for c in run.cells):
+        cells = run.select(experiment)
+        names, rows = _columns(cells)
+        path = folder / f"cells-{slug(experiment)}.csv"
+        path.write_text(csv_text(names, rows), encoding="utf-8", newline="")
+        files.append((path, f"All records of the experiment {experiment}; lists are JSON"))
+    names, rows = _columns(run.cells)
     try:
         import pyarrow
         import pyarrow.parquet
@@ -34,11 +37,21 @@ def write_cells(run: RunData, folder: Path) -> list[tuple[Path, str]]:
         parquet = folder / "cells.parquet"
         columns = {n: _arrow_column([r[k] for r in rows]) for k, n in enumerate(names)}
         pyarrow.parquet.write_table(pyarrow.table(columns), parquet, compression="zstd")
-        files.append((parquet, "The same as Parquet"))
+        files.append((parquet, "All records as Parquet"))
     description = folder / "run.json"
     text = json.dumps(run.info.model_dump(mode="json"), indent=1, sort_keys=True)
     description.write_text(text + "\n", encoding="utf-8", newline="")
     return [*files, (description, "Description of the run")]
+
+
+def _columns(cells: Sequence[Cell]) -> tuple[list[str], list[list[Any]]]:
+    """The names of the columns that are not empty, and the rows; lists as JSON."""
+    names = list(dict.fromkeys(k for c in cells for k, v in c.items() if v is not None))
+    rows = [
+        [json.dumps(v) if isinstance(v, list | dict) else v for v in (c.get(n) for n in names)]
+        for c in cells
+    ]
+    return names, rows
 
 
 def _arrow_column(values: Sequence[Any]) -> list[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+from harness.report import claims, conformance
 from harness.report.cells import Cell, RunData, measured, worst
 from harness.report.numbers import figure, integer, interval, plural, threshold
 from harness.report.overflow import map_cells
@@ -16,7 +17,7 @@ GROWTH = 10.0  # an error that grows by this factor with the offset is a finding
 
 @dataclass(frozen=True)
 class Finding:
-    """A sentence, and the page that shows it."""
+    """A sentence, and the page that shows it; empty where none does."""
 
     topic: str
     text: str
@@ -189,6 +190,41 @@ def noise(run: RunData) -> Finding | None:
     return Finding("Noise", text, "throughput.html")
 
 
+def conformity(run: RunData) -> Finding:
+    """Who contradicts mathematics or the contract, in how many cases."""
+    if not run.select("conformance"):
+        return Finding("Conformance", "Not measured in this run.", "")
+    told = {n: conformance.counts(run, n) for n in run.implementations}
+    judged = {n: sum(t[s] for s in conformance.JUDGED) for n, t in told.items()}
+    judged = {n: k for n, k in judged.items() if k}
+    if not judged:
+        return Finding("Conformance", "No implementation was judged.", "conformance.html")
+    bad = {n: sum(told[n][s] for s in conformance.FAILURES) for n in judged}
+    failing = [f"{n} in {integer(k)}" for n, k in
+               sorted(bad.items(), key=lambda pair: (-pair[1], pair[0])) if k]  # fmt: skip
+    clean = [n for n, k in bad.items() if not k]
+    text = f"Of {plural(sum(judged.values()), 'case')} judged (case × operation × format), "
+    if failing:
+        text += f"{integer(sum(bad.values()))} fail: {', '.join(failing)}."
+        text += f" Without a failure: {_names(clean)}." if clean else ""
+    else:
+        text += "none fails."
+    seen = sum(told[n]["finding"] for n in judged)
+    declared = sum(told[n]["expected"] for n in judged)
+    text += f" {plural(seen, 'finding')}: another convention, or a weakness." if seen else ""
+    text += f" In {plural(declared, 'case')} a declared deviation shows." if declared else ""
+    return Finding("Conformance", text, "conformance.html")
+
+
+def audited(run: RunData) -> Finding:
+    """How the published claims fared."""
+    count = len(run.select("claims"))
+    if not count:
+        return Finding("Claims", "Not measured in this run.", "")
+    text = f"Of {plural(count, 'published claim')}: {claims.counted(run)}."
+    return Finding("Claims", text, "claims.html")
+
+
 def gaps(run: RunData) -> Finding:
     """How the cells ended."""
     counts = Counter(str(c["status"]) for c in run.cells)
@@ -210,5 +246,5 @@ def gaps(run: RunData) -> Finding:
 def findings(run: RunData) -> list[Finding]:
     """All that the data of this run support."""
     found = [most_accurate(run), bounds(run), overflow(run), *offsets(run), speed(run), noise(run),
-             gaps(run)]  # fmt: skip
+             conformity(run), audited(run), gaps(run)]  # fmt: skip
     return [f for f in found if f is not None]

@@ -18,6 +18,17 @@ LEADS = {
         "Times of one call, interleaved with those of all others in seeded random rounds on the "
         "same machine, beside the measured speed of copying the same bytes."
     ),
+    "conformance": (
+        "A catalogue of special values, magnitudes, lengths, layouts, formats, invariants and "
+        "gradients, tried on every implementation. Failures come first. Another convention than "
+        "the one used here is shown as a finding, with what came out; it is no failure."
+    ),
+    "claims": (
+        "Statements about softmax as they were published, each examined anew from first "
+        "principles. A verdict is about the sentence or the numbers quoted, read as they stand, "
+        "and not about the work they come from; what decided it is shown, so that anybody can "
+        "check it, and corrections are welcome."
+    ),
 }
 
 TERMS: tuple[tuple[str, str], ...] = (

@@ -21,6 +21,11 @@ _NUMBER = re.compile(
 )
 _FORMULA = "=+-@|%\t\r\n＝＋－＠"
 _URL = re.compile(r"https?://[^\s<>\"'`{}\\^]+")
+_REPOSITORY = r"(?P<owner>[A-Za-z0-9][A-Za-z0-9-]{0,38})/(?P<name>[A-Za-z0-9_][A-Za-z0-9_.-]{0,99})"
+_ISSUE = re.compile(
+    rf"https?://github\.com/{_REPOSITORY}/(?P<kind>issues|pull|discussions)/(?P<number>[0-9]{{1,9}})"
+)
+_SHORT_ISSUE = re.compile(rf"{_REPOSITORY}#(?P<number>[0-9]{{1,9}})")
 _DOI = re.compile(r"\b10\.\d{4,9}/[^\s<>\"'`{}\\^,;]+")
 
 
@@ -96,3 +101,17 @@ def link(text: str | None) -> str | None:
         return found.group(0).rstrip(").,;")
     found = _DOI.search(text)
     return f"https://doi.org/{found.group(0).rstrip(').')}" if found else None
+
+
+def upstream(text: str) -> tuple[str, str | None]:
+    """A public issue as (label, address): only GitHub's, rebuilt from its checked parts.
+
+    ``https://github.com/owner/name/issues/12`` and ``owner/name#12`` give ``owner/name#12`` and
+    its address; any other text stands for itself, without an address.
+    """
+    found = _ISSUE.fullmatch(text) or _SHORT_ISSUE.fullmatch(text)
+    if not found:
+        return text, None
+    owner, name, number = found["owner"], found["name"], found["number"]
+    kind = found.groupdict().get("kind") or "issues"
+    return f"{owner}/{name}#{number}", f"https://github.com/{owner}/{name}/{kind}/{number}"

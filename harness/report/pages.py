@@ -12,6 +12,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from harness.report import (
     accuracy,
     accuracy_tables,
+    claims,
+    conformance,
+    conformance_details,
     export,
     implementation_page,
     method,
@@ -39,10 +42,18 @@ PAGES = (
     ("accuracy", "Accuracy"),
     ("overflow", "Overflow"),
     ("throughput", "Throughput"),
+    ("conformance", "Conformance"),
+    ("claims", "Claims"),
     ("machine", "Machine"),
     ("method", "Method"),
     ("data", "Data"),
 )
+OPTIONAL = ("conformance", "claims")
+
+
+def pages_of(run: RunData) -> list[tuple[str, str]]:
+    """The pages of a run: those of some experiments only where it has records of them."""
+    return [(k, text) for k, text in PAGES if k not in OPTIONAL or run.select(k)]
 
 
 @dataclass(frozen=True)
@@ -64,6 +75,7 @@ class Section:
     tables: Sequence[Table] = ()
     details: Sequence[Table] = ()
     lead: str = ""
+    evidence: Sequence[conformance_details.Detail] = ()
 
 
 def environment() -> Environment:
@@ -77,7 +89,7 @@ def environment() -> Environment:
         keep_trailing_newline=True,
     )
     env.filters.update(integer=integer, link=link, bytes=byte_count)
-    env.globals.update(pages=PAGES)
+    env.globals.update(pages_of=pages_of)
     return env
 
 
@@ -138,6 +150,10 @@ class Site:
                 self._save(run, section.plots, [*section.tables, *section.details], downloads)
             self._page(f"{run.slug}{key}.html", "sections.html", key.capitalize(), key,
                        sections=sections, lead=method.LEADS[key], **context)  # fmt: skip
+        if run.select("conformance"):
+            self._conformance(run, downloads, context)
+        if run.select("claims"):
+            self._claims(run, downloads, context)
         for name, path in self._implementation_pages(run).items():
             self._implementation(run, name, path, downloads)
         machine = {k: v for k, v in run.info.machine.items() if k != "versions"}
@@ -238,6 +254,36 @@ class Site:
             found.append(Section("Not timed", "untimed", (), [gaps]))
         return found
 
+    def _conformance(
+        self, run: RunData, downloads: list[Download], context: Mapping[str, Any]
+    ) -> None:
+        sections = []
+        for grid in conformance.grids(run):
+            key = slug(grid.operation)
+            telling, quiet = conformance.matrices(run, grid, key)
+            sections.append(Section(
+                grid.operation, key, (), [telling] if telling else [], [quiet] if quiet else [],
+                evidence=conformance_details.details(run, grid),
+            ))  # fmt: skip
+        summary_table = conformance.summary(run, self._implementation_pages(run))
+        deviations = conformance.deviations(run)
+        known = conformance_details.known(run)
+        tables = [t for t in (summary_table, deviations, known) if t is not None]
+        for section in sections:
+            tables += [*section.tables, *section.details]
+        self._save(run, (), tables, downloads)
+        self._page(f"{run.slug}conformance.html", "conformance.html", "Conformance", "conformance",
+                   lead=method.LEADS["conformance"], sections=sections, summary=summary_table,
+                   deviations=deviations, known=known, states=list(conformance.STATES.values()),
+                   **context)  # fmt: skip
+
+    def _claims(self, run: RunData, downloads: list[Download], context: Mapping[str, Any]) -> None:
+        tally, register = claims.tally(run), claims.register(run)
+        self._save(run, (), [tally, register], downloads)
+        self._page(f"{run.slug}claims.html", "claims.html", "Claims", "claims",
+                   lead=method.LEADS["claims"], tally=tally, register=register,
+                   audits=claims.audits(run), **context)  # fmt: skip
+
     def _implementation(
         self, run: RunData, name: str, path: str, downloads: list[Download]
     ) -> None:
@@ -254,13 +300,16 @@ class Site:
         tables = [renamed(implementation_page.brief(run, name), stem)]
         troubles = implementation_page.not_ok(run, name)
         details = [renamed(troubles, stem)] if troubles else []
-        self._save(run, plots, [*tables, *details], downloads)
+        cases = conformance_details.of_implementation(run, name, "../")
+        conformity = [renamed(cases, stem)] if cases else []
+        self._save(run, plots, [*tables, *details, *conformity], downloads)
         about = run.about(name)
         self._page(
             f"{run.slug}{path}", "implementation.html", name, "implementations", run=run,
             base="../", facts=headline_facts(run.info), name=name, about=about, plots=plots,
             tables=tables, troubles=details, compiled=summary.compile_outcome(run, name),
-            status=summary.status_entry(run, name),
+            status=summary.status_entry(run, name), conformity=conformity,
+            conformance=conformance.told(run, name),
             bound=method.bound_text(about.bound if about else None),
             others=self._implementation_pages(run),
         )  # fmt: skip

@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
+from harness.report import conformance
 from harness.report.cells import RunData, measured, worst
 from harness.report.numbers import figure, integer, interval, plural
 from harness.report.tables import Column, Entry, Table, missing
@@ -130,6 +131,7 @@ def matrix(run: RunData, pages: dict[str, str]) -> Table:
         pages: address of each implementation's page.
     """
     point = headline(run)
+    judged = bool(run.select("conformance"))
     rows = []
     for name in run.implementations:
         row = [Entry(name, name, href=pages.get(name))]
@@ -159,6 +161,8 @@ def matrix(run: RunData, pages: dict[str, str]) -> Table:
             else:
                 detail = interval(cell.get("speedup_low"), cell.get("speedup_high")) or None
                 row.append(timing_entry(figure(ratio), ratio, cell, detail))
+        if judged:
+            row.append(conformance.overview_entry(run, name))
         row.append(status_entry(run, name))
         rows.append(row)
     baseline = next(
@@ -173,8 +177,10 @@ def matrix(run: RunData, pages: dict[str, str]) -> Table:
         Column("bandwidth", "GB/s", group=f"Throughput, {regime}"),
         Column("of limit", "%", group=f"Throughput, {regime}"),
         Column(f"vs {baseline}", "×", group=f"Throughput, {regime}"),
-        Column("Cells", numeric=False),
     ]
+    if judged:
+        columns.append(Column("Conformance", numeric=False))
+    columns.append(Column("Cells", numeric=False))
     notes = [
         "Largest error: over every workload and class count of this run, hard ones included, "
         "against the certified, unrounded result.",
@@ -186,5 +192,11 @@ def matrix(run: RunData, pages: dict[str, str]) -> Table:
             f"Throughput at one point of the curves: {point.group.title}, {point.regime}, "
             f"n = {integer(point.classes)}, workload {point.group.workload}{_size(run, point)}; "
             "second line 95% interval. Of limit: of the best measured copy of the same bytes."
+        )
+    if judged:
+        notes.append(
+            "Conformance: cases of the catalogue that contradict mathematics or the contract "
+            "(failures), and those that follow another convention or show a weakness (findings), "
+            "over all operations and formats."
         )
     return Table("matrix", "All implementations at a glance", columns, rows, notes)

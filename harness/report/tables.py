@@ -14,7 +14,10 @@ from typing import Any, Literal
 
 from harness.report.names import neutralise
 
-Kind = Literal["", "missing", "bad", "struck", "best", "quiet"]
+Kind = Literal[
+    "", "missing", "bad", "struck", "best", "quiet",
+    "pass", "failure", "finding", "expected", "unjudged",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -24,10 +27,12 @@ class Entry:
     Attributes:
         text: what is shown.
         raw: what the CSV holds; the text where it is None.
-        kind: how it is shown; ``struck`` is a figure that the accuracy gate struck out.
+        kind: how it is shown; ``struck`` is a figure that the accuracy gate struck out. The last
+            five are verdicts, whose text holds the word and a symbol: colour only repeats it.
         note: footnote.
         href: address within the site.
         detail: second, quieter line (an interval).
+        links: in place of the text, (label, address outside the site or None), checked.
     """
 
     text: str
@@ -36,6 +41,7 @@ class Entry:
     note: str | None = None
     href: str | None = None
     detail: str | None = None
+    links: tuple[tuple[str, str | None], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,51 @@
+"""The record of one case of the catalogue on one implementation, operation and format."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from harness.records.base import Outcome, Record
+
+Kind = Literal["contradiction", "convention", "finding"]
+Verdict = Literal[
+    "pass", "failure", "finding", "expected", "unexpected_pass", "unsupported", "skipped"
+]
+
+
+class ConformanceRecord(Record):
+    """Verdict and class of outcome of one case; `workload` is the id of the case.
+
+    ``failed`` is a failure or an unexpected pass, ``skipped`` and ``unsupported`` have their
+    reason, everything else that was judged is ``ok``; a crash or a hang is ``crashed``.
+    """
+
+    experiment: Literal["conformance"] = "conformance"
+    case: str | None = Field(default=None, description="id of the case, as `workload`")
+    number: int | None = Field(default=None, description="in the numerics catalogue")
+    title: str | None = None
+    kind: Kind | None = None
+    verdict: Verdict | None = None
+    outcome: Outcome | None = Field(
+        default=None, description="class of the most serious observation"
+    )
+    message: str | None = None
+    deviation: str | None = Field(
+        default=None, description="id of the declared deviation that explains it"
+    )
+    deviation_reason: str | None = None
+    case_input: list[str] | None = Field(
+        default=None, description="the row in hexadecimal, 64 elements at most, or how it was made"
+    )
+    got: str | None = Field(default=None, description="hexadecimal")
+    expected: str | None = Field(default=None, description="hexadecimal, correctly rounded")
+    error_ulp: float | None = None
+    allowed_ulp: float | None = None
+    observations: int | None = Field(
+        default=None, description="calls or comparisons that were judged"
+    )
+    others: list[str] | None = Field(
+        default=None, description="further ones of that grade, 8 at most"
+    )
+    upstream: list[str] | None = Field(default=None, description="issues in which it was reported")
