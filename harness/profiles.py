@@ -114,7 +114,7 @@ SMOKE = Profile(
 QUICK = Profile(
     name="quick",
     dtypes=DTYPES,
-    sweep_workloads=("normal(scale=1)", "normal(scale=10)"),
+    sweep_workloads=("normal(scale=10)",),
     sweep_classes=(2, 10, 32, 100, 1000, 10_000, 50_257, 131_072, 1_000_000),
     sweep_elements=1 << 15,
     families=FAMILIES,

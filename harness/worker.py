@@ -11,6 +11,7 @@ import gc
 import importlib
 import itertools
 import os
+import resource
 import sys
 import time
 import traceback
@@ -148,11 +149,17 @@ class Worker:
         return elapsed
 
     def sample(self, header: dict[str, Any], _: list[NDArray[Any]]) -> Reply:
-        """One sample of `calls` calls, after `warm` calls that are not counted."""
+        """One sample of `calls` calls, after `warm` calls that are not counted.
+
+        Also how often the system took a processor away from one of its threads meanwhile.
+        """
         timing = self.timings[header["handle"]]
         if header["warm"]:
             self._time(timing, header["warm"])
-        return {"elapsed_ns": self._time(timing, header["calls"])}, []
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+        elapsed = self._time(timing, header["calls"])
+        preempted = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw - before
+        return {"elapsed_ns": elapsed, "preempted": preempted}, []
 
     def output_rows(self, header: dict[str, Any], _: list[NDArray[Any]]) -> Reply:
         """Rows of the last timed call's output, for the accuracy gate; its shape and dtype."""

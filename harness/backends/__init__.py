@@ -18,6 +18,8 @@ MODULES: Mapping[str, str] = {
     "numpy": "harness.backends.numpy_arrays",
     "torch": "harness.backends.torch_tensors",
     "cupy": "harness.backends.cupy_arrays",
+    "jax": "harness.backends.jax_arrays",
+    "onnxruntime": "harness.backends.onnxruntime_arrays",
 }
 
 
@@ -37,6 +39,8 @@ class Backend:
         threads: how many it uses.
         exp: its elementwise exponential, for measuring that one's error.
         version: of the library.
+        compile: makes one program of a function of native arrays and all that it calls, where
+            the library traces or compiles its caller; None where calls are made one by one.
     """
 
     name: str
@@ -49,6 +53,7 @@ class Backend:
     threads: Callable[[], int]
     exp: Callable[[Any], Any]
     version: Callable[[], str]
+    compile: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None
 
 
 @cache

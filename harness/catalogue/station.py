@@ -6,6 +6,7 @@ the JSON description of what happened. Exceptions of a single call are part of t
 
 from __future__ import annotations
 
+import inspect
 import json
 import warnings
 from collections.abc import Callable, Sequence
@@ -69,6 +70,54 @@ def _out_for(step: Step, native: Sequence[Any], x: Array, backend: Backend) -> A
     return backend.from_numpy(np.full(x.shape, 55, dtype=x.dtype))
 
 
+def lacks(function: Callable[..., Any], step: Step) -> str | None:
+    """Which of the step's keywords the function does not take, as a reason; None if it has all."""
+    if not step.keywords:
+        return None
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return "its signature cannot be read"
+    missing = [k for k in step.keywords if k not in parameters]
+    return f"takes no {missing[0]}=" if missing else None
+
+
+def _native_keywords(step: Step, backend: Backend) -> dict[str, Any]:
+    given = dict(step.keywords)
+    if "dtype" in given:
+        given["dtype"] = backend.from_numpy(np.zeros(1, np.dtype(given["dtype"]))).dtype
+    return given
+
+
+def compiled_caller(
+    function: Callable[..., Any], backend: Backend, scale: float, dtype: np.dtype[Any]
+) -> Callable[..., Any] | None:
+    """A caller that scales its argument, made one program with the function; None if nothing can.
+
+    Tracing libraries see through the call. So does Numba where the function is one that it
+    compiled: its caller may then contract products and sums, as compilers of C do by default.
+    """
+    factor = dtype.type(scale)
+    if backend.compile is not None:
+
+        def traced(x: Any, **options: Any) -> Any:
+            return backend.compile(lambda v: function(v * factor, **options))(x)  # type: ignore[misc]
+
+        return traced
+    if not hasattr(function, "py_func") or not hasattr(function, "nopython_signatures"):
+        return None
+    import numba
+
+    @numba.njit(fastmath={"contract"})  # type: ignore[misc]
+    def caller(x):  # type: ignore[no-untyped-def]
+        return function(x * factor)
+
+    def along_last(x: Any, axis: int = -1) -> Any:
+        return caller(x)
+
+    return along_last
+
+
 def perform_steps(
     function: Callable[[str], Callable[..., Any]], backend: Backend, steps: Sequence[Step]
 ) -> list[Result]:
@@ -85,8 +134,17 @@ def perform_steps(
     for step in steps:
         arrays = _prepared(step, kept)
         kept.append(arrays)
+        call = function(step.operation)
+        if step.scale is not None:
+            call = compiled_caller(call, backend, step.scale, arrays[0].dtype)
+        lacking = lacks(function(step.operation), step)
+        if call is None or lacking:
+            reason = lacking or "nothing traces or compiles its caller: the product is rounded"
+            results.append(Result(not_made=reason))
+            live.append([])
+            continue
         before = [a.tobytes() for a in arrays]
-        options: dict[str, Any] = {}
+        options: dict[str, Any] = _native_keywords(step, backend)
         if step.axis != "default" and step.operation != "cross_entropy":
             options["axis"] = step.axis
         try:
@@ -95,7 +153,7 @@ def perform_steps(
                 native = [backend.from_numpy(a) for a in arrays]
                 if step.out != "none":
                     options["out"] = _out_for(step, native, arrays[0], backend)
-                value = function(step.operation)(*native, **options)
+                value = call(*native, **options)
                 backend.synchronize()
                 parts = value if isinstance(value, tuple) else (value,)
                 raw = [np.asarray(backend.to_numpy(p)) for p in parts]

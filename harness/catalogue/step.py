@@ -7,7 +7,7 @@ plain data. How the arrays lie in memory is built there, beside the implementati
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -40,6 +40,10 @@ class Step:
         same: the array object of this earlier step is filled with the new values and passed
             again, which a cache keyed by identity does not survive.
         take: only so many first and last rows of axis 0 of the result come back.
+        scale: the caller multiplies the first argument by this number, in a function that the
+            library traces or compiles together with the operation; not made where none does.
+        keywords: further arguments; the call is not made where its signature lacks one. A
+            ``dtype`` is a name here, and the library's own dtype in the call.
     """
 
     operation: str
@@ -51,6 +55,8 @@ class Step:
     shape: tuple[int, ...] | None = None
     same: int | None = None
     take: int | None = None
+    scale: float | None = None
+    keywords: Mapping[str, Any] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
         """Everything but the arrays, fit for JSON."""
@@ -79,7 +85,9 @@ class Step:
             else (f", axis={self.axis}")
         )
         out = "" if self.out == "none" else f", out={'x' if self.out == 'alias' else self.out}"
-        return f"{self.operation}({names}{axis}{out})"
+        more = "".join(f", {k}={v}" for k, v in self.keywords.items())
+        text = f"{self.operation}({names}{axis}{out}{more})"
+        return text if self.scale is None else f"compiled {text} of {self.scale:g}*x"
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +102,7 @@ class Result:
         modified: an argument was changed (other than through ``out=``).
         changed: a result changed after the call had returned.
         out_ignored: ``out=`` was given, and does not hold the result.
+        not_made: why the call cannot be asked of this implementation, or None.
     """
 
     arrays: tuple[Array, ...] = ()
@@ -102,6 +111,7 @@ class Result:
     modified: bool = False
     changed: bool = False
     out_ignored: bool = False
+    not_made: str | None = None
 
     def plain(self) -> dict[str, Any]:
         fields = asdict(self, dict_factory=dict) if not self.arrays else dict(vars(self))

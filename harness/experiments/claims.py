@@ -8,6 +8,8 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from harness.claims import audit_claims
 from harness.claims.claim import Audit
 from harness.claims.register import CLAIMS
@@ -19,6 +21,15 @@ _TIMED = ("B4", "C3", "D3")
 
 def _coordinates(claim: str) -> ClaimRecord:
     return ClaimRecord(implementation="reference", workload=claim, claim=claim, status="skipped")
+
+
+def _plain(value: Any) -> Any:
+    """Numbers of NumPy as Python's own, at any depth."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _figures(audit: Audit) -> dict[str, Any]:
@@ -36,9 +47,9 @@ def _figures(audit: Audit) -> dict[str, Any]:
         "because": audit.reason,
         "derivation": evidence.derivation,
         "note": claim.note or None,
-        "numbers": [asdict(n) for n in evidence.numbers] or None,
-        "findings": [asdict(f) for f in evidence.findings] or None,
-        "tables": [asdict(t) for t in evidence.tables] or None,
+        "numbers": _plain([asdict(n) for n in evidence.numbers]) or None,
+        "findings": _plain([asdict(f) for f in evidence.findings]) or None,
+        "tables": _plain([asdict(t) for t in evidence.tables]) or None,
     }
 
 

@@ -47,6 +47,7 @@ class Entrant:
     implementation: Implementation | None = None
     calls: int = 1
     samples: list[float] = field(default_factory=list)
+    preempted: list[int] = field(default_factory=list)
     fault: WorkerFault | None = None
 
     @property
@@ -187,6 +188,7 @@ def _sample(entrant: Entrant, grid: Timing, timeout: float) -> None:
         timeout=timeout,
     )
     entrant.samples.append(reply["elapsed_ns"] / entrant.calls)
+    entrant.preempted.append(reply["preempted"])
 
 
 def _place(entrants: list[Entrant], x: NDArray[Any], timeout: float) -> None:
@@ -276,6 +278,7 @@ def _figures(
     moved = 2.0 * float(entrant.record.array_bytes or 0)
     figures: dict[str, Any] = {
         "samples_ns": entrant.samples,
+        "preemptions": entrant.preempted,
         "median_ns": summary.median,
         "ci_low_ns": summary.ci_low,
         "ci_high_ns": summary.ci_high,
@@ -327,8 +330,13 @@ def _against_limit(entrants: list[Entrant], last_level_cache: int | None) -> Non
 
 
 def _noise(entrants: list[Entrant]) -> bool | None:
-    """Whether a control's ratio to its original misses 1.0; None where none was measured."""
-    verdicts = []
+    """Whether the machine was in the way; None where no control was measured.
+
+    A control's ratio to its original misses 1.0, or the copies lost a processor to other programs
+    in most of their samples: where threads wait for each other, that slows all alike, by whole
+    time slices of the scheduler, and no ratio shows it.
+    """
+    verdicts = [not _crowded(e) for e in entrants if e.record.operation == "copy" and e.samples]
     for control in (e for e in entrants if e.record.role == "control" and e.samples):
         name = control.record.implementation.removesuffix(CONTROL_SUFFIX)
         original = next((e for e in entrants if e.record.implementation == name), None)
@@ -336,6 +344,10 @@ def _noise(entrants: list[Entrant]) -> bool | None:
             ratio = paired_ratio(control.samples, original.samples)
             verdicts.append(control_verdict(ratio).holds)
     return not all(verdicts) if verdicts else None
+
+
+def _crowded(entrant: Entrant) -> bool:
+    return 2 * sum(p > 0 for p in entrant.preempted) > len(entrant.preempted)
 
 
 def _measure(

@@ -29,6 +29,9 @@ class ThroughputRecord(Record):
     )
     fits: str | None = Field(default=None, description="how the two arrays compare with the caches")
     samples_ns: list[float] | None = Field(default=None, description="one a round, per call")
+    preemptions: list[int] | None = Field(
+        default=None, description="one a sample: how often a thread lost its processor to others"
+    )
     calls_per_sample: int | None = None
     first_call_ns: float | None = Field(
         default=None, description="compilation and warm-up included"

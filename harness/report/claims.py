@@ -50,7 +50,7 @@ def verdict_entry(record: Cell) -> Entry:
     if verdict is None and record["status"] == "skipped":
         return Entry(f"… {UNMEASURED}", UNMEASURED, "unjudged", record.get("reason"))
     text = str(verdict or record["status"]).replace("_", " ")
-    return Entry(f"▽ not judged: {text}", text, "failure", record.get("reason"))
+    return Entry(f"▽ no verdict: {text}", text, "failure", record.get("reason"))
 
 
 def _identity(record: Cell) -> str:
@@ -86,7 +86,7 @@ def tally(run: RunData) -> Table:
         rows.append([Entry(f"{symbol} {verdict}", verdict, kind), Entry(integer(n), n),
                      words(meaning)])  # fmt: skip
     for other, n in found.items():
-        rows.append([Entry(f"▽ not judged: {other}", other, "failure"), Entry(integer(n), n),
+        rows.append([Entry(f"▽ no verdict: {other}", other, "failure"), Entry(integer(n), n),
                      words("no verdict was reached; the reason stands below")])  # fmt: skip
     columns = [Column("Verdict", numeric=False), Column("Claims"), Column("Meaning", numeric=False)]
     return Table("claims-verdicts", "Verdicts", columns, rows)
@@ -160,7 +160,8 @@ def _findings(findings: Sequence[Mapping[str, Any]], name: str) -> Table:
                           "" if remark else "failure")  # fmt: skip
         role = str(f.get("role") or "")
         rows.append([words(f.get("statement")), share, words(f.get("measured")),
-                     words(ROLES.get(role, role)), words(_figures(f.get("figures") or {}))])  # fmt: skip
+                     words(ROLES.get(role, role)),
+                     words(_figures(f.get("figures") or {}))])  # fmt: skip
     columns = [Column(h, numeric=False) for h in ("Statement examined", "Is it so?", "Measured",
                                                   "Part in the verdict", "Figures")]  # fmt: skip
     return Table(name, "What was examined", columns, rows)

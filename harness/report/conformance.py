@@ -37,7 +37,7 @@ STATES: Mapping[str, State] = {  # the most serious first
         "unexpected pass", "▲", "failure",
         "a deviation is declared, yet every case that it would explain passes",
     ),
-    "error": State("not judged", "▽", "failure", "the judge could not come to a verdict"),
+    "error": State("no verdict", "▽", "failure", "the judge could not come to a verdict"),
     "finding": State(
         "finding", "◆", "finding", "another convention, or a weakness worth knowing; no failure"
     ),
@@ -101,8 +101,12 @@ class Grid:
                       if c.get("title")), None)  # fmt: skip
         return str(found["title"]) if found else ""
 
+    def all_of(self, case: str) -> list[Cell]:
+        """The records of a case, those of implementations that could not be judged included."""
+        return [c for (k, _), cells in self.at.items() if k == case for c in cells]
+
     def of(self, case: str) -> list[Cell]:
-        """All records of a case."""
+        """The records of a case, of the implementations in `names`."""
         return [c for n in self.names for c in self.at.get((case, n), ())]
 
 
@@ -245,12 +249,12 @@ def summary(run: RunData, pages: Mapping[str, str]) -> Table:
             continue
         judged = sum(told[s] for s in JUDGED)
         row.append(Entry(integer(judged), judged))
-        for key, state in STATES.items():
+        for key in STATES:
             n = told[key]
             kind: Kind = "quiet" if not n else "bad" if key in FAILURES else ""
             row.append(Entry(integer(n), n, kind))
         rows.append(row)
-    columns = [Column("Implementation", numeric=False), Column("Judged")]
+    columns = [Column("Implementation", numeric=False), Column("Tried")]
     columns += [Column(s.text) for s in STATES.values()]
     notes = ["Counted: every case × operation × format."]
     return Table("conformance-summary", "Verdicts by implementation", columns, rows, notes)
@@ -265,8 +269,8 @@ def overview_entry(run: RunData, name: str) -> Entry:
         return missing(*run.why(name, here))
     failures = sum(told[s] for s in FAILURES)
     text = plural(failures, "failure")
-    detail = f"{plural(told['finding'], 'finding')}, {integer(told['expected'])} expected"
-    return Entry(text, f"{text}, {detail}", "bad" if failures else "", detail=detail)
+    more = plural(told["finding"], "finding"), f"{integer(told['expected'])} expected"
+    return Entry(text, ", ".join([text, *more]), "bad" if failures else "", detail="\n".join(more))
 
 
 def told(run: RunData, name: str) -> str | None:
@@ -278,8 +282,8 @@ def told(run: RunData, name: str) -> str | None:
     if not judged:
         status, reason = run.why(name, run.select("conformance", implementation=name))
         return f"Not judged: {status} ({reason})."
-    listed = ", ".join(f"{integer(found[k])} {s.text}" for k, s in STATES.items() if found[k])
-    return f"{plural(judged, 'case')} judged, over all operations and formats: {listed}."
+    listed = ", ".join(f"{s.word} {integer(found[k])}" for k, s in STATES.items() if found[k])
+    return f"{plural(judged, 'case')} tried, over all operations and formats: {listed}."
 
 
 def deviations(run: RunData) -> Table | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.report.cells import Cell, RunData
@@ -133,14 +133,18 @@ def numbers_of(record: Cell) -> set[int]:
 
 def known(run: RunData) -> Table | None:
     """Known failures: who shows them here, with input and value; or that nobody does."""
-    rows = []
+    by_case: dict[str, list[Grid]] = {}
     for grid in grids(run):
-        for case in sorted(grid.cases, key=lambda k: _first_number(grid, k)):
-            cells = [c for (k, _), cs in grid.at.items() if k == case for c in cs]
-            numbers = set().union(*(numbers_of(c) for c in cells))
-            if not (numbers & set(KNOWN) or any(c.get("upstream") for c in cells)):
-                continue
-            rows += _known_rows(grid, case, cells, numbers)
+        for case in grid.cases:
+            by_case.setdefault(case, []).append(grid)
+    found = []
+    for case, where in by_case.items():
+        cells = [c for grid in where for c in grid.all_of(case)]
+        numbers: set[int] = set().union(*(numbers_of(c) for c in cells))
+        if numbers & set(KNOWN) or any(c.get("upstream") for c in cells):
+            seen, rest = _known_rows(case, where, sorted(numbers))
+            found.append((not seen, min(numbers, default=1000), [*seen, *rest]))
+    rows = [row for _, _, group in sorted(found, key=lambda f: f[:2]) for row in group]
     if not rows:
         return None
     headers = ("Number", "Case", "Operation", "Implementation", "Format", "Verdict", "Input",
@@ -148,51 +152,65 @@ def known(run: RunData) -> Table | None:
     columns = [Column(h, numeric=False) for h in headers]
     notes = [
         "Cases under which established libraries are known to fail, by number of the catalogue, "
-        "and those with a public issue. Found here by the same judge as all others. A link is "
-        "to where the matter was reported, not a judgement on who is right."
+        "and those with a public issue; those seen here first. Found by the same judge as all "
+        "others. A link is to where the matter was reported, not a judgement on who is right."
     ]
     return Table("conformance-known", "Known failures, seen again or not", columns, rows, notes)
 
 
-def _first_number(grid: Grid, case: str) -> int:
-    numbers = [n for (k, _), cs in grid.at.items() if k == case for c in cs for n in numbers_of(c)]
-    return min(numbers, default=1000)
-
-
 def _known_rows(
-    grid: Grid, case: str, cells: Sequence[Cell], numbers: set[int]
-) -> list[list[Entry]]:
-    number = ", ".join(str(n) for n in sorted(numbers)) or "–"
+    case: str, where: Sequence[Grid], numbers: Sequence[int]
+) -> tuple[list[list[Entry]], list[list[Entry]]]:
+    """A row for everyone who shows it; then one for the operations in which nobody does."""
+    cells = [c for grid in where for c in grid.all_of(case)]
     links = _links(cells)
-    head = [words(number), words(grid.title(case) or case), words(grid.operation)]
+    head = [words(", ".join(map(str, numbers)) or "–"), words(where[0].title(case) or case)]
     reported = Entry(", ".join(t for t, _ in links) or "–", links=links)
-    seen = []
-    for name in grid.names:
-        mine = grid.at.get((case, name), ())
-        showing = [c for c in mine if state_of(c) in SHOWN and state_of(c) != "unexpected_pass"]
-        if not showing:
-            continue
-        key = worst_state(showing)
-        c = next(c for c in showing if state_of(c) == key)
-        state = STATES[key]
-        dtypes = ", ".join(str(c.get("dtype")) for c in showing)
-        href = f"#{anchor(grid.operation, case, name)}"
-        seen.append([
-            *head, words(name), words(dtypes), Entry(state.text, state.word, state.kind, href=href),
-            _short(c.get("case_input")), words(c.get("got") or c.get("message")),
-            words(c.get("expected")), reported,
-        ])  # fmt: skip
-    if seen:
-        return seen
-    judged = sorted({str(c["implementation"]) for c in cells if state_of(c) in JUDGED})
+    seen: list[list[Entry]] = []
+    elsewhere: list[Grid] = []
+    for grid in where:
+        rows = [r for n in grid.names if (r := _seen(grid, case, n)) is not None]
+        seen += [[*head, words(grid.operation), *r, reported] for r in rows]
+        if not rows:
+            elsewhere.append(grid)
+    judged = [g for g in elsewhere if any(state_of(c) in JUDGED for c in g.of(case))]
     gap = words("")
     if judged:
-        who, verdict = f"none of {len(judged)} judged", Entry("✓ not seen", "not seen", "pass")
-    else:
-        reasons = dict.fromkeys(str(c.get("reason") or "no reason recorded") for c in cells)
-        who = "none judged"
-        verdict = Entry("… not judged", "not judged", "unjudged", "; ".join(list(reasons)[:3]))
-    return [[*head, words(who), gap, verdict, gap, gap, gap, reported]]
+        who = {str(c["implementation"]) for g in judged for c in g.of(case)
+               if state_of(c) in JUDGED}  # fmt: skip
+        operations = words(", ".join(g.operation for g in judged))
+        verdict = Entry("✓ not seen", "not seen", "pass")
+        shown = words(f"none of {len(who)} judged")
+        return seen, [[*head, operations, shown, gap, verdict, gap, gap, gap, reported]]
+    if seen:
+        return seen, []
+    reasons = dict.fromkeys(str(c.get("reason") or "no reason recorded") for c in cells)
+    verdict = Entry("… not judged", "not judged", "unjudged", "; ".join(list(reasons)[:3]))
+    operations = words(", ".join(g.operation for g in elsewhere))
+    row = [*head, operations, words("none judged"), gap, verdict, gap, gap, gap, reported]
+    return [], [row]
+
+
+def _seen(grid: Grid, case: str, name: str) -> list[Entry] | None:
+    """Who, format, verdict, input, got and expected; None where the implementation passes."""
+    mine = grid.at.get((case, name), ())
+    showing = [c for c in mine if state_of(c) in SHOWN and state_of(c) != "unexpected_pass"]
+    if not showing:
+        return None
+    key = worst_state(showing)
+    c = next(c for c in showing if state_of(c) == key)
+    state = STATES[key]
+    return [
+        words(name), words(", ".join(str(c.get("dtype")) for c in showing)),
+        Entry(state.text, state.word, state.kind,
+              href=f"#{anchor(grid.operation, case, name)}"),
+        _short(c.get("case_input")), _cut(str(c.get("got") or c.get("message") or "")),
+        words(c.get("expected")),
+    ]  # fmt: skip
+
+
+def _cut(text: str, limit: int = 70) -> Entry:
+    return Entry(text if len(text) <= limit else f"{text[: limit - 1]}…", text)
 
 
 def _short(given: Sequence[object] | None, limit: int = 4) -> Entry:

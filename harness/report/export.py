@@ -22,8 +22,7 @@ def write_cells(run: RunData, folder: Path) -> list[tuple[Path, str]]:
     """
     files = []
     for experiment in dict.fromkeys(str(c.get("experiment")) for c in run.cells):
-        cells = run.select(experiment)
-        names, rows = _columns(cells)
+        names, rows = _columns(run.select(experiment))
         path = folder / f"cells-{slug(experiment)}.csv"
         path.write_text(csv_text(names, rows), encoding="utf-8", newline="")
         files.append((path, f"All records of the experiment {experiment}; lists are JSON"))

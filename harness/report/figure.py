@@ -126,8 +126,8 @@ def svg_text(figure: Figure) -> str:
     svg = _COMMENT.sub("", buffer.getvalue().decode("utf-8"))
     svg = _GROUP.sub("<g>", _EMPTY.sub("", _METADATA.sub("", svg)))
     svg = _INDENT.sub("\n", _DIGITS.sub(_shortened, svg))
-    svg = _SEGMENT.sub(r"\1", _RECTANGLE.sub(r"M\1 \2H\3V\4H\1z", svg))
-    svg = _GLYPH.sub(r'\1 x="\2"/>', svg.replace(_FONT, "d"))
+    svg = _SEGMENT.sub(r"\1", _RECTANGLE.sub(_rectangle, svg))
+    svg = _GLYPH.sub(lambda m: f'{m[1]} x="{float(m[2]):.0f}"/>', svg.replace(_FONT, "d"))
     return _classed(_TEXT.sub(r"\1", _LONE.sub(r"\1", svg)))
 
 
@@ -138,6 +138,13 @@ def _classed(svg: str) -> str:
     rules = "".join(f".{name}{{{style}}}" for style, name in classes.items())
     svg = _STYLE.sub(lambda m: f' class="{classes[m[1]]}"' if m[1] in classes else m[0], svg)
     return svg.replace("</style>", f"{rules}</style>", 1)
+
+
+def _rectangle(found: re.Match[str]) -> str:
+    """A rectangle by its corner and its sides."""
+    x, y, right, bottom = map(float, found.groups())
+    width, height = (f"{d:.2f}".rstrip("0").rstrip(".") for d in (right - x, bottom - y))
+    return f"M{found[1]} {found[2]}h{width}v{height}H{found[1]}z"
 
 
 def _shortened(found: re.Match[str]) -> str:

@@ -203,7 +203,7 @@ def conformity(run: RunData) -> Finding:
     failing = [f"{n} in {integer(k)}" for n, k in
                sorted(bad.items(), key=lambda pair: (-pair[1], pair[0])) if k]  # fmt: skip
     clean = [n for n, k in bad.items() if not k]
-    text = f"Of {plural(sum(judged.values()), 'case')} judged (case × operation × format), "
+    text = f"Of {plural(sum(judged.values()), 'case')} tried (case × operation × format), "
     if failing:
         text += f"{integer(sum(bad.values()))} fail: {', '.join(failing)}."
         text += f" Without a failure: {_names(clean)}." if clean else ""

@@ -64,6 +64,7 @@ def accuracy(
     drawn = [d for d in dtypes if data[d][name]]
     if not drawn:
         status, reason = run.why(name, run.select("accuracy", implementation=name))
+        table = _no_table(table, name, status, reason)
         return Plot(stem, title, f"Nothing to draw: {status} ({reason}).", "", table, None)
     scale = error_scale(curve for d in drawn for curve in data[d].values())
     fig, panels = grid(len(dtypes), max(len(dtypes), 2), 1.9, left=scale.margin, between=0.16)
@@ -116,6 +117,7 @@ def outcomes(run: RunData, name: str, stem: str, operation: str = "softmax") -> 
         status, reason = run.why(
             name, [c for c in run.select("overflow", implementation=name) if c.get("kind") == "map"]
         )
+        table = _no_table(table, name, status, reason)
         return Plot(stem, title, f"Nothing to draw: {status} ({reason}).", "", table, None)
     tallest = max(len(o) for o, _ in places.values())
     fig, panels = grid(len(places), max(len(places), 2), max(1.3, 0.17 * tallest), left=0.8,
@@ -148,6 +150,12 @@ def outcomes(run: RunData, name: str, stem: str, operation: str = "softmax") -> 
     alt = f"{title}: {integer(bad)} of {integer(count)} cells are not exact or accurate."
     return Plot(stem, title, "Normal logits with the offset added; colours and letters as on the "
                 "overflow page.", alt, table, fig)  # fmt: skip
+
+
+def _no_table(table: Table, name: str, status: str, reason: str) -> Table:
+    """In place of a table in which every place would hold the same gap."""
+    columns = [Column("Implementation", numeric=False), Column("Figures", numeric=False)]
+    return Table(table.name, table.caption, columns, [[words(name), missing(status, reason)]])
 
 
 def brief(run: RunData, name: str, operation: str = "softmax") -> Table:
