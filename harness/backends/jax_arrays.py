@@ -1,8 +1,9 @@
-"""JAX arrays on the CPU, float64 enabled."""
+"""JAX arrays on the CPU: float64 enabled, and calls that return when they are done."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,46 +14,47 @@ from numpy.typing import NDArray
 from harness.backends import Backend, check_threads
 
 jax.config.update("jax_enable_x64", True)  # else float64 arrays silently become float32 ones
+jax.config.update("jax_cpu_enable_async_dispatch", False)  # nothing else could wait for a result
+
+_TASKS = Path("/proc/self/task")
+_ALLOWED = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
 
 def _from_numpy(array: NDArray[Any]) -> Any:
     """A copy: JAX takes its arrays for immutable, and NumPy's may be written to.
 
-    Strides are not kept, JAX has none.
+    Strides are not kept; JAX arrays have none.
     """
-    return jnp.array(np.ascontiguousarray(array).reshape(array.shape), copy=True)
-
-
-def _to_numpy(array: Any) -> NDArray[Any]:
-    return np.asarray(array)
+    return jnp.asarray(np.array(array, order="C", copy=True))
 
 
 def _set_threads(count: int) -> None:
-    """XLA sizes its pool once, by the processors that the process may use: so these are set.
+    """XLA has no call that changes the size of its pool: its threads are bound to `count` cores.
 
-    In force only where nothing has been computed yet, which `_threads` tells.
+    Where nothing was computed yet, the pool has that many threads as well.
     """
-    check_threads(count)
-    if hasattr(os, "sched_setaffinity"):
-        allowed = sorted(os.sched_getaffinity(0) if count < _ALL else range(os.cpu_count() or 1))
-        os.sched_setaffinity(0, set(allowed[:count]))
-
-
-_ALL = os.cpu_count() or 1
+    cores = set(_ALLOWED[: check_threads(count)])
+    if cores and _TASKS.is_dir():
+        for task in _TASKS.iterdir():
+            os.sched_setaffinity(int(task.name), cores)
 
 
 def _threads() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else _ALL
+    return len(os.sched_getaffinity(0)) if _ALLOWED else os.cpu_count() or 1
+
+
+def _prefault(array: Any) -> None:
+    """Nothing to do: an array cannot be written to, and is in memory once it was made."""
 
 
 def backend() -> Backend:
-    """The backend of JAX; calls return before they are done, `synchronize` waits."""
+    """The backend of JAX on the CPU."""
     return Backend(
         name="jax",
         from_numpy=_from_numpy,
-        to_numpy=_to_numpy,
-        empty_like=jnp.empty_like,
-        prefault=lambda array: None,
+        to_numpy=np.asarray,
+        empty_like=jnp.zeros_like,
+        prefault=_prefault,
         synchronize=lambda: None,
         set_threads=_set_threads,
         threads=_threads,

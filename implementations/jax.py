@@ -1,0 +1,66 @@
+"""jax.nn.softmax on the CPU, compiled by XLA.
+
+The peer of the world of compiled arrays. Each function is compiled at the first call for a shape
+and an axis; timings are of later ones. It works in the dtype that it is given, so that 16-bit
+sums are 16-bit sums unless XLA widens them, and XLA's code for CPUs takes subnormal numbers for 0.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+if __name__ == "jax":  # this folder is on the path, before the package of the same name
+    raise ImportError(
+        "jax: found implementations/jax.py in place of the package; "
+        "start Python in another directory, or with -P"
+    )
+
+import jax
+
+if TYPE_CHECKING:
+    from jax import Array
+
+jax.config.update("jax_enable_x64", True)  # else float64 arrays silently become float32 ones
+
+IMPLEMENTATION = {
+    "backend": "jax",
+    "device": "cpu",
+    "dtypes": ("float64", "float32", "float16", "bfloat16"),
+    "requires": ("jax", "jaxlib"),
+    "source": "https://docs.jax.dev/en/latest/_autosummary/jax.nn.softmax.html",
+    "formula": "yⱼ = exp(xⱼ − m) / Σᵢ exp(xᵢ − m),  m = maxᵢ xᵢ",
+    "bound": "shift_divide",
+    "threads": "many",
+    "deviations": (),
+}
+
+
+@partial(jax.jit, static_argnames=("axis",))
+def _softmax(x: Array, axis: int) -> Array:
+    return jax.nn.softmax(x, axis)
+
+
+@partial(jax.jit, static_argnames=("axis",))
+def _log_softmax(x: Array, axis: int) -> Array:
+    return jax.nn.log_softmax(x, axis)
+
+
+@partial(jax.jit, static_argnames=("axis",))
+def _logsumexp(x: Array, axis: int) -> Array:
+    return jax.nn.logsumexp(x, axis)
+
+
+def softmax(x: Array, axis: int = -1) -> Array:
+    """jax.jit(jax.nn.softmax)(x, axis)."""
+    return _softmax(x, axis)
+
+
+def log_softmax(x: Array, axis: int = -1) -> Array:
+    """jax.jit(jax.nn.log_softmax)(x, axis)."""
+    return _log_softmax(x, axis)
+
+
+def logsumexp(x: Array, axis: int = -1) -> Array:
+    """jax.jit(jax.nn.logsumexp)(x, axis)."""
+    return _logsumexp(x, axis)

@@ -1,0 +1,119 @@
+"""Softmax of ONNX Runtime on the CPU, with bound inputs and outputs.
+
+The peer of the world of deployment. A model of one node is made in memory for each operator, axis
+and number of dimensions, and a session from it at the first call; timings are of later ones. The
+arrays are bound where they lie, results are written in place. A session's threads are those of
+the environment variable OMP_NUM_THREADS at its first call, all cores where it is not set.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from typing import Any
+
+if __name__ == "onnxruntime":  # this folder is on the path, before the package of the same name
+    raise ImportError(
+        "onnxruntime: found implementations/onnxruntime.py in place of the package; "
+        "start Python in another directory, or with -P"
+    )
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+Array = NDArray[Any]
+
+IMPLEMENTATION = {
+    "backend": "onnxruntime",
+    "device": "cpu",
+    "dtypes": ("float32",),
+    "requires": ("onnxruntime", "onnx"),
+    "source": "https://onnx.ai/onnx/operators/onnx__Softmax.html",
+    "formula": "yⱼ = exp(xⱼ − m) / Σᵢ exp(xᵢ − m),  m = maxᵢ xᵢ",
+    "bound": "shift_divide",
+    "threads": "many",
+    "deviations": (),
+}
+
+_OPSET, _IR = 13, 8  # the first opset whose default axis is the last; read by every later runtime
+
+
+def _model(operator: str, axis: int | None, rank: int) -> bytes:
+    """A serialised model of one node, x to y, float32 with `rank` dimensions of any size."""
+    shape = [f"d{i}" for i in range(rank)]
+    attributes = {} if axis is None else {"axis": axis}
+    graph = helper.make_graph(
+        [helper.make_node(operator, ["x"], ["y"], **attributes)],
+        operator,
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
+    )
+    opset = helper.make_opsetid("", _OPSET)
+    model = helper.make_model(graph, opset_imports=[opset], ir_version=_IR)
+    return bytes(model.SerializeToString())
+
+
+@lru_cache(maxsize=64)
+def _session(
+    operator: str, axis: int | None, rank: int, threads: int
+) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4  # what goes wrong is raised, too
+    return onnxruntime.InferenceSession(
+        _model(operator, axis, rank), options, providers=["CPUExecutionProvider"]
+    )
+
+
+def _check(x: Array, out: Array | None) -> Array:
+    x = np.asarray(x)
+    if x.dtype != np.float32:
+        raise TypeError(f"x: expected float32; got {x.dtype}")
+    if out is not None and (out.shape != x.shape or out.dtype != x.dtype):
+        raise ValueError(
+            f"out: expected shape {x.shape} and dtype {x.dtype}; got {out.shape} and {out.dtype}"
+        )
+    return x
+
+
+def _run(operator: str, x: Array, axis: int | None, out: Array | None) -> Array:
+    """The operator on contiguous memory; `out` is bound itself where it is contiguous, too."""
+    x = _check(x, out)
+    threads = int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
+    session = _session(operator, axis, x.ndim, threads)
+    source = np.require(x, requirements=["C", "A"])
+    if x.size == 0:  # there is no memory to bind
+        (empty,) = session.run(["y"], {"x": source})
+        return np.asarray(empty)
+    serves = (
+        out is not None
+        and out.flags.c_contiguous
+        and out.flags.aligned
+        and not np.may_share_memory(out, source)
+    )
+    result = out if serves and out is not None else np.empty(x.shape, x.dtype)
+    binding = session.io_binding()
+    binding.bind_input("x", "cpu", 0, np.float32, source.shape, source.ctypes.data)
+    binding.bind_output("y", "cpu", 0, np.float32, result.shape, result.ctypes.data)
+    session.run_with_iobinding(binding)
+    if out is None or result is out:
+        return result
+    np.copyto(out, result)
+    return out
+
+
+def softmax(x: Array, axis: int = -1, out: Array | None = None) -> Array:
+    """The operator Softmax, opset 13."""
+    return _run("Softmax", x, axis, out)
+
+
+def log_softmax(x: Array, axis: int = -1, out: Array | None = None) -> Array:
+    """The operator LogSoftmax, opset 13."""
+    return _run("LogSoftmax", x, axis, out)
+
+
+def exp(x: Array) -> Array:
+    """The operator Exp, so that its error can be measured."""
+    return _run("Exp", x, None, None)
