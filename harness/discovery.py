@@ -23,7 +23,14 @@ from harness.implementation import ImplementationError, Metadata, read_metadata
 
 ENTRY_POINT_GROUP = "softmax_bench.implementations"
 
-_EXTRAS = {"torch": "torch", "cupy": "cuda", "sklearn": "training"}
+_EXTRAS = {
+    "torch": "torch",
+    "cupy": "cuda",
+    "sklearn": "training",
+    "jax": "peers",
+    "onnxruntime": "peers",
+    "onnx": "peers",
+}
 
 
 class ImplementationUnavailable(RuntimeError):

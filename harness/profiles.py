@@ -128,9 +128,10 @@ QUICK = Profile(
         "streaming": Timing(
             (32, 1000, 32_768, 1_000_000),
             1 << 24,
-            5,
+            7,
             ("all",),
             (1000,),
+            min_sample_ns=25_000_000,
             warm_up_ns=0,
             warm_calls=0,
         ),
