@@ -179,8 +179,8 @@ def outcome_map(run: RunData, dtype: str, operation: str, stem: str) -> Plot:
     meanings = "; ".join(f"{o}: {palette.OUTCOMES[o][3]}" for o in palette.OUTCOMES if o in present)
     caption = (
         f"Normal logits with the offset added (workload {workloads or 'not recorded'}). "
-        f"{meanings}. Numbers: largest error in ulps, where 10 or more or beyond the bound."
-        + absent_text(absent)
+        f"{meanings}. Numbers: largest error in ulps, where 10 or more or beyond the bound. A wide "
+        "bound excuses an algorithm, not its digits." + absent_text(absent)
     )
     return Plot(stem, title, caption, alt, table, fig)
 

@@ -25,18 +25,26 @@ ULP_DTYPES = ("float64", "float32", "float16", "bfloat16")
 THRESHOLD_DTYPES = ("float64", "float32", "float16")
 
 
+def _compiler_of(outcome: dict[str, Any]) -> str | None:
+    return next((str(outcome[k]) for k in outcome if "version" in k and outcome[k]), None)
+
+
 def compile_outcome(run: RunData, name: str) -> str | None:
     """What is known of device code that did not run: the outcome of compiling it, in words."""
     about = run.about(name)
     if about is None or about.device != "cuda" or about.available:
         return None
     if not about.compiled:
-        return "not run on a GPU; not compiled either"
+        return "not run on a GPU"
+    # An outcome without a compiler's version: there was no compiler, and its log says so.
+    absent = [o["log"] for o in about.compiled if o.get("log") and not _compiler_of(o)]
+    if absent:
+        return f"not run on a GPU; {absent[0]}"
     parts = []
     for outcome in about.compiled:
         target = next((outcome[k] for k in ("arch", "target", "name") if outcome.get(k)), "?")
         parts.append(f"{target} {'ok' if outcome.get('ok') else 'failed'}")
-    versions = {str(o[k]) for o in about.compiled for k in o if "version" in k and o[k]}
+    versions = {v for o in about.compiled if (v := _compiler_of(o))}
     compiler = f" with NVRTC {', '.join(sorted(versions))}" if versions else ""
     return f"not run on a GPU; compiled{compiler}: {', '.join(parts)}"
 
