@@ -189,7 +189,9 @@ def _speed(run: Run, name: str, regime: str) -> tuple[str, str]:
         return (found[0].status if found else "–"), "–"
     best = max(timed, key=lambda r: r.threads or 0)
     struck = "" if best.ranked or best.role != "implementation" else " (gate failed)"
-    return f"{best.gbps:.3g}{struck}", _number(best.percent_of_limit)
+    about = "~" if best.noisy else ""
+    share = "–" if best.percent_of_limit is None else f"{about}{best.percent_of_limit:.3g}"
+    return f"{about}{best.gbps:.3g}{struck}", share
 
 
 def _typical(run: Run, regime: str) -> int | None:
@@ -252,7 +254,11 @@ def summary(run: Run, console: Console | None = None) -> None:
     )
     if noisy:
         console.print(
-            Text(f"noisy: {noisy} timing groups whose control misses 1.0; close other programs")
+            Text(
+                f"noisy (~): {noisy} timing groups whose control misses 1.0, or whose copies lost "
+                f"their processors to other programs; close those and run again"
+            ),
+            soft_wrap=True,
         )
     for warning in run.info.warnings:
         console.print(Text("warning: " + plain(warning)), soft_wrap=True)
