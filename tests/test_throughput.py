@@ -14,14 +14,9 @@ import pytest
 from conftest import MakeContext
 
 from harness.experiments import throughput
-from harness.experiments.throughput import (
-    CONTROL_SUFFIX,
-    Entrant,
-    _against_limit,
-    _noise,
-    baseline_of,
-    describe_fit,
-)
+from harness.experiments.evidence import CONTROL_SUFFIX, noise, set_against_limit
+from harness.experiments.rounds import Entrant
+from harness.experiments.throughput import baseline_of, describe_fit
 from harness.profiles import SMOKE, Timing
 from harness.records import ThroughputRecord
 from harness.results import cell_key
@@ -134,7 +129,7 @@ def entrant(name: str, gbps: float, role: str = "implementation", mib: int = 256
 
 def test_faster_than_a_copy_beyond_the_cache_is_rejected() -> None:
     limit, lying, honest = entrant("copy_regular", 10, "limit"), entrant("a", 12), entrant("b", 9)
-    _against_limit([limit, lying, honest], 32 << 20)
+    set_against_limit([limit, lying, honest], 32 << 20)
     assert lying.record.status == "failed"
     assert lying.record.ranked is False
     assert "implausible" in str(lying.record.reason)
@@ -145,7 +140,7 @@ def test_faster_than_a_copy_beyond_the_cache_is_rejected() -> None:
 
 def test_in_cache_a_copy_is_no_limit() -> None:
     limit, fast = entrant("copy_regular", 10, "limit", 1), entrant("a", 12, mib=1)
-    _against_limit([limit, fast], 32 << 20)
+    set_against_limit([limit, fast], 32 << 20)
     assert fast.record.status == "ok"
 
 
@@ -153,14 +148,14 @@ def test_the_best_copy_is_the_limit() -> None:
     slow = entrant("copy_regular", 10, "limit")
     best = entrant("copy_nontemporal", 20, "limit")
     one = entrant("a", 10)
-    _against_limit([slow, best, one], 32 << 20)
+    set_against_limit([slow, best, one], 32 << 20)
     assert one.record.limit == "copy_nontemporal"
     assert one.record.percent_of_limit == pytest.approx(50)
 
 
 def test_without_a_limit_nothing_is_claimed() -> None:
     one = entrant("a", 10)
-    _against_limit([one], 32 << 20)
+    set_against_limit([one], 32 << 20)
     assert one.record.percent_of_limit is None
 
 
@@ -171,11 +166,25 @@ def test_a_control_that_differs_makes_the_group_noisy(factor: float, noisy: bool
     original, control = entrant("a", 10), entrant("a" + CONTROL_SUFFIX, 10, "control")
     original.samples = [100.0 + i % 3 for i in range(9)]
     control.samples = [s * factor for s in original.samples]
-    assert _noise([original, control]) is noisy
+    assert noise([original, control]) is noisy
+
+
+def test_copies_that_lost_their_processors_make_the_group_noisy() -> None:
+    copy, control = (
+        entrant("copy_regular", 10, "limit"),
+        entrant("a" + CONTROL_SUFFIX, 1, "control"),
+    )
+    copy.record = copy.record.model_copy(update={"operation": "copy"})
+    original = entrant("a", 10)
+    original.samples = control.samples = copy.samples = [100.0] * 9
+    copy.preempted = [0] * 9
+    assert noise([copy, original, control]) is False
+    copy.preempted = [2] * 5 + [0] * 4
+    assert noise([copy, original, control]) is True
 
 
 def test_without_a_control_noise_is_unknown() -> None:
-    assert _noise([entrant("a", 10)]) is None
+    assert noise([entrant("a", 10)]) is None
 
 
 def test_fit_is_told_against_the_caches() -> None:

@@ -7,10 +7,8 @@ limits) among them, and the baseline and a copy a second time under other names 
 
 from __future__ import annotations
 
-import random
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -20,42 +18,20 @@ from numpy.typing import NDArray
 from harness import workloads
 from harness.discovery import Implementation
 from harness.experiments.context import Context, Unit, rows_for, worker_for
+from harness.experiments.evidence import CONTROL_SUFFIX, figures, noise, set_against_limit
 from harness.experiments.judge import bound_of
+from harness.experiments.rounds import Entrant, place, take_rounds
 from harness.floats import float_format
 from harness.profiles import Timing
 from harness.records import Record, Regime, ThroughputRecord
 from harness.reference import softmax_exact
 from harness.remote import RemoteImplementation, WorkerFault
-from harness.statistics import control_verdict, paired_ratio, summarise_samples
 from harness.ulps import ulp_error
 
-CONTROL_SUFFIX = " (control)"
 WORKLOAD = "normal(scale=1)"
 LIMITS = ("copy_regular", "copy_nontemporal")
 REGIMES: tuple[Regime, ...] = ("latency", "cached", "streaming")
 _GATE_ELEMENTS = 1 << 16
-
-
-@dataclass
-class Entrant:
-    """One column of the rounds: a worker, how it is prepared, and what it gave."""
-
-    record: ThroughputRecord
-    worker: RemoteImplementation
-    operation: str
-    options: dict[str, Any]
-    implementation: Implementation | None = None
-    calls: int = 1
-    samples: list[float] = field(default_factory=list)
-    preempted: list[int] = field(default_factory=list)
-    fault: WorkerFault | None = None
-
-    @property
-    def handle(self) -> str:
-        return "allocating" if self.record.allocating else "out"
-
-    def update(self, **changes: Any) -> None:
-        self.record = self.record.model_copy(update=changes)
 
 
 def describe_fit(array_bytes: int, l2: int | None, last_level: int | None) -> str:
@@ -163,75 +139,6 @@ def _entrant(context: Context, record: ThroughputRecord) -> Entrant:
     return Entrant(record, context.pool[name], record.operation, {"axis": -1}, implementation)
 
 
-def _prepare(entrant: Entrant, grid: Timing, timeout: float) -> None:
-    """Make the first call on the input in place, warm up, calibrate."""
-    reply, _ = entrant.worker.request(
-        "prepare",
-        {
-            "handle": entrant.handle,
-            "operation": entrant.operation,
-            "options": entrant.options,
-            "allocating": bool(entrant.record.allocating),
-            "min_sample_ns": grid.min_sample_ns,
-            "warm_up_ns": grid.warm_up_ns,
-        },
-        timeout=timeout,
-    )
-    entrant.calls = reply["calls"]
-    entrant.update(calls_per_sample=reply["calls"], first_call_ns=float(reply["first_call_ns"]))
-
-
-def _sample(entrant: Entrant, grid: Timing, timeout: float) -> None:
-    reply, _ = entrant.worker.request(
-        "sample",
-        {"handle": entrant.handle, "calls": entrant.calls, "warm": grid.warm_calls},
-        timeout=timeout,
-    )
-    entrant.samples.append(reply["elapsed_ns"] / entrant.calls)
-    entrant.preempted.append(reply["preempted"])
-
-
-def _place(entrants: list[Entrant], x: NDArray[Any], timeout: float) -> None:
-    """Give each worker its threads and the input, once, whatever number of entrants it has."""
-    for worker in {e.worker.name: e.worker for e in entrants}.values():
-        mine = [e for e in entrants if e.worker is worker]
-        try:
-            threads = mine[0].record.threads
-            assert threads is not None
-            worker.set_threads(threads)
-            worker.request("place", arrays=(x,), timeout=timeout)
-        except WorkerFault as fault:
-            for entrant in mine:
-                entrant.fault = fault
-
-
-def _take_rounds(entrants: list[Entrant], grid: Timing, timeout: float, seed: str) -> None:
-    """Prepare every entrant, then sample each once a round in a seeded random order.
-
-    A worker that dies takes down all its entrants, and no other.
-    """
-    shuffle = random.Random(seed).shuffle
-
-    def attempt(entrant: Entrant, step: Callable[[Entrant, Timing, float], None]) -> None:
-        if entrant.fault is None:
-            try:
-                step(entrant, grid, timeout)
-            except WorkerFault as fault:
-                for other in entrants:
-                    if other.worker is entrant.worker:
-                        other.fault = other.fault or fault
-            else:
-                entrant.worker.settle()
-
-    for entrant in entrants:
-        attempt(entrant, _prepare)
-    for _ in range(grid.rounds):
-        order = list(entrants)
-        shuffle(order)
-        for entrant in order:
-            attempt(entrant, _sample)
-
-
 def _gate(context: Context, entrant: Entrant, x: NDArray[Any]) -> dict[str, Any]:
     """Is what was timed right? Rows of the last timed output against the reference."""
     implementation = entrant.implementation
@@ -267,89 +174,6 @@ def _gate(context: Context, entrant: Entrant, x: NDArray[Any]) -> dict[str, Any]
     return changes
 
 
-def _figures(
-    entrant: Entrant, entrants: list[Entrant], baseline: str | None, noisy: bool | None
-) -> dict[str, Any]:
-    """Median, interval and ratio: to the baseline, and of a control to its original."""
-    if entrant.record.role == "control":
-        baseline = entrant.record.implementation.removesuffix(CONTROL_SUFFIX)
-    other = next((e for e in entrants if e.record.implementation == baseline and e.samples), None)
-    summary = summarise_samples(entrant.samples)
-    moved = 2.0 * float(entrant.record.array_bytes or 0)
-    figures: dict[str, Any] = {
-        "samples_ns": entrant.samples,
-        "preemptions": entrant.preempted,
-        "median_ns": summary.median,
-        "ci_low_ns": summary.ci_low,
-        "ci_high_ns": summary.ci_high,
-        "gbps": moved / summary.median,
-        "gbps_low": moved / summary.ci_high,
-        "gbps_high": moved / summary.ci_low,
-        "noisy": noisy,
-    }
-    if other is not None and len(other.samples) == len(entrant.samples):
-        ratio = paired_ratio(other.samples, entrant.samples)
-        figures |= {
-            "baseline": other.record.implementation,
-            "speedup": ratio.median,
-            "speedup_low": ratio.ci_low,
-            "speedup_high": ratio.ci_high,
-        }
-    return figures
-
-
-def _against_limit(entrants: list[Entrant], last_level_cache: int | None) -> None:
-    """Set each time against the best copy of the same rounds; flag what no machine can do."""
-    copies = [e for e in entrants if e.record.role == "limit" and e.record.gbps is not None]
-    if not copies:
-        return
-    best = max(copies, key=lambda e: e.record.gbps or 0.0)
-    limit = best.record.gbps
-    assert limit is not None
-    for entrant in entrants:
-        record = entrant.record
-        if record.gbps is None or record.gbps_low is None or record.regime == "latency":
-            continue
-        changes: dict[str, Any] = {
-            "limit": best.record.implementation,
-            "percent_of_limit": 100.0 * record.gbps / limit,
-        }
-        both = 2 * (record.array_bytes or 0)
-        beyond = last_level_cache is not None and both > 2 * last_level_cache
-        if record.role != "limit":
-            high = best.record.gbps_high or limit
-            changes["implausible"] = bool(beyond and record.gbps_low > high)
-            if changes["implausible"]:
-                changes |= {
-                    "status": "failed",
-                    "ranked": False,
-                    "reason": f"implausible: {record.gbps:.3g} GB/s is above the copy limit "
-                    f"{limit:.3g} GB/s of the same rounds for data beyond the cache",
-                }
-        entrant.update(**changes)
-
-
-def _noise(entrants: list[Entrant]) -> bool | None:
-    """Whether the machine was in the way; None where no control was measured.
-
-    A control's ratio to its original misses 1.0, or the copies lost a processor to other programs
-    in most of their samples: where threads wait for each other, that slows all alike, by whole
-    time slices of the scheduler, and no ratio shows it.
-    """
-    verdicts = [not _crowded(e) for e in entrants if e.record.operation == "copy" and e.samples]
-    for control in (e for e in entrants if e.record.role == "control" and e.samples):
-        name = control.record.implementation.removesuffix(CONTROL_SUFFIX)
-        original = next((e for e in entrants if e.record.implementation == name), None)
-        if original is not None and len(original.samples) == len(control.samples):
-            ratio = paired_ratio(control.samples, original.samples)
-            verdicts.append(control_verdict(ratio).holds)
-    return not all(verdicts) if verdicts else None
-
-
-def _crowded(entrant: Entrant) -> bool:
-    return 2 * sum(p > 0 for p in entrant.preempted) > len(entrant.preempted)
-
-
 def _measure(
     context: Context, regime: Regime, dtype: str, classes: int, threads: str
 ) -> Iterator[Record]:
@@ -366,23 +190,23 @@ def _measure(
         except WorkerFault as fault:
             yield record.ended(fault.status, fault.reason)
     x = workloads.generate(WORKLOAD, classes, rows, dtype, context.seed)
-    _place(entrants, x, timeout)
-    _take_rounds(entrants, grid, timeout, f"{context.seed} {regime} {dtype} {classes} {threads}")
+    place(entrants, x, timeout)
+    take_rounds(entrants, grid, timeout, f"{context.seed} {regime} {dtype} {classes} {threads}")
     baseline = baseline_of(context)
-    noisy = _noise(entrants)
+    noisy = noise(entrants)
     for entrant in entrants:
         if entrant.fault is None:
             try:
                 gate = {} if entrant.implementation is None else _gate(context, entrant, x)
                 entrant.update(status="ok")
-                entrant.update(**_figures(entrant, entrants, baseline, noisy), **gate)
+                entrant.update(**figures(entrant, entrants, baseline, noisy), **gate)
             except WorkerFault as fault:
                 entrant.fault = fault
         if entrant.fault is not None:
             entrant.update(status=entrant.fault.status, reason=entrant.fault.reason)
     for worker in {e.worker for e in entrants if e.fault is None}:
         worker.request("release")
-    _against_limit(entrants, context.last_level_cache)
+    set_against_limit(entrants, context.last_level_cache)
     elapsed = (time.perf_counter() - started) / len(records)
     for entrant in entrants:
         entrant.update(elapsed_s=elapsed)

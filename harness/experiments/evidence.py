@@ -1,0 +1,93 @@
+"""What the times of a group of entrants say: medians, ratios, noise, share of the limit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.experiments.rounds import Entrant
+from harness.statistics import control_verdict, paired_ratio, summarise_samples
+
+CONTROL_SUFFIX = " (control)"
+
+
+def figures(
+    entrant: Entrant, entrants: list[Entrant], baseline: str | None, noisy: bool | None
+) -> dict[str, Any]:
+    """Median, interval and ratio: to the baseline, and of a control to its original."""
+    if entrant.record.role == "control":
+        baseline = entrant.record.implementation.removesuffix(CONTROL_SUFFIX)
+    other = next((e for e in entrants if e.record.implementation == baseline and e.samples), None)
+    summary = summarise_samples(entrant.samples)
+    moved = 2.0 * float(entrant.record.array_bytes or 0)
+    found: dict[str, Any] = {
+        "samples_ns": entrant.samples,
+        "preemptions": entrant.preempted,
+        "median_ns": summary.median,
+        "ci_low_ns": summary.ci_low,
+        "ci_high_ns": summary.ci_high,
+        "gbps": moved / summary.median,
+        "gbps_low": moved / summary.ci_high,
+        "gbps_high": moved / summary.ci_low,
+        "noisy": noisy,
+    }
+    if other is not None and len(other.samples) == len(entrant.samples):
+        ratio = paired_ratio(other.samples, entrant.samples)
+        found |= {
+            "baseline": other.record.implementation,
+            "speedup": ratio.median,
+            "speedup_low": ratio.ci_low,
+            "speedup_high": ratio.ci_high,
+        }
+    return found
+
+
+def noise(entrants: list[Entrant]) -> bool | None:
+    """Whether the machine was in the way; None where no control was measured.
+
+    A control's ratio to its original misses 1.0, or the copies lost a processor to other programs
+    in most of their samples: where threads wait for each other, that slows all alike, by whole
+    time slices of the scheduler, and no ratio shows it.
+    """
+    verdicts = [not _crowded(e) for e in entrants if e.record.operation == "copy" and e.samples]
+    for control in (e for e in entrants if e.record.role == "control" and e.samples):
+        name = control.record.implementation.removesuffix(CONTROL_SUFFIX)
+        original = next((e for e in entrants if e.record.implementation == name), None)
+        if original is not None and len(original.samples) == len(control.samples):
+            ratio = paired_ratio(control.samples, original.samples)
+            verdicts.append(control_verdict(ratio).holds)
+    return not all(verdicts) if verdicts else None
+
+
+def _crowded(entrant: Entrant) -> bool:
+    return 2 * sum(p > 0 for p in entrant.preempted) > len(entrant.preempted)
+
+
+def set_against_limit(entrants: list[Entrant], last_level_cache: int | None) -> None:
+    """Set each time against the best copy of the same rounds; flag what no machine can do."""
+    copies = [e for e in entrants if e.record.role == "limit" and e.record.gbps is not None]
+    if not copies:
+        return
+    best = max(copies, key=lambda e: e.record.gbps or 0.0)
+    limit = best.record.gbps
+    assert limit is not None
+    for entrant in entrants:
+        record = entrant.record
+        if record.gbps is None or record.gbps_low is None or record.regime == "latency":
+            continue
+        changes: dict[str, Any] = {
+            "limit": best.record.implementation,
+            "percent_of_limit": 100.0 * record.gbps / limit,
+        }
+        both = 2 * (record.array_bytes or 0)
+        beyond = last_level_cache is not None and both > 2 * last_level_cache
+        if record.role != "limit":
+            high = best.record.gbps_high or limit
+            changes["implausible"] = bool(beyond and record.gbps_low > high)
+            if changes["implausible"]:
+                changes |= {
+                    "status": "failed",
+                    "ranked": False,
+                    "reason": f"implausible: {record.gbps:.3g} GB/s is above the copy limit "
+                    f"{limit:.3g} GB/s of the same rounds for data beyond the cache",
+                }
+        entrant.update(**changes)
