@@ -28,7 +28,9 @@ IMPLEMENTATION = {
     "passes": 8,
     "threads": "single",
     "accumulator": "float32",
-    "deviations": (),
+    "deviations": (
+        {"id": "order", "reason": "NumPy's float32 exp inverts a few neighbouring arguments"},
+    ),
 }
 
 

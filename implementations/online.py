@@ -30,7 +30,9 @@ IMPLEMENTATION = {
     "passes": 12,
     "threads": "single",
     "accumulator": "float32",
-    "deviations": (),
+    "deviations": (
+        {"id": "order", "reason": "NumPy's float32 exp inverts a few neighbouring arguments"},
+    ),
 }
 
 BLOCK = 4096

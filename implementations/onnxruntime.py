@@ -104,14 +104,21 @@ def _run(operator: str, x: Array, axis: int | None, out: Array | None) -> Array:
     return out
 
 
+def _integer(axis: int) -> int:
+    """`axis` itself, or one clear line: the operators take a single one."""
+    if not isinstance(axis, int | np.integer):
+        raise TypeError(f"axis: expected an integer; got {axis!r}")
+    return int(axis)
+
+
 def softmax(x: Array, axis: int = -1, out: Array | None = None) -> Array:
     """The operator Softmax, opset 13."""
-    return _run("Softmax", x, axis, out)
+    return _run("Softmax", x, _integer(axis), out)
 
 
 def log_softmax(x: Array, axis: int = -1, out: Array | None = None) -> Array:
     """The operator LogSoftmax, opset 13."""
-    return _run("LogSoftmax", x, axis, out)
+    return _run("LogSoftmax", x, _integer(axis), out)
 
 
 def exp(x: Array) -> Array:

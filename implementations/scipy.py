@@ -30,7 +30,7 @@ IMPLEMENTATION = {
     "deviations": (
         {"id": "strided-sum", "reason": "NumPy sums one by one along an axis that is not last"},
         {"id": "float16-sum", "reason": "a float16 sum overflows beyond 65504 equal classes"},
-        {"id": "empty-axis", "reason": "raises where the axis has no entries"},
+        {"id": "order", "reason": "NumPy's float32 exp inverts a few neighbouring arguments"},
         {"id": "saturation", "reason": "log_softmax is 0 where the probability is near 1"},
         {"id": "log-inf", "reason": "log_softmax of a row with +inf is NaN only at that entry"},
     ),

@@ -29,7 +29,9 @@ IMPLEMENTATION = {
     "passes": 45,
     "threads": "single",
     "accumulator": "float32",
-    "deviations": (),
+    "deviations": (
+        {"id": "order", "reason": "NumPy's float32 exp inverts a few neighbouring arguments"},
+    ),
 }
 
 # ln 2 = high + low; high has so few bits that k * high is exact for every k that can occur.

@@ -98,7 +98,10 @@ def test_an_exception_is_one_line() -> None:
 
 
 def test_steps_survive_the_wire() -> None:
-    step = Step("softmax", (np.zeros((2, 3)),), (0, 1), "F", shape=(2, 3), same=None, take=4)
+    step = Step(
+        "softmax", (np.zeros((2, 3)),), (0, 1), "F",
+        shape=(2, 3), take=4, scale=0.5, keywords={"dtype": "float32"},
+    )  # fmt: skip
     again = Step.restore(step.plain(), step.arrays)
     assert again.plain() == step.plain()
 
@@ -110,6 +113,16 @@ def test_prefix_sums_give_the_certified_rows(dtype: str) -> None:
         exact = softmax_exact(z[:n])
         mine = (e.hi[:n] / sums[n - 1]) * (1 - rests[n - 1] / sums[n - 1])
         assert np.allclose(mine, exact.to_float64(), rtol=4e-16, atol=0)
+
+
+def test_implementations_share_what_does_not_depend_on_their_algorithm() -> None:
+    fmt = float_format("float32")
+    one, other = Arithmetic("naive", None, 2.0), Arithmetic("online", "float32", 2.0)
+    assert one.relevant("log_softmax", fmt) == other.relevant("log_softmax", fmt)
+    assert one.relevant("softmax_backward", fmt) == Arithmetic()
+    assert one.relevant("softmax", fmt) != other.relevant("softmax", fmt)
+    half = float_format("float16")
+    assert one.relevant("logsumexp", half) != other.relevant("logsumexp", half)
 
 
 def test_rows_without_an_answer_are_free() -> None:

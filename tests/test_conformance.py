@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
+from harness import backends
 from harness.catalogue import CASES
 from harness.catalogue.case import CaseResult, Observation, worst
+from harness.catalogue.station import perform_steps
 from harness.catalogue.step import Result, Step
 from harness.catalogue.subject import LocalSubject, RemoteSubject, SubjectFault
 from harness.conformance import Options, judge, unneeded
 from harness.conformance_record import ConformanceRecord, figures, status_of
 from harness.discovery import Implementation
-from harness.implementation import read_metadata
+from harness.experiments.conformance import _stepped
+from harness.implementation import Metadata, read_metadata
 
 GOOD = """
 import numpy as np
@@ -73,6 +80,21 @@ def test_a_declared_overflow_is_expected(tmp_path: Path) -> None:
     assert (found.verdict, found.deviation, found.reason) == ("expected", "overflow", "no shift")
 
 
+def test_a_declared_deviation_is_the_one_that_the_case_names_first(tmp_path: Path) -> None:
+    both = OVERFLOW.replace("(", '({"id": "underflow", "reason": "0/0"}, ', 1)
+    who = subject(tmp_path, NAIVE.format(metadata=both))
+    assert result_of(who, "11-overflow").deviation == "overflow"
+    assert result_of(who, "12-underflow").deviation == "underflow"
+
+
+def test_a_declared_deviation_excuses_no_broken_contract(tmp_path: Path) -> None:
+    declared = "CALLS = []\n" + OVERFLOW.replace("overflow", "stalled-sum")
+    source = declared + GOOD.replace(
+        "return e /", "CALLS.append(1)\n    return (1 + len(CALLS) % 2 * x.dtype.type(2e-7)) * e /"
+    )
+    assert result_of(subject(tmp_path, source), "53-repeatable").verdict == "failure"
+
+
 def test_a_declared_deviation_that_shows_nowhere_is_unneeded(tmp_path: Path) -> None:
     who = subject(tmp_path, OVERFLOW + GOOD)
     results = [result_of(who, "11-overflow")]
@@ -86,9 +108,163 @@ def test_an_operation_that_is_not_offered_is_unsupported(tmp_path: Path) -> None
     assert {r.verdict for r in found} == {"unsupported"}
 
 
-def test_undeclared_half_is_unsupported(tmp_path: Path) -> None:
-    found = list(judge(subject(tmp_path, GOOD), "softmax", "float16"))
+def test_undeclared_half_gives_findings_and_no_failure(tmp_path: Path) -> None:
+    who = subject(tmp_path, NAIVE.format(metadata=""))
+    found = result_of(who, "11-overflow", dtype="float16")
+    assert found.verdict == "finding"
+    assert found.observation is not None
+    assert found.observation.grade == "finding"
+    assert status_of(found)[0] == "ok"
+
+
+def test_undeclared_half_that_is_refused_is_unsupported(tmp_path: Path) -> None:
+    refusing = GOOD.replace("    e =", "    assert x.dtype.itemsize > 2, 'too narrow'\n    e =")
+    found = list(judge(subject(tmp_path, refusing), "softmax", "float16"))
     assert {r.verdict for r in found} == {"unsupported"}
+    assert found[0].reason == (
+        "declares no format, and for float16 it raises AssertionError: too narrow"
+    )
+
+
+def test_a_format_beside_the_declared_ones_is_unsupported(tmp_path: Path) -> None:
+    who = subject(tmp_path, 'IMPLEMENTATION = {"dtypes": ("float64",)}\n' + GOOD)
+    found = list(judge(who, "softmax", "float16"))
+    assert {r.reason for r in found} == {"declares float64; not float16"}
+
+
+@dataclass
+class Traced:
+    """A subject whose library makes one program of the caller and the function."""
+
+    who: LocalSubject
+    compile: Callable[[Callable[..., Any]], Callable[..., Any]]
+
+    @property
+    def metadata(self) -> Metadata:
+        return self.who.metadata
+
+    def perform(self, steps: Sequence[Step], timeout: float = 60.0) -> list[Result]:
+        backend = replace(backends.get("numpy"), compile=self.compile)
+        module = self.who.implementation.module()
+        return perform_steps(lambda name: getattr(module, name), backend, steps)
+
+
+def _lost(function: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda x: function(x) * np.float32(np.nan)
+
+
+def _refuses(function: Callable[..., Any]) -> Callable[..., Any]:
+    raise TypeError("cannot be traced")
+
+
+@pytest.mark.parametrize(
+    ("compile_", "verdict"),
+    [(lambda function: function, "pass"), (_lost, "failure"), (_refuses, "skipped")],
+)
+def test_a_compiled_caller_must_give_what_the_rounded_product_does(
+    tmp_path: Path, compile_: Callable[..., Any], verdict: str
+) -> None:
+    who = Traced(subject(tmp_path, GOOD), compile_)
+    (found,) = judge(who, "softmax", "float32", options=Options(cases=("18-contraction",)))
+    assert found.verdict == verdict
+    if verdict == "failure":
+        assert found.observation is not None
+        assert found.observation.outcome == "nan"
+        assert "compiled softmax(x, axis=-1) of 0.3*x" in found.observation.message
+
+
+def test_nothing_is_contracted_where_nothing_compiles_the_caller(tmp_path: Path) -> None:
+    found = result_of(subject(tmp_path, GOOD), "18-contraction")
+    assert found.verdict == "skipped"
+    assert found.reason == "nothing traces or compiles its caller: the product is rounded"
+
+
+@pytest.mark.slow
+def test_numba_compiles_a_caller_of_what_it_compiled(tmp_path: Path) -> None:
+    source = "import numba, numpy as np\n\n@numba.njit\ndef softmax(x, axis=-1):\n"
+    source += "    e = np.exp(x - x.max())\n    return e / e.sum()\n"
+    assert result_of(subject(tmp_path, source), "18-contraction").verdict == "pass"
+
+
+WIDE = """
+import numpy as np
+
+def softmax(x, axis=-1):
+    w = np.asarray(x, dtype=np.float64)
+    e = np.exp(w - w.max(axis=axis, keepdims=True))
+    return (e / e.sum(axis=axis, keepdims=True)).astype(x.dtype)
+"""
+BEFORE, AFTER = (
+    GOOD.replace("axis=-1)", "axis=-1, dtype=None)").replace("    e =", line)
+    for line in (
+        "    x = x.astype(dtype or x.dtype)\n    e =",
+        "    x = (x - x.max()).astype(dtype or x.dtype)\n    e =",
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("case", "source", "verdict"),
+    [
+        ("49-float8", GOOD, "finding"),
+        ("49-float8", WIDE, "pass"),
+        ("50-dtype-argument", BEFORE, "pass"),
+        ("50-dtype-argument", AFTER, "finding"),
+        ("50-dtype-argument", GOOD, "skipped"),
+    ],
+)
+def test_eight_bits_and_a_dtype_argument(
+    tmp_path: Path, case: str, source: str, verdict: str
+) -> None:
+    assert result_of(subject(tmp_path, source), case).verdict == verdict
+
+
+IGNORING = """
+import numpy as np
+
+def cross_entropy(logits, targets{argument}):
+    kept = targets != -100
+    x = np.where(kept[:, None], logits, 0).astype(logits.dtype)
+    d = x - x.max(axis=-1, keepdims=True)
+    e = np.exp(d)
+    s = e.sum(axis=-1, keepdims=True)
+    p = e / s
+    rows, t = np.arange(len(x)), np.where(kept, targets, 0)
+    loss = np.log(s)[:, 0] - d[rows, t]
+    p[rows, t] -= 1
+    {end}
+    return loss, p
+"""
+ARGUMENT = ", ignore_index=-1"
+RIGHT, LOST = "loss[~kept] = 0; p[~kept] = 0", "loss[~kept] = np.nan"
+
+
+@pytest.mark.parametrize(
+    ("argument", "end", "verdict"),
+    [
+        (ARGUMENT, RIGHT, "pass"),
+        (ARGUMENT, LOST, "finding"),
+        (ARGUMENT, "raise ValueError('not so')", "pass"),
+        ("", RIGHT, "skipped"),
+    ],
+)
+def test_ignored_rows(tmp_path: Path, argument: str, end: str, verdict: str) -> None:
+    who = subject(tmp_path, IGNORING.format(argument=argument, end=end))
+    assert result_of(who, "63-ignored-row", "cross_entropy").verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("measured", "most", "taken"),
+    [
+        (1.02, 8.0, 2.0),
+        (5.04, 8.0, 8.0),
+        (1e4, 8.0, 8.0),
+        (math.inf, 8.0, 8.0),
+        (2.0**23, 4.0, 4.0),
+    ],
+)
+def test_a_poor_exponential_is_no_excuse(measured: float, most: float, taken: float) -> None:
+    assert _stepped(measured, most) == taken
 
 
 @pytest.mark.parametrize("case", ["42-int8", "43-uint8"])

@@ -14,7 +14,7 @@ underflow of what may underflow. They are elementwise, and tight where there are
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -51,6 +51,14 @@ class Arithmetic:
             if inside.precision > fmt.precision:
                 return inside
         return fmt
+
+    def relevant(self, operation: str, fmt: FloatFormat) -> Arithmetic:
+        """What the allowance of an operation depends on, so that implementations share it."""
+        accumulator = None if self.internal(fmt) == fmt else self.accumulator
+        if operation == "softmax_backward":
+            return Arithmetic(accumulator=accumulator)
+        bound = self.bound if operation in ("softmax", "cross_entropy") else "generic"
+        return replace(self, bound=bound, accumulator=accumulator)
 
 
 def softmax_allowance(

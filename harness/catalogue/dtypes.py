@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -15,10 +16,22 @@ from harness.floats import to_float64, to_hex
 _TOLERANCE = 2.0**-18  # relative: these cases ask which answer comes, not how accurate it is
 
 
-def _classed(trial: Trial, values: Sequence[float], cast: str) -> list[Observation]:
+def _tolerance(dtype: str) -> tuple[float, float]:
+    """The relative error that is let pass in a result's dtype, and the least size it is of."""
+    if "float8" in dtype:
+        return 2.0**-2, 2.0**-5
+    return (2.0**-6 if "16" in dtype else _TOLERANCE), 1e-3
+
+
+def _classed(
+    trial: Trial, values: Sequence[float], cast: str, keywords: Mapping[str, Any] | None = None
+) -> list[Observation]:
     """The outcome on values converted to `cast`: a refusal passes, a wrong answer is a finding."""
-    step = Step(trial.operation, (np.array(values, np.float64),), cast=cast)
+    given = (np.array(values, np.float64),)
+    step = Step(trial.operation, given, cast=cast, keywords=keywords or {})
     (result,) = trial.perform([step])
+    if result.not_made is not None:
+        raise Skip(result.not_made)
     if result.error is not None:
         return [Observation("pass", "raises", f"{cast}: raised {result.error}")]
     lifted = np.array(values, np.float64).astype(np.dtype(cast)).real.astype(np.float64)
@@ -28,9 +41,8 @@ def _classed(trial: Trial, values: Sequence[float], cast: str) -> list[Observati
         text = f"{cast} gives {result.dtypes[0]} {got.shape}"
         return [trial.broken(step, text, "wrong", "finding")]
     y = to_float64(got) if got.dtype.kind != "c" else got
-    narrow = any(w in str(result.dtypes[0]) for w in ("16", "8"))
-    tolerance = 2.0**-6 if narrow else _TOLERANCE
-    bad = ~(np.abs(y - right) <= tolerance * np.maximum(np.abs(right), 1e-3))
+    tolerance, least = _tolerance(result.dtypes[0])
+    bad = ~(np.abs(y - right) <= tolerance * np.maximum(np.abs(right), least))
     if not bad.any():
         return [Observation("pass", "accurate", f"{cast} gives {result.dtypes[0]}")]
     i = int(np.argmax(bad))
@@ -85,11 +97,23 @@ def other_order(trial: Trial) -> Sequence[Observation]:
 
 
 def float8(trial: Trial) -> Sequence[Observation]:
-    raise Skip("float8 is judged where an implementation declares it; none is here")
+    """Both 8-bit formats; in e4m3fn the difference of the extremes has no number, but NaN."""
+    found: list[Observation] = []
+    for cast, largest in (("float8_e4m3fn", 448.0), ("float8_e5m2", 57344.0)):
+        found += _classed(trial, [0.0, 1.0, 2.0, -3.0], cast)
+        if trial.operation == "softmax":
+            found += _classed(trial, [largest, 0.0, -largest], cast)
+    return found
 
 
 def cast_first(trial: Trial) -> Sequence[Observation]:
-    raise Skip("the contract has no dtype argument")
+    """``dtype="float32"`` on integers whose differences wrap, where the signature has it."""
+    wanted = {"dtype": "float32"}
+    return [
+        *_classed(trial, [-128, 127], "int8", wanted),
+        *_classed(trial, [0, 1, 1], "uint8", wanted),
+        *_classed(trial, [0, 1, 3, 2], "int32", wanted),
+    ]
 
 
 _ONCE = ("float32",)

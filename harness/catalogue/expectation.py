@@ -10,6 +10,7 @@ import hashlib
 import math
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from harness.catalogue.allowances import (
 from harness.catalogue.certified import certified
 from harness.catalogue.step import Array, Step
 from harness.exact import Exact
-from harness.floats import Float64Array, FloatFormat
+from harness.floats import Float64Array, FloatFormat, to_float64
 from harness.reference.api import lift
 
 BoolArray = NDArray[np.bool_]
@@ -39,19 +40,43 @@ class Expected:
 
     Attributes:
         exact: (rows, classes) or (rows,), unrounded.
+        fmt: the format of the result.
         allowed: ulps, of that shape.
         free: where mathematics has no finite answer and a convention decides; of that shape.
         alternatives: values that are accepted there beside NaN.
     """
 
     exact: Exact
+    fmt: FloatFormat
     allowed: Float64Array
     free: BoolArray
     alternatives: tuple[Float64Array, ...]
 
     @property
     def nbytes(self) -> int:
-        return self.exact.hi.nbytes * (4 + len(self.alternatives))
+        return self.exact.hi.nbytes * (5 + len(self.alternatives))
+
+    @cached_property
+    def rounded(self) -> Float64Array:
+        """The correctly rounded result, in float64; the same array whatever is allowed."""
+        return _rounded(self.exact, self.fmt)
+
+
+_roundings: OrderedDict[bytes, Float64Array] = OrderedDict()
+
+
+def _rounded(exact: Exact, fmt: FloatFormat) -> Float64Array:
+    """Kept by content for as many as are met on the same inputs under different allowances."""
+    digest = hashlib.blake2b(fmt.name.encode(), digest_size=16)
+    for part in (exact.hi, exact.lo, exact.exponent):
+        digest.update(repr(part.shape).encode())
+        digest.update(np.ascontiguousarray(part).data)
+    key = digest.digest()
+    if key not in _roundings:
+        _roundings[key] = to_float64(exact.round_to(fmt))
+        while sum(a.nbytes for a in _roundings.values()) > _KEPT_BYTES // 2:
+            _roundings.popitem(last=False)
+    return _roundings[key]
 
 
 def axes_of(step: Step, ndim: int) -> tuple[int, ...]:
@@ -84,6 +109,7 @@ def _distinct(*arrays: Float64Array) -> tuple[NDArray[np.intp], NDArray[np.intp]
 def _pick(expected: Expected, inverse: NDArray[np.intp]) -> Expected:
     return Expected(
         expected.exact[inverse],
+        expected.fmt,
         expected.allowed[inverse],
         expected.free[inverse],
         tuple(a[inverse] for a in expected.alternatives),
@@ -143,10 +169,9 @@ def _of_logits(
         # log 0 and log inf are mathematics; a NaN there is the convention of some libraries.
         value = _scatter(exact, good, shape)
         value.hi[infinite], value.hi[empty] = np.inf, -np.inf
-        return (Expected(value, _spread(allowed, good, shape), free, ()),)
-    return (
-        Expected(_scatter(exact, good, shape), _spread(allowed, good, shape), free, alternatives),
-    )
+        return (Expected(value, fmt, _spread(allowed, good, shape), free, ()),)
+    spread = _spread(allowed, good, shape)
+    return (Expected(_scatter(exact, good, shape), fmt, spread, free, alternatives),)
 
 
 def _of_backward(
@@ -157,7 +182,7 @@ def _of_backward(
         allowed = backward_allowance(grad, y, exact, fmt, arithmetic)
     allowed = np.where(np.isnan(allowed), 0.0, allowed)
     free = np.zeros(y.shape, bool)
-    return (Expected(exact, allowed, free, ()),)
+    return (Expected(exact, fmt, allowed, free, ()),)
 
 
 def _of_cross_entropy(
@@ -173,10 +198,15 @@ def _of_cross_entropy(
         a, b = loss.hi, gradient.hi
     return (
         Expected(
-            _scatter(loss, good, rows), _spread(a, good, rows), free, (np.full(rows, np.inf),)
+            _scatter(loss, good, rows),
+            fmt,
+            _spread(a, good, rows),
+            free,
+            (np.full(rows, np.inf),),
         ),
         Expected(
             _scatter(gradient, good, x.shape),
+            fmt,
             _spread(b, good, x.shape),
             np.broadcast_to(free[:, None], x.shape),
             (np.zeros(x.shape),),
@@ -208,6 +238,7 @@ _total = 0
 
 def expected_of(step: Step, fmt: FloatFormat, arithmetic: Arithmetic) -> tuple[Expected, ...]:
     """What the results of `step` must be in the format `fmt`; see `Expected`."""
+    arithmetic = arithmetic.relevant(step.operation, fmt)
     digest = hashlib.blake2b(digest_size=16)
     digest.update(repr((step.operation, step.axis, fmt.name, arithmetic)).encode())
     for array in step.arrays:

@@ -16,6 +16,9 @@ from harness.implementation import Metadata, read_metadata
 from harness.records import Status
 from harness.remote import RemoteImplementation, WorkerFault
 
+_WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
+"""Several are judged side by side: threads that wait must not spin."""
+
 
 class SubjectFault(RuntimeError):
     """No answer came at all: the process died, hung, or could not be started.
@@ -80,7 +83,9 @@ class RemoteSubject:
 
     def __post_init__(self) -> None:
         self.worker = RemoteImplementation(
-            f"{self.implementation.name} (conformance)", {"module": "harness.catalogue.station"}
+            f"{self.implementation.name} (conformance)",
+            {"module": "harness.catalogue.station"},
+            _WAITING,
         )
 
     @property

@@ -177,7 +177,7 @@ class Trial:
             bad |= values < 0
         if not bad.any() and not free.any():
             kind: Outcome = "accurate"
-            rounded = to_float64(exact.round_to(self.fmt))
+            rounded = expected.rounded
             if np.all((values == rounded) | (np.isnan(values) & np.isnan(rounded))):
                 kind = "exact"
             finite = error[np.isfinite(error)]
@@ -200,7 +200,7 @@ class Trial:
     ) -> Observation:
         """Elements that only a convention decides: NaN, or one of the alternatives."""
         free = expected.free
-        accepted = np.isnan(values) | (values == to_float64(expected.exact.round_to(self.fmt)))
+        accepted = np.isnan(values) | (values == expected.rounded)
         kinds: list[Outcome] = ["nan"]
         for alternative in expected.alternatives:
             near = ulp_error(got, from_float64(alternative.copy()), self.fmt) <= _CONVENTION_ULPS
@@ -215,7 +215,7 @@ class Trial:
             return self._observation(
                 step, part, got, expected.exact, zeros, infinite, place, "wrong", "failure", note
             )
-        own = to_float64(expected.exact.round_to(self.fmt))
+        own = expected.rounded
         unlike = free & (np.isnan(values) != np.isnan(own))
         if not unlike.any():
             return Observation("pass", "nan" if np.isnan(own[free]).any() else "exact")

@@ -1,29 +1,38 @@
-"""The catalogue on every implementation: a unit for each implementation, operation and format.
+"""The catalogue on every implementation: a unit for each operation, format and implementation.
 
-Deviations that are declared but explain nothing are a unit of their own, the last of each
-implementation: an expected failure that passes is an error.
+The implementations come one after the other on the same inputs, so that what they must give is
+computed once. Deviations that are declared but explain nothing are units of their own, the last:
+an expected failure that passes is an error.
 """
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from harness.catalogue import CASES, Case
 from harness.catalogue.allowances import ASSUMED_EXP_ERROR, Arithmetic
 from harness.catalogue.case import CaseResult
-from harness.catalogue.subject import RemoteSubject
-from harness.conformance import Options, judge, unneeded
-from harness.conformance_record import ConformanceRecord, figures
+from harness.catalogue.lane import Judged, Lane, unit
+from harness.conformance import OF_THE_PROCESSOR, PROMISED, Options, unneeded
+from harness.conformance_record import ConformanceRecord
 from harness.discovery import Implementation
 from harness.experiments.context import Context, Unit
 from harness.records import Record
 
 OPERATIONS = ("softmax", "log_softmax", "logsumexp", "softmax_backward", "cross_entropy")
-QUICK_DTYPES = ("float64", "float32")
+PLAIN_DTYPES = ("float64", "float32", "float16", "bfloat16")
+"""Formats tried on a module that declares none; the 16-bit ones give findings alone."""
+
+CHEAP_ENOUGH = ("26-stalled-float32",)
+"""Heavy cases that every profile judges: gigabytes, but for a second."""
+
+MOST_EXP_ERROR, MOST_EXP_UNDERFLOW = ASSUMED_EXP_ERROR, 4.0
+"""What is let pass of a measured exponential: beyond, it is no excuse but the fault itself."""
 
 
 def _coordinates(
@@ -48,29 +57,107 @@ def arithmetic_of(context: Context, implementation: Implementation, dtype: str) 
     return Arithmetic(
         meta.bound or "generic",
         meta.accumulator,
-        ASSUMED_EXP_ERROR if measured is None else _rounded_up(measured.error_u),
-        None if measured is None else _rounded_up(max(1.0, measured.underflow_eta)),
+        MOST_EXP_ERROR if measured is None else _stepped(measured.error_u, MOST_EXP_ERROR),
+        None if measured is None else _stepped(measured.underflow_eta, MOST_EXP_UNDERFLOW),
     )
 
 
-def _rounded_up(error: float) -> float:
-    """To the next of 1, 2, 4, 8, ...: implementations then share the evaluated bounds."""
-    return float(2.0 ** math.ceil(math.log2(max(error, 1.0)))) if math.isfinite(error) else error
+def _stepped(error: float, most: float) -> float:
+    """To the next of 2, 4, 8, ...: implementations then share the evaluated bounds."""
+    if not error < most:
+        return most
+    return float(2.0 ** math.ceil(math.log2(max(error, 2.0))))
 
 
+@dataclass
 class _Results:
-    """What was found of one implementation, for the judgement of its declared deviations."""
+    """What was found of one implementation, for the judgement of its declared deviations.
 
-    def __init__(self, subject: RemoteSubject, planned: int) -> None:
-        self.subject = subject
-        self.planned = planned
-        self.units = 0
-        self.found: list[CaseResult] = []
+    Attributes:
+        whole: all that it offers is planned.
+        planned, judged: units.
+        found: the verdicts.
+    """
+
+    whole: bool
+    planned: int
+    judged: int = 0
+    found: list[CaseResult] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        return self.whole and self.judged == self.planned
+
+
+Coordinates = tuple[str, str, str]  # operation, format, implementation
+
+
+@dataclass
+class _Schedule:
+    """The units in their order, and the lanes that judge them: an operation and format in one.
+
+    Attributes:
+        groups: for each operation and format, the implementations that are to be judged.
+        futures: what was submitted.
+    """
+
+    context: Context
+    groups: list[tuple[str, str, list[Implementation]]] = field(default_factory=list)
+    futures: dict[Coordinates, Future[Judged]] = field(default_factory=dict)
+    lanes: dict[int, Lane] = field(default_factory=dict)
+
+    def judged(self, operation: str, dtype: str, name: str) -> Judged:
+        """What was found; submits its group and as many of the next as there are lanes."""
+        place = next(i for i, g in enumerate(self.groups) if g[:2] == (operation, dtype))
+        count = max(1, self.context.cores)
+        for i in range(place, min(place + count, len(self.groups))):
+            self._submit(i, count)
+        return self.futures[operation, dtype, name].result()
+
+    def _submit(self, index: int, lanes: int) -> None:
+        operation, dtype, members = self.groups[index]
+        if any((operation, dtype, m.name) in self.futures for m in members):
+            return
+        number = index % lanes
+        if number not in self.lanes:
+            self.lanes[number] = Lane(f"conformance lane {number}")
+        for member in members:
+            arguments = unit(
+                member.metadata.path.resolve(), operation, dtype,
+                arithmetic_of(self.context, member, dtype), _options(self.context),
+            )  # fmt: skip
+            self.futures[operation, dtype, member.name] = self.lanes[number].submit(arguments)
+
+    def finished(self, operation: str, dtype: str, name: str) -> None:
+        """Ends the lanes with the last unit of all."""
+        last_operation, last_dtype, members = self.groups[-1]
+        if (operation, dtype, name) == (last_operation, last_dtype, members[-1].name):
+            for lane in self.lanes.values():
+                lane.close()
+
+
+def _options(context: Context) -> Options:
+    name = context.profile.name
+    full = name == "full"
+    return Options(
+        seed=context.seed,
+        heavy=full,
+        also=CHEAP_ENOUGH,
+        thorough=full,
+        budget_s=_BUDGET_S.get(name, 0.3),
+        timeout_s=context.profile.timeout_s,
+    )
+
+
+_BUDGET_S = {"full": 5.0, "check": 2.5}
+"""A check asks every class count of an implementation that is fast enough: it is of one alone."""
+
+_BY_ID = {c.id: c for c in CASES}
 
 
 def _measure(
-    context: Context, results: _Results, implementation: Implementation, operation: str,
-    dtype: str, cases: tuple[Case, ...],
+    context: Context, schedule: _Schedule, results: _Results, implementation: Implementation,
+    operation: str, dtype: str, cases: tuple[Case, ...],
 ) -> Iterator[Record]:  # fmt: skip
     refusal = context.refusal(implementation, operation, dtype)
     if refusal is not None:
@@ -78,24 +165,16 @@ def _measure(
             record = _coordinates(context, implementation, operation, dtype, case)
             yield record.model_copy(update={"status": refusal[0], "reason": refusal[1]})
         return
-    full = context.profile.name == "full"
-    options = Options(
-        seed=context.seed,
-        heavy=full,
-        thorough=full,
-        budget_s=5.0 if full else 0.3,
-        timeout_s=context.profile.timeout_s,
-    )
-    arithmetic = arithmetic_of(context, implementation, dtype)
-    started = time.perf_counter()
-    for result in judge(results.subject, operation, dtype, arithmetic, options):
-        now = time.perf_counter()
-        results.found.append(result)
-        record = _coordinates(context, implementation, operation, dtype, result.case)
-        fields: dict[str, Any] = {**figures(result), "elapsed_s": now - started}
-        started = now
-        yield record.model_copy(update=fields)
-    results.units += 1
+    try:
+        for fields in schedule.judged(operation, dtype, implementation.name):
+            case = _BY_ID[fields.pop("id")]
+            record = _coordinates(context, implementation, operation, dtype, case)
+            found = CaseResult(case, fields["verdict"], deviation=fields["deviation"])
+            results.found.append(found)
+            yield record.model_copy(update={"elapsed_s": fields.pop("seconds"), **fields})
+        results.judged += 1
+    finally:
+        schedule.finished(operation, dtype, implementation.name)
 
 
 def _deviation_record(
@@ -117,7 +196,6 @@ def _measure_deviations(
     context: Context, results: _Results, implementation: Implementation
 ) -> Iterator[Record]:
     declared = implementation.metadata.deviations
-    whole = results.units == results.planned
     idle = {d.id for d in unneeded(declared, results.found)}
     used = {r.deviation for r in results.found}
     for deviation in declared:
@@ -125,7 +203,10 @@ def _measure_deviations(
         changes: dict[str, Any]
         if deviation.id in used:
             changes = {"status": "ok", "verdict": "expected", "deviation": deviation.id}
-        elif deviation.id in idle and whole:
+        elif deviation.id in idle and deviation.id in OF_THE_PROCESSOR:
+            reason = "does not show with the instructions of this processor"
+            changes = {"status": "skipped", "verdict": "skipped", "reason": reason}
+        elif deviation.id in idle and results.complete:
             reason = (
                 f"declared ({deviation.reason}), but every case it would explain passes: "
                 f"withdraw it from IMPLEMENTATION['deviations']"
@@ -135,48 +216,61 @@ def _measure_deviations(
             reason = "not all operations, formats and cases it could show in were judged"
             changes = {"status": "skipped", "verdict": "skipped", "reason": reason}
         yield record.model_copy(update=changes)
-    results.subject.stop()
 
 
 def _formats(context: Context, implementation: Implementation) -> list[str]:
-    declared = implementation.metadata.dtypes or QUICK_DTYPES
-    chosen = context.profile.dtypes if context.profile.name == "full" else QUICK_DTYPES
-    chosen = tuple(d for d in chosen if d in context.profile.dtypes)
-    return [d for d in chosen if d in declared]
+    declared = implementation.metadata.dtypes or PLAIN_DTYPES
+    return [d for d in context.profile.dtypes if d in declared]
+
+
+def _results_of(
+    context: Context, implementation: Implementation, operations: list[str]
+) -> _Results:
+    meta = implementation.metadata
+    formats = _formats(context, implementation)
+    offered = [o for o in operations if o in meta.operations]
+    whole = set(meta.operations) <= set(operations)
+    whole &= set(formats) >= set(meta.dtypes or PROMISED)
+    return _Results(whole, len(offered) * len(formats))
 
 
 def plan(context: Context) -> Iterator[Unit]:
-    """A unit for each implementation, operation and format, and one for its deviations."""
-    profile = context.profile
-    operations = [o for o in OPERATIONS if o in profile.operations]
-    for implementation in context.implementations:
-        meta = implementation.metadata
-        formats = _formats(context, implementation)
-        offered = [o for o in operations if o in meta.operations]
-        everything = set(meta.operations) <= set(operations) and set(formats) >= set(
-            meta.dtypes or QUICK_DTYPES
-        )
-        subject = RemoteSubject(implementation)
-        planned = len(offered) * len(formats) if everything else -1
-        results = _Results(subject, planned)
-        for operation in operations:
-            for dtype in formats:
-                cases = tuple(c for c in CASES if c.applies(operation, dtype))
+    """A unit for each operation, format and implementation, and one for declared deviations."""
+    operations = [o for o in OPERATIONS if o in context.profile.operations]
+    results = {i.name: _results_of(context, i, operations) for i in context.implementations}
+    schedule = _Schedule(context)
+    for operation in operations:
+        for dtype in context.profile.dtypes:
+            members = [
+                i for i in context.implementations if context.refusal(i, operation, dtype) is None
+            ]
+            if members:
+                schedule.groups.append((operation, dtype, members))
+            cases = tuple(c for c in CASES if c.applies(operation, dtype))
+            for implementation in context.implementations:
+                if dtype not in _formats(context, implementation):
+                    continue
                 coordinates = tuple(
                     _coordinates(context, implementation, operation, dtype, c) for c in cases
                 )
+                own = results[implementation.name]
                 yield Unit(
                     "conformance",
-                    f"conformance {meta.name} {operation} {dtype}",
+                    f"conformance {implementation.name} {operation} {dtype}",
                     coordinates,
-                    partial(_measure, context, results, implementation, operation, dtype, cases),
-                    0.6 if operation in meta.operations else 0.01,
+                    partial(
+                        _measure, context, schedule, own, implementation, operation, dtype, cases
+                    ),
+                    1.0 if operation in implementation.operations else 0.01,
                 )
-        if meta.deviations and context.unavailable(implementation) is None:
+    for implementation in context.implementations:
+        declared = implementation.metadata.deviations
+        if declared and context.unavailable(implementation) is None:
+            own = results[implementation.name]
             yield Unit(
                 "conformance",
-                f"conformance {meta.name} deviations",
-                tuple(_deviation_record(context, implementation, d.id) for d in meta.deviations),
-                partial(_measure_deviations, context, results, implementation),
+                f"conformance {implementation.name} deviations",
+                tuple(_deviation_record(context, implementation, d.id) for d in declared),
+                partial(_measure_deviations, context, own, implementation),
                 0.01,
             )
