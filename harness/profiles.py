@@ -128,7 +128,7 @@ QUICK = Profile(
         "streaming": Timing(
             (32, 1000, 32_768, 1_000_000),
             1 << 24,
-            7,
+            5,
             ("all",),
             (1000,),
             min_sample_ns=25_000_000,
