@@ -173,7 +173,7 @@ def _threshold(run: Run, name: str, dtype: str) -> str:
     record = found[0]
     if record.occurs is None:
         return str(record.status)
-    return repr(record.last_good) if record.occurs else "never"
+    return f"{record.last_good:.9g}" if record.occurs else "never"
 
 
 def _speed(run: Run, name: str, regime: str) -> tuple[str, str]:
