@@ -103,7 +103,7 @@ def test_captured_logits_are_measured(tmp_path: Path) -> None:
         (["run", "--dtype", "float12"], 2, "expected one of float64"),
         (["run", "--classes", "-3"], 2, "class count: expected a positive integer"),
         (["run", "--workload", "normal(scale=x)"], 2, "scale"),
-        (["run", "--experiment", "astrology"], 2, "expected one of accuracy"),
+        (["run", "--experiment", "astrology"], 2, "expected one of conformance"),
         (["run", "--operation", "hardmax"], 2, "expected one of softmax"),
         (["run", "--logits", "absent.npy"], 2, "absent.npy"),
         (["run", "--resume", "absent"], 2, "absent: not a run"),
