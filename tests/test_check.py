@@ -88,6 +88,24 @@ def test_declared_overflow_is_expected(tmp_path: Path) -> None:
     assert found.expected
 
 
+@pytest.mark.parametrize(
+    "body", ["return e / e.sum(axis, keepdims=True) * F", "import os; os.abort()"]
+)
+def test_declared_overflow_excuses_nothing_else(tmp_path: Path, body: str) -> None:
+    path = tmp_path / "liar.py"
+    path.write_text(
+        '"""Says that it overflows, and is wrong otherwise."""\nimport numpy as np\n'
+        'IMPLEMENTATION = {"dtypes": ("float32",), '
+        '"deviations": ({"id": "overflow", "reason": "no shift"},)}\nF = np.float32(1.01)\n'
+        "def softmax(x, axis=-1):\n    e = np.exp(x - x.max(axis, keepdims=True))\n"
+        f"    {body}\n",
+        encoding="utf-8",
+    )
+    found = check(str(path), timing=False)
+    assert found.verdict is Verdict.FAIL
+    assert found.expected == ()
+
+
 def test_speed_is_told_beside_the_baselines(plain_file: Write) -> None:
     found = check(str(plain_file("right", RIGHT)), baselines=("max_shift", "cupy_gpu"))
     assert found.verdict is Verdict.PASS
