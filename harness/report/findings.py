@@ -168,7 +168,7 @@ def speed(run: RunData) -> Finding | None:
     if overlap:
         text += f" Its interval overlaps that of {_names(overlap)}."
     if c.get("noisy"):
-        text += " The control was noisy at this point."
+        text += " The machine was noisy at this point."
     if (c.get("percent_of_limit") or 0.0) > 100:
         text += " More than the copy itself reached: trust the limit no further than that."
     out = [n for n, o in usable.items() if struck(o)]

@@ -102,7 +102,8 @@ TERMS: tuple[tuple[str, str], ...] = (
     (
         "control",
         "The baseline, and a copy, under a second name. Where the interval of its ratio to itself "
-        "does not hold 1.0, differences of that size mean nothing, and the point is marked noisy.",
+        "does not hold 1.0, differences of that size mean nothing, and the point is marked noisy; "
+        "so it is where the copies lost a processor to other programs in most of their samples.",
     ),
     (
         "accuracy gate",

@@ -33,7 +33,10 @@ def timing_entry(value: str, raw: Any, cell: Cell, detail: str | None = None) ->
             why += f", {figure(over)} times its bound)" if over is not None else ")"
         return Entry(value, raw, "struck", why, None, detail)
     if cell.get("noisy"):
-        note = "noisy: a control at this point, the same against itself, does not hold 1.0"
+        note = (
+            "noisy: a control at this point, the same against itself, does not hold 1.0, or the "
+            "copies lost their processors to other programs"
+        )
         return Entry(f"~{value}", raw, "", note, None, detail)
     return Entry(value, raw, "", None, None, detail)
 
