@@ -71,12 +71,15 @@ def stats(seconds: Sequence[float], calls: int) -> dict[str, Any]:
 def _name(record: ThroughputRecord) -> tuple[str, str]:
     """Group (what is comparable) and name (the same cell in another run has the same)."""
     form = "allocating" if record.allocating else "out"
+    cold = " cold" if record.cache == "cold" else ""
     group = (
         f"{record.operation} {record.regime} {record.dtype} {record.rows}x{record.classes} "
-        f"threads={record.threads}"
+        f"threads={record.threads}{cold}"
     )
     parts = (record.implementation, record.regime, record.dtype, record.rows, record.classes)
-    return group, f"{record.operation}[{'-'.join(map(str, parts))}-t{record.threads}-{form}]"
+    place = "-".join(map(str, parts))
+    tail = f"{form}-cold" if cold else form
+    return group, f"{record.operation}[{place}-t{record.threads}-{tail}]"
 
 
 def _omission(record: ThroughputRecord) -> str | None:
@@ -101,7 +104,7 @@ def pytest_benchmark(run: Run) -> dict[str, Any]:
             omitted.append({"name": name, "reason": why})
             continue
         fields = ("implementation", "operation", "dtype", "rows", "classes", "threads", "regime",
-                  "allocating")  # fmt: skip
+                  "allocating", "cache")  # fmt: skip
         parameters = {f: getattr(record, f) for f in fields}
         extra = ("fits", "noisy", "percent_of_limit", "speedup", "baseline", "gate_ulp")
         benchmarks.append(

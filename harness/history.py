@@ -227,6 +227,7 @@ def _figures(run: Run) -> dict[Key, Cells]:
             if r.role == "implementation" and (r.status != "ok" or r.ranked is False):
                 continue
             form = ", allocating" if r.allocating else ""
+            form += ", cold cache" if r.cache == "cold" else ""
             figure = f"time, {r.regime} {r.dtype}, {r.threads} threads{form}"
             cell = (r.workload, r.classes, r.rows, r.seed, None)
             found.setdefault((r.implementation, figure, "ns"), {})[cell] = float(r.median_ns)

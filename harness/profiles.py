@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from harness.implementation import OPERATIONS
 
@@ -20,8 +21,12 @@ class Timing:
         rounds: samples of each implementation.
         threads: ``"one"`` and/or ``"all"``.
         allocating_classes: class counts at which the allocating call is measured beside ``out=``.
+        cold_classes: class counts at which calls that find their arrays in no cache are measured
+            beside the others.
         min_sample_ns: shortest sample.
-        warm_up_ns: warm-up after the first call.
+        warm_up_ns: shortest warm-up after the first call; it ends by its own rule
+            (`harness.warm_up`).
+        warm_up_cap_ns: longest warm-up.
         warm_calls: uncounted calls before each sample.
         dtypes: formats.
     """
@@ -35,6 +40,34 @@ class Timing:
     warm_up_ns: int = 10_000_000
     warm_calls: int = 1
     dtypes: tuple[str, ...] = ("float32",)
+    warm_up_cap_ns: int = 200_000_000
+    cold_classes: tuple[int, ...] = ()
+
+
+DeviceRegime = Literal["streaming", "launches", "graph"]
+
+
+@dataclass(frozen=True)
+class DeviceTiming:
+    """The grid of one throughput regime on a device.
+
+    Attributes:
+        classes: class counts.
+        moved_bytes: bytes of input and output together, the same at every class count; less
+            where the device's memory lacks; 0 stands for one row.
+        rounds: samples of each implementation.
+        dtypes: formats.
+        min_sample_ns: shortest window between two events.
+        warm_up_ns, warm_up_cap_ns: as in `Timing`.
+    """
+
+    classes: tuple[int, ...]
+    moved_bytes: int
+    rounds: int
+    dtypes: tuple[str, ...] = ("float32",)
+    min_sample_ns: int = 2_000_000
+    warm_up_ns: int = 10_000_000
+    warm_up_cap_ns: int = 200_000_000
 
 
 @dataclass(frozen=True)
@@ -51,6 +84,8 @@ class Profile:
         map_classes: class counts of the overflow map.
         scan_points: points of a threshold's first scan.
         timing: regime to its grid.
+        device_timing: the same for implementations on a device, which the experiment
+            ``device_throughput`` measures.
         timeout_s: the longest that one call may take.
     """
 
@@ -66,8 +101,11 @@ class Profile:
     scan_points: int
     timing: Mapping[str, Timing] = field(default_factory=dict)
     timeout_s: float = 60.0
-    experiments: tuple[str, ...] = ("accuracy", "overflow", "throughput", "claims")
+    experiments: tuple[str, ...] = (
+        *("accuracy", "overflow", "throughput", "device_throughput", "claims"),
+    )
     operations: tuple[str, ...] = tuple(OPERATIONS)
+    device_timing: Mapping[DeviceRegime, DeviceTiming] = field(default_factory=dict)
 
 
 FAMILIES = (
@@ -94,7 +132,7 @@ _OFFSETS = (1.0, 10.0, 50.0, 80.0, 90.0, 1e2, 1e3, 1e4, 6e4, 1e5, 1e7, 1e10, 1e3
 
 SMOKE = Profile(
     name="smoke",
-    experiments=("accuracy", "overflow", "throughput"),
+    experiments=("accuracy", "overflow", "throughput", "device_throughput"),
     dtypes=("float64", "float32"),
     sweep_workloads=("normal(scale=1)",),
     sweep_classes=(2, 10, 1000),
@@ -105,9 +143,23 @@ SMOKE = Profile(
     map_classes=(2, 100),
     scan_points=512,
     timing={
-        "latency": Timing((10,), 0, 3, ("one",), warm_up_ns=1_000_000),
-        "cached": Timing((128, 1000), 1 << 16, 3, warm_up_ns=1_000_000),
-        "streaming": Timing((1000,), 1 << 20, 3, warm_up_ns=0, warm_calls=0),
+        "latency": Timing((10,), 0, 3, ("one",), warm_up_ns=1_000_000, warm_up_cap_ns=20_000_000),
+        "cached": Timing(
+            (128, 1000),
+            1 << 16,
+            3,
+            warm_up_ns=1_000_000,
+            warm_up_cap_ns=20_000_000,
+            cold_classes=(1000,),
+        ),
+        "streaming": Timing(
+            (1000,), 1 << 20, 3, warm_up_ns=0, warm_calls=0, warm_up_cap_ns=20_000_000
+        ),
+    },
+    device_timing={
+        "streaming": DeviceTiming((1000,), 1 << 26, 3, warm_up_ns=0),
+        "launches": DeviceTiming((1000,), 0, 3, warm_up_ns=0),
+        "graph": DeviceTiming((1000,), 0, 3, warm_up_ns=0),
     },
 )
 
@@ -124,7 +176,14 @@ QUICK = Profile(
     scan_points=2048,
     timing={
         "latency": Timing((10, 1000, 32_000), 0, 15, ("one",)),
-        "cached": Timing((8, 32, 128, 1000, 4096, 32_768), 1 << 17, 11, ("one", "all"), (1000,)),
+        "cached": Timing(
+            (8, 32, 128, 1000, 4096, 32_768),
+            1 << 17,
+            11,
+            ("one", "all"),
+            (1000,),
+            cold_classes=(128, 32_768),
+        ),
         "streaming": Timing(
             (32, 1000, 32_768, 1_000_000),
             1 << 24,
@@ -136,7 +195,15 @@ QUICK = Profile(
             warm_calls=0,
         ),
     },
-)
+    device_timing={
+        "streaming": DeviceTiming(
+            (32, 1024, 8192, 32_768, 262_144, 1_000_000), 1 << 30, 11,
+            dtypes=("float32", "bfloat16"),
+        ),
+        "launches": DeviceTiming((10, 1000, 32_000), 0, 15),
+        "graph": DeviceTiming((10, 1000, 32_000), 0, 15),
+    },
+)  # fmt: skip
 
 FULL = replace(
     QUICK,
@@ -159,11 +226,21 @@ FULL = replace(
         "cached": Timing(
             (8, 10, 32, 128, 1000, 1023, 4096, 32_768, 131_072), 1 << 17, 31, ("one", "all"),
             (8, 128, 1000, 32_768), dtypes=("float32", "float64"),
+            cold_classes=(8, 128, 1000, 32_768),
         ),
         "streaming": Timing(
             (8, 10, 32, 128, 1000, 1023, 4096, 32_768, 50_257, 131_072, 1_000_000),
             1 << 26, 9, ("one", "all"), (1000, 131_072), warm_up_ns=0, warm_calls=0,
         ),
+    },
+    device_timing={
+        "streaming": DeviceTiming(
+            (8, 32, 128, 256, 512, 1000, 1023, 1024, 2048, 4096, 8192, 16_384, 32_768, 50_257,
+             65_536, 131_072, 262_144, 1_000_000, 4_194_304),
+            1 << 30, 21, dtypes=("float32", "bfloat16", "float16"),
+        ),
+        "launches": DeviceTiming((10, 1000, 4096, 32_000, 128_256, 1_000_000), 0, 31),
+        "graph": DeviceTiming((10, 1000, 4096, 32_000, 128_256, 1_000_000), 0, 31),
     },
     timeout_s=300.0,
 )  # fmt: skip
@@ -216,9 +293,19 @@ def narrow(profile: Profile, filters: Filters) -> Profile:
             grid = replace(grid, dtypes=filters.dtypes)
         if filters.classes:
             both = tuple(c for c in grid.allocating_classes if c in filters.classes)
-            grid = replace(grid, classes=filters.classes, allocating_classes=both)
+            cold = tuple(c for c in grid.cold_classes if c in filters.classes)
+            grid = replace(
+                grid, classes=filters.classes, allocating_classes=both, cold_classes=cold
+            )
         if filters.threads:
             kept = tuple(t for t in grid.threads if t in filters.threads)
             grid = replace(grid, threads=kept or filters.threads)
         timing[regime] = grid
-    return replace(profile, timing=timing, **changes)  # type: ignore[arg-type]
+    on_device = {}
+    for name, device_grid in profile.device_timing.items():
+        on_device[name] = replace(
+            device_grid,
+            dtypes=filters.dtypes or device_grid.dtypes,
+            classes=filters.classes or device_grid.classes,
+        )
+    return replace(profile, timing=timing, device_timing=on_device, **changes)  # type: ignore[arg-type]

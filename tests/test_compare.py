@@ -16,7 +16,10 @@ from typer.testing import CliRunner
 
 from harness.commands.compare import compare as command
 from harness.comparison import Comparison, compare, timings
+from harness.comparison.planted import CLASSES, ROWS, count_work, planted_slowdown, write_kernel
 from harness.comparison.render import missing_lines, to_json, to_markdown
+from harness.comparison.timings import control_ratios
+from harness.comparison.trials import Repetition, Trial
 from harness.records import AccuracyRecord, OverflowRecord, Record, RunInfo, ThroughputRecord
 from harness.results import ResultsError, RunWriter
 
@@ -433,3 +436,33 @@ def test_holm_rejects_step_by_step() -> None:
     assert timings.holm({"a": 0.01, "b": 0.02, "c": 0.04, "d": 0.9}) == {"a"}
     assert timings.holm({"a": 0.01, "b": 0.016, "c": 0.02}) == {"a", "b", "c"}
     assert timings.holm({"a": 0.02, "b": 0.02, "c": 0.02}) == set()
+
+
+def test_the_planted_kernels_do_exactly_as_much_more_work_as_they_say(tmp_path: Path) -> None:
+    base = write_kernel(tmp_path, "first", 0)
+    assert planted_slowdown(base, write_kernel(tmp_path, "second", 5)) == pytest.approx(0.05)
+    assert planted_slowdown(base, write_kernel(tmp_path, "third", 2)) == pytest.approx(0.02)
+    assert planted_slowdown(base, base) == 0.0
+    assert count_work(base)["exp"] == ROWS * CLASSES
+
+
+def test_a_trial_says_what_was_found_and_what_was_called_wrongly() -> None:
+    def one(verdict: str) -> Repetition:
+        return Repetition(verdict, 1.05, 1.04, 1.06, 0, 2.0, 3.0, "")
+
+    found = [one("worse")] * 7 + [one("noisy")] * 2 + [one("better")]
+    row = Trial("5% more work", 0.05, False, found).row()
+    assert row.startswith("| 5% more work | 10 | 2 | 7 of 8 | 0 | 0 | 1 | 1.0500 |")
+    assert "| 8 |" in Trial("same", 0.0, True, found).row()
+
+
+def test_an_interval_within_one_run_is_as_wide_as_its_controls_differ() -> None:
+    def record(name: str, factor: float, role: str = "implementation") -> ThroughputRecord:
+        return ThroughputRecord(
+            implementation=name, role=role, status="ok", regime="cached", classes=10,  # type: ignore[arg-type]
+            samples_ns=[factor * (100.0 + k % 3) for k in range(15)],
+        )  # fmt: skip
+
+    found = control_ratios([record("a", 1.0), record("a (control)", 1.04, "control")])
+    assert list(found.values()) == [(1.0, pytest.approx(1.04))]
+    assert control_ratios([record("a (control)", 1.04, "control")]) == {}

@@ -11,6 +11,7 @@ from harness.statistics import (
     median_interval,
     paired_ratio,
     summarise_samples,
+    trend,
 )
 
 
@@ -96,3 +97,38 @@ def test_the_control_of_equal_noise_holds_and_a_real_difference_does_not() -> No
     a, b = rng.lognormal(0.0, 0.05, 30), rng.lognormal(0.0, 0.05, 30)
     assert control_verdict(paired_ratio(a, b)).holds
     assert not control_verdict(paired_ratio(1.2 * a, b)).holds
+
+
+@pytest.mark.parametrize(
+    ("samples", "change", "significant"),
+    [
+        ([100.0, 110.0, 120.0, 130.0, 140.0, 150.0], 0.4, True),
+        ([150.0, 140.0, 130.0, 120.0, 110.0, 100.0], -0.4, True),
+        ([100.0, 110.0, 100.0, 110.0, 100.0, 110.0], None, False),
+        ([5.0] * 8, 0.0, False),
+        ([100.0, 101.0, 102.0, 103.0, 999.0, 105.0, 106.0, 107.0, 108.0], 0.077, True),
+    ],
+)
+def test_a_trend_is_a_size_and_a_consistent_order(
+    samples: list[float], change: float | None, significant: bool
+) -> None:
+    found = trend(samples)
+    assert found is not None
+    assert found.significant is significant
+    if change is not None:
+        assert found.change == pytest.approx(change, abs=0.005)
+
+
+def test_four_samples_have_no_trend() -> None:
+    assert trend([1.0, 2.0, 3.0, 4.0]) is None
+
+
+def test_a_trend_is_seen_in_noise_as_rarely_as_it_says() -> None:
+    rng = np.random.default_rng(5)
+    seen = sum(bool((t := trend(rng.lognormal(size=11))) and t.significant) for _ in range(500))
+    assert seen <= 20  # 2% of 500 is 10
+
+
+def test_the_ends_of_an_interval_are_medians_that_can_occur() -> None:
+    low, high = median_interval([1.0] * 6 + [10.0] * 5)
+    assert (low, high) == (1.0, 10.0)

@@ -14,11 +14,12 @@ import pytest
 from conftest import MakeContext
 
 from harness.experiments import throughput
-from harness.experiments.evidence import CONTROL_SUFFIX, noise, set_against_limit
+from harness.experiments.evidence import noise, set_against_limit
 from harness.experiments.rounds import Entrant
 from harness.experiments.throughput import baseline_of, describe_fit
 from harness.profiles import SMOKE, Timing
 from harness.records import ThroughputRecord
+from harness.records.throughput import CONTROL_SUFFIX
 from harness.results import cell_key
 
 PROFILE = replace(
@@ -116,6 +117,7 @@ def entrant(name: str, gbps: float, role: str = "implementation", mib: int = 256
     record = ThroughputRecord(
         implementation=name,
         role=role,  # type: ignore[arg-type]
+        operation="copy" if role == "limit" else "softmax",
         regime="streaming",
         array_bytes=mib << 20,
         status="ok",

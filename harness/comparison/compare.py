@@ -49,7 +49,16 @@ def compare(
         raise ValueError(f"threshold: expected a fraction between 0 and 1, got {threshold}")
     if not accuracy_factor >= 1.0:
         raise ValueError(f"accuracy_factor: expected at least 1, got {accuracy_factor}")
-    a, b = load_side(base), load_side(new)
+    return compare_sides(
+        load_side(base), load_side(new), threshold=threshold, across_machines=across_machines,
+        accuracy_factor=accuracy_factor,
+    )  # fmt: skip
+
+
+def compare_sides(
+    a: Side, b: Side, *, threshold: float, across_machines: bool, accuracy_factor: float
+) -> Comparison:
+    """`compare`, of two sides that have been read: `a` is the base."""
     if (a.implementation is None) != (b.implementation is None):
         raise ResultsError(
             f"{a.label}, {b.label}: expected an implementation on both sides or on neither; "
@@ -95,7 +104,11 @@ def _timings(
 ) -> tuple[list[Item], int]:
     """Timings: statuses first, then what can be measured against each other, all together."""
     together = same_run(base, new)
-    moved = {} if together else timings.drifts(base.anchors(), new.anchors())
+    moved = (
+        timings.control_ratios(new.run.records)
+        if together
+        else timings.drifts(base.anchors(), new.anchors())
+    )
     items: list[Item] = []
     cells = []
     for pair in pairs:

@@ -14,8 +14,11 @@ from harness.comparison.sides import Pair
 from harness.floats import Float64Array
 from harness.history import find_steps
 from harness.records import ThroughputRecord
+from harness.statistics import median_interval
 
 THRESHOLD = 0.05
+PAIRED_THRESHOLD = 0.01
+_SAMPLES = (5, 6, 9, 11, 15, 31)
 _CELLS = 4
 _IMPLEMENTATIONS = 10
 
@@ -73,6 +76,65 @@ def timing_quality(repetitions: int = 40) -> Iterator[str]:
                 )
 
 
+def _paired(
+    rng: np.random.Generator, spread: float, scatter: Scatter, slow: float, load: bool
+) -> str:
+    """The verdict on one cell of one run: 61 rounds, in half of which a load comes in, or none."""
+    rounds = 61
+    quiet = times = np.exp(spread * np.stack([scatter(rng, rounds) for _ in range(2)]))
+    if load:  # both are slowed from the middle on, and each by interruptions of its own
+        busy = np.arange(rounds) >= rounds // 2
+        times = quiet * np.where(busy, 1.5 + rng.exponential(1.0, (2, rounds)), 1.0)
+    records = [
+        ThroughputRecord(
+            implementation=name, status="ok", regime="cached", classes=2,
+            samples_ns=(1e6 * factor * row).tolist(),
+        )
+        for name, factor, row in (("a", 1.0, times[0]), ("b", slow, times[1]))
+    ]  # fmt: skip
+    pair = Pair(records[0], records[1], "a -> b", "")
+    timed = timings.measure(pair, PAIRED_THRESHOLD, (1.0, 1.0), paired=True)
+    return timings.judge_all([timed], PAIRED_THRESHOLD)[0][0].verdict
+
+
+def paired_quality(repetitions: int = 200) -> Iterator[str]:
+    """The verdict within one run, as `harness.comparison.trials` asks for it on a real machine."""
+    yield "| scatter | same code: claims | same code, load from the middle: claims | 5% slower " \
+          "found | 2% slower found | 2% called equivalent |"  # fmt: skip
+    yield "| --- | --- | --- | --- | --- | --- |"
+    for name, scatter in SCATTERS.items():
+        for spread in (0.005, 0.01, 0.02, 0.05):
+            rng = np.random.default_rng([61, int(1000 * spread)])
+            found = [
+                [_paired(rng, spread, scatter, slow, load) for _ in range(repetitions)]
+                for slow, load in ((1.0, False), (1.0, True), (1.05, False), (1.02, False))
+            ]
+            wrong = [sum(v in ("worse", "better") for v in verdicts) for verdicts in found[:2]]
+            yield (
+                f"| {name}, {spread:.1%} | {wrong[0]} of {repetitions} | {wrong[1]} of "
+                f"{repetitions} | {found[2].count('worse')} of {repetitions} | "
+                f"{found[3].count('worse')} of {repetitions} | "
+                f"{found[3].count('equivalent')} of {repetitions} |"
+            )
+
+
+def coverage_quality(repetitions: int = 1000) -> Iterator[str]:
+    """How often the interval of a median holds the true median, by the number of samples."""
+    yield "| scatter | " + " | ".join(f"n = {n}" for n in _SAMPLES) + " |"
+    yield "| --- |" + " --- |" * len(_SAMPLES)
+    for name, scatter in SCATTERS.items():
+        truth = {"normal": 0.0, "skewed": float(np.log(2.0) ** 1.5)}[name]
+        shares = []
+        for n in _SAMPLES:
+            rng = np.random.default_rng([n, 5])
+            held = 0
+            for _ in range(repetitions):
+                low, high = median_interval(np.exp(scatter(rng, n)), resamples=500)
+                held += low <= np.exp(truth) <= high
+            shares.append(f"{held / repetitions:.1%}")
+        yield f"| {name} | " + " | ".join(shares) + " |"
+
+
 def threshold_quality(repetitions: int = 100) -> Iterator[str]:
     """The hardest truth: every ratio exactly at the threshold."""
     yield "| rounds | comparisons with a false claim | without Holm's procedure |"
@@ -107,7 +169,8 @@ def step_quality(repetitions: int = 300) -> Iterator[str]:
 
 def main() -> None:
     """Print all tables."""
-    for table in (timing_quality, threshold_quality, step_quality):
+    tables = (timing_quality, threshold_quality, paired_quality, coverage_quality, step_quality)
+    for table in tables:
         for line in table():
             print(line, flush=True)
         print()

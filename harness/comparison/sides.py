@@ -70,7 +70,11 @@ def load_side(given: str | os.PathLike[str] | Run) -> Side:
     run = read_run(found[0])
     names = dict.fromkeys(
         [i.name for i in run.info.implementations]
-        + [r.implementation for r in run.records if r.operation != "copy"]
+        + [
+            r.implementation
+            for r in run.records
+            if getattr(r, "role", None) != "limit" and r.operation != "copy"
+        ]
     )
     if name and name not in names:
         raise ResultsError(f"{text}: no implementation {name!r} in the run; it has "
@@ -108,6 +112,7 @@ def where(record: Record) -> str:
         f"offset {offset:g}" if offset is not None else None,
         f"{record.threads} threads" if record.threads is not None else None,
         "allocating" if plain.get("allocating") else None,
+        "cold cache" if plain.get("cache") == "cold" else None,
     )
     return ", ".join(str(p) for p in parts if p)
 

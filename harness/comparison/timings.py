@@ -22,16 +22,18 @@ from harness.comparison.sides import Pair
 from harness.comparison.verdict import Item, Verdict
 from harness.floats import Float64Array
 from harness.records import Record
-from harness.statistics import RESAMPLES, SEED, paired_ratio
+from harness.records.throughput import CONTROL_SUFFIX
+from harness.statistics import FEW, SEED, bootstrap_interval, paired_ratio
 
 ALPHA = 0.05
 """Chance, over a whole comparison, that any claim of better or worse is wrong."""
 
+ALPHA_WITHIN = 0.001
+"""The same within one run. Rounds that follow each other share the state of the machine, and what
+starts in their middle is no error of sampling: the price of certainty is paid in rounds."""
+
 _LEAST = 3
 """Samples below which nothing is said: three against three can separate by chance in 1 of 20."""
-
-_SMALL = 6
-"""Samples below which a bootstrap cannot reach 95% (`harness.statistics`): the range is used."""
 
 _TESTED = 64
 _DIRECT = 2048
@@ -39,7 +41,7 @@ _SMALLEST_P = 1e-10
 """What a sum by fast Fourier transform can still tell from nothing."""
 
 _CONSISTENT = 0.02
-_CELL = ("regime", "dtype", "classes", "rows", "threads", "workload", "seed")
+_CELL = ("regime", "dtype", "classes", "rows", "threads", "workload", "seed", "cache")
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,12 @@ class Timed:
     Attributes:
         ratio: median of new / base; above 1 is slower.
         low, high: 95% interval, widened by `drift`.
-        drift: smallest and largest factor by which the unchanged copies moved between the runs,
-            1 included.
+        drift: smallest and largest factor by which what should not differ did, 1 included: the
+            unchanged copies between two runs, the controls and their originals within one.
         wins_worse, wins_better: statistics of the one-sided tests, see `Family`.
         null: distribution of either statistic if the ratio stands exactly at the threshold.
         paired: whether the samples of a round were set against each other.
+        halves: if paired, the median ratios of the first and of the second half of the rounds.
     """
 
     pair: Pair
@@ -65,6 +68,7 @@ class Timed:
     wins_better: int
     null: Float64Array
     paired: bool
+    halves: tuple[float, float] | None = None
 
 
 def ratio_of_medians(
@@ -80,16 +84,13 @@ def ratio_of_medians(
     """
     a, b = np.asarray(base, dtype=np.float64), np.asarray(new, dtype=np.float64)
     value = float(np.median(b) / np.median(a))
-    if min(a.size, b.size) < _SMALL:
+    if min(a.size, b.size) < FEW:
         return value, float(b.min() / a.max()), float(b.max() / a.min())
-    rng = np.random.default_rng(seed)
-    medians = [
-        np.median(s[rng.integers(0, s.size, size=(RESAMPLES, s.size))], axis=1) for s in (a, b)
-    ]
-    ratios = medians[1] / medians[0]
-    tail = (1.0 - 0.95) / 2.0
-    low = float(np.quantile(ratios, tail, method="inverted_cdf"))
-    return value, low, float(np.quantile(ratios, 1.0 - tail, method="inverted_cdf"))
+
+    def ratio(base: Float64Array, new: Float64Array, axis: int = -1) -> Any:
+        return np.median(new, axis=axis) / np.median(base, axis=axis)
+
+    return value, *bootstrap_interval((a, b), ratio, seed=seed)
 
 
 @lru_cache(maxsize=256)
@@ -133,7 +134,11 @@ def measure(pair: Pair, threshold: float, drift: tuple[float, float], *, paired:
     if paired:
         summary = paired_ratio(b, a)
         value, low, high = summary.median, summary.ci_low, summary.ci_high
+        middle = a.size // 2
+        first, second = (float(np.median(r)) for r in np.split(b / a, [middle]))
+        halves = (first, second)
     else:
+        halves = None
         value, low, high = ratio_of_medians(a, b)
     slower, faster = b / drift[1] / (1.0 + threshold), b / drift[0] * (1.0 + threshold)
     a, slower, faster = _thinned(a), _thinned(slower), _thinned(faster)
@@ -144,7 +149,7 @@ def measure(pair: Pair, threshold: float, drift: tuple[float, float], *, paired:
         wins = _above(a, slower), _above(faster, a)
         null = _mann_whitney(*sorted((a.size, slower.size)))
     return Timed(
-        pair, value, low / drift[1], high / drift[0], drift, *wins, np.asarray(null), paired
+        pair, value, low / drift[1], high / drift[0], drift, *wins, np.asarray(null), paired, halves
     )
 
 
@@ -172,8 +177,37 @@ def drifts(
     return found
 
 
+def control_ratios(
+    records: Iterable[Record],
+) -> Mapping[tuple[Any, ...], tuple[float, float]]:
+    """How far the same code was from itself in the rounds of one run.
+
+    A second process has its arrays elsewhere in memory, and its copy of the code, which is worth
+    a percent or two where nothing else differs. Between two implementations it is worth as much.
+
+    Returns:
+        For each cell of the grid, the smallest and the largest ratio of a control to its
+        original, 1 included.
+    """
+    by_key = {(r.implementation, getattr(r, "allocating", None), *_cell(r)): r for r in records}
+    found: dict[tuple[Any, ...], tuple[float, float]] = {}
+    for (name, *rest), control in by_key.items():
+        original = by_key.get((str(name).removesuffix(CONTROL_SUFFIX), *rest))
+        if getattr(control, "role", None) != "control" or original is None:
+            continue
+        a, b = _samples(original), _samples(control)
+        if len(a) != len(b) or len(a) < _LEAST or not all(s > 0 for s in (*a, *b)):
+            continue
+        ratio = paired_ratio(b, a).median
+        low, high = found.get(_cell(control), (1.0, 1.0))
+        found[_cell(control)] = (min(low, ratio), max(high, ratio))
+    return found
+
+
 def _cell(record: Record) -> tuple[Any, ...]:
-    return tuple(getattr(record, name, None) for name in _CELL)
+    # Records from before there were cold ones do not say that they are warm.
+    values = (getattr(record, name, None) for name in _CELL)
+    return tuple(None if v == "warm" else v for v in values)
 
 
 def cell_of(pair: Pair) -> tuple[Any, ...]:
@@ -209,7 +243,17 @@ def judge(timed: Timed, threshold: float) -> Item:
     upper = 1.0 + threshold
     verdict: Verdict = "inconclusive"
     interval = f"[{timed.low:.3f}, {timed.high:.3f}]"
-    if timed.low > upper:
+    halves = timed.halves or (timed.ratio, timed.ratio)
+    slowest, fastest = max(halves) / timed.drift[0], min(halves) / timed.drift[1]
+    beyond = timed.low > upper or timed.high < 1.0 / upper
+    if beyond and fastest <= upper and slowest >= 1.0 / upper:
+        # A load that starts in the middle slows both, by chance the one more than the other.
+        why = (
+            f"the whole interval {interval} lies beyond the threshold of {threshold:.0%}, but the "
+            f"two halves of the rounds disagree ({halves[0]:.3f}, {halves[1]:.3f}): the machine "
+            "changed in between; measure again"
+        )
+    elif timed.low > upper:
         verdict, why = "worse", f"the whole interval {interval} lies above {upper:.3f}"
     elif timed.high < 1.0 / upper:
         verdict, why = "better", f"the whole interval {interval} lies below {1 / upper:.3f}"
@@ -219,9 +263,12 @@ def judge(timed: Timed, threshold: float) -> Item:
         why = f"the interval {interval} reaches across the threshold of {threshold:.0%}"
         spread = max(timed.drift[1], 1.0 / timed.drift[0])
         if spread > upper:
+            took = f"took {timed.drift[0]:.2f} to {timed.drift[1]:.2f} times as long"
             why += (
-                f"; copies, the same code in both runs, took {timed.drift[0]:.2f} to "
-                f"{timed.drift[1]:.2f} times as long: the machine changed, measure both again"
+                f"; the controls, the same code in another process, {took}; measure again"
+                if timed.paired
+                else f"; copies, the same code in both runs, {took}: the machine changed, measure "
+                "both again"
             )
     a: Any = timed.pair.base
     b: Any = timed.pair.new
@@ -293,11 +340,11 @@ def judge_all(cells: Sequence[Timed], threshold: float) -> tuple[list[Item], int
     """The verdicts of all timings together, and the size of the family of tests.
 
     A cell that its own interval calls better or worse keeps that verdict if its hypothesis, its
-    group's or its implementation's is rejected by Holm's procedure over all of them at 5%;
-    otherwise it is inconclusive.
+    group's or its implementation's is rejected by Holm's procedure over all of them at 5%
+    (0.1% within one run); otherwise it is inconclusive.
     """
     p = p_values(cells)
-    rejected = holm(p)
+    rejected = holm(p, ALPHA_WITHIN if any(c.paired for c in cells) else ALPHA)
     items = []
     for timed in cells:
         found = judge(timed, threshold)

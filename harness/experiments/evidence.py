@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.experiments.rounds import Entrant
-from harness.statistics import control_verdict, paired_ratio, summarise_samples
+import numpy as np
 
-CONTROL_SUFFIX = " (control)"
+from harness import pools
+from harness.experiments.rounds import Entrant
+from harness.records.throughput import CONTROL_SUFFIX
+from harness.statistics import control_verdict, paired_ratio, summarise_samples
 
 
 def figures(
@@ -29,6 +31,8 @@ def figures(
         "gbps_low": moved / summary.ci_high,
         "gbps_high": moved / summary.ci_low,
         "noisy": noisy,
+        "processors_used": float(np.median(entrant.processors)),
+        "page_faults": float(np.median(entrant.faults)),
     }
     if other is not None and len(other.samples) == len(entrant.samples):
         ratio = paired_ratio(other.samples, entrant.samples)
@@ -38,6 +42,48 @@ def figures(
             "speedup_low": ratio.ci_low,
             "speedup_high": ratio.ci_high,
         }
+    return found
+
+
+_PAGE_BYTES = 4096
+_FAULTING = 0.25
+_MORE_PROCESSORS = 1.5
+
+
+def doubts(entrant: Entrant, cores: int) -> list[str]:
+    """What is doubtful about one timing: each with its cause and the next action.
+
+    Args:
+        cores: usable processors.
+    """
+    record = entrant.record
+    found = list(entrant.warnings)
+    asked = record.threads or cores
+    if record.threads_found is not None:
+        wrong = pools.mismatch(record.threads_found, asked, cores)
+        found += [] if wrong is None else [wrong]
+    if entrant.processors:
+        used = float(np.median(entrant.processors))
+        if used > _MORE_PROCESSORS * asked:
+            found.append(
+                f"used {used:.2g} processors though asked for {asked} thread{'s' * (asked != 1)}: "
+                "it has threads that no library tells of; make it take their number from OpenMP, "
+                "Numba or torch"
+            )
+    if record.warm_up_settled is False:
+        found.append(
+            f"calls were still getting faster when the warm-up reached its cap "
+            f"({(record.warm_up_ns or 0.0) / 1e6:.0f} ms, {record.warm_up_calls} calls): the first "
+            "samples may be slow; raise the cap"
+        )
+    pages = (record.array_bytes or 0) / _PAGE_BYTES
+    if record.allocating is False and entrant.faults and pages >= 16:
+        faults = float(np.median(entrant.faults))
+        if faults > _FAULTING * pages:
+            found.append(
+                f"{faults:.0f} page faults a call though its output is in memory: it allocates "
+                f"arrays of its own ({pages:.0f} pages are one array); reuse them"
+            )
     return found
 
 
@@ -64,7 +110,11 @@ def _crowded(entrant: Entrant) -> bool:
 
 def set_against_limit(entrants: list[Entrant], last_level_cache: int | None) -> None:
     """Set each time against the best copy of the same rounds; flag what no machine can do."""
-    copies = [e for e in entrants if e.record.role == "limit" and e.record.gbps is not None]
+    copies = [
+        e
+        for e in entrants
+        if e.record.role == "limit" and e.record.operation == "copy" and e.record.gbps is not None
+    ]
     if not copies:
         return
     best = max(copies, key=lambda e: e.record.gbps or 0.0)

@@ -6,21 +6,38 @@ The mechanics of timing alone: who takes part, and what the times mean, is decid
 from __future__ import annotations
 
 import random
+import secrets
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from harness.discovery import Implementation
 from harness.profiles import Timing
 from harness.records import ThroughputRecord
+from harness.records.throughput import Placement
 from harness.remote import RemoteImplementation, WorkerFault
+
+_COLD_CALLS = 3
+"""Calls of a cold sample, each after a sweep of the caches, which takes longer than the call."""
+
+ALIGNMENT = 64
+"""Bytes to which timed inputs are aligned: a cache line, and the widest vector."""
+
+Step = Callable[["Entrant", Timing, float], None]
 
 
 @dataclass
 class Entrant:
-    """One column of the rounds: a worker, how it is prepared, and what it gave."""
+    """One column of the rounds: a worker, how it is prepared, and what it gave.
+
+    `content` is the input in place, `sampled` what it was at the last sample (two entrants of one
+    worker share the input). `overheads` are what the coordinator's own clock saw of each sample
+    beyond the time of its calls, ns.
+    """
 
     record: ThroughputRecord
     worker: RemoteImplementation
@@ -30,6 +47,12 @@ class Entrant:
     calls: int = 1
     samples: list[float] = field(default_factory=list)
     preempted: list[int] = field(default_factory=list)
+    processors: list[float] = field(default_factory=list)
+    faults: list[float] = field(default_factory=list)
+    overheads: list[float] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    content: NDArray[Any] | None = None
+    sampled: NDArray[Any] | None = None
     fault: WorkerFault | None = None
 
     @property
@@ -42,30 +65,69 @@ class Entrant:
 
 def _prepare(entrant: Entrant, grid: Timing, timeout: float) -> None:
     """Make the first call on the input in place, warm up, calibrate."""
+    record = entrant.record
+    cold = record.cache == "cold"
     reply, _ = entrant.worker.request(
         "prepare",
         {
             "handle": entrant.handle,
             "operation": entrant.operation,
             "options": entrant.options,
-            "allocating": bool(entrant.record.allocating),
+            "allocating": bool(record.allocating),
+            "threads": record.threads,
             "min_sample_ns": grid.min_sample_ns,
             "warm_up_ns": grid.warm_up_ns,
+            "warm_up_cap_ns": grid.warm_up_cap_ns,
+            "placement": True,
         },
         timeout=timeout,
     )
-    entrant.calls = reply["calls"]
-    entrant.update(calls_per_sample=reply["calls"], first_call_ns=float(reply["first_call_ns"]))
+    entrant.calls = _COLD_CALLS if cold else reply["calls"]
+    places = {
+        k: Placement(**reply[k]) if reply.get(k) else None
+        for k in ("input_placement", "output_placement")
+    }
+    entrant.update(
+        calls_per_sample=entrant.calls,
+        first_call_ns=float(reply["first_call_ns"]),
+        warm_up_ns=float(reply["warm_up_ns"]),
+        warm_up_calls=reply["warm_up_calls"],
+        warm_up_settled=reply["warm_up_settled"],
+        threads_found=reply["threads_found"],
+        **places,
+    )
 
 
 def _sample(entrant: Entrant, grid: Timing, timeout: float) -> None:
+    cold = entrant.record.cache == "cold"
+    warm = 0 if cold else grid.warm_calls
+    started = time.perf_counter_ns()
     reply, _ = entrant.worker.request(
         "sample",
-        {"handle": entrant.handle, "calls": entrant.calls, "warm": grid.warm_calls},
+        {"handle": entrant.handle, "calls": entrant.calls, "warm": warm, "cold": cold},
         timeout=timeout,
     )
-    entrant.samples.append(reply["elapsed_ns"] / entrant.calls)
+    wall = time.perf_counter_ns() - started
+    elapsed = reply["elapsed_ns"]
+    entrant.sampled = entrant.content
+    entrant.samples.append(elapsed / entrant.calls)
     entrant.preempted.append(reply["preempted"])
+    entrant.processors.append(reply["cpu_ns"] / elapsed if elapsed else 0.0)
+    entrant.faults.append(reply["faults"] / entrant.calls)
+    entrant.overheads.append(wall - elapsed * (entrant.calls + warm) / entrant.calls)
+
+
+def aligned(x: NDArray[Any]) -> NDArray[Any]:
+    """A copy that begins at a cache line: workers keep the alignment that an array has here.
+
+    NumPy aligns to 16 bytes, and every second vector of 32 or every one of 64 would straddle two
+    lines.
+    """
+    block = np.empty(x.nbytes + ALIGNMENT, np.uint8)
+    start = -block.__array_interface__["data"][0] % ALIGNMENT
+    copy = block[start : start + x.nbytes].view(x.dtype).reshape(x.shape)
+    copy[...] = x
+    return copy
 
 
 def place(entrants: list[Entrant], x: NDArray[Any], timeout: float) -> None:
@@ -73,23 +135,33 @@ def place(entrants: list[Entrant], x: NDArray[Any], timeout: float) -> None:
     for worker in {e.worker.name: e.worker for e in entrants}.values():
         mine = [e for e in entrants if e.worker is worker]
         try:
-            threads = mine[0].record.threads
-            assert threads is not None
-            worker.set_threads(threads)
-            worker.request("place", arrays=(x,), timeout=timeout)
+            record = mine[0].record
+            assert record.threads is not None
+            worker.set_threads(record.threads)
+            cold = record.cache == "cold"
+            worker.request("place", {"cold": cold}, arrays=(x,), timeout=timeout)
         except WorkerFault as fault:
             for entrant in mine:
                 entrant.fault = fault
+        for entrant in mine:
+            entrant.content = x
 
 
-def take_rounds(entrants: list[Entrant], grid: Timing, timeout: float, seed: str) -> None:
+def take_rounds(
+    entrants: list[Entrant], grid: Timing, timeout: float, seed: str, between: Step | None = None
+) -> None:
     """Prepare every entrant, then sample each once a round in a seeded random order.
 
     A worker that dies takes down all its entrants, and no other.
+
+    Args:
+        between: done once to each entrant, before its sample of a round that nobody can foretell
+            (it is not drawn from the seed). The first round of several is never taken, so that an
+            entrant has been timed by then.
     """
     shuffle = random.Random(seed).shuffle
 
-    def attempt(entrant: Entrant, step: Callable[[Entrant, Timing, float], None]) -> None:
+    def attempt(entrant: Entrant, step: Step) -> None:
         if entrant.fault is None:
             try:
                 step(entrant, grid, timeout)
@@ -102,8 +174,12 @@ def take_rounds(entrants: list[Entrant], grid: Timing, timeout: float, seed: str
 
     for entrant in entrants:
         attempt(entrant, _prepare)
-    for _ in range(grid.rounds):
-        order = list(entrants)
+    first = min(1, grid.rounds - 1)
+    when = [first + secrets.randbelow(grid.rounds - first) for _ in entrants]
+    for number in range(grid.rounds):
+        order = list(range(len(entrants)))
         shuffle(order)
-        for entrant in order:
-            attempt(entrant, _sample)
+        for i in order:
+            if between is not None and when[i] == number:
+                attempt(entrants[i], between)
+            attempt(entrants[i], _sample)

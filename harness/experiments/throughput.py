@@ -3,35 +3,40 @@
 One unit is one point of the grid: all implementations are prepared on the same input, then each
 round takes one sample of each in a seeded random order, with the copy of the same bytes (the
 limits) among them, and the baseline and a copy a second time under other names (the controls).
+Before one of the rounds, which nobody can foretell, each is put to the test (`honesty`).
 """
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from functools import partial
+from itertools import product
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from harness import workloads
 from harness.discovery import Implementation
+from harness.experiments.conditions import Reading, conditions, drift_of, read, warnings_of
 from harness.experiments.context import Context, Unit, rows_for, worker_for
-from harness.experiments.evidence import CONTROL_SUFFIX, figures, noise, set_against_limit
-from harness.experiments.judge import bound_of
-from harness.experiments.rounds import Entrant, place, take_rounds
+from harness.experiments.evidence import doubts, figures, noise, set_against_limit
+from harness.experiments.honesty import Scrutiny, between, sampled_rows
+from harness.experiments.judge import accuracy_gate
+from harness.experiments.peak import peak_memory
+from harness.experiments.rounds import Entrant, aligned, place, take_rounds
 from harness.floats import float_format
 from harness.profiles import Timing
 from harness.records import Record, Regime, ThroughputRecord
-from harness.reference import softmax_exact
+from harness.records.throughput import CONTROL_SUFFIX, CacheState, Conditions
 from harness.remote import RemoteImplementation, WorkerFault
-from harness.ulps import ulp_error
 
 WORKLOAD = "normal(scale=1)"
 LIMITS = ("copy_regular", "copy_nontemporal")
+ARITHMETIC = "exp_only"
+"""The other limit, of float32 in cache, where memory is none: `harness.exponentials`."""
 REGIMES: tuple[Regime, ...] = ("latency", "cached", "streaming")
-_GATE_ELEMENTS = 1 << 16
 
 
 def describe_fit(array_bytes: int, l2: int | None, last_level: int | None) -> str:
@@ -46,9 +51,14 @@ def describe_fit(array_bytes: int, l2: int | None, last_level: int | None) -> st
     return f"{mib}; {relation}"
 
 
+def on_cpu(context: Context) -> list[Implementation]:
+    """The implementations of this experiment; those on a device are of `device_throughput`."""
+    return [i for i in context.implementations if i.metadata.device == "cpu"]
+
+
 def baseline_of(context: Context) -> str | None:
     """The implementation that speeds are ratios to: the chosen one, else the first that runs."""
-    available = [i.name for i in context.implementations if context.unavailable(i) is None]
+    available = [i.name for i in on_cpu(context) if context.unavailable(i) is None]
     if context.baseline in available:
         return context.baseline
     return available[0] if available else None
@@ -62,7 +72,7 @@ def _allocations(implementation: Implementation, grid: Timing, classes: int) -> 
 
 
 def _coordinates(
-    context: Context, regime: Regime, dtype: str, classes: int, threads: str
+    context: Context, regime: Regime, dtype: str, classes: int, threads: str, cache: CacheState
 ) -> tuple[ThroughputRecord, ...]:
     grid = context.profile.timing[regime]
     rows = 1 if grid.elements == 0 else rows_for(grid.elements, classes)
@@ -76,12 +86,14 @@ def _coordinates(
         "seed": context.seed,
         "regime": regime,
         "array_bytes": array_bytes,
+        "cache": cache,
         "fits": describe_fit(array_bytes, context.l2_cache, context.last_level_cache),
         "status": "skipped",
     }
     found = []
-    for implementation in context.implementations:
-        for allocating in _allocations(implementation, grid, classes):
+    for implementation in on_cpu(context):
+        allocations = _allocations(implementation, grid, classes)
+        for allocating in allocations[:1] if cache == "cold" else allocations:
             found.append(
                 ThroughputRecord(
                     implementation=implementation.name,
@@ -110,6 +122,17 @@ def _coordinates(
                 **common,
             )
         )
+    if regime == "cached" and cache == "warm" and dtype == "float32" and array_bytes >= 64:
+        found.append(
+            ThroughputRecord(
+                implementation=ARITHMETIC,
+                operation="exp",
+                role="limit",
+                device="cpu",
+                allocating=False,
+                **common,
+            )
+        )
     return tuple(found)
 
 
@@ -130,6 +153,10 @@ def _entrant(context: Context, record: ThroughputRecord) -> Entrant:
         if name not in context.pool:
             context.pool.add(RemoteImplementation(name, {"module": "harness.limits"}))
         return Entrant(record, context.pool[name], original, {})
+    if name == ARITHMETIC:
+        if name not in context.pool:
+            context.pool.add(RemoteImplementation(name, {"module": "harness.exponentials"}))
+        return Entrant(record, context.pool[name], name, {})
     implementation = next(i for i in context.implementations if i.name == original)
     refusal = context.refusal(implementation, record.operation, str(record.dtype))
     if refusal is not None:
@@ -139,48 +166,40 @@ def _entrant(context: Context, record: ThroughputRecord) -> Entrant:
     return Entrant(record, context.pool[name], record.operation, {"axis": -1}, implementation)
 
 
-def _gate(context: Context, entrant: Entrant, x: NDArray[Any]) -> dict[str, Any]:
-    """Is what was timed right? Rows of the last timed output against the reference."""
+def _judge(context: Context, entrant: Entrant, x: NDArray[Any], y: NDArray[Any]) -> dict[str, Any]:
+    """Is what was timed right? Rows of output against the reference of the same rows of input."""
     implementation = entrant.implementation
     assert implementation is not None
-    count = min(len(x), max(1, _GATE_ELEMENTS // x.shape[1]))
-    rows = np.unique(np.linspace(0, len(x) - 1, count).astype(np.int64))
+    return accuracy_gate(context, implementation, x, y)
+
+
+def _gate(context: Context, entrant: Entrant) -> dict[str, Any]:
+    """Rows of the last timed output against the reference of what was the input then."""
+    x = entrant.sampled
+    assert x is not None
+    rows = sampled_rows(x)
     reply, outputs = entrant.worker.request(
         "output_rows", {"handle": entrant.handle, "rows": rows.tolist()}
     )
-    sampled = x[rows]
     expected, got = (list(x.shape), x.dtype.name), (reply["shape"], reply["dtype"])
     if got != expected:
         reason = f"timed output: expected {expected[0]} {expected[1]}; got {got[0]} {got[1]}"
         return {"status": "failed", "reason": reason, "ranked": False}
-    y = outputs[0]
-    exact = softmax_exact(sampled)
-    error = ulp_error(y, exact)
-    bound = bound_of(context, implementation, sampled, exact, str(entrant.record.dtype))
-    ratio = float(np.max(bound.ratio(error)))
-    changes: dict[str, Any] = {
-        "gate_ulp": float(error.max()),
-        "gate_error_over_bound": ratio,
-        "ranked": ratio <= 1.0,
-        "status": "ok",
-        "reason": None,
-    }
-    if ratio > 1.0:
-        changes["status"] = "failed"
-        changes["reason"] = (
-            f"accuracy gate: error {ratio:.3g} times the bound {bound.name!r} on this workload; "
-            f"the time is shown struck out and never ranked"
-        )
-    return changes
+    return _judge(context, entrant, x[rows], outputs[0])
+
+
+def _readings(context: Context) -> Reading:
+    pids = [worker.pid for worker in context.pool]
+    return read([os.getpid(), *(p for p in pids if p is not None)])
 
 
 def _measure(
-    context: Context, regime: Regime, dtype: str, classes: int, threads: str
+    context: Context, regime: Regime, dtype: str, classes: int, threads: str, cache: CacheState
 ) -> Iterator[Record]:
     started = time.perf_counter()
     grid = context.profile.timing[regime]
     timeout = context.profile.timeout_s
-    records = _coordinates(context, regime, dtype, classes, threads)
+    records = _coordinates(context, regime, dtype, classes, threads, cache)
     rows = records[0].rows
     assert rows is not None
     entrants: list[Entrant] = []
@@ -189,45 +208,67 @@ def _measure(
             entrants.append(_entrant(context, record))
         except WorkerFault as fault:
             yield record.ended(fault.status, fault.reason)
-    x = workloads.generate(WORKLOAD, classes, rows, dtype, context.seed)
+    x = aligned(workloads.generate(WORKLOAD, classes, rows, dtype, context.seed))
+    scrutiny = Scrutiny(WORKLOAD, classes, rows, dtype, partial(_judge, context))
     place(entrants, x, timeout)
-    take_rounds(entrants, grid, timeout, f"{context.seed} {regime} {dtype} {classes} {threads}")
+    before = _readings(context)
+    seed = f"{context.seed} {regime} {dtype} {classes} {threads} {cache}"
+    take_rounds(entrants, grid, timeout, seed, between(scrutiny, entrants))
+    after = _readings(context)
     baseline = baseline_of(context)
     noisy = noise(entrants)
     for entrant in entrants:
         if entrant.fault is None:
             try:
-                gate = {} if entrant.implementation is None else _gate(context, entrant, x)
+                gate = {} if entrant.implementation is None else _gate(context, entrant)
+                if gate.get("status") != "failed":
+                    gate |= scrutiny.verdict(entrant, entrants)
                 entrant.update(status="ok")
                 entrant.update(**figures(entrant, entrants, baseline, noisy), **gate)
+                if regime == "streaming":
+                    peak_memory(entrant, timeout)
             except WorkerFault as fault:
                 entrant.fault = fault
         if entrant.fault is not None:
             entrant.update(status=entrant.fault.status, reason=entrant.fault.reason)
+        entrant.update(warnings=doubts(entrant, context.cores) or None)
     for worker in {e.worker for e in entrants if e.fault is None}:
         worker.request("release")
     set_against_limit(entrants, context.last_level_cache)
+    _describe(entrants, conditions(before, after, drift_of(entrants)))
     elapsed = (time.perf_counter() - started) / len(records)
     for entrant in entrants:
         entrant.update(elapsed_s=elapsed)
         yield entrant.record
 
 
+def _describe(entrants: list[Entrant], found: Conditions) -> None:
+    """Write the conditions of a group on one of its records: a control's if there is one."""
+    if entrants:
+        last = max(entrants, key=lambda e: (e.record.role == "control", e.operation == "copy"))
+        told = [*(last.record.warnings or []), *warnings_of(found)]
+        last.update(conditions=found, warnings=told or None)
+
+
 def plan(context: Context) -> Iterator[Unit]:
-    """A unit for each regime, format, class count and number of threads."""
+    """A unit for each regime, format, class count, number of threads and state of the caches."""
     if "softmax" not in context.profile.operations or baseline_of(context) is None:
         return
     for regime in REGIMES:
         grid = context.profile.timing.get(regime)
         if grid is None:
             continue
-        for dtype in grid.dtypes:
-            for threads in grid.threads:
-                for classes in grid.classes:
-                    yield Unit(
-                        "throughput",
-                        f"{regime} {dtype} {classes} classes, threads {threads}",
-                        _coordinates(context, regime, dtype, classes, threads),
-                        partial(_measure, context, regime, dtype, classes, threads),
-                        0.3 + grid.rounds * grid.elements * 1.2e-7,
-                    )
+        for dtype, threads, classes in product(grid.dtypes, grid.threads, grid.classes):
+            states: tuple[CacheState, ...] = ("warm",)
+            if classes in grid.cold_classes:
+                states = ("warm", "cold")
+            for cache in states:
+                point = (regime, dtype, classes, threads, cache)
+                cold = ", cold" if cache == "cold" else ""
+                yield Unit(
+                    "throughput",
+                    f"{regime} {dtype} {classes} classes, threads {threads}{cold}",
+                    _coordinates(context, *point),
+                    partial(_measure, context, *point),
+                    0.3 + grid.rounds * (grid.elements * 1.2e-7 + 0.2 * bool(cold)),
+                )

@@ -106,6 +106,16 @@ TERMS: tuple[tuple[str, str], ...] = (
         "so it is where the copies lost a processor to other programs in most of their samples.",
     ),
     (
+        "cold caches",
+        "Before each call every core writes through a buffer larger than its caches, so that the "
+        "call finds its arrays in none of them.",
+    ),
+    (
+        "peak memory",
+        "Highest resident memory during one call beyond its input and output, by the kernel's "
+        "high-water mark; good to half a MiB.",
+    ),
+    (
         "accuracy gate",
         "Sampled rows of the timed workload are checked against the reference. A timing that fails "
         "is kept, struck out, and never ranked.",
@@ -137,8 +147,11 @@ MEASUREMENTS: tuple[tuple[str, str], ...] = (
     (
         "Throughput",
         "One worker process an implementation; the rounds of all are interleaved in seeded random "
-        "order, so that a drift of the machine meets all alike. The number of calls in a sample is "
-        "calibrated to at least a millisecond. The figure is the median of the rounds, the "
+        "order, so that a drift of the machine meets all alike. The first call is timed apart; the "
+        "warm-up ends when three batches brought no gain of 2%. The number of calls in a sample is "
+        "calibrated to at least a millisecond. At a random round the input is overwritten in place "
+        "with content that nobody could know, and what comes out is judged: remembered, deferred "
+        "or skipped work fails. The figure is the median of the rounds, the "
         "interval a 95% bootstrap interval of it; the ratio to the baseline is taken round by "
         "round.",
     ),
@@ -160,6 +173,8 @@ LIMITATIONS: tuple[str, ...] = (
     "which; an application may never meet them.",
     "Timings hold for this machine, these versions and these sizes. Timings of different runs and "
     "machines are never drawn in one plot.",
+    "An implementation that rewrites the harness inside its own process can fake its times; what "
+    "the coordinator can see from outside is checked.",
     "Bandwidth at one class count does not order the implementations at another: the curves do.",
     "Intervals describe the spread of the rounds of this run, not the difference between boots, "
     "days or compilers.",

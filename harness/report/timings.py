@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -54,9 +54,14 @@ def group_of(cell: Cell) -> Group:
     )
 
 
-def timed(run: RunData, group: Group | None = None) -> list[Cell]:
-    """Throughput records of implementations, with or without a figure."""
-    return _timed(run).get(group, [])
+def is_cold(cell: Cell) -> bool:
+    """Whether the caches were swept before each call: never in one plot with warm ones."""
+    return cell.get("cache") == "cold"
+
+
+def timed(run: RunData, group: Group | None = None, *, cold: bool = False) -> list[Cell]:
+    """Throughput records of implementations, with or without a figure; warm or cold ones."""
+    return [c for c in _timed(run).get(group, []) if is_cold(c) == cold]
 
 
 @lru_cache(maxsize=1)
@@ -83,27 +88,37 @@ def groups(run: RunData) -> list[Group]:
     return sorted(found, key=rank)
 
 
-def limits(run: RunData, group: Group, regime: str) -> dict[str, list[Cell]]:
-    """Copy limits that belong to a group's panel, by name, in order of class count."""
+def limits(
+    run: RunData, group: Group, regime: str, operations: Collection[str] = ("copy",)
+) -> dict[str, list[Cell]]:
+    """Limits that belong to a group's panel, copies only by default, in order of class count."""
     found: dict[str, list[Cell]] = {}
     for c in run.select("throughput", role="limit", regime=regime):
         same_device = c.get("device") in (None, group.device)
         same_threads = group.threads is None or c.get("threads") in (None, group.threads)
         same_dtype = c.get("dtype") in (None, group.dtype)
-        if same_device and same_threads and same_dtype and c.get("median_ns") is not None:
+        fits = same_device and same_threads and same_dtype and not is_cold(c)
+        fits = fits and c.get("operation") in operations
+        if fits and c.get("median_ns") is not None:
             found.setdefault(str(c["implementation"]), []).append(c)
     return {k: sorted(v, key=lambda c: c.get("classes") or 0) for k, v in sorted(found.items())}
 
 
 def controls(run: RunData, group: Group | None = None) -> list[Cell]:
     """The records of the baseline, and of a copy, against themselves."""
-    return [c for c in run.select("throughput", role="control") if group in (None, group_of(c))]
+    found = run.select("throughput", role="control")
+    return [c for c in found if group in (None, group_of(c)) and not is_cold(c)]
 
 
 def misses_one(control: Cell) -> bool | None:
     """Whether the interval of a control's ratio to itself leaves 1.0 out; None without one."""
     low, high = control.get("speedup_low"), control.get("speedup_high")
     return None if low is None or high is None else not low <= 1.0 <= high
+
+
+def anchors(run: RunData) -> list[Cell]:
+    """The records that tell the conditions of their group, warm and cold."""
+    return [c for c in run.select("throughput") if c.get("conditions")]
 
 
 def has_time(cell: Cell) -> bool:

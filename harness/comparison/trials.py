@@ -1,0 +1,267 @@
+"""The verdict on timings, tried on real measurements: ``python -m harness.comparison.trials``.
+
+Each repetition is a run of its own with fresh processes: two implementations, controls and copies
+in interleaved rounds, and the verdict of `compare` on the two, exactly as a user gets it. Tried
+are the same code under two names while a load starts in the middle of the rounds, and a slowdown
+of known size. Prints a table, and writes every repetition as JSON with ``--json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+import harness
+from harness import workloads
+from harness.comparison.compare import compare_sides
+from harness.comparison.planted import CLASSES, ROWS, planted_slowdown, write_kernel
+from harness.comparison.sides import Side
+from harness.discovery import load as load_implementation
+from harness.experiments import throughput
+from harness.experiments.context import Context, worker_for
+from harness.machine import Machine, describe
+from harness.profiles import SMOKE, Timing
+from harness.records import Record, RunInfo
+from harness.records.throughput import CONTROL_SUFFIX
+from harness.remote import Pool, RemoteImplementation
+from harness.results import Run
+from harness.statistics import paired_ratio
+
+THRESHOLD = 0.01
+"""What the trials ask for: nothing within 1% counts. The default of `compare`, 5%, would make a
+slowdown of exactly 5% a matter of chance, and one of 2% equivalent by definition."""
+
+ROUNDS = 61
+_BUSY = (
+    "while True: pass",
+    "import numpy as np\na = np.zeros(1 << 24)\nwhile True: a += 1",
+)
+"""A load on the processors alone, and one on memory as well."""
+
+
+@dataclass(frozen=True)
+class Repetition:
+    """One run and its verdict.
+
+    Attributes:
+        verdict: of `compare`, or ``"noisy"`` where the run's controls say so.
+        ratio: time of the second over the first.
+        low, high: the interval that the verdict goes by; None where it judged no interval.
+        load: processes of the load that started in the middle.
+        seconds: of the rounds and the verdict; `whole_seconds` with the start of the processes.
+    """
+
+    verdict: str
+    ratio: float | None
+    low: float | None
+    high: float | None
+    load: int
+    seconds: float
+    whole_seconds: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A truth, and what was said of it."""
+
+    name: str
+    planted: float
+    load: bool
+    repetitions: Sequence[Repetition]
+
+    @property
+    def counts(self) -> Counter[str]:
+        return Counter(r.verdict for r in self.repetitions)
+
+    def row(self) -> str:
+        """A line of the table."""
+        counts, total = self.counts, len(self.repetitions)
+        quiet = total - counts["noisy"]
+        wrong = counts["better"] + (counts["worse"] if self.planted == 0 else 0)
+        found = f"{counts['worse']} of {quiet}" if self.planted else "–"
+        ratios = [r.ratio for r in self.repetitions if r.ratio is not None]
+        ratio = f"{np.median(ratios):.4f}" if ratios else "–"
+        longest = max((r.seconds for r in self.repetitions), default=0.0)
+        columns = (
+            self.name, total, counts["noisy"], found, counts["inconclusive"],
+            counts["equivalent"], wrong, ratio, f"{longest:.1f} s",
+        )  # fmt: skip
+        return "| " + " | ".join(map(str, columns)) + " |"
+
+
+HEADER = (
+    "| trial | repetitions | noisy | called worse, of the others | inconclusive | equivalent | "
+    "called wrongly | median ratio | longest |\n"
+    "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+)
+
+
+@contextmanager
+def _load_after(seconds: float, processes: int, code: str) -> Iterator[None]:
+    """So many busy processes from some time on; without any, nothing."""
+    started: list[subprocess.Popen[bytes]] = []
+    over = threading.Event()
+
+    def begin() -> None:
+        if not over.is_set():
+            started.extend(subprocess.Popen([sys.executable, "-c", code]) for _ in range(processes))
+
+    timer = threading.Timer(seconds, begin)
+    if processes:
+        timer.start()
+    try:
+        yield
+    finally:
+        over.set()
+        timer.cancel()
+        if timer.ident is not None:
+            timer.join()
+        for process in started:
+            process.kill()
+            process.wait()
+
+
+def _info(machine: Machine, planned: int) -> RunInfo:
+    return RunInfo(
+        id="trial", created=datetime.now(UTC).isoformat(timespec="seconds"), command=["trials"],
+        profile="trial", seed=0, workload_version=workloads.VERSION,
+        harness_version=harness.__version__, machine=machine.model_dump(), versions={},
+        implementations=[], planned_cells=planned,
+    )  # fmt: skip
+
+
+def repetition(
+    base: Path, new: Path, machine: Machine, *, rounds: int, load: tuple[float, int, str]
+) -> Repetition:
+    """Time two files against each other in processes of their own, and judge.
+
+    Args:
+        load: seconds after the start of the rounds, number of processes, and their code.
+    """
+    begun = time.perf_counter()
+    timing = Timing((CLASSES,), ROWS * CLASSES, rounds, ("one",))
+    profile = replace(SMOKE, name="trial", operations=("softmax",), timing={"cached": timing})
+    implementations = [load_implementation(base), load_implementation(new)]
+    with Pool() as pool:
+        for one in implementations:
+            pool.add(worker_for(one))
+        pool.add(worker_for(implementations[0], implementations[0].name + CONTROL_SUFFIX))
+        for name in (*throughput.LIMITS, throughput.LIMITS[0] + CONTROL_SUFFIX):
+            pool.add(RemoteImplementation(name, {"module": "harness.limits"}))
+        context = Context(
+            implementations, pool, profile, 0, machine.logical_cores,
+            last_level_cache=machine.last_level_cache_bytes, baseline=implementations[0].name,
+            on_note=lambda text: None,
+        )  # fmt: skip
+        pool.start()
+        started = time.perf_counter()
+        records: list[Record] = []
+        with _load_after(*load):
+            for unit in throughput.plan(context):
+                records += unit.measure()
+    run = Run(Path("trial"), _info(machine, len(records)), records)
+    sides = [Side(one.name, run, one.name) for one in implementations]
+    found = compare_sides(*sides, threshold=THRESHOLD, across_machines=False, accuracy_factor=1.25)
+    ended = time.perf_counter()
+    item = found.items[0]
+    samples = {r.implementation: getattr(r, "samples_ns", None) or [] for r in records}
+    first, second = (samples[one.name] for one in implementations)
+    ratio = paired_ratio(second, first).median if len(first) == len(second) > 0 else None
+    noisy = any(getattr(r, "noisy", None) for r in records)
+    return Repetition(
+        "noisy" if noisy and item.verdict == "inconclusive" else item.verdict, ratio, item.low,
+        item.high, load[1], ended - started, ended - begun, item.reason,
+    )  # fmt: skip
+
+
+def trial(
+    name: str, again: int, repetitions: int, *, load: bool, rounds: int = ROUNDS, seed: int = 0
+) -> Trial:
+    """A kernel against one that does `again` of 100 blocks twice, so many times.
+
+    Raises:
+        ValueError: the count of the work is not what was planted.
+    """
+    draw = random.Random(seed)
+    machine = describe()
+    found: list[Repetition] = []
+    with tempfile.TemporaryDirectory(prefix="softmax-bench-") as scratch:
+        base = write_kernel(Path(scratch), "first", 0)
+        new = write_kernel(Path(scratch), "second", again)
+        planted = planted_slowdown(base, new)
+        if abs(planted - again / 100) > 1e-12:
+            raise ValueError(f"planted: expected {again}%, counted {planted:.4%}")
+        nothing = (0.0, 0, "")
+        usual = 0.0
+        for number in range(repetitions + load):
+            burden = nothing
+            if load and number:  # the first shows how long the rounds take, and does not count
+                count = (1, machine.logical_cores)[number % 2]
+                burden = (usual * draw.uniform(0.3, 0.7), count, _BUSY[number // 2 % 2])
+            one = repetition(base, new, machine, rounds=rounds, load=burden)
+            if load and number == 0:
+                usual = one.seconds
+                continue
+            found.append(one)
+            print(f"{name}: {len(found)} of {repetitions}: {one.verdict}", end="\r",
+                  file=sys.stderr)  # fmt: skip
+    print(file=sys.stderr)
+    return Trial(name, planted, load, found)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the trials, print the table."""
+    parser = argparse.ArgumentParser(
+        prog="python -m harness.comparison.trials", description=__doc__
+    )
+    parser.add_argument(
+        "--same", type=int, default=200, help="repetitions of A against A under load"
+    )
+    parser.add_argument("--slower", type=int, default=100, help="repetitions of each slowdown")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, help="write everything to this file")
+    chosen = parser.parse_args(arguments)
+    options = {"rounds": chosen.rounds, "seed": chosen.seed}
+    trials: list[Trial] = []
+    print(HEADER, flush=True)
+    for name, again, count, load in (
+        ("A against A, a load starts in the middle", 0, chosen.same, True),
+        ("A against A", 0, chosen.slower, False),
+        ("5% more work", 5, chosen.slower, False),
+        ("2% more work", 2, chosen.slower, False),
+    ):
+        if count:
+            trials.append(trial(name, again, count, load=load, **options))
+            print(trials[-1].row(), flush=True)
+    if chosen.json is not None:
+        machine = describe()
+        whole = {
+            "command": "python -m harness.comparison.trials",
+            "arguments": {k: v for k, v in vars(chosen).items() if k != "json"},
+            "threshold": THRESHOLD,
+            "machine": machine.model_dump(),
+            "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+            "trials": [asdict(t) for t in trials],
+        }
+        chosen.json.write_text(json.dumps(whole, indent=1, default=str) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+"""Whether what was timed is what a caller gets: new content, judged, at a round nobody foresees.
+
+An implementation can look fast without being it: by remembering a result by the identity, the
+address or the content of its input, by recognising the timing loop or the known workload, by
+returning before its work is done. Its input is therefore overwritten in place with content drawn
+from the system's entropy, at a random round, and what the next call returns is judged against
+the reference. The same call is then made alternately on that content and on the old, which must
+take the same time.
+
+What this cannot see is told in docs/method.md: code that changes the harness in its own process.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness import workloads
+from harness.experiments.rounds import Entrant
+from harness.probe import longer
+from harness.profiles import Timing
+from harness.remote import WorkerFault
+
+PAIRS = 8
+"""Pairs that must all differ; an honest one differs by chance in perhaps one of five."""
+
+LOOP_FACTOR = 4.0
+LOOP_SLACK_NS = 200_000.0
+"""A single call takes more than this factor and this time beyond the slowest sample of the loop:
+then the loop is not what it pretends. Threads that must wake up take some tens of microseconds."""
+
+CLOCK_FACTOR = 3.0
+CLOCK_SLACK_NS = 20_000_000.0
+"""What a request takes beyond its sample: some milliseconds on a busy machine."""
+_GATE_ELEMENTS = 1 << 16
+
+_PAIRED = ("unseen_ns", "repeated_ns", "unseen_cpu_ns", "repeated_cpu_ns")
+
+Judge = Callable[[Entrant, NDArray[Any], NDArray[Any]], dict[str, Any]]
+
+
+def sampled_rows(x: NDArray[Any]) -> NDArray[np.int64]:
+    """Rows to judge: random ones, the first and the last, as many as make a small reference."""
+    count = min(len(x), max(1, _GATE_ELEMENTS // x.shape[1]))
+    if count == len(x):
+        return np.arange(count)
+    rng = np.random.default_rng(secrets.randbits(64))
+    drawn = rng.choice(len(x), size=count, replace=False)
+    return np.unique([0, len(x) - 1, *drawn.tolist()][: max(2, count)])
+
+
+def _failed(reason: str) -> dict[str, Any]:
+    return {"status": "failed", "ranked": False, "reason": reason}
+
+
+@dataclass
+class Scrutiny:
+    """The verification of a group's entrants, one each.
+
+    Attributes:
+        workload, classes, rows, dtype: of the content that replaces the old.
+        judge: the accuracy gate: changes to the record of an entrant for rows of input and output.
+        found: what was wrong with an entrant, by its identity, as changes to its record.
+    """
+
+    workload: str
+    classes: int
+    rows: int
+    dtype: str
+    judge: Judge
+    found: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.seeds = [secrets.randbits(48)]
+        self.contents: list[NDArray[Any]] = []
+
+    def _content(self, entrant: Entrant) -> NDArray[Any]:
+        """Content that the entrant's worker has not seen: a second entrant gets it upside down."""
+        if not self.contents:
+            drawn = workloads.generate(
+                self.workload, self.classes, self.rows, self.dtype, self.seeds[0]
+            )
+            self.contents.append(drawn)
+        if entrant.content is not self.contents[0]:
+            return self.contents[0]
+        if len(self.contents) == 1:
+            self.contents.append(np.ascontiguousarray(self.contents[0][::-1, ::-1]))
+        return self.contents[1]
+
+    def verify(self, entrant: Entrant, entrants: list[Entrant], timeout: float) -> None:
+        """Judge one call on new content, and its time; content and findings are kept.
+
+        Raises:
+            WorkerFault: the worker gave no answer.
+        """
+        if entrant.implementation is None:
+            return  # our own copies
+        fresh = self._content(entrant)
+        rows = sampled_rows(fresh)
+        median = float(np.median(entrant.samples)) if entrant.samples else 0.0
+        size = fresh.size
+        reply, outputs = entrant.worker.request(
+            "verify",
+            {
+                "handle": entrant.handle,
+                "rows": rows.tolist(),
+                "row": int(rows[secrets.randbelow(len(rows))]),
+                "per_call_ns": median,
+                "shifts": [1 + secrets.randbelow(max(1, size - 1)) for _ in range(PAIRS - 1)],
+            },
+            (fresh,),
+            timeout=(3 + 2 * PAIRS) * timeout,
+        )
+        for other in entrants:
+            if other.worker is entrant.worker:
+                other.content = fresh
+        entrant.update(
+            input_seed=self.seeds[0],
+            **{k: [float(t) for t in reply[k]] for k in _PAIRED},
+        )
+        reason = _broken(reply, fresh)
+        if reason is None and outputs:
+            changes = self.judge(entrant, fresh[rows], outputs[0])
+            if changes.get("status") == "failed":
+                reason = f"on new content written in place: {changes['reason']}"
+        if reason is not None:
+            self.found[id(entrant)] = _failed(reason)
+
+    def verdict(self, entrant: Entrant, entrants: Sequence[Entrant]) -> dict[str, Any]:
+        """What is wrong with a timing, as changes to its record; empty if nothing is."""
+        if entrant.implementation is None:
+            return {}
+        if id(entrant) in self.found:
+            return self.found[id(entrant)]
+        reason = dishonest_times(entrant) or dishonest_clock(entrant, entrants)
+        return {} if reason is None else _failed(reason)
+
+
+def _broken(reply: dict[str, Any], fresh: NDArray[Any]) -> str | None:
+    if reply["type"] is not None:
+        return (
+            f"timed output: expected an array of its library; got {reply['type']}, which may "
+            "compute when it is read"
+        )
+    if reply["shape"] != list(fresh.shape) or reply["dtype"] != fresh.dtype.name:
+        return (
+            f"timed output: expected {list(fresh.shape)} {fresh.dtype.name}; "
+            f"got {reply['shape']} {reply['dtype']}"
+        )
+    if reply["changed"]:
+        return f"its result was changed {reply['changed']}: the work is not done, or not its own"
+    if reply["out_ignored"]:
+        return "out=: the result is not in the array that was given"
+    if reply["input_modified"]:
+        return "the input was modified in a timed call"
+    return None
+
+
+def dishonest_times(entrant: Entrant) -> str | None:
+    """Why the times on new content do not fit those of the samples; None if they do.
+
+    Both the elapsed and the processor time must say so: the one alone is at the mercy of the
+    scheduler, the other of threads that spin.
+    """
+    record = entrant.record
+    unseen, spent = record.unseen_ns, record.unseen_cpu_ns
+    if not unseen or not spent or not entrant.samples:
+        return None
+    known, known_spent = record.repeated_ns or [], record.repeated_cpu_ns or []
+    if len(unseen) >= PAIRS and longer(unseen, known) and longer(spent, known_spent):
+        ratio = float(np.median(spent)) / max(float(np.median(known_spent)), 1.0)
+        return (
+            f"remembers inputs: in {len(unseen)} of {len(unseen)} pairs a call on new content "
+            f"took longer than one on the content of the timings, {ratio:.3g} times the processor "
+            "time"
+        )
+    if record.cache == "cold":
+        return None
+    alone, slowest = min(unseen), max(entrant.samples)
+    alone_cpu = min(spent)
+    slowest_cpu = max(s * p for s, p in zip(entrant.samples, entrant.processors, strict=True))
+    if all(
+        one > LOOP_FACTOR * loop + LOOP_SLACK_NS
+        for one, loop in ((alone, slowest), (alone_cpu, slowest_cpu))
+    ):
+        return (
+            f"fast in the timing loop alone: a single call on new content took "
+            f"{alone / 1e3:.4g} µs, the slowest sample {slowest / 1e3:.4g} µs a call"
+        )
+    return None
+
+
+def dishonest_clock(entrant: Entrant, entrants: Sequence[Entrant]) -> str | None:
+    """Why the worker's clock cannot be right: the coordinator's saw far more time pass.
+
+    How much more is usual, the copies of the same rounds tell.
+    """
+    if entrant.record.cache == "cold" or not entrant.overheads:
+        return None
+    usual = [float(np.median(e.overheads)) for e in entrants
+             if e.record.role == "limit" and e.overheads]  # fmt: skip
+    told = float(np.median(entrant.samples)) * entrant.calls
+    more = float(np.median(entrant.overheads))
+    if more > told and more > CLOCK_SLACK_NS + CLOCK_FACTOR * max(usual, default=0.0):
+        return (
+            f"the worker told {told / 1e6:.4g} ms a sample, the coordinator's clock saw "
+            f"{more / 1e6:.4g} ms more: its clock was tampered with, or the work is done elsewhere"
+        )
+    return None
+
+
+def between(scrutiny: Scrutiny, entrants: list[Entrant]) -> Callable[..., None]:
+    """The step that `take_rounds` makes between the rounds."""
+
+    def step(entrant: Entrant, grid: Timing, timeout: float) -> None:
+        try:
+            scrutiny.verify(entrant, entrants, timeout)
+        except workloads.WorkloadUnavailable as e:
+            raise WorkerFault("unavailable", str(e)) from None
+
+    return step

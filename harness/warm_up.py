@@ -1,0 +1,61 @@
+"""The warm-up of a timing, which detects its own end.
+
+A compiled function gets faster over its first calls: code and data come into the caches, threads
+start, the clock rises, a second compiler replaces what the first one made. How long that takes
+nobody knows beforehand, so it is watched: calls are timed in batches of at least a millisecond,
+and the warm-up is over when three batches in a row brought no new best by more than 2%. A cap
+bounds it; that it was reached while calls were still getting faster is told, not hidden.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+BATCH_NS = 1_000_000
+STALLS = 3
+GAIN = 0.02
+CAP_NS = 300_000_000
+MAX_CALLS = 1_000_000
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """How a warm-up went.
+
+    Attributes:
+        calls: how many calls it took.
+        elapsed_ns: their time together.
+        settled: whether it ended by its own rule, or at least not in the midst of a gain.
+        per_call_ns: the fastest batch, per call: interruptions must not pass for a slow function.
+    """
+
+    calls: int
+    elapsed_ns: int
+    settled: bool
+    per_call_ns: float
+
+
+def warm_up(time_calls: Callable[[int], int], minimum_ns: int = 0, cap_ns: int = CAP_NS) -> WarmUp:
+    """Call until calls get no faster, for at least `minimum_ns` and at most about `cap_ns`.
+
+    Args:
+        time_calls: makes so many calls and returns the nanoseconds that they took.
+        minimum_ns: shortest warm-up.
+        cap_ns: no batch begins after so many nanoseconds; one is made in any case.
+    """
+    batch, calls, elapsed, stalls = 1, 0, 0, 0
+    best = float("inf")
+    while True:
+        took = time_calls(batch)
+        calls, elapsed = calls + batch, elapsed + took
+        per_call = took / batch
+        gained = per_call < (1.0 - GAIN) * best
+        best = min(best, per_call)
+        if took < BATCH_NS and batch < MAX_CALLS and elapsed < cap_ns:
+            batch = min(4 * batch, MAX_CALLS)  # not a batch yet: too short to be told from noise
+            continue
+        stalls = 0 if gained else stalls + 1
+        if (stalls >= STALLS and elapsed >= minimum_ns) or elapsed >= cap_ns:
+            # One batch, of one long call, says nothing of a trend.
+            return WarmUp(calls, elapsed, stalls > 0 or calls == 1, best)
