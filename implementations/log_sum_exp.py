@@ -74,6 +74,11 @@ def logsumexp(x: Array, axis: int = -1) -> Array:
     return _rows.reduced(np.where(np.isinf(m), m, _logsumexp_rows(rows)), x)
 
 
+def softmax_backward(grad: Array, y: Array, axis: int = -1) -> Array:
+    """y * (grad - sum(grad * y))."""
+    return _rows.backward(grad, y, axis)
+
+
 def cross_entropy(logits: Array, targets: Any) -> tuple[Array, Array]:
     """Loss of each row, and its gradient p - y, accurate at saturation."""
     return _rows.cross_entropy(logits, targets)

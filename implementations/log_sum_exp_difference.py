@@ -7,10 +7,20 @@ magnitude. As NumPy does it: ten passes over the array.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from implementations import _rows
-from implementations._rows import Array, as_rows, buffer_for, check, deliver, maximum
+from implementations._rows import (
+    Array,
+    as_rows,
+    buffer_for,
+    check,
+    check_targets,
+    deliver,
+    maximum,
+)
 
 IMPLEMENTATION = {
     "backend": "numpy",
@@ -63,3 +73,24 @@ def logsumexp(x: Array, axis: int = -1) -> Array:
     m = maximum(rows)
     log_sum = np.log(np.exp(rows - m).sum(axis=-1, keepdims=True))
     return _rows.reduced(_rows.add_maximum(m, log_sum), x)
+
+
+def softmax_backward(grad: Array, y: Array, axis: int = -1) -> Array:
+    """y * (grad - sum(grad * y))."""
+    return _rows.backward(grad, y, axis)
+
+
+@np.errstate(all="ignore")
+def cross_entropy(logits: Array, targets: Any) -> tuple[Array, Array]:
+    """-log p_t of each row, and p - y from log p: expm1(log p_t) at the target.
+
+    Both are as good as log p is, which is 0 where p_t is near 1.
+    """
+    x = check(logits)
+    target = check_targets(x, targets)
+    rows = as_rows(x, -1)
+    log_p = _log_softmax_rows(rows, np.empty_like(rows))
+    at_target = np.take_along_axis(log_p, target, -1)
+    gradient = np.exp(log_p)
+    np.put_along_axis(gradient, target, np.expm1(at_target), -1)
+    return _rows.reduced(-at_target, x), deliver(gradient, x, -1, None)

@@ -11,11 +11,21 @@ finite input is right. As NumPy does it, the passes are those of the temporaries
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from implementations import _rows
-from implementations._rows import Array, as_rows, buffer_for, check, deliver, maximum
+from implementations._rows import (
+    Array,
+    as_rows,
+    buffer_for,
+    check,
+    check_targets,
+    deliver,
+    maximum,
+    top_of,
+)
 
 IMPLEMENTATION = {
     "backend": "numpy",
@@ -89,6 +99,39 @@ def softmax(x: Array, axis: int = -1, out: Array | None = None) -> Array:
     return deliver(result, x, axis, out)
 
 
+def _excess(p: Array, k: Array, m: Array, top: Array) -> Array:
+    """Sum over all classes but `top`, over the term of `top`: e^(x - max) summed, less 1.
+
+    The quotient of two pairs, so that no e^(x - max) is rounded in between. The maximum has the
+    largest k. NaN for an infinite maximum; -1, an empty sum less 1, of no classes.
+    """
+    if p.shape[-1] == 0:
+        return np.full((*p.shape[:-1], 1), -1.0, p.dtype)
+    k_top, p_top = np.take_along_axis(k, top, -1), np.take_along_axis(p, top, -1)
+    others = _ldexp(p, k - k_top)
+    np.put_along_axis(others, top, 0, -1)
+    t = others.sum(axis=-1, keepdims=True) / p_top
+    t[~np.isfinite(m)] = np.nan
+    return t
+
+
+@np.errstate(all="ignore")
+def log_softmax(x: Array, axis: int = -1, out: Array | None = None) -> Array:
+    """(x - max) - log1p(sum over all but the maximum, over the maximum's term).
+
+    The sum is of pairs; x - max is rounded, as it is in every log_softmax.
+    """
+    x = check(x, out)
+    rows = as_rows(x, axis)
+    m, top = maximum(rows), top_of(rows)
+    p, k = _exponential(_shift(rows, m))
+    log_sum = np.log1p(_excess(p, k, m, top))
+    result = buffer_for(rows, x, axis, out)
+    np.subtract(rows, m, out=result)
+    np.subtract(result, log_sum, out=result)
+    return deliver(result, x, axis, out)
+
+
 @np.errstate(all="ignore")
 def logsumexp(x: Array, axis: int = -1) -> Array:
     """K ln 2 + log(sum of p * 2**(k - K)), and the shift where there was one."""
@@ -106,3 +149,25 @@ def logsumexp(x: Array, axis: int = -1) -> Array:
 def softmax_backward(grad: Array, y: Array, axis: int = -1) -> Array:
     """y * (grad - sum(grad * y))."""
     return _rows.backward(grad, y, axis)
+
+
+@np.errstate(all="ignore")
+def cross_entropy(logits: Array, targets: Any) -> tuple[Array, Array]:
+    """Loss log(sum) - (x_t - max) of each row, and its gradient p - y, neither cancelling.
+
+    The gradient's entry at the target is -(sum of the others' p), not p_t - 1.
+    """
+    x = check(logits)
+    target = check_targets(x, targets)
+    rows = as_rows(x, -1)
+    m, top = maximum(rows), top_of(rows)
+    p, k = _exponential(_shift(rows, m))
+    t = _excess(p, k, m, top)
+    loss = np.log1p(t) - (np.take_along_axis(rows, target, -1) - m)
+    s, largest = _sum(p, k, m)
+    others = _ldexp(p, k - largest)
+    np.put_along_axis(others, target, 0, -1)
+    at_target = -others.sum(axis=-1, keepdims=True) / s
+    gradient = _ldexp(p / s, k - largest)
+    np.put_along_axis(gradient, target, at_target, -1)
+    return _rows.reduced(loss, x), deliver(gradient, x, -1, None)

@@ -253,6 +253,7 @@ def test_the_command_searches_saves_and_replays(tmp_path: Path) -> None:
     path = tmp_path / "corpus.jsonl"
     broken = _module(tmp_path, "        y = y * np.float32(1.0001)")
     again = ["--replay", "all", "--corpus", str(path)]
+    kept = ["--results", str(tmp_path / "results"), "--machine", "box", "--no-report"]
     for arguments, code in (
         (["max_shift", "--evaluations", "200", "--save", str(path)], 0),
         (["max_shift", *again], 0),
@@ -261,5 +262,36 @@ def test_the_command_searches_saves_and_replays(tmp_path: Path) -> None:
         (["scipy", "--dtype", "bfloat16"], 3),
         (["nobody"], 2),
     ):
-        result = CliRunner().invoke(app, arguments)
+        result = CliRunner().invoke(app, [*arguments, *kept])
         assert result.exit_code == code, result.output
+
+
+def test_the_campaign_prints_its_size_and_keeps_to_the_bounds(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from harness.worst_case.campaign import main
+
+    code = main(["--rounds", "1", "-i", "max_shift", "-i", "naive", "--dtype", "float32"])
+    text = capsys.readouterr().out
+    assert code == 0
+    assert "in all 26 cells" in text
+    assert "shift_divide" in text
+
+
+def test_the_campaign_finds_an_implementation_beyond_its_bound(tmp_path: Path) -> None:
+    from harness.worst_case.campaign import campaign
+
+    broken = _module(tmp_path, "        y = y * np.float32(1.001)")
+    (score,) = campaign([str(broken)], ("float32",), (3, 10), rounds=1).values()
+    assert score.ratio > 1.0
+    assert score.where.startswith("float32")
+    assert (score.cells, score.rows) == (2, 2048 + 1638)
+
+
+@pytest.mark.slow
+def test_no_bound_is_exceeded_in_a_large_campaign() -> None:
+    from harness.worst_case.campaign import campaign
+
+    scores = campaign(seconds=60)
+    assert sum(s.rows for s in scores.values()) > 400_000
+    assert {n: s.where for n, s in scores.items() if s.ratio > 1.0} == {}

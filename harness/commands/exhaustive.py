@@ -3,110 +3,219 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from harness.exhaustive import ExhaustiveResult
+    from rich.console import Console
+
+    from harness.discovery import Implementation
+    from harness.experiments.exhaustive import Tables
+    from harness.records import Record
+    from harness.results import Run
 
 
 def exhaustive(
     implementation: Annotated[
-        str, typer.Option("--implementation", "-i", help="Name, or path of a Python file.")
-    ],
+        list[str] | None,
+        typer.Option(
+            "--implementation", "-i", help="Name, or path of a Python file; repeat for several."
+        ),
+    ] = None,
     dtype: Annotated[
-        str | None, typer.Option("--dtype", help="float16, bfloat16, ...; by default the table's.")
+        list[str] | None,
+        typer.Option("--dtype", help="float16, bfloat16, ...; by default the table's first."),
     ] = None,
     table: Annotated[
-        str, typer.Option("--table", help="pairs, line, constant, float8 or exp_order.")
-    ] = "pairs",
+        list[str] | None,
+        typer.Option("--table", help="pairs (default), line, constant, float8 or exp_order."),
+    ] = None,
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, help="Processes; one a core, at most four.")
-    ] = None,
-    resume: Annotated[
-        Path | None,
-        typer.Option("--resume", help="File to save progress to, and to go on from."),
     ] = None,
     every: Annotated[
         int, typer.Option("--every", min=1, help="Only every so manyth block: a sample.")
     ] = 1,
+    results: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("results"),
+    reports: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("reports"),
+    machine: Annotated[
+        str | None, typer.Option(help="Name of the machine's folder; default: its processor.")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option("--resume", help="Folder of an interrupted run to go on with.")
+    ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep/--no-keep", help="Keep the run among the results.")
+    ] = True,
+    report: Annotated[bool, typer.Option(help="Render the report afterwards.")] = True,
     output: Annotated[
-        Path | None, typer.Option("--json", help="Write the result as JSON to this file.")
+        Path | None, typer.Option("--json", help="Write the records as JSON to this file.")
     ] = None,
 ) -> None:
     """Judge every row of a domain: true maxima, counts of misrounded results."""
     import json
-    import threading
-    import time
+    from functools import partial
 
     from rich.console import Console
     from rich.text import Text
 
-    from harness.exhaustive import CheckpointError, run_exhaustive
-    from harness.implementation import ImplementationError
+    from harness.commands import session
+    from harness.experiments.exhaustive import Tables, plan
+    from harness.plain_text import one_line
+    from harness.runner import Progress
 
-    console = Console()
     error = Console(stderr=True)
-    started = time.monotonic()
-    last = started
-    lock = threading.Lock()
+    folders: list[Path] = []
 
-    def progress(done: int, total: int) -> None:
-        nonlocal last
+    def hint() -> str:
+        if not (keep and folders):
+            return ""
+        return f"; go on with: softmax-bench exhaustive --resume {folders[-1]}"
+
+    slug: str | None
+    with session.one_line_errors(hint):
+        if resume is not None:
+            names, asked, seed, slug = _resumed(resume)
+        else:
+            asked = Tables(
+                dtypes=tuple(dtype or ()), tables=tuple(table or ("pairs",)),
+                every=every, workers=workers,
+            )  # fmt: skip
+            _refuse_unknown(asked)
+            names, seed, slug = list(implementation or ()), 0, machine
+        if not names:
+            raise typer.BadParameter("--implementation: expected at least one; got none")
+        progress = Progress(
+            folder=folders.append, note=lambda text: error.print(Text(one_line(text)))
+        )
+        chosen = session.select(names)
+        if resume is not None:
+            _refuse_changed(resume, chosen)
+        request = session.request_for(
+            "exhaustive", chosen, asked,
+            partial(plan, asked=asked, folder=lambda: folders[-1], on_rows=_Lines(error).say),
+            seed=seed, results=results, machine=slug, resume=resume,
+        )  # fmt: skip
+        run = session.measure(request, progress, keep=keep, reports=reports if report else None)
+        if output is not None:
+            plain = [r.model_dump(mode="json", exclude_none=True) for r in run.records]
+            text = json.dumps(plain, ensure_ascii=False, indent=1, allow_nan=False)
+            output.write_text(text + "\n", encoding="utf-8")
+    _show(Console(), run)
+    raise typer.Exit(session.exit_code(run))
+
+
+def _refuse_unknown(asked: Tables) -> None:
+    from harness.exhaustive import DTYPES
+    from harness.experiments.exhaustive import formats
+
+    for name in asked.tables:
+        if name not in DTYPES:
+            raise typer.BadParameter(f"--table: expected one of {', '.join(DTYPES)}; got {name}")
+        if not formats(name, asked.dtypes):  # type: ignore[arg-type]
+            wanted, have = ", ".join(asked.dtypes), ", ".join(DTYPES[name])
+            raise typer.BadParameter(f"--dtype: {name} has {have}; got {wanted}")
+
+
+def _resumed(folder: Path) -> tuple[list[str], Tables, int, str]:
+    """What an interrupted run was asked for: implementations, tables, seed and machine."""
+    from harness.experiments.exhaustive import Tables
+    from harness.results import ResultsError, read_run
+
+    info = read_run(folder).info
+    if info.finished is not None:
+        raise ResultsError(f"{folder}: the run is finished, and finished runs are never changed")
+    if info.profile != "exhaustive":
+        raise ResultsError(f"{folder}: not a run of this command; use softmax-bench run --resume")
+    given: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in info.filters.items()
+    }
+    paths = {Path(a).stem: a for a in info.command if a.endswith(".py")}
+    names = [paths.get(i.name, i.name) for i in info.implementations]
+    return names, Tables(**given), info.seed, str(info.machine["slug"])
+
+
+def _refuse_changed(folder: Path, chosen: list[Implementation]) -> None:
+    from harness.results import ResultsError, read_run
+
+    before = {i.name: i.sha256 for i in read_run(folder).info.implementations}
+    for one in chosen:
+        if one.metadata.sha256() != before.get(one.name):
+            raise ResultsError(
+                f"{folder}: {one.name} has changed since the run began; start a new run"
+            )
+
+
+class _Lines:
+    """Rows judged and time left: one line that is written over, or one every ten seconds."""
+
+    def __init__(self, console: Console) -> None:
+        import threading
+
+        self.console = console
+        self.lock = threading.Lock()
+        self.label = ""
+        self.started = self.last = 0.0
+        self.before = 0
+
+    def say(self, label: str, done: int, total: int) -> None:
+        """Called by several threads, after every block."""
+        import time
+
+        from rich.text import Text
+
         now = time.monotonic()
-        with lock:
-            if now - last < (0.5 if error.is_terminal else 10.0):
+        with self.lock:
+            if label != self.label:
+                self.label, self.started, self.before = label, now, done
+                self.last = 0.0
+            if now - self.last < (0.5 if self.console.is_terminal else 10.0):
                 return
-            last = now
-        left = (now - started) * (total - done) / max(done, 1)
-        end = "\r" if error.is_terminal else "\n"
-        error.print(f"{done / total:6.1%} of {total:,} rows, {left:.0f} s left ", end=end)
-
-    if table not in ("pairs", "line", "constant", "float8", "exp_order"):
-        error.print(
-            f"error: --table: expected pairs, line, constant, float8 or exp_order; got {table}"
-        )
-        raise typer.Exit(2)
-    try:
-        result = run_exhaustive(
-            implementation,
-            table,  # type: ignore[arg-type]
-            dtype,
-            workers=workers,
-            checkpoint=resume,
-            every=every,
-            on_progress=progress,
-        )
-    except (ImplementationError, CheckpointError, ValueError) as e:
-        error.print(Text(f"error: {e}"), soft_wrap=True)
-        raise typer.Exit(2) from None
-    except KeyboardInterrupt:
-        hint = f"; go on with --resume {resume}" if resume else ""
-        error.print(Text(f"interrupted{hint}"), soft_wrap=True)
-        raise typer.Exit(130) from None
-    _show(console, result)
-    if output is not None:
-        text = json.dumps(result.as_json(), ensure_ascii=False, indent=1, allow_nan=False)
-        output.write_text(text + "\n", encoding="utf-8")
-    if result.status in ("unavailable", "unsupported"):
-        raise typer.Exit(3)
-    if result.status != "ok":
-        raise typer.Exit(1)
+            self.last = now
+        fresh = done - self.before
+        left = f"{(now - self.started) * (total - done) / fresh:.0f} s left" if fresh else "begun"
+        end = "\r" if self.console.is_terminal else "\n"
+        text = f"{label}: {done / total:6.1%} of {total:,} rows, {left}  "
+        self.console.print(Text(text), end=end, soft_wrap=True)
 
 
-def _show(console: object, result: ExhaustiveResult) -> None:
+def _show(console: Console, run: Run) -> None:
     """The result, a figure a line."""
-    from rich.console import Console
     from rich.text import Text
 
-    assert isinstance(console, Console)
-    for name, value in result.row().items():
-        if value:
-            console.print(Text(f"{name:15} {value}"), soft_wrap=True)
-    for key, count in result.histogram.items():
-        console.print(Text(f"  {key:>6} ulp {count:>16,}"))
-    if result.worst is not None:
-        console.print(Text(f"  got {result.worst.computed}, expected {result.worst.expected}"))
-    if result.rounding:
-        console.print(Text(f"  {result.rounding}"), soft_wrap=True)
+    from harness.listing import plain
+
+    for record in run.records:
+        console.print()
+        for name, value in _lines(record):
+            if value:
+                console.print(Text(f"{name:15} {plain(value)}"), soft_wrap=True)
+        for key, count in (getattr(record, "ulp_histogram", None) or {}).items():
+            console.print(Text(f"  {key:>6} ulp {count:>16,}"))
+
+
+def _lines(record: Record) -> list[tuple[str, str]]:
+    from harness.records import ExhaustiveRecord
+
+    assert isinstance(record, ExhaustiveRecord)
+    whole = bool(record.exhaustive)
+    judged, total = record.judged or 0, record.total or 0
+    worst = ""
+    if record.worst_logits:
+        worst = f"[{', '.join(record.worst_logits)}]"
+        worst += f" × {record.worst_repeat}" if record.worst_repeat else ""
+        worst += f", class {record.worst_class}: got {record.worst_got}, "
+        worst += f"expected {record.worst_expected}"
+    ulp = "" if record.max_ulp is None else f"{record.max_ulp:.6g}"
+    return [
+        ("table", f"{record.table} {record.dtype}, {record.implementation}"),
+        ("status", record.status + (f": {record.reason}" if record.reason else "")),
+        ("rows", f"{judged:,}" if whole else f"{judged:,} of {total:,}" if total else ""),
+        ("max ulp", ulp + (" (a true maximum)" if whole else " (lower bound)") if ulp else ""),
+        ("misrounded", " + ".join(f"{m:,}" for m in record.misrounded or ())),
+        ("worst", worst),
+        ("figures", ", ".join(f"{k}: {v}" for k, v in (record.figures or {}).items())),
+        ("rounding", record.rounding or ""),
+        ("time", f"{record.elapsed_s:.1f} s" if record.elapsed_s else ""),
+    ]

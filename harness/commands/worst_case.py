@@ -8,15 +8,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from harness.worst_case import WorstCase
+    from harness.results import Run
 
 
 def worst_case(
-    implementation: Annotated[str, typer.Argument(help="Name, or path of a Python file.")],
-    dtype: Annotated[str, typer.Option("--dtype", help="Format of the rows.")] = "float32",
-    classes: Annotated[int, typer.Option("--classes", "-n", min=1, help="Classes a row.")] = 2,
+    implementation: Annotated[list[str], typer.Argument(help="Names, or paths of Python files.")],
+    dtype: Annotated[
+        list[str] | None, typer.Option("--dtype", help="Formats of the rows; float32 by default.")
+    ] = None,
+    classes: Annotated[
+        list[int] | None,
+        typer.Option("--classes", "-n", min=1, help="Classes a row; 2 by default."),
+    ] = None,
     seconds: Annotated[
-        float | None, typer.Option("--seconds", min=0, help="Budget in seconds; 10 by default.")
+        float | None,
+        typer.Option("--seconds", min=0, help="Budget of a search in seconds; 10 by default."),
     ] = None,
     evaluations: Annotated[
         int | None,
@@ -33,76 +39,98 @@ def worst_case(
     corpus: Annotated[
         Path | None, typer.Option("--corpus", help="The corpus to replay; the packaged one.")
     ] = None,
+    results: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("results"),
+    reports: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("reports"),
+    machine: Annotated[
+        str | None, typer.Option(help="Name of the machine's folder; default: its processor.")
+    ] = None,
+    keep: Annotated[
+        bool | None,
+        typer.Option("--keep/--no-keep", help="Keep the run; by default that of a search."),
+    ] = None,
+    report: Annotated[bool, typer.Option(help="Render the report afterwards.")] = True,
 ) -> None:
     """Search for the input of the largest error ÷ bound, or replay the corpus of such inputs."""
+    from functools import partial
+
     from rich.console import Console
     from rich.text import Text
 
-    from harness import worst_case as package
-    from harness.implementation import ImplementationError
+    from harness import terminal
+    from harness.commands import session
+    from harness.experiments.worst_case import SECONDS, Search, plan
+    from harness.floats import FORMATS
+    from harness.worst_case import WorstCase, add_to_corpus
 
-    console = Console()
     error = Console(stderr=True)
-    try:
-        if replay:
-            ids = None if "all" in replay else replay
-            pairs = package.replay(implementation, ids, corpus or package.CORPUS)
-            found = [result for _, result in pairs]
-        else:
-            budget = 10.0 if seconds is None and evaluations is None else seconds
-            found = [
-                package.search_worst_case(
-                    implementation,
-                    dtype,
-                    classes,
-                    seconds=budget,
-                    evaluations=evaluations,
-                    seed=seed,
-                    on_progress=lambda rows, spent, best: (
-                        error.print(
-                            f"{rows:,} rows, {spent:.0f} s, error / bound {best:.4g} ", end="\r"
-                        )
-                        if error.is_terminal
-                        else None
-                    ),
-                )
-            ]
-            if save is not None:
-                for entry in package.add_to_corpus(found, save):
-                    error.print(Text(f"saved as {entry.id} in {save}"), soft_wrap=True)
-    except (ImplementationError, package.CorpusError, ValueError, TypeError) as e:
-        error.print(Text(f"error: {e}"), soft_wrap=True)
-        raise typer.Exit(2) from None
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
-    _show(console, found, whole=not replay)
-    judged = [f for f in found if f.error_over_bound is not None]
-    if any(f.status not in ("ok", "unsupported", "unavailable") for f in found):
-        raise typer.Exit(1)
-    if not judged:
-        raise typer.Exit(3)
+    for name in dtype or ():
+        if name not in FORMATS:
+            raise typer.BadParameter(f"--dtype: expected one of {', '.join(FORMATS)}; got {name!r}")
+    asked = Search(
+        dtypes=tuple(dtype or () if replay else dtype or ("float32",)),
+        classes=tuple(classes or (2,)),
+        seconds=SECONDS if seconds is None and evaluations is None else seconds,
+        evaluations=evaluations,
+        search=not replay,
+        replay=bool(replay),
+        ids=() if not replay or "all" in replay else tuple(replay),
+        corpus=None if corpus is None else str(corpus),
+    )
+    found: list[WorstCase] = []
+    with session.one_line_errors(), terminal.progress(error) as progress:
+        request = session.request_for(
+            "worst-case", session.select(implementation), asked,
+            partial(plan, asked=asked, on_found=found.append),
+            seed=seed, results=results, machine=machine,
+        )  # fmt: skip
+        run = session.measure(
+            request, progress,
+            keep=not replay if keep is None else keep, reports=reports if report else None,
+        )  # fmt: skip
+        if save is not None:
+            for entry in add_to_corpus(found, save):
+                error.print(Text(f"saved as {entry.id} in {save}"), soft_wrap=True)
+    _show(Console(), run, whole=not replay)
+    judged = any(getattr(r, "error_over_bound", None) is not None for r in run.records)
+    code = session.exit_code(run)
+    raise typer.Exit(3 if code == 0 and not judged else code)
 
 
-def _show(console: object, found: list[WorstCase], whole: bool) -> None:
-    """A table of the results, and the whole row of a search."""
+def _show(console: object, run: Run, whole: bool) -> None:
+    """A table of the results, and the whole rows of a search."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    from harness.listing import plain
+    from harness.records import WorstCaseRecord
+
     assert isinstance(console, Console)
+    records = [r for r in run.records if isinstance(r, WorstCaseRecord)]
     table = Table(box=None, pad_edge=False)
-    columns = ("dtype", "classes", "status", "error / bound", "error (ulp)", "bound", "reason")
     table.add_column("what", no_wrap=True)
+    columns = ("implementation", "dtype", "classes", "status", "error / bound", "error (ulp)",
+               "bound", "reason")  # fmt: skip
     for name in columns:
         table.add_column(name)
-    for result in found:
-        row = result.row()
-        table.add_row(Text(result.origin or "–"), *(Text(row[c]) for c in columns))
+    for r in records:
+        what = f"corpus {r.entry}" if r.kind == "replay" else r.origin or "–"
+        bound = "–" if r.bound is None else f"{r.bound} {_number(r.bound_ulp)}"
+        ratio, ulp = _number(r.error_over_bound), _number(r.error_ulp)
+        coordinates = (r.implementation, str(r.dtype), str(r.classes), r.status)
+        values = (what, *coordinates, ratio, ulp, bound, r.reason or "")
+        table.add_row(*(Text(plain(v)) for v in values))
     console.print(table)
-    if whole and found and found[0].logits:
-        result = found[0]
-        console.print(Text(f"{result.label}, seed {result.seed}"))
-        console.print(Text("logits " + " ".join(result.logits)), soft_wrap=True)
-        console.print(
-            Text(f"class {result.output}: got {result.computed}, expected {result.expected}")
-        )
+    for r in records:
+        if whole and r.worst_logits:
+            console.print(
+                Text(f"searched, {r.evaluations or 0:,} rows: a lower bound, seed {r.seed}")
+            )
+            console.print(Text("logits " + " ".join(r.worst_logits)), soft_wrap=True)
+            console.print(
+                Text(f"class {r.worst_class}: got {r.worst_got}, expected {r.worst_expected}")
+            )
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"

@@ -15,14 +15,34 @@ from harness.records.accuracy import AccuracyRecord
 from harness.records.base import Outcome, Record, Status
 from harness.records.claims import ClaimRecord, ClaimVerdict
 from harness.records.conformance import ConformanceRecord
+from harness.records.device_throughput import DeviceThroughputRecord
+from harness.records.exhaustive import ExhaustiveRecord, WorstCaseRecord
 from harness.records.overflow import OverflowRecord
 from harness.records.run import SCHEMA_VERSION, ImplementationInfo, RunInfo
 from harness.records.throughput import Regime, ThroughputRecord
 
-Measured = AccuracyRecord | OverflowRecord | ThroughputRecord | ConformanceRecord | ClaimRecord
+Measured = (
+    AccuracyRecord
+    | OverflowRecord
+    | ThroughputRecord
+    | DeviceThroughputRecord
+    | ConformanceRecord
+    | ClaimRecord
+    | ExhaustiveRecord
+    | WorstCaseRecord
+)
 AnyRecord = Annotated[Measured, Field(discriminator="experiment")]
 RECORD: TypeAdapter[Measured] = TypeAdapter(AnyRecord)
-EXPERIMENTS = ("conformance", "accuracy", "overflow", "throughput", "claims")
+EXPERIMENTS = (
+    "conformance",
+    "accuracy",
+    "overflow",
+    "throughput",
+    "device_throughput",
+    "claims",
+    "exhaustive",
+    "worst_case",
+)
 
 __all__ = [
     "EXPERIMENTS",
@@ -33,6 +53,8 @@ __all__ = [
     "ClaimRecord",
     "ClaimVerdict",
     "ConformanceRecord",
+    "DeviceThroughputRecord",
+    "ExhaustiveRecord",
     "ImplementationInfo",
     "Outcome",
     "OverflowRecord",
@@ -41,4 +63,5 @@ __all__ = [
     "RunInfo",
     "Status",
     "ThroughputRecord",
+    "WorstCaseRecord",
 ]

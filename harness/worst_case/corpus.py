@@ -95,7 +95,11 @@ def read_corpus(path: Path = CORPUS) -> list[Entry]:
             that of its input.
     """
     entries = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as e:
+        raise CorpusError(f"{path}: expected UTF-8 text; got {e}") from None
+    for number, line in enumerate(text.splitlines(), 1):
         try:
             data = json.loads(line)
             entry = Entry(**{**data, "logits": tuple(data["logits"])})

@@ -1,0 +1,73 @@
+"""The records of what was judged whole, and of what was searched."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from harness.records.base import Record
+
+ExhaustiveTable = Literal["pairs", "line", "constant", "float8", "exp_order"]
+
+
+class ExhaustiveRecord(Record):
+    """One table of one implementation; `workload` is the table.
+
+    ``ok`` means that it was judged, not that it is right: the counts say that. After a fault the
+    figures are of what was judged until then. `max_ulp` is a true maximum where `exhaustive` is
+    true, else a lower bound.
+    """
+
+    experiment: Literal["exhaustive"] = "exhaustive"
+    table: ExhaustiveTable | None = None
+    domain: str | None = Field(default=None, description="what the rows were, in words")
+    judged: int | None = Field(default=None, description="rows judged")
+    total: int | None = Field(default=None, description="rows there are")
+    exhaustive: bool | None = Field(default=None, description="every row of the domain was judged")
+    every: int | None = Field(default=None, description="one block of so many was asked for")
+    workers: int | None = Field(default=None, description="processes, each with one thread")
+    misrounded: list[int] | None = Field(default=None, description="results, by output")
+    ulp_histogram: dict[str, int] | None = Field(
+        default=None, description="results by class: 0, <=0.5, <=1, <=2, <=4, >4, wrong"
+    )
+    max_ulp: float | None = None
+    worst_logits: list[str] | None = Field(default=None, description="hexadecimal")
+    worst_repeat: int | None = Field(
+        default=None, description="length of a constant row, of which `worst_logits` has one"
+    )
+    worst_class: int | None = None
+    worst_got: str | None = Field(default=None, description="hexadecimal")
+    worst_expected: str | None = Field(default=None, description="hexadecimal, correctly rounded")
+    rounding: str | None = Field(
+        default=None, description="how results came to be in the format, where not by itself"
+    )
+    figures: dict[str, Any] | None = Field(default=None, description="what else the table counts")
+
+
+class WorstCaseRecord(Record):
+    """The largest error ÷ bound that a search found, or what became of a row of the corpus.
+
+    A search is a lower bound on the largest there is. ``failed`` where the bound is exceeded, or
+    a result is not finite where one is due and no deviation is declared. For a replay `workload`
+    is ``corpus <id>``, and the rows of one corpus are compared between runs.
+    """
+
+    experiment: Literal["worst_case"] = "worst_case"
+    kind: Literal["search", "replay"] | None = None
+    bound: str | None = Field(default=None, description="name of the bound")
+    error_over_bound: float | None = None
+    error_ulp: float | None = None
+    bound_ulp: float | None = None
+    in_batch: float | None = Field(
+        default=None, description="error / bound of the row among others, where it was another one"
+    )
+    evaluations: int | None = Field(default=None, description="rows tried")
+    origin: str | None = Field(default=None, description="kind of row that the climb began from")
+    entry: str | None = Field(default=None, description="id of the input in the corpus")
+    worst_logits: list[str] | None = Field(default=None, description="the row in hexadecimal")
+    worst_class: int | None = None
+    worst_got: str | None = Field(default=None, description="hexadecimal")
+    worst_expected: str | None = Field(default=None, description="hexadecimal, correctly rounded")
+    nonfinite: int | None = Field(default=None, description="rows out of the algorithm's range")
+    nonfinite_logits: list[str] | None = Field(default=None, description="the first, hexadecimal")
