@@ -110,6 +110,13 @@ def _bytes(program: ctypes.c_void_p, what: str) -> bytes:
     return buffer.raw
 
 
+def _headers() -> tuple[Path, ...]:
+    """Folders of the headers that the sources of the built-in implementations include."""
+    spec = importlib.util.find_spec("implementations")
+    places = [] if spec is None else spec.submodule_search_locations or []
+    return tuple(Path(place) / "cuda" for place in places)
+
+
 def _resources(log: str) -> tuple[KernelResources, ...]:
     """Registers and spills from the assembler's report."""
     found = []
@@ -144,7 +151,9 @@ def compile_for(source: str, arch: str, options: tuple[str, ...] = ()) -> Compil
         "nvrtcCreateProgram",
     )
     try:
-        flags = [f"--gpu-architecture={arch}", "--std=c++17", "--ptxas-options=-v", *options]
+        flags = [f"--gpu-architecture={arch}", "--std=c++17", "--ptxas-options=-v"]
+        flags += [f"--include-path={folder}" for folder in _headers()]
+        flags += options
         array = (ctypes.c_char_p * len(flags))(*(f.encode() for f in flags))
         status = library.nvrtcCompileProgram(program, len(flags), array)
         log = _bytes(program, "ProgramLog").decode(errors="replace").rstrip("\0").strip()

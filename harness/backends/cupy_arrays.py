@@ -9,7 +9,7 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.backends import Backend, check_threads
+from harness.backends import Backend, check_threads, cupy_device
 
 _BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 
@@ -29,6 +29,8 @@ def _from_numpy(array: NDArray[Any]) -> Any:
     """A copy on the device, contiguous: the strides of the host are not kept."""
     if array.dtype == _BFLOAT16:
         return Bfloat16(cupy.asarray(np.ascontiguousarray(array).view(np.uint16)))
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
     return cupy.asarray(np.ascontiguousarray(array))
 
 
@@ -70,4 +72,5 @@ def backend() -> Backend:
         threads=lambda: 1,
         exp=lambda x: cupy.exp(x),
         version=lambda: str(cupy.__version__),
+        device=cupy_device.device(),
     )
