@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -30,7 +32,12 @@ _EXTRAS = {
     "jax": "peers",
     "onnxruntime": "peers",
     "onnx": "peers",
+    "openvino": "peers",
+    "numexpr": "peers",
+    "tensorflow": "tensorflow",
 }
+_CHOICE = {"g++": "CXX"}
+"""A program, and the environment variable that names another one in its place."""
 
 
 class ImplementationUnavailable(RuntimeError):
@@ -44,6 +51,10 @@ def unavailable_reason(metadata: Metadata) -> str | None:
             extra = _EXTRAS.get(package)
             remedy = f"pip install 'softmax-bench[{extra}]'" if extra else f"install {package}"
             return f"package {package!r} is not installed; {remedy}"
+    for program in metadata.programs:
+        wanted = os.environ.get(_CHOICE.get(program, "")) or program
+        if shutil.which(wanted.split()[0]) is None:
+            return f"program {wanted!r} is not installed; it is called when functions are compiled"
     if metadata.device == "cuda":
         from harness.devices import cuda_device_count
 
@@ -110,6 +121,9 @@ class Implementation:
             reason = self.unavailable_reason
             if reason is not None:
                 raise ImplementationUnavailable(f"{self.name}: {reason}")
+            from harness import backends
+
+            backends.get(self.metadata.backend)  # it may have to prepare its library's import
             self._module = import_module(self.metadata)
         return self._module
 
@@ -143,7 +157,10 @@ class Implementation:
 
 
 def import_module(metadata: Metadata) -> ModuleType:
-    """Import the module: built-in ones by name, others from their path under a private name."""
+    """Import the module: built-in ones by name, others from their path under a private name.
+
+    Modules beside a file of the latter kind can be imported by it.
+    """
     built_in = Path(built_in_package.__path__[0]).resolve()
     if metadata.path.resolve().parent == built_in:
         return importlib.import_module(f"implementations.{metadata.name}")
@@ -153,6 +170,9 @@ def import_module(metadata: Metadata) -> ModuleType:
         raise ImplementationError(f"{metadata.path}: expected a Python source file (.py)")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and numba look their module up by name
+    folder = str(metadata.path.resolve().parent)
+    if folder not in sys.path:  # last: a file beside it must not stand in for a package
+        sys.path.append(folder)
     try:
         spec.loader.exec_module(module)
     except BaseException:

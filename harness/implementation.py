@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = {
 
 DEVICES = ("cpu", "cuda")
 _TEXT = ("backend", "device", "source", "formula", "bound", "threads", "accumulator")
-_TEXTS = ("dtypes", "requires", "files")
+_TEXTS = ("dtypes", "requires", "programs", "files")
 _KNOWN = {*_TEXT, *_TEXTS, "passes", "deviations"}
 
 
@@ -58,6 +58,7 @@ class Metadata:
         device: ``"cpu"`` or ``"cuda"``.
         dtypes: formats that it declares; None where it declares none.
         requires: import names of the packages that it needs.
+        programs: names of the programs that it calls, such as a compiler.
         source: paper or documentation.
         formula: what it computes, in Unicode.
         bound: name of the error bound that applies (`harness.bounds.BOUNDS`).
@@ -79,6 +80,7 @@ class Metadata:
     device: str = "cpu"
     dtypes: tuple[str, ...] | None = None
     requires: tuple[str, ...] = ()
+    programs: tuple[str, ...] = ()
     source: str | None = None
     formula: str | None = None
     bound: str | None = None
@@ -211,6 +213,47 @@ def _private_modules(path: Path, tree: ast.Module) -> tuple[Path, ...]:
     return tuple(found)
 
 
+def _statements(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
+    """The statements of a module's own level, those under ``if``, ``try`` and ``with`` included."""
+    for node in body:
+        yield node
+        if isinstance(node, ast.If | ast.Try | ast.With):
+            yield from _statements(node.body)
+        if isinstance(node, ast.If | ast.Try):
+            yield from _statements(node.orelse)
+        if isinstance(node, ast.Try):
+            yield from (s for handler in node.handlers for s in _statements(handler.body))
+
+
+def _bound_names(node: ast.stmt) -> list[str]:
+    """Names that an assignment binds, such as ``softmax = functools.partial(...)``."""
+    if isinstance(node, ast.Assign):
+        return [t.id for t in node.targets if isinstance(t, ast.Name)]
+    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value:
+        return [node.target.id]
+    return []
+
+
+def _operations(path: Path, tree: ast.Module) -> dict[str, bool]:
+    """The operations that a module offers, and whether each is seen to take ``out=``.
+
+    They are its functions of that name, and its variables. Names that it imports count where it
+    has no operation of its own: elsewhere they may be what it makes its operations from.
+    """
+    own: dict[str, bool] = {}
+    imported: dict[str, bool] = {}
+    for node in _statements(tree.body):
+        if isinstance(node, ast.FunctionDef) and node.name in OPERATIONS:
+            own[node.name] = _check_signature(path, node)
+        elif isinstance(node, ast.ImportFrom):
+            names = (alias.asname or alias.name for alias in node.names)
+            imported.update((name, False) for name in names if name in OPERATIONS)
+        for name in _bound_names(node):
+            if name in OPERATIONS:
+                own.setdefault(name, False)  # softmax = jit(softmax) keeps what its def said
+    return own or imported
+
+
 def read_metadata(path: Path) -> Metadata:
     """The metadata of the module at `path`, from its syntax tree: nothing is imported or run.
 
@@ -228,17 +271,15 @@ def read_metadata(path: Path) -> Metadata:
     except (OSError, SyntaxError, ValueError) as e:
         raise ImplementationError(f"{path}: cannot be read as a Python module: {e}") from None
     declared: dict[str, Any] = {}
-    operations: dict[str, bool] = {}
     offers_exp = False
     for node in tree.body:
         if isinstance(node, ast.FunctionDef):
-            if node.name in OPERATIONS:
-                operations[node.name] = _check_signature(path, node)
             offers_exp |= node.name == "exp"
-        elif isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            if any(isinstance(t, ast.Name) and t.id == "IMPLEMENTATION" for t in targets):
-                declared = _literal(path, node.value)
+        elif isinstance(node, ast.Assign | ast.AnnAssign) and "IMPLEMENTATION" in _bound_names(
+            node
+        ):
+            declared = _literal(path, node.value or ast.Constant(None))
+    operations = _operations(path, tree)
     if not operations:
         raise ImplementationError(
             f"{path}: offers no operation; define at least one function named "
@@ -254,6 +295,7 @@ def read_metadata(path: Path) -> Metadata:
         operations_with_out=tuple(o for o in OPERATIONS if operations.get(o)),
         dtypes=None if dtypes is None else tuple(dtypes),
         requires=tuple(declared.get("requires", ())),
+        programs=tuple(declared.get("programs", ())),
         deviations=_deviations(path, declared.get("deviations", ())),
         passes=declared.get("passes"),
         offers_exp=offers_exp,

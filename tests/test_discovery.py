@@ -107,3 +107,16 @@ def test_duplicate_names_are_refused_naming_both(
     with pytest.raises(ImplementationError, match=r"two implementations are named 'naive'") as e:
         discovery.implementations.__wrapped__()
     assert str(twin) in str(e.value)
+
+
+def test_a_file_may_import_a_module_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.path", list(sys.path))
+    (tmp_path / "sibling_of_mine.py").write_text("def f(x): return x + 1\n", encoding="utf-8")
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from sibling_of_mine import f\n\ndef softmax(x, axis=-1):\n    return f(x)\n",
+        encoding="utf-8",
+    )
+    assert harness.load(path).softmax(np.zeros(1)).tolist() == [1.0]

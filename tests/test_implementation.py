@@ -34,6 +34,29 @@ def test_a_plain_file_needs_nothing_of_ours(tmp_path: Path) -> None:
     assert (meta.backend, meta.device, meta.dtypes, meta.bound) == ("numpy", "cpu", None, None)
 
 
+@pytest.mark.parametrize(
+    ("text", "operations"),
+    [
+        ("softmax = functools.partial(f, 1)", ("softmax",)),
+        ("softmax: object = jit(f)\nlogsumexp = g", ("softmax", "logsumexp")),
+        ("from kernels import softmax, log_softmax", ("softmax", "log_softmax")),
+        ("from kernels import fast as softmax", ("softmax",)),
+        ("if FAST:\n    softmax = f\nelse:\n    def softmax(x, axis=-1): ...", ("softmax",)),
+        ("try:\n    from fast import softmax\nexcept ImportError:\n    softmax = f", ("softmax",)),
+        ("from scipy.special import softmax\ndef log_softmax(x, axis=-1): ...", ("log_softmax",)),
+    ],
+)
+def test_operations_are_functions_variables_or_else_imports(
+    tmp_path: Path, text: str, operations: tuple[str, ...]
+) -> None:
+    assert read_metadata(written(tmp_path, text)).operations == operations
+
+
+def test_a_wrapped_function_keeps_its_own_signature(tmp_path: Path) -> None:
+    text = "def softmax(x, axis=-1, out=None): ...\nsoftmax = jit(softmax)\n"
+    assert read_metadata(written(tmp_path, text)).operations_with_out == ("softmax",)
+
+
 def test_metadata_is_read_without_running_the_module(tmp_path: Path) -> None:
     text = (
         "import no_such_package\nraise SystemExit\n"

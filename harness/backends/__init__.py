@@ -14,12 +14,18 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from harness.backends.device import Device
+
 MODULES: Mapping[str, str] = {
     "numpy": "harness.backends.numpy_arrays",
     "torch": "harness.backends.torch_tensors",
+    "torch_cuda": "harness.backends.torch_cuda_tensors",
     "cupy": "harness.backends.cupy_arrays",
     "jax": "harness.backends.jax_arrays",
     "onnxruntime": "harness.backends.onnxruntime_arrays",
+    "openvino": "harness.backends.openvino_arrays",
+    "tensorflow": "harness.backends.tensorflow_tensors",
+    "numexpr": "harness.backends.numexpr_arrays",
 }
 
 
@@ -41,6 +47,7 @@ class Backend:
         version: of the library.
         compile: makes one program of a function of native arrays and all that it calls, where
             the library traces or compiles its caller; None where calls are made one by one.
+        device: events, copies and graphs of the device on which its arrays live; None on the CPU.
     """
 
     name: str
@@ -54,6 +61,7 @@ class Backend:
     exp: Callable[[Any], Any]
     version: Callable[[], str]
     compile: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None
+    device: Device | None = None
 
 
 @cache

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,13 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.backends import Backend, check_threads
+from harness.backends import Backend, cores
 
 jax.config.update("jax_enable_x64", True)  # else float64 arrays silently become float32 ones
 jax.config.update("jax_cpu_enable_async_dispatch", False)  # nothing else could wait for a result
-
-_TASKS = Path("/proc/self/task")
-_ALLOWED = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
 
 def _from_numpy(array: NDArray[Any]) -> Any:
@@ -26,21 +21,6 @@ def _from_numpy(array: NDArray[Any]) -> Any:
     Strides are not kept; JAX arrays have none.
     """
     return jnp.asarray(np.array(array, order="C", copy=True))
-
-
-def _set_threads(count: int) -> None:
-    """XLA has no call that changes the size of its pool: its threads are bound to `count` cores.
-
-    Where nothing was computed yet, the pool has that many threads as well.
-    """
-    cores = set(_ALLOWED[: check_threads(count)])
-    if cores and _TASKS.is_dir():
-        for task in _TASKS.iterdir():
-            os.sched_setaffinity(int(task.name), cores)
-
-
-def _threads() -> int:
-    return len(os.sched_getaffinity(0)) if _ALLOWED else os.cpu_count() or 1
 
 
 def _prefault(array: Any) -> None:
@@ -56,8 +36,10 @@ def backend() -> Backend:
         empty_like=jnp.zeros_like,
         prefault=_prefault,
         synchronize=lambda: None,
-        set_threads=_set_threads,
-        threads=_threads,
+        # XLA has no call that changes the size of its pool. Where nothing was computed yet, it will
+        # have as many threads as there are cores left.
+        set_threads=cores.bind,
+        threads=cores.bound,
         exp=jax.jit(jnp.exp),
         version=lambda: str(jax.__version__),
         compile=jax.jit,

@@ -1,29 +1,14 @@
-"""NumPy arrays for ONNX Runtime, which binds to their memory, and its threads.
-
-ONNX Runtime has no thread count of the process: each session has its own. The count asked for
-stands in OMP_NUM_THREADS, from where an implementation is to take it when it makes a session.
-"""
+"""NumPy arrays for ONNX Runtime, which binds to their memory; each session has its threads."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from typing import Any
 
 import onnxruntime
 from numpy.typing import NDArray
 
-from harness.backends import Backend, check_threads, numpy_arrays
-
-VARIABLE = "OMP_NUM_THREADS"
-
-
-def _set_threads(count: int) -> None:
-    os.environ[VARIABLE] = str(check_threads(count))
-
-
-def _threads() -> int:
-    return int(os.environ.get(VARIABLE, os.cpu_count() or 1))
+from harness.backends import Backend, numpy_arrays, session_threads
 
 
 def _exp(x: NDArray[Any]) -> NDArray[Any]:
@@ -35,8 +20,8 @@ def backend() -> Backend:
     return replace(
         numpy_arrays.backend(),
         name="onnxruntime",
-        set_threads=_set_threads,
-        threads=_threads,
+        set_threads=session_threads.set_threads,
+        threads=session_threads.threads,
         exp=_exp,
         version=lambda: str(onnxruntime.__version__),
     )

@@ -43,6 +43,14 @@ _PLACES = (
     "scipy",
     "cupy_gpu",
     "cupy_native",
+    "numba_exact",
+    "onnxruntime",
+    "jax",
+    "torch_compile",
+    "openvino",
+    "tensorflow",
+    "numexpr",
+    "numba_loop",
 )
 
 OUTCOMES: Mapping[str, tuple[str, str, str, str]] = {

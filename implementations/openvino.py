@@ -1,0 +1,123 @@
+"""Softmax of OpenVINO on the CPU, on shared tensors.
+
+The peer of inference on Intel's stack. A model of one node is compiled in memory at the first
+call, one for rows and one for classes along another axis; timings are of later calls. The arrays
+are wrapped where they lie, results are written in place. Where the processor has bfloat16
+instructions, OpenVINO computes float32 models in bfloat16 unless told otherwise: here it is told
+float32. A model's threads are those of the environment variable OMP_NUM_THREADS at its first
+call, all cores where it is not set.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from functools import lru_cache
+from typing import Any
+
+if __name__ == "openvino":  # this folder is on the path, before the package of the same name
+    raise ImportError(
+        "openvino: found implementations/openvino.py in place of the package; "
+        "start Python in another directory, or with -P"
+    )
+
+import numpy as np
+import openvino
+from numpy.lib.array_utils import normalize_axis_index
+from numpy.typing import NDArray
+from openvino import opset13
+
+Array = NDArray[Any]
+
+IMPLEMENTATION = {
+    "backend": "openvino",
+    "device": "cpu",
+    "dtypes": ("float32",),
+    "requires": ("openvino",),
+    "source": "https://docs.openvino.ai/2026/documentation/openvino-ir-format/operation-sets/"
+    "operation-specs/activation/softmax-8.html",
+    "formula": "yⱼ = exp(xⱼ − m) / Σᵢ exp(xᵢ − m),  m = maxᵢ xᵢ",
+    "bound": "shift_divide",
+    "threads": "many",
+    "deviations": (
+        {"id": "flushes", "reason": "its code for CPUs takes subnormal results for 0"},
+        {"id": "saturation", "reason": "log_softmax is 0 where the probability is near 1"},
+        {"id": "strided-sum", "reason": "sums one by one along an axis that is not last"},
+    ),
+}
+
+_OPERATORS = {"softmax": opset13.softmax, "log_softmax": opset13.log_softmax}
+
+
+@lru_cache(maxsize=1)
+def _core() -> openvino.Core:
+    return openvino.Core()
+
+
+@lru_cache(maxsize=8)  # each has a pool of threads of its own
+def _request(operator: str, rank: int, threads: int) -> openvino.InferRequest:
+    """The compiled model of one node along axis 1, float32, `rank` dimensions of any size."""
+    x = opset13.parameter(openvino.PartialShape([-1] * rank), openvino.Type.f32)
+    model = openvino.Model([_OPERATORS[operator](x, 1)], [x], operator)
+    options = {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": 1,
+        "INFERENCE_NUM_THREADS": threads,
+        "ENABLE_CPU_PINNING": False,  # as the threads of everybody else
+    }
+    return _core().compile_model(model, "CPU", options).create_infer_request()
+
+
+def _check(x: Array, out: Array | None) -> Array:
+    x = np.asarray(x)
+    if x.dtype != np.float32:
+        raise TypeError(f"x: expected float32; got {x.dtype}")
+    if out is not None and (out.shape != x.shape or out.dtype != x.dtype):
+        raise ValueError(
+            f"out: expected shape {x.shape} and dtype {x.dtype}; got {out.shape} and {out.dtype}"
+        )
+    return x
+
+
+def _shape(x: Array, axis: int) -> tuple[int, ...]:
+    """The same memory with the classes as axis 1: (rows, classes), or more behind them."""
+    axis = normalize_axis_index(axis, x.ndim)
+    inner = math.prod(x.shape[axis + 1 :])
+    rows, classes = math.prod(x.shape[:axis]), x.shape[axis]
+    return (rows, classes) if inner == 1 else (rows, classes, inner)
+
+
+def _run(operator: str, x: Array, axis: int, out: Array | None) -> Array:
+    """The operator on contiguous memory; `out` is wrapped itself where it is contiguous, too."""
+    x = _check(x, out)
+    shape = _shape(x, axis)
+    source = np.require(x, requirements=["C", "A", "W"])  # it wraps no read-only array
+    if x.size == 0:  # there is no memory to wrap
+        return np.empty(x.shape, x.dtype) if out is None else out
+    serves = (
+        out is not None
+        and out.flags.c_contiguous
+        and out.flags.aligned
+        and not np.may_share_memory(out, source)
+    )
+    result = out if serves and out is not None else np.empty(x.shape, x.dtype)
+    threads = int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
+    request = _request(operator, len(shape), threads)
+    request.set_input_tensor(openvino.Tensor(source.reshape(shape), shared_memory=True))
+    request.set_output_tensor(openvino.Tensor(result.reshape(shape), shared_memory=True))
+    request.infer()
+    if out is None or result is out:
+        return result
+    np.copyto(out, result)
+    return out
+
+
+def softmax(x: Array, axis: int = -1, out: Array | None = None) -> Array:
+    """The operation Softmax-8."""
+    return _run("softmax", x, axis, out)
+
+
+def log_softmax(x: Array, axis: int = -1, out: Array | None = None) -> Array:
+    """The operation LogSoftmax-5."""
+    return _run("log_softmax", x, axis, out)
