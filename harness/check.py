@@ -14,6 +14,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
+from harness.bounds import BOUNDS
 from harness.discovery import Implementation, implementations, load
 from harness.implementation import ImplementationError
 from harness.profiles import QUICK, Profile, Timing
@@ -169,6 +170,7 @@ def check(
     """
     with tempfile.TemporaryDirectory(prefix="softmax-bench-") as folder:
         subject = resolve(target, Path(folder))
+        _refuse_unknown_bound(subject)
         kept = Path(folder) / "results" if results is None else results
         declared = tuple(dtypes) or subject.metadata.dtypes or JUDGED.dtypes
         command = ["softmax-bench", "check", target]
@@ -176,7 +178,12 @@ def check(
         records = read_run(run(judged, progress)).records
         notes: list[str] = []
         timings: list[Record] = []
-        if timing:
+        if timing and subject.metadata.device != "cpu":
+            notes.append(
+                f"not timed: it runs on a device; `softmax-bench run --experiment "
+                f"device_throughput --implementation {target}` times it there"
+            )
+        elif timing:
             rivals = _rivals(subject, baselines, notes)
             timed = Request(
                 [subject, *rivals], _timed(subject), results=kept, command=command,
@@ -184,6 +191,15 @@ def check(
             )  # fmt: skip
             timings = read_run(run(timed, progress)).records
     return _report(subject, records, timings, notes, strict=strict)
+
+
+def _refuse_unknown_bound(subject: Implementation) -> None:
+    bound = subject.metadata.bound
+    if bound is not None and bound not in BOUNDS:
+        raise ImplementationError(
+            f"{subject.metadata.path}: IMPLEMENTATION['bound'] is {bound!r}; expected one of "
+            f"{', '.join(BOUNDS)} (softmax-bench list bounds says what each is)"
+        )
 
 
 def _rivals(

@@ -141,6 +141,15 @@ def test_an_unknown_target_is_one_line(target: str, tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_an_unknown_bound_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(
+        'IMPLEMENTATION = {"bound": "none_such"}\n\ndef softmax(x, axis=-1):\n    return x\n'
+    )
+    with pytest.raises(ImplementationError, match="'none_such'; expected one of naive"):
+        check(str(path), timing=False)
+
+
 def test_what_cannot_run_is_said(tmp_path: Path) -> None:
     path = tmp_path / "needs.py"
     path.write_text(

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,13 @@ from harness.catalogue import CASES
 from harness.catalogue.case import CaseResult, Observation, worst
 from harness.catalogue.station import perform_steps
 from harness.catalogue.step import Result, Step
-from harness.catalogue.subject import LocalSubject, RemoteSubject, SubjectFault
+from harness.catalogue.subject import LocalSubject, RemoteSubject, SubjectFault, limit_of
 from harness.conformance import Options, judge, unneeded
 from harness.conformance_record import ConformanceRecord, figures, status_of
 from harness.discovery import Implementation
-from harness.experiments.conformance import _stepped
+from harness.experiments.conformance import _coordinates, _stepped
 from harness.implementation import Metadata, read_metadata
+from harness.results import cell_key
 
 GOOD = """
 import numpy as np
@@ -359,3 +361,21 @@ def test_a_record_takes_every_field(tmp_path: Path) -> None:
 
 def test_cases_apply_to_something() -> None:
     assert all(c.operations and c.dtypes for c in CASES)
+
+
+def test_a_planned_cell_has_the_key_of_the_measured_one(tmp_path: Path) -> None:
+    implementation = subject(tmp_path, GOOD).implementation
+    for case in CASES:
+        planned = _coordinates(SimpleNamespace(seed=0), implementation, "softmax", "float32", case)  # type: ignore[arg-type]
+        measured = planned.model_copy(update=figures(CaseResult(case, "pass")))
+        assert cell_key(measured) == cell_key(planned)
+
+
+def test_compiling_is_no_hang() -> None:
+    assert limit_of(20.0, None) >= 120.0
+    assert limit_of(20.0, 5.0) == 30.0
+
+
+def test_the_first_of_equals_is_shown() -> None:
+    seen = [Observation("failure", "wrong", m) for m in ("first", "second")]
+    assert worst(seen) is seen[0]

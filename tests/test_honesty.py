@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,7 @@ def test_an_honest_implementation_passes(name: str) -> None:
 
 def test_cheats_and_honest_ones_in_one_run(make_context: MakeContext) -> None:
     """The same through processes, the runner's way: reasons in the records, others unharmed."""
-    profile = replace(SMOKE, timing={"cached": GRID})
+    profile = replace(SMOKE, timing={"cached": replace(GRID, min_sample_ns=1_000_000)})
     names = ["remembers_identity", "returns_earlier", "knows_the_caller", "stops_the_clock"]
     context = make_context(["max_shift", *(CHEATS / f"{n}.py" for n in names)], profile)
     found = {r.implementation: r for u in throughput.plan(context) for r in u.measure()}
@@ -177,6 +178,16 @@ def test_a_clock_that_stands_still_is_seen_by_the_other(
     entrant.overheads, copy.overheads = [more_ms * 1e6] * 3, [usual_ms * 1e6] * 3
     copy.update(role="limit")
     assert (dishonest_clock(entrant, [entrant, copy]) is not None) is accused
+
+
+@pytest.mark.parametrize(("processors", "accused"), [(2.0, True), (0.9, False)])
+def test_more_processor_time_than_there_is_accuses_the_clock(
+    processors: float, accused: bool
+) -> None:
+    entrant = verified([], [], [1e6] * 3)
+    count = os.cpu_count() or 1
+    entrant.processors = [3.0 * count, 2.5 * count, processors * 1.1 * count]
+    assert (dishonest_clock(entrant, [entrant]) is not None) is accused
 
 
 def test_rows_to_judge_hold_the_first_and_the_last_and_differ_from_time_to_time() -> None:

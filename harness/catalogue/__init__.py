@@ -6,6 +6,7 @@ numerics catalogue (docs), cases without one have a name alone.
 
 from harness.catalogue import (
     dtypes,
+    exponential,
     gradients,
     invariants,
     lanes,
@@ -13,14 +14,17 @@ from harness.catalogue import (
     lengths,
     magnitude,
     special,
+    tails,
 )
 from harness.catalogue.case import Case
 
 CASES: tuple[Case, ...] = (
     *special.CASES,
     *magnitude.CASES,
+    *exponential.CASES,
     *lanes.CASES,
     *lengths.CASES,
+    *tails.CASES,
     *layouts.CASES,
     *dtypes.CASES,
     *invariants.CASES,

@@ -127,6 +127,6 @@ class CaseResult:
 def worst(observations: Sequence[Observation]) -> Observation:
     """The most serious: by grade, then by outcome; the first of equals."""
     return max(
-        reversed(observations),
+        observations,
         key=lambda o: (GRADES.index(o.grade), SEVERITY.index(o.outcome)),
     )

@@ -70,7 +70,9 @@ class Lane:
     """A process that judges what it is given, one unit after the other."""
 
     def __init__(self, name: str) -> None:
-        self._worker = RemoteImplementation(name, {"module": "harness.catalogue.lane"})
+        self._worker = RemoteImplementation(
+            name, {"module": "harness.catalogue.lane", "watched": False}
+        )
         self._waiting: SimpleQueue[tuple[dict[str, Any], Future[Judged]] | None] = SimpleQueue()
         # An interrupt of the run does not wait for the unit in flight: a daemon, and killed.
         atexit.register(self._worker.stop)

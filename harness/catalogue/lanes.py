@@ -22,6 +22,7 @@ from harness.floats import (
     quantum_exponent,
     scale_by_power,
     to_float64,
+    to_hex,
     to_ordinal,
 )
 from harness.ulps import signed_ulp_error
@@ -141,6 +142,37 @@ def localised(trial: Trial) -> Sequence[Observation]:
     return found or [Observation("pass", "accurate", error=largest)]
 
 
+def equal_logits(trial: Trial) -> Sequence[Observation]:
+    """Rows of one value: whatever the exponential does, it does to all of them alike.
+
+    Only where the logarithm of the sum is taken does an exponential's own error remain, once.
+    """
+    largest = 0.0
+    for classes in (2, 3, 5, 6, 7, 9, 10, 17, 33, 65, 100, 257, 1000):
+        values = trial.rng(classes, 21).uniform(-4.0, 4.0, size=(12, 1))
+        x = np.ascontiguousarray(np.broadcast_to(trial.array(values), (12, classes)))
+        step = trial.step(x)
+        (result,) = trial.perform([step])
+        broken = trial.contract(step, result, "failure", "")
+        if broken is not None:
+            return [broken]
+        exact = expected_of(step, trial.fmt, trial.arithmetic)[0].exact
+        own = float(np.abs(_in_u(trial, step, result.arrays[0], exact)).mean())
+        controls = [_in_u(trial, step, c, exact) for c in _control(trial, x)]
+        control = max(float(np.abs(c).mean()) for c in controls)
+        limit = _MEAN_FACTOR * control + _MEAN_EXTRA + trial.arithmetic.exp_error
+        # Added one by one, equal terms may all round the same way.
+        limit += classes / 2.0
+        if own > limit:
+            text = (
+                f"equal logits: mean error {own:.3g} u, {limit:.3g} allowed; of NumPy by the same "
+                f"formulas {control:.3g} u"
+            )
+            return [_report(trial, step, text)]
+        largest = max(largest, own)
+    return [Observation("pass", "accurate", error=largest)]
+
+
 def strided_lanes(trial: Trial) -> Sequence[Observation]:
     """The same along an axis that is not last: lanes are columns there."""
     found: list[Observation] = []
@@ -187,7 +219,22 @@ def order(trial: Trial) -> Sequence[Observation]:
         f"{len(wrong)} neighbours inverted; logits {float(ladder[i, j]).hex()} and the next give "
     )
     text += f"{y[i, j].hex()} and {y[i, j + 1].hex()}"
-    return [trial.broken(step, text, "inaccurate", "finding")]
+    row, (least, got) = _shortest(trial, ladder[i, j : j + 2], values[i])
+    where = trial.where(step)
+    return [Observation("finding", "inaccurate", f"{text} {where}", row, got, least)]
+
+
+def _shortest(
+    trial: Trial, pair: Array, row: Array
+) -> tuple[tuple[str, ...], tuple[str | None, str | None]]:
+    """The inversion in a row of three where it shows there too, with both values; else the row."""
+    three = np.concatenate([np.zeros(1, pair.dtype), pair])
+    (result,) = trial.perform([trial.step(three)])
+    if result.error is None and result.arrays[0].shape == (3,):
+        low, high = result.arrays[0][1:]
+        if to_float64(high) < to_float64(low):
+            return tuple(to_hex(v) for v in three), (f"at least {to_hex(low)}", to_hex(high))
+    return trial.given(trial.step(row)), (None, None)
 
 
 CASES = (
@@ -195,6 +242,8 @@ CASES = (
          localised, ("softmax", "log_softmax", "softmax_backward", "cross_entropy"), NATIVE),
     Case("localised-strided", None, "the same along an axis that is not last", strided_lanes,
          ("softmax", "log_softmax", "softmax_backward"), NATIVE),
+    Case("equal-logits", None, "rows of one value are no worse than a control's", equal_logits,
+         ("softmax",), NATIVE),
     Case("58-order", 58, "a larger logit never gets a smaller result", order,
          ("softmax", "log_softmax"), ("float64", "float32", "float16"), kind="finding",
          deviations=("order",)),

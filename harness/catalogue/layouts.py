@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -26,7 +27,7 @@ def _x(trial: Trial, shape: tuple[int, ...]) -> Array:
 def axes_and_dimensions(trial: Trial) -> Sequence[Observation]:
     shapes: list[tuple[int, ...]] = [
         (7,), (1,), (257,), (5, 7), (7, 5), (1, 9), (9, 1), (64, 33), (33, 64), (4, 6, 5),
-        (3, 1, 8), (17, 2, 3), (2, 3, 4, 5), (5, 2, 1, 3), (2, 2, 3, 1, 2),
+        (3, 1, 8), (1, 6, 4), (17, 2, 3), (1, 1, 5, 3), (2, 3, 4, 5), (5, 2, 1, 3), (2, 2, 3, 1, 2),
         (2, 1, 3, 2, 1, 2, 2, 3),
         (300, 40), (40, 300), (3, 130, 5), (16, 16, 16),
     ]  # fmt: skip
@@ -36,7 +37,7 @@ def axes_and_dimensions(trial: Trial) -> Sequence[Observation]:
             if trial.operation == "cross_entropy" and axis != -1:
                 continue
             steps.append(trial.step(_x(trial, shape), axis))
-    return trial.values(steps)
+    return trial.values(trial.chosen(steps, 40))
 
 
 def layout(trial: Trial, which: tuple[Layout, ...]) -> Sequence[Observation]:
@@ -89,6 +90,32 @@ def broadcast(trial: Trial) -> Sequence[Observation]:
 
 def misaligned(trial: Trial) -> Sequence[Observation]:
     return layout(trial, ("misaligned", "readonly"))
+
+
+def unlike_layouts(trial: Trial) -> Sequence[Observation]:
+    """Gradients that lie unlike y, as broadcast and transposed ones do; strided targets."""
+    first: tuple[Layout, ...]
+    second: tuple[Layout, ...]
+    if trial.operation == "cross_entropy":
+        first, second = ("C", "F"), ("reversed", "strided", "readonly")
+    else:
+        first, second = ("C", "F", "reversed", "strided", "readonly"), ("C", "F", "offset")
+    steps = []
+    for shape in ((9,), (17, 33), (64, 10), (4, 9, 5)):
+        for axis in range(len(shape)):
+            if trial.operation == "cross_entropy" and axis != len(shape) - 1:
+                continue
+            for a in first:
+                steps += [
+                    replace(trial.step(_x(trial, shape), axis, layout=a), second=b)
+                    for b in second
+                    if a != b
+                ]
+            if trial.operation == "softmax_backward":
+                grad = np.broadcast_to(_x(trial, (1, *shape[1:])), shape).copy()
+                step = trial.step(_x(trial, shape), axis, layout="broadcast", grad=grad)
+                steps.append(replace(step, second="C"))
+    return trial.values(steps)
 
 
 def output(trial: Trial) -> Sequence[Observation]:
@@ -182,6 +209,8 @@ CASES = (
     Case("36-gaps", 36, "strided views and windows", gaps),
     Case("37-broadcast", 37, "zero strides", broadcast, deviations=("overflow", "underflow")),
     Case("38-misaligned", 38, "misaligned, and read-only", misaligned),
+    Case("38-unlike-layouts", 38, "two arguments that lie unlike each other", unlike_layouts,
+         ("softmax_backward", "cross_entropy")),
     Case("39-out", 39, "out=, contiguous or not", output, ("softmax", "log_softmax")),
     Case("40-default-axis", 40, "the default axis is the last", default_axis, ALONG_AXIS),
     Case("41-axes", 41, "one to eight dimensions, every axis", axes_and_dimensions,

@@ -153,7 +153,7 @@ def saturated_log(trial: Trial) -> Sequence[Observation]:
 def subnormal_results(trial: Trial) -> Sequence[Observation]:
     lowest = np.log(trial.fmt.smallest_normal)
     end = np.log(trial.fmt.smallest_subnormal)
-    gaps = np.linspace(-lowest - 2, -end - 4.2, 40)
+    gaps = np.linspace(-lowest - 2, -end - 1.2, 48)
     rows = [[float(g), 0.0] for g in gaps] + [[0.0, -float(g), 0.0] for g in gaps[::3]]
     rows += [[-float(g), 0.0, -float(g) - 0.3, -1.0] for g in gaps[::3]]
     rows += [[100.0, 0.0]]
@@ -195,7 +195,7 @@ def cancelling_log(trial: Trial) -> Sequence[Observation]:
 def offsets(trial: Trial) -> Sequence[Observation]:
     """Within the bound of the algorithm, or a failure; worse than max-shift, a finding."""
     found: list[Observation] = []
-    worst: tuple[float, str, Array] | None = None
+    worst: tuple[float, Observation] | None = None
     for offset in (1e2, 1e3, 1e4, 1e5, -1e3, -1e5):
         if abs(offset) > trial.fmt.max / 2:
             continue
@@ -212,12 +212,21 @@ def offsets(trial: Trial) -> Sequence[Observation]:
                 a = trial.arithmetic
                 shift = Arithmetic("shift_divide", a.accumulator, a.exp_error, a.exp_underflow)
                 allowed = softmax_allowance(x, exact, trial.fmt, shift)
-                over = float(np.max(ulp_error(result.arrays[0], exact, trial.fmt) / allowed))
+                error = ulp_error(result.arrays[0], exact, trial.fmt)
+                place = np.unravel_index(int(np.argmax(error / allowed)), error.shape)
+                over = float((error / allowed)[place])
                 if over > 1.0 and (worst is None or over > worst[0]):
-                    worst = (over, trial.where(step, f"offset {offset:g}"), x)
+                    text = f"error {over:.3g} times the bound of max-shift"
+                    where = trial.where(step, f"offset {offset:g}")
+                    worst = over, Observation(
+                        "finding", "inaccurate", f"{text} {where}",
+                        trial.given(step, int(place[0])),
+                        to_hex(result.arrays[0][place]),
+                        to_hex(exact[place].round_to(trial.fmt)),
+                        float(error[place]), float(allowed[place]),
+                    )  # fmt: skip
     if worst is not None:
-        text = f"error {worst[0]:.3g} times the bound of max-shift {worst[1]}"
-        found.append(Observation("finding", "inaccurate", text))
+        found.append(worst[1])
     return found
 
 

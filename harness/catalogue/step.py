@@ -31,7 +31,8 @@ class Step:
         operation: its name.
         arrays: the arguments; targets of cross_entropy are the second.
         axis: the axis passed; ``"default"`` passes none.
-        layout: how the arrays lie in memory when the implementation sees them.
+        layout: how the arrays lie in memory when the implementation sees them (targets are
+            contiguous).
         out: ``out=`` is not given, a fresh array, a non-contiguous one, or the input itself.
         cast: dtype (as NumPy spells it) to which the arrays are converted, for dtypes that are
             no format: ``">f4"``, ``"int8"``, ``"complex64"``, ...
@@ -42,6 +43,8 @@ class Step:
         take: only so many first and last rows of axis 0 of the result come back.
         scale: the caller multiplies the first argument by this number, in a function that the
             library traces or compiles together with the operation; not made where none does.
+        second: how the second array lies, where it is unlike the first, or targets that are not
+            contiguous; None for no difference.
         keywords: further arguments; the call is not made where its signature lacks one. A
             ``dtype`` is a name here, and the library's own dtype in the call.
     """
@@ -56,6 +59,7 @@ class Step:
     same: int | None = None
     take: int | None = None
     scale: float | None = None
+    second: Layout | None = None
     keywords: Mapping[str, Any] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
@@ -100,6 +104,9 @@ class Result:
         dtypes: their dtypes as they came.
         error: the exception in one line, or None.
         modified: an argument was changed (other than through ``out=``).
+        overrun: memory beside an argument or ``out=`` was changed, which a view leaves out.
+        shared: the result lies in the memory of an argument that is not ``out=``, so that it
+            changes with it.
         changed: a result changed after the call had returned.
         out_ignored: ``out=`` was given, and does not hold the result.
         not_made: why the call cannot be asked of this implementation, or None.
@@ -109,6 +116,8 @@ class Result:
     dtypes: tuple[str, ...] = ()
     error: str | None = None
     modified: bool = False
+    overrun: bool = False
+    shared: bool = False
     changed: bool = False
     out_ignored: bool = False
     not_made: str | None = None
@@ -124,6 +133,11 @@ class Result:
         fields = dict(plain)
         del fields["count"]
         return Result(arrays=tuple(arrays), **{**fields, "dtypes": tuple(fields["dtypes"])})
+
+
+def owner(array: Array) -> Array:
+    """The array in whose memory a view made here lies; itself where it is no view."""
+    return array.base if isinstance(array.base, np.ndarray) else array
 
 
 def arranged(array: Array, layout: Layout) -> Array:

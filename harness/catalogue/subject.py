@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,10 @@ from harness.remote import RemoteImplementation, WorkerFault
 
 _WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
 """Several are judged side by side: threads that wait must not spin."""
+
+_FIRST_S = 120.0
+"""The first call may take so long: it waits for compilers."""
+_IMPORT_S = 120.0
 
 
 class SubjectFault(RuntimeError):
@@ -74,12 +79,24 @@ class LocalSubject:
         )
 
 
+def limit_of(timeout: float, first_s: float | None) -> float:
+    """Seconds that a request may take: compiling is no hang, and may be due again.
+
+    A new process, a new format and a new layout each compile anew, about as long as at first.
+    """
+    return max(timeout, _FIRST_S) if first_s is None else timeout + 2.0 * first_s
+
+
 @dataclass
 class RemoteSubject:
     """An implementation in a worker process of its own, started at the first call."""
 
     implementation: Implementation
     worker: RemoteImplementation = field(init=False)
+    first_s: float | None = field(default=None, init=False)
+    """How long the first call took: what compiling takes here."""
+    _arrived: int | None = field(default=None, init=False)
+    _hung: WorkerFault | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.worker = RemoteImplementation(
@@ -94,14 +111,17 @@ class RemoteSubject:
 
     def perform(self, steps: Sequence[Step], timeout: float = 60.0) -> list[Result]:
         arrays = tuple(a for s in steps for a in s.arrays)
-        options = {
-            "path": str(self.metadata.path.resolve()),
-            "steps": [s.plain() for s in steps],
-        }
+        path = str(self.metadata.path.resolve())
+        options = {"path": path, "steps": [s.plain() for s in steps]}
         try:
+            self._arrive(path, timeout)
+            started = time.perf_counter()
+            limit = limit_of(timeout, self.first_s)
             _, answer = self.worker.request(
-                "run", {"operation": "perform", "options": options}, arrays, timeout
+                "run", {"operation": "perform", "options": options}, arrays, limit
             )
+            if self.first_s is None:
+                self.first_s = time.perf_counter() - started
         except WorkerFault as fault:
             raise SubjectFault(fault.status, fault.reason) from None
         described = json.loads(answer[0].tobytes())
@@ -110,6 +130,22 @@ class RemoteSubject:
             results.append(Result.restore(plain, rest[: plain["count"]]))
             rest = rest[plain["count"] :]
         return results
+
+    def _arrive(self, path: str, timeout: float) -> None:
+        """Have a fresh process import the implementation, which may take longer than a call.
+
+        One that did not come back from it is not tried again for every case.
+        """
+        if self._hung is not None:
+            raise self._hung
+        if self.worker.pid is None or self.worker.pid != self._arrived:
+            try:
+                request = {"operation": "arrive", "options": {"path": path}}
+                self.worker.request("run", request, (), max(timeout, _IMPORT_S))
+            except WorkerFault as fault:
+                self._hung = fault if fault.status == "timeout" else None
+                raise
+            self._arrived = self.worker.pid
 
     def stop(self) -> None:
         self.worker.stop()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from harness.catalogue.allowances import Arithmetic
 from harness.catalogue.case import Case, Grade, Observation, worst
 from harness.catalogue.expectation import (
+    BoolArray,
     Expected,
     axes_of,
     expected_of,
@@ -25,6 +28,10 @@ from harness.floats import Float64Array, FloatFormat, float_format, to_float64, 
 from harness.outcomes import outcome as class_of
 from harness.records import Outcome
 from harness.ulps import ulp_error
+
+T = TypeVar("T")
+COMPILED_BY_SHAPE = frozenset({"jax"})
+"""Backends that compile an operation for every shape and axis that they meet."""
 
 _WHOLE = 64
 _CONVENTION_ULPS = 4.0
@@ -64,6 +71,17 @@ class Trial:
         """Seeded by the run's seed and the case, the same for every implementation."""
         number = self.case.number or 0
         return np.random.default_rng([self.seed, number, *salt])
+
+    def chosen(self, shapes: Sequence[T], most: int) -> list[T]:
+        """All shapes; of a look at many, a seeded choice where each is compiled anew.
+
+        XLA takes a fifth of a second for every new shape, so that a few hundred are minutes.
+        """
+        anew = self.subject.metadata.backend in COMPILED_BY_SHAPE
+        if self.thorough or not anew or len(shapes) <= most:
+            return list(shapes)
+        kept = self.rng(len(shapes), most).choice(len(shapes), most, replace=False)
+        return [shapes[i] for i in sorted(kept)]
 
     def array(self, values: object) -> Array:
         """Values in the dtype under judgement, rounded once."""
@@ -116,6 +134,7 @@ class Trial:
         """The end of a message: the call that gave it, the dtype and the case."""
         shape = step.arrays[0].shape if step.shape is None else step.shape
         layout = "" if step.layout == "C" else f", layout {step.layout}"
+        layout += "" if step.second is None else f", second argument {step.second}"
         name = self.case.id if self.case.number is None else f"case {self.case.number}"
         more = f", {note}" if note else ""
         return f"[{step.call_text()}, {self.dtype}{list(shape)}{layout}{more}, {name}]"
@@ -125,7 +144,8 @@ class Trial:
         note: str = "",
     ) -> Observation:  # fmt: skip
         """An observation that is no matter of values."""
-        return Observation(grade, outcome, f"{text} {self.where(step, note)}")
+        where = self.where(step, note)
+        return Observation(grade, outcome, f"{text} {where}", self.given(step))
 
     def contract(self, step: Step, result: Result, grade: Grade, note: str) -> Observation | None:
         """What breaks the contract, whatever the values; None if nothing does."""
@@ -141,6 +161,12 @@ class Trial:
             return self.broken(step, text, "wrong", grade, note)
         if result.modified:
             return self.broken(step, "the input was modified", "wrong", "failure", note)
+        if result.overrun:
+            text = "memory beside the arrays was written to"
+            return self.broken(step, text, "wrong", "failure", note)
+        if result.shared:
+            text = "the result shares memory with the input, and changes when that does"
+            return self.broken(step, text, "wrong", "failure", note)
         if result.changed:
             text = "the result changed after the call had returned"
             return self.broken(step, text, "wrong", "failure", note)
@@ -174,7 +200,9 @@ class Trial:
         values = to_float64(got)
         bad = ~((error <= allowed) & np.isfinite(error)) & ~free
         if step.operation == "softmax":
-            bad |= values < 0
+            stays = (values != 0) & vanishing(exact, self.fmt)
+            bad |= (values < 0) | stays
+            allowed = np.where(stays, 0.0, allowed)
         if not bad.any() and not free.any():
             kind: Outcome = "accurate"
             rounded = expected.rounded
@@ -249,26 +277,59 @@ class Trial:
         if np.isfinite(error[place]):
             text += f" ({float(error[place]):.3g} ulp, {float(allowed[place]):.3g} allowed)"
         return Observation(
-            grade, kind, f"{text} {self.where(step, note)}", self._input(step, row),
+            grade, kind, f"{text} {self.where(step, note)}", self.given(step, row),
             to_hex(got[place]), to_hex(right),
             float(error[place]) if np.isfinite(error[place]) else None, float(allowed[place]),
         )  # fmt: skip
 
-    def _input(self, step: Step, row: int) -> tuple[str, ...]:
-        """The rows in question in hexadecimal, or how the input was made."""
+    def given(self, step: Step, row: int | None = None) -> tuple[str, ...]:
+        """The rows in question in hexadecimal, or how the input was made.
+
+        Args:
+            row: one row; all of them where they are few, if None.
+        """
         logits = [a for a in step.arrays if a.dtype == step.arrays[0].dtype]
-        rows = [rows_of(a, axes_of(step, a.ndim))[row] for a in logits]
+        if step.shape is not None:
+            only = ", ".join(to_hex(v) for v in step.arrays[0].reshape(-1)[:4])
+            return (f"{only} in every place, shape {step.shape}, axis {step.axis}",)
+        if row is None:
+            rows, told = [a.reshape(-1) for a in logits], ""
+        else:
+            rows = [rows_of(a, axes_of(step, a.ndim))[row] for a in logits]
+            told = f" row={row}"
         if sum(len(r) for r in rows) > _WHOLE:
-            return (f"{self.case.id} seed={self.seed} shape={step.arrays[0].shape} row={row}",)
+            return (self._recipe(step, logits[-1]) + told,)
         text = [to_hex(v) for r in rows for v in r]
         if step.operation == "cross_entropy":
-            text.append(f"target={int(step.arrays[1].reshape(-1)[row])}")
+            targets = step.arrays[1].reshape(-1)
+            shown = targets if row is None else targets[row : row + 1]
+            text += [f"target={int(t)}" for t in shown]
         return tuple(text)
+
+    def _recipe(self, step: Step, array: Array) -> str:
+        """An input too large to be shown: its value where it has but one, else its identity."""
+        shape = f"shape={array.shape}"
+        flat = np.ascontiguousarray(array).reshape(-1)
+        if flat.size and flat.tobytes() == flat[:1].tobytes() * flat.size:
+            return f"{to_hex(flat[0])} in every place, {shape}, axis {step.axis}"
+        digest = hashlib.sha256(flat.tobytes()).hexdigest()[:16]
+        return f"{self.case.id} seed={self.seed} {shape} sha256={digest}"
 
 
 def _excess(error: Float64Array, allowed: Float64Array) -> Float64Array:
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         return np.nan_to_num(error / np.maximum(allowed, 0.25), nan=np.inf, posinf=1e300)
+
+
+def vanishing(exact: Exact, fmt: FloatFormat) -> BoolArray:
+    """Where a probability is so far below the least number of `fmt` that it can only be 0.
+
+    The absolute error of an exponential in the subnormal range is no excuse there: whatever
+    rounds to nearest gives 0 long before a millionth of the least number.
+    """
+    _, power = np.frexp(exact.hi)
+    least = fmt.emin - fmt.precision + 1
+    return np.asarray((exact.hi == 0) | (power + exact.exponent.astype(np.int64) < least - 20))
 
 
 def _many(shapes: Sequence[tuple[int, ...]]) -> str:

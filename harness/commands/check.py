@@ -77,7 +77,9 @@ def check(
 def _stop(error: Exception, code: int, debug: bool) -> None:
     if debug:
         raise error
-    typer.echo(f"softmax-bench: {' '.join(str(error).split())}", err=True)
+    from harness.plain_text import one_line
+
+    typer.echo(f"softmax-bench: {one_line(str(error), 4000)}", err=True)
     raise typer.Exit(code)
 
 

@@ -76,6 +76,8 @@ def compare(
     except (ResultsError, OSError) as e:
         if debug:
             raise
-        typer.echo(f"softmax-bench: {' '.join(str(e).split())}", err=True)
+        from harness.plain_text import one_line
+
+        typer.echo(f"softmax-bench: {one_line(str(e), 4000)}", err=True)
         raise typer.Exit(2) from None
     raise typer.Exit(found.exit_code(strict=strict))

@@ -22,7 +22,9 @@ def new(
     except (ImplementationError, OSError) as e:
         if debug:
             raise
-        typer.echo(f"softmax-bench: {' '.join(str(e).split())}", err=True)
+        from harness.plain_text import one_line
+
+        typer.echo(f"softmax-bench: {one_line(str(e), 4000)}", err=True)
         raise typer.Exit(2) from None
     typer.echo(f"wrote {implementation} and {test}")
     typer.echo(f"judge it:     softmax-bench check {implementation}")

@@ -2,7 +2,16 @@
 
 from collections.abc import Callable, Iterator, Mapping
 
-from harness.experiments import accuracy, claims, conformance, overflow, throughput
+from harness.experiments import (
+    accuracy,
+    claims,
+    conformance,
+    device_throughput,
+    exhaustive,
+    overflow,
+    throughput,
+    worst_case,
+)
 from harness.experiments.context import Context, Unit
 
 EXPERIMENTS: Mapping[str, Callable[[Context], Iterator[Unit]]] = {
@@ -10,7 +19,10 @@ EXPERIMENTS: Mapping[str, Callable[[Context], Iterator[Unit]]] = {
     "accuracy": accuracy.plan,
     "overflow": overflow.plan,
     "throughput": throughput.plan,
+    "device_throughput": device_throughput.plan,
     "claims": claims.plan,
+    "exhaustive": exhaustive.plan,
+    "worst_case": worst_case.plan,
 }
 
 __all__ = ["EXPERIMENTS", "Context", "Unit"]

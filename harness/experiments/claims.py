@@ -1,4 +1,8 @@
-"""Published claims as cells: each audited from first principles, with what decided the verdict."""
+"""Published claims as cells: each audited from first principles, with what decided the verdict.
+
+`harness.claims` calls workers as the experiments do, and imports this package's context: it is
+imported here when it is needed.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +10,15 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.claims import audit_claims
-from harness.claims.claim import Audit
-from harness.claims.register import CLAIMS
 from harness.experiments.context import Context, Unit
 from harness.records import ClaimRecord, Record
+
+if TYPE_CHECKING:
+    from harness.claims.claim import Audit
 
 _TIMED = ("B4", "C3", "D3")
 
@@ -54,6 +58,8 @@ def _figures(audit: Audit) -> dict[str, Any]:
 
 
 def _measure(claim: str) -> Iterator[Record]:
+    from harness.claims import audit_claims
+
     started = time.perf_counter()
     (audit,) = audit_claims([claim])
     elapsed = time.perf_counter() - started
@@ -62,6 +68,8 @@ def _measure(claim: str) -> Iterator[Record]:
 
 def plan(_: Context) -> Iterator[Unit]:
     """A unit for each claim of the register."""
+    from harness.claims.register import CLAIMS
+
     for claim in CLAIMS:
         weight = 0.5 if claim.id in _TIMED else 0.05
         yield Unit(

@@ -45,6 +45,7 @@ def _coordinates(
         device=implementation.metadata.device,
         workload=case.id,
         case=case.id,
+        kind=case.kind,  # a part of the cell's key
         seed=context.seed,
         status="skipped",
     )

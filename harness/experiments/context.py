@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -118,7 +119,10 @@ class Context:
                 return result
 
             try:
-                self._exp_errors[key] = measure_exp_error(exp, fmt)
+                measured = measure_exp_error(exp, fmt)
+                if not math.isfinite(measured.error_u):
+                    raise ValueError(f"exp({measured.worst_input}) is not finite; the truth is")
+                self._exp_errors[key] = measured
             except (WorkerFault, TypeError, ValueError) as e:
                 self.on_note(f"exp of {home} in {fmt.name} could not be measured: {e}")
                 self._exp_errors[key] = None

@@ -14,6 +14,8 @@ from harness.exact import Exact
 from harness.experiments.context import Context
 from harness.floats import Float64Array, FloatFormat, float_format
 from harness.outcomes import Outcome, outcome
+from harness.reference import softmax_exact
+from harness.ulps import ulp_error
 
 ASSUMED_EXP_ERROR_U = 8.0
 """E where the exponential could not be measured: 4 ulp, what fast vector libraries promise."""
@@ -111,6 +113,38 @@ def bound_of(
         None if published is None else evaluate_bound(published, x, exact, dtype).ulp,
         None if measured is None else measured.error_u,
     )
+
+
+def accuracy_gate(
+    context: Context,
+    implementation: Implementation,
+    x: NDArray[Any],
+    y: NDArray[Any],
+    exact: Exact | None = None,
+) -> dict[str, Any]:
+    """Is what was timed right? Changes to a record, for rows of softmax's input and output.
+
+    Args:
+        exact: the softmax of `x`, where it is known already.
+    """
+    exact = softmax_exact(x) if exact is None else exact
+    error = ulp_error(y, exact)
+    bound = bound_of(context, implementation, x, exact, x.dtype.name)
+    ratio = float(np.max(bound.ratio(error)))
+    changes: dict[str, Any] = {
+        "gate_ulp": float(error.max()),
+        "gate_error_over_bound": ratio,
+        "ranked": ratio <= 1.0,
+        "status": "ok",
+        "reason": None,
+    }
+    if not ratio <= 1.0:
+        changes["status"] = "failed"
+        changes["reason"] = (
+            f"accuracy gate: error {ratio:.3g} times the bound {bound.name!r} on this workload; "
+            f"the time is shown struck out and never ranked"
+        )
+    return changes
 
 
 def worst_outcome(y: NDArray[Any], exact: Exact, judgement: Judgement) -> Outcome:
