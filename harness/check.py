@@ -16,9 +16,11 @@ from typing import Any
 
 from harness.bounds import BOUNDS
 from harness.discovery import Implementation, implementations, load
+from harness.experiments.context import worker_for
 from harness.implementation import ImplementationError
 from harness.profiles import QUICK, Profile, Timing
 from harness.records import Record
+from harness.remote import WorkerFault
 from harness.results import read_run
 from harness.runner import Progress, Request, run
 
@@ -171,6 +173,9 @@ def check(
     with tempfile.TemporaryDirectory(prefix="softmax-bench-") as folder:
         subject = resolve(target, Path(folder))
         _refuse_unknown_bound(subject)
+        stillborn = _import_fault(subject)
+        if stillborn is not None:
+            return _report(subject, [stillborn], [], [], strict=strict)
         kept = Path(folder) / "results" if results is None else results
         declared = tuple(dtypes) or subject.metadata.dtypes or JUDGED.dtypes
         command = ["softmax-bench", "check", target]
@@ -200,6 +205,24 @@ def _refuse_unknown_bound(subject: Implementation) -> None:
             f"{subject.metadata.path}: IMPLEMENTATION['bound'] is {bound!r}; expected one of "
             f"{', '.join(BOUNDS)} (softmax-bench list bounds says what each is)"
         )
+
+
+def _import_fault(subject: Implementation) -> Record | None:
+    """What became of a subject that cannot be imported: one failure, not one a cell."""
+    if not subject.available:
+        return None
+    worker = worker_for(subject, f"{subject.name} (import)")
+    try:
+        worker.request("release", timeout=120.0)
+    except WorkerFault as fault:
+        record = Record(
+            experiment="conformance", implementation=subject.name, operation="import",
+            status="error",
+        )  # fmt: skip
+        return record.ended(fault.status, fault.reason)
+    finally:
+        worker.stop()
+    return None
 
 
 def _rivals(

@@ -141,6 +141,14 @@ def test_an_unknown_target_is_one_line(target: str, tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_failing_import_is_one_failure(tmp_path: Path) -> None:
+    path = tmp_path / "broken.py"
+    path.write_text("raise RuntimeError('no licence')\n\ndef softmax(x, axis=-1): ...\n")
+    report = check(str(path))
+    assert report.verdict is Verdict.FAIL
+    assert [f.message for f in report.failures] == ["load: RuntimeError: no licence"]
+
+
 def test_an_unknown_bound_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text(

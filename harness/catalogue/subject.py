@@ -23,6 +23,8 @@ _WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME"
 _FIRST_S = 120.0
 """The first call may take so long: it waits for compilers."""
 _IMPORT_S = 120.0
+_PATIENCE = 5
+"""Hangs after which nothing more is asked."""
 
 
 class SubjectFault(RuntimeError):
@@ -95,6 +97,8 @@ class RemoteSubject:
     worker: RemoteImplementation = field(init=False)
     first_s: float | None = field(default=None, init=False)
     """How long the first call took: what compiling takes here."""
+    hangs: int = field(default=0, init=False)
+    """How often it did not come back: each costs its whole limit."""
     _arrived: int | None = field(default=None, init=False)
     _hung: WorkerFault | None = field(default=None, init=False)
 
@@ -113,6 +117,8 @@ class RemoteSubject:
         arrays = tuple(a for s in steps for a in s.arrays)
         path = str(self.metadata.path.resolve())
         options = {"path": path, "steps": [s.plain() for s in steps]}
+        if self.hangs >= _PATIENCE:
+            raise SubjectFault("timeout", f"not tried: it hung {self.hangs} times before")
         try:
             self._arrive(path, timeout)
             started = time.perf_counter()
@@ -123,6 +129,7 @@ class RemoteSubject:
             if self.first_s is None:
                 self.first_s = time.perf_counter() - started
         except WorkerFault as fault:
+            self.hangs += fault.status == "timeout"
             raise SubjectFault(fault.status, fault.reason) from None
         described = json.loads(answer[0].tobytes())
         results, rest = [], answer[1:]
@@ -134,7 +141,7 @@ class RemoteSubject:
     def _arrive(self, path: str, timeout: float) -> None:
         """Have a fresh process import the implementation, which may take longer than a call.
 
-        One that did not come back from it is not tried again for every case.
+        One that did not come back from it, or raised, is not tried again for every case.
         """
         if self._hung is not None:
             raise self._hung
@@ -143,7 +150,7 @@ class RemoteSubject:
                 request = {"operation": "arrive", "options": {"path": path}}
                 self.worker.request("run", request, (), max(timeout, _IMPORT_S))
             except WorkerFault as fault:
-                self._hung = fault if fault.status == "timeout" else None
+                self._hung = fault if fault.status in ("timeout", "error") else None
                 raise
             self._arrived = self.worker.pid
 
