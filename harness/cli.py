@@ -88,7 +88,9 @@ def _stop(code: Exit, error: BaseException | None, debug: bool) -> None:
     if debug and error is not None:
         raise error
     if error is not None:
-        typer.echo(f"softmax-bench: {' '.join(str(error).split())}", err=True)
+        from harness.plain_text import one_line
+
+        typer.echo(f"softmax-bench: {one_line(str(error), 4000)}", err=True)
     raise typer.Exit(code)
 
 
@@ -293,11 +295,18 @@ def _resumed(folder: Path) -> Request:
 
     from harness.profiles import PROFILES, Filters
     from harness.results import ResultsError, read_run
+    from harness.run_description import machine_name
     from harness.runner import Request
 
     info = read_run(folder).info
     if info.finished is not None:
         raise ResultsError(f"{folder}: the run is finished, and finished runs are never changed")
+    if info.profile not in PROFILES:
+        resumable = info.profile == "exhaustive"
+        how = (
+            f"exhaustive --resume {folder}" if resumable else f"{info.profile}, from its beginning"
+        )
+        raise ResultsError(f"{folder}: not a run of this command; use softmax-bench {how}")
     paths = {Path(a).stem: a for a in info.command if a.endswith(".py")}
     chosen = _select([paths.get(i.name, i.name) for i in info.implementations])
     for one, before in zip(chosen, info.implementations, strict=True):
@@ -314,7 +323,7 @@ def _resumed(folder: Path) -> Request:
         profile=PROFILES[info.profile],
         filters=Filters(**given),
         seed=info.seed,
-        machine=str(info.machine["slug"]),
+        machine=machine_name(info, folder),
         baseline=info.baseline or "max_shift",
         command=info.command,
         resume=folder,

@@ -62,3 +62,20 @@ def cuda_device_count() -> tuple[int, str]:
     """
     names, _, reason = cuda_devices()
     return len(names), reason
+
+
+_L2_SIZE = 38  # CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE
+
+
+def cuda_memory() -> tuple[int, int]:
+    """Bytes of memory, and of L2, of the first CUDA device; (0, 0) where there is none."""
+    if not cuda_devices()[0]:
+        return 0, 0
+    library = _load_cuda()
+    device, total, l2 = ctypes.c_int(), ctypes.c_size_t(), ctypes.c_int()
+    failed = (
+        library.cuDeviceGet(ctypes.byref(device), 0)
+        or library.cuDeviceTotalMem_v2(ctypes.byref(total), device)
+        or library.cuDeviceGetAttribute(ctypes.byref(l2), _L2_SIZE, device)
+    )
+    return (0, 0) if failed else (total.value, l2.value)

@@ -11,7 +11,7 @@ import os
 import select
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,10 +24,16 @@ _LENGTH = struct.Struct("<Q")
 _ALIGNMENT = 64
 _MAX_HEADER = 1 << 24
 _CHUNK = 1 << 20
+_MAX_ARRAYS = 1 << 16
+_MAX_BYTES = 1 << 48
 
 
 class FrameError(RuntimeError):
     """The other side closed the pipe, or sent something that is no frame."""
+
+
+class FrameClosed(FrameError):
+    """The other side closed the pipe."""
 
 
 class FrameTimeout(RuntimeError):
@@ -70,19 +76,55 @@ def _memory_at(address: int, nbytes: int, owner: NDArray[Any]) -> Any:
     return buffer
 
 
-def _restore(description: dict[str, Any], raw: NDArray[np.uint8]) -> NDArray[Any]:
-    dtype = _dtype(description["dtype"])
+def _checked(description: Any, left: int) -> tuple[np.dtype[Any], int, int]:
+    """(dtype, bytes, misalignment) of a description that may say anything.
+
+    The other side may be a stranger's code. Above all no dtype of objects: NumPy would take the
+    bytes for pointers.
+
+    Raises:
+        FrameError: it describes no array of plain numbers of at most `left` bytes.
+    """
+    try:
+        dtype = _dtype(str(description["dtype"]))
+        nbytes, misalignment = description["nbytes"], description["misalignment"]
+        whole = [nbytes, misalignment, description["offset"], *description["shape"]]
+        strides = description["strides"]
+        if not all(type(n) is int and n >= 0 for n in whole):
+            raise ValueError("sizes that are no counts")
+        if not (strides is None or all(type(n) is int for n in strides)):
+            raise ValueError("strides that are no integers")
+        if dtype.hasobject or dtype.fields is not None or dtype.subdtype is not None:
+            raise ValueError(f"dtype {dtype}")
+    except (KeyError, TypeError, ValueError, SyntaxError) as e:
+        raise FrameError(f"expected an array of numbers; got {str(e)[:200]}") from None
+    if misalignment >= _ALIGNMENT:
+        raise FrameError(f"misalignment of {misalignment} bytes; expected less than {_ALIGNMENT}")
+    if nbytes > left:
+        raise FrameError(f"an array of {nbytes} bytes; expected at most {left}")
+    return dtype, nbytes, misalignment
+
+
+def _restore(
+    description: dict[str, Any], dtype: np.dtype[Any], raw: NDArray[np.uint8]
+) -> NDArray[Any]:
     shape = tuple(description["shape"])
-    if description["nbytes"] == 0:
-        return np.empty(shape, dtype)
     strides = description["strides"]
-    return np.ndarray(
-        shape,
-        dtype,
-        buffer=raw.data,
-        offset=description["offset"],
-        strides=None if strides is None else tuple(strides),
-    )
+    try:
+        if raw.size == 0:
+            empty = np.empty(shape, dtype) if 0 in shape else None
+            if empty is None:
+                raise ValueError(f"no bytes for shape {shape}")
+            return empty
+        return np.ndarray(
+            shape,
+            dtype,
+            buffer=raw.data,
+            offset=description["offset"],
+            strides=None if strides is None else tuple(strides),
+        )
+    except (ValueError, TypeError, OverflowError, MemoryError) as e:
+        raise FrameError(f"an array that does not fit its bytes: {str(e)[:200]}") from None
 
 
 def _aligned(nbytes: int, misalignment: int) -> NDArray[np.uint8]:
@@ -137,19 +179,28 @@ def _read_into(fd: int, buffer: memoryview, deadline: float | None) -> None:
             raise FrameTimeout
         count = os.readv(fd, [buffer[done : done + _CHUNK]])
         if count == 0:
-            raise FrameError("the pipe was closed")
+            raise FrameClosed("the pipe was closed")
         done += count
 
 
-def receive(fd: int, deadline: float | None = None) -> tuple[dict[str, Any], list[NDArray[Any]]]:
+def receive(
+    fd: int,
+    deadline: float | None = None,
+    *,
+    max_bytes: int = _MAX_BYTES,
+    allocate: Callable[[int, int], NDArray[np.uint8]] = _aligned,
+) -> tuple[dict[str, Any], list[NDArray[Any]]]:
     """Read one frame: its header and its arrays, freshly allocated and writable.
 
     Args:
         fd: the pipe's reading end.
         deadline: on the clock of `time.monotonic`; None waits for ever.
+        max_bytes: of all arrays together; more is refused before anything is allocated.
+        allocate: gives so many bytes whose address is a number modulo 64.
 
     Raises:
-        FrameError: the pipe was closed, or what came is no frame.
+        FrameClosed: the pipe was closed.
+        FrameError: what came is no frame, or too large.
         FrameTimeout: the deadline passed.
     """
     prefix = bytearray(_LENGTH.size)
@@ -162,12 +213,23 @@ def receive(fd: int, deadline: float | None = None) -> tuple[dict[str, Any], lis
     try:
         header = json.loads(body)
         descriptions = list(header.pop("arrays"))
-    except (ValueError, KeyError, AttributeError, TypeError):
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
         raise FrameError("the header is not a JSON object with arrays") from None
-    arrays = []
+    if len(descriptions) > _MAX_ARRAYS:
+        raise FrameError(f"{len(descriptions)} arrays; expected at most {_MAX_ARRAYS}")
+    left = max_bytes
+    checked = []
     for description in descriptions:
-        raw = _aligned(description["nbytes"], description["misalignment"])
-        if description["nbytes"]:
+        dtype, nbytes, misalignment = _checked(description, left)
+        left -= nbytes
+        checked.append((description, dtype, nbytes, misalignment))
+    arrays = []
+    for description, dtype, nbytes, misalignment in checked:
+        try:
+            raw = allocate(nbytes, misalignment)
+        except MemoryError:
+            raise FrameError(f"no memory for an array of {nbytes} bytes") from None
+        if nbytes:
             _read_into(fd, raw.data, deadline)
-        arrays.append(_restore(description, raw))
+        arrays.append(_restore(description, dtype, raw))
     return header, arrays

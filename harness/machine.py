@@ -206,6 +206,12 @@ def _caches(root: Path, cpu: int) -> dict[int, Cache]:
     return caches
 
 
+def data_caches(root: Path = Path("/")) -> tuple[Cache, ...]:
+    """Data and unified caches of the first usable core, the nearest first; empty if unknown."""
+    found = _caches(root, _usable_cpus()[0])
+    return tuple(found[level] for level in sorted(found))
+
+
 def _frequency(root: Path, cpu: int, info: dict[str, str]) -> float | None:
     kilohertz = _text(root / _CPUS / f"cpu{cpu}/cpufreq/cpuinfo_max_freq")
     if kilohertz and kilohertz.isdigit():

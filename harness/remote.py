@@ -9,9 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +19,10 @@ from typing import Any
 from numpy.typing import NDArray
 
 from harness import frames
+from harness.compiled_cache import compiled_cache
+from harness.memory import reply_limit
+from harness.plain_text import one_line
+from harness.processes import MAX_OUTPUT, Child
 from harness.records import Status
 
 _ENVIRONMENT = {
@@ -51,10 +53,11 @@ class WorkerFault(Exception):
 
     Attributes:
         status: the status of the record that it becomes.
-        reason: one line.
+        reason: one line, of characters that every file and terminal can hold.
     """
 
     def __init__(self, status: Status, reason: str, detail: str = "") -> None:
+        reason = one_line(reason)
         super().__init__(reason)
         self.status: Status = status
         self.reason = reason
@@ -76,11 +79,11 @@ class RemoteImplementation:
         self.name = name
         self._load = dict(load)
         self._environment = dict(environment or {})
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Child | None = None
         self._read = self._write = -1
-        self._log: Any = None
         self._next_id = 0
         self._threads: int | None = None
+        self._unloadable: WorkerFault | None = None
         self.import_ns: int | None = None
 
     @property
@@ -91,22 +94,31 @@ class RemoteImplementation:
         their_read, self._write = os.pipe()
         self._read, their_write = os.pipe()
         os.set_blocking(self._write, False)
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed by stop)
         root = str(Path(__file__).resolve().parent.parent)
         path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "harness.worker", str(their_read), str(their_write)],
-            pass_fds=(their_read, their_write),
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=self._log,
-            # -P: a file of the current folder must not stand in for a package
-            env={**os.environ, **_ENVIRONMENT, **self._environment, "PYTHONPATH": path},
-            start_new_session=True,  # Ctrl-C is the coordinator's to handle
-        )
-        os.close(their_read)
-        os.close(their_write)
-        reply, _ = self._exchange("load", self._load, (), timeout)
+        ends = (str(their_read), str(their_write), str(os.getpid()))
+        try:
+            self._process = Child(
+                # -P: a file of the current folder must not stand in for a package
+                [sys.executable, "-P", "-m", "harness.worker", *ends],
+                pass_fds=(their_read, their_write),
+                environment={
+                    **os.environ, **_ENVIRONMENT, **compiled_cache(), **self._environment,
+                    "PYTHONPATH": path,
+                },
+            )  # fmt: skip
+        except (OSError, RuntimeError) as e:
+            self.stop()
+            raise WorkerFault("error", f"load: the process could not be started: {e}") from None
+        finally:
+            os.close(their_read)
+            os.close(their_write)
+        try:
+            reply, _ = self._exchange("load", self._load, (), timeout)
+        except WorkerFault as fault:
+            if fault.status in ("error", "timeout"):  # what it does once it does every time
+                self._unloadable = fault
+            raise
         self.import_ns = reply["import_ns"]
         if self._threads is not None:
             self._exchange("threads", {"count": self._threads}, (), timeout)
@@ -126,6 +138,8 @@ class RemoteImplementation:
         Raises:
             WorkerFault: it raised, ran out of memory, crashed, or did not answer in time.
         """
+        if self._unloadable is not None:
+            raise self._unloadable
         if self._process is None:
             self._start(max(timeout, 120.0))
         return self._exchange(command, arguments or {}, arrays, timeout)
@@ -164,45 +178,59 @@ class RemoteImplementation:
         deadline = time.monotonic() + timeout
         try:
             frames.send(self._write, header, arrays, deadline)
-            reply, results = frames.receive(self._read, deadline)
+            reply, results = frames.receive(self._read, deadline, max_bytes=reply_limit())
         except frames.FrameTimeout:
             self.stop()
             raise WorkerFault("timeout", f"{command}: no answer within {timeout:g} s") from None
-        except (frames.FrameError, BrokenPipeError) as e:
+        except (frames.FrameClosed, BrokenPipeError) as e:
             raise self._death(command, e) from None
+        except frames.FrameError as e:
+            self.stop()
+            raise WorkerFault("error", f"{command}: what it answered is no answer: {e}") from None
         if reply.get("id") != self._next_id:
             self.stop()
             raise WorkerFault("error", f"{command}: answered out of turn; the worker was stopped")
+        faults = [str(f) for f in reply.get("misconduct") or ()]
+        if faults or (command == "load" and "failure" in reply):
+            self.stop()
         if "failure" in reply:
-            detail = reply.get("traceback", "")
-            if command == "load":
-                self.stop()
-            raise WorkerFault(reply["failure"], f"{command}: {reply['message']}", detail)
+            status: Status = "out_of_memory" if reply["failure"] == "out_of_memory" else "error"
+            also = "".join(f"; it also {f}" for f in faults)
+            reason = f"{command}: {reply.get('message')}{also}"
+            raise WorkerFault(status, reason, str(reply.get("traceback", "")))
+        if faults:
+            operation = arguments.get("operation") if command == "run" else None
+            what = f"{command}: " if operation is None else f"{operation}: "
+            raise WorkerFault("failed", f"{what}{'; '.join(faults)} (the worker was replaced)")
         return reply, results
 
     def _death(self, command: str, error: Exception) -> WorkerFault:
         process = self._process
         assert process is not None
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(2.0)
-        code = process.poll()
-        tail = self._log_tail()
+        code = process.wait(2.0)
+        excessive, tail = process.output.excessive, process.output.tail()
         self.stop()
+        if excessive:
+            reason = f"printed more than {MAX_OUTPUT >> 20} MiB; the process was killed"
+            return WorkerFault("failed", f"{command}: {reason}", tail)
         if code is None:
             return WorkerFault("crashed", f"{command}: the worker closed its pipe ({error})", tail)
         if code < 0:
             name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-            status: Status = "out_of_memory" if name == "SIGKILL" else "crashed"
-            hint = " (by the system, most likely for its memory)" if name == "SIGKILL" else ""
+            hint = ""
+            status: Status = "crashed"
+            if name == "SIGKILL":
+                status, hint = "out_of_memory", " (by the system, most likely for its memory)"
+            elif name == "SIGABRT" and "bad_alloc" in tail:
+                status, hint = "out_of_memory", " (it could not allocate memory)"
             return WorkerFault(status, f"{command}: the process was killed by {name}{hint}", tail)
         return WorkerFault("crashed", f"{command}: the process left with exit status {code}", tail)
 
-    def _log_tail(self, size: int = 2000) -> str:
-        if self._log is None:
-            return ""
-        end = self._log.seek(0, os.SEEK_END)
-        self._log.seek(max(0, end - size))
-        return str(self._log.read().decode(errors="replace"))
+    def kill(self) -> None:
+        """Kill the process, from any thread; the request in flight fails, `stop` tidies up."""
+        process = self._process
+        if process is not None:
+            process.signal_all()
 
     def stop(self) -> None:
         """End the process and everything that it started; safe to call twice."""
@@ -212,12 +240,7 @@ class RemoteImplementation:
                 os.close(fd)
         self._read = self._write = -1
         if process is not None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        if self._log is not None:
-            self._log.close()
-            self._log = None
+            process.end()
 
 
 class Pool:
@@ -247,6 +270,11 @@ class Pool:
 
         with ThreadPoolExecutor(max_workers=max(1, len(self._workers))) as threads:
             list(threads.map(start, self._workers.values()))
+
+    def kill(self) -> None:
+        """Kill every process, so that requests in other threads end at once."""
+        for worker in list(self._workers.values()):
+            worker.kill()
 
     def stop(self) -> None:
         for worker in self._workers.values():

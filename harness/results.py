@@ -1,134 +1,56 @@
 """The store: a run is a folder with `run.json` and one record a line in `cells.jsonl`.
 
-Records are appended and flushed as they are measured; a run that is finished is never changed.
-Reading tolerates what a kill leaves behind (a last line cut in the middle) and reports it.
+Records are appended and flushed as they are measured (`harness.run_writer`); a run that is finished
+is never changed. Reading tolerates what a kill leaves behind (a last line cut in the middle) and
+what strangers write, and reports it.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import secrets
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from harness.plain_text import one_line
 from harness.records import RECORD, SCHEMA_VERSION, Record, RunInfo
+from harness.run_files import (
+    CELLS_FILE,
+    KEY_FIELDS,
+    RUN_FILE,
+    ResultsError,
+    ResultsWarning,
+    cell_key,
+    new_run_id,
+)
+from harness.run_writer import RunWriter
 
 if TYPE_CHECKING:
     import pandas as pd
 
-RUN_FILE = "run.json"
-CELLS_FILE = "cells.jsonl"
+__all__ = [
+    "CELLS_FILE",
+    "RUN_FILE",
+    "ResultsError",
+    "ResultsWarning",
+    "Run",
+    "RunWriter",
+    "cell_key",
+    "find_runs",
+    "new_run_id",
+    "read_results",
+    "read_run",
+    "read_runs",
+]
+
 _MAX_LINE = 4 << 20
-
-_KEY_FIELDS = (
-    "experiment",
-    "implementation",
-    "role",
-    "operation",
-    "dtype",
-    "device",
-    "threads",
-    "workload",
-    "classes",
-    "rows",
-    "seed",
-    "kind",
-    "probe",
-    "sign",
-    "event",
-    "offset",
-    "regime",
-    "allocating",
-)
-
-
-class ResultsError(ValueError):
-    """A path that holds no run, or a run that cannot be read; one line that says what to do."""
-
-
-class ResultsWarning(UserWarning):
-    """Part of a run could not be read; what could is used."""
-
-
-def cell_key(record: Record | Mapping[str, Any]) -> str:
-    """The coordinates of a record as one string: equal for the same cell of the grid."""
-    get = record.get if isinstance(record, Mapping) else lambda k, d=None: getattr(record, k, d)
-    return "|".join("" if (v := get(f)) is None else f"{v}" for f in _KEY_FIELDS)
-
-
-def new_run_id(now: datetime | None = None) -> str:
-    """``<UTC>-<short id>``, the name of a run's folder."""
-    now = now or datetime.now(UTC)
-    return f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
-
-
-class RunWriter:
-    """Writes one run; use as a context manager.
-
-    Raises:
-        ResultsError: the folder cannot be made or written.
-    """
-
-    def __init__(self, folder: Path, info: RunInfo, *, resume: bool = False) -> None:
-        self.folder = folder
-        self.info = info
-        try:
-            folder.mkdir(parents=True, exist_ok=resume)
-            if resume:
-                _cut_torn_line(folder / CELLS_FILE)
-            self._write_info()
-            self._cells = open(folder / CELLS_FILE, "ab", buffering=0)  # noqa: SIM115
-        except OSError as e:
-            raise ResultsError(
-                f"{folder}: cannot be written ({e.strerror}); choose another place with --results"
-            ) from None
-
-    def append(self, record: Record) -> None:
-        """Write one record, whole, before returning."""
-        line = record.model_dump_json(exclude_none=True).encode() + b"\n"
-        view = memoryview(line)
-        while view:
-            view = view[self._cells.write(view) :]
-
-    def update(self, **changes: Any) -> None:
-        """Replace fields of run.json, atomically."""
-        self.info = self.info.model_copy(update=changes)
-        self._write_info()
-
-    def finish(self) -> None:
-        """Mark the run as finished."""
-        self.update(finished=datetime.now(UTC).isoformat(timespec="seconds"))
-
-    def close(self) -> None:
-        self._cells.close()
-
-    def _write_info(self) -> None:
-        temporary = self.folder / f".{RUN_FILE}.{os.getpid()}"
-        temporary.write_text(self.info.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        os.replace(temporary, self.folder / RUN_FILE)
-
-    def __enter__(self) -> RunWriter:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-def _cut_torn_line(path: Path) -> None:
-    """Remove what a kill left of a last record, so that appending starts on a new line."""
-    if not path.exists():
-        return
-    data = path.read_bytes()
-    if data and not data.endswith(b"\n"):
-        with open(path, "r+b") as file:
-            file.truncate(data.rfind(b"\n") + 1)
+_MAX_INFO = 64 << 20
+_MAX_PROBLEMS = 100
 
 
 @dataclass(frozen=True)
@@ -167,7 +89,7 @@ class Run:
 def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
     import pandas as pd
 
-    empty = ["run", "machine", *_KEY_FIELDS, "status", "reason"]
+    empty = ["run", "machine", *KEY_FIELDS, "status", "reason"]
     columns = list(dict.fromkeys(c for r in rows for c in r)) or empty
     return pd.DataFrame(rows, columns=columns)
 
@@ -189,6 +111,48 @@ def _reject_constant(literal: str) -> Any:
     raise ValueError(f"{literal} is not JSON")
 
 
+def _parsed(text: bytes) -> Any:
+    """Strict JSON; also refused are halves of surrogates, which no file can hold."""
+    data = json.loads(text.decode(), parse_constant=_reject_constant)
+    if b"\\u" in text:
+        json.dumps(data, ensure_ascii=False).encode()
+    return data
+
+
+def _described(path: Path) -> RunInfo:
+    """run.json of the run in `path`, validated."""
+    file = path / RUN_FILE
+    try:
+        if file.exists() and not file.is_file():
+            raise ResultsError(f"{file}: expected a file; got a folder or a device")
+        with open(file, "rb") as stream:
+            text = stream.read(_MAX_INFO + 1)
+        if len(text) > _MAX_INFO:
+            raise ResultsError(f"{file}: longer than {_MAX_INFO} bytes; it was not written by us")
+        data = _parsed(text)
+        version = data.get("schema_version") if isinstance(data, dict) else None
+        if version != SCHEMA_VERSION:
+            raise ResultsError(
+                f"{file}: schema version {one_line(repr(version), 40)}; this harness reads "
+                f"{SCHEMA_VERSION}: use the release that wrote it, or measure again"
+            )
+        return RunInfo.model_validate(data)
+    except OSError as e:
+        raise ResultsError(f"{path}: not a run ({e.strerror}: {RUN_FILE})") from None
+    except ValidationError as e:
+        raise ResultsError(f"{file}: {_first(e)}") from None
+    except (ValueError, RecursionError) as e:
+        if isinstance(e, ResultsError):
+            raise
+        raise ResultsError(f"{file}: not JSON: {one_line(str(e), 200)}") from None
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_context=False)[0]
+    where = ".".join(str(p) for p in first["loc"])
+    return one_line(f"{where}: {first['msg']}", 300)
+
+
 def read_run(folder: str | os.PathLike[str]) -> Run:
     """Read one run's folder. Nothing of it is imported or run.
 
@@ -196,44 +160,32 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
         ResultsError: there is no readable run.json, or its schema is not this version's.
     """
     path = Path(folder)
-    try:
-        text = (path / RUN_FILE).read_text(encoding="utf-8")
-        data = json.loads(text, parse_constant=_reject_constant)
-        version = data.get("schema_version") if isinstance(data, dict) else None
-        if version != SCHEMA_VERSION:
-            raise ResultsError(
-                f"{path / RUN_FILE}: schema version {version!r}; this harness reads "
-                f"{SCHEMA_VERSION}: use the release that wrote it, or measure again"
-            )
-        info = RunInfo.model_validate(data)
-    except OSError as e:
-        raise ResultsError(f"{path}: not a run ({e.strerror}: {RUN_FILE})") from None
-    except ValidationError as e:
-        first = e.errors()[0]
-        where = ".".join(str(p) for p in first["loc"])
-        raise ResultsError(f"{path / RUN_FILE}: {where}: {first['msg']}") from None
-    except (ValueError, RecursionError) as e:
-        if isinstance(e, ResultsError):
-            raise
-        raise ResultsError(f"{path / RUN_FILE}: not JSON: {str(e)[:200]}") from None
+    info = _described(path)
     problems: list[str] = []
     records: dict[str, Record] = {}
     cells = path / CELLS_FILE
-    if cells.exists():
-        for number, line in _read_lines(cells, problems):
-            try:
-                raw = json.loads(line, parse_constant=_reject_constant)
-                record = RECORD.validate_python(raw)
-            except ValidationError as e:
-                first = e.errors()[0]
-                where = ".".join(str(p) for p in first["loc"])
-                problems.append(f"{cells.name}:{number}: {where}: {first['msg']}"[:300])
-            except (ValueError, RecursionError) as e:
-                problems.append(f"{cells.name}:{number}: not a record: {e}"[:300])
-            else:
-                records[cell_key(record)] = record
-    else:
-        problems.append(f"{cells.name}: no such file")
+    try:
+        if not cells.exists():
+            problems.append(f"{cells.name}: no such file")
+        elif not cells.is_file():
+            problems.append(f"{cells.name}: expected a file; got a folder or a device")
+        else:
+            for number, line in _read_lines(cells, problems):
+                try:
+                    raw = _parsed(line)
+                    record = RECORD.validate_python(raw)
+                except ValidationError as e:
+                    problems.append(f"{cells.name}:{number}: {_first(e)}")
+                except (ValueError, RecursionError) as e:
+                    reason = one_line(str(e), 250)
+                    problems.append(f"{cells.name}:{number}: not a record: {reason}")
+                else:
+                    records[cell_key(record)] = record
+    except OSError as e:
+        problems.append(f"{cells.name}: cannot be read further ({e.strerror})")
+    if len(problems) > _MAX_PROBLEMS:
+        more = len(problems) - _MAX_PROBLEMS
+        problems = [*problems[:_MAX_PROBLEMS], f"{cells.name}: and {more} more such lines"]
     return Run(path, info, list(records.values()), problems)
 
 
@@ -260,8 +212,22 @@ def find_runs(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
 
 
 def read_runs(paths: Sequence[str | os.PathLike[str]]) -> list[Run]:
-    """Every run at or below `paths`, oldest first; unreadable parts give a `ResultsWarning`."""
-    runs = [read_run(p) for p in find_runs(paths)]
+    """Every run at or below `paths`, oldest first; unreadable parts give a `ResultsWarning`.
+
+    Raises:
+        ResultsError: nothing there is a run, or none of them can be read.
+    """
+    runs: list[Run] = []
+    unreadable: list[ResultsError] = []
+    for path in find_runs(paths):
+        try:
+            runs.append(read_run(path))
+        except ResultsError as e:
+            unreadable.append(e)
+    if unreadable and not runs:
+        raise unreadable[0]
+    for error in unreadable:
+        warnings.warn(f"left out: {error}", ResultsWarning, stacklevel=2)
     for run in runs:
         for problem in run.problems:
             warnings.warn(f"{run.path}: {problem}", ResultsWarning, stacklevel=2)

@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import harness
 from harness import workloads
 from harness.discovery import Implementation
 from harness.experiments import EXPERIMENTS
+from harness.experiments.conditions import summarise
 from harness.experiments.context import Context, Unit, worker_for
-from harness.implementation import Metadata
-from harness.machine import Machine, describe, stability_warnings
+from harness.interrupts import interruptible
+from harness.machine import describe
+from harness.plain_text import one_line
 from harness.profiles import Filters, Profile, narrow
-from harness.records import ImplementationInfo, Record, RunInfo
+from harness.records import Record
 from harness.remote import Pool
-from harness.results import RunWriter, cell_key, new_run_id, read_run
+from harness.results import ResultsError, RunWriter, cell_key, read_run
+from harness.run_description import describe_implementation, describe_run, refuse_other_conditions
 
-_VARIABLES = (
-    "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS",
-    "NUMBA_NUM_THREADS", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "CUDA_VISIBLE_DEVICES",
-    "MALLOC_ARENA_MAX", "LD_PRELOAD", "TORCH_NUM_THREADS",
-)  # fmt: skip
+__all__ = ["NothingToRun", "Progress", "Request", "describe_implementation", "plan", "run"]
 
 
 class NothingToRun(ValueError):
@@ -61,6 +56,7 @@ class Request:
         baseline: implementation that speeds are ratios to.
         command: the command line, for the record.
         resume: a run's folder to go on with.
+        plan: what to measure in place of the profile's experiments.
     """
 
     implementations: Sequence[Implementation]
@@ -72,114 +68,7 @@ class Request:
     baseline: str = "max_shift"
     command: Sequence[str] = ()
     resume: Path | None = None
-
-
-def _git(*arguments: str) -> str | None:
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(Path(harness.__file__).parent), *arguments],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
-
-
-def git_state() -> tuple[str | None, bool | None]:
-    """Commit of the checkout that the harness runs from, and whether it has changes."""
-    commit = _git("rev-parse", "HEAD")
-    status = _git(
-        "status", "--porcelain", "--untracked-files=no", "--", "harness", "implementations"
-    )
-    return commit, None if commit is None or status is None else bool(status)
-
-
-def _compiled(metadata: Metadata) -> list[dict[str, Any]]:
-    """What compiling the device code for each target comes to, where no device can run it."""
-    from harness.nvrtc import ARCHITECTURES, NvrtcUnavailable, compile_for
-
-    sources = [f.read_text(encoding="utf-8") for f in metadata.files if f.suffix == ".cu"]
-
-    def one(arch: str) -> dict[str, Any]:
-        results = [compile_for(source, arch) for source in sources]
-        return {
-            "arch": arch,
-            "ok": all(r.ok for r in results),
-            "nvrtc_version": results[0].nvrtc_version,
-            "kernels": sum(len(r.kernels) for r in results),
-            "registers": max((k.registers for r in results for k in r.kernels), default=0),
-            "spill_bytes": max((k.spill_bytes for r in results for k in r.kernels), default=0),
-            "log": "" if all(r.ok for r in results) else results[0].log[:2000],
-        }
-
-    if not sources:
-        return []
-    try:
-        with ThreadPoolExecutor() as threads:
-            return list(threads.map(one, ARCHITECTURES))
-    except NvrtcUnavailable as e:
-        return [{"arch": ", ".join(ARCHITECTURES), "ok": False, "log": f"not compiled: {e}"}]
-
-
-def describe_implementation(implementation: Implementation) -> ImplementationInfo:
-    """What a run stores of an implementation, before anything is measured."""
-    meta = implementation.metadata
-    reason = implementation.unavailable_reason
-    compiled = _compiled(meta) if reason is not None and meta.device == "cuda" else []
-    return ImplementationInfo(
-        name=meta.name,
-        description=meta.description,
-        documentation=meta.documentation,
-        backend=meta.backend,
-        device=meta.device,
-        dtypes=list(meta.dtypes or ()),
-        operations=list(meta.operations),
-        operations_with_out=list(meta.operations_with_out),
-        requires=list(meta.requires),
-        source=meta.source,
-        formula=meta.formula,
-        bound=meta.bound,
-        passes=meta.passes,
-        threads=meta.threads,
-        deviations=[{"id": d.id, "reason": d.reason} for d in meta.deviations],
-        available=reason is None,
-        unavailable_reason=reason,
-        compiled=compiled,
-        sha256=meta.sha256(),
-    )
-
-
-def _described(used: set[str]) -> dict[str, str]:
-    """What each workload is; cases and claims describe themselves."""
-    families = {w: workloads.FAMILIES.get(w.partition("(")[0]) for w in sorted(used)}
-    return {w: family.description for w, family in families.items() if family is not None}
-
-
-def _new_run(request: Request, machine: Machine, planned: int, used: set[str]) -> RunInfo:
-    commit, dirty = git_state()
-    return RunInfo(
-        id=new_run_id(),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=list(request.command),
-        profile=request.profile.name,
-        filters={k: v for k, v in vars(request.filters).items() if v},
-        seed=request.seed,
-        baseline=request.baseline,
-        workload_version=workloads.VERSION,
-        harness_version=harness.__version__,
-        git_commit=commit,
-        git_dirty=dirty,
-        machine=machine.model_dump(),
-        versions=machine.versions,
-        environment={v: os.environ[v] for v in _VARIABLES if v in os.environ},
-        implementations=[describe_implementation(i) for i in request.implementations],
-        planned_cells=planned,
-        warnings=list(stability_warnings(machine)),
-        workloads=_described(used),
-    )
+    plan: Callable[[Context], Iterable[Unit]] | None = None
 
 
 def plan(context: Context) -> list[Unit]:
@@ -204,7 +93,7 @@ def run(request: Request, progress: Progress | None = None) -> Path:
     progress = progress or Progress()
     machine = describe(request.machine)
     profile = narrow(request.profile, request.filters)
-    with Pool() as pool:
+    with Pool() as pool, interruptible(pool.kill):
         context = Context(
             implementations=request.implementations,
             pool=pool,
@@ -220,35 +109,77 @@ def run(request: Request, progress: Progress | None = None) -> Path:
         for implementation in request.implementations:
             if context.unavailable(implementation) is None:
                 pool.add(worker_for(implementation))
-        units = plan(context)
+        units = plan(context) if request.plan is None else list(request.plan(context))
         _refuse_empty(context, units)
         done: set[str] = set()
         if request.resume is not None:
             before = read_run(request.resume)
+            refuse_other_conditions(before.info, machine, request.resume)
             folder, info = request.resume, before.info
             done = {cell_key(r) for r in before.records}
         else:
             used = {c.workload for u in units for c in u.coordinates if c.workload}
-            info = _new_run(request, machine, sum(len(u.coordinates) for u in units), used)
+            info = describe_run(
+                machine,
+                implementations=request.implementations,
+                command=request.command,
+                profile=request.profile.name,
+                filters=vars(request.filters),
+                seed=request.seed,
+                baseline=request.baseline,
+                planned_cells=sum(len(u.coordinates) for u in units),
+                used=used,
+            )
             folder = request.results / machine.slug / info.id
         with RunWriter(folder, info, resume=request.resume is not None) as writer:
             progress.folder(folder)
             pool.start()
-            _measure(units, done, writer, progress)
-            errors = {i.name: context.exp_errors_of(i) for i in request.implementations}
-            writer.update(
-                implementations=[
-                    info.model_copy(
-                        update={
-                            "exp_error_u": {f: e.error_u for f, e in errors[info.name].items()},
-                            "exp_error_points": {f: e.points for f, e in errors[info.name].items()},
-                        }
-                    )
-                    for info in writer.info.implementations
-                ]
-            )
+            _measure(units, done, writer, progress, context)
+            _note_conditions(folder, writer, progress)
             writer.finish()
     return folder
+
+
+def _note_exp_errors(context: Context, writer: RunWriter) -> None:
+    """Keep what is known of exponentials in run.json, as soon as it is: a kill must not lose it."""
+    infos = []
+    errors = {i.name: context.exp_errors_of(i) for i in context.implementations}
+    for info in writer.info.implementations:
+        found = errors.get(info.name, {})
+        changes = {
+            "exp_error_u": {**info.exp_error_u, **{f: e.error_u for f, e in found.items()}},
+            "exp_error_points": {
+                **info.exp_error_points,
+                **{f: e.points for f, e in found.items()},
+            },
+        }
+        infos.append(info.model_copy(update=changes))
+    if infos != writer.info.implementations:
+        writer.update(implementations=infos)
+
+
+def _note_conditions(folder: Path, writer: RunWriter, progress: Progress) -> None:
+    """Say at the end what made timings doubtful: cause, in how many groups, next action."""
+    known = set(writer.info.warnings)
+    lines = [line for line in summarise(read_run(folder).records) if line not in known]
+    if lines:
+        writer.update(warnings=[*writer.info.warnings, *lines])
+    for line in lines:
+        progress.note(line)
+
+
+def _note_cores(before: int, writer: RunWriter, progress: Progress) -> None:
+    """A machine that has other processors than when the run began is said to, once."""
+    cores = len(os.sched_getaffinity(0))
+    if cores == before:
+        return
+    text = (
+        f"usable processors changed during the run, from {before} to {cores}: timings are "
+        f"not comparable with each other; run again on a machine that stays as it is"
+    )
+    if not any(w.startswith("usable processors changed") for w in writer.info.warnings):
+        writer.update(warnings=[*writer.info.warnings, text])
+        progress.note(text)
 
 
 def _refuse_empty(context: Context, units: list[Unit]) -> None:
@@ -263,8 +194,11 @@ def _refuse_empty(context: Context, units: list[Unit]) -> None:
         raise NothingToRun(f"none of the implementations selected is available here ({why})")
 
 
-def _measure(units: list[Unit], done: set[str], writer: RunWriter, progress: Progress) -> None:
+def _measure(
+    units: list[Unit], done: set[str], writer: RunWriter, progress: Progress, context: Context
+) -> None:
     left = [u for u in units if not done.issuperset(u.keys)]
+    cores = len(os.sched_getaffinity(0))
     progress.started(left, len(units) - len(left))
     for unit in left:
         progress.unit(unit)
@@ -274,11 +208,12 @@ def _measure(units: list[Unit], done: set[str], writer: RunWriter, progress: Pro
             for record in unit.measure():
                 records.append(record)
                 writer.append(record)
+            _give_up(unit, records, writer, "error", "harness: the experiment gave no record of it")
         except workloads.WorkloadUnavailable as e:
             _give_up(unit, records, writer, "unavailable", str(e))
         except MemoryError:
             _give_up(unit, records, writer, "out_of_memory", "the harness ran out of memory")
-        except OSError:
+        except ResultsError:  # there is no place for records any more
             raise
         except Exception as e:  # a defect of the harness loses this unit, never the run
             if "--debug" in sys.argv:
@@ -286,7 +221,9 @@ def _measure(units: list[Unit], done: set[str], writer: RunWriter, progress: Pro
             elapsed = time.perf_counter() - started
             reason = f"harness: {type(e).__name__}: {e} (after {elapsed:.1f} s; see --debug)"
             progress.note(f"{unit.label}: {reason}")
-            _give_up(unit, records, writer, "error", reason[:500])
+            _give_up(unit, records, writer, "error", one_line(reason))
+        _note_exp_errors(context, writer)
+        _note_cores(cores, writer, progress)
         progress.finished(unit, records)
 
 

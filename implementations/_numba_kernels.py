@@ -1,4 +1,4 @@
-"""The compiled code of `numba_cpu`: exponential, rows, serial and parallel drivers.
+"""The compiled code of `numba_cpu` in plain loops: all operations but softmax.
 
 Exponential: exp(x) = p * 2**k. x is multiplied by log2(e) and rounded to k by adding and
 subtracting 1.5 * 2**(mantissa bits), which leaves k in the low bits of the sum, from where an
@@ -233,6 +233,18 @@ def _zero(x):
     return lambda x: nought
 
 
+def from_float64(number: float, like: Any) -> Any:
+    """`number` in the format of `like`."""
+    raise NotImplementedError("only within Numba")
+
+
+@overload(from_float64)
+def _from_float64(number, like):
+    if like == types.float32:
+        return lambda number, like: np.float32(number)
+    return lambda number, like: number
+
+
 @_compiled  # type: ignore[misc]
 def exp_rows(x: Any, out: Any) -> None:
     """exp of one-dimensional `x` by the same reduction; overflows, and underflows gradually."""
@@ -367,13 +379,6 @@ def _divide(e, total, rest):
 
 
 @_compiled  # type: ignore[misc]
-def _softmax_row(x: Any, out: Any) -> None:
-    shift, cutoff, t_top = _frame(_maximum(x))
-    total, rest = _fill(x, out, shift, cutoff, t_top)
-    divide(out, total, rest)
-
-
-@_compiled  # type: ignore[misc]
 def _log_sum(x: Any, m: Any) -> float:
     """log of the sum of exp(x - m), m the maximum: log1p of all but one maximum's share."""
     shift, cutoff, t_top = _frame(m)
@@ -443,43 +448,6 @@ def _cross_entropy_row(x: Any, target: int, gradient: Any) -> float:
 
 
 @_compiled  # type: ignore[misc]
-def softmax_serial(x: Any, out: Any) -> None:
-    for r in range(x.shape[0]):
-        _softmax_row(x[r], out[r])
-
-
-@_threaded  # type: ignore[misc]
-def softmax_parallel(x: Any, out: Any) -> None:
-    for r in prange(x.shape[0]):
-        _softmax_row(x[r], out[r])
-
-
-@_threaded  # type: ignore[misc]
-def softmax_split(x: Any, out: Any) -> None:
-    """Few long rows: the columns of each are divided over the threads, by the same blocks."""
-    classes = x.shape[1]
-    blocks = (classes + BLOCK - 1) // BLOCK
-    tops = np.empty(blocks, x.dtype)
-    highs, lows = np.empty(blocks), np.empty(blocks)
-    for r in range(x.shape[0]):
-        for b in prange(blocks):
-            tops[b] = _maximum(x[r, b * BLOCK : (b + 1) * BLOCK])
-        shift, cutoff, t_top = _frame(_maximum(tops))
-        for b in prange(blocks):
-            start, stop = b * BLOCK, (b + 1) * BLOCK
-            highs[b], lows[b] = _fill_block(
-                x[r, start:stop], out[r, start:stop], shift, cutoff, t_top
-            )
-        total, rest = 0.0, 0.0
-        for b in range(blocks):
-            total, rest = _two_sum(total, rest, highs[b])
-            total, rest = _two_sum(total, rest, lows[b])
-        total, rest = _two_sum(total, 0.0, rest)
-        for b in prange(blocks):
-            divide(out[r, b * BLOCK : (b + 1) * BLOCK], total, rest)
-
-
-@_compiled  # type: ignore[misc]
 def log_softmax_serial(x: Any, out: Any) -> None:
     for r in range(x.shape[0]):
         _log_softmax_row(x[r], out[r])
@@ -525,3 +493,31 @@ def cross_entropy_serial(x: Any, targets: Any, loss: Any, gradient: Any) -> None
 def cross_entropy_parallel(x: Any, targets: Any, loss: Any, gradient: Any) -> None:
     for r in prange(x.shape[0]):
         loss[r] = _cross_entropy_row(x[r], targets[r], gradient[r])
+
+
+_ENOUGH = 2.0**-20  # of a sum: a smaller difference of sums is not accurate to float32
+
+
+@_threaded  # type: ignore[misc]
+def cross_entropy_from_sums(x: Any, targets: Any, sums: Any, loss: Any, gradient: Any) -> None:
+    """Losses, and the gradient at the targets, after a softmax to `gradient` that kept its sums.
+
+    log1p of all but the maximum's share and -(sum of all but the target's): the differences from
+    the sum where they leave enough digits, added up again from the row where they do not.
+    """
+    for r in prange(x.shape[0]):
+        row, target = x[r], targets[r]
+        m = from_float64(sums[r, 0], zero(row[0]))
+        total, rest = sums[r, 1], sums[r, 2]
+        shift, cutoff, t_top = _frame(m)
+        top = np.float64(_exponential(m, shift, cutoff, t_top))
+        own = np.float64(_exponential(row[target], shift, cutoff, t_top))
+        others = (total - top) + rest
+        few = others < total * _ENOUGH
+        log_sum = _log_sum(row, m) if few else math.log1p(others / top)
+        others = (total - own) + rest
+        if others < total * _ENOUGH:
+            others = _sum(row[:target], shift, cutoff, t_top)
+            others += _sum(row[target + 1 :], shift, cutoff, t_top)
+        gradient[r, target] = -others / (total + rest)
+        loss[r] = (np.float64(m) - np.float64(row[target])) + log_sum

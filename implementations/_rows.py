@@ -42,9 +42,9 @@ def as_rows(x: Array, axis: int) -> Array:
     Often a view of `x`: not to be written to.
     """
     working = WORKING[x.dtype]
-    if axis in (-1, x.ndim - 1) and x.ndim and x.flags.c_contiguous and x.dtype == working:
+    if axis in (-1, x.ndim - 1) and x.ndim and x.flags.carray and x.dtype == working:
         return x  # what follows would come to the same, in microseconds
-    return np.ascontiguousarray(np.moveaxis(x, axis, -1), dtype=working)
+    return np.require(np.moveaxis(x, axis, -1), working, ["C", "A"])
 
 
 def buffer_for(rows: Array, x: Array, axis: int, out: Array | None) -> Array:
@@ -53,7 +53,7 @@ def buffer_for(rows: Array, x: Array, axis: int, out: Array | None) -> Array:
     Where `out` overlaps `x`, the first ufunc that writes to the buffer must be the last that
     reads `rows`.
     """
-    serves = out is not None and out.dtype == rows.dtype and out.flags.c_contiguous
+    serves = out is not None and out.dtype == rows.dtype and out.flags.carray
     if serves and axis in (-1, x.ndim - 1):
         return out  # type: ignore[return-value]
     return np.empty_like(rows)
@@ -63,6 +63,8 @@ def deliver(result: Array, x: Array, axis: int, out: Array | None) -> Array:
     """`result`, whose classes are last, in the shape and dtype of `x`; in `out` if given."""
     if result is out:
         return result
+    if out is None and axis in (-1, x.ndim - 1) and x.ndim and result.dtype == x.dtype:
+        return result  # what follows would come to the same, in microseconds
     moved = np.moveaxis(result, -1, axis)
     if out is None:
         if moved.dtype == x.dtype and moved.flags.c_contiguous:

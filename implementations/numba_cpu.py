@@ -3,9 +3,14 @@
 Not x - max is reduced to (-ln 2 / 2, ln 2 / 2) but x itself, and the maximum's power of two is
 subtracted from the exponent, which is exact: the error does not grow with the distance from the
 maximum. Exponentials are kept times 2**64, so that a result in the subnormal range is rounded
-once, at the end. Sums are in blocks, compensated. No fast-math. 16-bit formats are computed in
-float32. Rows are divided over the threads, or the columns where there are few rows; small inputs
-stay on one. Two passes over memory where a row fits in a core's cache.
+once, at the end. Sums are in float64, of float64 compensated. No fast-math. 16-bit formats are
+computed in float32. Rows are divided over the threads, or the columns of few long rows; small
+inputs stay on one. Two passes over memory where a row fits in a core's cache; results of 16 MiB and
+more are stored past the caches.
+
+Softmax and the gradient of cross-entropy are in explicit vectors of 64, 32 or 16 bytes, whatever
+the processor has, or as the environment variable SOFTMAX_BENCH_SIMD says (avx512, avx2, generic);
+docs/performance.md tells what was tried.
 """
 
 from __future__ import annotations
@@ -16,6 +21,20 @@ import numba
 import numpy as np
 
 from implementations import _numba_kernels as kernels
+from implementations._numba_lanes import FEW
+from implementations._numba_launch import address_of, launch, launch_small
+from implementations._numba_long import SETTLED, STATE
+from implementations._numba_row import BLOCK
+from implementations._numba_softmax import (
+    COMMON_MERGE,
+    COMMON_SUMS,
+    LONG,
+    MERGE,
+    RESULTS,
+    SUMS,
+    softmax_float32,
+    softmax_float64,
+)
 from implementations._rows import Array, as_rows, buffer_for, check, check_targets, deliver
 
 IMPLEMENTATION = {
@@ -33,8 +52,8 @@ IMPLEMENTATION = {
     "deviations": (),
 }
 
+_PAST = 1 << 24  # bytes of a result from which stores past the caches pay; below, they hurt
 _PARALLEL = 1 << 15  # elements from which starting the threads (microseconds) pays
-_SPLIT = 1 << 17  # classes from which three starts per row do
 
 
 def _rows(x: Array, axis: int) -> tuple[Array, int]:
@@ -47,20 +66,68 @@ def _threaded(rows: int, size: int) -> bool:
     return rows > 1 and size >= _PARALLEL and numba.get_num_threads() > 1
 
 
+_KERNELS: dict[np.dtype[Any], int] = {}
+
+
+def _kernel(dtype: np.dtype[Any]) -> int:
+    """The address of the softmax kernel of a working precision; compiled at the first call."""
+    if dtype not in _KERNELS:
+        kernel = softmax_float32 if dtype == np.float32 else softmax_float64
+        _KERNELS[dtype] = address_of(kernel)
+    return _KERNELS[dtype]
+
+
+def _run(x: Array, result: Array, classes: int, sums: Array | None = None) -> None:
+    """Softmax of contiguous rows of `classes`, from `x` to `result`, which may be the same.
+
+    `sums`, (rows, 3) of float64, receives what `_numba_softmax` keeps of rows of more than FEW.
+    """
+    kernel, start, end = _kernel(x.dtype), _address(x), _address(result)
+    kept = 0 if sums is None else _address(sums)
+    rows = x.size // classes
+    if x.size < _PARALLEL:
+        launch(kernel, 0, start, end, rows, classes, 0, kept, 1)
+        return
+    threads = numba.get_num_threads()
+    past = int(result.nbytes >= _PAST and not np.may_share_memory(x, result))
+    if classes < LONG or rows >= threads or threads == 1:
+        parts = threads if rows > 1 else 1
+        launch(kernel, 0, start, end, rows, classes, past, kept, parts)
+        return
+    state = np.empty(STATE + 4 * (classes // BLOCK))
+    place, step = _address(state), classes * x.itemsize
+    for row in range(rows):
+        a, b = start + row * step, end + row * step
+        launch(kernel, SUMS, a, b, 1, classes, past, place, threads)
+        launch(kernel, MERGE, a, b, 1, classes, past, place, 1)
+        if not state[SETTLED]:
+            launch(kernel, COMMON_SUMS, a, b, 1, classes, past, place, threads)
+            launch(kernel, COMMON_MERGE, a, b, 1, classes, past, place, 1)
+        launch(kernel, RESULTS, a, b, 1, classes, past, place, threads)
+        if sums is not None:
+            sums[row] = state[[0, 2, 3]]
+
+
+def _address(array: Array) -> int:
+    """Of its first entry; whether it may be written to plays no part."""
+    return int(array.__array_interface__["data"][0])
+
+
 def softmax(x: Array, axis: int = -1, out: Array | None = None) -> Array:
     """Softmax along `axis`."""
+    if type(x) is np.ndarray and axis == -1 and 0 < x.size < _PARALLEL and 0 < x.ndim < 3:
+        kernel = _KERNELS.get(x.dtype)
+        if kernel and x.flags.carray:
+            y = np.empty(x.shape, x.dtype) if out is None else out
+            if y.dtype is x.dtype and y.flags.carray and launch_small(kernel, x, y):
+                return y
     x = check(x, out)
-    rows, count = _rows(x, axis)
+    rows = as_rows(x, axis)
     result = buffer_for(rows, x, axis, out)
-    if count:
-        shape = (count, rows.shape[-1])
-        a, b = rows.reshape(shape), result.reshape(shape)
-        if numba.get_num_threads() > max(count, 1) and shape[1] >= _SPLIT:
-            kernels.softmax_split(a, b)
-        elif _threaded(count, rows.size):
-            kernels.softmax_parallel(a, b)
-        else:
-            kernels.softmax_serial(a, b)
+    if rows.size:
+        if result is out and out is not x and np.may_share_memory(rows, out):
+            result = np.empty_like(rows)  # rows of the result would lie on others not yet read
+        _run(rows, result, rows.shape[-1])
     return deliver(result, x, axis, out)
 
 
@@ -120,16 +187,18 @@ def cross_entropy(logits: Array, targets: Any) -> tuple[Array, Array]:
     gradient = np.empty_like(rows)
     loss = np.full(rows.shape[:-1], np.nan, rows.dtype)
     if count:
-        shape = (count, rows.shape[-1])
-        run = kernels.cross_entropy_serial
-        if _threaded(count, rows.size):
-            run = kernels.cross_entropy_parallel
-        run(
-            rows.reshape(shape),
-            np.ascontiguousarray(target).reshape(count),
-            loss.reshape(count),
-            gradient.reshape(shape),
-        )
+        classes = rows.shape[-1]
+        shape = (count, classes)
+        places = np.ascontiguousarray(target).reshape(count)
+        a, losses, b = rows.reshape(shape), loss.reshape(count), gradient.reshape(shape)
+        if classes > FEW:
+            sums = np.empty((count, 3))
+            _run(rows, gradient, classes, sums)
+            kernels.cross_entropy_from_sums(a, places, sums, losses, b)
+        elif _threaded(count, rows.size):
+            kernels.cross_entropy_parallel(a, places, losses, b)
+        else:
+            kernels.cross_entropy_serial(a, places, losses, b)
     with np.errstate(over="ignore"):
         return loss.astype(x.dtype, copy=False), deliver(gradient, x, -1, None)
 

@@ -194,6 +194,32 @@ def test_no_error_with_float32_inside_exceeds_its_bound(dtype: str) -> None:
     assert 0.3 < worst <= 1.0
 
 
+def float64_inside(x: Array) -> Array:
+    return shift_divide(x.astype(np.float64)).astype(x.dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_rounded_once_covers_float64_inside_and_little_more(dtype: str) -> None:
+    worst = campaign("rounded_once", float64_inside, dtype, (1, 2, 3, 10, 65, 500))
+    assert 0.3 < worst <= 1.0
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
+def test_plain_arithmetic_of_the_format_exceeds_rounded_once(dtype: str) -> None:
+    assert campaign("rounded_once", shift_divide, dtype, (2, 3, 10, 65)) > 1.0
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
+def test_rounded_once_is_hardly_more_than_half_an_ulp(dtype: str) -> None:
+    for x in inputs(dtype, 65, np.random.default_rng(1)):
+        exact = softmax_exact(x)
+        bound = evaluate_bound("rounded_once", x, exact)
+        assert bound.ulp.max() <= (0.5018 if dtype == "float64" else 0.500002)
+        assert error_over_bound(exact.round_to(dtype), exact, bound).max() <= 1.0
+        masked = ~np.isfinite(x.astype(np.float64))
+        assert (bound.ulp[masked] == 0).all()
+
+
 @pytest.mark.parametrize("n", [20_000, 100_000])
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
 def test_many_classes_summed_one_by_one(dtype: str, n: int) -> None:

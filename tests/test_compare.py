@@ -20,7 +20,14 @@ from harness.comparison.planted import CLASSES, ROWS, count_work, planted_slowdo
 from harness.comparison.render import missing_lines, to_json, to_markdown
 from harness.comparison.timings import control_ratios
 from harness.comparison.trials import Repetition, Trial
-from harness.records import AccuracyRecord, OverflowRecord, Record, RunInfo, ThroughputRecord
+from harness.records import (
+    AccuracyRecord,
+    DeviceThroughputRecord,
+    OverflowRecord,
+    Record,
+    RunInfo,
+    ThroughputRecord,
+)
 from harness.results import ResultsError, RunWriter
 
 MACHINE = {"slug": "box", "cpu": "a cpu", "logical_cores": 4, "memory_bytes": 1 << 34}
@@ -118,6 +125,22 @@ def test_a_run_against_itself_is_equivalent_everywhere(tmp_path: Path) -> None:
     assert found.verdict == "equivalent"
     assert found.exit_code(strict=True) == 0
     assert sum(found.unmeasured.values()) == 1
+
+
+@pytest.mark.parametrize(("factor", "verdict"), [(1.3, "worse"), (1.0, "equivalent")])
+def test_timings_on_a_device_are_compared_as_timings(
+    tmp_path: Path, factor: float, verdict: str
+) -> None:
+    def on_device(record: ThroughputRecord) -> DeviceThroughputRecord:
+        kept = {k: v for k, v in record.model_dump(exclude_none=True).items() if k != "threads"}
+        changes = {"experiment": "device_throughput", "regime": "streaming", "device": "cuda"}
+        return DeviceThroughputRecord(**{**kept, **changes})
+
+    base = [on_device(r) for r in (timed(), timed(classes=20), copied())]
+    new = [on_device(r) for r in (timed(factor=factor, seed=1), timed(classes=20), copied(seed=1))]
+    found = between(tmp_path, base, new)
+    (item,) = (i for i in found.items if ", 10 classes" in i.where and i.implementation == "a")
+    assert (item.verdict, item.experiment) == (verdict, "device_throughput")
 
 
 @pytest.mark.parametrize(

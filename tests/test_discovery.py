@@ -20,6 +20,7 @@ BUILT_IN = {
     "online",
     "two_pass",
     "numba_cpu",
+    "numba_exact",
     "cupy_gpu",
     "cupy_native",
     "torch",

@@ -78,13 +78,15 @@ def test_a_hang_is_killed(make: Make) -> None:
 
 
 def test_a_worker_is_started_again_after_a_crash(make: Make) -> None:
-    worker = make("os.abort() if x[0, 0] > 0 else None\n    return x")
+    worker = make("os.abort() if x[0, 0] > 0 else None\n    return x * 1")
     assert fault(worker).status == "crashed"
     assert call(worker, -X).tolist() == (-X).tolist()
 
 
 def test_printing_does_not_break_the_protocol(make: Make) -> None:
-    worker = make("print('noise' * 10000); os.write(1, b'noise'); os.write(2, b'n')\n    return x")
+    worker = make(
+        "print('noise' * 10000); os.write(1, b'noise'); os.write(2, b'n')\n    return x * 1"
+    )
     assert (call(worker) == X).all()
 
 
@@ -125,22 +127,28 @@ def test_a_timing_is_prepared_and_sampled(make: Make) -> None:
     assert (rows == X).all()
 
 
-def test_settling_waits_for_busy_threads(make: Make) -> None:
-    worker = make(
-        "import threading\n"
-        "    def spin():\n"
-        "        end = time.monotonic() + 2.0\n"
-        "        while time.monotonic() < end: pass\n"
-        "    threading.Thread(target=spin).start()\n"
-        "    return x"
+def test_settling_waits_for_busy_threads(tmp_path: Path) -> None:
+    path = tmp_path / "spins.py"
+    path.write_text(
+        "import threading, time\n"
+        "def spin():\n"
+        "    end = time.monotonic() + 2.0\n"
+        "    while time.monotonic() < end: pass\n"
+        "threading.Thread(target=spin).start()\n"
+        "def softmax(x, axis=-1): return x * 1\n",
+        encoding="utf-8",
     )
-    call(worker)
-    assert not worker.settle(0.05)
-    assert worker.settle(30.0)
+    worker = RemoteImplementation("spins", {"path": str(path)})
+    try:
+        call(worker)
+        assert not worker.settle(0.05)
+        assert worker.settle(30.0)
+    finally:
+        worker.stop()
 
 
 def test_stopping_twice_is_safe(make: Make) -> None:
-    worker = make("return x")
+    worker = make("return x * 1")
     call(worker)
     worker.stop()
     worker.stop()

@@ -68,7 +68,7 @@ def _copy_kernel(target: Any, source: Any) -> None:
 
 def _copy_memcpy(target: Any, source: Any) -> None:
     y, x = _plain(target), _plain(source)
-    y.data.copy_from_device_async(x.data, x.nbytes, cupy.cuda.Stream.null)
+    y.data.copy_from_device_async(x.data, x.nbytes, cupy.cuda.get_current_stream())
 
 
 def _record() -> Any:

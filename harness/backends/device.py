@@ -38,8 +38,9 @@ class Device:
         fill: write a native array's rows (second argument) to another's (first), over and over
             until that is full.
         rows: the rows with the given indices, as a new native array.
-        copies: copies from the second argument to the first, by name: the limits. Asked for on
-            the legacy default stream, and not waited for.
+        copies: kernels that write to the first argument as many bytes as they read from the
+            second, by name: the limits. Asked for on the current stream, so that a graph can
+            hold them, and not waited for.
         record: a new event with timing, recorded on the legacy default stream, which waits for
             all streams that block.
         wait: wait on the host for an event.

@@ -146,6 +146,13 @@ _ALL = (
         formulas.half_in_out,
     ),
     Bound(
+        "rounded_once",
+        "exp(x_j−m) / Σ exp(x_i−m) in float64 (double-double for float64) by a table of sixteen",
+        "½ + (2^6.8+k+2Δ_j+2A)·2^(p−53) ulp, k = min(n−1, 137); float64: ½ + 2^−9.2 ulp",
+        _DERIVED,
+        formulas.rounded_once,
+    ),
+    Bound(
         "generic",
         "nothing declared: any of shift and divide, online, exp(x−lse) in both shifted forms",
         "the largest of their bounds, elementwise",

@@ -208,6 +208,30 @@ def two_pass(c: BoundContext) -> BoundResult:
     )
 
 
+_TABLE_EXP_SINGLE = 2.0**-47.3 + 5.0 * 2.0**-53
+_TABLE_EXP_SHIFT = 2.0 * 2.0**-53
+_BLOCK_ADDITIONS = 137.0
+_TABLE_EXP_PAIR = 2.0**-63.2
+
+
+def rounded_once(c: BoundContext) -> BoundResult:
+    """Float64 inside for what is narrower, double-double for float64; the exponential its own."""
+    c = replace(c, internal=float_format("float64"))
+    if c.output.precision < c.internal.precision:
+        weights_shift = _shift_cost(c) * (_TABLE_EXP_SHIFT / c.u)
+        depth = np.minimum(c.depth, _BLOCK_ADDITIONS)
+        cost = _TABLE_EXP_SHIFT * c.gap + weights_shift - 2.0 * np.log1p(-_TABLE_EXP_SINGLE)
+        cost = cost + (depth + 4.0) * c.rounding
+    else:
+        cost = np.full(c.gap.shape, 2.0 * _TABLE_EXP_PAIR + 2.0**-75)
+    result = _finish(c, "rounded_once", cost, np.zeros(c.gap.shape))
+    if c.output != c.internal:
+        return result
+    once = _rounded_once_more(c, result.ulp)
+    ulp = np.where(c.finite & np.isfinite(result.ulp), once, result.ulp)
+    return replace(result, ulp=ulp, absolute=scale_by_power(ulp, c.quantum))
+
+
 def generic(c: BoundContext) -> BoundResult:
     results = [
         f(c) for f in (shift_divide, online, log_sum_exp_shifted, log_sum_exp_shifted_difference)

@@ -72,12 +72,12 @@ def compare_sides(
         text = "compared all the same, as asked" if across_machines else "not compared"
         remedy = "" if across_machines else "; --across-machines compares them nevertheless"
         notes.insert(0, f"different machines ({'; '.join(differences)}): timings {text}{remedy}")
-    timed = [p for p in pairs if p.new.experiment == "throughput"]
-    others = [p for p in pairs if p.new.experiment != "throughput"]
+    timed = [p for p in pairs if p.new.experiment in timings.EXPERIMENTS]
+    others = [p for p in pairs if p.new.experiment not in timings.EXPERIMENTS]
     if refused:
         unmeasured["timings of different machines, not compared"] += len(timed)
         timed = []
-        missing = [m for m in missing if m.experiment != "throughput"]
+        missing = [m for m in missing if m.experiment not in timings.EXPERIMENTS]
     items = [_deterministic(p, a, b, accuracy_factor) for p in others]
     found, tests = _timings(timed, a, b, threshold)
     items += found

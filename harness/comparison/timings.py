@@ -41,6 +41,10 @@ _SMALLEST_P = 1e-10
 """What a sum by fast Fourier transform can still tell from nothing."""
 
 _CONSISTENT = 0.02
+
+EXPERIMENTS = ("throughput", "device_throughput")
+"""Whose records are timings: they have samples, and copies and controls beside them."""
+
 _CELL = ("regime", "dtype", "classes", "rows", "threads", "workload", "seed", "cache")
 
 
@@ -273,7 +277,7 @@ def judge(timed: Timed, threshold: float) -> Item:
     a: Any = timed.pair.base
     b: Any = timed.pair.new
     return Item(
-        "throughput", timed.pair.implementation, timed.pair.where, "time",
+        timed.pair.new.experiment, timed.pair.implementation, timed.pair.where, "time",
         float(np.median(_samples(a))), float(np.median(_samples(b))), verdict, why, "ns",
         timed.ratio, timed.low, timed.high,
     )  # fmt: skip

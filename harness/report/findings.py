@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from harness.report import claims, conformance
+from harness.report import claims, conformance, exhaustive, worst_cases
 from harness.report.cells import Cell, RunData, measured, worst
 from harness.report.numbers import figure, integer, interval, plural, threshold
 from harness.report.overflow import map_cells
@@ -216,6 +216,14 @@ def conformity(run: RunData) -> Finding:
     return Finding("Conformance", text, "conformance.html")
 
 
+def whole(run: RunData) -> list[Finding]:
+    """What was judged exhaustively, and what was searched; nothing where a run has neither."""
+    told = exhaustive.told(run), worst_cases.told(run)
+    pages = ("Exhaustive", "exhaustive.html"), ("Worst cases", "worst_case.html")
+    return [Finding(name, text, href)
+            for text, (name, href) in zip(told, pages, strict=True) if text]  # fmt: skip
+
+
 def audited(run: RunData) -> Finding:
     """How the published claims fared."""
     count = len(run.select("claims"))
@@ -246,5 +254,5 @@ def gaps(run: RunData) -> Finding:
 def findings(run: RunData) -> list[Finding]:
     """All that the data of this run support."""
     found = [most_accurate(run), bounds(run), overflow(run), *offsets(run), speed(run), noise(run),
-             conformity(run), audited(run), gaps(run)]  # fmt: skip
+             conformity(run), *whole(run), audited(run), gaps(run)]  # fmt: skip
     return [f for f in found if f is not None]

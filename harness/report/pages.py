@@ -15,16 +15,21 @@ from harness.report import (
     claims,
     conformance,
     conformance_details,
+    device,
+    exhaustive,
     export,
     implementation_page,
+    limits,
     method,
     overflow,
     pareto,
     summary,
     thresholds,
     throughput,
+    throughput_conditions,
     throughput_tables,
     timings,
+    worst_cases,
 )
 from harness.report.cells import REGIMES, RunData
 from harness.report.facts import flatten, headline_facts
@@ -42,18 +47,26 @@ PAGES = (
     ("accuracy", "Accuracy"),
     ("overflow", "Overflow"),
     ("throughput", "Throughput"),
+    ("device_throughput", "On a device"),
+    ("limits", "Limits"),
     ("conformance", "Conformance"),
+    ("exhaustive", "Exhaustive"),
+    ("worst_case", "Worst cases"),
     ("claims", "Claims"),
     ("machine", "Machine"),
     ("method", "Method"),
     ("data", "Data"),
 )
-OPTIONAL = ("conformance", "claims")
+OPTIONAL = ("device_throughput", "conformance", "exhaustive", "worst_case", "claims")
 
 
 def pages_of(run: RunData) -> list[tuple[str, str]]:
     """The pages of a run: those of some experiments only where it has records of them."""
-    return [(k, text) for k, text in PAGES if k not in OPTIONAL or run.select(k)]
+    return [
+        (k, text)
+        for k, text in PAGES
+        if (limits.limited(run) if k == "limits" else k not in OPTIONAL or run.select(k))
+    ]
 
 
 @dataclass(frozen=True)
@@ -150,8 +163,24 @@ class Site:
                 self._save(run, section.plots, [*section.tables, *section.details], downloads)
             self._page(f"{run.slug}{key}.html", "sections.html", key.capitalize(), key,
                        sections=sections, lead=method.LEADS[key], **context)  # fmt: skip
+        if limits.limited(run):
+            sections = self._limits(run)
+            for section in sections:
+                self._save(run, section.plots, [*section.tables, *section.details], downloads)
+            self._page(f"{run.slug}limits.html", "sections.html", "How far from the limit",
+                       "limits", sections=sections, lead=limits.LEAD, **context)  # fmt: skip
         if run.select("conformance"):
             self._conformance(run, downloads, context)
+        for key, title, lead, sections in (
+            ("device_throughput", "On a device", device.LEAD, self._device(run)),
+            ("exhaustive", "Exhaustive", exhaustive.LEAD, self._exhaustive(run)),
+            ("worst_case", "Worst cases", worst_cases.LEAD, self._worst_cases(run)),
+        ):
+            if run.select(key):
+                for section in sections:
+                    self._save(run, (), [*section.tables, *section.details], downloads)
+                self._page(f"{run.slug}{key}.html", "sections.html", title, key,
+                           sections=sections, lead=lead, **context)  # fmt: skip
         if run.select("claims"):
             self._claims(run, downloads, context)
         for name, path in self._implementation_pages(run).items():
@@ -245,10 +274,19 @@ class Site:
             more = [
                 throughput_tables.allocation(run, group),
                 throughput_tables.control_table(run, group),
+                throughput_conditions.cold_caches(run, group),
+                throughput_conditions.peak_memory(run, group),
             ]
             tables += [t for t in more if t is not None]
             plots = [throughput.by_classes(run, group, self.styles, f"throughput-{key}")]
-            found.append(Section(group.title, key, plots, [renamed(t, key) for t in tables]))
+            prepared = throughput_conditions.preparation(run, group)
+            details = [] if prepared is None else [renamed(prepared, key)]
+            shown = [renamed(t, key) for t in tables]
+            found.append(Section(group.title, key, plots, shown, details))
+        about = (throughput_conditions.conditions(run), throughput_conditions.doubts(run))
+        if any(about):
+            known = [t for t in about if t is not None]
+            found.append(Section("Conditions and doubts", "conditions", (), known))
         gaps = throughput_tables.untimed(run)
         if gaps is not None:
             found.append(Section("Not timed", "untimed", (), [gaps]))
@@ -276,6 +314,44 @@ class Site:
                    lead=method.LEADS["conformance"], sections=sections, summary=summary_table,
                    deviations=deviations, known=known, states=list(conformance.STATES.values()),
                    **context)  # fmt: skip
+
+    def _limits(self, run: RunData) -> list[Section]:
+        found = []
+        for group in limits.limited(run):
+            key = slug(group.key)
+            plot = limits.by_classes(run, group, self.styles, f"limits-{key}")
+            shown = limits.panels(run, group)
+            tables = [renamed(limits.summary(run, group, panel), key) for panel in shown]
+            found.append(Section(group.title, key, [plot], tables))
+        return found
+
+    def _device(self, run: RunData) -> list[Section]:
+        found = []
+        for regime, dtype in device.groups(run):
+            shown = [device.speeds(run, regime, dtype), device.ratios(run, regime, dtype)]
+            found.append(Section(device.title(regime, dtype), slug(f"{regime} {dtype}"), (), shown))
+        for text, table in (
+            (device.NOT_RUN, device.not_run(run)),
+            ("Conditions", device.conditions(run)),
+            ("Transfers", device.transfers(run)),
+        ):
+            if table is not None:
+                found.append(Section(text, slug(text), (), [table]))
+        return found
+
+    def _exhaustive(self, run: RunData) -> list[Section]:
+        found = []
+        for table in exhaustive.tables_of(run):
+            more = exhaustive.histogram(run, table)
+            found.append(Section(
+                exhaustive.title(table), slug(table), (), [exhaustive.judged_table(run, table)],
+                [more] if more else [],
+            ))  # fmt: skip
+        return found
+
+    def _worst_cases(self, run: RunData) -> list[Section]:
+        titled = (("Searches", worst_cases.searched(run)), ("Corpus", worst_cases.replayed(run)))
+        return [Section(text, slug(text), (), [table]) for text, table in titled if table]
 
     def _claims(self, run: RunData, downloads: list[Download], context: Mapping[str, Any]) -> None:
         tally, register = claims.tally(run), claims.register(run)

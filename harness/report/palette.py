@@ -51,6 +51,10 @@ _PLACES = (
     "tensorflow",
     "numexpr",
     "numba_loop",
+    "cupy_gpu_fast",
+    "triton_gpu",
+    "torch_cuda",
+    "torch_compile_cuda",
 )
 
 OUTCOMES: Mapping[str, tuple[str, str, str, str]] = {

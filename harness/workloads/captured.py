@@ -20,14 +20,22 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from harness.floats import float_format
+from harness.plain_text import one_line
 
 MAX_BYTES = 2**31
+_LONGEST_MESSAGE = 6000  # longer than any path
 _SUFFIX = "bfloat16"
 _ACCEPTED = "float16, float32 or float64, or bfloat16 bits as uint16 with the suffix ::bfloat16"
 
 
 class LogitsError(ValueError):
-    """A file of logits that cannot be used; the message says what, why and what to do."""
+    """A file of logits that cannot be used; the message says what, why and what to do.
+
+    It is one line, whatever the name of the file.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message, _LONGEST_MESSAGE))
 
 
 def split_source(source: str | os.PathLike[str]) -> tuple[Path, str | None, bool]:
@@ -59,8 +67,8 @@ def _member(archive: zipfile.ZipFile, path: Path, name: str | None) -> zipfile.Z
 @contextmanager
 def _opened(path: Path, name: str | None) -> Iterator[tuple[IO[bytes], int]]:
     """The stream of one array in `.npy` form, and how many bytes it holds."""
-    if not path.is_file():
-        kind = "a folder or a device" if path.exists() else "nothing there"
+    if not os.path.isfile(path):  # which takes names that no file can have
+        kind = "a folder or a device" if os.path.exists(path) else "nothing there"
         raise LogitsError(f"{path}: expected a .npy or .npz file; got {kind}; check the path")
     with path.open("rb") as file:
         start = file.read(6)
@@ -213,7 +221,7 @@ def file_digest(source: str | os.PathLike[str]) -> str:
         LogitsError: if the file cannot be read.
     """
     path, _, _ = split_source(source)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise LogitsError(f"{path}: expected a .npy or .npz file; got nothing there or no file")
     try:
         with path.open("rb") as file:

@@ -1,0 +1,191 @@
+"""The page of timings on a device: bandwidth against the copy, one row apart, clocks, transfers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from harness.report.cells import Cell, RunData
+from harness.report.numbers import byte_count, duration, figure, integer, interval, percent
+from harness.report.tables import Column, Entry, Table, missing, words
+
+LEAD = (
+    "Times between events on the device, of calls that take their buffers in turn, interleaved "
+    "with copies within the device, which are the limit. One read and one write of the array are "
+    "counted, whatever the implementation does. Copies between host and device are in no time but "
+    "their own. What is faster than the copy, beyond L2, is a mistake in the measurement and is "
+    "rejected."
+)
+NOT_RUN = "Not run on a GPU"
+TITLES = {
+    "streaming": "Bandwidth beyond L2",
+    "launches": "One row, launch by launch",
+    "graph": "One row, through a CUDA graph",
+}
+_EXPERIMENT = "device_throughput"
+
+
+def groups(run: RunData) -> list[tuple[str, str]]:
+    """(regime, format) of what was measured or tried, in the order of the page."""
+    found = {
+        (str(c["regime"]), str(c["dtype"])) for c in run.select(_EXPERIMENT) if c.get("regime")
+    }
+    order = list(TITLES)
+    return sorted(found, key=lambda g: (order.index(g[0]), g[1] != "float32", g[1]))
+
+
+def title(regime: str, dtype: str) -> str:
+    return f"{TITLES[regime]}, {dtype}"
+
+
+def _names(cells: Iterable[Cell]) -> list[str]:
+    """Implementations, then controls, then limits."""
+    order = {"implementation": 0, "control": 1, "limit": 2}
+    found = {str(c["implementation"]): order.get(str(c.get("role")), 0) for c in cells}
+    return sorted(found, key=lambda name: found[name])
+
+
+def _table(
+    run: RunData, regime: str, dtype: str, name: str, caption: str, entry: Callable[[Cell], Entry],
+    unit: str, notes: tuple[str, ...] = (), roles: tuple[str, ...] = (),
+) -> Table:  # fmt: skip
+    cells = run.select(_EXPERIMENT, regime=regime, dtype=dtype)
+    if roles:
+        cells = [c for c in cells if c.get("role") in roles]
+    counts = sorted({int(c["classes"]) for c in cells})
+    at = {(c["implementation"], c["classes"]): c for c in cells}
+    rows = []
+    for who in _names(cells):
+        row = [words(who)]
+        for count in counts:
+            cell = at.get((who, count))
+            row.append(missing("skipped", "not planned") if cell is None else entry(cell))
+        rows.append(row)
+    columns = [Column("Implementation", numeric=False)]
+    columns += [Column(integer(n), unit, group="classes") for n in counts]
+    return Table(f"{name}-{regime}-{dtype}", caption, columns, rows, notes)
+
+
+def _marked(cell: Cell, text: str, raw: Any, detail: str | None) -> Entry:
+    """A figure; struck out where it was rejected, with the reason."""
+    if cell["status"] != "ok":
+        return Entry(text, raw, "struck", cell.get("reason"), detail=detail)
+    note = "noisy: the control differs from itself" if cell.get("noisy") else None
+    return Entry(text, raw, "", note, detail=detail)
+
+
+def _bandwidth(cell: Cell) -> Entry:
+    if cell.get("gbps") is None:
+        return missing(str(cell["status"]), cell.get("reason"))
+    share = cell.get("percent_of_limit")
+    detail = None if share is None else f"{percent(share / 100.0)}% of {cell['limit']}"
+    return _marked(cell, figure(cell["gbps"], 4), cell["gbps"], detail)
+
+
+def _latency(cell: Cell) -> Entry:
+    if cell.get("median_ns") is None:
+        return missing(str(cell["status"]), cell.get("reason"))
+    low, high = cell.get("ci_low_ns"), cell.get("ci_high_ns")
+    between = "" if low is None or high is None else interval(low / 1e3, high / 1e3)
+    return _marked(cell, figure(cell["median_ns"] / 1e3), cell["median_ns"], between)
+
+
+def _ratio(cell: Cell) -> Entry:
+    if cell.get("speedup") is None:
+        return missing(str(cell["status"]), cell.get("reason") or "no baseline was measured")
+    detail = interval(cell.get("speedup_low"), cell.get("speedup_high"))
+    return _marked(cell, figure(cell["speedup"]), cell["speedup"], detail)
+
+
+def speeds(run: RunData, regime: str, dtype: str) -> Table:
+    """Implementation × class count: GB/s and share of the copy, or microseconds of one row."""
+    cells = run.select(_EXPERIMENT, regime=regime, dtype=dtype)
+    notes = tuple(dict.fromkeys(str(c["fits"]) for c in cells if c.get("fits")))
+    smaller = [c for c in cells if c.get("wanted_bytes")]
+    if smaller:
+        size, wanted = smaller[0].get("array_bytes"), smaller[0].get("wanted_bytes")
+        notes += (f"memory lacked: arrays of {byte_count(size)} in place of {byte_count(wanted)}",)
+    if regime == "streaming":
+        return _table(run, regime, dtype, "device-bandwidth", "Bandwidth, and share of the copy "
+                      "limit of the same rounds", _bandwidth, "GB/s", notes)  # fmt: skip
+    return _table(run, regime, dtype, "device-latency", "Time of a call, median and 95% interval",
+                  _latency, "µs", notes)  # fmt: skip
+
+
+def ratios(run: RunData, regime: str, dtype: str) -> Table:
+    """Implementation × class count: how many times as fast as the baseline, round by round."""
+    cells = run.select(_EXPERIMENT, regime=regime, dtype=dtype, role="implementation")
+    baseline = next((str(c["baseline"]) for c in cells if c.get("baseline")), "the baseline")
+    return _table(run, regime, dtype, "device-ratios", f"Time of {baseline} over the time of each, "
+                  "paired by round; a control is set against its original", _ratio, "times",
+                  roles=("implementation", "control"))  # fmt: skip
+
+
+def _clock(cell: Cell, when: str) -> Entry:
+    found = cell.get(f"clock_{when}") or {}
+    if found.get("source") is None:
+        return missing("unknown", found.get("reason"))
+    parts = [
+        f"{figure(found[key], 4)} {unit}"
+        for key, unit in (("sm_mhz", "MHz"), ("celsius", "°C"), ("watts", "W"))
+        if found.get(key) is not None
+    ]
+    return words(", ".join(parts), note=f"source: {found['source']}")
+
+
+def conditions(run: RunData) -> Table | None:
+    """A line a group: the device's clock, heat and power before and after, and the doubts."""
+    seen: dict[tuple[Any, ...], Cell] = {}
+    doubts: dict[tuple[Any, ...], dict[str, None]] = {}
+    for c in run.select(_EXPERIMENT):
+        if c.get("clock_before"):
+            key = (c["regime"], c["dtype"], c["classes"])
+            seen.setdefault(key, c)
+            doubts.setdefault(key, {}).update(dict.fromkeys(c.get("warnings") or ()))
+    if not seen:
+        return None
+    rows = [
+        [words(c["regime"]), words(c["dtype"]), Entry(integer(c["classes"]), c["classes"]),
+         words(c.get("device_name")), _clock(c, "before"), _clock(c, "after"),
+         words("; ".join(doubts[key]))]
+        for key, c in seen.items()
+    ]  # fmt: skip
+    columns = [
+        Column("Regime", numeric=False), Column("Format", numeric=False), Column("Classes"),
+        Column("Device", numeric=False), Column("Before", numeric=False),
+        Column("After", numeric=False), Column("Doubts", numeric=False),
+    ]  # fmt: skip
+    return Table("device-conditions", "Clocks, heat and power around each group", columns, rows)
+
+
+def transfers(run: RunData) -> Table | None:
+    """Copies between host and device, as each array library makes them; the largest of each."""
+    largest: dict[str, Cell] = {}
+    for c in run.select(_EXPERIMENT, role="implementation"):
+        if c.get("host_to_device_ns"):
+            name = str(c["implementation"])
+            before = largest.get(name)
+            if before is None or c["transfer_bytes"] > before["transfer_bytes"]:
+                largest[name] = c
+    if not largest:
+        return None
+    rows = [
+        [words(name), Entry(byte_count(c["transfer_bytes"]), c["transfer_bytes"]),
+         *(Entry(duration(c[k]), c[k], detail=f"{figure(c['transfer_bytes'] / c[k])} GB/s")
+           for k in ("host_to_device_ns", "device_to_host_ns"))]
+        for name, c in largest.items()
+    ]  # fmt: skip
+    columns = [Column("Implementation", numeric=False), Column("Bytes"),
+               Column("To the device"), Column("To the host")]  # fmt: skip
+    caption = "Copies between host and device, pageable memory; in no other time of this page"
+    return Table("device-transfers", caption, columns, rows)
+
+
+def not_run(run: RunData) -> Table | None:
+    """Why there are no timings, by implementation; None where some were tried."""
+    cells = run.select(_EXPERIMENT)
+    if not cells or groups(run):
+        return None
+    rows = [[words(c["implementation"]), missing(str(c["status"]), c.get("reason"))] for c in cells]
+    columns = [Column("Implementation", numeric=False), Column("Status", numeric=False)]
+    return Table("device-not-run", f"{NOT_RUN}: there are no figures", columns, rows)

@@ -1,0 +1,289 @@
+"""Faults of an implementation that take more than one call, a timing, or a whole run to show."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from misbehaving import MakeWorker, X, call, fault_of, source, workers
+
+from harness.discovery import load
+from harness.processes import MAX_OUTPUT, bearers
+from harness.profiles import SMOKE, Timing
+from harness.remote import RemoteImplementation, WorkerFault
+from harness.results import read_run
+from harness.runner import Request, run
+from harness.vigil import LEAK_DESCRIPTORS
+
+make_worker = pytest.fixture(workers, name="make_worker")
+
+PREPARE = {
+    "handle": "out",
+    "operation": "softmax",
+    "options": {"axis": -1},
+    "allocating": False,
+    "min_sample_ns": 1000,
+    "warm_up_ns": 0,
+}
+
+
+def test_a_hang_with_the_interpreter_locked_is_killed(make_worker: MakeWorker) -> None:
+    worker = make_worker(
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "ctypes.PyDLL(None).sleep(600)"  # PyDLL keeps the interpreter locked
+    )
+    worker.request("threads", {"count": 1})
+    started = time.monotonic()
+    found = fault_of(worker, timeout=1.0)
+    assert found.status == "timeout"
+    assert time.monotonic() - started < 20
+    assert worker.pid is None
+
+
+def test_what_it_started_is_killed_with_it_even_in_another_session(
+    make_worker: MakeWorker, tmp_path: Path
+) -> None:
+    told = tmp_path / "pid"
+    worker = make_worker(
+        "if os.fork() == 0:\n"
+        "    os.setsid()\n"
+        "    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "    if os.fork() == 0:\n"
+        f"        open({str(told)!r}, 'w').write(str(os.getpid()))\n"
+        "        while True: time.sleep(1)\n"
+        "    os._exit(0)\n"
+        "while True: pass"
+    )
+    worker.request("threads", {"count": 1})
+    process = worker._process
+    assert process is not None
+    assert fault_of(worker, timeout=3.0).status == "timeout"
+    assert told.read_text(encoding="utf-8")
+    assert bearers(process.token) == []
+
+
+def test_output_is_kept_to_its_end_and_no_more(make_worker: MakeWorker) -> None:
+    worker = make_worker("os.write(1, b'x' * 1_000_000 + b'the end')\nreturn x * 1")
+    assert (call(worker) == X).all()
+    process = worker._process
+    assert process is not None
+    time.sleep(0.2)
+    assert process.output.tail().endswith("the end")
+    assert len(process.output.tail(1 << 30)) < 1 << 20
+    assert process.output.total < MAX_OUTPUT
+
+
+def test_writing_on_after_the_return_is_seen(make_worker: MakeWorker) -> None:
+    # A thread of C, as a library has them: one of Python would be found as such
+    worker = make_worker(
+        "y = np.zeros_like(x)\n"
+        "kept.append(y)\n"
+        "libc.pthread_create(ctypes.byref(ctypes.c_ulong()), None,\n"
+        "                    ctypes.c_void_p(spin.address), ctypes.c_void_p(y.ctypes.data))\n"
+        "return y",
+        top="import numba\n"
+        "from numba import types\n"
+        "kept = []\n"
+        "libc = ctypes.CDLL(None)\n"
+        "@numba.cfunc(types.voidptr(types.voidptr))\n"
+        "def spin(address):\n"
+        "    a = numba.carray(address, (24,), np.float32)\n"
+        "    for i in range(1 << 29): a[(i * i) % 24] += 1.0\n"
+        "    return address\n",
+    )
+    found = fault_of(worker)
+    assert found.status == "failed"
+    assert "went on writing to its result" in found.reason
+
+
+def test_a_thread_that_goes_on_is_seen_whatever_it_calls(make_worker: MakeWorker) -> None:
+    worker = make_worker(
+        "def work():\n    while True: np.sum(x)\n"
+        "threading.Thread(target=work, daemon=True).start()\n"
+        "return x * 1"
+    )
+    assert "left 1 thread of Python running" in fault_of(worker).reason
+
+
+def test_writing_past_the_output_of_a_timing_is_seen(make_worker: MakeWorker) -> None:
+    worker = make_worker(
+        "if out is None: return x * 1\n"
+        "np.copyto(out, x)\n"
+        "ctypes.memset(out.ctypes.data + out.nbytes, 0, 16)\n"
+        "return out"
+    )
+    worker.request("place", arrays=(X,))
+    with pytest.raises(WorkerFault, match="outside of its output: 16 bytes or more past the end"):
+        worker.request("prepare", PREPARE)
+
+
+def test_a_clock_that_is_patched_between_samples_is_seen(make_worker: MakeWorker) -> None:
+    worker = make_worker(
+        "calls.append(0)\nif len(calls) == 300: time.perf_counter = lambda: 0.0\nreturn x * 1",
+        top="calls = []\n",
+    )
+    worker.request("place", arrays=(X,))
+
+    def time_it() -> None:
+        worker.request("prepare", {**PREPARE, "allocating": True, "min_sample_ns": 10_000_000})
+        for _ in range(20):
+            worker.request("sample", {"handle": "out", "calls": 100, "warm": 0})
+
+    with pytest.raises(WorkerFault, match="functions of time: perf_counter"):
+        time_it()
+
+
+@pytest.mark.parametrize(
+    ("top", "reason"),
+    [
+        ("np.exp = np.tanh\n", "functions of numpy: exp"),
+        ("time.perf_counter_ns = lambda: 0\n", "functions of time: perf_counter_ns"),
+        ("np.seterr(all='ignore')\n", "NumPy's error state"),
+        ("import gc; gc.disable()\n", "interpreter's settings"),
+    ],
+)
+def test_what_importing_it_changes_is_seen(make_worker: MakeWorker, top: str, reason: str) -> None:
+    found = fault_of(make_worker("return x * 1", top))
+    assert found.status == "failed"
+    assert reason in found.reason
+    assert "while it was imported" in found.reason
+
+
+def test_importing_may_set_up_a_library(make_worker: MakeWorker) -> None:
+    top = (
+        "os.environ['LIBRARY_THREADS'] = '2'\n"
+        "threading.Thread(target=time.sleep, args=(9,), daemon=True).start()\n"
+    )
+    assert (call(make_worker("return x * 1", top)) == X).all()
+
+
+def test_a_change_made_before_an_exception_does_not_reach_the_next_call(
+    make_worker: MakeWorker,
+) -> None:
+    worker = make_worker("if x[0, 0] < 0:\n    np.seterr(all='raise')\n    1 / 0\nreturn x * 1")
+    found = fault_of(worker)
+    assert found.status == "error"
+    assert "ZeroDivisionError" in found.reason
+    assert "NumPy's error state" in found.reason
+    assert (call(worker, X + 5) == X + 5).all()
+
+
+def test_descriptors_that_leak_are_seen(make_worker: MakeWorker) -> None:
+    worker = make_worker("kept.append(os.open('/dev/null', 0))\nreturn x * 1", "kept = []\n")
+    with pytest.raises(WorkerFault, match="leaks file descriptors") as caught:
+        _call_again(worker, LEAK_DESCRIPTORS + 10)
+    assert caught.value.status == "failed"
+
+
+def test_memory_that_leaks_is_seen(make_worker: MakeWorker) -> None:
+    worker = make_worker("kept.append(np.ones(1 << 20))\nreturn x * 1", "kept = []\n")
+    with pytest.raises(WorkerFault, match=r"leaks memory: .* MiB more after") as caught:
+        _call_again(worker, 40)
+    assert caught.value.status == "failed"
+
+
+def test_a_cache_that_is_bounded_is_no_leak(make_worker: MakeWorker) -> None:
+    worker = make_worker(
+        "kept.append(np.ones(1 << 20))\ndel kept[:-4]\nreturn x * 1", "kept = []\n"
+    )
+    _call_again(worker, 30)
+
+
+def _call_again(worker: RemoteImplementation, times: int) -> None:
+    for _ in range(times):
+        call(worker)
+
+
+def test_a_result_on_another_device_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "elsewhere.py"
+    path.write_text(
+        '"""Returns nothing real."""\n'
+        "import torch\n"
+        'IMPLEMENTATION = {"backend": "torch"}\n'
+        'def softmax(x, axis=-1): return torch.empty(x.shape, device="meta")\n',
+        encoding="utf-8",
+    )
+    worker = RemoteImplementation("elsewhere", {"path": str(path)})
+    try:
+        found = fault_of(worker)
+    finally:
+        worker.stop()
+    assert found.status == "error"
+    assert "device cpu; it returned one on meta" in found.reason
+
+
+FIELD = {
+    "steady": "e = np.exp(x - x.max(axis=axis, keepdims=True))\n"
+    "return e / e.sum(axis=axis, keepdims=True)",
+    "not_a_number": "return np.full_like(x, np.nan)",
+    "other_shape": "return np.zeros(3, x.dtype)",
+    "other_dtype": "return x.astype(np.float16)",
+    "in_place": "x[...] = 0.5\nreturn x * 1",
+    "dies": "os.abort()",
+    "leaves": "raise SystemExit",
+    "rounds_up": "ctypes.CDLL('libm.so.6').fesetround(0x800)\nreturn x * 1",
+}
+EXPECTED = {
+    "steady": ("ok", ""),
+    "not_a_number": ("failed", "nan"),
+    "other_shape": ("failed", "expected shape"),
+    "other_dtype": ("failed", "dtype float32"),
+    "in_place": ("failed", "the input was modified"),
+    "dies": ("crashed", "SIGABRT"),
+    "leaves": ("crashed", "exit status 0"),
+    "rounds_up": ("failed", "FPU mode"),
+}
+
+
+def test_a_run_of_faulty_implementations_is_complete(tmp_path: Path) -> None:
+    for name, body in FIELD.items():
+        (tmp_path / f"{name}.py").write_text(source(body), encoding="utf-8")
+    profile = replace(
+        SMOKE,
+        experiments=("accuracy", "throughput"),
+        dtypes=("float32",),
+        sweep_classes=(3, 10),
+        sweep_elements=100,
+        families=(),
+        timing={"latency": Timing((10,), 0, 2, ("one",), warm_up_ns=0)},
+    )
+    chosen = [load("max_shift"), *(load(tmp_path / f"{name}.py") for name in FIELD)]
+    found = read_run(
+        run(Request(chosen, profile, results=tmp_path / "results", machine="box", command=["x"]))
+    )
+    assert found.info.finished is not None
+    assert len(found.records) == found.info.planned_cells
+    for name, (status, reason) in {**EXPECTED, "max_shift": ("ok", "")}.items():
+        mine = [r for r in found.records if r.implementation == name]
+        assert len([r for r in mine if r.experiment == "accuracy"]) == 2
+        assert {r.status for r in mine if r.experiment == "accuracy"} == {status}
+        if status != "ok":
+            assert all(reason in str(r.reason) for r in mine if r.experiment == "accuracy")
+            assert not any(getattr(r, "ranked", False) for r in mine)
+
+
+def test_an_implementation_that_is_not_deterministic_is_a_row(tmp_path: Path) -> None:
+    from harness.catalogue.subject import RemoteSubject
+    from harness.conformance import Options, judge
+
+    path = tmp_path / "wanders.py"
+    path.write_text(
+        source(
+            "e = np.exp(x - x.max(axis=axis, keepdims=True))\n"
+            "y = e / e.sum(axis=axis, keepdims=True)\n"
+            "calls.append(0)\n"
+            "return y if len(calls) % 2 else np.nextafter(y, y.dtype.type(0))",
+            "calls = []\n",
+        ),
+        encoding="utf-8",
+    )
+    subject = RemoteSubject(load(path))
+    try:
+        results = list(
+            judge(subject, "softmax", "float32", options=Options(cases=("53-repeatable",)))
+        )
+    finally:
+        subject.stop()
+    assert [r.verdict for r in results] == ["failure"]
