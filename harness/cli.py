@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -365,4 +366,14 @@ app.command("worst-case")(commands.worst_case)
 
 def main() -> None:
     """Run the command; the console script."""
-    app()
+    try:
+        app()
+    except SystemExit as end:
+        if end.code != Exit.INTERRUPTED:
+            raise
+        # CPython dies by SIGINT, whatever the exit code, once a KeyboardInterrupt has come out of
+        # an `eval` or `exec`, also where it was caught (`unhandled_keyboard_interrupt` in
+        # Python/pythonrun.c); which libraries make such calls is not ours to know.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(Exit.INTERRUPTED)

@@ -199,6 +199,29 @@ def test_interrupt_keeps_what_was_measured_and_resumes(tmp_path: Path) -> None:
     assert "finished" in again.stderr
 
 
+INTERRUPTED_IN_EVAL = """
+import sys
+from harness import cli
+
+def interrupt():
+    raise KeyboardInterrupt
+
+def app():
+    try:
+        eval("interrupt()")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+cli.app = app
+cli.main()
+"""
+
+
+def test_an_interrupt_within_eval_has_the_exit_code_of_any_other() -> None:
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED_IN_EVAL], check=False)
+    assert done.returncode == 130
+
+
 def test_a_run_of_a_file_is_resumed_unless_the_file_changed(tmp_path: Path) -> None:
     mine = tmp_path / "mine.py"
     mine.write_text("def softmax(x, axis=-1): return x", encoding="utf-8")

@@ -58,7 +58,7 @@ def test_a_right_softmax_passes_beside_the_repositorys_own_tests(
              "*again: *pytest --softmax-implementation *-k*"],
         ),
         (
-            ("return e", "return np.random.uniform(0.9, 1.1) * e"),
+            ("return e", "return np.random.default_rng().uniform(0.9, 1.1) * e"),
             "test_invariant and repeat and float64",
             ["*same call twice: expected the same bits, got * elements that differ"],
         ),
