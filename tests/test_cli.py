@@ -217,9 +217,10 @@ cli.main()
 """
 
 
-def test_an_interrupt_within_eval_has_the_exit_code_of_any_other() -> None:
-    done = subprocess.run([sys.executable, "-c", INTERRUPTED_IN_EVAL], check=False)
-    assert done.returncode == 130
+def test_an_interrupt_within_eval_has_the_exit_code_of_any_other(tmp_path: Path) -> None:
+    (tmp_path / "interrupted_in_eval.py").write_text(INTERRUPTED_IN_EVAL, encoding="utf-8")
+    command = [sys.executable, "-m", "interrupted_in_eval"]
+    assert subprocess.run(command, cwd=tmp_path, check=False).returncode == 130
 
 
 def test_a_run_of_a_file_is_resumed_unless_the_file_changed(tmp_path: Path) -> None:
