@@ -6,11 +6,14 @@ Metadata and operations are read from the syntax tree, so that listing never imp
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from harness.errors import UserError
 
 OPERATIONS: Mapping[str, tuple[str, ...]] = {
     "softmax": ("x", "axis", "out"),
@@ -21,13 +24,22 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = {
 }
 """Operation to the parameters of its signature; `out` is optional (design of the contract)."""
 
+RESERVED = frozenset({"copy_regular", "copy_nontemporal", "device copy", "exp_only"})
+"""Names of limits: an implementation of that name would be timed as the machine's limit."""
+
+RESERVED_END = " (control)"
+"""The end of the names of controls."""
+
 DEVICES = ("cpu", "cuda")
+MAX_SOURCE = 16 << 20
+"""Bytes of a module's source; its syntax tree takes some hundred times as many."""
+
 _TEXT = ("backend", "device", "source", "formula", "bound", "threads", "accumulator")
 _TEXTS = ("dtypes", "requires", "programs", "files")
 _KNOWN = {*_TEXT, *_TEXTS, "passes", "deviations"}
 
 
-class ImplementationError(ValueError):
+class ImplementationError(UserError):
     """A module that breaks the contract; the message is one line that says what to do."""
 
 
@@ -69,6 +81,7 @@ class Metadata:
         offers_exp: the module has an ``exp`` of its own whose error can be measured.
         files: other sources that it is made of, in its folder or below: device code that it
             declares, and private modules (``_name.py``) that it imports.
+        fault: why it cannot be used at all, whatever is installed; None for one that can.
     """
 
     name: str
@@ -90,6 +103,7 @@ class Metadata:
     deviations: tuple[Deviation, ...] = ()
     offers_exp: bool = False
     files: tuple[Path, ...] = ()
+    fault: str | None = None
 
     @property
     def description(self) -> str:
@@ -97,7 +111,9 @@ class Metadata:
         return self.documentation.strip().split("\n", 1)[0]
 
     def sha256(self) -> str:
-        """Digest of the module's source and of its other files."""
+        """Digest of the module's source and of its other files; empty for one with a fault."""
+        if self.fault is not None:  # there may be no such file
+            return ""
         digest = hashlib.sha256(self.path.read_bytes())
         for file in sorted(self.files):
             digest.update(file.read_bytes())
@@ -127,13 +143,19 @@ def _check_signature(path: Path, function: ast.FunctionDef) -> bool:
     return "out" in wanted and "out" in names
 
 
+def _shown(node: ast.expr) -> str:
+    with contextlib.suppress(RecursionError):
+        return ast.unparse(node)[:80]
+    return "an expression too deep to show"
+
+
 def _literal(path: Path, node: ast.expr) -> dict[str, Any]:
     try:
         value = ast.literal_eval(node)
-    except (ValueError, TypeError, SyntaxError):
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
         raise ImplementationError(
             f"{path}: IMPLEMENTATION: expected a literal dict (it is read without running the "
-            f"module); got {ast.unparse(node)[:80]!r}"
+            f"module); got {_shown(node)!r}"
         ) from None
     if not isinstance(value, dict):
         raise ImplementationError(
@@ -171,6 +193,10 @@ def _literal(path: Path, node: ast.expr) -> dict[str, Any]:
 
 def _deviations(path: Path, entries: Any) -> tuple[Deviation, ...]:
     found = []
+    if not isinstance(entries, list | tuple):
+        raise ImplementationError(
+            f"{path}: IMPLEMENTATION['deviations']: expected a tuple of dicts; got {entries!r}"
+        )
     for entry in entries:
         if not isinstance(entry, dict) or set(entry) != {"id", "reason"}:
             raise ImplementationError(
@@ -195,21 +221,28 @@ def _files(path: Path, names: Any) -> tuple[Path, ...]:
 
 
 def _private_modules(path: Path, tree: ast.Module) -> tuple[Path, ...]:
-    """Modules beside `path` whose names begin with an underscore, as far as it imports them."""
+    """Modules beside `path` whose names begin with an underscore, as far as it imports them.
+
+    Raises:
+        ImplementationError: one of them cannot be read.
+    """
     found: dict[Path, None] = {}
-    for node in ast.walk(tree):
-        names: list[str] = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            names = [node.module or "", *(alias.name for alias in node.names)]
-        for name in names:
-            last = name.rpartition(".")[2]
-            file = path.parent / f"{last}.py"
-            if last.startswith("_") and not last.startswith("__") and file.is_file():
-                found[file] = None
-                inner = ast.parse(file.read_text(encoding="utf-8"))
-                found.update(dict.fromkeys(_private_modules(file, inner)))
+    left = [(path, tree)]
+    while left:
+        importer, body = left.pop()
+        for node in ast.walk(body):
+            names: list[str] = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [node.module or "", *(alias.name for alias in node.names)]
+            for name in names:
+                last = name.rpartition(".")[2]
+                file = importer.parent / f"{last}.py"
+                private = last.startswith("_") and not last.startswith("__")
+                if private and file not in found and file.is_file():
+                    found[file] = None
+                    left.append((file, _parsed(file)))
     return tuple(found)
 
 
@@ -254,6 +287,37 @@ def _operations(path: Path, tree: ast.Module) -> dict[str, bool]:
     return own or imported
 
 
+def _parsed(path: Path) -> ast.Module:
+    """The syntax tree of a source file.
+
+    Raises:
+        ImplementationError: there is no such file, or it is no source of a module.
+    """
+    why: object
+    try:
+        path.stat()  # says so if there is none
+        if not path.is_file():  # a pipe would be waited for
+            raise ImplementationError(f"{path}: expected a file of Python source; it is none")
+        if path.stat().st_size > MAX_SOURCE:
+            raise ImplementationError(
+                f"{path}: expected a source of at most {MAX_SOURCE >> 20} MiB; "
+                f"it has {path.stat().st_size} bytes"
+            )
+        return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    except FileNotFoundError:
+        raise ImplementationError(
+            f"{path}: no such file; give the path of a Python module, or a name that "
+            f"`softmax-bench list` shows"
+        ) from None
+    except ImplementationError:
+        raise
+    except (OSError, SyntaxError, ValueError) as e:
+        why = e
+    except (RecursionError, MemoryError):  # what the parser raises for either
+        why = "its expressions are nested too deeply"
+    raise ImplementationError(f"{path}: cannot be read as a Python module: {why}") from None
+
+
 def read_metadata(path: Path) -> Metadata:
     """The metadata of the module at `path`, from its syntax tree: nothing is imported or run.
 
@@ -261,15 +325,12 @@ def read_metadata(path: Path) -> Metadata:
         ImplementationError: the file cannot be parsed, offers no operation, has an operation
             with the wrong signature or a malformed ``IMPLEMENTATION``.
     """
-    try:
-        tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-    except FileNotFoundError:
+    if path.stem in RESERVED or path.stem.endswith(RESERVED_END):
         raise ImplementationError(
-            f"{path}: no such file; give the path of a Python module, or a name that "
-            f"`softmax-bench list` shows"
-        ) from None
-    except (OSError, SyntaxError, ValueError) as e:
-        raise ImplementationError(f"{path}: cannot be read as a Python module: {e}") from None
+            f"{path}: the harness measures something of its own under the name {path.stem!r}; "
+            f"rename the file"
+        )
+    tree = _parsed(path)
     declared: dict[str, Any] = {}
     offers_exp = False
     for node in tree.body:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from harness.errors import UserError
 from harness.records import Record
 
 RUN_FILE = "run.json"
@@ -35,7 +36,7 @@ KEY_FIELDS = (
 )
 
 
-class ResultsError(ValueError):
+class ResultsError(UserError):
     """A path that holds no run, or a run that cannot be read; one line that says what to do."""
 
 

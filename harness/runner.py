@@ -12,6 +12,7 @@ from typing import Any
 
 from harness import workloads
 from harness.discovery import Implementation
+from harness.errors import UserError
 from harness.experiments import EXPERIMENTS
 from harness.experiments.conditions import summarise
 from harness.experiments.context import Context, Unit, worker_for
@@ -27,7 +28,7 @@ from harness.run_description import describe_implementation, describe_run, refus
 __all__ = ["NothingToRun", "Progress", "Request", "describe_implementation", "plan", "run"]
 
 
-class NothingToRun(ValueError):
+class NothingToRun(UserError):
     """The selection leaves no cell that could be measured; the message says why."""
 
 

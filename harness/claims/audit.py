@@ -12,6 +12,7 @@ from harness.claims.claim import Audit, Claim, Evidence
 from harness.claims.register import CLAIMS
 from harness.claims.verdicts import decide
 from harness.claims.worked import worked_example
+from harness.errors import UserError
 
 OnProgress = Callable[[int, int, Claim], None]
 
@@ -62,13 +63,13 @@ def audit_claims(
         on_progress: called before each claim with (done, total, claim).
 
     Raises:
-        ValueError: for an id that is not in the register.
+        UserError: for an id that is not in the register.
     """
     known = {c.id: c for c in CLAIMS}
     wanted = set(known) if ids is None else set(ids)
     unknown = sorted(wanted - set(known))
     if unknown:
-        raise ValueError(f"claims: expected ids among {', '.join(known)}; got {', '.join(unknown)}")
+        raise UserError(f"claims: expected ids among {', '.join(known)}; got {', '.join(unknown)}")
     chosen = [c for c in CLAIMS if c.id in wanted]
     audits = []
     for done, claim in enumerate(chosen):

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.commands import options
+from harness.commands.exits import one_line_errors
+
 if TYPE_CHECKING:
     from harness.check import Item, Report
 
@@ -18,7 +21,7 @@ def check(
         str, typer.Argument(help="Path of a Python file, package.module:function, or a name.")
     ],
     timing: Annotated[bool, typer.Option(help="Measure the speed beside the baselines.")] = True,
-    dtype: Annotated[list[str] | None, typer.Option(help="Formats; repeat for several.")] = None,
+    dtype: options.Dtypes = None,
     baseline: Annotated[
         list[str] | None, typer.Option(help="Beside whom to measure; repeat for several.")
     ] = None,
@@ -26,29 +29,18 @@ def check(
     results: Annotated[
         Path | None, typer.Option(help="Keep the runs in this folder (default: not kept).")
     ] = None,
-    markdown: Annotated[
-        Path | None, typer.Option(help="Write a summary for a pull request to this file.")
-    ] = None,
-    json: Annotated[
-        Path | None, typer.Option(help="Write everything as JSON to this file.")
-    ] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    markdown: options.Markdown = None,
+    json: options.Json = None,
+    debug: options.Debug = False,
 ) -> None:
     """Judge an implementation; exit 0 if it passes, 1 if it fails, 3 if it cannot run here."""
-    import json as json_module
-
     from harness import terminal
     from harness.check import BASELINES
     from harness.check import check as judge
     from harness.floats import FORMATS
-    from harness.implementation import ImplementationError
-    from harness.results import ResultsError
-    from harness.runner import NothingToRun
 
-    for name in dtype or ():
-        if name not in FORMATS:
-            raise typer.BadParameter(f"--dtype: expected one of {', '.join(FORMATS)}; got {name!r}")
-    try:
+    options.refuse_unknown("--dtype", dtype or (), FORMATS)
+    with one_line_errors(debug):
         with terminal.progress() as progress:
             found = judge(
                 target,
@@ -62,25 +54,9 @@ def check(
         if markdown is not None:
             markdown.write_text(to_markdown(found), encoding="utf-8")
         if json is not None:
-            text = json_module.dumps(found.as_json(), ensure_ascii=False, indent=1)
-            json.write_text(text + "\n", encoding="utf-8")
-    except (ImplementationError, ResultsError, OSError) as e:
-        _stop(e, 2, debug)
-    except NothingToRun as e:
-        _stop(e, 3, debug)
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
+            options.write_json(found.as_json(), json)
     _show(found)
     raise typer.Exit(int(found.verdict))
-
-
-def _stop(error: Exception, code: int, debug: bool) -> None:
-    if debug:
-        raise error
-    from harness.plain_text import one_line
-
-    typer.echo(f"softmax-bench: {one_line(str(error), 4000)}", err=True)
-    raise typer.Exit(code)
 
 
 def _lines(item: Item) -> list[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from harness.commands import options
+from harness.commands.exits import one_line_errors
 
 
 def compare(
@@ -30,13 +32,9 @@ def compare(
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 4 if anything is inconclusive or missing.")
     ] = False,
-    markdown: Annotated[
-        Path | None, typer.Option(help="Write a summary for a pull request to this file.")
-    ] = None,
-    json: Annotated[
-        Path | None, typer.Option(help="Write everything as JSON to this file.")
-    ] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    markdown: options.Markdown = None,
+    json: options.Json = None,
+    debug: options.Debug = False,
 ) -> None:
     """Is NEW better, worse or equivalent to BASE? Exit 1 if worse, 3 if nothing is comparable.
 
@@ -47,7 +45,7 @@ def compare(
     from harness.comparison import over_time, render
     from harness.results import ResultsError, find_runs
 
-    try:
+    with one_line_errors(debug):
         found_runs = None
         if new is None and len(find_runs([base])) > 1:
             found_runs = history.history(base, threshold=threshold)
@@ -73,11 +71,4 @@ def compare(
             markdown.write_text(text, encoding="utf-8")
         if json is not None:
             json.write_text(render.to_json(found), encoding="utf-8")
-    except (ResultsError, OSError) as e:
-        if debug:
-            raise
-        from harness.plain_text import one_line
-
-        typer.echo(f"softmax-bench: {one_line(str(e), 4000)}", err=True)
-        raise typer.Exit(2) from None
     raise typer.Exit(found.exit_code(strict=strict))

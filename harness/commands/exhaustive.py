@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.commands import options, session
+from harness.commands.exits import one_line_errors
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -17,12 +20,7 @@ if TYPE_CHECKING:
 
 
 def exhaustive(
-    implementation: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--implementation", "-i", help="Name, or path of a Python file; repeat for several."
-        ),
-    ] = None,
+    implementation: options.Implementations = None,
     dtype: Annotated[
         list[str] | None,
         typer.Option("--dtype", help="float16, bfloat16, ...; by default the table's first."),
@@ -37,30 +35,23 @@ def exhaustive(
     every: Annotated[
         int, typer.Option("--every", min=1, help="Only every so manyth block: a sample.")
     ] = 1,
-    results: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("results"),
-    reports: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("reports"),
-    machine: Annotated[
-        str | None, typer.Option(help="Name of the machine's folder; default: its processor.")
-    ] = None,
-    resume: Annotated[
-        Path | None, typer.Option("--resume", help="Folder of an interrupted run to go on with.")
-    ] = None,
+    results: options.Results = options.RESULTS,
+    reports: options.Reports = options.REPORTS,
+    machine: options.Machine = None,
+    resume: options.Resume = None,
     keep: Annotated[
         bool, typer.Option("--keep/--no-keep", help="Keep the run among the results.")
     ] = True,
-    report: Annotated[bool, typer.Option(help="Render the report afterwards.")] = True,
-    output: Annotated[
-        Path | None, typer.Option("--json", help="Write the records as JSON to this file.")
-    ] = None,
+    report: options.Render = True,
+    output: options.Json = None,
+    debug: options.Debug = False,
 ) -> None:
     """Judge every row of a domain: true maxima, counts of misrounded results."""
-    import json
     from functools import partial
 
     from rich.console import Console
     from rich.text import Text
 
-    from harness.commands import session
     from harness.experiments.exhaustive import Tables, plan
     from harness.plain_text import one_line
     from harness.runner import Progress
@@ -68,40 +59,35 @@ def exhaustive(
     error = Console(stderr=True)
     folders: list[Path] = []
 
-    def hint() -> str:
-        if not (keep and folders):
-            return ""
-        return f"; go on with: softmax-bench exhaustive --resume {folders[-1]}"
+    def go_on() -> str | None:
+        return f"softmax-bench exhaustive --resume {folders[-1]}" if keep and folders else None
 
-    slug: str | None
-    with session.one_line_errors(hint):
+    with one_line_errors(debug, go_on=go_on):
         if resume is not None:
-            names, asked, seed, slug = _resumed(resume)
+            chosen, asked, seed, machine = _resumed(resume)
         else:
             asked = Tables(
                 dtypes=tuple(dtype or ()), tables=tuple(table or ("pairs",)),
                 every=every, workers=workers,
             )  # fmt: skip
             _refuse_unknown(asked)
-            names, seed, slug = list(implementation or ()), 0, machine
-        if not names:
-            raise typer.BadParameter("--implementation: expected at least one; got none")
+            if not implementation:
+                raise typer.BadParameter("--implementation: expected at least one; got none")
+            chosen, seed = session.select(implementation), 0
         progress = Progress(
             folder=folders.append, note=lambda text: error.print(Text(one_line(text)))
         )
-        chosen = session.select(names)
-        if resume is not None:
-            _refuse_changed(resume, chosen)
         request = session.request_for(
             "exhaustive", chosen, asked,
             partial(plan, asked=asked, folder=lambda: folders[-1], on_rows=_Lines(error).say),
-            seed=seed, results=results, machine=slug, resume=resume,
+            seed=seed, results=results, machine=machine, resume=resume,
         )  # fmt: skip
-        run = session.measure(request, progress, keep=keep, reports=reports if report else None)
+        run = session.measure(request, progress, keep=keep)
+        if keep:
+            session.say_where(run, reports if report else None)
         if output is not None:
             plain = [r.model_dump(mode="json", exclude_none=True) for r in run.records]
-            text = json.dumps(plain, ensure_ascii=False, indent=1, allow_nan=False)
-            output.write_text(text + "\n", encoding="utf-8")
+            options.write_json(plain, output)
     _show(Console(), run)
     raise typer.Exit(session.exit_code(run))
 
@@ -110,41 +96,23 @@ def _refuse_unknown(asked: Tables) -> None:
     from harness.exhaustive import DTYPES
     from harness.experiments.exhaustive import formats
 
+    options.refuse_unknown("--table", asked.tables, DTYPES)
     for name in asked.tables:
-        if name not in DTYPES:
-            raise typer.BadParameter(f"--table: expected one of {', '.join(DTYPES)}; got {name}")
         if not formats(name, asked.dtypes):  # type: ignore[arg-type]
             wanted, have = ", ".join(asked.dtypes), ", ".join(DTYPES[name])
             raise typer.BadParameter(f"--dtype: {name} has {have}; got {wanted}")
 
 
-def _resumed(folder: Path) -> tuple[list[str], Tables, int, str]:
+def _resumed(folder: Path) -> tuple[list[Implementation], Tables, int, str | None]:
     """What an interrupted run was asked for: implementations, tables, seed and machine."""
     from harness.experiments.exhaustive import Tables
-    from harness.results import ResultsError, read_run
+    from harness.run_description import machine_name
 
-    info = read_run(folder).info
-    if info.finished is not None:
-        raise ResultsError(f"{folder}: the run is finished, and finished runs are never changed")
-    if info.profile != "exhaustive":
-        raise ResultsError(f"{folder}: not a run of this command; use softmax-bench run --resume")
+    info, chosen = session.interrupted(folder, "exhaustive")
     given: dict[str, Any] = {
         k: tuple(v) if isinstance(v, list) else v for k, v in info.filters.items()
     }
-    paths = {Path(a).stem: a for a in info.command if a.endswith(".py")}
-    names = [paths.get(i.name, i.name) for i in info.implementations]
-    return names, Tables(**given), info.seed, str(info.machine["slug"])
-
-
-def _refuse_changed(folder: Path, chosen: list[Implementation]) -> None:
-    from harness.results import ResultsError, read_run
-
-    before = {i.name: i.sha256 for i in read_run(folder).info.implementations}
-    for one in chosen:
-        if one.metadata.sha256() != before.get(one.name):
-            raise ResultsError(
-                f"{folder}: {one.name} has changed since the run began; start a new run"
-            )
+    return chosen, Tables(**given), info.seed, machine_name(info, folder)
 
 
 class _Lines:

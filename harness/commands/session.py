@@ -1,65 +1,43 @@
-"""What commands that write a run have in common: measure, say where it is, render its report."""
+"""What commands that write a run have in common: select, resume, measure, report."""
 
 from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
+from harness.commands.exits import Exit
+
 if TYPE_CHECKING:
     from harness.discovery import Implementation
     from harness.experiments.context import Context, Unit
     from harness.profiles import Filters
+    from harness.records import RunInfo
     from harness.results import Run
     from harness.runner import Progress, Request
 
 Plan = Callable[["Context"], Iterable["Unit"]]
 
-
-@contextmanager
-def one_line_errors(hint: Callable[[], str] = lambda: "") -> Iterator[None]:
-    """Errors that users can mend become one line and the exit code of `harness.cli`.
-
-    Args:
-        hint: what to say of an interrupted run.
-    """
-    from harness.exhaustive import CheckpointError
-    from harness.implementation import ImplementationError
-    from harness.results import ResultsError
-    from harness.runner import NothingToRun
-    from harness.worst_case import CorpusError
-
-    def stop(code: int, text: str) -> typer.Exit:
-        from harness.plain_text import one_line
-
-        typer.echo(f"softmax-bench: {one_line(text, 4000)}", err=True)
-        return typer.Exit(code)
-
-    try:
-        yield
-    except NothingToRun as e:
-        raise stop(3, str(e)) from None
-    except (ImplementationError, ResultsError, CheckpointError, CorpusError, OSError) as e:
-        raise stop(2, str(e)) from None
-    except KeyboardInterrupt:
-        raise stop(130, f"interrupted{hint()}") from None
+_KINDS = ("exhaustive", "worst-case")
+"""Profiles named after the one command that writes them; `run` writes the others."""
 
 
 def select(names: Sequence[str]) -> list[Implementation]:
-    """The implementations named, each once.
+    """The implementations named, each once; all that are built in or installed for none.
 
     Raises:
         ImplementationError: there is none of a name, or two files of one.
     """
-    from harness.discovery import load
+    from harness.discovery import implementations, load
     from harness.implementation import ImplementationError
 
+    if not names:
+        return list(implementations().values())
     chosen = {one.metadata.path.resolve(): one for one in map(load, names)}
     by_name: dict[str, Implementation] = {}
     for one in chosen.values():
@@ -68,6 +46,36 @@ def select(names: Sequence[str]) -> list[Implementation]:
             paths = f"{other.metadata.path} and {one.metadata.path}"
             raise ImplementationError(f"two implementations are named {one.name!r}: {paths}")
     return list(by_name.values())
+
+
+def interrupted(folder: Path, kind: str) -> tuple[RunInfo, list[Implementation]]:
+    """What an interrupted run was begun with, and its implementations, unchanged since.
+
+    Args:
+        folder: of the run.
+        kind: the command that goes on with it.
+
+    Raises:
+        ResultsError: finished, of another command, or an implementation has changed since.
+    """
+    from harness.results import ResultsError, read_run
+
+    info = read_run(folder).info
+    if info.finished is not None:
+        raise ResultsError(f"{folder}: the run is finished, and finished runs are never changed")
+    wrote = info.profile if info.profile in _KINDS else "run"
+    if wrote != kind:
+        how = "worst-case, from its beginning" if wrote == "worst-case" else f"{wrote} --resume"
+        raise ResultsError(f"{folder}: not a run of this command; use softmax-bench {how}")
+    paths = {Path(a).stem: a for a in info.command if a.endswith(".py")}
+    chosen = select([paths.get(i.name, i.name) for i in info.implementations])
+    before = {i.name: i.sha256 for i in info.implementations}
+    for one in chosen:
+        if one.metadata.sha256() != before.get(one.name):
+            raise ResultsError(
+                f"{folder}: {one.name} has changed since the run began; start a new run"
+            )
+    return info, chosen
 
 
 def request_for(
@@ -91,31 +99,35 @@ def request_for(
     )
 
 
-def measure(request: Request, progress: Progress, *, keep: bool, reports: Path | None) -> Run:
-    """The finished run; kept in the results, or thrown away once it was read.
-
-    Args:
-        reports: where the report goes; None for no report.
-    """
+def measure(request: Request, progress: Progress, *, keep: bool = True) -> Run:
+    """The finished run; kept in the results, or thrown away once it was read."""
     from harness.results import read_run
     from harness.runner import run
 
-    if not keep:
-        with tempfile.TemporaryDirectory(prefix="softmax-bench-") as folder:
-            return read_run(run(replace(request, results=Path(folder)), progress))
-    finished = read_run(run(request, progress))
-    typer.echo(f"results: {finished.path}")
+    if keep:
+        return read_run(run(request, progress))
+    with tempfile.TemporaryDirectory(prefix="softmax-bench-") as folder:
+        return read_run(run(replace(request, results=Path(folder)), progress))
+
+
+def say_where(run: Run, reports: Path | None) -> None:
+    """Say where a run is kept, and render its report.
+
+    Args:
+        run: finished.
+        reports: where the report goes; None for no report.
+    """
+    typer.echo(f"results: {run.path}")
     if reports is not None:
         from harness.report import build
 
-        index = build([finished.path], reports / finished.machine / finished.info.id)
+        index = build([run.path], reports / run.machine / run.info.id)
         typer.echo(f"report: {index}")
-    return finished
 
 
-def exit_code(run: Run) -> int:
-    """0 where something was judged, and without a fault; 1 with one; 3 for nothing."""
+def exit_code(run: Run) -> Exit:
+    """Done where something was judged, and without a fault; failed with one; else nothing."""
     states = {r.status for r in run.records}
     if states - {"ok", "unsupported", "unavailable", "skipped"}:
-        return 1
-    return 0 if "ok" in states else 3
+        return Exit.FAILED
+    return Exit.DONE if "ok" in states else Exit.NOTHING

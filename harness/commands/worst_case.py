@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.commands import options, session
+from harness.commands.exits import Exit, one_line_errors
+
 if TYPE_CHECKING:
     from harness.results import Run
 
@@ -39,16 +42,15 @@ def worst_case(
     corpus: Annotated[
         Path | None, typer.Option("--corpus", help="The corpus to replay; the packaged one.")
     ] = None,
-    results: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("results"),
-    reports: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("reports"),
-    machine: Annotated[
-        str | None, typer.Option(help="Name of the machine's folder; default: its processor.")
-    ] = None,
+    results: options.Results = options.RESULTS,
+    reports: options.Reports = options.REPORTS,
+    machine: options.Machine = None,
     keep: Annotated[
         bool | None,
         typer.Option("--keep/--no-keep", help="Keep the run; by default that of a search."),
     ] = None,
-    report: Annotated[bool, typer.Option(help="Render the report afterwards.")] = True,
+    report: options.Render = True,
+    debug: options.Debug = False,
 ) -> None:
     """Search for the input of the largest error ÷ bound, or replay the corpus of such inputs."""
     from functools import partial
@@ -57,15 +59,12 @@ def worst_case(
     from rich.text import Text
 
     from harness import terminal
-    from harness.commands import session
     from harness.experiments.worst_case import SECONDS, Search, plan
     from harness.floats import FORMATS
     from harness.worst_case import WorstCase, add_to_corpus
 
     error = Console(stderr=True)
-    for name in dtype or ():
-        if name not in FORMATS:
-            raise typer.BadParameter(f"--dtype: expected one of {', '.join(FORMATS)}; got {name!r}")
+    options.refuse_unknown("--dtype", dtype or (), FORMATS)
     asked = Search(
         dtypes=tuple(dtype or () if replay else dtype or ("float32",)),
         classes=tuple(classes or (2,)),
@@ -77,23 +76,24 @@ def worst_case(
         corpus=None if corpus is None else str(corpus),
     )
     found: list[WorstCase] = []
-    with session.one_line_errors(), terminal.progress(error) as progress:
+    kept = not replay if keep is None else keep
+    with one_line_errors(debug):
         request = session.request_for(
             "worst-case", session.select(implementation), asked,
             partial(plan, asked=asked, on_found=found.append),
             seed=seed, results=results, machine=machine,
         )  # fmt: skip
-        run = session.measure(
-            request, progress,
-            keep=not replay if keep is None else keep, reports=reports if report else None,
-        )  # fmt: skip
+        with terminal.progress(error) as progress:
+            run = session.measure(request, progress, keep=kept)
+        if kept:
+            session.say_where(run, reports if report else None)
         if save is not None:
             for entry in add_to_corpus(found, save):
                 error.print(Text(f"saved as {entry.id} in {save}"), soft_wrap=True)
     _show(Console(), run, whole=not replay)
     judged = any(getattr(r, "error_over_bound", None) is not None for r in run.records)
     code = session.exit_code(run)
-    raise typer.Exit(3 if code == 0 and not judged else code)
+    raise typer.Exit(Exit.NOTHING if code == Exit.DONE and not judged else code)
 
 
 def _show(console: object, run: Run, whole: bool) -> None:

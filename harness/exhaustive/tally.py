@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.discovery import Implementation
+from harness.errors import UserError
 from harness.exhaustive.kernels import CLASSES
 
 CHECKPOINT_VERSION = 1
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError):
     """A checkpoint of another judgement than the one that was to be resumed."""
 
 

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from harness.errors import UserError
 from harness.report.cells import RunData, RunLike, from_run
 from harness.report.figure import Plot, drawing, write
 from harness.report.names import slugs
@@ -20,7 +21,7 @@ from harness.report.palette import styles
 MARKER = ".softmax-bench-report"
 
 
-class ReportError(ValueError):
+class ReportError(UserError):
     """A report that cannot be made; the message is one line that says what to do."""
 
 

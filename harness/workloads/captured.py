@@ -19,6 +19,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from harness.errors import UserError
 from harness.floats import float_format
 from harness.plain_text import one_line
 
@@ -28,7 +29,7 @@ _SUFFIX = "bfloat16"
 _ACCEPTED = "float16, float32 or float64, or bfloat16 bits as uint16 with the suffix ::bfloat16"
 
 
-class LogitsError(ValueError):
+class LogitsError(UserError):
     """A file of logits that cannot be used; the message says what, why and what to do.
 
     It is one line, whatever the name of the file.

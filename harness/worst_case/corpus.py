@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.discovery import Implementation, load
+from harness.errors import UserError
 from harness.floats import FORMATS, from_hex
 from harness.remote import WorkerFault
 from harness.worst_case.evaluate import WorstCase, judge_row, open_context
@@ -24,7 +25,7 @@ from harness.worst_case.evaluate import WorstCase, judge_row, open_context
 CORPUS = Path(__file__).parent / "corpus.jsonl"
 
 
-class CorpusError(ValueError):
+class CorpusError(UserError):
     """A corpus that cannot be read; the message is one line that names file and line."""
 
 
