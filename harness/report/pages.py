@@ -1,4 +1,4 @@
-"""Pages: which figures and tables stand on each, and the files beside them."""
+"""Pages: the templates with what stands on each, and the files beside them."""
 
 from __future__ import annotations
 
@@ -10,34 +10,26 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from harness.report import (
-    accuracy,
-    accuracy_tables,
     claims,
     conformance,
     conformance_details,
-    device,
-    exhaustive,
     export,
     implementation_page,
     limits,
     method,
-    overflow,
     pareto,
     summary,
-    thresholds,
     throughput,
-    throughput_conditions,
-    throughput_tables,
     timings,
-    worst_cases,
 )
-from harness.report.cells import REGIMES, RunData
+from harness.report.cells import RunData
 from harness.report.facts import flatten, headline_facts
 from harness.report.figure import Plot, write
 from harness.report.findings import findings
-from harness.report.names import link, slug, slugs
+from harness.report.names import link, slugs
 from harness.report.numbers import byte_count, integer
 from harness.report.palette import Style
+from harness.report.sections import SECTIONED, of_conformance, renamed
 from harness.report.tables import Table
 
 STATIC = Path(__file__).parent / "static"
@@ -76,19 +68,6 @@ class Download:
     href: str
     what: str
     size: str
-
-
-@dataclass(frozen=True)
-class Section:
-    """A heading with the figures and tables below it."""
-
-    title: str
-    id: str
-    plots: Sequence[Plot] = ()
-    tables: Sequence[Table] = ()
-    details: Sequence[Table] = ()
-    lead: str = ""
-    evidence: Sequence[conformance_details.Detail] = ()
 
 
 def environment() -> Environment:
@@ -154,33 +133,16 @@ class Site:
         self._save(run, [overview], [matrix], downloads)
         self._page(f"{run.slug}index.html", "overview.html", "Overview", "index", matrix=matrix,
                    plot=overview, findings=findings(run), **context)  # fmt: skip
-        for key, sections in (
-            ("accuracy", self._accuracy(run)),
-            ("overflow", self._overflow(run)),
-            ("throughput", self._throughput(run)),
-        ):
-            for section in sections:
-                self._save(run, section.plots, [*section.tables, *section.details], downloads)
-            self._page(f"{run.slug}{key}.html", "sections.html", key.capitalize(), key,
-                       sections=sections, lead=method.LEADS[key], **context)  # fmt: skip
-        if limits.limited(run):
-            sections = self._limits(run)
-            for section in sections:
-                self._save(run, section.plots, [*section.tables, *section.details], downloads)
-            self._page(f"{run.slug}limits.html", "sections.html", "How far from the limit",
-                       "limits", sections=sections, lead=limits.LEAD, **context)  # fmt: skip
+        shown = {key for key, _ in pages_of(run)}
+        for key, page in SECTIONED.items():
+            if key in shown:
+                sections = page.sections(run, self.styles)
+                for section in sections:
+                    self._save(run, section.plots, [*section.tables, *section.details], downloads)
+                self._page(f"{run.slug}{key}.html", "sections.html", page.title, key,
+                           sections=sections, lead=page.lead, **context)  # fmt: skip
         if run.select("conformance"):
             self._conformance(run, downloads, context)
-        for key, title, lead, sections in (
-            ("device_throughput", "On a device", device.LEAD, self._device(run)),
-            ("exhaustive", "Exhaustive", exhaustive.LEAD, self._exhaustive(run)),
-            ("worst_case", "Worst cases", worst_cases.LEAD, self._worst_cases(run)),
-        ):
-            if run.select(key):
-                for section in sections:
-                    self._save(run, (), [*section.tables, *section.details], downloads)
-                self._page(f"{run.slug}{key}.html", "sections.html", title, key,
-                           sections=sections, lead=lead, **context)  # fmt: skip
         if run.select("claims"):
             self._claims(run, downloads, context)
         for name, path in self._implementation_pages(run).items():
@@ -219,90 +181,10 @@ class Site:
         href = path.relative_to(self.folder / run.slug).as_posix()
         return Download(href, what, byte_count(path.stat().st_size))
 
-    def _accuracy(self, run: RunData) -> list[Section]:
-        found = []
-        for operation in run.operations("accuracy"):
-            tail = "" if operation == "softmax" else slug(operation)
-            head = "" if operation == "softmax" else f"{operation}, "
-            for dtype in run.dtypes("accuracy"):
-                key = "-".join(p for p in (slug(dtype), tail) if p)
-                found.append(Section(
-                    f"{head}{dtype}", key,
-                    [accuracy.ulp_by_classes(run, dtype, operation, self.styles, f"ulp-{key}")],
-                    [renamed(t, tail) for t in (
-                        accuracy_tables.histogram(run, dtype, operation),
-                        accuracy_tables.metrics(run, dtype, operation),
-                        accuracy_tables.by_workload(run, dtype, operation),
-                    )],
-                ))  # fmt: skip
-            found.append(Section(
-                f"{head}scale of the logits".capitalize(), f"scale{tail}",
-                [accuracy.ulp_by_scale(run, operation, self.styles, f"ulp-scale{tail}")],
-            ))  # fmt: skip
-            found.append(Section(
-                f"{head}worst inputs".capitalize(), f"worst{tail}", (),
-                [renamed(accuracy_tables.worst_inputs(run, operation), tail)],
-            ))  # fmt: skip
-        return found
-
-    def _overflow(self, run: RunData) -> list[Section]:
-        found = []
-        for operation in run.operations("overflow"):
-            tail = "" if operation == "softmax" else slug(operation)
-            head = "" if operation == "softmax" else f"{operation}, "
-            for dtype in run.dtypes("overflow"):
-                key = "-".join(p for p in (slug(dtype), tail) if p)
-                plots = []
-                if overflow.map_cells(run, dtype, operation):
-                    plots = [overflow.outcome_map(run, dtype, operation, f"map-{key}")]
-                found.append(Section(
-                    f"{head}{dtype}", key, plots,
-                    [renamed(thresholds.thresholds(run, dtype, operation), tail)],
-                    [renamed(thresholds.details(run, dtype, operation), tail)],
-                ))  # fmt: skip
-        return found
-
-    def _throughput(self, run: RunData) -> list[Section]:
-        found = []
-        for group in timings.groups(run):
-            key = slug(group.key)
-            tables = [
-                throughput_tables.ratios(run, group, regime)
-                for regime in REGIMES
-                if any(c.get("regime") == regime for c in timings.timed(run, group))
-            ]
-            more = [
-                throughput_tables.allocation(run, group),
-                throughput_tables.control_table(run, group),
-                throughput_conditions.cold_caches(run, group),
-                throughput_conditions.peak_memory(run, group),
-            ]
-            tables += [t for t in more if t is not None]
-            plots = [throughput.by_classes(run, group, self.styles, f"throughput-{key}")]
-            prepared = throughput_conditions.preparation(run, group)
-            details = [] if prepared is None else [renamed(prepared, key)]
-            shown = [renamed(t, key) for t in tables]
-            found.append(Section(group.title, key, plots, shown, details))
-        about = (throughput_conditions.conditions(run), throughput_conditions.doubts(run))
-        if any(about):
-            known = [t for t in about if t is not None]
-            found.append(Section("Conditions and doubts", "conditions", (), known))
-        gaps = throughput_tables.untimed(run)
-        if gaps is not None:
-            found.append(Section("Not timed", "untimed", (), [gaps]))
-        return found
-
     def _conformance(
         self, run: RunData, downloads: list[Download], context: Mapping[str, Any]
     ) -> None:
-        sections = []
-        for grid in conformance.grids(run):
-            key = slug(grid.operation)
-            telling, quiet = conformance.matrices(run, grid, key)
-            sections.append(Section(
-                grid.operation, key, (), [telling] if telling else [], [quiet] if quiet else [],
-                evidence=conformance_details.details(run, grid),
-            ))  # fmt: skip
+        sections = of_conformance(run)
         summary_table = conformance.summary(run, self._implementation_pages(run))
         deviations = conformance.deviations(run)
         known = conformance_details.known(run)
@@ -314,44 +196,6 @@ class Site:
                    lead=method.LEADS["conformance"], sections=sections, summary=summary_table,
                    deviations=deviations, known=known, states=list(conformance.STATES.values()),
                    **context)  # fmt: skip
-
-    def _limits(self, run: RunData) -> list[Section]:
-        found = []
-        for group in limits.limited(run):
-            key = slug(group.key)
-            plot = limits.by_classes(run, group, self.styles, f"limits-{key}")
-            shown = limits.panels(run, group)
-            tables = [renamed(limits.summary(run, group, panel), key) for panel in shown]
-            found.append(Section(group.title, key, [plot], tables))
-        return found
-
-    def _device(self, run: RunData) -> list[Section]:
-        found = []
-        for regime, dtype in device.groups(run):
-            shown = [device.speeds(run, regime, dtype), device.ratios(run, regime, dtype)]
-            found.append(Section(device.title(regime, dtype), slug(f"{regime} {dtype}"), (), shown))
-        for text, table in (
-            (device.NOT_RUN, device.not_run(run)),
-            ("Conditions", device.conditions(run)),
-            ("Transfers", device.transfers(run)),
-        ):
-            if table is not None:
-                found.append(Section(text, slug(text), (), [table]))
-        return found
-
-    def _exhaustive(self, run: RunData) -> list[Section]:
-        found = []
-        for table in exhaustive.tables_of(run):
-            more = exhaustive.histogram(run, table)
-            found.append(Section(
-                exhaustive.title(table), slug(table), (), [exhaustive.judged_table(run, table)],
-                [more] if more else [],
-            ))  # fmt: skip
-        return found
-
-    def _worst_cases(self, run: RunData) -> list[Section]:
-        titled = (("Searches", worst_cases.searched(run)), ("Corpus", worst_cases.replayed(run)))
-        return [Section(text, slug(text), (), [table]) for text, table in titled if table]
 
     def _claims(self, run: RunData, downloads: list[Download], context: Mapping[str, Any]) -> None:
         tally, register = claims.tally(run), claims.register(run)
@@ -389,8 +233,3 @@ class Site:
             bound=method.bound_text(about.bound if about else None),
             others=self._implementation_pages(run),
         )  # fmt: skip
-
-
-def renamed(table: Table, tail: str) -> Table:
-    """The table under a name of its own within the site."""
-    return table.under(tail) if tail else table
