@@ -13,7 +13,8 @@ from xml.etree import ElementTree
 import pytest
 import report_run
 
-from harness.report import ReportError, build, build_site
+from harness.report import ReportError, build, build_site, side_by_side
+from harness.report.cells import from_run
 
 KEPT = ("naive", "max_shift", "log_sum_exp", "two_pass", "numba_cpu", "scipy", report_run.HOSTILE)
 
@@ -253,6 +254,48 @@ def test_runs_of_different_machines_have_separate_pages(tmp_path: Path) -> None:
     assert "Machine B" in index
     test_links_stay_inside_the_site_and_exist(site)
     test_ids_are_unique_on_a_page(site)
+
+
+def _judged(name: str, errors: dict[str, float]) -> report_run.SyntheticRun:
+    """One implementation's errors in float32, by the input that they belong to."""
+    records = [
+        {
+            "experiment": "accuracy", "implementation": "max_shift", "operation": "softmax",
+            "dtype": "float32", "device": "cpu", "workload": sha, "classes": 10, "rows": 3,
+            "seed": 0, "status": "ok", "max_ulp": error, "input_sha256": sha,
+        }
+        for sha, error in errors.items()
+    ]  # fmt: skip
+    return report_run.run(records, id=name, machine={"slug": f"box-{name}", "cpu": name})
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "shown"),
+    [
+        ({"aa": 1.5, "bb": 9.0}, {"aa": 1.5, "cc": 7.0}, ["1", "1.50", "1.50", "equal"]),
+        ({"aa": 1.5}, {"aa": 2.5}, ["1", "1.50", "2.50", "differ"]),
+        ({"aa": 1.5}, {"cc": 1.5}, ["0", "no shared input", "no shared input", "–"]),
+    ],
+)
+def test_errors_of_several_runs_stand_side_by_side(
+    first: dict[str, float], second: dict[str, float], shown: list[str]
+) -> None:
+    runs = [from_run(_judged("a", first), "a/"), from_run(_judged("b", second), "b/")]
+    (table,) = side_by_side.accuracy(runs)
+    (row,) = table.rows
+    assert [e.text for e in row] == ["max_shift", "float32", *shown]
+
+
+def test_the_page_of_several_runs_has_errors_side_by_side_and_no_times(tmp_path: Path) -> None:
+    runs = [_judged("a", {"aa": 1.5}), _judged("b", {"aa": 2.5})]
+    site = build_site(runs, tmp_path / "site").parent
+    text = text_of(site / "index.html").partition("softmax: largest errors, run beside run")[2]
+    assert "box-a, a" in text
+    assert "box-b, b" in text
+    assert "differ" in text
+    assert "GB/s" not in text
+    text = (site / "data" / "side-by-side-softmax.csv").read_text(encoding="utf-8")
+    assert text.splitlines()[0].startswith("Implementation,Format,Shared inputs,")
 
 
 def test_a_run_without_cells_says_so(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from harness.report import (
     limits,
     method,
     pareto,
+    side_by_side,
     summary,
     throughput,
     timings,
@@ -104,14 +105,20 @@ class Site:
         target.write_text(html, encoding="utf-8", newline="")
 
     def render_index(self) -> None:
-        """With several runs, the page that lists them, a section each."""
+        """With several runs, the page that lists them, and their errors side by side."""
         if len(self.runs) == 1:
             return
         entries = [
             (run, self._matrix(run, run.slug), findings(run), headline_facts(run.info))
             for run in self.runs
         ]
-        self._page("index.html", "runs.html", "Runs", "", run=None, base="", entries=entries)
+        tables = side_by_side.accuracy(self.runs)
+        for table in tables:
+            path = self.folder / "data" / f"{table.name}.csv"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(table.to_csv(), encoding="utf-8", newline="")
+        self._page("index.html", "runs.html", "Runs", "", run=None, base="", entries=entries,
+                   side_by_side=tables)  # fmt: skip
 
     def _implementation_pages(self, run: RunData, prefix: str = "") -> dict[str, str]:
         return {
