@@ -79,6 +79,14 @@ def test_figures_have_three_significant_digits(x: float, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("x", "expected"),
+    [(0.5, "0.500000"), (0.5000000017, "0.500000002"), (0.501043, "0.501043"), (0.75, "0.750000")],
+)
+def test_a_figure_is_never_rounded_to_a_limit_that_it_passes(x: float, expected: str) -> None:
+    assert numbers.apart(x, 0.5, 6) == expected
+
+
+@pytest.mark.parametrize(
     ("x", "dtype", "expected"),
     [
         (88.72283172607422, "float32", "88.7228317"),

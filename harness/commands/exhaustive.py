@@ -175,7 +175,7 @@ def _lines(record: Record) -> list[tuple[str, str]]:
         worst += f" × {record.worst_repeat}" if record.worst_repeat else ""
         worst += f", class {record.worst_class}: got {record.worst_got}, "
         worst += f"expected {record.worst_expected}"
-    ulp = "" if record.max_ulp is None else f"{record.max_ulp:.6g}"
+    ulp = "" if record.max_ulp is None else f"{record.max_ulp:.10g}"
     return [
         ("table", f"{record.table} {record.dtype}, {record.implementation}"),
         ("status", record.status + (f": {record.reason}" if record.reason else "")),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from harness.metrics import HISTOGRAM_KEYS
 from harness.report.cells import Cell, RunData
-from harness.report.numbers import figure, integer
+from harness.report.numbers import apart, figure, integer
 from harness.report.tables import Column, Entry, Table, missing, words
 
 LEAD = (
@@ -104,7 +104,7 @@ def _largest(c: Cell) -> Entry:
     if ulp is None:
         return Entry("–", "")
     said = "true maximum" if c.get("exhaustive") else "lower bound"
-    return Entry(figure(float(ulp), 6), ulp, detail=said)
+    return Entry(apart(float(ulp), 0.5, 6), ulp, detail=said)  # beyond 0.5 it is misrounded
 
 
 def _misrounded(c: Cell) -> Entry:

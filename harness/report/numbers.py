@@ -43,6 +43,13 @@ def figure(x: float | None, digits: int = 3) -> str:
     return sign + text
 
 
+def apart(x: float, limit: float, digits: int = 3) -> str:
+    """`x` to `digits` significant digits, or as many more as tell it from `limit`."""
+    while digits < 17 and x != limit and float(f"{x:.{digits - 1}e}") == limit:
+        digits += 1
+    return figure(x, digits)
+
+
 def percent(fraction: float | None, digits: int = 3) -> str:
     """A fraction in per cent, without the sign; never rounded up to 100 or down to 0."""
     if fraction is None:
