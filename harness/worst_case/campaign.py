@@ -15,10 +15,13 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.discovery import Implementation, load
+from harness.exact import Exact
 from harness.experiments.context import Context, worker_for
 from harness.experiments.judge import bound_of
 from harness.floats import float_format, to_hex
@@ -26,12 +29,12 @@ from harness.profiles import DTYPES, PROFILES
 from harness.reference import softmax_exact
 from harness.remote import Pool
 from harness.ulps import ulp_error
-from harness.worst_case.evaluate import declared_range
+from harness.worst_case.evaluate import lost_rows
 from harness.worst_case.seeds import draw
 
 CLASSES = (1, 2, 3, 5, 8, 10, 17, 32, 71, 100, 257, 1000, 4097)
 OURS = ("naive", "max_shift", "log_sum_exp", "log_sum_exp_difference", "online", "two_pass",
-        "numba_cpu", "torch")  # fmt: skip
+        "numba_cpu", "numba_exact", "torch")  # fmt: skip
 ELEMENTS = 1 << 14
 MOST_ROWS = 2048
 
@@ -58,26 +61,15 @@ class Score:
 
 
 def _judge(
-    context: Context, implementation: Implementation, x: np.ndarray, exact: object, score: Score
+    context: Context, implementation: Implementation, x: NDArray[Any], exact: Exact, score: Score
 ) -> None:
-    from harness.exact import Exact
-
-    assert isinstance(exact, Exact)
     y = context.call(implementation, "softmax", x, axis=-1)
     judgement = bound_of(context, implementation, x, exact, x.dtype.name)
     error = ulp_error(y, exact)
     ratio = judgement.ratio(error)
-    beyond = (ratio > 1.0).any(axis=1)
-    if beyond.any() and declared_range(implementation):
-        from harness.bounds import evaluate_bound
-
-        fmt = context.arithmetic(implementation, x.dtype.name)
-        own = evaluate_bound(
-            score.bound, x, exact, x.dtype.name, internal=fmt, exp_error=8.0
-        ).ulp  # what the algorithm claims, without a stand-in
-        lost = beyond & np.isinf(own).any(axis=1)
-        score.out_of_range += int(lost.sum())
-        ratio[lost] = 0.0
+    lost = lost_rows(context, implementation, x, exact, ratio)
+    score.out_of_range += int(lost.sum())
+    ratio[lost] = 0.0
     # Correctly rounded, a subnormal result comes as near to its bound as a rounding can.
     ratio[(error <= 0.5) & (ratio <= 1.0)] = 0.0
     score.cells += 1

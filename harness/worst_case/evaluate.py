@@ -145,15 +145,23 @@ def evaluate(context: Context, implementation: Implementation, x: Array) -> Eval
         output=output,
         computed=y[rows, output],
         expected=exact.round_to(x.dtype)[rows, output],
-        finite=np.isfinite(error).all(axis=1) & ~_lost(context, implementation, x, exact, ratio),
+        finite=np.isfinite(error).all(axis=1)
+        & ~lost_rows(context, implementation, x, exact, ratio),
         bound_name=judgement.name,
     )
 
 
-def _lost(
+def lost_rows(
     context: Context, implementation: Implementation, x: Array, exact: Exact, ratio: Array
 ) -> NDArray[np.bool_]:
-    """Rows beyond the bound where the algorithm's own bound claims nothing, and it says so."""
+    """Rows beyond the bound where the algorithm's own bound claims nothing, and it says so.
+
+    Args:
+        x: (rows, classes), with its exact results and their error ÷ bound.
+
+    Returns:
+        A flag for each row.
+    """
     beyond = np.asarray((ratio > 1.0).any(axis=1))
     if not beyond.any() or not declared_range(implementation):
         return np.zeros(len(x), bool)
