@@ -6,7 +6,6 @@ what is a failure and what a finding was decided where it was measured.
 
 from __future__ import annotations
 
-import importlib.util
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -14,10 +13,10 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
-from harness.bounds import BOUNDS
 from harness.discovery import Implementation, implementations, load
 from harness.experiments.context import worker_for
 from harness.implementation import ImplementationError
+from harness.modules import find_module
 from harness.profiles import QUICK, Profile, Timing
 from harness.records import Record
 from harness.remote import WorkerFault
@@ -128,11 +127,7 @@ def resolve(target: str, scratch: Path) -> Implementation:
     if ":" not in target or target.endswith(".py"):
         return load(target)
     module, _, function = target.partition(":")
-    try:
-        found = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
-        found = None
-    if found is None or not function.isidentifier():
+    if find_module(module) is None or not function.isidentifier():
         raise ImplementationError(
             f"{target}: no module {module!r} can be imported; give package.module:function, the "
             f"path of a Python file, or a name that `softmax-bench list` shows"
@@ -172,7 +167,6 @@ def check(
     """
     with tempfile.TemporaryDirectory(prefix="softmax-bench-") as folder:
         subject = resolve(target, Path(folder))
-        _refuse_unknown_bound(subject)
         stillborn = _import_fault(subject)
         if stillborn is not None:
             return _report(subject, [stillborn], [], [], strict=strict)
@@ -196,15 +190,6 @@ def check(
             )  # fmt: skip
             timings = read_run(run(timed, progress)).records
     return _report(subject, records, timings, notes, strict=strict)
-
-
-def _refuse_unknown_bound(subject: Implementation) -> None:
-    bound = subject.metadata.bound
-    if bound is not None and bound not in BOUNDS:
-        raise ImplementationError(
-            f"{subject.metadata.path}: IMPLEMENTATION['bound'] is {bound!r}; expected one of "
-            f"{', '.join(BOUNDS)} (softmax-bench list bounds says what each is)"
-        )
 
 
 def _import_fault(subject: Implementation) -> Record | None:

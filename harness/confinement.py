@@ -15,7 +15,7 @@ from pathlib import Path
 
 from harness.memory import worker_limit
 
-_PR_SET_PDEATHSIG = 1  # prctl(2)
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # prctl(2)
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -27,6 +27,16 @@ def die_with_parent() -> None:
     """
     with contextlib.suppress(AttributeError):  # a C library without prctl: not Linux
         _libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+
+
+def adopt_orphans() -> None:
+    """Be the parent of whatever is left below this process when its own parent ends.
+
+    So a program that detaches itself, as daemons do, is seen as a child that was left behind
+    (`harness.vigil`), and is found when this process is ended, whatever session it went to.
+    """
+    with contextlib.suppress(AttributeError):
+        _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def limit_memory(limit: int | None) -> None:
@@ -51,6 +61,7 @@ def confine(parent: int) -> bool:
     if os.getppid() != parent:  # it died before the tie
         return False
     os.register_at_fork(after_in_child=die_with_parent)
+    adopt_orphans()
     limit_memory(worker_limit())
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError):  # the kernel's choice when memory ends: us, not the run

@@ -58,8 +58,7 @@ class DeviceStopwatch:
 
     backend: Any
     function: Callable[[str], Callable[..., Any]]
-    block: Any = None
-    inputs: list[Any] = field(default_factory=list)
+    inputs: list[list[Any]] = field(default_factory=list)
     outputs: list[Any] = field(default_factory=list)
     timings: dict[str, _Timing] = field(default_factory=dict)
 
@@ -75,51 +74,69 @@ class DeviceStopwatch:
         return dict(vars(self.device.facts())), []
 
     def device_place(self, header: dict[str, Any], arrays: list[NDArray[Any]]) -> Reply:
-        """`buffers` pairs of input and output of `rows` rows, filled with a block over and over.
+        """`buffers` sets of inputs of `rows` rows, each filled with a block over and over.
 
-        The reply has the times in which the block itself went to the device and back, as the
-        array library moves it (pageable memory): no part of any kernel's time.
+        A block of one dimension has one entry a row. `outputs` asks for an array like the first
+        input in each set. The reply has the times in which the first block itself went to the
+        device and back, as the array library moves it (pageable memory): no part of any kernel's
+        time.
         """
         self.device_release({}, [])
-        (block,) = arrays
         to_device, to_host = [], []
         for _ in range(TRANSFERS):
-            self.block = None
             started = _clock()
-            self.block = self.backend.from_numpy(block)
+            moved = self.backend.from_numpy(arrays[0])
             self.device.synchronize()
             to_device.append(_clock() - started)
             started = _clock()
-            self.backend.to_numpy(self.block)
+            self.backend.to_numpy(moved)
             to_host.append(_clock() - started)
+            del moved
         for _ in range(header["buffers"]):
-            self.inputs.append(self.device.empty(self.block, header["rows"]))
-            self.outputs.append(self.device.empty(self.block, header["rows"]))
-            self.device.fill(self.inputs[-1], self.block)
-            self.backend.prefault(self.outputs[-1])
+            self.inputs.append([self._whole(block, header["rows"]) for block in arrays])
+            if header["outputs"]:
+                self.outputs.append(self.device.empty(self.inputs[-1][0], header["rows"]))
+                self.backend.prefault(self.outputs[-1])
         self.device.synchronize()
         return {
             "host_to_device_ns": float(np.median(to_device)),
             "device_to_host_ns": float(np.median(to_host)),
-            "transfer_bytes": block.nbytes,
+            "transfer_bytes": arrays[0].nbytes,
         }, []
+
+    def _whole(self, block: NDArray[Any], rows: int) -> Any:
+        """A new native array of so many rows, filled with a block."""
+        part = self.backend.from_numpy(block.reshape(len(block), -1))
+        whole = self.device.fill(self.device.empty(part, rows), part)
+        return whole if block.ndim > 1 else whole.reshape(-1)
+
+    def _refill(self, given: list[Any], blocks: list[NDArray[Any]]) -> list[Any]:
+        """Inputs with other content; at their old places where the library can write there."""
+        filled = []
+        for whole, block in zip(given, blocks, strict=True):
+            part = self.backend.from_numpy(block.reshape(len(block), -1))
+            if block.ndim > 1:
+                filled.append(self.device.fill(whole, part))
+            else:
+                filled.append(self.device.fill(whole.reshape(-1, 1), part).reshape(-1))
+        return filled
 
     def _call(self, timing: _Timing) -> None:
         at = timing.position % len(self.inputs)
         timing.position += 1
         if timing.own_output:
-            timing.output = timing.function(self.inputs[at], **timing.options)
+            timing.output = timing.function(*self.inputs[at], **timing.options)
         else:
             options = {**timing.options, "out": self.outputs[at]}
-            timing.output = timing.function(self.inputs[at], **options)
+            timing.output = timing.function(*self.inputs[at], **options)
 
     def _timing(self, header: dict[str, Any]) -> _Timing:
         operation = header["operation"]
-        if operation in self.device.copies:
-            copy = self.device.copies[operation]
+        if operation in self.device.limits:
+            move = self.device.limits[operation]
 
-            def function(x: Any, *, out: Any) -> Any:
-                copy(out, x)
+            def function(*inputs: Any, out: Any) -> Any:
+                move(inputs, out)
                 return out
 
             return _Timing(function, {}, own_output=False)
@@ -141,6 +158,8 @@ class DeviceStopwatch:
         self.device.synchronize()
         first = _clock() - started
         if header.get("graph"):
+            if self.device.capture is None:
+                raise ValueError(f"backend {self.backend.name}: expected graphs; it has none")
             timing.step = self.device.capture(lambda: self._calls(timing))
             timing.calls_a_step = GRAPH_CALLS
         warm = warm_up(
@@ -155,6 +174,7 @@ class DeviceStopwatch:
             "warm_up_ns": warm.elapsed_ns,
             "warm_up_calls": warm.calls * timing.calls_a_step,
             "warm_up_settled": warm.settled,
+            "clock": self.device.clock,
         }, []
 
     def _calls(self, timing: _Timing) -> None:
@@ -162,11 +182,17 @@ class DeviceStopwatch:
             self._call(timing)
 
     def _window(self, timing: _Timing, steps: int) -> _Window:
+        """So many steps between two events, behind one that is not timed.
+
+        The device comes from another process, whose addresses and caches it still has, and the
+        first launch must not find it idle.
+        """
         device, step = self.device, timing.step
         device.synchronize()
         enabled = gc.isenabled()
         gc.disable()
         try:
+            step()
             started = _clock()
             begin = device.record()
             for _ in range(steps):
@@ -187,27 +213,27 @@ class DeviceStopwatch:
         return vars(self._window(timing, max(1, header["calls"] // timing.calls_a_step))), []
 
     def device_output(self, header: dict[str, Any], arrays: list[NDArray[Any]]) -> Reply:
-        """Rows of the last timed output; with a block, of one more step on that as the input.
+        """Rows of the last timed output; with blocks, of one more step on those as the inputs.
 
         The old outputs are wiped first in that case, and the rows are read in the order of the
         default stream, as a caller would: work that was put off to another stream is not there.
         """
         timing = self.timings[header["handle"]]
         if arrays:
-            fresh = self.backend.from_numpy(arrays[0])
-            for given, result in zip(self.inputs, self.outputs, strict=True):
-                self.device.fill(given, fresh)
+            self.inputs = [self._refill(given, arrays) for given in self.inputs]
+            for result in self.outputs:
                 self.backend.prefault(result)
             self.device.synchronize()
             timing.step()
         output = timing.output
-        parts = to_arrays(self.backend, self.device.rows(output, header["rows"]))
-        return {"shape": [int(n) for n in getattr(output, "bits", output).shape]}, parts
+        results: tuple[Any, ...] = output if isinstance(output, tuple) else (output,)
+        parts = [to_arrays(self.backend, self.device.rows(r, header["rows"]))[0] for r in results]
+        return {"shapes": [[int(n) for n in getattr(r, "bits", r).shape] for r in results]}, parts
 
     def device_release(self, _: dict[str, Any], __: list[NDArray[Any]]) -> Reply:
         """Drop every buffer, graph and timing, and give the memory back to the device."""
         self.timings = {}
-        self.inputs, self.outputs, self.block = [], [], None
+        self.inputs, self.outputs = [], []
         gc.collect()
         self.device.free()
         return {}, []

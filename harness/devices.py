@@ -79,3 +79,18 @@ def cuda_memory() -> tuple[int, int]:
         or library.cuDeviceGetAttribute(ctypes.byref(l2), _L2_SIZE, device)
     )
     return (0, 0) if failed else (total.value, l2.value)
+
+
+def cuda_bus_id() -> str | None:
+    """The first CUDA device's place on the bus, by which NVML knows it; None where unknown.
+
+    NVML counts all devices of the machine, whatever CUDA_VISIBLE_DEVICES leaves to CUDA.
+    """
+    if not cuda_devices()[0]:
+        return None
+    library = _load_cuda()
+    device, buffer = ctypes.c_int(), ctypes.create_string_buffer(32)
+    failed = library.cuDeviceGet(ctypes.byref(device), 0) or library.cuDeviceGetPCIBusId(
+        buffer, 32, device
+    )
+    return None if failed else buffer.value.decode("ascii", "replace")

@@ -1,7 +1,8 @@
 """Where implementations come from: built in, a file's path, an entry point of another package.
 
-Nothing heavy is imported here: what is missing is found by looking for packages, not by
-importing them, and a device by asking its driver.
+Nothing is imported to list them: what is missing is found by looking for packages, and a device by
+asking its driver. An entry point that cannot be used is an implementation that is unavailable, with
+its reason, and stops no other.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
-from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,14 +22,16 @@ import numpy as np
 
 import implementations as built_in_package
 from harness.implementation import ImplementationError, Metadata, read_metadata
-
-ENTRY_POINT_GROUP = "softmax_bench.implementations"
+from harness.modules import find_module
+from harness.third_parties import third_parties
 
 _EXTRAS = {
     "torch": "torch",
+    "triton": "triton",
     "cupy": "cuda",
     "sklearn": "training",
     "jax": "peers",
+    "jax_cuda13_plugin": "jax-cuda",
     "onnxruntime": "peers",
     "onnx": "peers",
     "openvino": "peers",
@@ -46,14 +48,18 @@ class ImplementationUnavailable(RuntimeError):
 
 def unavailable_reason(metadata: Metadata) -> str | None:
     """Why the implementation cannot run here, in one line; None where it can."""
-    for package in metadata.requires:
-        if importlib.util.find_spec(package) is None:
-            extra = _EXTRAS.get(package)
-            remedy = f"pip install 'softmax-bench[{extra}]'" if extra else f"install {package}"
-            return f"package {package!r} is not installed; {remedy}"
+    if metadata.fault is not None:
+        return metadata.fault
+    for requirement in metadata.requires:
+        choices = requirement.split("|")  # any one of them serves
+        if all(find_module(package) is None for package in choices):
+            extra = _EXTRAS.get(choices[0])
+            remedy = f"pip install 'softmax-bench[{extra}]'" if extra else f"install {choices[0]}"
+            what = " or ".join(repr(package) for package in choices)
+            return f"package {what} is not installed; {remedy}"
     for program in metadata.programs:
         wanted = os.environ.get(_CHOICE.get(program, "")) or program
-        if shutil.which(wanted.split()[0]) is None:
+        if shutil.which((wanted.split() or [""])[0]) is None:
             return f"program {wanted!r} is not installed; it is called when functions are compiled"
     if metadata.device == "cuda":
         from harness.devices import cuda_device_count
@@ -188,34 +194,17 @@ def _built_in_paths() -> Iterator[Path]:
                 yield path
 
 
-def _entry_point_paths() -> Iterator[Path]:
-    for entry in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda e: e.name):
-        spec = importlib.util.find_spec(entry.module)
-        if spec is None or spec.origin is None:
-            raise ImplementationError(
-                f"entry point {entry.name!r} of group {ENTRY_POINT_GROUP!r}: "
-                f"no module {entry.module!r}; reinstall or remove its package"
-            )
-        yield Path(spec.origin)
-
-
 @cache
 def implementations() -> Mapping[str, Implementation]:
     """All implementations, by name: built in, then those of entry points.
 
+    An entry point that cannot be used is there as well, unavailable.
+
     Raises:
-        ImplementationError: a module breaks the contract, or two have one name (naming both).
+        ImplementationError: a built-in module breaks the contract.
     """
-    found: dict[str, Implementation] = {}
-    for path in (*_built_in_paths(), *_entry_point_paths()):
-        metadata = read_metadata(path)
-        if metadata.name in found:
-            raise ImplementationError(
-                f"two implementations are named {metadata.name!r}: "
-                f"{found[metadata.name].metadata.path} and {path}; rename one of the files"
-            )
-        found[metadata.name] = Implementation(metadata)
-    return found
+    built_in = [read_metadata(path) for path in _built_in_paths()]
+    return {m.name: Implementation(m) for m in (*built_in, *third_parties(built_in))}
 
 
 def load(name_or_path: str | Path) -> Implementation:

@@ -24,7 +24,10 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = {
 }
 """Operation to the parameters of its signature; `out` is optional (design of the contract)."""
 
-RESERVED = frozenset({"copy_regular", "copy_nontemporal", "device copy", "exp_only"})
+RESERVED = frozenset(
+    {"copy_regular", "copy_nontemporal", "exp_only", "device copy"}
+    | {"copy_kernel", "copy_memcpy", "read_kernel", "add_kernel"}
+)
 """Names of limits: an implementation of that name would be timed as the machine's limit."""
 
 RESERVED_END = " (control)"
@@ -69,7 +72,7 @@ class Metadata:
         backend: array library of its arguments and results.
         device: ``"cpu"`` or ``"cuda"``.
         dtypes: formats that it declares; None where it declares none.
-        requires: import names of the packages that it needs.
+        requires: import names of the packages that it needs; of ``"a|b"`` one serves.
         programs: names of the programs that it calls, such as a compiler.
         source: paper or documentation.
         formula: what it computes, in Unicode.
@@ -79,6 +82,8 @@ class Metadata:
         accumulator: format of its intermediate sums where it is not that of its input.
         deviations: declared departures.
         offers_exp: the module has an ``exp`` of its own whose error can be measured.
+        offers_loss: the module has a ``cross_entropy_loss(logits, targets)``, the loss of
+            ``cross_entropy`` without its gradient, which is timed on a device.
         files: other sources that it is made of, in its folder or below: device code that it
             declares, and private modules (``_name.py``) that it imports.
         fault: why it cannot be used at all, whatever is installed; None for one that can.
@@ -102,6 +107,7 @@ class Metadata:
     accumulator: str | None = None
     deviations: tuple[Deviation, ...] = ()
     offers_exp: bool = False
+    offers_loss: bool = False
     files: tuple[Path, ...] = ()
     fault: str | None = None
 
@@ -183,12 +189,29 @@ def _literal(path: Path, node: ast.expr) -> dict[str, Any]:
             f"{path}: IMPLEMENTATION['device']: expected one of {', '.join(DEVICES)}; "
             f"got {value['device']!r}"
         )
+    _check_names(path, value)
     passes = value.get("passes")
     if passes is not None and (not isinstance(passes, int) or passes < 1):
         raise ImplementationError(
             f"{path}: IMPLEMENTATION['passes']: expected a positive integer; got {passes!r}"
         )
     return value
+
+
+def _check_names(path: Path, value: Mapping[str, Any]) -> None:
+    """Refuse formats and bounds that do not exist: every experiment looks them up."""
+    from harness.bounds import BOUNDS  # both take a while, and plain files declare neither
+    from harness.floats import FORMATS
+
+    for key, known in (("dtypes", FORMATS), ("accumulator", FORMATS), ("bound", BOUNDS)):
+        given = value.get(key, ())
+        for name in (given,) if isinstance(given, str) else given:
+            if name not in known:
+                more = " (softmax-bench list bounds says what each is)" if key == "bound" else ""
+                raise ImplementationError(
+                    f"{path}: IMPLEMENTATION[{key!r}] is {given!r}; expected one of "
+                    f"{', '.join(known)}{more}"
+                )
 
 
 def _deviations(path: Path, entries: Any) -> tuple[Deviation, ...]:
@@ -332,10 +355,11 @@ def read_metadata(path: Path) -> Metadata:
         )
     tree = _parsed(path)
     declared: dict[str, Any] = {}
-    offers_exp = False
+    offers_exp = offers_loss = False
     for node in tree.body:
         if isinstance(node, ast.FunctionDef):
             offers_exp |= node.name == "exp"
+            offers_loss |= node.name == "cross_entropy_loss"
         elif isinstance(node, ast.Assign | ast.AnnAssign) and "IMPLEMENTATION" in _bound_names(
             node
         ):
@@ -360,6 +384,7 @@ def read_metadata(path: Path) -> Metadata:
         deviations=_deviations(path, declared.get("deviations", ())),
         passes=declared.get("passes"),
         offers_exp=offers_exp,
+        offers_loss=offers_loss,
         files=(*_files(path, declared.get("files", ())), *own),
         **{key: declared[key] for key in _TEXT if key in declared},
     )

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness import restless
+
 if TYPE_CHECKING:
     from harness.stopwatch import Stopwatch, Timing
 
@@ -108,7 +110,11 @@ def _change_between(stopwatch: Stopwatch, timing: Timing, row: int, fresh: NDArr
 
 
 def probe(
-    stopwatch: Stopwatch, timing: Timing, header: dict[str, Any], fresh: NDArray[Any]
+    stopwatch: Stopwatch,
+    timing: Timing,
+    header: dict[str, Any],
+    fresh: NDArray[Any],
+    values: NDArray[Any] | None = None,
 ) -> tuple[dict[str, Any], list[NDArray[Any]]]:
     """Call on content never seen before, in turn with the content of the timings so far.
 
@@ -126,12 +132,14 @@ def probe(
         header: `rows` to look at, the `row` among them to change, `per_call_ns` as timed so far,
             `shifts`.
         fresh: the new content, like the old; it stays in place.
+        values: for the loops of `harness.restless`, which are made on it in the end; None for none.
 
     Returns:
         `unseen_ns`, `unseen_cpu_ns`, `repeated_ns`, `repeated_cpu_ns`; the `shape`, `dtype` and, if
         it is not that of the input, the `type` of the output; `changed` if the sampled rows did
-        not stay as they were; `out_ignored`; `input_modified`. And the sampled rows, copied at
-        once when the first call on new content returned.
+        not stay as they were; `out_ignored`; `input_modified`; what `harness.restless` adds. And
+        the sampled rows, copied at once when the first call on new content returned; the rows of
+        `harness.restless`.
     """
     old = stopwatch.hosts[0].copy()
     if "out" in timing.options and fresh.nbytes <= _ROTATED_BYTES:
@@ -166,4 +174,10 @@ def probe(
     stopwatch.refresh(fresh)
     reply |= {f"unseen_{k}": v for k, v in vars(unseen).items()}
     reply |= {f"repeated_{k}": v for k, v in vars(repeated).items()}
-    return reply | {"changed": rows.changed}, rows.first
+    reply |= {"changed": rows.changed}
+    last: list[NDArray[Any]] = []
+    if values is not None and rows.first:
+        more, last = restless.loops(stopwatch, timing, header, values)
+        stopwatch.refresh(fresh)
+        reply |= more
+    return reply, [*rows.first, *last]

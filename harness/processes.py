@@ -2,27 +2,33 @@
 
 A worker is the leader of a session of its own, dies with the coordinator, and carries a token in
 its environment: whatever it forks or starts inherits that, so that it is found and killed when the
-worker is ended, even from another session.
+worker is ended, even from another session. Should the coordinator be killed, `harness.reaper` does
+it.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import secrets
 import select
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from pathlib import Path
 from queue import SimpleQueue
 
-TOKEN_VARIABLE = "SOFTMAX_BENCH_WORKER"
+from harness import reaper
+from harness.reaper import TOKEN_VARIABLE, bearers
+
+__all__ = ["MAX_OUTPUT", "TOKEN_VARIABLE", "Child", "Output", "bearers"]
+
 MAX_OUTPUT = 64 << 20
 _KEPT_OUTPUT = 16 << 10
-_ROUNDS = 5
+_FAREWELL_S = 5.0
 
 _Job = tuple[Callable[[], subprocess.Popen[bytes]], "Future[subprocess.Popen[bytes]]"]
 
@@ -57,15 +63,83 @@ class _Starter:
                 future.set_exception(e)
 
 
+class _Survivor:
+    """The process that outlives this one by a moment (`harness.reaper`), and what it was told."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._known: dict[str, None] = {}
+        self._lock = threading.Lock()
+
+    def learn(self, name: str) -> None:
+        """It is to kill what bears this token, or belongs to this worker."""
+        with self._lock:
+            self._known[name] = None
+            if self._process is None or self._process.poll() is not None:
+                self._start()
+            else:
+                self._tell(f"+{name}\n")
+
+    def forget(self, name: str) -> None:
+        with self._lock:
+            self._known.pop(name, None)
+            self._tell(f"-{name}\n")
+
+    def _start(self) -> None:
+        self._close()
+        with contextlib.suppress(OSError):  # then what a worker leaves after a kill -9 stays
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", reaper.__file__],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env={k: v for k, v in os.environ.items() if k != TOKEN_VARIABLE},
+                cwd="/",
+                start_new_session=True,
+            )
+            assert self._process.stdin is not None
+            os.set_blocking(self._process.stdin.fileno(), False)
+            self._tell("".join(f"+{name}\n" for name in self._known))
+
+    def _tell(self, text: str) -> None:
+        if self._process is not None and self._process.stdin is not None:
+            with contextlib.suppress(OSError):  # it was killed: the next worker brings another
+                os.write(self._process.stdin.fileno(), text.encode())
+
+    def _close(self) -> None:
+        if self._process is not None and self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+
+    def end(self) -> None:
+        """Let it do its work now, and wait for it."""
+        with self._lock:
+            self._close()
+            if self._process is not None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(_FAREWELL_S)
+                self._process = None
+
+    def disown(self) -> None:
+        """In a fork of this process: it is the other's, and must see the other's end alone."""
+        self._close()
+        if self._process is not None:
+            self._process.returncode = 0  # it is no child of ours to wait for
+
+
 _starter = _Starter()
+_survivor = _Survivor()
 
 
-def _forget_starter() -> None:
-    global _starter
+def _forget() -> None:
+    global _starter, _survivor
     _starter = _Starter()  # a fork of this process has no such thread
+    _survivor.disown()
+    _survivor = _Survivor()
 
 
-os.register_at_fork(after_in_child=_forget_starter)
+os.register_at_fork(after_in_child=_forget)
+atexit.register(lambda: _survivor.end())
 
 
 class Output:
@@ -148,6 +222,7 @@ class Child:
         self.token = f"{os.environ.get(TOKEN_VARIABLE, '')}/{secrets.token_hex(8)}"
         self.output = Output(self.signal_all)
         self._process: subprocess.Popen[bytes] | None = None
+        _survivor.learn(self.token)
         try:
             self._process = _starter.start(
                 lambda: subprocess.Popen(
@@ -164,7 +239,9 @@ class Child:
         finally:
             self.output.started()
             if self._process is None:
+                _survivor.forget(self.token)
                 self.output.close()
+        _survivor.learn(f"{self._process.pid}")
 
     @property
     def pid(self) -> int:
@@ -187,29 +264,10 @@ class Child:
     def end(self) -> None:
         """Kill it and all that it started, and wait until it is gone."""
         assert self._process is not None
+        reaper.kill_all([self.token], [self._process.pid])
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        for _ in range(_ROUNDS):  # one may fork while we look
-            strays = bearers(self.token)
-            for pid in strays:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGKILL)
-            if not set(strays) - {self._process.pid}:
-                break
         self._process.wait()
+        _survivor.forget(self.token)
+        _survivor.forget(f"{self._process.pid}")
         self.output.close()
-
-
-def bearers(token: str) -> list[int]:
-    """Processes whose environment has the token, those of workers of theirs included."""
-    wanted = f"{TOKEN_VARIABLE}={token}".encode()
-    found = []
-    for entry in os.scandir("/proc"):
-        if entry.name.isdecimal():
-            with contextlib.suppress(OSError):  # it has just ended, or is another user's
-                environment = (Path(entry.path) / "environ").read_bytes()
-                if any(
-                    v == wanted or v.startswith(wanted + b"/") for v in environment.split(b"\0")
-                ):
-                    found.append(int(entry.name))
-    return found

@@ -58,6 +58,7 @@ class DeviceTiming:
         rounds: samples of each implementation.
         dtypes: formats.
         min_sample_ns: shortest window between two events.
+        other_classes: class counts at which operations other than softmax are timed.
         warm_up_ns, warm_up_cap_ns: as in `Timing`.
     """
 
@@ -68,6 +69,7 @@ class DeviceTiming:
     min_sample_ns: int = 2_000_000
     warm_up_ns: int = 10_000_000
     warm_up_cap_ns: int = 200_000_000
+    other_classes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,7 @@ SMOKE = Profile(
         ),
     },
     device_timing={
-        "streaming": DeviceTiming((1000,), 1 << 26, 3, warm_up_ns=0),
+        "streaming": DeviceTiming((1000,), 1 << 26, 3, warm_up_ns=0, other_classes=(1000,)),
         "launches": DeviceTiming((1000,), 0, 3, warm_up_ns=0),
         "graph": DeviceTiming((1000,), 0, 3, warm_up_ns=0),
     },
@@ -198,7 +200,7 @@ QUICK = Profile(
     device_timing={
         "streaming": DeviceTiming(
             (32, 1024, 8192, 32_768, 262_144, 1_000_000), 1 << 30, 11,
-            dtypes=("float32", "bfloat16"),
+            dtypes=("float32", "bfloat16"), other_classes=(1024, 32_768, 131_072),
         ),
         "launches": DeviceTiming((10, 1000, 32_000), 0, 15),
         "graph": DeviceTiming((10, 1000, 32_000), 0, 15),
@@ -238,6 +240,7 @@ FULL = replace(
             (8, 32, 128, 256, 512, 1000, 1023, 1024, 2048, 4096, 8192, 16_384, 32_768, 50_257,
              65_536, 131_072, 262_144, 1_000_000, 4_194_304),
             1 << 30, 21, dtypes=("float32", "bfloat16", "float16"),
+            other_classes=(128, 1024, 8192, 32_768, 50_257, 65_536, 131_072, 262_144),
         ),
         "launches": DeviceTiming((10, 1000, 4096, 32_000, 128_256, 1_000_000), 0, 31),
         "graph": DeviceTiming((10, 1000, 4096, 32_000, 128_256, 1_000_000), 0, 31),
@@ -307,5 +310,7 @@ def narrow(profile: Profile, filters: Filters) -> Profile:
             device_grid,
             dtypes=filters.dtypes or device_grid.dtypes,
             classes=filters.classes or device_grid.classes,
+            other_classes=device_grid.other_classes
+            and (filters.classes or device_grid.other_classes),
         )
     return replace(profile, timing=timing, device_timing=on_device, **changes)  # type: ignore[arg-type]

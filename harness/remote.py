@@ -64,6 +64,17 @@ class WorkerFault(Exception):
         self.detail = detail
 
 
+class _Reply(dict[str, Any]):
+    """An answer; what it lacks is a fault of the worker, and of nobody who shares its input."""
+
+    def __init__(self, reply: Mapping[str, Any], command: str) -> None:
+        super().__init__(reply)
+        self._command = command
+
+    def __missing__(self, key: str) -> Any:
+        raise WorkerFault("error", f"{self._command}: the worker's answer lacks {key!r}")
+
+
 class RemoteImplementation:
     """One implementation (or module of limits) in a process of its own.
 
@@ -202,7 +213,7 @@ class RemoteImplementation:
             operation = arguments.get("operation") if command == "run" else None
             what = f"{command}: " if operation is None else f"{operation}: "
             raise WorkerFault("failed", f"{what}{'; '.join(faults)} (the worker was replaced)")
-        return reply, results
+        return _Reply(reply, command), results
 
     def _death(self, command: str, error: Exception) -> WorkerFault:
         process = self._process
@@ -235,12 +246,12 @@ class RemoteImplementation:
     def stop(self) -> None:
         """End the process and everything that it started; safe to call twice."""
         process, self._process = self._process, None
+        if process is not None:
+            process.end()  # before its pipe is closed: it would end by itself, and leave orphans
         for fd in (self._read, self._write):
             if fd >= 0:
                 os.close(fd)
         self._read = self._write = -1
-        if process is not None:
-            process.end()
 
 
 class Pool:

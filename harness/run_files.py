@@ -33,6 +33,7 @@ KEY_FIELDS = (
     "regime",
     "allocating",
     "cache",
+    "beside",
 )
 
 

@@ -191,7 +191,7 @@ class Stopwatch:
 
     def verify(self, header: dict[str, Any], arrays: list[NDArray[Any]]) -> Reply:
         """Calls on content never seen before, in turn with the content so far: `harness.probe`."""
-        return probe(self, self.timings[header["handle"]], header, arrays[0])
+        return probe(self, self.timings[header["handle"]], header, *arrays)
 
     def peak(self, header: dict[str, Any], _: list[NDArray[Any]]) -> Reply:
         """Highest resident memory of one call above the level before; None where unknown.

@@ -20,14 +20,19 @@ from harness.guards import Guarded
 from harness.process_state import STEADY, Reader
 
 LEAK_BYTES = 64 << 20
+DEVICE_LEAK_BYTES = 512 << 20
+"""Where arrays live on a device: the host's memory then grows with every kernel that the driver
+loads or a compiler makes, whoever is called next; arrays are not in it."""
 LEAK_ARGUMENTS = 4
 LEAK_DESCRIPTORS = 32
 LEAK_THREADS = 64
 _SETTLED_CALLS = 3
 _QUIET_S = 0.005
+_CROWDED_S = 0.25
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _OWN_THREADS = ("evictor",)
-_INSTALLED = f"{os.sep}site-packages{os.sep}"
+_INSTALLED = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages"))
+"""Folders of installed libraries; the second is Debian's, and that of many images with CUDA."""
 _STANDARD = os.path.dirname(os.__file__) + os.sep
 
 
@@ -62,13 +67,17 @@ def _accounted_for(idents: set[int]) -> set[int]:
             if not _is_standard(frame.f_code.co_filename):
                 home = frame.f_code.co_filename
             frame = frame.f_back
-        if ident not in frames or _INSTALLED in home:
+        if ident not in frames or _installed(home):
             known.add(ident)
     return known
 
 
 def _is_standard(file: str) -> bool:
-    return file.startswith(("<frozen ", _STANDARD)) and _INSTALLED not in file
+    return file.startswith(("<frozen ", _STANDARD)) and not _installed(file)
+
+
+def _installed(text: str) -> bool:
+    return any(folder in text for folder in _INSTALLED)
 
 
 def _children() -> list[int]:
@@ -90,28 +99,40 @@ def _children() -> list[int]:
 def _is_service(pid: int) -> bool:
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
-            return _INSTALLED.encode() in file.read()
+            return _installed(file.read().decode("utf-8", "replace"))
     except OSError:
         return False
 
 
-def others_running() -> bool:
-    """Whether a thread of this process other than the caller's is on a processor."""
-    own = str(threading.get_native_id())
+def _others() -> tuple[bool, int | None]:
+    """Whether threads of this process other than the caller's run or want to; what they have had.
+
+    The latter is their time on processors in ns, None where the system does not tell.
+    """
+    own, running = str(threading.get_native_id()), False
+    had: int | None = None
     with contextlib.suppress(OSError):
         for task in os.scandir("/proc/self/task"):
             if task.name != own:
                 with contextlib.suppress(OSError), open(f"{task.path}/stat", "rb") as file:
-                    if file.read().rpartition(b")")[2].split(None, 1)[0] == b"R":
-                        return True
-    return False
+                    running |= file.read().rpartition(b")")[2].split(None, 1)[0] == b"R"
+                with contextlib.suppress(OSError), open(f"{task.path}/schedstat", "rb") as file:
+                    had = (had or 0) + int(file.read().split()[0])
+    return running, had
 
 
-def wait_for_quiet(seconds: float = _QUIET_S) -> None:
-    """Wait until no other thread of this process runs; at most so long."""
-    end = time.monotonic() + seconds
-    while others_running() and time.monotonic() < end:
+def wait_for_quiet(seconds: float = _QUIET_S, longest: float = _CROWDED_S) -> None:
+    """Wait until no other thread of this process runs; at most until they had so many seconds.
+
+    On a crowded machine one that wants to run may have to wait itself: then longer, to `longest`.
+    """
+    started = time.monotonic()
+    running, before = _others()
+    while running and (passed := time.monotonic() - started) < longest:
         time.sleep(0.0002)
+        running, had = _others()
+        if passed >= seconds if before is None or had is None else had - before >= 1e9 * seconds:
+            return
 
 
 @dataclass
@@ -128,9 +149,11 @@ class Vigil:
 
     Args:
         threads: how many threads its array library uses.
+        leak_bytes: what resident memory may grow by, beyond some times the arguments.
     """
 
     threads: Callable[[], int | None] | None = None
+    leak_bytes: int = LEAK_BYTES
     _usage: dict[Hashable, _Usage] = field(default_factory=dict)
     _calls: int = 0
     _first_descriptors: int = 0
@@ -204,7 +227,7 @@ class Vigil:
             )
         usage = self._usage.setdefault(kind, _Usage())
         usage.calls += 1
-        allowed = LEAK_BYTES + LEAK_ARGUMENTS * nbytes
+        allowed = self.leak_bytes + LEAK_ARGUMENTS * nbytes
         if usage.calls <= _SETTLED_CALLS:
             usage.resident = resident
         elif resident > usage.resident + allowed:

@@ -27,7 +27,7 @@ from harness.device_stopwatch import DeviceStopwatch
 from harness.guards import Guarded, guarded, guarded_array
 from harness.implementation import Metadata, read_metadata
 from harness.stopwatch import Reply, Stopwatch, to_arrays
-from harness.vigil import Vigil, wait_for_quiet
+from harness.vigil import DEVICE_LEAK_BYTES, LEAK_BYTES, Vigil, wait_for_quiet
 
 _FREE_RESULT = 64 << 20
 _RESULT_SHARE = 8
@@ -82,7 +82,8 @@ class Worker:
         }, []
 
     def _watch(self, backend: backends.Backend, wanted: bool) -> None:
-        self.vigil = Vigil(_pool_of(backend)) if wanted else None
+        growth = LEAK_BYTES if backend.device is None else DEVICE_LEAK_BYTES
+        self.vigil = Vigil(_pool_of(backend), growth) if wanted else None
 
     def _guarded_like(self, backend: backends.Backend) -> Callable[[Any], Any]:
         """The backend's `empty_like`, between guards where its arrays can share our memory."""

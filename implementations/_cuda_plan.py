@@ -65,7 +65,7 @@ def _over(a: int, b: int) -> int:
 
 
 def held_chunks(item_bytes: int, arrays: int) -> int:
-    """Chunks of each array in the registers of a thread of ``held_N`` (rows.cu: held_chunks)."""
+    """Chunks of each array in the registers of a thread of ``held_N`` (held.cuh: held_chunks)."""
     entries = 8 if item_bytes == 8 else 32 // arrays
     return entries * item_bytes // CHUNK_BYTES
 

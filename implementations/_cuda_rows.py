@@ -1,8 +1,8 @@
 """Rows of CuPy arrays through the kernels of cuda/rows.cu: sources, launches, layouts.
 
 What cupy_gpu and cupy_gpu_fast share; they differ in the exponential alone. Kernels are compiled
-by NVRTC through CuPy at their first use, for one operation and one format at a time, and kept by
-CuPy's cache on disk.
+by NVRTC at their first use, for one operation and one format at a time, and kept on disk
+(_cuda_compile.py).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FORMATS = ("float64", "float32", "float16", "bfloat16")
 FOLDER = Path(__file__).parent / "cuda"
 
 _ITEM = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
-_NON_PORTABLE_CLUSTER = 13  # CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED
+_NON_PORTABLE_CLUSTER = 14  # CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED
 _CLUSTERS = (1, 8, 16)
 _PORTABLE = 8  # the largest cluster that every device with clusters can launch
 _DEFAULT_SHARED = 48 * 1024  # what a block may have without asking
@@ -38,7 +38,7 @@ _portable_only: set[int] = set()
 def source() -> str:
     """The text of rows.cu with its headers in place of their ``#include``.
 
-    CuPy's cache on disk goes by the text that it is given, and would not see a header change.
+    What is kept on disk goes by the text that was compiled, and would not see a header change.
     """
     return re.sub(
         r'#include "(\w+\.cuh)"',
@@ -66,9 +66,17 @@ def device_of(number: int) -> Device:
     )
 
 
+def _load(code: str, options: tuple[str, ...]) -> Any:
+    """The module of a source, for the current device."""
+    from implementations._cuda_compile import compiled
+
+    capability = int(cupy.cuda.Device().compute_capability)
+    return cupy.RawModule(path=str(compiled(code, options, capability)))
+
+
 @cache
 def _module(device: int, options: tuple[str, ...]) -> Any:
-    return cupy.RawModule(code=source(), options=options)
+    return _load(source(), options)
 
 
 @cache

@@ -23,7 +23,16 @@ IMPLEMENTATION = {
     "device": "cuda",
     "dtypes": ("float64", "float32", "float16", "bfloat16"),
     "requires": ("cupy",),
-    "files": ("cuda/rows.cu", "cuda/formats.cuh", "cuda/exchange.cuh", "cuda/operations.cuh"),
+    "files": (
+        "cuda/rows.cu",
+        "cuda/formats.cuh",
+        "cuda/exchange.cuh",
+        "cuda/operations.cuh",
+        "cuda/views.cuh",
+        "cuda/lanes.cuh",
+        "cuda/held.cuh",
+        "cuda/parts.cuh",
+    ),
     "source": "M. Dukhan, A. Ablavatski, Two-pass softmax algorithm, IPDPS workshops 2020, "
     "https://arxiv.org/abs/2001.04438, with the maximum known beforehand",
     "formula": "exp(xᵢ) = pᵢ·2^kᵢ;  K = k of maxᵢ xᵢ;  yⱼ = pⱼ·2^(kⱼ−K) / Σᵢ pᵢ·2^(kᵢ−K)",

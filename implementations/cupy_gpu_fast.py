@@ -19,7 +19,16 @@ IMPLEMENTATION = {
     "device": "cuda",
     "dtypes": ("float32", "float16", "bfloat16"),
     "requires": ("cupy",),
-    "files": ("cuda/rows.cu", "cuda/formats.cuh", "cuda/exchange.cuh", "cuda/operations.cuh"),
+    "files": (
+        "cuda/rows.cu",
+        "cuda/formats.cuh",
+        "cuda/exchange.cuh",
+        "cuda/operations.cuh",
+        "cuda/views.cuh",
+        "cuda/lanes.cuh",
+        "cuda/held.cuh",
+        "cuda/parts.cuh",
+    ),
     "source": "our own; ex2.approx: NVIDIA, Parallel Thread Execution ISA, "
     "https://docs.nvidia.com/cuda/parallel-thread-execution/",
     "formula": "yⱼ = 2^(xⱼ·log₂e − K) / Σᵢ 2^(xᵢ·log₂e − K),  K = ⌊m·log₂e⌉,  m = maxᵢ xᵢ",

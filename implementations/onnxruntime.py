@@ -8,7 +8,6 @@ the environment variable OMP_NUM_THREADS at its first call, all cores where it i
 
 from __future__ import annotations
 
-import os
 from functools import lru_cache
 from typing import Any
 
@@ -22,6 +21,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
+
+from implementations import _inference_arrays as arrays
 
 Array = NDArray[Any]
 
@@ -67,41 +68,20 @@ def _session(
     )
 
 
-def _check(x: Array, out: Array | None) -> Array:
-    x = np.asarray(x)
-    if x.dtype != np.float32:
-        raise TypeError(f"x: expected float32; got {x.dtype}")
-    if out is not None and (out.shape != x.shape or out.dtype != x.dtype):
-        raise ValueError(
-            f"out: expected shape {x.shape} and dtype {x.dtype}; got {out.shape} and {out.dtype}"
-        )
-    return x
-
-
 def _run(operator: str, x: Array, axis: int | None, out: Array | None) -> Array:
     """The operator on contiguous memory; `out` is bound itself where it is contiguous, too."""
-    x = _check(x, out)
-    threads = int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
-    session = _session(operator, axis, x.ndim, threads)
+    x = arrays.checked(x, out)
+    session = _session(operator, axis, x.ndim, arrays.thread_count())
     source = np.require(x, requirements=["C", "A"])
     if x.size == 0:  # there is no memory to bind
         (empty,) = session.run(["y"], {"x": source})
         return np.asarray(empty)
-    serves = (
-        out is not None
-        and out.flags.c_contiguous
-        and out.flags.aligned
-        and not np.may_share_memory(out, source)
-    )
-    result = out if serves and out is not None else np.empty(x.shape, x.dtype)
+    result = arrays.result_for(source, out)
     binding = session.io_binding()
     binding.bind_input("x", "cpu", 0, np.float32, source.shape, source.ctypes.data)
     binding.bind_output("y", "cpu", 0, np.float32, result.shape, result.ctypes.data)
     session.run_with_iobinding(binding)
-    if out is None or result is out:
-        return result
-    np.copyto(out, result)
-    return out
+    return arrays.delivered(result, out)
 
 
 def _integer(axis: int) -> int:

@@ -11,7 +11,6 @@ call, all cores where it is not set.
 from __future__ import annotations
 
 import math
-import os
 from functools import lru_cache
 from typing import Any
 
@@ -26,6 +25,8 @@ import openvino
 from numpy.lib.array_utils import normalize_axis_index
 from numpy.typing import NDArray
 from openvino import opset13
+
+from implementations import _inference_arrays as arrays
 
 Array = NDArray[Any]
 
@@ -69,17 +70,6 @@ def _request(operator: str, rank: int, threads: int) -> openvino.InferRequest:
     return _core().compile_model(model, "CPU", options).create_infer_request()
 
 
-def _check(x: Array, out: Array | None) -> Array:
-    x = np.asarray(x)
-    if x.dtype != np.float32:
-        raise TypeError(f"x: expected float32; got {x.dtype}")
-    if out is not None and (out.shape != x.shape or out.dtype != x.dtype):
-        raise ValueError(
-            f"out: expected shape {x.shape} and dtype {x.dtype}; got {out.shape} and {out.dtype}"
-        )
-    return x
-
-
 def _shape(x: Array, axis: int) -> tuple[int, ...]:
     """The same memory with the classes as axis 1: (rows, classes), or more behind them."""
     axis = normalize_axis_index(axis, x.ndim)
@@ -90,27 +80,17 @@ def _shape(x: Array, axis: int) -> tuple[int, ...]:
 
 def _run(operator: str, x: Array, axis: int, out: Array | None) -> Array:
     """The operator on contiguous memory; `out` is wrapped itself where it is contiguous, too."""
-    x = _check(x, out)
+    x = arrays.checked(x, out)
     shape = _shape(x, axis)
     source = np.require(x, requirements=["C", "A", "W"])  # it wraps no read-only array
     if x.size == 0:  # there is no memory to wrap
         return np.empty(x.shape, x.dtype) if out is None else out
-    serves = (
-        out is not None
-        and out.flags.c_contiguous
-        and out.flags.aligned
-        and not np.may_share_memory(out, source)
-    )
-    result = out if serves and out is not None else np.empty(x.shape, x.dtype)
-    threads = int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
-    request = _request(operator, len(shape), threads)
+    result = arrays.result_for(source, out)
+    request = _request(operator, len(shape), arrays.thread_count())
     request.set_input_tensor(openvino.Tensor(source.reshape(shape), shared_memory=True))
     request.set_output_tensor(openvino.Tensor(result.reshape(shape), shared_memory=True))
     request.infer()
-    if out is None or result is out:
-        return result
-    np.copyto(out, result)
-    return out
+    return arrays.delivered(result, out)
 
 
 def softmax(x: Array, axis: int = -1, out: Array | None = None) -> Array:

@@ -18,7 +18,8 @@ if __name__ == "torch":  # this folder is on the path, before the package of the
     )
 
 import torch
-from torch.nn import functional
+
+from implementations import _torch_operations as operations
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,13 +63,9 @@ def logsumexp(x: Tensor, axis: int = -1) -> Tensor:
 
 def softmax_backward(grad: Tensor, y: Tensor, axis: int = -1) -> Tensor:
     """The backward of torch.softmax, as autograd calls it."""
-    return torch.ops.aten._softmax_backward_data(grad, y, axis, y.dtype)
+    return operations.softmax_backward(grad, y, axis)
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """torch.nn.functional.cross_entropy per row, and the gradient of its sum by autograd."""
-    leaf = logits.detach().requires_grad_(True)
-    rows = leaf.reshape(-1, leaf.shape[-1])
-    loss = functional.cross_entropy(rows, targets.reshape(-1).long(), reduction="none")
-    (gradient,) = torch.autograd.grad(loss.sum(), leaf)
-    return loss.detach().reshape(targets.shape), gradient
+    return operations.loss_and_gradient(logits, targets)

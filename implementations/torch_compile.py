@@ -22,7 +22,8 @@ with warnings.catch_warnings():  # torch's own modules use what torch deprecates
     import torch
     import torch._dynamo
     import torch._inductor.config
-    from torch.nn import functional
+
+from implementations import _torch_operations as operations
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,11 +61,7 @@ def _forward(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _backward(grad: Tensor, y: Tensor) -> Tensor:
-    return torch.ops.aten._softmax_backward_data(grad, y, 1, y.dtype)
-
-
-def _loss(rows: Tensor, targets: Tensor) -> Tensor:
-    return functional.cross_entropy(rows, targets, reduction="none")
+    return operations.softmax_backward(grad, y, 1)
 
 
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
@@ -73,7 +70,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "logsumexp": _forward(torch.logsumexp),
     "exp": _forward(lambda x, _: torch.exp(x)),
     "softmax_backward": _backward,
-    "cross_entropy": _loss,
+    "cross_entropy": operations.losses,
 }
 
 
@@ -142,10 +139,11 @@ def softmax_backward(grad: Tensor, y: Tensor, axis: int = -1) -> Tensor:
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """The loss of each row by a compiled function, and the gradient of its sum by autograd."""
-    rows = logits.detach().reshape(-1, logits.shape[-1]).requires_grad_(True)
-    loss = _program("cross_entropy", rows)(rows, targets.reshape(-1).long())
-    (gradient,) = torch.autograd.grad(loss.sum(), rows)
-    return loss.detach().reshape(targets.shape), gradient.reshape(logits.shape)
+
+    def losses(rows: Tensor, targets: Tensor) -> Tensor:
+        return _program("cross_entropy", rows)(rows, targets)
+
+    return operations.loss_and_gradient(logits, targets, losses)
 
 
 @torch.no_grad()

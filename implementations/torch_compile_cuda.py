@@ -16,7 +16,9 @@ with warnings.catch_warnings():  # torch's own modules use what torch deprecates
     warnings.simplefilter("ignore")
     import torch
     import torch._dynamo
-    from torch.nn import functional
+    import torch._inductor.config
+
+from implementations import _torch_operations as operations
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,6 +39,7 @@ _PROGRAMS = 1 << 20  # by default 8: the ninth call would be eager, or an error
 
 torch._dynamo.config.recompile_limit = _PROGRAMS
 torch._dynamo.config.accumulated_recompile_limit = _PROGRAMS
+torch._inductor.config.compile_threads = 1  # else a pool of processes stays behind
 
 
 @lru_cache(maxsize=64)
@@ -49,9 +52,14 @@ def _compiled(function: Callable[..., Any], axis: int) -> Callable[..., Any]:
 
 
 @lru_cache(maxsize=1)
-def _compiled_loss() -> Callable[..., Any]:
-    def call(rows: Tensor, targets: Tensor) -> Tensor:
-        return functional.cross_entropy(rows, targets, reduction="none")
+def _compiled_losses() -> Callable[..., Any]:
+    return torch.compile(operations.losses, dynamic=False, fullgraph=True)
+
+
+@lru_cache(maxsize=64)
+def _compiled_backward(axis: int) -> Callable[..., Any]:
+    def call(grad: Tensor, y: Tensor) -> Tensor:
+        return operations.softmax_backward(grad, y, axis)
 
     return torch.compile(call, dynamic=False, fullgraph=True)
 
@@ -74,10 +82,19 @@ def logsumexp(x: Tensor, axis: int = -1) -> Tensor:
     return _compiled(torch.logsumexp, axis)(x)
 
 
+@torch.no_grad()
+def softmax_backward(grad: Tensor, y: Tensor, axis: int = -1) -> Tensor:
+    """The backward of torch.softmax, compiled."""
+    return _compiled_backward(axis)(grad, y)
+
+
 def cross_entropy(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """The loss of each row by a compiled function, and the gradient of its sum by autograd."""
-    leaf = logits.detach().requires_grad_(True)
-    rows = leaf.reshape(-1, leaf.shape[-1])
-    loss = _compiled_loss()(rows, targets.reshape(-1).long())
-    (gradient,) = torch.autograd.grad(loss.sum(), leaf)
-    return loss.detach().reshape(targets.shape), gradient
+    return operations.loss_and_gradient(logits, targets, _compiled_losses())
+
+
+@torch.no_grad()
+def cross_entropy_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """The loss alone, compiled without a gradient."""
+    rows = logits.reshape(-1, logits.shape[-1])
+    return _compiled_losses()(rows, targets.reshape(-1)).reshape(targets.shape)

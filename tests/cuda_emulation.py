@@ -237,7 +237,8 @@ class FakeCupy:
     def ascontiguousarray(self, x: Any) -> Any:
         return x if x.flags.c_contiguous else to_device(np.ascontiguousarray(x))
 
-    def RawModule(self, code: str, options: tuple[str, ...]) -> Any:
+    def load(self, code: str, options: tuple[str, ...]) -> Any:
+        """In place of `_cuda_rows._load`."""
         values = dict(o[2:].split("=") for o in options if o.startswith("-D") and "=" in o)
         fast = "-DFAST" in options
         name = values["ELEMENT"]
@@ -291,6 +292,16 @@ def attributes(**changed: int) -> dict[str, int]:
     }
 
 
+_SETTABLE = (8, 9, 14, 15)
+"""CUfunction_attribute: dynamic shared memory, carve-out, clusters beyond 8, their scheduling."""
+
+
+def _set_attribute(function: int, attribute: int, value: int) -> None:
+    """As cuFuncSetAttribute, which refuses those that a kernel was compiled with."""
+    if attribute not in _SETTABLE:
+        raise DriverError(f"attribute {attribute} cannot be set")
+
+
 @contextmanager
 def implementation(
     name: str, fake: FakeCupy, threads: int = 64, **thresholds: Any
@@ -299,7 +310,7 @@ def implementation(
 
     `thresholds` stand in for constants of _cuda_plan.
     """
-    driver = types.SimpleNamespace(funcSetAttribute=lambda *_: None)
+    driver = types.SimpleNamespace(funcSetAttribute=_set_attribute)
     fakes = {
         "cupy": fake,
         "cupy_backends": types.ModuleType("cupy_backends"),
@@ -324,6 +335,7 @@ def implementation(
             mock.patch.object(
                 _cuda_rows, "device_of", lambda n: replace(original(n), threads=threads)
             ),
+            mock.patch.object(_cuda_rows, "_load", fake.load),
             mock.patch.multiple(_cuda_plan, _LANES_BLOCK=_cuda_plan._LANES_BLOCK, **thresholds),
         ):
             yield loaded

@@ -13,7 +13,9 @@ from harness.backends import Backend, numpy_arrays
 from harness.backends.device import Device, DeviceFacts
 from harness.device_stopwatch import DeviceStopwatch
 from harness.remote import WorkerFault
-from harness.worker import _failure
+from harness.stopwatch import Stopwatch
+from harness.worker import Worker as RealWorker
+from harness.worker import _answer, _failure
 
 LAUNCH_NS = 100.0
 
@@ -65,11 +67,17 @@ class Simulation:
             self.now += LAUNCH_NS
             step()
 
-    def copy(self, gbps: float) -> Callable[[Any, Any], None]:
-        def copy(target: Any, source: Any) -> None:
-            self.launch(lambda: np.copyto(target, source), 2 * source.nbytes / gbps)
+    def limit(self, arrays: int, gbps: float) -> Callable[[Sequence[Any], Any], None]:
+        """A kernel that moves so many arrays; what is written is the first input."""
 
-        return copy
+        def move(inputs: Sequence[Any], output: Any) -> None:
+            def work() -> None:
+                if output is not None and arrays > 1:
+                    np.copyto(output, inputs[0])
+
+            self.launch(work, arrays * inputs[0].nbytes / gbps)
+
+        return move
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
         self.capturing = []
@@ -101,7 +109,12 @@ class Simulation:
             empty=self.empty,
             fill=_fill,
             rows=lambda native, rows: native[list(rows)],
-            copies={"copy_memcpy": self.copy(90.0), "copy_kernel": self.copy(100.0)},
+            limits={
+                "copy_memcpy": self.limit(2, 90.0),
+                "copy_kernel": self.limit(2, 100.0),
+                "add_kernel": self.limit(3, 105.0),
+                "read_kernel": self.limit(1, 110.0),
+            },
             record=lambda: self.now,
             wait=lambda event: None,
             elapsed_ns=lambda a, b: b - a,
@@ -117,8 +130,9 @@ class Simulation:
         return Backend(**values)
 
 
-def _fill(target: Any, block: Any) -> None:
+def _fill(target: Any, block: Any) -> Any:
     target[...] = np.resize(block, target.shape)
+    return target
 
 
 def softmax(x: Any) -> Any:
@@ -145,6 +159,7 @@ class Kernel:
 
     def softmax(self, x: Any, axis: int = -1, out: Any = None) -> Any:
         self.seen.append(x.ctypes.data)
+        out = np.empty_like(x) if out is None else out
 
         def work() -> None:
             out[...] = softmax(x) * self.factor
@@ -152,6 +167,46 @@ class Kernel:
         self.simulation.launch(work, 2 * x.nbytes / self.gbps)
         self.simulation.put_off += self.deferred_ns
         return out
+
+    def log_softmax(self, x: Any, axis: int = -1, out: Any = None) -> Any:
+        out = np.empty_like(x) if out is None else out
+
+        def work() -> None:
+            out[...] = np.log(softmax(x)) * self.factor
+
+        self.simulation.launch(work, 2 * x.nbytes / self.gbps)
+        return out
+
+    def softmax_backward(self, grad: Any, y: Any, axis: int = -1) -> Any:
+        result = np.empty_like(y)
+
+        def work() -> None:
+            result[...] = y * (grad - (grad * y).sum(-1, keepdims=True)) * self.factor
+
+        self.simulation.launch(work, 3 * y.nbytes / self.gbps)
+        return result
+
+    def cross_entropy(self, logits: Any, targets: Any) -> Any:
+        loss, gradient = np.empty(len(logits), logits.dtype), np.empty_like(logits)
+
+        def work() -> None:
+            p, rows = softmax(logits), np.arange(len(logits))
+            loss[...] = -np.log(p[rows, targets]) * self.factor
+            gradient[...] = p
+            gradient[rows, targets] -= 1
+
+        self.simulation.launch(work, 2 * logits.nbytes / self.gbps)
+        return loss, gradient
+
+    def cross_entropy_loss(self, logits: Any, targets: Any) -> Any:
+        loss = np.empty(len(logits), logits.dtype)
+
+        def work() -> None:
+            rows = np.arange(len(logits))
+            loss[...] = -np.log(softmax(logits)[rows, targets]) * self.factor
+
+        self.simulation.launch(work, logits.nbytes / self.gbps)
+        return loss
 
 
 class Worker:
@@ -184,3 +239,38 @@ class Worker:
 
     def stop(self) -> None:
         self.stopped += 1
+
+
+class WholeWorker(Worker):
+    """A worker in this process that answers every command, with the code of a real one."""
+
+    import_ns = 0
+    pid = None
+
+    def __init__(self, name: str, simulation: Simulation, kernel: Kernel | None) -> None:
+        super().__init__(name, simulation, kernel)
+        self.real = RealWorker()
+        self.real.module = kernel  # type: ignore[assignment]
+        self.real.backend = self.watch.backend
+        self.real.stopwatch = Stopwatch(self.watch.backend, self.real._function)
+        self.real.device_stopwatch = self.watch
+
+    def request(
+        self,
+        command: str,
+        arguments: Mapping[str, Any] | None = None,
+        arrays: Sequence[Any] = (),
+        timeout: float = 60.0,
+    ) -> Any:
+        self.log.append(command)
+        try:
+            return _answer(self.real, {**(arguments or {}), "command": command}, list(arrays))
+        except Exception as e:
+            failure = _failure(e)
+        raise WorkerFault(failure["failure"], f"{command}: {failure['message']}")
+
+    def kill(self) -> None:
+        """There is no process."""
+
+    def settle(self, timeout: float = 0.25) -> bool:
+        return True

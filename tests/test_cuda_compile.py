@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 from cuda_emulation import FOLDER, FORMATS, OPERATIONS
 
 from harness import nvrtc
+from harness.backends import limit_kernels
 from harness.implementation import read_metadata
 
 SOURCE = FOLDER / "rows.cu"
@@ -54,7 +58,8 @@ def test_kernels_compile_without_spilling(operation: str, name: str, fast: bool,
 
 def test_a_kernel_that_spills_is_over_the_budget() -> None:
     _nvrtc_version()
-    source = SOURCE.read_text().replace("Op::SHIFTED ? 32 : 16;", "128;")
+    held = (FOLDER / "held.cuh").read_text().replace("Op::SHIFTED ? 32 : 16;", "128;")
+    source = SOURCE.read_text().replace('#include "held.cuh"', held)
     result = nvrtc.compile_for(source, "sm_80", _options("LogSoftmax", "float32", False))
     assert result.ok, result.log
     assert max(k.spill_bytes for k in result.kernels) > SPILL_BUDGET
@@ -69,6 +74,64 @@ def test_device_code_compiles_as_a_run_without_a_device_does_it(arch: str) -> No
     result = nvrtc.compile_for(source.read_text(), arch)
     assert result.ok, result.log
     assert result.kernels
+
+
+@pytest.fixture
+def compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """What compiles the kernels on a device, with a cache of its own."""
+    pytest.importorskip("cupy", reason="cupy is not installed")
+    _nvrtc_version()
+    from implementations import _cuda_compile
+
+    try:
+        _cuda_compile.nvrtc.getVersion()
+    except Exception as e:
+        pytest.skip(f"CuPy finds no NVRTC: {e}")
+    monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path))
+    _cuda_compile.folder.cache_clear()
+    yield _cuda_compile
+    _cuda_compile.folder.cache_clear()
+
+
+def test_on_a_device_results_below_the_normal_range_are_kept(compiler: Any) -> None:
+    """CuPy's own compiler adds -ftz=true to all that it is given."""
+    from implementations import _cuda_rows
+
+    code, options = _cuda_rows.source(), _cuda_rows.definitions("Softmax", "float32")
+    ptx = compiler._compile(code, ("--gpu-architecture=compute_90", *options), ".ptx").decode()
+    assert "held_8" in ptx
+    assert "mul.f32" in ptx or "mul.rn.f32" in ptx
+    assert "mul.ftz" not in ptx
+    assert "fma.rn.ftz" not in ptx
+
+
+def test_a_binary_is_made_once_and_kept_by_what_it_was_made_from(compiler: Any) -> None:
+    source = 'extern "C" __global__ void f(float* x) { *x = VALUE; }'
+    first = compiler.compiled(source, ("-DVALUE=1",), 90)
+    assert first.suffix == ".cubin"
+    assert first.read_bytes().startswith(b"\x7fELF")
+    made = first.stat().st_mtime_ns
+    assert compiler.compiled(source, ("-DVALUE=1",), 90) == first
+    assert first.stat().st_mtime_ns == made
+    assert compiler.compiled(source, ("-DVALUE=2",), 90) != first
+    assert len(list(first.parent.iterdir())) == 2
+    newer = compiler.compiled(source, ("-DVALUE=1",), 999)  # a device that it does not know
+    assert newer.suffix == ".ptx"
+    with pytest.raises(RuntimeError, match="VALUE"):
+        compiler.compiled(source, (), 90)
+
+
+@pytest.mark.parametrize("arch", nvrtc.ARCHITECTURES)
+def test_the_limits_compile_without_spilling(arch: str) -> None:
+    """The kernels that only move bytes, with room for all threads of a processor."""
+    _nvrtc_version()
+    result = nvrtc.compile_for(limit_kernels.SOURCE, arch)
+    assert result.ok, result.log
+    assert {k.name for k in result.kernels} == {"copy16", "add16", "read16"}
+    assert all(k.spill_bytes == 0 for k in result.kernels)
+    assert f"#define FLIGHT {limit_kernels.FLIGHT}\n" in limit_kernels.SOURCE
+    (reading,) = [k for k in result.kernels if k.name == "read16"]
+    assert reading.registers <= 32
 
 
 def test_an_error_in_the_source_is_reported_with_its_line() -> None:

@@ -99,7 +99,7 @@ MUTANTS = {
         "formats.cuh", "(shift + classes + chunk<T>::size - 1)", "(shift + classes)", "softmax",
     ),
     "no guard for a masked part": (
-        "rows.cu", "if (Op::SHIFTED && v == -(A)INFINITY) continue;", "", "softmax",
+        "parts.cuh", "if (Op::SHIFTED && v == -(A)INFINITY) continue;", "", "softmax",
     ),
     "a NaN is below everything": (
         "formats.cuh", "return k < lowest ? (A)0", "return !(k >= lowest) ? (A)0", "softmax",
@@ -115,7 +115,7 @@ MUTANTS = {
         "p->block_count = v.count;\n    }", "softmax",
     ),
     "a block of the cluster leaves early": (
-        "rows.cu", "if (CLUSTER > 1) cluster_barrier();\n}", "}", "softmax",
+        "held.cuh", "if (CLUSTER > 1) cluster_barrier();\n}", "}", "softmax",
     ),
     "sums in half precision": (
         "operations.cuh", "  s.rest += e;\n  return e;",
@@ -124,7 +124,7 @@ MUTANTS = {
         "softmax",
     ),
     "parts are joined without rescaling": (
-        "rows.cu", "const A factor = rescaling(frame_of(from), own);", "const A factor = 1;",
+        "parts.cuh", "const A factor = rescaling(frame_of(from), own);", "const A factor = 1;",
         "softmax",
     ),
     "ties are counted once": (
@@ -132,18 +132,18 @@ MUTANTS = {
         "log_softmax",
     ),
     "the target is not where the row begins": (
-        "rows.cu", "Op::TARGETS && first + j == target",
+        "views.cuh", "Op::TARGETS && first + j == target",
         "Op::TARGETS && index * chunk<T>::size + j == target", "cross_entropy",
     ),
     "results are stored as if aligned": (
-        "rows.cu", "v.out_aligned = shift_of(v.out) == v.shift;", "v.out_aligned = true;",
+        "views.cuh", "v.out_aligned = shift_of(v.out) == v.shift;", "v.out_aligned = true;",
         "softmax",
     ),
     "no barrier between the rows of a block": (
-        "rows.cu", "if (!Op::SHIFTED) __syncthreads();", "", "softmax_backward",
+        "held.cuh", "if (!Op::SHIFTED) __syncthreads();", "", "softmax_backward",
     ),
     "the last cluster has no part": (
-        "rows.cu", "end = begin + each < all ? begin + each : all;",
+        "held.cuh", "end = begin + each < all ? begin + each : all;",
         "end = rank && rank == CLUSTER - 1 ? begin : begin + each < all ? begin + each : all;",
         "softmax",
     ),
@@ -230,8 +230,8 @@ def test_many_rows_in_one_block_catch_a_missing_barrier() -> None:
 def test_32_bit_offsets_are_caught() -> None:
     texts = emulation.sources()
     original = "v.x = a.x + row * a.x_pitch;"
-    assert original in texts["rows.cu"]
-    texts["rows.cu"] = texts["rows.cu"].replace(original, "v.x = a.x + (int)(row * a.x_pitch);")
+    assert original in texts["views.cuh"]
+    texts["views.cuh"] = texts["views.cuh"].replace(original, "v.x = a.x + (int)(row * a.x_pitch);")
     try:
         right = _huge_is_right(texts)
     except EmulationError:  # an address where nothing is
@@ -256,7 +256,8 @@ HOSTILE = {
 def test_the_emulation_reports_what_a_device_hides(wrong: str) -> None:
     texts = emulation.sources()
     place = "const int lane = threadIdx.x % LANES;"
-    texts["rows.cu"] = texts["rows.cu"].replace(place, f"{place} {HOSTILE[wrong]}")
+    assert place in texts["lanes.cuh"]
+    texts["lanes.cuh"] = texts["lanes.cuh"].replace(place, f"{place} {HOSTILE[wrong]}")
     device = FakeCupy(emulation.attributes(), texts=texts, formats=("float32",))
     with (
         emulation.implementation("cupy_gpu", device) as module,

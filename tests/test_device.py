@@ -37,33 +37,36 @@ def test_blocks_repeat_and_copies_are_exact(
     block = np.random.default_rng(0).normal(size=shape).astype(dtype)
     native = backend.from_numpy(block)
     whole = device.empty(native, 2 * shape[0] + 1)
-    device.fill(whole, native)
+    assert device.fill(whole, native) is whole
     expected = np.resize(block, (2 * shape[0] + 1, shape[1]))
     assert np.array_equal(backend.to_numpy(whole), expected)
     last = backend.to_numpy(device.rows(whole, [2 * shape[0]]))
     assert np.array_equal(last, expected[-1:])
-    for name, copy in device.copies.items():
+    for name, move in device.limits.items():
         target = device.empty(native, 2 * shape[0] + 1)
         backend.prefault(target)
-        copy(target, whole)
+        move((whole, whole), target)
         device.synchronize()
+        if not name.startswith("copy"):
+            continue
         got = backend.to_numpy(target)
         negated = name == "copy_kernel" and backend.name == "torch_cuda"
         assert np.array_equal(-got if negated else got, expected)
 
 
-@pytest.mark.parametrize("name", ["copy_kernel", "copy_memcpy"])
+@pytest.mark.parametrize("name", ["copy_kernel", "copy_memcpy", "add_kernel", "read_kernel"])
 def test_events_order_and_a_graph_replays(backend: Any, name: str) -> None:
     device = backend.device
     native = backend.from_numpy(np.ones((1024, 1024), np.float32))
     target = device.empty(native, 1024)
-    copy = device.copies[name]
-    copy(target, native)  # compiled before the capture
-    launch = device.capture(lambda: copy(target, native))
+    move = device.limits[name]
+    move((native, native), target)  # compiled before the capture
+    launch = device.capture(lambda: move((native, native), target))
     backend.prefault(target)
     begin = device.record()
     launch()
     end = device.record()
     device.wait(end)
     assert 0 < device.elapsed_ns(begin, end) < 1e9
-    assert np.all(np.abs(backend.to_numpy(target)) == 1)
+    if name.startswith("copy"):
+        assert np.all(np.abs(backend.to_numpy(target)) == 1)

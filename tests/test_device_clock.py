@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -20,6 +21,8 @@ def nvml(mask: int) -> ModuleType:
     found.NVML_CLOCK_SM, found.NVML_CLOCK_MEM, found.NVML_TEMPERATURE_GPU = 1, 2, 0
     found.nvmlInit = found.nvmlShutdown = lambda: None
     found.nvmlDeviceGetHandleByIndex = lambda index: "handle"
+    found.nvmlDeviceGetHandleByPciBusId = lambda bus_id: found.asked.append(bus_id) or "handle"
+    found.asked = []
     found.nvmlDeviceGetClockInfo = lambda handle, kind: {1: 1980, 2: 2619}[kind]
     found.nvmlDeviceGetTemperature = lambda handle, kind: 41
     found.nvmlDeviceGetPowerUsage = lambda handle: 123_456
@@ -36,6 +39,31 @@ def test_through_the_library(monkeypatch: pytest.MonkeyPatch, mask: int, words: 
     assert read_clock(module="simulated_nvml") == DeviceClock(
         sm_mhz=1980, memory_mhz=2619, celsius=41, watts=123.456, throttled=words, source="nvml"
     )
+
+
+def test_the_device_is_that_of_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CUDA_VISIBLE_DEVICES may leave it the fourth of eight, which NVML and its program count."""
+    library: Any = nvml(0x0)
+    monkeypatch.setitem(sys.modules, "simulated_nvml", library)
+    assert read_clock(module="simulated_nvml", bus_id="0000:81:00.0").source == "nvml"
+    assert library.asked == [b"0000:81:00.0"]
+    asked: list[str] = []
+
+    def run(command: Sequence[str]) -> str:
+        asked.extend(command)
+        return "1980, 2619, 41, 100, 0x0\n"
+
+    assert read_clock(run, NONE, "0000:81:00.0").source == "nvidia-smi"
+    assert "-i=0000:81:00.0" in asked
+
+
+def test_an_older_program_has_another_name_for_the_reasons() -> None:
+    def run(command: Sequence[str]) -> str:
+        if "clocks_event_reasons" in command[1]:
+            raise subprocess.CalledProcessError(2, command)
+        return "1980, 2619, 41, 100, 0x0000000000000008\n"
+
+    assert read_clock(run, NONE).throttled == ["hardware slowdown"]
 
 
 def test_through_the_program() -> None:

@@ -9,17 +9,28 @@ from typing import Any
 
 import numpy as np
 import pytest
+import report_run
 from simulated_device import LAUNCH_NS, Kernel, Simulation, Worker
 
 from harness import device_stopwatch, devices
 from harness.device_stopwatch import GRAPH_CALLS, DeviceStopwatch
 from harness.discovery import load
-from harness.experiments import device_evidence, device_sizes, device_throughput, throughput
+from harness.experiments import (
+    device_evidence,
+    device_operations,
+    device_sizes,
+    device_throughput,
+    throughput,
+)
 from harness.experiments.context import Context
 from harness.profiles import FULL, PROFILES, QUICK, SMOKE, DeviceRegime, DeviceTiming
 from harness.records import RECORD
 from harness.records.device_throughput import DeviceClock, DeviceThroughputRecord
 from harness.remote import Pool
+from harness.report import device, device_plots
+from harness.report.cells import from_run
+from harness.report.figure import drawing, write
+from harness.report.palette import styles
 from harness.results import cell_key
 
 SOURCE = '''"""{name}."""
@@ -27,6 +38,22 @@ IMPLEMENTATION = {{"backend": "cupy", "device": "cuda", "bound": "generic", "pas
 
 
 def softmax(x, axis=-1, out=None):
+    raise NotImplementedError
+
+
+def log_softmax(x, axis=-1, out=None):
+    raise NotImplementedError
+
+
+def softmax_backward(grad, y, axis=-1):
+    raise NotImplementedError
+
+
+def cross_entropy(logits, targets):
+    raise NotImplementedError
+
+
+def cross_entropy_loss(logits, targets):
     raise NotImplementedError
 '''
 GRID = DeviceTiming((64,), 1 << 15, 5, min_sample_ns=2_000, warm_up_ns=0, warm_up_cap_ns=10_000)
@@ -40,7 +67,7 @@ def simulation(monkeypatch: pytest.MonkeyPatch) -> Simulation:
     monkeypatch.setattr(device_stopwatch, "_clock", found.clock)
     monkeypatch.setattr(devices, "cuda_memory", lambda: (found.total, found.l2))
     clock = DeviceClock(sm_mhz=1980, throttled=[], source="nvml")
-    monkeypatch.setattr(device_throughput, "read_clock", lambda: clock)
+    monkeypatch.setattr(device_throughput, "read_clock", lambda **_: clock)
     monkeypatch.setattr(device_sizes, "CONTEXT_BYTES", 0)
     return found
 
@@ -62,7 +89,7 @@ def rig(simulation: Simulation, tmp_path: Path) -> Rig:
         pool = Pool()
         first = next(iter(kernels))
         control = {f"{first} (control)": kernels[first]}
-        everyone: dict[str, Any] = {**kernels, **control, device_throughput.COPIER: None}
+        everyone: dict[str, Any] = {**kernels, **control, device_throughput.MOVER: None}
         for name, kernel in everyone.items():
             workers[name] = Worker(name, simulation, kernel)
             workers[name].shared = order
@@ -217,7 +244,8 @@ def test_after_an_error_the_process_is_replaced(rig: Rig, simulation: Simulation
 def test_the_rows_judged_have_both_ends_and_fit_the_reference() -> None:
     for classes, rows in ((8, 1 << 20), (1000, 5000), (1 << 16, 9), (1 << 22, 9), (64, 1)):
         block = np.zeros((min(rows, 4), classes), np.float32)
-        found = device_evidence.sampled(block, rows, False)
+        operation = device_operations.operation_of("softmax")
+        found = device_evidence.sampled(operation, (block,), rows, False)
         assert len(found.rows) * classes <= max(3 * (1 << 16), classes)
         assert all(0 <= r < rows for r in found.rows)
         if classes <= 1 << 16:
@@ -312,14 +340,14 @@ def test_throttling_and_unknown_clocks_are_told(
     clock: DeviceClock,
     words: str,
 ) -> None:
-    monkeypatch.setattr(device_throughput, "read_clock", lambda: clock)
+    monkeypatch.setattr(device_throughput, "read_clock", lambda **_: clock)
     context, _ = rig({"ours": Kernel(simulation, 80.0)})
     record = measured(context)["ours", "streaming"]
     assert record.clock_before == record.clock_after == clock
     assert words in " ".join(record.warnings or [])
 
 
-def test_without_a_copy_nothing_is_called_plausible(
+def test_without_a_limit_nothing_is_called_plausible(
     rig: Rig, simulation: Simulation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context, workers = rig({"ours": Kernel(simulation, 80.0)})
@@ -327,10 +355,10 @@ def test_without_a_copy_nothing_is_called_plausible(
     def broken(*_: Any) -> Any:
         raise RuntimeError("no copy")
 
-    monkeypatch.setattr(workers[device_throughput.COPIER].watch, "device_sample", broken)
+    monkeypatch.setattr(workers[device_throughput.MOVER].watch, "device_sample", broken)
     record = measured(context)["ours", "streaming"]
     assert record.percent_of_limit is None
-    assert "no copy was measured" in " ".join(record.warnings or [])
+    assert "no limit was measured" in " ".join(record.warnings or [])
 
 
 def test_without_a_device_a_record_says_why(make_context: Any) -> None:
@@ -350,6 +378,117 @@ def test_the_cpu_experiment_leaves_devices_alone(make_context: Any) -> None:
     names = {c.implementation for u in throughput.plan(context) for c in u.coordinates}
     assert "cupy_gpu" not in names
     assert "max_shift" in names
+
+
+OTHERS = replace(GRID, classes=(), other_classes=(64,), moved_bytes=1 << 18)
+"""The operations other than softmax."""
+
+
+@pytest.mark.parametrize(
+    ("name", "limit", "limit_gbps", "arrays"),
+    [
+        ("log_softmax", "copy_kernel", 100.0, 2),
+        ("cross_entropy", "copy_kernel", 100.0, 2),
+        ("cross_entropy_loss", "read_kernel", 110.0, 1),
+        ("softmax_backward", "add_kernel", 105.0, 3),
+    ],
+)
+def test_each_operation_is_set_against_what_moves_as_many_arrays(
+    rig: Rig, simulation: Simulation, name: str, limit: str, limit_gbps: float, arrays: int
+) -> None:
+    context, _ = rig({"ours": Kernel(simulation, 80.0)}, {"streaming": OTHERS})
+    records: list[Any] = [
+        r for u in device_throughput.plan(context) for r in u.measure() if name in u.label.split()
+    ]
+    (ours,) = [r for r in records if r.role == "implementation"]
+    assert (ours.operation, ours.status) == (name, "ok"), ours.reason
+    assert ours.ranked
+    assert ours.limit == limit
+    time = arrays * ours.array_bytes / 80.0 + LAUNCH_NS
+    assert ours.median_ns == pytest.approx(time, rel=1e-3)
+    per_row = (8 + 4) * ours.rows if name.startswith("cross_entropy") else 0
+    assert ours.moved_bytes == arrays * ours.array_bytes + per_row
+    assert ours.gbps == pytest.approx(ours.moved_bytes / time, rel=1e-3)
+    assert arrays * ours.array_bytes == pytest.approx(OTHERS.moved_bytes, rel=0.05)
+    (best,) = [r for r in records if r.implementation == limit]
+    limit_time = arrays * ours.array_bytes / limit_gbps + LAUNCH_NS
+    assert best.gbps == pytest.approx(arrays * ours.array_bytes / limit_time, rel=1e-3)
+    assert ours.percent_of_limit == pytest.approx(100 * ours.gbps / best.gbps)
+    assert {r.beside for r in records if r.role == "limit"} == {name}
+    assert [r.role for r in records].count("control") == 1
+
+
+@pytest.mark.parametrize("name", [o.name for o in device_operations.OPERATIONS[1:]])
+def test_a_wrong_result_of_any_operation_is_found(
+    rig: Rig, simulation: Simulation, name: str
+) -> None:
+    kernels = {"ours": Kernel(simulation, 80.0), "wrong": Kernel(simulation, 80.0, 1.001)}
+    context, _ = rig(kernels, {"streaming": OTHERS})
+    records: list[Any] = [
+        r for u in device_throughput.plan(context) for r in u.measure() if name in u.label.split()
+    ]
+    (wrong,) = [r for r in records if r.implementation == "wrong"]
+    assert (wrong.status, wrong.ranked) == ("failed", False)
+    assert "accuracy gate" in wrong.reason
+    assert next(r for r in records if r.implementation == "ours").status == "ok"
+
+
+def test_a_loss_faster_than_reading_is_rejected(rig: Rig, simulation: Simulation) -> None:
+    context, _ = rig({"magic": Kernel(simulation, 150.0)}, {"streaming": OTHERS})
+    records: list[Any] = [r for u in device_throughput.plan(context) for r in u.measure()]
+    (loss,) = [r for r in records if r.operation == "cross_entropy_loss" and r.role != "control"]
+    assert loss.implausible
+    assert "read_kernel" in loss.reason
+
+
+def test_every_cell_of_every_operation_has_a_key_of_its_own(
+    rig: Rig, simulation: Simulation
+) -> None:
+    grid = replace(GRID, other_classes=GRID.classes)
+    context, _ = rig({"ours": Kernel(simulation, 80.0)}, {"streaming": grid})
+    units = list(device_throughput.plan(context))
+    assert [u.coordinates[0].operation for u in units] == [
+        o.name for o in device_operations.OPERATIONS
+    ]
+    keys = [k for u in units for k in u.keys]
+    assert len(set(keys)) == len(keys)
+
+
+def test_what_an_implementation_lacks_is_unsupported_and_needs_no_limits(
+    rig: Rig, simulation: Simulation, tmp_path: Path
+) -> None:
+    context, _ = rig({"ours": Kernel(simulation, 80.0)}, {"streaming": OTHERS})
+    plain = tmp_path / "plain.py"
+    source = SOURCE.format(name="plain").partition("\n\n\ndef log_softmax")[0]
+    plain.write_text(source + "\n", encoding="utf-8")
+    context.implementations = [load(plain)]
+    context._unavailable["plain"] = None
+    records = [r for u in device_throughput.plan(context) for r in u.measure()]
+    assert {r.status for r in records} == {"unsupported", "skipped"}
+    assert all(r.reason for r in records)
+
+
+def test_what_was_measured_is_drawn(rig: Rig, simulation: Simulation, tmp_path: Path) -> None:
+    grid = replace(GRID, classes=(16, 64, 256), other_classes=(64, 256), moved_bytes=1 << 18)
+    kernels = {
+        "ours": Kernel(simulation, 96.0),
+        "theirs": Kernel(simulation, 60.0),
+        "wrong": Kernel(simulation, 80.0, 1.001),
+    }
+    context, _ = rig(kernels, {"streaming": grid})
+    records = [r for u in device_throughput.plan(context) for r in u.measure()]
+    run = from_run(report_run.run([r.model_dump(mode="json") for r in records]), "")
+    groups = device.groups(run)
+    assert {g.operation for g in groups} == {o.name for o in device_operations.OPERATIONS}
+    for group in groups:
+        with drawing():
+            plot = device_plots.by_classes(run, group, styles(run.implementations))
+            assert plot is not None
+            write(plot, tmp_path)
+        assert (tmp_path / f"{plot.name}.png").stat().st_size > 5000
+        shown = [t.get_text() for t in plot.figure.legends[0].get_texts()]  # type: ignore[union-attr]
+        limits = {f"limit: {n}" for n in device_operations.operation_of(group.operation).limits}
+        assert {"ours", "theirs", "wrong", *limits} == set(shown)
 
 
 def test_profiles_keep_the_bytes_constant_and_large() -> None:

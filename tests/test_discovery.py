@@ -99,17 +99,6 @@ def test_cross_entropy_takes_integer_targets() -> None:
     assert gradient.tolist() == [[0.5, -0.5]]
 
 
-def test_duplicate_names_are_refused_naming_both(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    twin = tmp_path / "naive.py"
-    twin.write_text("def softmax(x, axis=-1): ...", encoding="utf-8")
-    monkeypatch.setattr(discovery, "_entry_point_paths", lambda: [twin])
-    with pytest.raises(ImplementationError, match=r"two implementations are named 'naive'") as e:
-        discovery.implementations.__wrapped__()
-    assert str(twin) in str(e.value)
-
-
 def test_a_file_may_import_a_module_beside_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

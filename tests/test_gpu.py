@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
+import time
+import tomllib
 import venv
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from simulated_device import Kernel, Simulation, WholeWorker
+from test_device_throughput import SOURCE
 
 from harness import gpu
+from harness.catalogue.allowances import Arithmetic
+from harness.catalogue.lane import Lane, unit
+from harness.conformance import Options
+from harness.discovery import implementations, load
 from harness.experiments.context import Unit
+from harness.profiles import DeviceTiming
 from harness.records.device_throughput import DeviceThroughputRecord
 from harness.results import read_run
 
@@ -67,6 +79,34 @@ def test_what_does_not_fit_is_skipped(
     assert (part.status == "skipped") == ("skipped" in expected)
 
 
+def test_what_runs_ahead_for_a_skipped_unit_is_ended() -> None:
+    """Lanes of the catalogue would go on beside the timings."""
+    clock, ended = Clock(), []
+    part = gpu.Part("device_throughput", 5.0)
+    planned = [replace(u, abandon=partial(ended.append, u.label)) for u in units(clock, [4.0, 4.0])]
+    for one in gpu.within_budget(planned, {part.name: part}, clock):
+        list(one.measure())
+    assert ended == ["1"]
+
+
+def test_a_lane_that_is_abandoned_ends_at_once(tmp_path: Path) -> None:
+    slow = tmp_path / "slow.py"
+    slow.write_text(
+        '"""Slow."""\nimport time\n\ndef softmax(x, axis=-1):\n    time.sleep(60)\n    return x\n',
+        encoding="utf-8",
+    )
+    lane = Lane("a lane of this test")
+    options = Options(timeout_s=100.0)
+    running = lane.submit(unit(slow, "softmax", "float32", Arithmetic(), options))
+    waiting = lane.submit(unit(slow, "softmax", "float32", Arithmetic(), options))
+    time.sleep(2.0)
+    started = time.monotonic()
+    lane.abandon()
+    assert time.monotonic() - started < 20
+    assert running.exception(timeout=1) is not None
+    assert waiting.cancelled()
+
+
 def test_a_skipped_record_has_the_reason() -> None:
     clock = Clock()
     part = gpu.Part("device_throughput", -1.0)
@@ -89,6 +129,33 @@ def test_what_is_missing_is_said_in_one_line_with_the_remedy() -> None:
     assert "pydantic, ml_dtypes" in line
     assert "pip download" in line
     assert "--no-index --find-links wheels pydantic ml_dtypes" in line
+
+
+@pytest.mark.parametrize(
+    ("name", "absent", "extra"),
+    [
+        ("triton_gpu", ("triton",), "triton"),
+        ("torch_compile_cuda", ("triton",), "triton"),
+        ("torch_cuda", ("torch",), "torch"),
+        ("cupy_gpu", ("cupy",), "cuda"),
+        ("jax_cuda", ("jax_cuda13_plugin", "jax_cuda12_plugin"), "jax-cuda"),
+    ],
+)
+def test_an_implementation_names_the_extra_that_it_lacks(
+    monkeypatch: pytest.MonkeyPatch, name: str, absent: tuple[str, ...], extra: str
+) -> None:
+    monkeypatch.setattr("harness.discovery.find_module", lambda p: None if p in absent else p)
+    reason = implementations()[name].unavailable_reason or ""
+    assert all(repr(package) in reason for package in absent)
+    assert f"softmax-bench[{extra}]" in reason
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert extra in declared["project"]["optional-dependencies"]
+
+
+def test_one_of_two_plugins_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    absent = "jax_cuda13_plugin"
+    monkeypatch.setattr("harness.discovery.find_module", lambda p: None if p == absent else p)
+    assert "plugin" not in (implementations()["jax_cuda"].unavailable_reason or "")
 
 
 def test_packages_that_are_absent_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,6 +185,13 @@ def test_tests_that_fail_and_tests_that_are_not_there(tmp_path: Path) -> None:
     gpu.run_tests(part, tmp_path)
     assert part.status == "skipped"
     assert "no tests" in (part.reason or "")
+    hangs = "import time\n\ndef test_it():\n    time.sleep(30)\n"
+    (tmp_path / gpu.TESTS[0]).write_text(hangs, encoding="utf-8")
+    part = gpu.Part("tests", 4.0)
+    gpu.run_tests(part, tmp_path)
+    assert part.status == "skipped"
+    assert "not over in 4 s" in (part.reason or "")
+    assert part.output is not None
     (tmp_path / gpu.TESTS[0]).write_text("def test_it():\n    assert False\n", encoding="utf-8")
     part = gpu.Part("tests", 60.0)
     gpu.run_tests(part, tmp_path)
@@ -129,8 +203,6 @@ def test_the_run_of_a_device_keeps_a_record_of_every_cell(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With an implementation of the CPU in place of one on a device, and a budget for little."""
-    from harness.discovery import load
-
     options = gpu._parser().parse_args(["--results", str(tmp_path), "--machine", "none"])
     subject = load("max_shift")
     monkeypatch.setattr("harness.discovery.implementations", lambda: {"max_shift": subject})
@@ -138,14 +210,78 @@ def test_the_run_of_a_device_keeps_a_record_of_every_cell(
     monkeypatch.setattr(subject, "metadata", cpu_too)
     monkeypatch.setattr("harness.discovery.unavailable_reason", lambda metadata: None)
     parts = gpu.deadlines(0.0)
-    import time
-
     folder = gpu.measure(options, parts, time.monotonic())
     run = read_run(folder)
     assert run.info.finished is not None
     assert {r.status for r in run.records} == {"skipped"}
     assert len(run.records) == run.info.planned_cells
     assert {r.experiment for r in run.records} == {"conformance", "accuracy", "device_throughput"}
+
+
+def test_the_whole_command_on_a_simulated_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From the command line to the report; the device and its array library are simulated."""
+    simulation = Simulation(total=1 << 40)
+    names = ("cupy_ours", "torch_cuda", "torch_compile_cuda")
+    kernels = {n: Kernel(simulation, 50.0 + 10 * i) for i, n in enumerate(names)}
+    found = {}
+    for name in names:
+        path = tmp_path / f"{name}.py"
+        path.write_text(SOURCE.format(name=name), encoding="utf-8")
+        found[name] = load(path)
+
+    def worker(name: str, *_: Any) -> Any:
+        return WholeWorker(name, simulation, kernels.get(name.removesuffix(" (control)")))
+
+    def worker_for(one: Any, name: str | None = None) -> Any:
+        return worker(name or one.name)
+
+    monkeypatch.setattr("harness.device_stopwatch._clock", simulation.clock)
+    monkeypatch.setattr("harness.devices.cuda_device_count", lambda: (1, ""))
+    monkeypatch.setattr("harness.devices.cuda_memory", lambda: (1 << 40, simulation.l2))
+    monkeypatch.setattr("harness.discovery.implementations", lambda: found)
+    monkeypatch.setattr("harness.discovery.unavailable_reason", lambda metadata: None)
+    monkeypatch.setattr("harness.experiments.context.RemoteImplementation", worker)
+    monkeypatch.setattr("harness.experiments.context.worker_for", worker_for)
+    monkeypatch.setattr("harness.runner.worker_for", worker_for)
+    timing = DeviceTiming(
+        (64,), 1 << 18, 3, min_sample_ns=2_000, warm_up_ns=0, warm_up_cap_ns=10_000
+    )
+    row = replace(timing, moved_bytes=0)
+    small = replace(
+        gpu.profile("smoke"),
+        dtypes=("float32",),
+        operations=("softmax", "cross_entropy"),
+        families=(),
+        device_timing={
+            "streaming": replace(timing, other_classes=(64,)), "launches": row, "graph": row,
+        },
+    )  # fmt: skip
+    monkeypatch.setattr(gpu, "profile", lambda name: small)
+    arguments = ["--results", str(tmp_path / "results"), "--reports", str(tmp_path / "reports")]
+    more = ["--machine", "simulated", "--budget", "120", "--tests", str(tmp_path)]
+    assert gpu.main([*arguments, *more]) == 0
+    told = capsys.readouterr().out
+    (folder,) = (tmp_path / "results" / "simulated").iterdir()
+    run = read_run(folder)
+    assert run.info.finished is not None
+    assert len(run.records) == run.info.planned_cells
+    timed: list[Any] = [r for r in run.records if r.experiment == "device_throughput"]
+    assert {r.operation for r in timed} == {
+        *("softmax", "cross_entropy", "cross_entropy_loss", "copy", "read"),
+    }  # fmt: skip
+    assert {r.status for r in timed} == {"ok"}, [r.reason for r in timed if r.status != "ok"]
+    assert all(r.speedup is not None for r in timed if r.role != "limit")
+    assert {r.baseline for r in timed if r.role == "implementation"} == {"torch_cuda"}
+    judged = [r for r in run.records if r.experiment == "conformance"]
+    assert len({r.status for r in judged}) > 1
+    labels = [line for line in told.splitlines() if "conformance" in line]
+    assert any("torch_compile_cuda" in line for line in labels[-4:])  # it compiles by shape: last
+    assert json.loads((folder / gpu.PARTS_FILE).read_text())[0]["name"] == "tests"
+    site = tmp_path / "reports" / "simulated" / folder.name
+    assert (site / "figures" / "device-streaming-float32.svg").exists()
+    assert "cross_entropy_loss" in (site / "device_throughput.html").read_text(encoding="utf-8")
 
 
 HIDDEN = ("flint", "typer", "rich", "jinja2", "matplotlib", "cpuinfo", "sklearn", "pyarrow")
@@ -172,6 +308,29 @@ def test_it_needs_neither_flint_nor_what_draws_and_prints() -> None:
         env={"PATH": "", "CUDA_VISIBLE_DEVICES": "", "HOME": "/nonexistent"}, cwd=ROOT,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+def test_the_whole_command_needs_none_of_them_either(tmp_path: Path) -> None:
+    """That test once more, in a process without them; the report alone needs what draws it."""
+    absent = [n for n in HIDDEN if n not in ("jinja2", "matplotlib")]
+    plugin = f"import sys\nfor name in {absent!r}:\n    sys.modules[name] = None\n"
+    (tmp_path / "hidden_modules.py").write_text(plugin, encoding="utf-8")
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "hidden_modules",
+        "-p",
+        "no:cacheprovider",
+    ]
+    name = "test_the_whole_command_on_a_simulated_device"
+    done = subprocess.run(
+        [*command, f"{__file__}::{name}"], capture_output=True, text=True, timeout=300, cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:]
 
 
 @pytest.mark.slow

@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 from harness import backends, workloads
 from harness.discovery import Implementation, import_module, load
 from harness.experiments import honesty, throughput
-from harness.experiments.honesty import PAIRS, Scrutiny, between, dishonest_clock, dishonest_times
+from harness.experiments.honesty import (
+    PAIRS,
+    Scrutiny,
+    between,
+    dishonest_clock,
+    dishonest_loops,
+    dishonest_times,
+)
 from harness.experiments.rounds import Entrant, aligned, take_rounds
 from harness.profiles import SMOKE, Timing
 from harness.records import ThroughputRecord
@@ -25,23 +32,34 @@ from harness.ulps import ulp_error
 
 CHEATS = Path(__file__).parent / "cheats"
 CLASSES, ROWS = 64, 2048
-GRID = Timing((CLASSES,), CLASSES * ROWS, 3, ("one",), min_sample_ns=200_000, warm_up_ns=0,
+GRID = Timing((CLASSES,), CLASSES * ROWS, 7, ("one",), min_sample_ns=200_000, warm_up_ns=0,
               warm_up_cap_ns=2_000_000)  # fmt: skip
 
 FOUND = {
     "remembers_identity": "on new content",
     "remembers_address": "on new content",
-    "remembers_content": "remembers inputs: in 8 of 8 pairs|on new content",
+    "remembers_content": "remembers inputs: in 8 of 8 pairs|on new content|fast in the timing loop",
     "returns_earlier": "on new content",
     "one_behind": "on new content",
     "knows_the_caller": "on new content",
     "knows_the_loop": "on new content",
-    "knows_the_inputs": "remembers inputs: in 8 of 8 pairs",
+    "knows_the_inputs": "remembers inputs: in 8 of 8 pairs|fast in the timing loop alone",
     "defers_to_a_thread": "changed after it was returned|on new content",
     "defers_to_the_reader": "expected an array of its library; got _Lazy",
     "reuses_its_buffer": "changed by the next call",
     "ignores_out": "out=: the result is not in the array",
+    "compares_content": "fast on an input that stays the same|fast in the timing loop alone",
+    "hashes_content": "remembers inputs: in 8 of 8 pairs|fast on an input that stays the same",
+    "counts_its_calls": "on new content|changed by the next call",
+    "knows_the_harness": "on new content",
 }
+SMALL = {
+    "knows_the_pause": "on new content|fast on an input that stays the same",
+    "knows_the_probe": "fast on an input that stays the same|fast in the timing loop alone",
+    "compares_content": "fast on an input that stays the same|remembers inputs",
+    "hashes_content": "fast on an input that stays the same|remembers inputs",
+}
+"""Cheats whose calls take some microseconds: how long a single one takes says nothing there."""
 ELSEWHERE = {"stops_the_clock"}
 
 
@@ -71,25 +89,27 @@ def judge(entrant: Entrant, x: NDArray[Any], y: NDArray[Any]) -> dict[str, Any]:
     return {"status": "ok"} if error < 1000 else {"status": "failed", "reason": f"{error:.3g} ulp"}
 
 
-def timed(implementation: Implementation, grid: Timing = GRID) -> tuple[Entrant, Scrutiny]:
+def timed(
+    implementation: Implementation, grid: Timing = GRID, classes: int = CLASSES, rows: int = ROWS
+) -> tuple[Entrant, Scrutiny]:
     """An implementation after its rounds, verified once on the way."""
-    x = aligned(workloads.generate("normal(scale=1)", CLASSES, ROWS, "float32", 0))
+    x = aligned(workloads.generate("normal(scale=1)", classes, rows, "float32", 0))
     allocating = "softmax" not in implementation.metadata.operations_with_out
     record = ThroughputRecord(
-        implementation=implementation.name, status="ok", dtype="float32", classes=CLASSES,
-        rows=ROWS, allocating=allocating, array_bytes=x.nbytes, cache="warm",
+        implementation=implementation.name, status="ok", dtype="float32", classes=classes,
+        rows=rows, allocating=allocating, array_bytes=x.nbytes, cache="warm",
     )  # fmt: skip
     worker: Any = Here(implementation)
     entrant = Entrant(record, worker, "softmax", {"axis": -1}, implementation, content=x)
     worker.request("place", {}, (x,))
-    scrutiny = Scrutiny("normal(scale=1)", CLASSES, ROWS, "float32", judge)
+    scrutiny = Scrutiny("normal(scale=1)", classes, rows, "float32", judge)
     take_rounds([entrant], grid, 60.0, "seed", between(scrutiny, [entrant]))
     assert entrant.fault is None, entrant.fault
     return entrant, scrutiny
 
 
 def test_every_cheat_is_expected_somewhere() -> None:
-    assert {p.stem for p in CHEATS.glob("*.py")} == set(FOUND) | ELSEWHERE
+    assert {p.stem for p in CHEATS.glob("*.py")} == {*FOUND, *SMALL, *ELSEWHERE}
 
 
 @pytest.mark.parametrize("name", FOUND)
@@ -101,9 +121,18 @@ def test_a_cheat_fails_with_its_reason_and_is_never_ranked(name: str) -> None:
     assert any(reason in changes["reason"] for reason in FOUND[name].split("|"))
 
 
+@pytest.mark.parametrize("name", SMALL)
+def test_a_cheat_of_some_microseconds_fails_as_well(name: str) -> None:
+    entrant, scrutiny = timed(load(CHEATS / f"{name}.py"), classes=1000, rows=16)
+    changes = scrutiny.verdict(entrant, [entrant])
+    assert changes["status"] == "failed", (name, entrant.record)
+    assert any(reason in changes["reason"] for reason in SMALL[name].split("|"))
+
+
 @pytest.mark.parametrize("name", ["max_shift", "naive", "online", "two_pass", "log_sum_exp"])
-def test_an_honest_implementation_passes(name: str) -> None:
-    entrant, scrutiny = timed(load(name))
+@pytest.mark.parametrize(("classes", "rows"), [(CLASSES, ROWS), (10, 1), (1000, 16)])
+def test_an_honest_implementation_passes(name: str, classes: int, rows: int) -> None:
+    entrant, scrutiny = timed(load(name), classes=classes, rows=rows)
     assert scrutiny.verdict(entrant, [entrant]) == {}
     assert entrant.record.input_seed == scrutiny.seeds[0]
     assert len(entrant.record.unseen_ns or []) == len(entrant.record.repeated_ns or []) >= 1
@@ -154,6 +183,27 @@ def test_times_of_single_calls_accuse_only_where_all_say_so(
 ) -> None:
     found = dishonest_times(verified(unseen, repeated, samples))
     assert found is None if reason is None else reason in str(found)
+
+
+@pytest.mark.parametrize(
+    ("took", "spent", "samples", "accused"),
+    [
+        ([3e4] * 8, [3e4] * 8, [1e4] * 5, True),
+        ([3e4] * 7 + [1e4], [3e4] * 8, [1e4] * 5, False),  # not every loop
+        ([3e4] * 8, [1e4] * 8, [1e4] * 5, False),  # elapsed time alone
+        ([1.9e4] * 8, [1.9e4] * 8, [1e4] * 5, False),
+        ([2500.0] * 8, [2500.0] * 8, [1000.0] * 5, False),
+        ([4500.0] * 8, [4500.0] * 8, [1000.0] * 5, True),
+        ([3e4] * 8, [3e4] * 8, [1e4] * 4 + [3e4], True),  # the sample after the content changed
+        ([3e4] * 8, [3e4] * 8, [1e4] * 3 + [3e4] * 2, False),
+        ([], [], [1e4], False),
+    ],
+)
+def test_times_of_restless_loops_accuse_only_where_all_say_so(
+    took: list[float], spent: list[float], samples: list[float], accused: bool
+) -> None:
+    found = dishonest_loops(verified([], [], samples), took, spent)
+    assert (found is not None) is accused
 
 
 def test_elapsed_time_alone_accuses_nobody() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -150,3 +151,75 @@ def test_files_stay_in_the_folder(tmp_path: Path, name: str) -> None:
     text = f'IMPLEMENTATION = {{"files": ("{name}",)}}\ndef softmax(x, axis=-1): ...'
     with pytest.raises(ImplementationError, match="in the module's folder or below"):
         read_metadata(written(tmp_path, text))
+
+
+SOFTMAX = "def softmax(x, axis=-1): ...\n"
+HOSTILE = {
+    "deep arithmetic": ("-" * 200_000 + "1\n", "nested too deeply"),
+    "a long chain of attributes": ("a" + ".b" * 100_000 + "\n", "nested too deeply"),
+    "deep metadata": (f"IMPLEMENTATION = {'-' * 800}a\n", "expected a literal dict"),
+    "a number for deviations": ('IMPLEMENTATION = {"deviations": 3}\n', "a tuple of dicts"),
+    "a broken module beside it": ("import _broken\n", "_broken.py: cannot be read"),
+    "a format that is none": ('IMPLEMENTATION = {"dtypes": ("f33",)}\n', "is .'f33',.; expected"),
+    "an accumulator that is none": ('IMPLEMENTATION = {"accumulator": "x"}\n', "accumulator"),
+    "a bound that is none": (
+        'IMPLEMENTATION = {"bound": "tight"}\n',
+        "is 'tight'; expected one of .*online",
+    ),
+    "a folder beside it": ('IMPLEMENTATION = {"files": ("/etc/passwd",)}\n', "expected files in"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_source_is_one_clear_error(tmp_path: Path, name: str) -> None:
+    text, message = HOSTILE[name]
+    written(tmp_path, "def (", "_broken.py")
+    with pytest.raises(ImplementationError, match=message):
+        read_metadata(written(tmp_path, text + SOFTMAX))
+
+
+def test_private_modules_may_import_each_other(tmp_path: Path) -> None:
+    written(tmp_path, "import _other\n", "_one.py")
+    written(tmp_path, "import _one\n", "_other.py")
+    meta = read_metadata(written(tmp_path, "from _one import f\n" + SOFTMAX))
+    assert {f.name for f in meta.files} == {"_one.py", "_other.py"}
+
+
+def test_a_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.py")
+    with pytest.raises(ImplementationError, match="expected a file of Python source"):
+        read_metadata(tmp_path / "pipe.py")
+
+
+def test_a_giant_source_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    with (tmp_path / "giant.py").open("wb") as file:
+        file.truncate(1 << 40)  # a hole; no disk is taken
+    with pytest.raises(ImplementationError, match="expected a source of at most 16 MiB"):
+        read_metadata(tmp_path / "giant.py")
+
+
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        ('"requires": ("..up",)', "package '..up' is not installed"),
+        ('"requires": ("",)', "package '' is not installed"),
+        ('"requires": ("no_such_package.inside",)', "is not installed"),
+        ('"programs": ("  ",)', "program '  ' is not installed"),
+        ('"requires": ("json.decoder", "sys")', "None"),
+    ],
+)
+def test_whatever_it_requires_is_there_or_a_reason(tmp_path: Path, entry: str, reason: str) -> None:
+    one = load(written(tmp_path, f"IMPLEMENTATION = {{{entry}}}\n{SOFTMAX}"))
+    assert reason in str(one.unavailable_reason)
+
+
+def test_looking_for_what_it_requires_runs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "runs_when_imported"
+    package.mkdir()
+    written(package, "raise SystemExit", "__init__.py")
+    written(package, "", "inside.py")
+    monkeypatch.syspath_prepend(tmp_path)
+    text = 'IMPLEMENTATION = {"requires": ("runs_when_imported.inside",)}\n'
+    assert load(written(tmp_path, text + SOFTMAX)).available

@@ -153,3 +153,20 @@ def test_stopping_twice_is_safe(make: Make) -> None:
     worker.stop()
     worker.stop()
     assert worker.settle()
+
+
+def test_an_answer_that_lacks_something_is_a_fault_of_its_worker(tmp_path: Path) -> None:
+    path = tmp_path / "mute.py"
+    path.write_text(
+        "from harness import stopwatch\n"
+        "stopwatch.Stopwatch.sample = lambda *_: ({}, [])\n"
+        "def softmax(x, axis=-1): return x * 1\n",
+        encoding="utf-8",
+    )
+    worker = RemoteImplementation("mute", {"path": str(path)})
+    try:
+        reply, _ = worker.request("sample")
+        with pytest.raises(WorkerFault, match="sample: the worker's answer lacks 'elapsed_ns'"):
+            reply["elapsed_ns"]
+    finally:
+        worker.stop()

@@ -19,7 +19,7 @@ from harness.experiments.rounds import Entrant
 from harness.experiments.throughput import baseline_of, describe_fit
 from harness.profiles import SMOKE, Timing
 from harness.records import ThroughputRecord
-from harness.records.throughput import CONTROL_SUFFIX
+from harness.records.timing import CONTROL_SUFFIX
 from harness.results import cell_key
 
 PROFILE = replace(

@@ -485,8 +485,11 @@ _FOUR = "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 4)}"
         (_zip(), "an empty archive"),
         (_zip(a=_npy(_FOUR, b"\0" * 16))[:-30], "cannot be read"),
         (b"PK\x03\x04junk", "cannot be read"),
+        (_npy(_FOUR.replace("(1, 4)", f"({'1, ' * 100})"), b"\0" * 4), "expected at most 32 axes"),
+        # a length that NumPy would allocate before it finds the file shorter
+        (b"\x93NUMPY\x02\x00\xf0\xff\xff\xff{", "at most 65,536 bytes; got 4,294,967,280"),
     ],
-    ids=range(16),
+    ids=range(18),
 )
 def test_damaged_files_are_refused_in_one_line(tmp_path, content, message):
     path = tmp_path / "x.npy"

@@ -22,6 +22,7 @@ MODULES: Mapping[str, str] = {
     "torch_cuda": "harness.backends.torch_cuda_tensors",
     "cupy": "harness.backends.cupy_arrays",
     "jax": "harness.backends.jax_arrays",
+    "jax_cuda": "harness.backends.jax_cuda_arrays",
     "onnxruntime": "harness.backends.onnxruntime_arrays",
     "openvino": "harness.backends.openvino_arrays",
     "tensorflow": "harness.backends.tensorflow_tensors",

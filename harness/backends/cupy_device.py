@@ -8,18 +8,11 @@ from typing import Any
 
 import cupy
 
-from harness.backends.device import Device, DeviceFacts
+from harness.backends.device import Device, DeviceFacts, tile
+from harness.backends.limit_kernels import SOURCE, THREADS, blocks_of
 
-_COPY = r"""
-extern "C" __global__ void copy16(const uint4* __restrict__ x, uint4* __restrict__ y,
-                                  unsigned long long whole, unsigned long long bytes) {
-  unsigned long long i = blockIdx.x * (unsigned long long)blockDim.x + threadIdx.x;
-  if (i < whole) y[i] = x[i];
-  unsigned long long rest = 16 * whole + i;  // the last, incomplete 16 bytes
-  if (rest < bytes && i < 16) ((char*)y)[rest] = ((const char*)x)[rest];
-}
-"""
-_THREADS = 512
+_READING_BLOCKS = 4
+"""For each processor: 2048 threads, as many as it holds."""
 
 
 def _plain(native: Any) -> Any:
@@ -43,11 +36,13 @@ def _empty(native: Any, rows: int) -> Any:
     return _like(native, cupy.empty((rows, plain.shape[1]), plain.dtype))
 
 
-def _fill(target: Any, block: Any) -> None:
-    whole, part = _plain(target), _plain(block)
-    for start in range(0, whole.shape[0], part.shape[0]):
-        piece = whole[start : start + part.shape[0]]
-        piece[...] = part[: piece.shape[0]]
+def _write(piece: Any, part: Any) -> None:
+    piece[...] = part
+
+
+def _fill(target: Any, block: Any) -> Any:
+    tile(_plain(target), _plain(block), _write)
+    return target
 
 
 def _rows(native: Any, indices: Sequence[int]) -> Any:
@@ -55,20 +50,42 @@ def _rows(native: Any, indices: Sequence[int]) -> Any:
 
 
 @cache
-def _kernel() -> Any:
-    return cupy.RawKernel(_COPY, "copy16")
+def _kernel(name: str) -> Any:
+    return cupy.RawKernel(SOURCE, name)
 
 
-def _copy_kernel(target: Any, source: Any) -> None:
-    y, x = _plain(target), _plain(source)
+@cache
+def _sink() -> Any:
+    return cupy.zeros(1, cupy.uint32)
+
+
+@cache
+def _processors() -> int:
+    return int(cupy.cuda.Device().attributes["MultiProcessorCount"])
+
+
+def _copy_kernel(inputs: Sequence[Any], output: Any) -> None:
+    y, x = _plain(output), _plain(inputs[0])
     whole = x.nbytes // 16
-    blocks = max(1, -(-whole // _THREADS))
-    _kernel()((blocks,), (_THREADS,), (x, y, cupy.uint64(whole), cupy.uint64(x.nbytes)))
+    arguments = (x, y, cupy.uint64(whole), cupy.uint64(x.nbytes))
+    _kernel("copy16")((blocks_of(whole),), (THREADS,), arguments)
 
 
-def _copy_memcpy(target: Any, source: Any) -> None:
-    y, x = _plain(target), _plain(source)
+def _copy_memcpy(inputs: Sequence[Any], output: Any) -> None:
+    y, x = _plain(output), _plain(inputs[0])
     y.data.copy_from_device_async(x.data, x.nbytes, cupy.cuda.get_current_stream())
+
+
+def _add_kernel(inputs: Sequence[Any], output: Any) -> None:
+    x, g, y = _plain(inputs[0]), _plain(inputs[1]), _plain(output)
+    whole = x.nbytes // 16
+    _kernel("add16")((blocks_of(whole),), (THREADS,), (x, g, y, cupy.uint64(whole)))
+
+
+def _read_kernel(inputs: Sequence[Any], _: Any) -> None:
+    x = _plain(inputs[0])
+    arguments = (x, _sink(), cupy.uint64(x.nbytes // 16))
+    _kernel("read16")((_READING_BLOCKS * _processors(),), (THREADS,), arguments)
 
 
 def _record() -> Any:
@@ -101,7 +118,12 @@ def device() -> Device:
         empty=_empty,
         fill=_fill,
         rows=_rows,
-        copies={"copy_memcpy": _copy_memcpy, "copy_kernel": _copy_kernel},
+        limits={
+            "copy_memcpy": _copy_memcpy,
+            "copy_kernel": _copy_kernel,
+            "add_kernel": _add_kernel,
+            "read_kernel": _read_kernel,
+        },
         record=_record,
         wait=lambda event: event.synchronize(),
         elapsed_ns=lambda a, b: 1e6 * float(cupy.cuda.get_elapsed_time(a, b)),

@@ -20,7 +20,8 @@ def _from_numpy(array: NDArray[Any]) -> Any:
 
     Strides are not kept; JAX arrays have none.
     """
-    return jnp.asarray(np.array(array, order="C", copy=True))
+    # Where JAX has a GPU it would go there.
+    return jax.device_put(np.array(array, order="C", copy=True), jax.devices("cpu")[0])
 
 
 def _prefault(array: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from harness.backends.device import Device, DeviceFacts
+from harness.backends.device import Device, DeviceFacts, tile
 
 
 def _facts() -> DeviceFacts:
@@ -21,22 +21,29 @@ def _empty(native: Any, rows: int) -> Any:
     return torch.empty((rows, native.shape[1]), dtype=native.dtype, device=native.device)
 
 
-def _fill(target: Any, block: Any) -> None:
-    for start in range(0, target.shape[0], block.shape[0]):
-        piece = target[start : start + block.shape[0]]
-        piece.copy_(block[: piece.shape[0]])
+def _fill(target: Any, block: Any) -> Any:
+    tile(target, block, lambda piece, part: piece.copy_(part))
+    return target
 
 
 def _rows(native: Any, indices: Sequence[int]) -> Any:
     return native[torch.tensor(list(indices), device=native.device)]
 
 
-def _copy_memcpy(target: Any, source: Any) -> None:
-    target.copy_(source, non_blocking=True)  # contiguous and of one format: cudaMemcpyAsync
+def _copy_memcpy(inputs: Sequence[Any], output: Any) -> None:
+    output.copy_(inputs[0], non_blocking=True)  # contiguous and of one format: cudaMemcpyAsync
 
 
-def _copy_kernel(target: Any, source: Any) -> None:
-    torch.neg(source, out=target)  # one vectorised read and write of each element
+def _copy_kernel(inputs: Sequence[Any], output: Any) -> None:
+    torch.neg(inputs[0], out=output)  # one vectorised read and write of each element
+
+
+def _add_kernel(inputs: Sequence[Any], output: Any) -> None:
+    torch.add(inputs[0], inputs[1], out=output)
+
+
+def _read_kernel(inputs: Sequence[Any], _: Any) -> None:
+    inputs[0].sum()  # to one number
 
 
 def _record() -> Any:
@@ -64,7 +71,12 @@ def device() -> Device:
         empty=_empty,
         fill=_fill,
         rows=_rows,
-        copies={"copy_memcpy": _copy_memcpy, "copy_kernel": _copy_kernel},
+        limits={
+            "copy_memcpy": _copy_memcpy,
+            "copy_kernel": _copy_kernel,
+            "add_kernel": _add_kernel,
+            "read_kernel": _read_kernel,
+        },
         record=_record,
         wait=lambda event: event.synchronize(),
         elapsed_ns=lambda a, b: 1e6 * float(a.elapsed_time(b)),

@@ -28,6 +28,7 @@ from harness.discovery import Implementation
 from harness.implementation import read_metadata
 from harness.remote import RemoteImplementation
 
+_ENDING_S = 20.0
 _FOR_EVER = 1e6  # seconds; every call of an implementation has a limit of its own
 
 Judged = list[dict[str, Any]]
@@ -76,7 +77,9 @@ class Lane:
         self._waiting: SimpleQueue[tuple[dict[str, Any], Future[Judged]] | None] = SimpleQueue()
         # An interrupt of the run does not wait for the unit in flight: a daemon, and killed.
         atexit.register(self._worker.stop)
-        threading.Thread(target=self._serve, name=name, daemon=True).start()
+        self._abandoned = False
+        self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
+        self._thread.start()
 
     def submit(self, arguments: dict[str, Any]) -> Future[Judged]:
         """What `judge_unit` will have found; a `harness.remote.WorkerFault` if it could not."""
@@ -88,9 +91,19 @@ class Lane:
         """End the process when all that was submitted is done."""
         self._waiting.put(None)
 
+    def abandon(self) -> None:
+        """End the process now, with whatever it is doing: nobody waits for it any more."""
+        self._abandoned = True
+        self._waiting.put(None)
+        self._worker.kill()
+        self._thread.join(_ENDING_S)
+
     def _serve(self) -> None:
         while (item := self._waiting.get()) is not None:
             arguments, future = item
+            if self._abandoned:
+                future.cancel()
+                continue
             try:
                 request = {"operation": "judge_unit", "options": arguments}
                 _, (answer,) = self._worker.request("run", request, (), _FOR_EVER)

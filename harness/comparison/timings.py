@@ -22,7 +22,7 @@ from harness.comparison.sides import Pair
 from harness.comparison.verdict import Item, Verdict
 from harness.floats import Float64Array
 from harness.records import Record
-from harness.records.throughput import CONTROL_SUFFIX
+from harness.records.timing import CONTROL_SUFFIX
 from harness.statistics import FEW, SEED, bootstrap_interval, paired_ratio
 
 ALPHA = 0.05
@@ -211,7 +211,14 @@ def control_ratios(
 def _cell(record: Record) -> tuple[Any, ...]:
     # Records from before there were cold ones do not say that they are warm.
     values = (getattr(record, name, None) for name in _CELL)
-    return tuple(None if v == "warm" else v for v in values)
+    return (_operation(record), *(None if v == "warm" else v for v in values))
+
+
+def _operation(record: Record) -> str:
+    """That in whose rounds the timing was taken; limits on the host go with softmax alone."""
+    beside: str | None = getattr(record, "beside", None)
+    own = record.operation if getattr(record, "role", None) != "limit" else "copy"
+    return beside or ("softmax" if own == "copy" else own)
 
 
 def cell_of(pair: Pair) -> tuple[Any, ...]:

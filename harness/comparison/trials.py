@@ -37,7 +37,7 @@ from harness.experiments.context import Context, worker_for
 from harness.machine import Machine, describe
 from harness.profiles import SMOKE, Timing
 from harness.records import Record, RunInfo
-from harness.records.throughput import CONTROL_SUFFIX
+from harness.records.timing import CONTROL_SUFFIX
 from harness.remote import Pool, RemoteImplementation
 from harness.results import Run
 from harness.statistics import paired_ratio

@@ -129,6 +129,12 @@ class _Schedule:
             )  # fmt: skip
             self.futures[operation, dtype, member.name] = self.lanes[number].submit(arguments)
 
+    def abandon(self) -> None:
+        """Ends the lanes at once: they must not go on beside what is measured next."""
+        for lane in self.lanes.values():
+            lane.abandon()
+        self.lanes.clear()
+
     def finished(self, operation: str, dtype: str, name: str) -> None:
         """Ends the lanes with the last unit of all."""
         last_operation, last_dtype, members = self.groups[-1]
@@ -263,6 +269,7 @@ def plan(context: Context) -> Iterator[Unit]:
                         _measure, context, schedule, own, implementation, operation, dtype, cases
                     ),
                     1.0 if operation in implementation.operations else 0.01,
+                    schedule.abandon,
                 )
     for implementation in context.implementations:
         declared = implementation.metadata.deviations

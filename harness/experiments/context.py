@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from harness.exp_error import ExpError, measure_exp_error
 from harness.floats import FloatFormat, float_format
 from harness.profiles import Profile
 from harness.records import Record, Status
+from harness.records.timing import CONTROL_SUFFIX
 from harness.remote import Pool, RemoteImplementation, WorkerFault
 from harness.results import cell_key
 
@@ -29,6 +30,8 @@ class Unit:
         coordinates: one record of each cell that it will measure, with status ``skipped``.
         measure: yields the finished records.
         weight: relative cost, for the ETA.
+        abandon: called where it is left out and nothing of its experiment follows: ends what runs
+            ahead for it.
     """
 
     experiment: str
@@ -36,6 +39,7 @@ class Unit:
     coordinates: tuple[Record, ...]
     measure: Callable[[], Iterator[Record]]
     weight: float = 1.0
+    abandon: Callable[[], None] = lambda: None
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -89,6 +93,33 @@ class Context:
         if declared is not None and dtype not in declared:
             return "unsupported", f"declares {', '.join(declared)}; not {dtype}"
         return None
+
+    def demand(self, implementation: Implementation, operation: str, dtype: str) -> None:
+        """Nothing where a cell can be measured.
+
+        Raises:
+            WorkerFault: it cannot, with the status and the reason of its record.
+        """
+        refusal = self.refusal(implementation, operation, dtype)
+        if refusal is not None:
+            raise WorkerFault(*refusal)
+
+    def worker(self, name: str, implementation: Implementation) -> RemoteImplementation:
+        """The worker of that name, for an implementation; one a run, made where it is missing."""
+        if name not in self.pool:
+            self.pool.add(worker_for(implementation, name))
+        return self.pool[name]
+
+    def mover(self, name: str, load: Mapping[str, Any]) -> RemoteImplementation:
+        """The worker of that name, for limits: kernels of the harness itself."""
+        if name not in self.pool:
+            self.pool.add(RemoteImplementation(name, load))
+        return self.pool[name]
+
+    def named(self, name: str) -> Implementation:
+        """The implementation of a record, by its name, which a control has with a suffix."""
+        original = name.removesuffix(CONTROL_SUFFIX)
+        return next(i for i in self.implementations if i.name == original)
 
     def runnable(self, operation: str, dtype: str) -> Iterable[Implementation]:
         return [i for i in self.implementations if self.refusal(i, operation, dtype) is None]

@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.catalogue.allowances import Arithmetic
+from harness.discovery import Implementation
 from harness.exact import Exact
 from harness.experiments.context import Context
+from harness.experiments.device_operations import Blocks, DeviceOperation
 from harness.experiments.device_rounds import Entrant
-from harness.experiments.judge import accuracy_gate
-from harness.records.throughput import CONTROL_SUFFIX
-from harness.reference import softmax_exact
+from harness.experiments.figures import best_of, controls_hold, medians, ratio_to, refused
+from harness.experiments.judge import ASSUMED_EXP_ERROR_U, accuracy_gate, gated, over_bound
 from harness.remote import WorkerFault
-from harness.statistics import control_verdict, paired_ratio, summarise_samples
+from harness.ulps import ulp_error
 
 IMPLAUSIBLE = 1.02
 AFTER_SHARE = 0.05
@@ -31,44 +33,68 @@ class Sampled:
     """Rows on which the outputs of a group are judged: of the input in place, or of new content.
 
     Attributes:
-        block: what the input repeats.
-        rows: indices into the input and the output.
-        fresh: whether the workers have yet to be given `block`.
+        operation: that is judged.
+        blocks: what the inputs repeat.
+        rows: indices into the inputs and the output.
+        fresh: whether the workers have yet to be given `blocks`.
     """
 
-    block: NDArray[Any]
+    operation: DeviceOperation
+    blocks: Blocks
     rows: tuple[int, ...]
     fresh: bool
 
     @cached_property
-    def x(self) -> NDArray[Any]:
-        return np.ascontiguousarray(self.block[np.asarray(self.rows) % len(self.block)])
+    def inputs(self) -> Blocks:
+        at = np.asarray(self.rows) % len(self.blocks[0])
+        return tuple(np.ascontiguousarray(block[at]) for block in self.blocks)
 
     @cached_property
-    def exact(self) -> Exact:
-        return softmax_exact(self.x)
+    def exact(self) -> tuple[Exact, ...]:
+        return self.operation.exact(self.inputs)
 
 
-def sampled(block: NDArray[Any], rows: int, fresh: bool) -> Sampled:
+def sampled(operation: DeviceOperation, blocks: Blocks, rows: int, fresh: bool) -> Sampled:
     """The first row, the last and others that nobody can foretell; of huge rows, one."""
-    count = _GATE_ELEMENTS // block.shape[1]
+    count = _GATE_ELEMENTS // blocks[0].shape[1]
     drawn = np.random.default_rng(secrets.randbits(64)).integers(rows, size=max(1, count - 2))
     ends = {0, rows - 1} if count else set()
-    return Sampled(block, tuple(sorted({*ends, *drawn.tolist()})), fresh)
+    return Sampled(operation, blocks, tuple(sorted({*ends, *drawn.tolist()})), fresh)
 
 
-def _output(entrant: Entrant, chosen: Sampled, timeout: float) -> NDArray[Any]:
+def _outputs(entrant: Entrant, chosen: Sampled, timeout: float) -> list[NDArray[Any]]:
     record = entrant.record
     order = {"handle": entrant.handle, "rows": list(chosen.rows)}
-    arrays = (chosen.block,) if chosen.fresh else ()
+    arrays = chosen.blocks if chosen.fresh else ()
     reply, outputs = entrant.worker.request("device_output", order, arrays, timeout)
-    expected, got = [record.rows, record.classes], reply["shape"]
-    if got != expected or outputs[0].dtype != chosen.block.dtype:
+    expected = [[record.rows, *exact.shape[1:]] for exact in chosen.exact]
+    dtype = chosen.blocks[0].dtype
+    if reply["shapes"] != expected or any(y.dtype != dtype for y in outputs):
         raise WorkerFault(
-            "failed", f"timed output: expected {expected} {chosen.block.dtype}; "
-            f"got {got} {outputs[0].dtype}",
+            "failed", f"timed output: expected shapes {expected} of {dtype}; "
+            f"got {reply['shapes']} of {', '.join(str(y.dtype) for y in outputs)}",
         )  # fmt: skip
-    return outputs[0]
+    return outputs
+
+
+def _judged(
+    context: Context, implementation: Implementation, chosen: Sampled, outputs: list[NDArray[Any]]
+) -> dict[str, Any]:
+    if chosen.operation.name == "softmax":
+        return accuracy_gate(context, implementation, chosen.inputs[0], outputs[0], chosen.exact[0])
+    dtype = chosen.blocks[0].dtype.name
+    measured = context.exp_error(implementation, dtype)
+    arithmetic = Arithmetic(
+        bound=implementation.metadata.bound or "generic",
+        accumulator=implementation.metadata.accumulator,
+        exp_error=ASSUMED_EXP_ERROR_U if measured is None else measured.error_u,
+        exp_underflow=None if measured is None else max(1.0, measured.underflow_eta),
+    )
+    allowed = chosen.operation.allowed(chosen.inputs, chosen.exact, dtype, arithmetic)
+    errors = [ulp_error(y, exact) for y, exact in zip(outputs, chosen.exact, strict=True)]
+    ratios = [over_bound(e, limit) for e, limit in zip(errors, allowed, strict=True)]
+    flat = np.concatenate([e.ravel() for e in errors]), np.concatenate([r.ravel() for r in ratios])
+    return gated(*flat, f"of {chosen.operation.contract}")
 
 
 def gate(context: Context, entrant: Entrant, samples: tuple[Sampled, ...]) -> dict[str, Any]:
@@ -77,18 +103,16 @@ def gate(context: Context, entrant: Entrant, samples: tuple[Sampled, ...]) -> di
     assert implementation is not None
     worst: dict[str, Any] = {}
     for chosen in samples:
-        y = _output(entrant, chosen, context.profile.timeout_s)
-        found = accuracy_gate(context, implementation, chosen.x, y, chosen.exact)
+        outputs = _outputs(entrant, chosen, context.profile.timeout_s)
+        found = _judged(context, implementation, chosen, outputs)
         if not worst or not found["gate_error_over_bound"] <= worst["gate_error_over_bound"]:
             worst = found
     if put_off(entrant):
-        worst |= {
-            "status": "failed",
-            "ranked": False,
-            "reason": f"work went on for {float(np.median(entrant.after)) / 1e3:.3g} µs after the "
+        worst |= refused(
+            f"work went on for {float(np.median(entrant.after)) / 1e3:.3g} µs after the "
             "event that ends the window: it was put off to a stream that the default one does not "
-            "wait for, and the time is not that of the work",
-        }
+            "wait for, and the time is not that of the work"
+        )
     return worst
 
 
@@ -99,58 +123,40 @@ def put_off(entrant: Entrant) -> bool:
 
 
 def figures(entrant: Entrant, entrants: list[Entrant], baseline: str | None) -> dict[str, Any]:
-    if entrant.record.role == "control":
-        baseline = entrant.record.implementation.removesuffix(CONTROL_SUFFIX)
-    summary = summarise_samples(entrant.samples)
-    moved = 2.0 * float(entrant.record.array_bytes or 0)
-    found: dict[str, Any] = {
-        "samples_ns": entrant.samples, "after_ns": entrant.after,
-        "median_ns": summary.median, "ci_low_ns": summary.ci_low, "ci_high_ns": summary.ci_high,
-        "gbps": moved / summary.median, "gbps_low": moved / summary.ci_high,
-        "gbps_high": moved / summary.ci_low,
-    }  # fmt: skip
-    other = next((e for e in entrants if e.record.implementation == baseline), None)
-    if other is not None and len(other.samples) == len(entrant.samples):
-        ratio = paired_ratio(other.samples, entrant.samples)
-        found |= {
-            "baseline": baseline, "speedup": ratio.median, "speedup_low": ratio.ci_low,
-            "speedup_high": ratio.ci_high,
-        }  # fmt: skip
-    return found
+    return {
+        **medians(entrant.samples, float(entrant.record.moved_bytes or 0)),
+        **ratio_to(entrant, entrants, baseline),
+        "after_ns": entrant.after,
+    }
 
 
 def noisy_of(entrants: list[Entrant]) -> bool | None:
-    for control in (e for e in entrants if e.record.role == "control" and e.samples):
-        name = control.record.implementation.removesuffix(CONTROL_SUFFIX)
-        original = next((e for e in entrants if e.record.implementation == name), None)
-        if original is not None and len(original.samples) == len(control.samples):
-            return not control_verdict(paired_ratio(control.samples, original.samples)).holds
-    return None
+    """Whether a control is not itself; None where none was measured."""
+    held = controls_hold(entrants)
+    return not all(held) if held else None
 
 
 def set_against_limit(entrants: list[Entrant], l2: int) -> None:
-    """Each bandwidth against the best copy of the rounds; reject what no device can do."""
-    copies = [e for e in entrants if e.record.role == "limit" and e.record.gbps is not None]
+    """Each bandwidth against the best limit of the rounds; reject what no device can do."""
+    best = best_of(e for e in entrants if e.record.role == "limit")
     for entrant in entrants:
         record = entrant.record
         if record.gbps is None or record.regime != "streaming":
             continue
-        if not copies:
-            text = "no copy was measured beside it: whether its bandwidth is possible is unknown"
+        if best is None:
+            text = "no limit was measured beside it: whether its bandwidth is possible is unknown"
             entrant.update(warnings=[*(record.warnings or []), text])
             continue
-        best = max(copies, key=lambda e: e.record.gbps or 0.0).record
-        assert best.gbps is not None
-        share = record.gbps / best.gbps
-        changes: dict[str, Any] = {"limit": best.implementation, "percent_of_limit": 100.0 * share}
+        limit = best.record
+        assert limit.gbps is not None
+        share = record.gbps / limit.gbps
+        changes: dict[str, Any] = {"limit": limit.implementation, "percent_of_limit": 100.0 * share}
         if record.role != "limit":
-            beyond = 2 * (record.array_bytes or 0) * (record.buffers or 1) > l2
+            beyond = (record.moved_bytes or 0) * (record.buffers or 1) > l2
             changes["implausible"] = beyond and share > IMPLAUSIBLE
             if changes["implausible"]:
-                changes |= {
-                    "status": "failed",
-                    "ranked": False,
-                    "reason": f"implausible: {record.gbps:.4g} GB/s is {share:.3g} times the copy "
-                    f"limit of the same rounds, {best.gbps:.4g} GB/s, beyond L2",
-                }
+                changes |= refused(
+                    f"implausible: {record.gbps:.4g} GB/s is {share:.3g} times the limit of the "
+                    f"same rounds, {limit.implementation} at {limit.gbps:.4g} GB/s, beyond L2"
+                )
         entrant.update(**changes)

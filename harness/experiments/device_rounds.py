@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from numpy.typing import NDArray
-
 from harness.discovery import Implementation
+from harness.experiments.device_operations import Blocks, operation_of
+from harness.experiments.rounds import by_worker, end
 from harness.profiles import DeviceTiming
 from harness.records.device_throughput import DeviceThroughputRecord
 from harness.remote import RemoteImplementation, WorkerFault
@@ -47,8 +47,7 @@ def give_up(entrants: list[Entrant], fault: WorkerFault) -> None:
     After anything but a lack of memory the process is replaced: an error may leave the device's
     context unusable.
     """
-    for entrant in entrants:
-        entrant.fault = entrant.fault or fault
+    end(entrants, fault)
     worker = entrants[0].worker
     if fault.status != "out_of_memory":
         worker.stop()
@@ -59,14 +58,18 @@ def give_up(entrants: list[Entrant], fault: WorkerFault) -> None:
         worker.stop()
 
 
-def place(entrants: list[Entrant], block: NDArray[Any], timeout: float) -> None:
-    for worker in {e.worker.name: e.worker for e in entrants}.values():
-        mine = [e for e in entrants if e.worker is worker]
-        record = mine[0].record
-        order = {"rows": record.rows, "buffers": record.buffers}
+def place(entrants: list[Entrant], blocks: Blocks, timeout: float) -> None:
+    """Give each worker its buffers, filled with the blocks over and over."""
+    for mine in by_worker(entrants):
+        worker, record = mine[0].worker, mine[0].record
+        order = {
+            "rows": record.rows,
+            "buffers": record.buffers,
+            "outputs": not all(e.record.allocating for e in mine),
+        }
         try:
             name = worker.request("device_facts", {}, timeout=timeout)[0]["name"]
-            reply, _ = worker.request("device_place", order, (block,), timeout)
+            reply, _ = worker.request("device_place", order, blocks, timeout)
         except WorkerFault as fault:
             give_up(mine, fault)
             continue
@@ -82,7 +85,7 @@ def _prepare(entrant: Entrant, grid: DeviceTiming, timeout: float) -> None:
         {
             "handle": entrant.handle,
             "operation": record.implementation if limit else record.operation,
-            "options": {} if limit else {"axis": -1},
+            "options": {} if limit else operation_of(record.operation).options,
             "allocating": bool(record.allocating),
             "graph": record.regime == "graph",
             "min_sample_ns": grid.min_sample_ns,

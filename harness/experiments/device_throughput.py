@@ -1,10 +1,11 @@
-"""Speed on a device: interleaved rounds of every implementation there, a control and the copies.
+"""Speed on a device: interleaved rounds of every implementation there, a control and the limits.
 
 The same bytes at every class count (`DeviceTiming.moved_bytes`), in buffers of more than four
 times L2 that calls take in turn, so that none finds its input in L2; one row in a regime apart,
 launch by launch and through a graph. Times are between events; copies to and from the host have
-fields of their own. What is faster than the copy of the same rounds, beyond L2, is a mistake in
-the measurement, and is rejected.
+fields of their own. The limits are kernels that only read and write as many arrays as the
+operation has to. What is faster than those of the same rounds, beyond L2, is a mistake in the
+measurement, and is rejected.
 """
 
 from __future__ import annotations
@@ -15,12 +16,10 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from numpy.typing import NDArray
-
-from harness import devices, workloads
+from harness import devices
 from harness.device_clock import clock_warnings, read_clock
 from harness.discovery import Implementation
-from harness.experiments.context import Context, Unit, worker_for
+from harness.experiments.context import Context, Unit
 from harness.experiments.device_evidence import (
     Sampled,
     figures,
@@ -29,18 +28,28 @@ from harness.experiments.device_evidence import (
     sampled,
     set_against_limit,
 )
+from harness.experiments.device_operations import (
+    LIMITS,
+    OPERATIONS,
+    WORKLOAD,
+    Blocks,
+    DeviceOperation,
+    Traffic,
+    itemsize_of,
+)
 from harness.experiments.device_rounds import Entrant, give_up, place, take_rounds
 from harness.experiments.device_sizes import shape_of
-from harness.floats import float_format
+from harness.experiments.rounds import by_worker
 from harness.profiles import DeviceRegime
-from harness.records import Record
+from harness.records import Record, Status
 from harness.records.device_throughput import DeviceThroughputRecord
-from harness.records.throughput import CONTROL_SUFFIX
-from harness.remote import RemoteImplementation, WorkerFault
+from harness.records.timing import CONTROL_SUFFIX
+from harness.remote import WorkerFault
 
-WORKLOAD = "normal(scale=1)"
-COPIES = ("copy_kernel", "copy_memcpy")
-COPIER = "device copy"
+MOVER = "device copy"
+"""The worker that times the limits."""
+MOVING_BACKENDS = ("cupy", "torch_cuda")
+"""Array libraries with limits, the better ones first."""
 BASELINE = "torch_cuda"
 BLOCK_BYTES = 16 << 20
 """Input that goes to the device, and is repeated there: as many rows as make this, or one."""
@@ -55,83 +64,120 @@ def _available(context: Context) -> list[Implementation]:
     return [i for i in on_device(context) if context.unavailable(i) is None]
 
 
-def baseline_of(context: Context) -> str | None:
-    """The one chosen, else torch, else the first that runs."""
-    names = [i.name for i in _available(context)]
+def refusal(
+    context: Context, implementation: Implementation, operation: DeviceOperation, dtype: str,
+    regime: DeviceRegime,
+) -> tuple[Status, str] | None:  # fmt: skip
+    """The status and reason of a cell that cannot be timed at all; None where it can."""
+    found = context.refusal(implementation, operation.contract, dtype)
+    if found is not None:
+        return found
+    if operation.name != operation.contract and not implementation.metadata.offers_loss:
+        return "unsupported", f"offers no {operation.name}"
+    if regime == "graph" and implementation.metadata.backend == "jax_cuda":
+        return "unsupported", "JAX offers no graphs of calls; XLA makes its own within one"
+    return None
+
+
+def baseline_of(
+    context: Context, operation: DeviceOperation, dtype: str, regime: DeviceRegime
+) -> str | None:
+    """The one chosen, else torch, else the first that runs; of those with the operation."""
+    names = [
+        i.name for i in on_device(context)
+        if refusal(context, i, operation, dtype, regime) is None
+    ]  # fmt: skip
     for name in (context.baseline, BASELINE):
         if name in names:
             return name
     return names[0] if names else None
 
 
+def _allocating(implementation: Implementation, operation: DeviceOperation) -> bool:
+    return operation.name not in implementation.metadata.operations_with_out
+
+
 def _coordinates(
-    context: Context, regime: DeviceRegime, dtype: str, classes: int
+    context: Context, regime: DeviceRegime, operation: DeviceOperation, dtype: str, classes: int
 ) -> tuple[DeviceThroughputRecord, ...]:
     grid = context.profile.device_timing[regime]
     total, l2 = devices.cuda_memory()
-    workers = len(_available(context)) + 2  # the control, the copies
-    itemsize = float_format(dtype).dtype.itemsize
-    shape = shape_of(grid, classes, itemsize, workers, total, l2)
+    workers = len(_available(context)) + 2  # the control, the limits
+    itemsize = itemsize_of(dtype)
+    traffic = operation.traffic
+    shape = shape_of(grid, classes, itemsize, workers, total, l2, traffic.arrays)
+
+    def moved(by: Traffic) -> int:
+        return by.moved(shape.array_bytes, shape.rows, itemsize)
+
     common: dict[str, Any] = {
         "dtype": dtype, "device": "cuda", "workload": WORKLOAD, "classes": classes,
         "rows": shape.rows, "seed": context.seed, "regime": regime, "status": "skipped",
         "array_bytes": shape.array_bytes, "wanted_bytes": shape.wanted_bytes,
         "buffers": shape.buffers, "fits": shape.fits,
     }  # fmt: skip
-    found = []
-    for one in on_device(context):
-        allocating = "softmax" not in one.metadata.operations_with_out
+    found = [
+        DeviceThroughputRecord(
+            implementation=one.name, operation=operation.name, passes=one.metadata.passes,
+            allocating=_allocating(one, operation), moved_bytes=moved(traffic), **common
+        )
+        for one in on_device(context)
+    ]  # fmt: skip
+    baseline = baseline_of(context, operation, dtype, regime)
+    for original in [r for r in found if r.implementation == baseline]:
+        name = original.implementation + CONTROL_SUFFIX
+        found.append(original.model_copy(update={"implementation": name, "role": "control"}))
+    for limit in operation.limits:
+        kind, by = LIMITS[limit]
         found.append(
             DeviceThroughputRecord(
-                implementation=one.name, allocating=allocating, passes=one.metadata.passes, **common
+                implementation=limit, operation=kind, role="limit", allocating=False,
+                beside=operation.beside, moved_bytes=moved(by), **common
             )
-        )
-    baseline = next(r for r in found if r.implementation == baseline_of(context))
-    name = baseline.implementation + CONTROL_SUFFIX
-    found.append(baseline.model_copy(update={"implementation": name, "role": "control"}))
-    for copy in COPIES:
-        found.append(
-            DeviceThroughputRecord(
-                implementation=copy, operation="copy", role="limit", allocating=False, **common
-            )
-        )
+        )  # fmt: skip
     return tuple(found)
 
 
-def _entrant(context: Context, record: DeviceThroughputRecord) -> Entrant:
+def _entrant(
+    context: Context, operation: DeviceOperation, record: DeviceThroughputRecord
+) -> Entrant:
     name = record.implementation
     if record.role == "limit":
-        if COPIER not in context.pool:
-            backend = _available(context)[0].metadata.backend
-            spec = {"module": "harness.backends.device", "backend": backend, "watched": False}
-            context.pool.add(RemoteImplementation(COPIER, spec))
-        return Entrant(record, context.pool[COPIER])
-    original = name.removesuffix(CONTROL_SUFFIX)
-    implementation = next(i for i in context.implementations if i.name == original)
-    refusal = context.refusal(implementation, record.operation, str(record.dtype))
-    if refusal is not None:
-        raise WorkerFault(*refusal)
-    if name not in context.pool:
-        context.pool.add(worker_for(implementation, name))
-    return Entrant(record, context.pool[name], implementation)
+        backends = {i.metadata.backend for i in _available(context)}
+        backend = next((b for b in MOVING_BACKENDS if b in backends), None)
+        if backend is None:
+            raise WorkerFault("unavailable", f"no library with limits: {MOVING_BACKENDS}")
+        load = {"module": "harness.backends.device", "backend": backend, "watched": False}
+        return Entrant(record, context.mover(MOVER, load))
+    implementation = context.named(name)
+    assert record.regime is not None
+    refused = refusal(context, implementation, operation, str(record.dtype), record.regime)
+    if refused is not None:
+        raise WorkerFault(*refused)
+    return Entrant(record, context.worker(name, implementation), implementation)
 
 
-def _block(context: Context, record: DeviceThroughputRecord, seed: int) -> NDArray[Any]:
+def _blocks(operation: DeviceOperation, record: DeviceThroughputRecord, seed: int) -> Blocks:
     assert record.classes is not None
     assert record.rows is not None
     assert record.dtype is not None
-    row = record.classes * float_format(record.dtype).dtype.itemsize
-    rows = min(record.rows, max(1, BLOCK_BYTES // row))
-    return workloads.generate(WORKLOAD, record.classes, rows, record.dtype, seed)
+    rows = min(record.rows, max(1, BLOCK_BYTES // (record.classes * itemsize_of(record.dtype))))
+    return operation.blocks(rows, record.classes, record.dtype, seed)
 
 
-def _finish(context: Context, entrants: list[Entrant], block: NDArray[Any]) -> None:
-    baseline, noisy = baseline_of(context), noisy_of(entrants)
-    samples: tuple[Sampled, ...] = ()
-    if entrants:
-        record = entrants[0].record
-        fresh = _block(context, record, secrets.randbits(48))
-        samples = tuple(sampled(b, record.rows or 1, b is fresh) for b in (block, fresh))
+def _finish(
+    context: Context, operation: DeviceOperation, entrants: list[Entrant], blocks: Blocks
+) -> None:
+    if not entrants:
+        return
+    record = entrants[0].record
+    assert record.regime is not None
+    baseline = baseline_of(context, operation, str(record.dtype), record.regime)
+    noisy = noisy_of(entrants)
+    fresh = _blocks(operation, record, secrets.randbits(48))
+    samples: tuple[Sampled, ...] = tuple(
+        sampled(operation, b, record.rows or 1, b is fresh) for b in (blocks, fresh)
+    )
     for entrant in entrants:
         if entrant.fault is None:
             try:
@@ -146,29 +192,36 @@ def _finish(context: Context, entrants: list[Entrant], block: NDArray[Any]) -> N
                 entrant.update(ranked=False)
 
 
-def _measure(context: Context, regime: DeviceRegime, dtype: str, classes: int) -> Iterator[Record]:
+def _measure(
+    context: Context, regime: DeviceRegime, operation: DeviceOperation, dtype: str, classes: int
+) -> Iterator[Record]:
     started = time.perf_counter()
     grid = context.profile.device_timing[regime]
     timeout = context.profile.timeout_s
-    records = _coordinates(context, regime, dtype, classes)
+    records = _coordinates(context, regime, operation, dtype, classes)
     entrants: list[Entrant] = []
     for record in records:
         try:
-            entrants.append(_entrant(context, record))
+            entrants.append(_entrant(context, operation, record))
         except WorkerFault as fault:
             yield record.ended(fault.status, fault.reason)
-    block = _block(context, records[0], context.seed)
-    place(entrants, block, timeout)
-    before = read_clock()
-    take_rounds(entrants, grid, timeout, f"{context.seed} {regime} {dtype} {classes}")
-    after = read_clock()
-    _finish(context, entrants, block)
+    if all(e.record.role == "limit" for e in entrants):  # nobody to set against them
+        for entrant in entrants:
+            yield entrant.record.ended("skipped", "no implementation could be timed beside it")
+        return
+    blocks = _blocks(operation, records[0], context.seed)
+    place(entrants, blocks, timeout)
+    before = read_clock(bus_id=devices.cuda_bus_id())
+    seed = f"{context.seed} {regime} {operation.name} {dtype} {classes}"
+    take_rounds(entrants, grid, timeout, seed)
+    after = read_clock(bus_id=devices.cuda_bus_id())
+    _finish(context, operation, entrants, blocks)
     set_against_limit(entrants, devices.cuda_memory()[1])
-    for worker in {e.worker.name: e.worker for e in entrants if e.fault is None}.values():
+    for mine in by_worker(e for e in entrants if e.fault is None):
         try:
-            worker.request("device_release", {}, timeout=30.0)
+            mine[0].worker.request("device_release", {}, timeout=30.0)
         except WorkerFault:
-            worker.stop()
+            mine[0].worker.stop()
     elapsed = (time.perf_counter() - started) / len(records)
     found = clock_warnings(before, after)
     for entrant in entrants:
@@ -190,19 +243,33 @@ def _absent(context: Context) -> tuple[DeviceThroughputRecord, ...]:
     return tuple(found)
 
 
+def _points(context: Context) -> Iterator[tuple[DeviceRegime, DeviceOperation, str, int]]:
+    """Softmax in every regime, then the other operations."""
+    for operation in OPERATIONS:
+        if operation.contract not in context.profile.operations:
+            continue
+        for regime, grid in context.profile.device_timing.items():
+            own = operation.name == "softmax"
+            for dtype in grid.dtypes:
+                for classes in grid.classes if own else grid.other_classes:
+                    yield regime, operation, dtype, classes
+
+
 def plan(context: Context) -> Iterator[Unit]:
-    """A unit for each regime, format and class count; one that says why without a device."""
-    if "softmax" not in context.profile.operations or not on_device(context):
+    """A unit for each operation, regime, format and class count; without a device one says why."""
+    points = list(_points(context))
+    if not points or not on_device(context):
         return
     if not _available(context):
+        if "softmax" not in context.profile.operations:  # one record of each says it
+            return
         absent = _absent(context)
         yield Unit("device_throughput", "no device", absent, lambda: iter(absent), 0.01)
         return
-    for regime, grid in context.profile.device_timing.items():
-        for dtype in grid.dtypes:
-            for classes in grid.classes:
-                point: tuple[DeviceRegime, str, int] = (regime, dtype, classes)
-                yield Unit(
-                    "device_throughput", f"device {regime} {dtype} {classes} classes",
-                    _coordinates(context, *point), partial(_measure, context, *point), 2.0,
-                )  # fmt: skip
+    for point in points:
+        regime, operation, dtype, classes = point
+        head = "" if operation.name == "softmax" else f"{operation.name} "
+        yield Unit(
+            "device_throughput", f"device {head}{regime} {dtype} {classes} classes",
+            _coordinates(context, *point), partial(_measure, context, *point), 2.0,
+        )  # fmt: skip

@@ -7,42 +7,22 @@ from typing import Any
 import numpy as np
 
 from harness import pools
+from harness.experiments.figures import best_of, controls_hold, medians, ratio_to, refused
 from harness.experiments.rounds import Entrant
-from harness.records.throughput import CONTROL_SUFFIX
-from harness.statistics import control_verdict, paired_ratio, summarise_samples
 
 
 def figures(
     entrant: Entrant, entrants: list[Entrant], baseline: str | None, noisy: bool | None
 ) -> dict[str, Any]:
     """Median, interval and ratio: to the baseline, and of a control to its original."""
-    if entrant.record.role == "control":
-        baseline = entrant.record.implementation.removesuffix(CONTROL_SUFFIX)
-    other = next((e for e in entrants if e.record.implementation == baseline and e.samples), None)
-    summary = summarise_samples(entrant.samples)
-    moved = 2.0 * float(entrant.record.array_bytes or 0)
-    found: dict[str, Any] = {
-        "samples_ns": entrant.samples,
+    return {
+        **medians(entrant.samples, 2.0 * float(entrant.record.array_bytes or 0)),
+        **ratio_to(entrant, entrants, baseline),
         "preemptions": entrant.preempted,
-        "median_ns": summary.median,
-        "ci_low_ns": summary.ci_low,
-        "ci_high_ns": summary.ci_high,
-        "gbps": moved / summary.median,
-        "gbps_low": moved / summary.ci_high,
-        "gbps_high": moved / summary.ci_low,
         "noisy": noisy,
         "processors_used": float(np.median(entrant.processors)),
         "page_faults": float(np.median(entrant.faults)),
     }
-    if other is not None and len(other.samples) == len(entrant.samples):
-        ratio = paired_ratio(other.samples, entrant.samples)
-        found |= {
-            "baseline": other.record.implementation,
-            "speedup": ratio.median,
-            "speedup_low": ratio.ci_low,
-            "speedup_high": ratio.ci_high,
-        }
-    return found
 
 
 _PAGE_BYTES = 4096
@@ -95,12 +75,7 @@ def noise(entrants: list[Entrant]) -> bool | None:
     time slices of the scheduler, and no ratio shows it.
     """
     verdicts = [not _crowded(e) for e in entrants if e.record.operation == "copy" and e.samples]
-    for control in (e for e in entrants if e.record.role == "control" and e.samples):
-        name = control.record.implementation.removesuffix(CONTROL_SUFFIX)
-        original = next((e for e in entrants if e.record.implementation == name), None)
-        if original is not None and len(original.samples) == len(control.samples):
-            ratio = paired_ratio(control.samples, original.samples)
-            verdicts.append(control_verdict(ratio).holds)
+    verdicts += controls_hold(entrants)
     return not all(verdicts) if verdicts else None
 
 
@@ -110,14 +85,10 @@ def _crowded(entrant: Entrant) -> bool:
 
 def set_against_limit(entrants: list[Entrant], last_level_cache: int | None) -> None:
     """Set each time against the best copy of the same rounds; flag what no machine can do."""
-    copies = [
-        e
-        for e in entrants
-        if e.record.role == "limit" and e.record.operation == "copy" and e.record.gbps is not None
-    ]
-    if not copies:
+    copies = (e for e in entrants if e.record.role == "limit" and e.record.operation == "copy")
+    best = best_of(copies)
+    if best is None:
         return
-    best = max(copies, key=lambda e: e.record.gbps or 0.0)
     limit = best.record.gbps
     assert limit is not None
     for entrant in entrants:
@@ -134,10 +105,8 @@ def set_against_limit(entrants: list[Entrant], last_level_cache: int | None) -> 
             high = best.record.gbps_high or limit
             changes["implausible"] = bool(beyond and record.gbps_low > high)
             if changes["implausible"]:
-                changes |= {
-                    "status": "failed",
-                    "ranked": False,
-                    "reason": f"implausible: {record.gbps:.3g} GB/s is above the copy limit "
-                    f"{limit:.3g} GB/s of the same rounds for data beyond the cache",
-                }
+                changes |= refused(
+                    f"implausible: {record.gbps:.3g} GB/s is above the copy limit "
+                    f"{limit:.3g} GB/s of the same rounds for data beyond the cache"
+                )
         entrant.update(**changes)

@@ -5,7 +5,8 @@ address or the content of its input, by recognising the timing loop or the known
 returning before its work is done. Its input is therefore overwritten in place with content drawn
 from the system's entropy, at a random round, and what the next call returns is judged against
 the reference. The same call is then made alternately on that content and on the old, which must
-take the same time.
+take the same time. Last, it is made in loops like those of the samples, but with an input that
+changes before every call: results must follow it, at the speed of the samples.
 
 What this cannot see is told in docs/method.md: code that changes the harness in its own process.
 """
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness import workloads
+from harness import restless, workloads
 from harness.experiments.rounds import Entrant
 from harness.probe import longer
 from harness.profiles import Timing
@@ -32,7 +33,7 @@ PAIRS = 8
 
 LOOP_FACTOR = 4.0
 LOOP_SLACK_NS = 200_000.0
-"""A single call takes more than this factor and this time beyond the slowest sample of the loop:
+"""A single call takes more than this factor and this time beyond a slow sample of the loop:
 then the loop is not what it pretends. Threads that must wake up take some tens of microseconds."""
 
 CLOCK_FACTOR = 3.0
@@ -84,6 +85,7 @@ class Scrutiny:
     def __post_init__(self) -> None:
         self.seeds = [secrets.randbits(48)]
         self.contents: list[NDArray[Any]] = []
+        self.restless: dict[int, tuple[list[float], list[float]]] = {}
 
     def _content(self, entrant: Entrant) -> NDArray[Any]:
         """Content that the entrant's worker has not seen: a second entrant gets it upside down."""
@@ -108,6 +110,9 @@ class Scrutiny:
             return  # our own copies
         fresh = self._content(entrant)
         rows = sampled_rows(fresh)
+        spot = secrets.randbelow(fresh.size)
+        counts = _loops(entrant)
+        values = self._values() if counts else None
         median = float(np.median(entrant.samples)) if entrant.samples else 0.0
         size = fresh.size
         reply, outputs = entrant.worker.request(
@@ -118,8 +123,10 @@ class Scrutiny:
                 "row": int(rows[secrets.randbelow(len(rows))]),
                 "per_call_ns": median,
                 "shifts": [1 + secrets.randbelow(max(1, size - 1)) for _ in range(PAIRS - 1)],
+                "spot": spot,
+                "counts": counts,
             },
-            (fresh,),
+            (fresh,) if values is None else (fresh, values),
             timeout=(3 + 2 * PAIRS) * timeout,
         )
         for other in entrants:
@@ -134,8 +141,22 @@ class Scrutiny:
             changes = self.judge(entrant, fresh[rows], outputs[0])
             if changes.get("status") == "failed":
                 reason = f"on new content written in place: {changes['reason']}"
+        if reason is None and values is not None and outputs[1:]:
+            self.restless[id(entrant)] = reply["restless_ns"], reply["restless_cpu_ns"]
+            last = _last_contents(fresh, spot, counts, values)[: len(outputs) - 1]
+            changes = self.judge(entrant, last, np.stack(outputs[1:]))
+            if changes.get("status") == "failed":
+                reason = f"on new content before every call: {changes['reason']}"
         if reason is not None:
             self.found[id(entrant)] = _failed(reason)
+
+    def _values(self) -> NDArray[Any]:
+        """What an element becomes, time after time: of the workload, never seen before."""
+        count = restless.LOOPS * restless.CALLS
+        rows = -(-count // self.classes)
+        seed = secrets.randbits(48)
+        drawn = workloads.generate(self.workload, self.classes, rows, self.dtype, seed)
+        return drawn.reshape(-1)[:count]
 
     def verdict(self, entrant: Entrant, entrants: Sequence[Entrant]) -> dict[str, Any]:
         """What is wrong with a timing, as changes to its record; empty if nothing is."""
@@ -143,8 +164,32 @@ class Scrutiny:
             return {}
         if id(entrant) in self.found:
             return self.found[id(entrant)]
-        reason = dishonest_times(entrant) or dishonest_clock(entrant, entrants)
+        loops = self.restless.get(id(entrant), ([], []))
+        reason = (
+            dishonest_times(entrant)
+            or dishonest_loops(entrant, *loops)
+            or dishonest_clock(entrant, entrants)
+        )
         return {} if reason is None else _failed(reason)
+
+
+def _loops(entrant: Entrant) -> list[int]:
+    """How many calls each restless loop makes: about as many as a sample, a number unforeseen."""
+    if entrant.record.cache == "cold":
+        return []
+    usual = min(entrant.calls, restless.CALLS * 2 // 3)
+    return [usual + secrets.randbelow(usual // 2 + 1 + (usual < 3)) for _ in range(restless.LOOPS)]
+
+
+def _last_contents(
+    fresh: NDArray[Any], spot: int, counts: Sequence[int], values: NDArray[Any]
+) -> NDArray[Any]:
+    """The row that changes, as it is in the last call of each restless loop."""
+    row, column = divmod(spot, fresh.shape[1])
+    found = np.repeat(fresh[row : row + 1], len(counts), axis=0)
+    for k, count in enumerate(counts):
+        found[k, column] = values[k * restless.CALLS + count - 1]
+    return found
 
 
 def _broken(reply: dict[str, Any], fresh: NDArray[Any]) -> str | None:
@@ -187,16 +232,37 @@ def dishonest_times(entrant: Entrant) -> str | None:
         )
     if record.cache == "cold":
         return None
-    alone, slowest = min(unseen), max(entrant.samples)
+    alone, slowest = min(unseen), _slow(entrant.samples)
     alone_cpu = min(spent)
-    slowest_cpu = max(s * p for s, p in zip(entrant.samples, entrant.processors, strict=True))
+    slowest_cpu = _slow([s * p for s, p in zip(entrant.samples, entrant.processors, strict=True)])
     if all(
         one > LOOP_FACTOR * loop + LOOP_SLACK_NS
         for one, loop in ((alone, slowest), (alone_cpu, slowest_cpu))
     ):
         return (
             f"fast in the timing loop alone: a single call on new content took "
-            f"{alone / 1e3:.4g} µs, the slowest sample {slowest / 1e3:.4g} µs a call"
+            f"{alone / 1e3:.4g} µs, a slow sample {slowest / 1e3:.4g} µs a call"
+        )
+    return None
+
+
+def _slow(times: Sequence[float]) -> float:
+    """The upper quartile of the samples: the slowest may be that just after the content changed,
+    when even a cheat had to work."""
+    return sorted(times)[-1 - (len(times) + 1) // 4]
+
+
+def dishonest_loops(entrant: Entrant, took: Sequence[float], spent: Sequence[float]) -> str | None:
+    """Why the times of loops on changing input do not fit those of the samples; None if they do."""
+    if not took or not entrant.samples:
+        return None
+    usual = _slow(entrant.samples)
+    usual_cpu = _slow([s * p for s, p in zip(entrant.samples, entrant.processors, strict=True)])
+    if restless.slower(min(took), usual) and restless.slower(min(spent), usual_cpu):
+        return (
+            f"fast on an input that stays the same alone: in {len(took)} of {len(took)} loops in "
+            f"which it changed before every call, a call took {min(took) / 1e3:.4g} µs or more, "
+            f"in the samples {usual / 1e3:.4g} µs"
         )
     return None
 

@@ -63,16 +63,17 @@ class Judgement:
 
     def ratio(self, error: Float64Array) -> Float64Array:
         """Error / bound, elementwise; 0 where there is no error, infinite where none is allowed."""
-        return _ratio(error, self.ulp)
+        return over_bound(error, self.ulp)
 
     def published_ratio(self, error: Float64Array) -> float | None:
         """The largest error / published bound, None where nothing is published."""
         if self.published_ulp is None:
             return None
-        return float(np.max(_ratio(error, self.published_ulp)))
+        return float(np.max(over_bound(error, self.published_ulp)))
 
 
-def _ratio(error: Float64Array, limit: Float64Array) -> Float64Array:
+def over_bound(error: Float64Array, limit: Float64Array) -> Float64Array:
+    """Error / bound, elementwise; 0 where there is no error, infinite where none is allowed."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         ratio = error / limit
     unlimited = np.where(np.isfinite(error), 0.0, np.inf)
@@ -130,18 +131,29 @@ def accuracy_gate(
     exact = softmax_exact(x) if exact is None else exact
     error = ulp_error(y, exact)
     bound = bound_of(context, implementation, x, exact, x.dtype.name)
-    ratio = float(np.max(bound.ratio(error)))
+    return gated(error, bound.ratio(error), bound.name)
+
+
+def gated(error: Float64Array, ratio: Float64Array, bound: str) -> dict[str, Any]:
+    """Changes to the record of a timing whose output was judged.
+
+    Args:
+        error: in ulps.
+        ratio: the same over what is allowed.
+        bound: name of what is allowed.
+    """
+    worst = float(np.max(ratio))
     changes: dict[str, Any] = {
         "gate_ulp": float(error.max()),
-        "gate_error_over_bound": ratio,
-        "ranked": ratio <= 1.0,
+        "gate_error_over_bound": worst,
+        "ranked": worst <= 1.0,
         "status": "ok",
         "reason": None,
     }
-    if not ratio <= 1.0:
+    if not worst <= 1.0:
         changes["status"] = "failed"
         changes["reason"] = (
-            f"accuracy gate: error {ratio:.3g} times the bound {bound.name!r} on this workload; "
+            f"accuracy gate: error {worst:.3g} times the bound {bound!r} on this workload; "
             f"the time is shown struck out and never ranked"
         )
     return changes

@@ -8,9 +8,9 @@ from __future__ import annotations
 import random
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,19 +132,43 @@ def aligned(x: NDArray[Any]) -> NDArray[Any]:
 
 def place(entrants: list[Entrant], x: NDArray[Any], timeout: float) -> None:
     """Give each worker its threads and the input, once, whatever number of entrants it has."""
-    for worker in {e.worker.name: e.worker for e in entrants}.values():
-        mine = [e for e in entrants if e.worker is worker]
+    for mine in by_worker(entrants):
+        worker, record = mine[0].worker, mine[0].record
         try:
-            record = mine[0].record
             assert record.threads is not None
             worker.set_threads(record.threads)
             cold = record.cache == "cold"
             worker.request("place", {"cold": cold}, arrays=(x,), timeout=timeout)
         except WorkerFault as fault:
-            for entrant in mine:
-                entrant.fault = fault
+            end(mine, fault)
         for entrant in mine:
             entrant.content = x
+
+
+class Faulty(Protocol):
+    """What is needed of an entrant to end it."""
+
+    fault: WorkerFault | None
+
+    @property
+    def worker(self) -> RemoteImplementation: ...
+
+
+E = TypeVar("E", bound=Faulty)
+
+
+def by_worker(entrants: Iterable[E]) -> list[list[E]]:
+    """The entrants of each worker: what happens to that happens to all of them."""
+    found: dict[str, list[E]] = {}
+    for entrant in entrants:
+        found.setdefault(entrant.worker.name, []).append(entrant)
+    return list(found.values())
+
+
+def end(entrants: Iterable[Faulty], fault: WorkerFault) -> None:
+    """End the entrants of a worker; what ended one before stays its reason."""
+    for entrant in entrants:
+        entrant.fault = entrant.fault or fault
 
 
 def take_rounds(
@@ -166,9 +190,7 @@ def take_rounds(
             try:
                 step(entrant, grid, timeout)
             except WorkerFault as fault:
-                for other in entrants:
-                    if other.worker is entrant.worker:
-                        other.fault = other.fault or fault
+                end((e for e in entrants if e.worker is entrant.worker), fault)
             else:
                 entrant.worker.settle()
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from harness import workloads
 from harness.discovery import Implementation
 from harness.experiments.conditions import Reading, conditions, drift_of, read, warnings_of
-from harness.experiments.context import Context, Unit, rows_for, worker_for
+from harness.experiments.context import Context, Unit, rows_for
 from harness.experiments.evidence import doubts, figures, noise, set_against_limit
 from harness.experiments.honesty import Scrutiny, between, sampled_rows
 from harness.experiments.judge import accuracy_gate
@@ -29,8 +29,9 @@ from harness.experiments.rounds import Entrant, aligned, place, take_rounds
 from harness.floats import float_format
 from harness.profiles import Timing
 from harness.records import Record, Regime, ThroughputRecord
-from harness.records.throughput import CONTROL_SUFFIX, CacheState, Conditions
-from harness.remote import RemoteImplementation, WorkerFault
+from harness.records.throughput import CacheState, Conditions
+from harness.records.timing import CONTROL_SUFFIX
+from harness.remote import WorkerFault
 
 WORKLOAD = "normal(scale=1)"
 LIMITS = ("copy_regular", "copy_nontemporal")
@@ -150,20 +151,13 @@ def _entrant(context: Context, record: ThroughputRecord) -> Entrant:
     original = name.removesuffix(CONTROL_SUFFIX)
     if original in LIMITS:
         _refuse_unsupported_limit(original)
-        if name not in context.pool:
-            context.pool.add(RemoteImplementation(name, {"module": "harness.limits"}))
-        return Entrant(record, context.pool[name], original, {})
+        return Entrant(record, context.mover(name, {"module": "harness.limits"}), original, {})
     if name == ARITHMETIC:
-        if name not in context.pool:
-            context.pool.add(RemoteImplementation(name, {"module": "harness.exponentials"}))
-        return Entrant(record, context.pool[name], name, {})
-    implementation = next(i for i in context.implementations if i.name == original)
-    refusal = context.refusal(implementation, record.operation, str(record.dtype))
-    if refusal is not None:
-        raise WorkerFault(*refusal)
-    if name not in context.pool:
-        context.pool.add(worker_for(implementation, name))
-    return Entrant(record, context.pool[name], record.operation, {"axis": -1}, implementation)
+        return Entrant(record, context.mover(name, {"module": "harness.exponentials"}), name, {})
+    implementation = context.named(name)
+    context.demand(implementation, record.operation, str(record.dtype))
+    worker = context.worker(name, implementation)
+    return Entrant(record, worker, record.operation, {"axis": -1}, implementation)
 
 
 def _judge(context: Context, entrant: Entrant, x: NDArray[Any], y: NDArray[Any]) -> dict[str, Any]:

@@ -6,13 +6,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from harness.records.base import Record, Strict
+from harness.records.base import Strict
+from harness.records.timing import TimingRecord
 
 Regime = Literal["latency", "cached", "streaming"]
 CacheState = Literal["warm", "cold"]
-
-CONTROL_SUFFIX = " (control)"
-"""What the name of a record of role ``control`` has beyond that of its original."""
 
 
 class Placement(Strict):
@@ -53,40 +51,20 @@ class Conditions(Strict):
     drift_p: float | None = None
 
 
-class ThroughputRecord(Record):
-    """Time of one operation in one regime.
+class ThroughputRecord(TimingRecord):
+    """Time of one operation in one regime, on the host.
 
-    Times are of one call, in nanoseconds; bandwidth counts one read and one write of the array,
-    whatever the implementation does, in GB/s (1e9 bytes). Intervals are 95% bootstrap intervals
-    of the median. `percent_of_limit` is against the best copy of the same bytes and threads,
-    taken in the same rounds.
+    Bandwidth counts one read and one write of the array, whatever the implementation does. The
+    limits are copies of the same bytes with the same threads.
     """
 
     experiment: Literal["throughput"] = "throughput"
-    role: Literal["implementation", "control", "limit"] = "implementation"
     regime: Regime | None = None
-    allocating: bool | None = Field(default=None, description="True: the call allocates its result")
-    array_bytes: int | None = Field(
-        default=None, description="bytes of the input; the output has as many"
-    )
     cache: CacheState | None = Field(
         default=None, description="cold: swept out of all caches before each call; None is warm"
     )
-    fits: str | None = Field(default=None, description="how the two arrays compare with the caches")
-    samples_ns: list[float] | None = Field(default=None, description="one a round, per call")
     preemptions: list[int] | None = Field(
         default=None, description="one a sample: how often a thread lost its processor to others"
-    )
-    calls_per_sample: int | None = None
-    first_call_ns: float | None = Field(
-        default=None, description="the very first call on this input, compilation included"
-    )
-    warm_up_ns: float | None = Field(
-        default=None, description="from the end of the first call to that of the warm-up"
-    )
-    warm_up_calls: int | None = None
-    warm_up_settled: bool | None = Field(
-        default=None, description="False: calls were still getting faster at the cap"
     )
     threads_found: dict[str, int] | None = Field(
         default=None, description="pool of threads to its size, read back after the warm-up"
@@ -107,25 +85,6 @@ class ThroughputRecord(Record):
     conditions: Conditions | None = Field(
         default=None, description="of the group; on the record of the copy's control"
     )
-    warnings: list[str] | None = Field(
-        default=None, description="what is doubtful about this timing: cause and next action"
-    )
-    median_ns: float | None = None
-    ci_low_ns: float | None = None
-    ci_high_ns: float | None = None
-    gbps: float | None = None
-    gbps_low: float | None = None
-    gbps_high: float | None = None
-    baseline: str | None = None
-    speedup: float | None = Field(default=None, description="baseline time / time, paired by round")
-    speedup_low: float | None = None
-    speedup_high: float | None = None
-    limit: str | None = Field(default=None, description="the copy that percent_of_limit refers to")
-    percent_of_limit: float | None = None
-    gate_ulp: float | None = Field(
-        default=None, description="max ulp on sampled rows of this workload"
-    )
-    gate_error_over_bound: float | None = None
     input_seed: int | None = Field(
         default=None, description="of the input on which the timed outputs were judged"
     )
@@ -137,8 +96,3 @@ class ThroughputRecord(Record):
     )
     unseen_cpu_ns: list[float] | None = Field(default=None, description="their processor time")
     repeated_cpu_ns: list[float] | None = Field(default=None, description="their processor time")
-    ranked: bool | None = Field(default=None, description="False: struck out by the accuracy gate")
-    noisy: bool | None = Field(default=None, description="the control's interval does not hold 1.0")
-    implausible: bool | None = Field(
-        default=None, description="faster than a copy of data beyond cache"
-    )

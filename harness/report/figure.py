@@ -21,10 +21,12 @@ from typing import Any
 import matplotlib
 import matplotlib.style
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 from PIL import Image  # of Matplotlib's own dependencies
 
 from harness.report import palette
+from harness.report.names import drawn, stem
 from harness.report.numbers import superscript
 from harness.report.tables import Table
 
@@ -113,6 +115,9 @@ class Plot:
     table: Table
     figure: Figure | None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", stem(self.name))  # it may hold words of a result file
+
 
 def darkened(svg: str) -> str:
     """The SVG with every colour of the palette replaced by its dark counterpart."""
@@ -158,6 +163,8 @@ def write(plot: Plot, folder: Path) -> None:
     (folder / f"{plot.name}.csv").write_text(plot.table.to_csv(), encoding="utf-8", newline="")
     if plot.figure is None:
         return
+    for text in plot.figure.findobj(Text):  # a warning about a glyph would hold what has none
+        text.set_text(drawn(text.get_text()))
     svg = svg_text(plot.figure)
     (folder / f"{plot.name}.svg").write_text(svg, encoding="utf-8", newline="")
     (folder / f"{plot.name}-dark.svg").write_text(darkened(svg), encoding="utf-8", newline="")

@@ -19,6 +19,10 @@ _RESERVED = {"con", "prn", "aux", "nul", "index"} | {
 _NUMBER = re.compile(
     r"[+-]?(\d+(\.\d*)?([eE][+-]?\d+)?|0[xX][0-9a-fA-F]*\.?[0-9a-fA-F]*[pP][+-]?\d+|inf|nan)"
 )
+_STEM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,120}")
+_STEERING = re.compile(
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+)
 _FORMULA = "=+-@|%\t\r\n＝＋－＠"
 _URL = re.compile(r"https?://[^\s<>\"'`{}\\^]+")
 _REPOSITORY = r"(?P<owner>[A-Za-z0-9][A-Za-z0-9-]{0,38})/(?P<name>[A-Za-z0-9_][A-Za-z0-9_.-]{0,99})"
@@ -43,6 +47,22 @@ def slug(text: str) -> str:
     return f"{plain}-{digest}" if plain else f"x-{digest}"
 
 
+def stem(name: str) -> str:
+    """`name` where it is a safe stem of a file already, else its `slug`.
+
+    For names that we make from parts of a result file: a format, an operation, a regime.
+    """
+    return name if _STEM.fullmatch(name) else slug(name)
+
+
+def readable(text: str) -> str:
+    """`text` without characters that steer a terminal or turn the reading direction.
+
+    White space stays as it is.
+    """
+    return _STEERING.sub("\ufffd", text)
+
+
 def slugs(names: Iterable[str]) -> Mapping[str, str]:
     """A slug for every name, without collisions (case-insensitive file systems included)."""
     given: dict[str, str] = {}
@@ -62,15 +82,19 @@ def _drawable() -> frozenset[int]:
     return frozenset(get_font(findfont("DejaVu Sans")).get_charmap())
 
 
+def drawn(text: str) -> str:
+    """Text, of one line or several, with a question mark for what the figures' font cannot draw."""
+    glyphs = _drawable()
+    return "".join(c if c == "\n" or (ord(c) in glyphs and c.isprintable()) else "?" for c in text)
+
+
 def label(text: str, limit: int = 28) -> str:
     """One line of text that the figures' font can draw, cut to `limit` characters.
 
     Control characters would make the SVG ill-formed; they, and characters without a glyph, are
     replaced by a question mark. Mathematical markup is switched off in `harness.report.figure`.
     """
-    glyphs = _drawable()
-    line = " ".join(text.split())
-    line = "".join(c if ord(c) in glyphs and c.isprintable() else "?" for c in line)
+    line = drawn(" ".join(text.split()))
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
@@ -86,7 +110,7 @@ def neutralise(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, float):
         return repr(value)
-    text = str(value).replace("\x00", "")
+    text = readable(str(value).replace("\x00", ""))
     if text.lstrip(" ")[:1] and text.lstrip(" ")[0] in _FORMULA and not _NUMBER.fullmatch(text):
         return "'" + text
     return text

@@ -27,7 +27,7 @@ from harness.report.cells import RunData
 from harness.report.facts import flatten, headline_facts
 from harness.report.figure import Plot, write
 from harness.report.findings import findings
-from harness.report.names import link, slugs
+from harness.report.names import link, readable, slugs
 from harness.report.numbers import byte_count, integer
 from harness.report.palette import Style
 from harness.report.sections import SECTIONED, of_conformance, renamed
@@ -102,7 +102,7 @@ class Site:
         html = self.env.get_template(template).render(
             title=title, active=active, root=root, runs=self.runs, **context
         )
-        target.write_text(html, encoding="utf-8", newline="")
+        target.write_text(readable(html), encoding="utf-8", newline="")
 
     def render_index(self) -> None:
         """With several runs, the page that lists them, and their errors side by side."""

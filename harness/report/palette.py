@@ -55,6 +55,7 @@ _PLACES = (
     "triton_gpu",
     "torch_cuda",
     "torch_compile_cuda",
+    "jax_cuda",
 )
 
 OUTCOMES: Mapping[str, tuple[str, str, str, str]] = {

@@ -11,6 +11,7 @@ from harness.report import (
     conformance,
     conformance_details,
     device,
+    device_plots,
     exhaustive,
     limits,
     method,
@@ -151,9 +152,11 @@ def _limits(run: RunData, styles: Styles) -> list[Section]:
 
 def _device(run: RunData, styles: Styles) -> list[Section]:
     found = []
-    for regime, dtype in device.groups(run):
-        shown = [device.speeds(run, regime, dtype), device.ratios(run, regime, dtype)]
-        found.append(Section(device.title(regime, dtype), slug(f"{regime} {dtype}"), (), shown))
+    for group in device.groups(run):
+        plot = device_plots.by_classes(run, group, styles)
+        shown = [device.speeds(run, group), device.ratios(run, group)]
+        plots = () if plot is None else (plot,)
+        found.append(Section(device.title(group), group.key, plots, shown))
     for text, table in (
         (device.NOT_RUN, device.not_run(run)),
         ("Conditions", device.conditions(run)),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from io import StringIO
 from typing import Any, Literal
 
-from harness.report.names import neutralise
+from harness.report.names import neutralise, stem
 
 Kind = Literal[
     "", "missing", "bad", "struck", "best", "quiet",
@@ -70,6 +70,7 @@ class Table:
     notes: Sequence[str] = field(default=())
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "name", stem(self.name))  # it may hold words of a result file
         for row in self.rows:
             if len(row) != len(self.columns):
                 raise ValueError(

@@ -25,7 +25,7 @@ from harness.report.timings import (
 _LIMIT_DASHES = ((5.0, 2.0), (1.2, 1.4), (7.0, 2.0, 1.2, 2.0))
 
 
-def _quantity(cell: Cell, regime: str) -> tuple[float, float | None, float | None]:
+def quantity(cell: Cell, regime: str) -> tuple[float, float | None, float | None]:
     """What a panel shows: microseconds for single rows, else GB/s; with its interval."""
     if regime == "latency":
         low, high = cell.get("ci_low_ns"), cell.get("ci_high_ns")
@@ -45,7 +45,7 @@ def _drawable(cells: Sequence[Cell], regime: str) -> list[Cell]:
 def draw_curve(axes: Any, points: Sequence[Cell], regime: str, style: Style, width: float) -> Any:
     """Median with interval; hollow where noisy, crossed out where the gate struck it out."""
     xs = [c["classes"] for c in points]
-    values = [_quantity(c, regime) for c in points]
+    values = [quantity(c, regime) for c in points]
     (handle,) = axes.plot(xs, [v for v, _, _ in values], color=style.colour,
                           linestyle=style.line, marker=style.marker, linewidth=width)  # fmt: skip
     for x, (_, low, high) in zip(xs, values, strict=True):
@@ -104,12 +104,12 @@ def by_classes(
         for name, points in curves.items():
             if points and only not in (None, name):
                 axes.plot([c["classes"] for c in points],
-                          [_quantity(c, regime)[0] for c in points],
+                          [quantity(c, regime)[0] for c in points],
                           color=palette.CONTEXT, linewidth=0.7)  # fmt: skip
         for k, (name, points) in enumerate(lines.items()):
             if points:
                 (handles[_limit_label(name)],) = axes.plot(
-                    [c["classes"] for c in points], [_quantity(c, regime)[0] for c in points],
+                    [c["classes"] for c in points], [quantity(c, regime)[0] for c in points],
                     color=palette.LIMIT, linewidth=1.0,
                     dashes=_LIMIT_DASHES[k % len(_LIMIT_DASHES)],
                 )  # fmt: skip
@@ -120,7 +120,7 @@ def by_classes(
             mine = [c for c in cells if c["implementation"] == only and c.get("regime") == regime]
             status, reason = rejected(mine) or run.why(only, mine, dtype=group.dtype)
             note_inside(axes, wrapped(f"{status}: {label(reason, 120)}", 34, 4))
-        values = [v for c in shown for v in _quantity(c, regime) if v is not None]
+        values = [v for c in shown for v in quantity(c, regime) if v is not None]
         log_scale(values).apply(axes.yaxis)
         class_axis(axes, sorted({c["classes"] for c in shown if c.get("classes")}))
         axes.set_title(f"{regime} — " + ("time of a call (µs)" if regime == "latency" else "GB/s"))
@@ -157,8 +157,8 @@ def _alt(run: RunData, group: Group, title: str, regimes: Sequence[str], only: s
         if not points:
             continue
         pick = min if regime == "latency" else max
-        best = pick(points, key=lambda c: _quantity(c, regime)[0])
-        amount = _quantity(best, regime)[0]
+        best = pick(points, key=lambda c: quantity(c, regime)[0])
+        amount = quantity(best, regime)[0]
         unit = "µs" if regime == "latency" else "GB/s"
         what = "shortest" if regime == "latency" else "highest"
         text += (

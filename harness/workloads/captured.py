@@ -25,6 +25,8 @@ from harness.plain_text import one_line
 
 MAX_BYTES = 2**31
 _LONGEST_MESSAGE = 6000  # longer than any path
+_MAX_HEADER = 1 << 16
+_MAX_AXES = 32  # as many as any NumPy has
 _SUFFIX = "bfloat16"
 _ACCEPTED = "float16, float32 or float64, or bfloat16 bits as uint16 with the suffix ::bfloat16"
 
@@ -97,6 +99,7 @@ def _header(stream: IO[bytes], path: Path) -> tuple[tuple[int, ...], bool, np.dt
         if version == (1, 0):
             shape, fortran, dtype = npy.read_array_header_1_0(stream)
         elif version == (2, 0):
+            _check_header_length(stream, path)
             shape, fortran, dtype = npy.read_array_header_2_0(stream)
         else:  # version 3 exists for field names beyond latin-1, which no plain float has
             raise LogitsError(
@@ -109,6 +112,18 @@ def _header(stream: IO[bytes], path: Path) -> tuple[tuple[int, ...], bool, np.dt
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise LogitsError(f"{path}: expected a valid .npy header; got: {reason[:200]}") from error
     return shape, fortran, dtype, stream.tell()
+
+
+def _check_header_length(stream: IO[bytes], path: Path) -> None:
+    """Refuse a length that NumPy would allocate before it finds the file shorter."""
+    start = stream.tell()
+    length = int.from_bytes(stream.read(4), "little")
+    stream.seek(start)
+    if length > _MAX_HEADER:
+        raise LogitsError(
+            f"{path}: expected a valid .npy header of at most {_MAX_HEADER:,} bytes; "
+            f"got {length:,}; save a plain array"
+        )
 
 
 def _stored_dtype(dtype: np.dtype[Any], as_bfloat16: bool, path: Path) -> np.dtype[Any]:
@@ -138,6 +153,10 @@ def _stored_dtype(dtype: np.dtype[Any], as_bfloat16: bool, path: Path) -> np.dty
 def _check_shape(shape: tuple[int, ...], path: Path) -> int:
     if len(shape) == 0:
         raise LogitsError(f"{path}: expected (..., classes); got a scalar; save with one axis")
+    if len(shape) > _MAX_AXES:
+        raise LogitsError(
+            f"{path}: expected at most {_MAX_AXES} axes; got {len(shape)}; save (rows, classes)"
+        )
     if min(shape) < 1:
         raise LogitsError(
             f"{path}: expected at least one row and one class; got shape {shape}; "

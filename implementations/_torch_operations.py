@@ -1,0 +1,43 @@
+"""torch's own operations: what `torch` and `torch_cuda` offer, and what the compiled ones compile.
+
+The functions are the same on every device; what differs is said in the modules that offer them.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+with warnings.catch_warnings():  # torch's own modules use what torch deprecates
+    warnings.simplefilter("ignore")
+    import torch
+    from torch.nn import functional
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def softmax_backward(grad: Tensor, y: Tensor, axis: int = -1) -> Tensor:
+    """The backward of torch.softmax, as autograd calls it."""
+    return torch.ops.aten._softmax_backward_data(grad, y, axis, y.dtype)
+
+
+def losses(rows: Tensor, targets: Tensor) -> Tensor:
+    """torch.nn.functional.cross_entropy of each row; `targets` are int64."""
+    return functional.cross_entropy(rows, targets, reduction="none")
+
+
+def loss_and_gradient(
+    logits: Tensor, targets: Tensor, losses_of: Callable[[Tensor, Tensor], Tensor] = losses
+) -> tuple[Tensor, Tensor]:
+    """The loss of each row, and the gradient of their sum by autograd.
+
+    Args:
+        losses_of: in place of `losses`.
+    """
+    # The rows are the leaf: torch.compile asks its arguments for their gradients.
+    rows = logits.detach().reshape(-1, logits.shape[-1]).requires_grad_(True)
+    loss = losses_of(rows, targets.reshape(-1).long())
+    (gradient,) = torch.autograd.grad(loss.sum(), rows)
+    return loss.detach().reshape(targets.shape), gradient.reshape(logits.shape)
