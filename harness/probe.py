@@ -75,7 +75,7 @@ def _look(stopwatch: Stopwatch, timing: Timing, rows: _Rows, fresh: NDArray[Any]
     """The sampled rows of a call that has just returned; then the same rows a little later."""
     reply: dict[str, Any] = {"shape": None, "dtype": None, "out_ignored": False, "type": None,
                              "input_modified": False}  # fmt: skip
-    result, argument = timing.output, stopwatch.arguments[0]
+    result, argument = timing.result, stopwatch.arguments[0]
     if type(result) is not type(argument):
         return reply | {"type": type(result).__name__}  # reading it could be what computes it
     array = stopwatch.backend.to_numpy(result)
@@ -157,7 +157,7 @@ def probe(
     unseen.make(stopwatch, timing)
     _change_between(stopwatch, timing, one, fresh)
     reply = _look(stopwatch, timing, rows, fresh)
-    held = timing.output
+    held = timing.result
     stopwatch.refresh(old)
     repeated.make(stopwatch, timing)
     if rows.first and "out" not in timing.options:

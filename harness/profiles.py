@@ -29,6 +29,7 @@ class Timing:
         warm_up_cap_ns: longest warm-up.
         warm_calls: uncounted calls before each sample.
         dtypes: formats.
+        operations: what is timed: softmax, and by `narrow` those of `TIMED` that are asked for.
     """
 
     classes: tuple[int, ...]
@@ -42,7 +43,11 @@ class Timing:
     dtypes: tuple[str, ...] = ("float32",)
     warm_up_cap_ns: int = 200_000_000
     cold_classes: tuple[int, ...] = ()
+    operations: tuple[str, ...] = ("softmax",)
 
+
+TIMED = ("softmax", "log_softmax", "softmax_backward", "cross_entropy")
+"""Operations whose result is as large as the input, of which a copy is the limit."""
 
 DeviceRegime = Literal["streaming", "launches", "graph"]
 
@@ -294,6 +299,8 @@ def narrow(profile: Profile, filters: Filters) -> Profile:
     for regime, grid in profile.timing.items():
         if filters.dtypes:
             grid = replace(grid, dtypes=filters.dtypes)
+        if filters.operations:
+            grid = replace(grid, operations=tuple(o for o in filters.operations if o in TIMED))
         if filters.classes:
             both = tuple(c for c in grid.allocating_classes if c in filters.classes)
             cold = tuple(c for c in grid.cold_classes if c in filters.classes)

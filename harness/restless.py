@@ -89,7 +89,7 @@ def loops(
     spent: list[float] = []
     rows: list[NDArray[Any]] = []
     if stopwatch.shared():
-        idle = replace(timing, function=_nothing)
+        idle = replace(timing, function=_nothing, part=None)
         row = header["spot"] // stopwatch.hosts[0].shape[-1]
         usual = float(header["per_call_ns"])
         fewest = FEWEST if usual * max(header["counts"]) < _ENOUGH_NS else 1
@@ -97,7 +97,7 @@ def loops(
             own = list(values[k * CALLS : k * CALLS + count])
             free, free_cpu = _per_call(stopwatch, idle, header["spot"], own)
             took, cpu = _per_call(stopwatch, timing, header["spot"], own)
-            result = np.asarray(stopwatch.backend.to_numpy(timing.output))
+            result = np.asarray(stopwatch.backend.to_numpy(timing.result))
             rows.append(result[row].copy())
             elapsed.append(took - free)
             spent.append(cpu - free_cpu)

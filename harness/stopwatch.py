@@ -33,11 +33,23 @@ _SELF = resource.RUSAGE_SELF
 
 @dataclass
 class Timing:
-    """A call that is ready to be timed, and the result of the last one timed."""
+    """A call that is ready to be timed, and the result of the last one timed.
+
+    `part` is which of several results is as large as the input, and looked at: `result`.
+    """
 
     function: Callable[..., Any]
     options: dict[str, Any]
     output: Any = None
+    part: int | None = None
+
+    @property
+    def result(self) -> Any:
+        """The result that is looked at; the output as it is, where it has not the parts."""
+        several = isinstance(self.output, tuple)
+        if self.part is None or not several or len(self.output) <= self.part:
+            return self.output
+        return self.output[self.part]
 
 
 @dataclass
@@ -109,7 +121,7 @@ class Stopwatch:
         back from the libraries after the warm-up.
         """
         function = self.function(header["operation"])
-        timing = Timing(function, dict(header.get("options", {})))
+        timing = Timing(function, dict(header.get("options", {})), part=header.get("part"))
         if not header["allocating"]:
             self.own_output(timing)
         self.timings[header["handle"]] = timing
@@ -208,12 +220,15 @@ class Stopwatch:
         return {"extra": extra}, []
 
     def output_rows(self, header: dict[str, Any], _: list[NDArray[Any]]) -> Reply:
-        """Rows of the last timed call's output, for the accuracy gate; its shape and dtype."""
-        result = to_arrays(self.backend, self.timings[header["handle"]].output)[0]
-        reply = {"shape": list(result.shape), "dtype": result.dtype.name}
+        """Rows of each result of the last timed call, for the accuracy gate; shapes and dtypes."""
+        results = to_arrays(self.backend, self.timings[header["handle"]].output)
         rows = np.asarray(header["rows"])
-        fits = result.ndim == 2 and rows.max() < len(result)
-        return reply, [result[rows]] if fits else []
+        reply = {
+            "shapes": [list(r.shape) for r in results],
+            "dtypes": [r.dtype.name for r in results],
+        }
+        fits = all(r.ndim > 0 and rows.max() < len(r) for r in results)
+        return reply, [r[rows] for r in results] if fits else []
 
     def release(self, _: dict[str, Any], __: list[NDArray[Any]]) -> Reply:
         """Drop the inputs, outputs, timings, and the buffer that sweeps the caches."""

@@ -17,7 +17,7 @@ from harness.device_stopwatch import GRAPH_CALLS, DeviceStopwatch
 from harness.discovery import load
 from harness.experiments import (
     device_evidence,
-    device_operations,
+    operations,
     device_sizes,
     device_throughput,
     throughput,
@@ -244,7 +244,7 @@ def test_after_an_error_the_process_is_replaced(rig: Rig, simulation: Simulation
 def test_the_rows_judged_have_both_ends_and_fit_the_reference() -> None:
     for classes, rows in ((8, 1 << 20), (1000, 5000), (1 << 16, 9), (1 << 22, 9), (64, 1)):
         block = np.zeros((min(rows, 4), classes), np.float32)
-        operation = device_operations.operation_of("softmax")
+        operation = operations.operation_of("softmax")
         found = device_evidence.sampled(operation, (block,), rows, False)
         assert len(found.rows) * classes <= max(3 * (1 << 16), classes)
         assert all(0 <= r < rows for r in found.rows)
@@ -418,7 +418,7 @@ def test_each_operation_is_set_against_what_moves_as_many_arrays(
     assert [r.role for r in records].count("control") == 1
 
 
-@pytest.mark.parametrize("name", [o.name for o in device_operations.OPERATIONS[1:]])
+@pytest.mark.parametrize("name", [o.name for o in operations.OPERATIONS[1:]])
 def test_a_wrong_result_of_any_operation_is_found(
     rig: Rig, simulation: Simulation, name: str
 ) -> None:
@@ -448,7 +448,7 @@ def test_every_cell_of_every_operation_has_a_key_of_its_own(
     context, _ = rig({"ours": Kernel(simulation, 80.0)}, {"streaming": grid})
     units = list(device_throughput.plan(context))
     assert [u.coordinates[0].operation for u in units] == [
-        o.name for o in device_operations.OPERATIONS
+        o.name for o in operations.OPERATIONS
     ]
     keys = [k for u in units for k in u.keys]
     assert len(set(keys)) == len(keys)
@@ -479,7 +479,7 @@ def test_what_was_measured_is_drawn(rig: Rig, simulation: Simulation, tmp_path: 
     records = [r for u in device_throughput.plan(context) for r in u.measure()]
     run = from_run(report_run.run([r.model_dump(mode="json") for r in records]), "")
     groups = device.groups(run)
-    assert {g.operation for g in groups} == {o.name for o in device_operations.OPERATIONS}
+    assert {g.operation for g in groups} == {o.name for o in operations.OPERATIONS}
     for group in groups:
         with drawing():
             plot = device_plots.by_classes(run, group, styles(run.implementations))
@@ -487,7 +487,7 @@ def test_what_was_measured_is_drawn(rig: Rig, simulation: Simulation, tmp_path: 
             write(plot, tmp_path)
         assert (tmp_path / f"{plot.name}.png").stat().st_size > 5000
         shown = [t.get_text() for t in plot.figure.legends[0].get_texts()]  # type: ignore[union-attr]
-        limits = {f"limit: {n}" for n in device_operations.operation_of(group.operation).limits}
+        limits = {f"limit: {n}" for n in operations.operation_of(group.operation).limits}
         assert {"ours", "theirs", "wrong", *limits} == set(shown)
 
 

@@ -202,12 +202,12 @@ def test_a_file_cannot_take_the_place_of_a_limit_or_a_control(tmp_path: Path, na
 
 
 def test_the_names_of_limits_and_controls_are_all_reserved() -> None:
-    from harness.experiments import device_operations
+    from harness.experiments import operations
     from harness.experiments.device_throughput import MOVER
     from harness.experiments.throughput import ARITHMETIC, LIMITS
     from harness.records.timing import CONTROL_SUFFIX
 
-    assert {*LIMITS, ARITHMETIC, MOVER, *device_operations.LIMITS} <= RESERVED
+    assert {*LIMITS, ARITHMETIC, MOVER, *operations.LIMITS} <= RESERVED
     assert CONTROL_SUFFIX == RESERVED_END
 
 

@@ -10,16 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.catalogue.allowances import Arithmetic
-from harness.discovery import Implementation
 from harness.exact import Exact
 from harness.experiments.context import Context
-from harness.experiments.device_operations import Blocks, DeviceOperation
 from harness.experiments.device_rounds import Entrant
 from harness.experiments.figures import best_of, controls_hold, medians, ratio_to, refused
-from harness.experiments.judge import ASSUMED_EXP_ERROR_U, accuracy_gate, gated, over_bound
+from harness.experiments.judge import operation_gate
+from harness.experiments.operations import Blocks, TimedOperation
 from harness.remote import WorkerFault
-from harness.ulps import ulp_error
 
 IMPLAUSIBLE = 1.02
 AFTER_SHARE = 0.05
@@ -39,7 +36,7 @@ class Sampled:
         fresh: whether the workers have yet to be given `blocks`.
     """
 
-    operation: DeviceOperation
+    operation: TimedOperation
     blocks: Blocks
     rows: tuple[int, ...]
     fresh: bool
@@ -54,7 +51,7 @@ class Sampled:
         return self.operation.exact(self.inputs)
 
 
-def sampled(operation: DeviceOperation, blocks: Blocks, rows: int, fresh: bool) -> Sampled:
+def sampled(operation: TimedOperation, blocks: Blocks, rows: int, fresh: bool) -> Sampled:
     """The first row, the last and others that nobody can foretell; of huge rows, one."""
     count = _GATE_ELEMENTS // blocks[0].shape[1]
     drawn = np.random.default_rng(secrets.randbits(64)).integers(rows, size=max(1, count - 2))
@@ -77,26 +74,6 @@ def _outputs(entrant: Entrant, chosen: Sampled, timeout: float) -> list[NDArray[
     return outputs
 
 
-def _judged(
-    context: Context, implementation: Implementation, chosen: Sampled, outputs: list[NDArray[Any]]
-) -> dict[str, Any]:
-    if chosen.operation.name == "softmax":
-        return accuracy_gate(context, implementation, chosen.inputs[0], outputs[0], chosen.exact[0])
-    dtype = chosen.blocks[0].dtype.name
-    measured = context.exp_error(implementation, dtype)
-    arithmetic = Arithmetic(
-        bound=implementation.metadata.bound or "generic",
-        accumulator=implementation.metadata.accumulator,
-        exp_error=ASSUMED_EXP_ERROR_U if measured is None else measured.error_u,
-        exp_underflow=None if measured is None else max(1.0, measured.underflow_eta),
-    )
-    allowed = chosen.operation.allowed(chosen.inputs, chosen.exact, dtype, arithmetic)
-    errors = [ulp_error(y, exact) for y, exact in zip(outputs, chosen.exact, strict=True)]
-    ratios = [over_bound(e, limit) for e, limit in zip(errors, allowed, strict=True)]
-    flat = np.concatenate([e.ravel() for e in errors]), np.concatenate([r.ravel() for r in ratios])
-    return gated(*flat, f"of {chosen.operation.contract}")
-
-
 def gate(context: Context, entrant: Entrant, samples: tuple[Sampled, ...]) -> dict[str, Any]:
     """The accuracy gate, on the last timed output and on one of content never seen."""
     implementation = entrant.implementation
@@ -104,7 +81,9 @@ def gate(context: Context, entrant: Entrant, samples: tuple[Sampled, ...]) -> di
     worst: dict[str, Any] = {}
     for chosen in samples:
         outputs = _outputs(entrant, chosen, context.profile.timeout_s)
-        found = _judged(context, implementation, chosen, outputs)
+        found = operation_gate(
+            context, implementation, chosen.operation, chosen.inputs, outputs, chosen.exact
+        )
         if not worst or not found["gate_error_over_bound"] <= worst["gate_error_over_bound"]:
             worst = found
     if put_off(entrant):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.discovery import Implementation
-from harness.experiments.device_operations import Blocks, operation_of
+from harness.experiments.operations import Blocks, operation_of
 from harness.experiments.rounds import by_worker, end
 from harness.profiles import DeviceTiming
 from harness.records.device_throughput import DeviceThroughputRecord

@@ -28,17 +28,17 @@ from harness.experiments.device_evidence import (
     sampled,
     set_against_limit,
 )
-from harness.experiments.device_operations import (
+from harness.experiments.device_rounds import Entrant, give_up, place, take_rounds
+from harness.experiments.device_sizes import shape_of
+from harness.experiments.operations import (
     LIMITS,
     OPERATIONS,
     WORKLOAD,
     Blocks,
-    DeviceOperation,
+    TimedOperation,
     Traffic,
     itemsize_of,
 )
-from harness.experiments.device_rounds import Entrant, give_up, place, take_rounds
-from harness.experiments.device_sizes import shape_of
 from harness.experiments.rounds import by_worker
 from harness.profiles import DeviceRegime
 from harness.records import Record, Status
@@ -65,7 +65,7 @@ def _available(context: Context) -> list[Implementation]:
 
 
 def refusal(
-    context: Context, implementation: Implementation, operation: DeviceOperation, dtype: str,
+    context: Context, implementation: Implementation, operation: TimedOperation, dtype: str,
     regime: DeviceRegime,
 ) -> tuple[Status, str] | None:  # fmt: skip
     """The status and reason of a cell that cannot be timed at all; None where it can."""
@@ -80,7 +80,7 @@ def refusal(
 
 
 def baseline_of(
-    context: Context, operation: DeviceOperation, dtype: str, regime: DeviceRegime
+    context: Context, operation: TimedOperation, dtype: str, regime: DeviceRegime
 ) -> str | None:
     """The one chosen, else torch, else the first that runs; of those with the operation."""
     names = [
@@ -93,12 +93,12 @@ def baseline_of(
     return names[0] if names else None
 
 
-def _allocating(implementation: Implementation, operation: DeviceOperation) -> bool:
+def _allocating(implementation: Implementation, operation: TimedOperation) -> bool:
     return operation.name not in implementation.metadata.operations_with_out
 
 
 def _coordinates(
-    context: Context, regime: DeviceRegime, operation: DeviceOperation, dtype: str, classes: int
+    context: Context, regime: DeviceRegime, operation: TimedOperation, dtype: str, classes: int
 ) -> tuple[DeviceThroughputRecord, ...]:
     grid = context.profile.device_timing[regime]
     total, l2 = devices.cuda_memory()
@@ -139,7 +139,7 @@ def _coordinates(
 
 
 def _entrant(
-    context: Context, operation: DeviceOperation, record: DeviceThroughputRecord
+    context: Context, operation: TimedOperation, record: DeviceThroughputRecord
 ) -> Entrant:
     name = record.implementation
     if record.role == "limit":
@@ -157,7 +157,7 @@ def _entrant(
     return Entrant(record, context.worker(name, implementation), implementation)
 
 
-def _blocks(operation: DeviceOperation, record: DeviceThroughputRecord, seed: int) -> Blocks:
+def _blocks(operation: TimedOperation, record: DeviceThroughputRecord, seed: int) -> Blocks:
     assert record.classes is not None
     assert record.rows is not None
     assert record.dtype is not None
@@ -166,7 +166,7 @@ def _blocks(operation: DeviceOperation, record: DeviceThroughputRecord, seed: in
 
 
 def _finish(
-    context: Context, operation: DeviceOperation, entrants: list[Entrant], blocks: Blocks
+    context: Context, operation: TimedOperation, entrants: list[Entrant], blocks: Blocks
 ) -> None:
     if not entrants:
         return
@@ -193,7 +193,7 @@ def _finish(
 
 
 def _measure(
-    context: Context, regime: DeviceRegime, operation: DeviceOperation, dtype: str, classes: int
+    context: Context, regime: DeviceRegime, operation: TimedOperation, dtype: str, classes: int
 ) -> Iterator[Record]:
     started = time.perf_counter()
     grid = context.profile.device_timing[regime]
@@ -243,7 +243,7 @@ def _absent(context: Context) -> tuple[DeviceThroughputRecord, ...]:
     return tuple(found)
 
 
-def _points(context: Context) -> Iterator[tuple[DeviceRegime, DeviceOperation, str, int]]:
+def _points(context: Context) -> Iterator[tuple[DeviceRegime, TimedOperation, str, int]]:
     """Softmax in every regime, then the other operations."""
     for operation in OPERATIONS:
         if operation.contract not in context.profile.operations:

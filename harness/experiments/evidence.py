@@ -15,8 +15,9 @@ def figures(
     entrant: Entrant, entrants: list[Entrant], baseline: str | None, noisy: bool | None
 ) -> dict[str, Any]:
     """Median, interval and ratio: to the baseline, and of a control to its original."""
+    moved = entrant.record.moved_bytes or 2 * (entrant.record.array_bytes or 0)
     return {
-        **medians(entrant.samples, 2.0 * float(entrant.record.array_bytes or 0)),
+        **medians(entrant.samples, float(moved)),
         **ratio_to(entrant, entrants, baseline),
         "preemptions": entrant.preempted,
         "noisy": noisy,

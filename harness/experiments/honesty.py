@@ -48,7 +48,8 @@ _GATE_ELEMENTS = 1 << 16
 
 _PAIRED = ("unseen_ns", "repeated_ns", "unseen_cpu_ns", "repeated_cpu_ns")
 
-Judge = Callable[[Entrant, NDArray[Any], NDArray[Any]], dict[str, Any]]
+Judge = Callable[[Entrant, NDArray[Any], NDArray[Any], NDArray[Any]], dict[str, Any]]
+"""Of an entrant, indices of rows, those rows of the first argument, and of the result."""
 
 
 def sampled_rows(x: NDArray[Any]) -> NDArray[np.int64]:
@@ -138,13 +139,14 @@ class Scrutiny:
         )
         reason = _broken(reply, fresh)
         if reason is None and outputs:
-            changes = self.judge(entrant, fresh[rows], outputs[0])
+            changes = self.judge(entrant, rows, fresh[rows], outputs[0])
             if changes.get("status") == "failed":
                 reason = f"on new content written in place: {changes['reason']}"
         if reason is None and values is not None and outputs[1:]:
             self.restless[id(entrant)] = reply["restless_ns"], reply["restless_cpu_ns"]
             last = _last_contents(fresh, spot, counts, values)[: len(outputs) - 1]
-            changes = self.judge(entrant, last, np.stack(outputs[1:]))
+            same = np.full(len(last), spot // self.classes)
+            changes = self.judge(entrant, same, last, np.stack(outputs[1:]))
             if changes.get("status") == "failed":
                 reason = f"on new content before every call: {changes['reason']}"
         if reason is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.bounds import BOUNDS, evaluate_bound
+from harness.catalogue.allowances import Arithmetic
 from harness.discovery import Implementation
 from harness.exact import Exact
 from harness.experiments.context import Context
+from harness.experiments.operations import Blocks, TimedOperation
 from harness.floats import Float64Array, FloatFormat, float_format
 from harness.outcomes import Outcome, outcome
 from harness.reference import softmax_exact
@@ -132,6 +135,40 @@ def accuracy_gate(
     error = ulp_error(y, exact)
     bound = bound_of(context, implementation, x, exact, x.dtype.name)
     return gated(error, bound.ratio(error), bound.name)
+
+
+def operation_gate(
+    context: Context,
+    implementation: Implementation,
+    operation: TimedOperation,
+    inputs: Blocks,
+    outputs: Sequence[NDArray[Any]],
+    exact: tuple[Exact, ...] | None = None,
+) -> dict[str, Any]:
+    """`accuracy_gate` for any operation that is timed.
+
+    Args:
+        inputs: rows of each of its arguments.
+        outputs: the same rows of each of its results.
+        exact: its results of `inputs`, where they are known already.
+    """
+    if operation.name == "softmax":
+        known = None if exact is None else exact[0]
+        return accuracy_gate(context, implementation, inputs[0], outputs[0], known)
+    exact = operation.exact(inputs) if exact is None else exact
+    dtype = inputs[0].dtype.name
+    measured = context.exp_error(implementation, dtype)
+    arithmetic = Arithmetic(
+        bound=implementation.metadata.bound or "generic",
+        accumulator=implementation.metadata.accumulator,
+        exp_error=ASSUMED_EXP_ERROR_U if measured is None else measured.error_u,
+        exp_underflow=None if measured is None else max(1.0, measured.underflow_eta),
+    )
+    allowed = operation.allowed(inputs, exact, dtype, arithmetic)
+    errors = [ulp_error(y, e) for y, e in zip(outputs, exact, strict=True)]
+    ratios = [over_bound(e, limit) for e, limit in zip(errors, allowed, strict=True)]
+    flat = np.concatenate([e.ravel() for e in errors]), np.concatenate([r.ravel() for r in ratios])
+    return gated(*flat, f"of {operation.contract}")
 
 
 def gated(error: Float64Array, ratio: Float64Array, bound: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -34,9 +34,10 @@ Step = Callable[["Entrant", Timing, float], None]
 class Entrant:
     """One column of the rounds: a worker, how it is prepared, and what it gave.
 
-    `content` is the input in place, `sampled` what it was at the last sample (two entrants of one
-    worker share the input). `overheads` are what the coordinator's own clock saw of each sample
-    beyond the time of its calls, ns.
+    `part` is which of several results is as large as the input. `content` is the input in place,
+    `sampled` what it was at the last sample (two entrants of one worker share the input).
+    `overheads` are what the coordinator's own clock saw of each sample beyond the time of its
+    calls, ns.
     """
 
     record: ThroughputRecord
@@ -44,6 +45,7 @@ class Entrant:
     operation: str
     options: dict[str, Any]
     implementation: Implementation | None = None
+    part: int | None = None
     calls: int = 1
     samples: list[float] = field(default_factory=list)
     preempted: list[int] = field(default_factory=list)
@@ -73,6 +75,7 @@ def _prepare(entrant: Entrant, grid: Timing, timeout: float) -> None:
             "handle": entrant.handle,
             "operation": entrant.operation,
             "options": entrant.options,
+            "part": entrant.part,
             "allocating": bool(record.allocating),
             "threads": record.threads,
             "min_sample_ns": grid.min_sample_ns,
@@ -130,19 +133,23 @@ def aligned(x: NDArray[Any]) -> NDArray[Any]:
     return copy
 
 
-def place(entrants: list[Entrant], x: NDArray[Any], timeout: float) -> None:
-    """Give each worker its threads and the input, once, whatever number of entrants it has."""
+def place(entrants: list[Entrant], arguments: Sequence[NDArray[Any]], timeout: float) -> None:
+    """Give each worker its threads and the arguments, once, whatever number of entrants it has.
+
+    A copy takes the first argument alone, which `content` is.
+    """
     for mine in by_worker(entrants):
         worker, record = mine[0].worker, mine[0].record
         try:
             assert record.threads is not None
             worker.set_threads(record.threads)
             cold = record.cache == "cold"
-            worker.request("place", {"cold": cold}, arrays=(x,), timeout=timeout)
+            given = tuple(arguments if mine[0].implementation is not None else arguments[:1])
+            worker.request("place", {"cold": cold}, arrays=given, timeout=timeout)
         except WorkerFault as fault:
             end(mine, fault)
         for entrant in mine:
-            entrant.content = x
+            entrant.content = arguments[0]
 
 
 class Faulty(Protocol):

@@ -10,20 +10,22 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from typing import Any
 
 from numpy.typing import NDArray
 
-from harness import workloads
 from harness.discovery import Implementation
 from harness.experiments.conditions import Reading, conditions, drift_of, read, warnings_of
 from harness.experiments.context import Context, Unit, rows_for
 from harness.experiments.evidence import doubts, figures, noise, set_against_limit
+from harness.experiments.figures import refused
 from harness.experiments.honesty import Scrutiny, between, sampled_rows
-from harness.experiments.judge import accuracy_gate
+from harness.experiments.judge import operation_gate
+from harness.experiments.operations import WORKLOAD, Blocks, TimedOperation, operation_of
 from harness.experiments.peak import peak_memory
 from harness.experiments.rounds import Entrant, aligned, place, take_rounds
 from harness.floats import float_format
@@ -33,7 +35,6 @@ from harness.records.throughput import CacheState, Conditions
 from harness.records.timing import CONTROL_SUFFIX
 from harness.remote import WorkerFault
 
-WORKLOAD = "normal(scale=1)"
 LIMITS = ("copy_regular", "copy_nontemporal")
 ARITHMETIC = "exp_only"
 """The other limit, of float32 in cache, where memory is none: `harness.exponentials`."""
@@ -57,30 +58,59 @@ def on_cpu(context: Context) -> list[Implementation]:
     return [i for i in context.implementations if i.metadata.device == "cpu"]
 
 
-def baseline_of(context: Context) -> str | None:
+def baseline_of(context: Context, operation: str = "softmax") -> str | None:
     """The implementation that speeds are ratios to: the chosen one, else the first that runs."""
-    available = [i.name for i in on_cpu(context) if context.unavailable(i) is None]
+    available = [
+        i.name
+        for i in on_cpu(context)
+        if context.unavailable(i) is None and operation in i.metadata.operations
+    ]
     if context.baseline in available:
         return context.baseline
     return available[0] if available else None
 
 
-def _allocations(implementation: Implementation, grid: Timing, classes: int) -> tuple[bool, ...]:
+def _allocations(
+    implementation: Implementation, operation: str, grid: Timing, classes: int
+) -> tuple[bool, ...]:
     """Whether to measure the call that allocates, the one with ``out=``, or both."""
-    if "softmax" not in implementation.metadata.operations_with_out:
+    if operation not in implementation.metadata.operations_with_out:
         return (True,)
     return (False, True) if classes in grid.allocating_classes else (False,)
 
 
-def _coordinates(
-    context: Context, regime: Regime, dtype: str, classes: int, threads: str, cache: CacheState
-) -> tuple[ThroughputRecord, ...]:
+@dataclass(frozen=True)
+class _Point:
+    """One point of the grid: what all that are timed in the same rounds have in common."""
+
+    operation: str
+    regime: Regime
+    dtype: str
+    classes: int
+    threads: str
+    cache: CacheState
+
+    @property
+    def label(self) -> str:
+        timed = "" if self.operation == "softmax" else f"{self.operation}, "
+        cold = ", cold" if self.cache == "cold" else ""
+        return (
+            f"{timed}{self.regime} {self.dtype} {self.classes} classes, threads "
+            f"{self.threads}{cold}"
+        )
+
+
+def _coordinates(context: Context, point: _Point) -> tuple[ThroughputRecord, ...]:
+    regime, dtype, classes, cache = point.regime, point.dtype, point.classes, point.cache
+    operation = operation_of(point.operation)
     grid = context.profile.timing[regime]
     rows = 1 if grid.elements == 0 else rows_for(grid.elements, classes)
-    array_bytes = rows * classes * float_format(dtype).dtype.itemsize
+    itemsize = float_format(dtype).dtype.itemsize
+    array_bytes = rows * classes * itemsize
+    moved = operation.traffic.moved(array_bytes, rows, itemsize)
     common: dict[str, Any] = {
         "dtype": dtype,
-        "threads": 1 if threads == "one" else context.cores,
+        "threads": 1 if point.threads == "one" else context.cores,
         "workload": WORKLOAD,
         "classes": classes,
         "rows": rows,
@@ -93,17 +123,19 @@ def _coordinates(
     }
     found = []
     for implementation in on_cpu(context):
-        allocations = _allocations(implementation, grid, classes)
+        allocations = _allocations(implementation, operation.name, grid, classes)
         for allocating in allocations[:1] if cache == "cold" else allocations:
             found.append(
                 ThroughputRecord(
                     implementation=implementation.name,
+                    operation=operation.name,
                     device=implementation.metadata.device,
                     allocating=allocating,
+                    moved_bytes=None if moved == 2 * array_bytes else moved,
                     **common,
                 )
             )
-    baseline = baseline_of(context)
+    baseline = baseline_of(context, operation.name)
     if baseline is not None:
         original = next(r for r in found if r.implementation == baseline)
         found.append(
@@ -118,12 +150,14 @@ def _coordinates(
                 implementation=name,
                 operation="copy",
                 role="control" if name == controlled else "limit",
+                beside=operation.beside,
                 device="cpu",
                 allocating=False,
                 **common,
             )
         )
-    if regime == "cached" and cache == "warm" and dtype == "float32" and array_bytes >= 64:
+    bare = operation.name == "softmax" and regime == "cached" and cache == "warm"
+    if bare and dtype == "float32" and array_bytes >= 64:
         found.append(
             ThroughputRecord(
                 implementation=ARITHMETIC,
@@ -157,29 +191,53 @@ def _entrant(context: Context, record: ThroughputRecord) -> Entrant:
     implementation = context.named(name)
     context.demand(implementation, record.operation, str(record.dtype))
     worker = context.worker(name, implementation)
-    return Entrant(record, worker, record.operation, {"axis": -1}, implementation)
+    timed = operation_of(record.operation)
+    return Entrant(record, worker, timed.name, timed.options, implementation, timed.part)
 
 
-def _judge(context: Context, entrant: Entrant, x: NDArray[Any], y: NDArray[Any]) -> dict[str, Any]:
-    """Is what was timed right? Rows of output against the reference of the same rows of input."""
+def _judge(
+    context: Context, operation: TimedOperation, others: Blocks, entrant: Entrant,
+    rows: NDArray[Any], x: NDArray[Any], y: NDArray[Any],
+) -> dict[str, Any]:  # fmt: skip
+    """Is what was timed right? The result as large as the input, against the reference.
+
+    Args:
+        others: the arguments beside the first, whole.
+        rows: indices of the rows of `x`, the first argument, and `y`.
+    """
     implementation = entrant.implementation
     assert implementation is not None
-    return accuracy_gate(context, implementation, x, y)
+    inputs = (x, *(other[rows] for other in others))
+    if operation.part is None:
+        return operation_gate(context, implementation, operation, inputs, (y,))
+    exact = operation.exact(inputs)
+    # What the other parts come to is judged on the output of the samples, in `_gate`.
+    outputs = [e.round_to(x.dtype) if k != operation.part else y for k, e in enumerate(exact)]
+    return operation_gate(context, implementation, operation, inputs, outputs, exact)
 
 
-def _gate(context: Context, entrant: Entrant) -> dict[str, Any]:
+def _gate(
+    context: Context, operation: TimedOperation, others: Blocks, entrant: Entrant
+) -> dict[str, Any]:
     """Rows of the last timed output against the reference of what was the input then."""
     x = entrant.sampled
     assert x is not None
+    assert entrant.implementation is not None
     rows = sampled_rows(x)
     reply, outputs = entrant.worker.request(
         "output_rows", {"handle": entrant.handle, "rows": rows.tolist()}
     )
-    expected, got = (list(x.shape), x.dtype.name), (reply["shape"], reply["dtype"])
+    inputs = (x[rows], *(other[rows] for other in others))
+    exact = operation.exact(inputs)
+    expected = [[len(x), *e.shape[1:]] for e in exact], [x.dtype.name] * len(exact)
+    got = reply["shapes"], reply["dtypes"]
     if got != expected:
-        reason = f"timed output: expected {expected[0]} {expected[1]}; got {got[0]} {got[1]}"
-        return {"status": "failed", "reason": reason, "ranked": False}
-    return _judge(context, entrant, x[rows], outputs[0])
+        return refused(f"timed output: expected {_arrays(*expected)}; got {_arrays(*got)}")
+    return operation_gate(context, entrant.implementation, operation, inputs, outputs, exact)
+
+
+def _arrays(shapes: Sequence[Sequence[int]], dtypes: Sequence[str]) -> str:
+    return " and ".join(f"{list(s)} {d}" for s, d in zip(shapes, dtypes, strict=True))
 
 
 def _readings(context: Context) -> Reading:
@@ -187,13 +245,13 @@ def _readings(context: Context) -> Reading:
     return read([os.getpid(), *(p for p in pids if p is not None)])
 
 
-def _measure(
-    context: Context, regime: Regime, dtype: str, classes: int, threads: str, cache: CacheState
-) -> Iterator[Record]:
+def _measure(context: Context, point: _Point) -> Iterator[Record]:
     started = time.perf_counter()
+    regime, dtype, classes = point.regime, point.dtype, point.classes
     grid = context.profile.timing[regime]
     timeout = context.profile.timeout_s
-    records = _coordinates(context, regime, dtype, classes, threads, cache)
+    operation = operation_of(point.operation)
+    records = _coordinates(context, point)
     rows = records[0].rows
     assert rows is not None
     entrants: list[Entrant] = []
@@ -202,19 +260,21 @@ def _measure(
             entrants.append(_entrant(context, record))
         except WorkerFault as fault:
             yield record.ended(fault.status, fault.reason)
-    x = aligned(workloads.generate(WORKLOAD, classes, rows, dtype, context.seed))
-    scrutiny = Scrutiny(WORKLOAD, classes, rows, dtype, partial(_judge, context))
-    place(entrants, x, timeout)
+    first, *others = operation.blocks(rows, classes, dtype, context.seed)
+    judge = partial(_judge, context, operation, tuple(others))
+    scrutiny = Scrutiny(WORKLOAD, classes, rows, dtype, judge)
+    place(entrants, (aligned(first), *others), timeout)
     before = _readings(context)
-    seed = f"{context.seed} {regime} {dtype} {classes} {threads} {cache}"
+    seed = f"{context.seed} {point.label}"
     take_rounds(entrants, grid, timeout, seed, between(scrutiny, entrants))
     after = _readings(context)
-    baseline = baseline_of(context)
+    baseline = baseline_of(context, operation.name)
     noisy = noise(entrants)
     for entrant in entrants:
         if entrant.fault is None:
             try:
-                gate = {} if entrant.implementation is None else _gate(context, entrant)
+                ours = entrant.implementation is None
+                gate = {} if ours else _gate(context, operation, tuple(others), entrant)
                 if gate.get("status") != "failed":
                     gate |= scrutiny.verdict(entrant, entrants)
                 entrant.update(status="ok")
@@ -245,24 +305,26 @@ def _describe(entrants: list[Entrant], found: Conditions) -> None:
 
 
 def plan(context: Context) -> Iterator[Unit]:
-    """A unit for each regime, format, class count, number of threads and state of the caches."""
-    if "softmax" not in context.profile.operations or baseline_of(context) is None:
-        return
+    """A unit for each operation, regime, format, class count, threads and state of the caches."""
     for regime in REGIMES:
         grid = context.profile.timing.get(regime)
         if grid is None:
             continue
-        for dtype, threads, classes in product(grid.dtypes, grid.threads, grid.classes):
+        for operation, dtype, threads, classes in product(
+            grid.operations, grid.dtypes, grid.threads, grid.classes
+        ):
+            wanted = operation in context.profile.operations
+            if not wanted or baseline_of(context, operation) is None:
+                continue
             states: tuple[CacheState, ...] = ("warm",)
             if classes in grid.cold_classes:
                 states = ("warm", "cold")
             for cache in states:
-                point = (regime, dtype, classes, threads, cache)
-                cold = ", cold" if cache == "cold" else ""
+                point = _Point(operation, regime, dtype, classes, threads, cache)
                 yield Unit(
                     "throughput",
-                    f"{regime} {dtype} {classes} classes, threads {threads}{cold}",
-                    _coordinates(context, *point),
-                    partial(_measure, context, *point),
-                    0.3 + grid.rounds * (grid.elements * 1.2e-7 + 0.2 * bool(cold)),
+                    point.label,
+                    _coordinates(context, point),
+                    partial(_measure, context, point),
+                    0.3 + grid.rounds * (grid.elements * 1.2e-7 + 0.2 * (cache == "cold")),
                 )

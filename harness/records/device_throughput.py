@@ -45,14 +45,8 @@ class DeviceThroughputRecord(TimingRecord):
         description="streaming: beyond L2; launches: one row, a launch a call; graph: the same "
         "through a CUDA graph",
     )
-    beside: str | None = Field(
-        default=None, description="of a limit: the operation in whose rounds it is; None is softmax"
-    )
     wanted_bytes: int | None = Field(
         default=None, description="where memory lacked: what array_bytes was to be"
-    )
-    moved_bytes: int | None = Field(
-        default=None, description="that a call has to move; None: one read and one write"
     )
     buffers: int | None = Field(
         default=None, description="sets of input and output that calls take in turn"

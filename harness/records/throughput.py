@@ -54,8 +54,9 @@ class Conditions(Strict):
 class ThroughputRecord(TimingRecord):
     """Time of one operation in one regime, on the host.
 
-    Bandwidth counts one read and one write of the array, whatever the implementation does. The
-    limits are copies of the same bytes with the same threads.
+    Bandwidth counts each array that the operation has to read or to write, once (`moved_bytes`),
+    whatever the implementation does. The limits are copies with the same threads of an array as
+    large as the input.
     """
 
     experiment: Literal["throughput"] = "throughput"

@@ -25,6 +25,12 @@ class TimingRecord(Record):
     array_bytes: int | None = Field(
         default=None, description="bytes of the input; the output has as many"
     )
+    moved_bytes: int | None = Field(
+        default=None, description="that a call has to move; None: one read and one write"
+    )
+    beside: str | None = Field(
+        default=None, description="of a limit: the operation in whose rounds it is; None is softmax"
+    )
     fits: str | None = Field(default=None, description="how the arrays compare with the caches")
     samples_ns: list[float] | None = Field(default=None, description="one a round, per call")
     calls_per_sample: int | None = None

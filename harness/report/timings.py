@@ -99,6 +99,7 @@ def limits(
         same_dtype = c.get("dtype") in (None, group.dtype)
         fits = same_device and same_threads and same_dtype and not is_cold(c)
         fits = fits and c.get("operation") in operations
+        fits = fits and (c.get("beside") or "softmax") == group.operation
         if fits and c.get("median_ns") is not None:
             found.setdefault(str(c["implementation"]), []).append(c)
     return {k: sorted(v, key=lambda c: c.get("classes") or 0) for k, v in sorted(found.items())}

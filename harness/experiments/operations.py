@@ -1,4 +1,4 @@
-"""What is timed on a device: which arrays an operation moves, its limits, and when it is right."""
+"""What is timed: which arrays an operation moves, its limits on a device, and when it is right."""
 
 from __future__ import annotations
 
@@ -55,11 +55,12 @@ class Traffic:
 
 
 @dataclass(frozen=True)
-class DeviceOperation:
-    """An operation that is timed on a device.
+class TimedOperation:
+    """An operation that is timed, on the host or on a device.
 
     Attributes:
-        name: of the function; ``cross_entropy_loss`` is the loss of ``cross_entropy`` alone.
+        name: of the function; ``cross_entropy_loss`` is the loss of ``cross_entropy`` alone, on a
+            device.
         contract: the operation of the contract by which it is selected.
         traffic: of a call.
         limits: kernels of the device that the time is set against.
@@ -82,8 +83,13 @@ class DeviceOperation:
         return {} if self.contract == "cross_entropy" else {"axis": -1}
 
     @property
+    def part(self) -> int | None:
+        """Which of several results is as large as the input; None where there is one."""
+        return 1 if self.name == "cross_entropy" else None
+
+    @property
     def beside(self) -> str | None:
-        """`DeviceThroughputRecord.beside` of its limits."""
+        """`TimingRecord.beside` of its limits."""
         return None if self.name == "softmax" else self.name
 
 
@@ -132,31 +138,31 @@ def _allowed_cross_entropy(
 
 
 _COPIES = ("copy_kernel", "copy_memcpy")
-OPERATIONS: tuple[DeviceOperation, ...] = (
-    DeviceOperation(
+OPERATIONS: tuple[TimedOperation, ...] = (
+    TimedOperation(
         "softmax", "softmax", Traffic(1, 1), _COPIES, _logits,
         lambda blocks: (softmax_exact(blocks[0]),),
         lambda *_: (),  # by `harness.experiments.judge`, as everywhere
     ),
-    DeviceOperation(
+    TimedOperation(
         "cross_entropy_loss", "cross_entropy", Traffic(1, 0, 8, 1), ("read_kernel", "copy_kernel"),
         _logits_and_targets,
         lambda blocks: (cross_entropy_exact(blocks[0], blocks[1])[0],),
         _allowed_cross_entropy,
     ),
-    DeviceOperation(
+    TimedOperation(
         "cross_entropy", "cross_entropy", Traffic(1, 1, 8, 1), _COPIES, _logits_and_targets,
         lambda blocks: cross_entropy_exact(blocks[0], blocks[1]),
         _allowed_cross_entropy,
     ),
-    DeviceOperation(
+    TimedOperation(
         "log_softmax", "log_softmax", Traffic(1, 1), _COPIES, _logits,
         lambda blocks: (log_softmax_exact(blocks[0]),),
         lambda blocks, exact, dtype, arithmetic: (
             log_softmax_allowance(blocks[0], exact[0], dtype, arithmetic),
         ),
     ),
-    DeviceOperation(
+    TimedOperation(
         "softmax_backward", "softmax_backward", Traffic(2, 1), ("add_kernel", "copy_kernel"),
         _gradient_and_output,
         lambda blocks: (softmax_backward_exact(blocks[0], blocks[1]),),
@@ -166,7 +172,7 @@ OPERATIONS: tuple[DeviceOperation, ...] = (
 """In the order in which they are timed: what matters most comes first, where time runs out."""
 
 
-def operation_of(name: str) -> DeviceOperation:
+def operation_of(name: str) -> TimedOperation:
     """The operation of this name, of `OPERATIONS`."""
     return next(o for o in OPERATIONS if o.name == name)
 
