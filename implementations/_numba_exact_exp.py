@@ -17,6 +17,8 @@ import struct
 from collections.abc import Sequence
 from math import ldexp
 
+from llvmlite import ir
+
 from implementations._numba_exact_vectors import Vec
 
 CUTOFF_SINGLE = -200.0
@@ -198,6 +200,30 @@ def finish_tiny(high: Vec, low: Vec, factor: Vec, factor_rest: Vec) -> Vec:
     z = up.where(z + unit, down.where(z - unit, z))
     subnormal = code.from_bits(b.sub(z.bits(), big.bits()))
     return (y < 2.0 ** (BIAS - 1022)).where(subnormal, y * 2.0**-BIAS)
+
+
+def exponential(x: Vec, m: Vec, wide: bool) -> tuple[Vec, Vec, Vec | None]:
+    """(d, high, low) of exp(x - m), d = x - m rounded: a pair if `wide`, else low is None."""
+    if not wide:
+        d = x - m
+        return d, exp_single(d), None
+    d, rest = two_sum(x, x.code.constant(0.0) - m)
+    return d, *exp_pair(d, rest)
+
+
+def finished(high: Vec, low: Vec | None, factor: Vec, factor_rest: Vec) -> Vec:
+    """(high + low) * (factor + factor_rest) by what serves it; a plain product without `low`."""
+    if low is None:
+        return high * factor
+    code, b = high.code, high.code.builder
+    y = finish_pair(high, low, factor, factor_rest)
+    place = code.variable(y)
+    tiny = (y < TINY) & (high > 0.0)
+    some = b.icmp_unsigned("!=", b.bitcast(tiny.value, ir.IntType(8)), ir.IntType(8)(0))
+    with b.if_then(some, likely=False):
+        exact = finish_tiny(high, low, factor, factor_rest)
+        code.set(place, tiny.where(exact, y))
+    return code.get(place)
 
 
 def _bits(value: float) -> int:

@@ -1,27 +1,23 @@
-"""The compiled entries of `numba_exact`: all rows of an array, divided over the threads.
+"""The kernels of `numba_exact`: a share of an array's rows, as C functions of addresses.
 
-Arrays are given by address: one compiled version serves those that may be written and those that
-may not. `like` is a number of the type that stands for the format.
+One for an operation and a format, compiled when it is first wanted: `_numba_launch` calls it on
+one thread or on all. Formats are told apart by `like`, a number of the type that stands for one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import ml_dtypes
 import numpy as np
-from numba import prange
 from numba.extending import overload
 
-from implementations._numba_exact_loops import (
-    SHORT,
-    as_rows,
-    direct,
-    fence,
-    largest,
-    short_rows,
-    total,
-)
+from implementations._numba_exact_numbers import fence
+from implementations._numba_exact_results import direct
 from implementations._numba_exact_rows import (
     BLOCK,
-    SCRATCH,
     add_pair,
     backward_row,
     cross_entropy_row,
@@ -30,7 +26,29 @@ from implementations._numba_exact_rows import (
     reciprocal,
     softmax_row,
 )
+from implementations._numba_exact_short import SHORT, short_rows
+from implementations._numba_exact_sums import largest, total
 from implementations._numba_exact_vectors import compiled
+from implementations._numba_launch import address_of, rows_at
+
+KEPT = 1 << 24  # bytes, in all threads, up to which exponentials are kept between two passes
+WHOLE, TOPS, SUMS, RESULTS = range(4)  # whole rows, or the stages of one long row
+
+
+@compiled(makes_arrays=True)
+def scratch(x, parts):  # type: ignore[no-untyped-def]
+    """Room for a row's exponentials in two parts, or none where it would be too much.
+
+    From an address that is a multiple of 64 on, with room for whole vectors from wherever they are
+    written.
+    """
+    wide = x.itemsize == 8
+    room = x.shape[1] if x.shape[1] * (16 if wide else 8) <= KEPT // parts else 0
+    each = (room + 31) // 8 * 8
+    both = np.empty(each * (2 if wide else 1) + 8)
+    start = (64 - both.ctypes.data % 64) % 64 // 8
+    second = start + each if wide else start
+    return both[start : start + room], both[second : second + room]
 
 
 def short(x_at, out_at, size, classes, like, first, last):  # type: ignore[no-untyped-def]
@@ -44,169 +62,128 @@ def _short(x_at, out_at, size, classes, like, first, last):  # type: ignore[no-u
         return lambda x_at, out_at, size, classes, like, first, last: False
 
     def done(x_at, out_at, size, classes, like, first, last):  # type: ignore[no-untyped-def]
-        x, out = as_rows(x_at, 1, size, like)[0], as_rows(out_at, 1, size, like)[0]
+        x, out = rows_at(x_at, 1, size, like)[0], rows_at(out_at, 1, size, like)[0]
         short_rows(x, out, classes, first, last)
         return True
 
     return done
 
 
-_threaded = compiled(cache=True, makes_arrays=True, parallel=True)
-
-
-@compiled(makes_arrays=True)
-def _scratch(x):  # type: ignore[no-untyped-def]
-    """Room for a row's exponentials in two parts, from an address that is a multiple of 64 on.
-
-    With room for whole vectors from wherever they are written.
-    """
-    room = (min(x.shape[1], SCRATCH) + 31) // 8 * 8
-    second = room if x.itemsize == 8 else 0
-    both = np.empty(room + second + 8)
-    start = (64 - both.ctypes.data % 64) % 64 // 8
-    return both[start : start + room], both[start + second : start + second + room]
-
-
-@compiled(makes_arrays=True)
-def _softmax_rows(x_at, out_at, rows, classes, like, first, last, stream):  # type: ignore[no-untyped-def]
-    if classes <= SHORT and short(x_at, out_at, rows * classes, classes, like, first, last):
-        return
-    x, out = as_rows(x_at, rows, classes, like), as_rows(out_at, rows, classes, like)
-    high, low = _scratch(x)
-    ahead = classes * x.itemsize
-    for r in range(first, last):
-        softmax_row(x[r], out[r], ahead, high, low, stream)
-    if stream:
-        fence()
-
-
-@_threaded
-def softmax(x, out, rows, classes, like, parts, stream):  # type: ignore[no-untyped-def]
-    """Softmax of contiguous rows, in `parts` shares."""
-    if parts == 1:
-        _softmax_rows(x, out, rows, classes, like, 0, rows, stream)
-    else:
-        for p in prange(parts):
-            first, last = rows * p // parts, rows * (p + 1) // parts
-            _softmax_rows(x, out, rows, classes, like, first, last, stream)
+# What is done with row `r` of the arrays at `x` and `out`, and what lies at `more`.
 
 
 @compiled
-def _largest_of(x_at, rows, classes, like, r, start, stop):  # type: ignore[no-untyped-def]
-    return largest(as_rows(x_at, rows, classes, like)[r][start:stop])
+def _log_softmax(x, out, more, rows, classes, like, r, high, low, stream):  # type: ignore[no-untyped-def]
+    a, b = rows_at(x, rows, classes, like), rows_at(out, rows, classes, like)
+    log_softmax_row(a[r], b[r], stream)
 
 
 @compiled
-def _block_total(x_at, rows, classes, like, r, b, m):  # type: ignore[no-untyped-def]
-    return total(as_rows(x_at, rows, classes, like)[r][b * BLOCK : (b + 1) * BLOCK], m)
+def _logsumexp(x, out, more, rows, classes, like, r, high, low, stream):  # type: ignore[no-untyped-def]
+    logsumexp_row(rows_at(x, rows, classes, like)[r], rows_at(out, 1, rows, like)[0], r)
 
 
 @compiled
-def _direct_part(x_at, out_at, rows, classes, like, r, m, f, f_rest, start, stop, stream):  # type: ignore[no-untyped-def]
-    x, out = as_rows(x_at, rows, classes, like), as_rows(out_at, rows, classes, like)
-    direct(x[r][start:stop], m, f, f_rest, out[r][start:stop], stream)
-    if stream:
-        fence()
+def _softmax_backward(x, out, more, rows, classes, like, r, high, low, stream):  # type: ignore[no-untyped-def]
+    """`more` is the gradient."""
+    grad, y = rows_at(more, rows, classes, like), rows_at(x, rows, classes, like)
+    backward_row(grad[r], y[r], rows_at(out, rows, classes, like)[r], stream)
 
 
-@_threaded
-def softmax_split(x, out, rows, classes, like, parts, stream):  # type: ignore[no-untyped-def]
-    """Few long rows: the blocks of each divided over the threads, the same blocks."""
+@compiled
+def _cross_entropy(x, out, more, rows, classes, like, r, high, low, stream):  # type: ignore[no-untyped-def]
+    """`more` is where the addresses of the targets (int64) and of the losses are."""
+    a, b = rows_at(x, rows, classes, like), rows_at(out, rows, classes, like)
+    places = rows_at(more, 1, 2, np.int64(0))[0]
+    targets, loss = rows_at(places[0], 1, rows, np.int64(0))[0], rows_at(places[1], 1, rows, like)
+    cross_entropy_row(a[r], targets[r], loss[0], r, b[r], high, low, stream)
+
+
+@compiled
+def _softmax(x, out, more, rows, classes, like, r, high, low, stream):  # type: ignore[no-untyped-def]
+    a, b = rows_at(x, rows, classes, like), rows_at(out, rows, classes, like)
+    softmax_row(a[r], b[r], classes * a.itemsize, high, low, stream)
+
+
+@compiled
+def _of_long_row(stage, x_at, out_at, classes, stream, state_at, part, parts, like):  # type: ignore[no-untyped-def]
+    """A stage of one long row: the blocks divided over the parts, and the same blocks for all."""
+    x, out = rows_at(x_at, 1, classes, like)[0], rows_at(out_at, 1, classes, like)[0]
     blocks = (classes + BLOCK - 1) // BLOCK
-    tops, sums, rests = np.empty(parts), np.empty(blocks), np.empty(blocks)
-    for r in range(rows):
-        for p in prange(parts):
-            start, stop = blocks * p // parts * BLOCK, blocks * (p + 1) // parts * BLOCK
-            tops[p] = _largest_of(x, rows, classes, like, r, start, stop)
-        m = tops.max()
-        for p in prange(parts):
-            for b in range(blocks * p // parts, blocks * (p + 1) // parts):
-                sums[b], rests[b] = _block_total(x, rows, classes, like, r, b, m)
-        s, rest = 0.0, 0.0
-        for b in range(blocks):
-            s, rest = add_pair(s, rest, sums[b], rests[b])
-        f, f_rest = reciprocal(s, rest)
-        for p in prange(parts):
-            start, stop = blocks * p // parts * BLOCK, blocks * (p + 1) // parts * BLOCK
-            _direct_part(x, out, rows, classes, like, r, m, f, f_rest, start, stop, stream)
+    first, last = blocks * part // parts, blocks * (part + 1) // parts
+    state = rows_at(state_at, 1, parts + 2 * blocks, np.float64(0))[0]
+    tops, sums = state[:parts], state[parts : parts + blocks]
+    rests = state[parts + blocks :]
+    if stage == TOPS:
+        tops[part] = largest(x[first * BLOCK : last * BLOCK])
+        return
+    m = tops[0]
+    for p in range(1, parts):
+        m = max(m, tops[p])
+    if stage == SUMS:
+        for b in range(first, last):
+            sums[b], rests[b] = total(x[b * BLOCK : (b + 1) * BLOCK], m)
+        return
+    s, rest = 0.0, 0.0
+    for b in range(blocks):
+        s, rest = add_pair(s, rest, sums[b], rests[b])
+    f, f_rest = reciprocal(s, rest)
+    share = slice(first * BLOCK, last * BLOCK)
+    direct(x[share], m, f, f_rest, out[share], stream)
 
 
-@compiled
-def _log_softmax_rows(x_at, out_at, rows, classes, like, first, last, stream):  # type: ignore[no-untyped-def]
-    x, out = as_rows(x_at, rows, classes, like), as_rows(out_at, rows, classes, like)
-    for r in range(first, last):
-        log_softmax_row(x[r], out[r], stream)
-    if stream:
-        fence()
+def _softmax_kernel(like: Any) -> Callable[..., None]:
+    def share(stage, x, out, rows, classes, stream, more, part, parts):  # type: ignore[no-untyped-def]
+        first, last = rows * part // parts, rows * (part + 1) // parts
+        if stage != WHOLE:
+            _of_long_row(stage, x, out, classes, stream != 0, more, part, parts, like)
+        elif classes > SHORT or not short(x, out, rows * classes, classes, like, first, last):
+            high, low = scratch(rows_at(x, rows, classes, like), parts)
+            for r in range(first, last):
+                _softmax(x, out, more, rows, classes, like, r, high, low, stream != 0)
+        if stream:
+            fence()
+
+    return share
 
 
-@_threaded
-def log_softmax(x, out, rows, classes, like, parts, stream):  # type: ignore[no-untyped-def]
-    if parts == 1:
-        _log_softmax_rows(x, out, rows, classes, like, 0, rows, stream)
+def _kernel(row: Callable[..., None], like: Any, keeps: bool) -> Callable[..., None]:
+    """A share of the rows by what is done with one, with scratch rows if it `keeps` something."""
+
+    def share(stage, x, out, rows, classes, stream, more, part, parts):  # type: ignore[no-untyped-def]
+        high, low = scratch(rows_at(x, rows, classes if keeps else 0, like), parts)
+        for r in range(rows * part // parts, rows * (part + 1) // parts):
+            row(x, out, more, rows, classes, like, r, high, low, stream != 0)
+        if stream:
+            fence()
+
+    return share
+
+
+_ROWS = {
+    "log_softmax": _log_softmax,
+    "logsumexp": _logsumexp,
+    "softmax_backward": _softmax_backward,
+    "cross_entropy": _cross_entropy,
+}
+
+
+_LIKE: dict[np.dtype[Any], Any] = {
+    np.dtype(np.float64): np.float64(0),
+    np.dtype(np.float32): np.float32(0),
+    np.dtype(np.float16): np.int16(0),
+    np.dtype(ml_dtypes.bfloat16): np.uint16(0),
+}
+"""How the kernels tell the formats apart: 16-bit ones by the integers of the same bytes."""
+
+
+@cache
+def kernel(operation: str, dtype: np.dtype[Any]) -> int:
+    """The address of an operation's kernel for a format."""
+    like = _LIKE[dtype]
+    if operation == "softmax":
+        made = _softmax_kernel(like)
     else:
-        for p in prange(parts):
-            first, last = rows * p // parts, rows * (p + 1) // parts
-            _log_softmax_rows(x, out, rows, classes, like, first, last, stream)
-
-
-@compiled
-def _logsumexp_rows(x_at, out_at, rows, classes, like, first, last):  # type: ignore[no-untyped-def]
-    x, out = as_rows(x_at, rows, classes, like), as_rows(out_at, 1, rows, like)
-    for r in range(first, last):
-        logsumexp_row(x[r], out[0], r)
-
-
-@_threaded
-def logsumexp(x, out, rows, classes, like, parts):  # type: ignore[no-untyped-def]
-    if parts == 1:
-        _logsumexp_rows(x, out, rows, classes, like, 0, rows)
-    else:
-        for p in prange(parts):
-            first, last = rows * p // parts, rows * (p + 1) // parts
-            _logsumexp_rows(x, out, rows, classes, like, first, last)
-
-
-@compiled
-def _backward_rows(grad_at, y_at, out_at, rows, classes, like, first, last, stream):  # type: ignore[no-untyped-def]
-    grad, y = as_rows(grad_at, rows, classes, like), as_rows(y_at, rows, classes, like)
-    out = as_rows(out_at, rows, classes, like)
-    for r in range(first, last):
-        backward_row(grad[r], y[r], out[r], stream)
-    if stream:
-        fence()
-
-
-@_threaded
-def softmax_backward(grad, y, out, rows, classes, like, parts, stream):  # type: ignore[no-untyped-def]
-    if parts == 1:
-        _backward_rows(grad, y, out, rows, classes, like, 0, rows, stream)
-    else:
-        for p in prange(parts):
-            first, last = rows * p // parts, rows * (p + 1) // parts
-            _backward_rows(grad, y, out, rows, classes, like, first, last, stream)
-
-
-@compiled(makes_arrays=True)
-def _cross_entropy_rows(
-    x_at, targets_at, loss_at, out_at, rows, classes, like, first, last, stream
-):  # type: ignore[no-untyped-def]
-    x, out = as_rows(x_at, rows, classes, like), as_rows(out_at, rows, classes, like)
-    targets, loss = as_rows(targets_at, 1, rows, np.int64(0)), as_rows(loss_at, 1, rows, like)
-    high, low = _scratch(x)
-    for r in range(first, last):
-        target = targets[0, r]
-        cross_entropy_row(x[r], target, loss[0], r, out[r], high, low, stream)
-    if stream:
-        fence()
-
-
-@_threaded
-def cross_entropy(x, targets, loss, out, rows, classes, like, parts, stream):  # type: ignore[no-untyped-def]
-    """`targets` int64; the loss and the gradient."""
-    if parts == 1:
-        _cross_entropy_rows(x, targets, loss, out, rows, classes, like, 0, rows, stream)
-    else:
-        for p in prange(parts):
-            first, last = rows * p // parts, rows * (p + 1) // parts
-            _cross_entropy_rows(x, targets, loss, out, rows, classes, like, first, last, stream)
+        made = _kernel(_ROWS[operation], like, operation == "cross_entropy")
+    made.__qualname__ = f"{operation}_{dtype.name}"  # by which its code is found in the cache
+    return address_of(made)

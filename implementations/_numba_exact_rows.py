@@ -1,39 +1,33 @@
 """One row of each operation, and its logarithm: the logic between the loops of `numba_exact`.
 
 A row is taken in blocks of BLOCK entries, whose sums are added with their errors kept, so that the
-sum's error does not grow with the row and does not depend on threads. Up to SCRATCH classes the
-exponentials are kept between the passes; beyond, they are computed again.
+sum's error does not grow with the row and does not depend on threads. The exponentials
+are kept between the passes where there is scratch for them; else they are computed again.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numba.extending import overload
 
 from implementations._numba_exact_exp import BIAS
-from implementations._numba_exact_loops import (
-    direct,
+from implementations._numba_exact_numbers import exp_of, fused, product, put, value_at
+from implementations._numba_exact_results import direct, pulled_back, scaled, shifted
+from implementations._numba_exact_sums import (
     dot,
-    exp_of,
     exponentials,
-    fused,
     largest,
     others,
     others_wide,
-    product,
-    pulled_back,
-    put,
-    scaled,
-    shifted,
     total,
-    value_at,
 )
 from implementations._numba_exact_vectors import compiled
 
 BLOCK = 4096
-SCRATCH = 1 << 16
 _BIAS = 2.0**BIAS
 _UNBIAS = 2.0**-BIAS
 _FAINT = 2.0**-900
@@ -110,7 +104,7 @@ def row_exponentials(x, m, ahead, high, low):  # type: ignore[no-untyped-def]
 @compiled
 def softmax_row(x, out, ahead, high, low, stream):  # type: ignore[no-untyped-def]
     m = largest(x)
-    if x.size <= SCRATCH:
+    if high.size:
         s, rest = row_exponentials(x, m, ahead, high, low)
         factor, factor_rest = reciprocal(s, rest)
         scaled(high, low, factor, factor_rest, out, stream)
@@ -120,14 +114,32 @@ def softmax_row(x, out, ahead, high, low, stream):  # type: ignore[no-untyped-de
         direct(x, m, factor, factor_rest, out, stream)
 
 
+def _sum_of_others(one_pass: Callable[..., Any]) -> Any:
+    """The sum over all blocks but for one maximum's share, by `others` or `others_wide`.
+
+    As (high, rest, further entries that are the maximum), which the sum is without.
+    """
+
+    @compiled
+    def sum_of_others(x, m):  # type: ignore[no-untyped-def]
+        s, rest, ties = 0.0, 0.0, -1.0
+        for b in range(0, x.size, BLOCK):
+            high, low, count = one_pass(x[b : b + BLOCK], m)
+            s, rest = add_pair(s, rest, high, low)
+            ties += count
+        return s, rest, ties
+
+    return sum_of_others
+
+
+_others = _sum_of_others(others)
+_others_wide = _sum_of_others(others_wide)
+
+
 @compiled
 def row_others(x, m):  # type: ignore[no-untyped-def]
     """The sum of exp(x - m) but for one maximum's share; 2**BIAS is taken off."""
-    s, rest, ties = 0.0, 0.0, -1.0
-    for b in range(0, x.size, BLOCK):
-        high, low, count = others(x[b : b + BLOCK], m)
-        s, rest = add_pair(s, rest, high, low)
-        ties += count
+    s, rest, ties = _others(x, m)
     one = unit(x)
     if ties > 0:
         s, rest = add_pair(s, rest, ties * one, 0.0)
@@ -139,11 +151,7 @@ def row_others(x, m):  # type: ignore[no-untyped-def]
 @compiled
 def row_others_wide(x, m):  # type: ignore[no-untyped-def]
     """As `row_others` in pairs, for every format."""
-    s, rest, ties = 0.0, 0.0, -1.0
-    for b in range(0, x.size, BLOCK):
-        high, low, count = others_wide(x[b : b + BLOCK], m)
-        s, rest = add_pair(s, rest, high, low)
-        ties += count
+    s, rest, ties = _others_wide(x, m)
     if ties > 0:
         s, rest = add_pair(s, rest, ties * _BIAS, 0.0)
     return s * _UNBIAS, rest * _UNBIAS
@@ -249,7 +257,7 @@ def cross_entropy_row(x, target, loss, r, out, high, low, stream):  # type: igno
     """Loss into loss[r], p - y into `out`; at the target -(sum of the others' p)."""
     m = largest(x)
     own_x = value_at(x, target)
-    if x.size <= SCRATCH:
+    if high.size:
         s, rest = row_exponentials(x[:target], m, 0, high, low)
         own, own_rest = row_exponentials(x[target : target + 1], m, 0, high[target:], low[target:])
         after = target + 1
@@ -262,7 +270,7 @@ def cross_entropy_row(x, target, loss, r, out, high, low, stream):  # type: igno
     whole, whole_rest = add_pair(s, rest, own, own_rest)
     factor, factor_rest = reciprocal(whole, whole_rest)
     at_target = 0.0 - share(x, s, rest, factor, factor_rest)
-    if x.size <= SCRATCH:
+    if high.size:
         scaled(high, low, factor, factor_rest, out, stream)
     else:
         direct(x, m, factor, factor_rest, out, stream)

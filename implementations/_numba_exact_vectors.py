@@ -1,71 +1,36 @@
 """Vectors of eight float64 for the kernels of `numba_exact`, as LLVM code under construction.
 
 The room of what is not mathematics: a `Vec` has the operators of a number and emits one
-instruction each, in eight lanes; `Code` holds the builder, constants, loops and memory. LLVM cuts
+instruction each, in eight lanes; `Code` holds the builder, constants and loops. LLVM cuts
 the eight lanes to what the processor has (one register with AVX-512, two with AVX2, four with
 SSE2 or NEON), so that one source, and one error analysis, serves every machine, and all of them
 give the same bits. Only the look-up in a table of sixteen has a form of its own for AVX-512.
-
-Elements in memory are float64, float32, int16 for float16 and uint16 for bfloat16 (Numba has no
-16-bit floats on CPUs): views of the same bytes. They are lifted exactly, and rounded once.
 """
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from llvmlite import ir
-from numba import njit, types
+from numba import njit
 from numba.core import cgutils
-from numba.core.caching import FunctionCache
 
 from implementations._simd_path import IS_X86_64, PATH
 
 LANES = 8
-_F64, _F32, _I64, _I32 = ir.DoubleType(), ir.FloatType(), ir.IntType(64), ir.IntType(32)
-_I16, _I8, _I1 = ir.IntType(16), ir.IntType(8), ir.IntType(1)
+_F64, _I64, _I32 = ir.DoubleType(), ir.IntType(64), ir.IntType(32)
 _V64, _W64 = ir.VectorType(_F64, LANES), ir.VectorType(_I64, LANES)
 
-SIZE = {types.float64: 8, types.float32: 4, types.int16: 2, types.uint16: 2}
-"""Bytes of an element, by the type of the array that holds it."""
 
-_MEMORY = {types.float64: _F64, types.float32: _F32, types.int16: _I16, types.uint16: _I16}
-
-
-def _stamp() -> str:
-    digest = hashlib.sha256(PATH.encode())
-    for file in sorted(Path(__file__).parent.glob("_numba_exact*.py")):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
-
-
-_STAMP = _stamp()
-
-
-class _Cache(FunctionCache):  # type: ignore[misc]
-    def _index_key(self, sig: Any, codegen: Any) -> Any:
-        return (*super()._index_key(sig, codegen), _STAMP)
-
-
-def compiled(
-    function: Any = None, *, cache: bool = False, makes_arrays: bool = False, **options: Any
-) -> Any:
-    """njit without fast-math; a cached one's key knows the path and the text of these modules.
-
-    Numba's own key knows neither. What a cached function calls need not be cached itself.
-    """
+def compiled(function: Any = None, *, makes_arrays: bool = False) -> Any:
+    """njit without fast-math, for what a kernel calls, which is compiled into it."""
 
     def decorate(f: Callable[..., Any]) -> Any:
         # Views without reference counts (the caller holds the arrays), but where arrays are made.
-        dispatcher = njit(error_model="numpy", nogil=True, _nrt=makes_arrays, **options)(f)
-        if cache:
-            dispatcher._cache = _Cache(f)
-        return dispatcher
+        return njit(error_model="numpy", nogil=True, _nrt=makes_arrays)(f)
 
     return decorate if function is None else decorate(function)
 
@@ -144,6 +109,10 @@ class Code:
         one = b.insert_element(ir.Constant(_V64, ir.Undefined), value, ir.Constant(_I32, 0))
         mask = ir.Constant(ir.VectorType(_I32, LANES), [0] * LANES)
         return Vec(self, b.shuffle_vector(one, one, mask))
+
+    def lifted(self, singles: Any) -> Vec:
+        """Eight float32 as float64."""
+        return Vec(self, self.builder.fpext(singles, _V64))
 
     def from_bits(self, bits: Any) -> Vec:
         return Vec(self, self.builder.bitcast(bits, _V64))
@@ -239,167 +208,8 @@ class Code:
     def integer(self, value: int) -> Any:
         return ir.Constant(_I64, value)
 
-    # Memory
-
-    def _mask(self, count: Any) -> Any:
-        """The first `count` lanes."""
-        b = self.builder
-        one = b.insert_element(ir.Constant(_W64, ir.Undefined), count, ir.Constant(_I32, 0))
-        zeros = ir.Constant(ir.VectorType(_I32, LANES), [0] * LANES)
-        numbers = ir.Constant(_W64, list(range(LANES)))
-        return b.icmp_signed("<", numbers, b.shuffle_vector(one, one, zeros))
-
-    def load(self, array: Memory, index: Any, count: Any = None, absent: float = 0.0) -> Vec:
-        """Elements from `index` on, lifted to float64; of the first `count` if given."""
-        raw = ir.VectorType(_MEMORY[array.element], LANES)
-        place = self.builder.bitcast(array.place(self, index), raw.as_pointer())
-        size = SIZE[array.element]
-        if count is None:
-            return self._lift(self.builder.load(place, align=size), array.element)
-        name = f"llvm.masked.load.v8{_suffix(array.element)}.p0"
-        pointer = self.builder.bitcast(place, _I8.as_pointer())
-        kind = ir.FunctionType(raw, [_I8.as_pointer(), _I32, ir.VectorType(_I1, LANES), raw])
-        function = cgutils.get_or_insert_function(self.builder.module, kind, name)
-        mask = self._mask(count)
-        default = ir.Constant(raw, None)
-        got = self.builder.call(function, [pointer, ir.Constant(_I32, size), mask, default])
-        return Vec(self, mask).where(self._lift(got, array.element), absent)
-
-    def store(
-        self, array: Memory, index: Any, v: Vec, count: Any = None, stream: bool = False
-    ) -> None:
-        """Rounded to the element's format, once; the first `count` if given.
-
-        `stream` bypasses the caches; the address must then be a multiple of the vector's size.
-        """
-        b, size = self.builder, SIZE[array.element]
-        raw = self._round(v, array.element)
-        place = b.bitcast(array.place(self, index), raw.type.as_pointer())
-        if count is None:
-            store = b.store(raw, place, align=size * LANES if stream else size)
-            if stream:
-                one = ir.Constant(_I32, 1)
-                store.set_metadata("nontemporal", b.module.add_metadata([one]))
-            return
-        name = f"llvm.masked.store.v8{_suffix(array.element)}.p0"
-        pointer = b.bitcast(place, _I8.as_pointer())
-        arguments = [raw.type, _I8.as_pointer(), _I32, ir.VectorType(_I1, LANES)]
-        kind = ir.FunctionType(ir.VoidType(), arguments)
-        function = cgutils.get_or_insert_function(b.module, kind, name)
-        b.call(function, [raw, pointer, ir.Constant(_I32, size), self._mask(count)])
-
-    def load_one(self, array: Memory, index: Any) -> Any:
-        """One element, as a float64."""
-        one = self.builder.load(array.place(self, index))
-        raw = ir.Constant(ir.VectorType(_MEMORY[array.element], LANES), None)
-        raw = self.builder.insert_element(raw, one, ir.Constant(_I32, 0))
-        return self.lanes(self._lift(raw, array.element))[0]
-
-    def store_one(self, array: Memory, index: Any, value: Any) -> None:
-        """A float64 to one element, rounded once.
-
-        No masked store: LLVM 22.1 writes 32 bits for a constant mask of one lane of 16.
-        """
-        raw = self._round(self.spread(value), array.element)
-        one = self.builder.extract_element(raw, ir.Constant(_I32, 0))
-        self.builder.store(one, array.place(self, index))
-
-    def _lift(self, raw: Any, element: Any) -> Vec:
-        b = self.builder
-        if element == types.float64:
-            return Vec(self, raw)
-        single, words = ir.VectorType(_F32, LANES), ir.VectorType(_I32, LANES)
-        if element == types.uint16:
-            shifted = b.shl(b.zext(raw, words), ir.Constant(words, [16] * LANES))
-            raw = b.bitcast(shifted, single)
-        elif element == types.int16:
-            raw = self._half_to_single(raw)
-        return Vec(self, b.fpext(raw, _V64))
-
-    def _half_to_single(self, raw: Any) -> Any:
-        """float16 patterns to float32: the exponent rebiased by an exact product, 2**112."""
-        b = self.builder
-        single, words = ir.VectorType(_F32, LANES), ir.VectorType(_I32, LANES)
-
-        def c(value: int) -> Any:
-            return ir.Constant(words, [value] * LANES)
-
-        wide = b.zext(raw, words)
-        magnitude = b.shl(b.and_(wide, c(0x7FFF)), c(13))
-        factor = ir.Constant(single, [ir.Constant(_F32, 2.0**112)] * LANES)
-        finite = b.bitcast(b.fmul(b.bitcast(magnitude, single), factor), words)
-        special = b.icmp_unsigned(">=", b.and_(wide, c(0x7FFF)), c(0x7C00))
-        value = b.select(special, b.or_(magnitude, c(0x7F800000)), finite)
-        return b.bitcast(b.or_(value, b.shl(b.and_(wide, c(0x8000)), c(16))), single)
-
-    def _round(self, v: Vec, element: Any) -> Any:
-        b = self.builder
-        if element == types.float64:
-            return v.value
-        single, words = ir.VectorType(_F32, LANES), ir.VectorType(_I32, LANES)
-        if element == types.float32:
-            return b.fptrunc(v.value, single)
-        # To eleven (eight) bits in float64 first, by adding 1.5 * 2**(52 - 10) of the binade (at
-        # least that of the smallest normal number): one rounding, subnormals included. What
-        # comes out is a number of the format, so that what follows is exact.
-        bits, least = (10, -14) if element == types.int16 else (7, -126)
-        exponent = b.and_(v.bits(), self.integers(0x7FF << 52))
-        floor = self.integers((1023 + least) << 52)
-        exponent = b.select(b.icmp_signed(">", exponent, floor), exponent, floor)
-        ceiling = self.integers((1023 + 200) << 52)  # beyond every format: infinite, and NaN
-        exponent = b.select(b.icmp_signed("<", exponent, ceiling), exponent, ceiling)
-        magic = b.add(exponent, self.integers(((52 - bits) << 52) | (1 << 51)))
-        big = self.from_bits(magic)
-        rounded = (v + big) - big
-        sign = b.and_(v.bits(), self.integers(1 << 63))  # of a zero, the sum loses it
-        rounded = self.from_bits(b.or_(rounded.bits(), sign))
-        if element == types.uint16:
-            pattern = b.bitcast(b.fptrunc(rounded.value, single), words)
-            pattern = b.lshr(pattern, ir.Constant(words, [16] * LANES))
-        else:
-            pattern = self._half_pattern(b.fptrunc(rounded.value, single))
-        return b.trunc(pattern, ir.VectorType(_I16, LANES))
-
-    def _half_pattern(self, exact: Any) -> Any:
-        """The patterns of numbers of float16 that are given in float32; too large is infinite."""
-        b = self.builder
-        single, words = ir.VectorType(_F32, LANES), ir.VectorType(_I32, LANES)
-
-        def c(value: int) -> Any:
-            return ir.Constant(words, [value] * LANES)
-
-        pattern = b.bitcast(exact, words)
-        sign = b.and_(b.lshr(pattern, c(16)), c(0x8000))
-        magnitude = b.and_(pattern, c(0x7FFFFFFF))
-        normal = b.sub(b.lshr(magnitude, c(13)), c(112 << 10))
-        scale = ir.Constant(single, [ir.Constant(_F32, 2.0**24)] * LANES)
-        small = b.icmp_signed("<", magnitude, c(113 << 23))
-        within = b.select(small, magnitude, c(0))
-        tiny = b.fptosi(b.fmul(b.bitcast(within, single), scale), words)
-        value = b.select(small, tiny, normal)
-        value = b.select(b.icmp_signed(">=", magnitude, c(143 << 23)), c(0x7C00), value)
-        value = b.select(b.icmp_signed(">", magnitude, c(255 << 23)), c(0x7E00), value)
-        return b.or_(value, sign)
-
-
-class Memory:
-    """A one-dimensional contiguous array argument of an intrinsic."""
-
-    def __init__(self, code: Code, array_type: Any, value: Any) -> None:
-        self.element = array_type.dtype
-        struct = code.context.make_array(array_type)(code.context, code.builder, value)
-        self.data = code.builder.bitcast(struct.data, _MEMORY[self.element].as_pointer())
-        self.size = cgutils.unpack_tuple(code.builder, struct.shape)[0]
-
-    def place(self, code: Code, index: Any) -> Any:
-        return code.builder.gep(self.data, [index])
-
-    def address(self, code: Code) -> Any:
-        return code.builder.ptrtoint(self.data, _I64)
-
-
-def _suffix(element: Any) -> str:
-    return {8: "f64", 4: "f32", 2: "i16"}[SIZE[element]]
+    def number(self, value: float) -> Any:
+        return ir.Constant(_F64, value)
 
 
 def _float_of(bits: int) -> float:

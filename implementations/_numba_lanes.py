@@ -20,22 +20,12 @@ from implementations._numba_exp import (
 from implementations._numba_row import (
     HELD,
     aligned,
+    ask_for_four,
     release,
     room,
 )
-from implementations._simd import (
-    broadcast,
-    itemsize,
-    larger,
-    largest_lane,
-    load,
-    load_one,
-    smaller,
-    store,
-    store_one,
-    where_less,
-    zero,
-)
+from implementations._simd import broadcast, larger, largest_lane, smaller, where_less, zero
+from implementations._simd_memory import itemsize, load, load_one, prefetch, store, store_one
 from implementations._simd_path import LINE, VECTOR_BYTES, compiled, inner
 from implementations._simd_stream import finish, flush
 from implementations._simd_transpose import (
@@ -108,13 +98,18 @@ def copy_numbers(source, target, count, like):  # type: ignore[no-untyped-def]
 
 
 @inner
-def lane_exponentials(columns, n, framed, like):  # type: ignore[no-untyped-def]
-    """Exponentials in place, a row a lane; the sum lane by lane, in two vectors."""
+def lane_exponentials(columns, n, framed, ahead, like):  # type: ignore[no-untyped-def]
+    """Exponentials in place, a row a lane; the sum lane by lane, in two vectors.
+
+    Meanwhile as much memory at `ahead` is asked for; 0 for none.
+    """
     a = broadcast(0.0)
     b = a
     whole = n // 4 * 4
     for c in range(0, whole, 4):
         p = columns + c * VECTOR_BYTES
+        if ahead:
+            ask_for_four(ahead + c * VECTOR_BYTES)
         v0 = exponential(load(p, like), framed[0], framed[1], framed[2])
         p1, p2, p3 = p + VECTOR_BYTES, p + 2 * VECTOR_BYTES, p + 3 * VECTOR_BYTES
         v1 = exponential(load(p1, like), framed[0], framed[1], framed[2])
@@ -127,6 +122,8 @@ def lane_exponentials(columns, n, framed, like):  # type: ignore[no-untyped-def]
         a, b = gather4(a, b, v0, v1, v2, v3)
     for c in range(whole, n):
         p = columns + c * VECTOR_BYTES
+        if ahead:
+            prefetch(ahead + c * VECTOR_BYTES)
         v = exponential(load(p, like), framed[0], framed[1], framed[2])
         store(p, v)
         a, b = gather(a, b, v)
@@ -198,7 +195,8 @@ def rows_in_lanes(x, y, first, last, rows, n, past, like):  # type: ignore[no-un
             keep_four(frames + g * four, frame(top), far)
         for g in range(groups):
             framed, _ = kept_four(frames + g * four, like)
-            a, b = lane_exponentials(columns + g * square, n, framed, like)
+            ahead = x + (r + lanes * squares) * n * size + g * block if past else 0
+            a, b = lane_exponentials(columns + g * square, n, framed, ahead, like)
             scale = scale_of(a, b, like)
             keep_four(scales + g * four, (scale[0], scale[1], scale[2]), scale[3])
         close = not largest_lane(any_far) > 0

@@ -16,6 +16,7 @@ from llvmlite import ir
 from numba import prange, types
 from numba.core.ccallback import CFunc
 from numba.extending import intrinsic
+from numba.np.arrayobj import populate_array
 
 from implementations._simd_path import SourceCache, compiled
 
@@ -60,6 +61,29 @@ def launch_small(function, x, y):  # type: ignore[no-untyped-def]
     n = x.shape[x.ndim - 1]
     _call(function, (0, source, target, x.size // n, n, 0, 0, 0, 1))
     return True
+
+
+@intrinsic  # type: ignore[misc]
+def rows_at(typingctx: Any, address: Any, rows: Any, classes: Any, like: Any) -> Any:
+    """The memory at an address as a contiguous array (rows, classes) of `like`'s type."""
+    result = types.Array(like, 2, "C")
+
+    def emit(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        array = context.make_array(result)(context, builder)
+        size = like.bitwidth // 8
+        item = context.get_constant(types.intp, size)
+        data = builder.inttoptr(values[0], context.get_data_type(like).as_pointer())
+        populate_array(
+            array,
+            data=data,
+            shape=[values[1], values[2]],
+            strides=[builder.mul(values[2], item), item],
+            itemsize=item,
+            meminfo=None,
+        )
+        return array._getvalue()
+
+    return result(types.intp, types.intp, types.intp, like), emit
 
 
 def address_of(function: Callable[..., Any]) -> int:

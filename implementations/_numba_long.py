@@ -35,15 +35,8 @@ from implementations._numba_row import (
     row_scale,
     sum_of,
 )
-from implementations._simd import (
-    broadcast,
-    itemsize,
-    larger,
-    largest_lane,
-    load_one,
-    smallest_lane,
-    store_one,
-)
+from implementations._simd import broadcast, larger, largest_lane, smallest_lane
+from implementations._simd_memory import itemsize, load_one, store_one
 from implementations._simd_path import LINE, VECTOR_BYTES, compiled, inner
 from implementations._simd_stream import finish, flush
 

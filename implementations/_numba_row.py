@@ -23,18 +23,15 @@ from implementations._numba_exp import (
 )
 from implementations._simd import (
     broadcast,
-    itemsize,
-    keep_from,
+    joined_at,
     larger,
     largest_lane,
-    load,
-    prefetch,
     smaller,
     smallest_lane,
-    store,
-    store_one,
     sum_lanes,
+    zero,
 )
+from implementations._simd_memory import itemsize, load, prefetch, store, store_one
 from implementations._simd_path import LINE, VECTOR_BYTES, compiled, inner
 from implementations._simd_stream import finish, flush
 
@@ -96,48 +93,76 @@ def is_near(top, bottom):  # type: ignore[no-untyped-def]
 
 
 @inner
-def exponentials(x, e, n, framed, close, tree, keep, ahead, like):  # type: ignore[no-untyped-def]
-    """Exponentials of `n` entries, stored at `e` if `keep`; their sum in two vectors.
+def four_exponentials(x, e, framed, a, b, close, tree, keep, like):  # type: ignore[no-untyped-def]
+    """Exponentials of four vectors, stored at `e` if `keep`; their sum added to two vectors.
 
-    With `tree`, float32 is added in fours before it is added in float64. Meanwhile what lies
-    `ahead` bytes further is asked for; 0 for nothing.
+    `close` is of the row: the shorter way, to the same bits. With `tree`, float32 is added in fours
+    before it is added in float64.
+    """
+    v0, v1 = load(x, like), load(x + VECTOR_BYTES, like)
+    v2, v3 = load(x + 2 * VECTOR_BYTES, like), load(x + 3 * VECTOR_BYTES, like)
+    if close:
+        v0, v1 = near_exponential(v0, framed[2]), near_exponential(v1, framed[2])
+        v2, v3 = near_exponential(v2, framed[2]), near_exponential(v3, framed[2])
+    else:
+        shift, cutoff, base = framed
+        v0, v1 = exponential(v0, shift, cutoff, base), exponential(v1, shift, cutoff, base)
+        v2, v3 = exponential(v2, shift, cutoff, base), exponential(v3, shift, cutoff, base)
+    if keep:
+        store(e, v0)
+        store(e + VECTOR_BYTES, v1)
+        store(e + 2 * VECTOR_BYTES, v2)
+        store(e + 3 * VECTOR_BYTES, v3)
+    if tree:
+        return gather4(a, b, v0, v1, v2, v3)
+    a, b = gather(a, b, v0)
+    a, b = gather(a, b, v1)
+    a, b = gather(a, b, v2)
+    return gather(a, b, v3)
+
+
+@inner
+def ask_for_four(place):  # type: ignore[no-untyped-def]
+    """Ask for the lines of four vectors."""
+    for j in range(0, 4 * VECTOR_BYTES, LINE):
+        prefetch(place + j)
+
+
+@inner
+def exponentials(x, e, n, framed, close, tree, keep, ahead, like):  # type: ignore[no-untyped-def]
+    """`four_exponentials` of `n` entries; their sum in two vectors.
+
+    Meanwhile what lies `ahead` bytes further is asked for; 0 for nothing.
     """
     size = itemsize(like)
     lanes = VECTOR_BYTES // size
     a = broadcast(0.0)
     b = a
-    done = 0
+    done = n // (4 * lanes) * (4 * lanes)
     if close:
-        done = n // (4 * lanes) * (4 * lanes)
-        for i in range(0, done, 4 * lanes):
-            p, q = x + size * i, e + size * i
+        for i in range(0, done * size, 4 * VECTOR_BYTES):
             if ahead:
-                for j in range(0, 4 * VECTOR_BYTES, LINE):
-                    prefetch(p + ahead + j)
-            v0 = near_exponential(load(p, like), framed[2])
-            v1 = near_exponential(load(p + VECTOR_BYTES, like), framed[2])
-            v2 = near_exponential(load(p + 2 * VECTOR_BYTES, like), framed[2])
-            v3 = near_exponential(load(p + 3 * VECTOR_BYTES, like), framed[2])
-            if keep:
-                store(q, v0)
-                store(q + VECTOR_BYTES, v1)
-                store(q + 2 * VECTOR_BYTES, v2)
-                store(q + 3 * VECTOR_BYTES, v3)
-            if tree:
-                a, b = gather4(a, b, v0, v1, v2, v3)
-            else:
-                a, b = gather(a, b, v0)
-                a, b = gather(a, b, v1)
-                a, b = gather(a, b, v2)
-                a, b = gather(a, b, v3)
-    while done < n:  # the last vector overlaps the one before
+                ask_for_four(x + i + ahead)
+            a, b = four_exponentials(x + i, e + i, framed, a, b, True, tree, keep, like)
+    else:
+        for i in range(0, done * size, 4 * VECTOR_BYTES):
+            if ahead:
+                ask_for_four(x + i + ahead)
+            a, b = four_exponentials(x + i, e + i, framed, a, b, False, tree, keep, like)
+    return last_exponentials(x, e, done, n, framed, a, b, keep, like)
+
+
+@inner
+def last_exponentials(x, e, done, n, framed, a, b, keep, like):  # type: ignore[no-untyped-def]
+    """Those from number `done` on, fewer than four vectors, the last overlapping the one before."""
+    size = itemsize(like)
+    lanes = VECTOR_BYTES // size
+    while done < n:
         i = min(done, n - lanes)
-        if ahead:
-            prefetch(x + size * i + ahead)
         v = exponential(load(x + size * i, like), framed[0], framed[1], framed[2])
         if keep:
             store(e + size * i, v)
-        a, b = gather(a, b, keep_from(v, done - i))
+        a, b = gather(a, b, joined_at(zero(v), v, done - i))
         done += lanes
     return a, b
 
@@ -150,17 +175,26 @@ def sum_of(a, b, total, rest):  # type: ignore[no-untyped-def]
 
 
 @inner
+def tree_sum(a, b):  # type: ignore[no-untyped-def]
+    """`sum_of` where float32 roundings outweigh the rest: fewer steps one after the other."""
+    return sum_lanes(a + b), 0.0
+
+
+@inner
 def row_exponentials(x, e, n, framed, close, tree, ahead, like):  # type: ignore[no-untyped-def]
-    """`exponentials` of a whole row, block by block; the sum as two vectors of one number."""
+    """`exponentials` of a whole row, block by block; the sum as two numbers."""
     size = itemsize(like)
+    if size == 4:  # summed in float64, it needs no blocks
+        a, b = exponentials(x, e, n, framed, close, tree, True, ahead, like)
+        if tree:
+            return tree_sum(a, b)
+        return sum_of(a, b, 0.0, 0.0)
     total, rest = 0.0, 0.0
-    block = BLOCK if size == 8 else n  # float32 is summed in float64 and needs no blocks
     start = 0
     while start < n:
-        count = block if n - start >= block + VECTOR_BYTES // size else n - start
-        a, b = exponentials(
-            x + size * start, e + size * start, count, framed, close, tree, True, ahead, like
-        )
+        count = BLOCK if n - start >= BLOCK + VECTOR_BYTES // size else n - start
+        x_block, e_block = x + size * start, e + size * start
+        a, b = exponentials(x_block, e_block, count, framed, close, tree, True, ahead, like)
         total, rest = sum_of(a, b, total, rest)
         start += count
     return two_sum(total, 0.0, rest)

@@ -4,7 +4,8 @@ Three ways, by the number of classes, so that the bits of a row depend on nothin
 
 - few classes: as many rows as a vector has lanes at once, transposed in registers, a row a lane;
 - up to `LONG`: maximum and minimum, exponentials into a scratch row that stays in the caches,
-  their multiples to the result;
+  their multiples to the result; of float32 in one loop over three rows where results go past the
+  caches;
 - beyond: sums of blocks, each with a frame of its own, merged by powers of two, which is exact;
   then the exponentials once more, from a second read of the row.
 
@@ -17,8 +18,9 @@ import numpy as np
 
 from implementations._numba_lanes import FEW, rows_in_lanes
 from implementations._numba_long import STATE, block_sums, merge, second_read
+from implementations._numba_pipeline import taken_in_turns
 from implementations._numba_row import BLOCK, keep_sums, release, rows_through_scratch
-from implementations._simd import itemsize, load_one, store_one
+from implementations._simd_memory import itemsize, load_one, store_one
 from implementations._simd_path import VECTOR_BYTES, compiled, inner
 
 LONG = 1 << 18  # classes from which on a row is read twice
@@ -37,7 +39,8 @@ def softmax_part(stage, x, y, rows, n, past, state, part, parts, like):  # type:
         return
     if stage == WHOLE and n < LONG:
         first, last = share(rows, part, parts, 1)
-        rows_through_scratch(x, y, first, last, n, past, state, like)
+        if not (past and state == 0 and taken_in_turns(x, y, first, last, n, like)):
+            rows_through_scratch(x, y, first, last, n, past, state, like)
         return
     first, last, sums = 0, 1, 0
     own = np.empty(STATE + 4 * (n // BLOCK) if stage == WHOLE else 1)

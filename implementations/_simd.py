@@ -1,21 +1,18 @@
-"""Explicit vectors for Numba: types, arithmetic, loads, stores past the caches, prefetch.
+"""Explicit vectors for Numba: their types and arithmetic.
 
-LLVM vectorises plain loops in vectors of its own choice and never stores past the caches; here
-both are said outright. What is offered, inside compiled functions:
+LLVM vectorises plain loops in vectors of its own choice; here they are said outright. What is
+offered, inside compiled functions:
 
 - a vector is `VECTOR_BYTES` of float32 or float64 (`LANES32`, `LANES64`), a value like any other;
-- memory is an address (`address(array)`, an integer), since rows need not be aligned;
-- `load(a, like)`, `store(a, v)`, `store_past(a, v)` (non-temporal, `a` a multiple of
-  VECTOR_BYTES; `fence()` after the last), `prefetch(a)`; `like` is any scalar of the format;
 - `broadcast(s)`, `v + w`, `-`, `*`, `fma(a, b, c)`, `divide(a, b)`, `larger(a, b)`, which keeps b
   where a is NaN, `smaller(a, b)`, `where_less(a, b, x, y)` (y where either is NaN),
-  `where_equal(a, b, x, y)`, `keep_from(v, first)` (0 in the lanes before), `power(t, t_top)`,
+  `where_equal(a, b, x, y)`, `joined_at(v, w, first)` (v in the lanes before), `power(t, t_top)`,
   `to_float64(v)` (a pair), `to_float32(low, high)`, `sum_lanes(v)`, `largest_lane(v)`,
-  `smallest_lane(v)`, `zero(v)`;
-- `load_one(a, like)`, `store_one(a, s)`: single numbers.
+  `smallest_lane(v)`, `zero(v)`.
 
 The path, which says how long a vector is, and `compiled`, `inner` and `specialised` are of
-`_simd_path`; transposes are in `_simd_transpose`, streams of whole lines in `_simd_stream`.
+`_simd_path`; loads and stores are in `_simd_memory`, transposes in `_simd_transpose`, streams of
+whole lines in `_simd_stream`.
 """
 
 from __future__ import annotations
@@ -30,14 +27,7 @@ from numba.core import cgutils
 from numba.core.datamodel import PrimitiveModel
 from numba.extending import intrinsic, register_model
 
-from implementations._simd_path import (
-    HAS_FMA,
-    IS_X86_64,
-    VECTOR_BYTES,
-    compiled,
-    specialised,
-)
-from implementations._simd_path import PATH as PATH
+from implementations._simd_path import HAS_FMA, VECTOR_BYTES, specialised
 
 LANES32, LANES64 = VECTOR_BYTES // 4, VECTOR_BYTES // 8
 
@@ -58,7 +48,6 @@ class _VectorModel(PrimitiveModel):  # type: ignore[misc]
 
 
 F32, F64 = Vector(types.float32), Vector(types.float64)
-_FLOATS = (types.float32, types.float64)
 _INTEGER = {types.float32: (32, 23, 127), types.float64: (64, 52, 1023)}
 BIAS = 64  # `power` is times 2**64, so that no exponential that matters is subnormal
 
@@ -77,10 +66,6 @@ def _integers(vector: Vector) -> Any:
 
 def _all(llvm: Any, value: Any) -> Any:
     return ir.Constant(llvm, [value] * llvm.count)
-
-
-def pointer_to(builder: Any, address: Any, llvm: Any) -> Any:
-    return builder.inttoptr(address, llvm.as_pointer())
 
 
 def shuffled(builder: Any, a: Any, b: Any, lanes: list[int]) -> Any:
@@ -109,130 +94,6 @@ def multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
 def vector_of(scalar: Any) -> Vector | None:
     """The vector that a scalar `like` stands for."""
     return {types.float32: F32, types.float64: F64}.get(scalar)
-
-
-# Memory
-
-
-@compiled
-def address(array):  # type: ignore[no-untyped-def]
-    """The address of an array's first entry."""
-    return types.intp(array.ctypes.data)
-
-
-@intrinsic  # type: ignore[misc]
-def load(typingctx: Any, source: Any, like: Any) -> Any:
-    """The vector at an address, aligned to nothing in particular."""
-    vector = vector_of(like)
-    if vector is None or not isinstance(source, types.Integer):
-        return None
-
-    def code(_context: Any, builder: Any, _signature: Any, values: Any) -> Any:
-        found = builder.load(pointer_to(builder, values[0], llvm_vector(vector)))
-        found.align = vector.element.bitwidth // 8
-        return found
-
-    return vector(types.intp, like), code
-
-
-@intrinsic  # type: ignore[misc]
-def store(typingctx: Any, target: Any, v: Any) -> Any:
-    """`v` to an address, aligned to nothing in particular."""
-    if not isinstance(v, Vector):
-        return None
-
-    def code(context: Any, builder: Any, _signature: Any, values: Any) -> Any:
-        done = builder.store(values[1], pointer_to(builder, values[0], llvm_vector(v)))
-        done.align = v.element.bitwidth // 8
-        return context.get_dummy_value()
-
-    return types.void(types.intp, v), code
-
-
-@intrinsic  # type: ignore[misc]
-def store_past(typingctx: Any, target: Any, v: Any) -> Any:
-    """`v` past the caches to an address that is a multiple of VECTOR_BYTES."""
-    if not isinstance(v, Vector):
-        return None
-
-    def code(context: Any, builder: Any, _signature: Any, values: Any) -> Any:
-        pointer = pointer_to(builder, values[0], llvm_vector(v))
-        done = builder.store(values[1], pointer, align=VECTOR_BYTES)
-        one = ir.Constant(ir.IntType(32), 1)
-        done.set_metadata("nontemporal", builder.module.add_metadata([one]))
-        return context.get_dummy_value()
-
-    return types.void(types.intp, v), code
-
-
-@intrinsic  # type: ignore[misc]
-def prefetch(typingctx: Any, source: Any) -> Any:
-    """Ask for the line of an address, which need not be mapped."""
-
-    def code(context: Any, builder: Any, _signature: Any, values: Any) -> Any:
-        byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
-        name = "llvm.prefetch." + ("p0" if str(byte) == "ptr" else "p0i8")
-        kind = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
-        function = cgutils.get_or_insert_function(builder.module, kind, name)
-        constants = [ir.Constant(word, i) for i in (0, 3, 1)]  # to read, all levels, data
-        builder.call(function, [builder.inttoptr(values[0], byte), *constants])
-        return context.get_dummy_value()
-
-    return types.void(types.intp), code
-
-
-@intrinsic  # type: ignore[misc]
-def fence(typingctx: Any) -> Any:
-    """Make stores past the caches visible before anything after (they are weakly ordered)."""
-
-    def code(context: Any, builder: Any, _signature: Any, _values: Any) -> Any:
-        if IS_X86_64:
-            kind = ir.FunctionType(ir.VoidType(), [])
-            name = "llvm.x86.sse.sfence"
-            builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [])
-        else:
-            builder.fence("seq_cst")
-        return context.get_dummy_value()
-
-    return types.void(), code
-
-
-@intrinsic  # type: ignore[misc]
-def load_one(typingctx: Any, source: Any, like: Any) -> Any:
-    """The number at an address."""
-    if like not in _FLOATS:
-        return None
-
-    def code(_context: Any, builder: Any, _signature: Any, values: Any) -> Any:
-        return builder.load(pointer_to(builder, values[0], llvm_number(like)))
-
-    return like(types.intp, like), code
-
-
-@intrinsic  # type: ignore[misc]
-def store_one(typingctx: Any, target: Any, number: Any) -> Any:
-    """A number to an address."""
-    if number not in _FLOATS:
-        return None
-
-    def code(context: Any, builder: Any, _signature: Any, values: Any) -> Any:
-        builder.store(values[1], pointer_to(builder, values[0], llvm_number(number)))
-        return context.get_dummy_value()
-
-    return types.void(types.intp, number), code
-
-
-@intrinsic  # type: ignore[misc]
-def itemsize(typingctx: Any, like: Any) -> Any:
-    """Bytes of a number in memory."""
-
-    def code(_context: Any, _builder: Any, _signature: Any, _values: Any) -> Any:
-        return ir.Constant(ir.IntType(64), like.bitwidth // 8)
-
-    return types.intp(like), code
-
-
-# Arithmetic
 
 
 @intrinsic  # type: ignore[misc]
@@ -336,20 +197,18 @@ smaller = _extreme("<")
 
 
 @intrinsic  # type: ignore[misc]
-def keep_from(typingctx: Any, v: Any, first: Any) -> Any:
-    """`v` with 0 in the lanes before `first`."""
-    if not isinstance(v, Vector):
+def joined_at(typingctx: Any, v: Any, w: Any, first: Any) -> Any:
+    """`v` in the lanes before `first`, `w` from there on."""
+    if not isinstance(v, Vector) or v != w:
         return None
 
     def code(_context: Any, builder: Any, _signature: Any, values: Any) -> Any:
         word = ir.VectorType(ir.IntType(32), v.lanes)
         lane = ir.Constant(word, list(range(v.lanes)))
-        bound = _splat(builder, builder.trunc(values[1], ir.IntType(32)), word)
-        return builder.select(
-            builder.icmp_signed(">=", lane, bound), values[0], _all(llvm_vector(v), 0.0)
-        )
+        bound = _splat(builder, builder.trunc(values[2], ir.IntType(32)), word)
+        return builder.select(builder.icmp_signed(">=", lane, bound), values[1], values[0])
 
-    return v(v, types.intp), code
+    return v(v, w, types.intp), code
 
 
 @intrinsic  # type: ignore[misc]

@@ -115,6 +115,10 @@ class SourceCache(FunctionCache):  # type: ignore[misc]
             source_stamp=self._impl.locator.get_source_stamp(),
         )
 
+    def _index_key(self, sig: Any, codegen: Any) -> Any:
+        """All else is in the file's name. A function made by another has a name of its own."""
+        return sig, codegen.magic_tuple()
+
     def _load_overload(self, sig: Any, target_context: Any) -> Any:
         self._use_own_file(sig, target_context.codegen())
         return super()._load_overload(sig, target_context)

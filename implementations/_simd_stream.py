@@ -6,7 +6,15 @@ by number: another thread may be writing there. For float32 and float64 alike.
 
 from __future__ import annotations
 
-from implementations._simd import fence, itemsize, load, load_one, store, store_one, store_past
+from implementations._simd_memory import (
+    fence,
+    itemsize,
+    load,
+    load_one,
+    store,
+    store_one,
+    store_past,
+)
 from implementations._simd_path import LINE, VECTOR_BYTES, inner
 
 

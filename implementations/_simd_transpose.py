@@ -12,7 +12,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from implementations._simd import llvm_number, llvm_vector, pointer_to, shuffled, vector_of
+from implementations._simd import llvm_number, llvm_vector, shuffled, vector_of
+from implementations._simd_memory import pointer_to
 from implementations._simd_path import VECTOR_BYTES
 
 

@@ -62,8 +62,11 @@ def _rows(x: Array, axis: int) -> tuple[Array, int]:
     return rows, (rows.size // rows.shape[-1] if rows.size else 0)
 
 
-def _threaded(rows: int, size: int) -> bool:
-    return rows > 1 and size >= _PARALLEL and numba.get_num_threads() > 1
+def _run_rows(operation: str, x: Array, out: Array, count: int, more: int = 0) -> None:
+    """An operation's kernel over `count` rows at `x` and `out`; larger inputs on all threads."""
+    parts = min(count, numba.get_num_threads()) if x.size >= _PARALLEL else 1
+    at = kernels.kernel(operation, x.dtype)
+    launch(at, 0, _address(x), _address(out), count, x.size // count, 0, more, parts)
 
 
 _KERNELS: dict[np.dtype[Any], int] = {}
@@ -137,11 +140,7 @@ def log_softmax(x: Array, axis: int = -1, out: Array | None = None) -> Array:
     rows, count = _rows(x, axis)
     result = buffer_for(rows, x, axis, out)
     if count:
-        shape = (count, rows.shape[-1])
-        run = kernels.log_softmax_serial
-        if _threaded(count, rows.size):
-            run = kernels.log_softmax_parallel
-        run(rows.reshape(shape), result.reshape(shape))
+        _run_rows("log_softmax", rows, result, count)
     return deliver(result, x, axis, out)
 
 
@@ -151,10 +150,7 @@ def logsumexp(x: Array, axis: int = -1) -> Array:
     rows, count = _rows(x, axis)
     result = np.full(rows.shape[:-1], -np.inf, rows.dtype)
     if count:
-        run = kernels.logsumexp_serial
-        if _threaded(count, rows.size):
-            run = kernels.logsumexp_parallel
-        run(rows.reshape(count, -1), result.reshape(count))
+        _run_rows("logsumexp", rows, result, count)
     with np.errstate(over="ignore"):  # beyond the range of float16 it is infinite
         return result.astype(x.dtype, copy=False)
 
@@ -171,11 +167,7 @@ def softmax_backward(grad: Array, y: Array, axis: int = -1) -> Array:
     grad_rows = as_rows(grad, axis)
     result = np.empty_like(rows)
     if count:
-        shape = (count, rows.shape[-1])
-        run = kernels.backward_serial
-        if _threaded(count, rows.size):
-            run = kernels.backward_parallel
-        run(grad_rows.reshape(shape), rows.reshape(shape), result.reshape(shape))
+        _run_rows("softmax_backward", rows, result, count, _address(grad_rows))
     return deliver(result, y, axis, None)
 
 
@@ -188,17 +180,13 @@ def cross_entropy(logits: Array, targets: Any) -> tuple[Array, Array]:
     loss = np.full(rows.shape[:-1], np.nan, rows.dtype)
     if count:
         classes = rows.shape[-1]
-        shape = (count, classes)
-        places = np.ascontiguousarray(target).reshape(count)
-        a, losses, b = rows.reshape(shape), loss.reshape(count), gradient.reshape(shape)
-        if classes > FEW:
-            sums = np.empty((count, 3))
+        sums = np.empty((count, 3)) if classes > FEW else None
+        if sums is not None:
             _run(rows, gradient, classes, sums)
-            kernels.cross_entropy_from_sums(a, places, sums, losses, b)
-        elif _threaded(count, rows.size):
-            kernels.cross_entropy_parallel(a, places, losses, b)
-        else:
-            kernels.cross_entropy_serial(a, places, losses, b)
+        target = np.ascontiguousarray(target, np.int64)
+        places = [_address(target), _address(loss), 0 if sums is None else _address(sums)]
+        more = np.array(places, np.int64)
+        _run_rows("cross_entropy", rows, gradient, count, _address(more))
     with np.errstate(over="ignore"):
         return loss.astype(x.dtype, copy=False), deliver(gradient, x, -1, None)
 

@@ -18,8 +18,10 @@ from typing import Any
 import numba
 import numpy as np
 
-from implementations import _numba_exact_kernels as kernels
-from implementations._rows import WORKING, Array, check, check_targets
+from implementations._numba_exact_kernels import RESULTS, SUMS, TOPS, WHOLE, kernel
+from implementations._numba_exact_rows import BLOCK
+from implementations._numba_launch import launch
+from implementations._rows import Array, check, check_targets
 
 IMPLEMENTATION = {
     "backend": "numpy",
@@ -41,16 +43,6 @@ IMPLEMENTATION = {
 _PARALLEL = 1 << 14  # elements from which starting the threads (microseconds) pays
 _SPLIT = 1 << 16  # classes from which three starts per row do
 _STREAM = 1 << 24  # bytes of the result from which stores past the caches pay
-
-_LIKE: dict[np.dtype[Any], Any] = {d: np.uint16(0) for d in WORKING}
-_LIKE.update(
-    {
-        np.dtype(np.float64): np.float64(0),
-        np.dtype(np.float32): np.float32(0),
-        np.dtype(np.float16): np.int16(0),
-    }
-)
-"""How the kernels tell the formats apart: 16-bit ones by the integers of the same bytes."""
 
 
 def _at(a: Array) -> int:
@@ -84,9 +76,29 @@ def _deliver(result: Array, x: Array, axis: int, out: Array | None) -> Array:
     return out
 
 
-def _parts(rows: int, size: int) -> int:
-    """Into how many shares to cut the rows."""
-    return min(rows, numba.get_num_threads()) if size >= _PARALLEL else 1
+def _run(
+    operation: str, x: Array, out: Array, count: int, more: int = 0, result: Array | None = None
+) -> None:
+    """An operation's kernel over `count` rows at `x` and `out`; the larger inputs on all threads.
+
+    `result` decides whether it is written past the caches; `more` is what the kernel says.
+    """
+    threads = min(count, numba.get_num_threads()) if x.size >= _PARALLEL else 1
+    past = int(result is not None and result.nbytes >= _STREAM)
+    at = kernel(operation, x.dtype)
+    launch(at, WHOLE, _at(x), _at(out), count, x.size // count, past, more, threads)
+
+
+def _softmax_of_long_rows(x: Array, out: Array, count: int, parts: int) -> None:
+    """Few long rows: the columns of each divided over the threads."""
+    classes, past = x.size // count, int(x.nbytes >= _STREAM)
+    state = np.empty(parts + 2 * (classes // BLOCK + 1))
+    at = kernel("softmax", x.dtype)
+    for r in range(count):
+        offset = r * classes * x.itemsize
+        for stage in (TOPS, SUMS, RESULTS):
+            row = (_at(x) + offset, _at(out) + offset, 1, classes, past, _at(state))
+            launch(at, stage, *row, parts)
 
 
 def softmax(x: Array, axis: int = -1, out: Array | None = None) -> Array:
@@ -95,13 +107,12 @@ def softmax(x: Array, axis: int = -1, out: Array | None = None) -> Array:
     rows = _rows(x, axis)
     result = _result(rows, x, axis, out)
     if rows.size:
-        classes = rows.shape[-1]
-        count = rows.size // classes
-        threads, stream = numba.get_num_threads(), rows.nbytes >= _STREAM
-        run, parts = kernels.softmax, _parts(count, rows.size)
-        if count < threads and classes >= _SPLIT:
-            run, parts = kernels.softmax_split, threads
-        run(_at(rows), _at(result), count, classes, _LIKE[x.dtype], parts, stream)
+        count = rows.size // rows.shape[-1]
+        threads = numba.get_num_threads()
+        if count < threads and rows.shape[-1] >= _SPLIT:
+            _softmax_of_long_rows(rows, result, count, threads)
+        else:
+            _run("softmax", rows, result, count, result=result)
     return _deliver(result, x, axis, out)
 
 
@@ -111,10 +122,7 @@ def log_softmax(x: Array, axis: int = -1, out: Array | None = None) -> Array:
     rows = _rows(x, axis)
     result = _result(rows, x, axis, out)
     if rows.size:
-        count = rows.size // rows.shape[-1]
-        parts, stream = _parts(count, rows.size), rows.nbytes >= _STREAM
-        like = _LIKE[x.dtype]
-        kernels.log_softmax(_at(rows), _at(result), count, rows.shape[-1], like, parts, stream)
+        _run("log_softmax", rows, result, rows.size // rows.shape[-1], result=result)
     return _deliver(result, x, axis, out)
 
 
@@ -124,9 +132,7 @@ def logsumexp(x: Array, axis: int = -1) -> Array:
     rows = _rows(x, axis)
     result = np.full(rows.shape[:-1], -np.inf, x.dtype)
     if rows.size:
-        count, like = rows.size // rows.shape[-1], _LIKE[x.dtype]
-        parts = _parts(count, rows.size)
-        kernels.logsumexp(_at(rows), _at(result), count, rows.shape[-1], like, parts)
+        _run("logsumexp", rows, result, rows.size // rows.shape[-1])
     return result
 
 
@@ -141,12 +147,8 @@ def softmax_backward(grad: Array, y: Array, axis: int = -1) -> Array:
     rows, grads = _rows(y, axis), _rows(grad, axis)
     result = np.empty_like(rows)
     if rows.size:
-        classes = rows.shape[-1]
-        count, like = rows.size // classes, _LIKE[y.dtype]
-        parts, stream = _parts(count, rows.size), rows.nbytes >= _STREAM
-        kernels.softmax_backward(
-            _at(grads), _at(rows), _at(result), count, classes, like, parts, stream
-        )
+        count = rows.size // rows.shape[-1]
+        _run("softmax_backward", rows, result, count, _at(grads), result)
     return _deliver(result, y, axis, None)
 
 
@@ -158,9 +160,7 @@ def cross_entropy(logits: Array, targets: Any) -> tuple[Array, Array]:
     gradient = np.empty_like(rows)
     loss = np.full(rows.shape[:-1], np.nan, x.dtype)
     if rows.size:
-        classes = rows.shape[-1]
-        count, like = rows.size // classes, _LIKE[x.dtype]
-        parts, stream = _parts(count, rows.size), rows.nbytes >= _STREAM
-        arrays = (rows, target, loss, gradient)
-        kernels.cross_entropy(*map(_at, arrays), count, classes, like, parts, stream)
+        places = np.array([_at(target), _at(loss)], np.int64)
+        count = rows.size // rows.shape[-1]
+        _run("cross_entropy", rows, gradient, count, _at(places), gradient)
     return loss, gradient

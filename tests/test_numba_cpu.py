@@ -159,7 +159,7 @@ def test_one_entry_of_a_long_row_makes_it_nan(place: int, value: float) -> None:
 
 @pytest.mark.parametrize("past", [False, True])
 @pytest.mark.parametrize("shift", [0, 1, 15])
-@pytest.mark.parametrize("classes", [1, 7, 40, 129, 1003])
+@pytest.mark.parametrize("classes", [1, 7, 40, 129, 300, 1003])
 def test_nothing_beside_the_result_is_written(
     classes: int, shift: int, past: bool, monkeypatch
 ) -> None:
@@ -172,6 +172,32 @@ def test_nothing_beside_the_result_is_written(
     assert out.tobytes() == numba_cpu.softmax(x).tobytes()
     out[:] = 7
     assert (buffer == 7).all()
+
+
+@pytest.mark.parametrize("shift", [0, 3])
+@pytest.mark.parametrize("classes", [128, 256, 257, 999, 3000])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_rows_of_every_kind_past_the_caches(
+    classes: int, shift: int, threads: int, monkeypatch, set_threads
+) -> None:
+    """Rows that take the shorter way and rows that do not, in every order of three."""
+    set_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    monkeypatch.setattr(numba_cpu, "_PARALLEL", 1)
+    x = _logits(29, classes, 1)
+    kinds = "nfnnfffnnnnmfnmmn0nifn1nmfi00"
+    for row, kind in zip(x, kinds, strict=True):
+        row *= 1 if kind == "n" else 30
+        if kind == "m":
+            row[classes // 3 :] = -np.inf
+        if kind in "01i":
+            row[-int(kind == "1")] = np.inf if kind == "i" else np.nan
+    out = np.zeros(x.size + shift, np.float32)[shift:].reshape(x.shape)
+    monkeypatch.setattr(numba_cpu, "_PAST", 1 << 60)
+    want = numba_cpu.softmax(x)
+    monkeypatch.setattr(numba_cpu, "_PAST", 0)
+    for rows in (29, 3, 2, 1):
+        numba_cpu.softmax(x[:rows], out=out[:rows])
+        assert out[:rows].tobytes() == want[:rows].tobytes()
 
 
 @pytest.mark.parametrize("classes", [3, 100, 1000])

@@ -19,12 +19,26 @@ from harness.discovery import load
 from harness.floats import float_format
 from harness.ulps import ulp_error
 from implementations import numba_exact
+from implementations._numba_exact_kernels import WHOLE, kernel
+from implementations._numba_launch import launch
 
 Array = NDArray[Any]
 _ROOT = Path(__file__).parent.parent
 DTYPES = ["float64", "float32", "float16", "bfloat16"]
 WITHIN = {"float64": 0.503, "float32": 0.50001, "float16": 0.5, "bfloat16": 0.5}
 """The error bound of softmax rounded up; for 16 bits what is left of it is not seen here."""
+
+
+_OPERATIONS = ("softmax", "log_softmax", "logsumexp", "softmax_backward", "cross_entropy")
+
+
+def _launch(
+    operation: str, x: Array, out: Array, more: int = 0, past: bool = False, parts: int = 1
+) -> None:
+    """A kernel by its address, with what the public functions would choose."""
+    rows, classes = x.shape
+    places = numba_exact._at(x), numba_exact._at(out)
+    launch(kernel(operation, x.dtype), WHOLE, *places, rows, classes, int(past), more, parts)
 
 
 def _cast(x: Any, dtype: str) -> Array:
@@ -47,7 +61,7 @@ def _inputs() -> dict[str, Array]:
         "ascending": np.linspace(-20, 20, 500)[None],
         "masked": np.where(rng.random((6, 50)) < 0.5, -np.inf, rng.random((6, 50))),
         "several blocks": 5 * g((1, 9001)),
-        "not kept between passes": 3 * g((1, 70_001)),
+        "many classes": 3 * g((1, 70_001)),
         "odd counts": g((5, 71)),
         "one class": g((4, 1)),
         "dominant": np.eye(6) * 20 + g((6, 6)),
@@ -152,24 +166,22 @@ def test_many_classes_are_summed_without_loss() -> None:
 def test_nothing_is_written_beside_the_results(dtype: str, classes: int) -> None:
     """Rows at every alignment, with stores past the caches and without."""
     rng = np.random.default_rng(classes)
-    kernels, like = numba_exact.kernels, numba_exact._LIKE[float_format(dtype).dtype]
     x = _cast(rng.standard_normal((3, classes)), dtype)
     targets = rng.integers(0, classes, 3)
     guard = _cast(3.0, dtype)
     want = numba_exact.softmax(x).tobytes()
     for offset in (0, 1, 5):
-        for stream in (False, True):
+        for past in (False, True):
             around = np.full(3 * classes + 200, guard)
             inside = slice(100 + offset, 100 + offset + 3 * classes)
             losses = np.full(43, guard)
-            out, loss = numba_exact._at(around[inside]), numba_exact._at(losses[20:])
-            shape = (3, classes, like)
-            at = numba_exact._at(x)
-            kernels.log_softmax(at, out, *shape, 1, stream)
-            kernels.softmax_backward(at, at, out, *shape, 1, stream)
-            kernels.logsumexp(at, loss, *shape, 1)
-            kernels.cross_entropy(at, numba_exact._at(targets), loss, out, *shape, 1, stream)
-            kernels.softmax(at, out, *shape, 1, stream)
+            out, loss = around[inside], losses[20:]
+            places = np.array([numba_exact._at(targets), numba_exact._at(loss)])
+            _launch("log_softmax", x, out, past=past)
+            _launch("softmax_backward", x, out, more=numba_exact._at(x), past=past)
+            _launch("logsumexp", x, loss)
+            _launch("cross_entropy", x, out, more=numba_exact._at(places), past=past)
+            _launch("softmax", x, out, past=past)
             assert around[inside].tobytes() == want
             around[inside] = guard
             losses[20:23] = guard
@@ -181,13 +193,31 @@ def test_nothing_is_written_beside_the_results(dtype: str, classes: int) -> None
 def test_same_bits_for_any_threads_batch_and_stores(dtype: str) -> None:
     x = _cast(4 * np.random.default_rng(8).standard_normal((6, 9003)), dtype)
     want = np.concatenate([numba_exact.softmax(row[None]) for row in x]).tobytes()
-    like = numba_exact._LIKE[x.dtype]
-    for run in (numba_exact.kernels.softmax, numba_exact.kernels.softmax_split):
-        for parts in (1, 2, 3):
-            for stream in (False, True):
-                out = np.zeros_like(x)
-                run(numba_exact._at(x), numba_exact._at(out), 6, 9003, like, parts, stream)
-                assert out.tobytes() == want
+    for parts in (1, 2, 3, 1000):  # a thousandth of the scratch keeps no exponentials
+        for past in (False, True):
+            out = np.zeros_like(x)
+            _launch("softmax", x, out, past=past, parts=parts)
+            assert out.tobytes() == want
+        out = np.zeros_like(x)
+        numba_exact._softmax_of_long_rows(x, out, len(x), parts)
+        assert out.tobytes() == want
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_gradient_of_a_row_whose_exponentials_are_not_kept(dtype: str) -> None:
+    x = _cast(np.random.default_rng(9).standard_normal((2, 9003)), dtype)
+    targets = np.array([7, 9002])
+    want_loss, want = numba_exact.cross_entropy(x, targets)
+    loss, gradient = np.zeros_like(want_loss), np.zeros_like(want)
+    places = np.array([numba_exact._at(targets), numba_exact._at(loss)])
+    _launch("cross_entropy", x, gradient, more=numba_exact._at(places), parts=1000)
+    assert gradient.tobytes() == want.tobytes()
+    assert loss.tobytes() == want_loss.tobytes()
+
+
+def test_every_kernel_has_code_of_its_own() -> None:
+    kernels = {kernel(op, float_format(d).dtype) for op in _OPERATIONS for d in DTYPES}
+    assert len(kernels) == len(_OPERATIONS) * len(DTYPES)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
