@@ -17,9 +17,9 @@ from harness.device_stopwatch import GRAPH_CALLS, DeviceStopwatch
 from harness.discovery import load
 from harness.experiments import (
     device_evidence,
-    operations,
     device_sizes,
     device_throughput,
+    operations,
     throughput,
 )
 from harness.experiments.context import Context
@@ -447,9 +447,7 @@ def test_every_cell_of_every_operation_has_a_key_of_its_own(
     grid = replace(GRID, other_classes=GRID.classes)
     context, _ = rig({"ours": Kernel(simulation, 80.0)}, {"streaming": grid})
     units = list(device_throughput.plan(context))
-    assert [u.coordinates[0].operation for u in units] == [
-        o.name for o in operations.OPERATIONS
-    ]
+    assert [u.coordinates[0].operation for u in units] == [o.name for o in operations.OPERATIONS]
     keys = [k for u in units for k in u.keys]
     assert len(set(keys)) == len(keys)
 
