@@ -6,12 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import MakeContext
 
-from harness.experiments import throughput
+from harness.experiments import honesty, throughput
+from harness.experiments.honesty import Scrutiny
+from harness.experiments.operations import Known, operation_of
 from harness.profiles import QUICK, SMOKE, TIMED, Filters, Timing, narrow
 from harness.records import ThroughputRecord
+from harness.reference import softmax_exact
 from harness.report.cells import RunData
 from harness.report.timings import groups, limits
 from harness.results import cell_key
@@ -106,6 +110,30 @@ def test_every_part_of_a_result_is_judged(
     assert found["mine"].status == status, found["mine"].reason
     assert found["mine"].ranked is (status == "ok")
     assert found["max_shift"].status == "ok"
+
+
+def test_exact_results_are_kept_for_the_same_rows_alone() -> None:
+    operation = operation_of("softmax")
+    known = Known(operation, most=2)
+    rows = [np.float32([[0.0, k]]) for k in range(3)]
+    first = [known.of((x,)) for x in rows]
+    assert known.of((rows[2].copy(),)) is first[2]
+    assert known.of((rows[0],)) is not first[0]  # the oldest went
+    for x, (exact,) in zip(rows, first, strict=True):
+        assert np.array_equal(exact.round_to("float32"), softmax_exact(x).round_to("float32"))
+
+
+def test_everyone_is_judged_on_the_same_rows_and_huge_rows_are_drawn() -> None:
+    scrutiny = Scrutiny("normal(scale=1)", 1000, 4096, "float32", lambda *_: {})
+    x, y = np.zeros((4096, 1000), np.float32), np.zeros((4096, 1000), np.float32)
+    rows = scrutiny.rows_of(x)
+    assert {0, 4095} <= set(rows.tolist())
+    assert scrutiny.rows_of(x) is rows
+    assert scrutiny.rows_of(y) is not rows
+    assert honesty._some(8, 1000).tolist() == list(range(8))
+    drawn = {tuple(honesty._some(8, 1_000_000)) for _ in range(200)}
+    assert {len(d) for d in drawn} == {1}
+    assert len(drawn) > 1
 
 
 def test_an_operation_that_is_not_offered_is_a_row(make_context: MakeContext) -> None:

@@ -23,9 +23,9 @@ from harness.experiments.conditions import Reading, conditions, drift_of, read, 
 from harness.experiments.context import Context, Unit, rows_for
 from harness.experiments.evidence import doubts, figures, noise, set_against_limit
 from harness.experiments.figures import refused
-from harness.experiments.honesty import Scrutiny, between, sampled_rows
+from harness.experiments.honesty import Scrutiny, between
 from harness.experiments.judge import operation_gate
-from harness.experiments.operations import WORKLOAD, Blocks, TimedOperation, operation_of
+from harness.experiments.operations import WORKLOAD, Blocks, Known, operation_of
 from harness.experiments.peak import peak_memory
 from harness.experiments.rounds import Entrant, aligned, place, take_rounds
 from harness.floats import float_format
@@ -196,44 +196,46 @@ def _entrant(context: Context, record: ThroughputRecord) -> Entrant:
 
 
 def _judge(
-    context: Context, operation: TimedOperation, others: Blocks, entrant: Entrant,
+    context: Context, known: Known, others: Blocks, entrant: Entrant,
     rows: NDArray[Any], x: NDArray[Any], y: NDArray[Any],
 ) -> dict[str, Any]:  # fmt: skip
     """Is what was timed right? The result as large as the input, against the reference.
 
     Args:
+        known: the exact results of the operation that is timed.
         others: the arguments beside the first, whole.
         rows: indices of the rows of `x`, the first argument, and `y`.
     """
     implementation = entrant.implementation
     assert implementation is not None
+    operation = known.operation
     inputs = (x, *(other[rows] for other in others))
+    exact = known.of(inputs)
     if operation.part is None:
-        return operation_gate(context, implementation, operation, inputs, (y,))
-    exact = operation.exact(inputs)
+        return operation_gate(context, implementation, operation, inputs, (y,), exact)
     # What the other parts come to is judged on the output of the samples, in `_gate`.
     outputs = [e.round_to(x.dtype) if k != operation.part else y for k, e in enumerate(exact)]
     return operation_gate(context, implementation, operation, inputs, outputs, exact)
 
 
 def _gate(
-    context: Context, operation: TimedOperation, others: Blocks, entrant: Entrant
+    context: Context, known: Known, scrutiny: Scrutiny, others: Blocks, entrant: Entrant
 ) -> dict[str, Any]:
     """Rows of the last timed output against the reference of what was the input then."""
     x = entrant.sampled
     assert x is not None
     assert entrant.implementation is not None
-    rows = sampled_rows(x)
+    rows = scrutiny.rows_of(x)
     reply, outputs = entrant.worker.request(
         "output_rows", {"handle": entrant.handle, "rows": rows.tolist()}
     )
     inputs = (x[rows], *(other[rows] for other in others))
-    exact = operation.exact(inputs)
+    exact = known.of(inputs)
     expected = [[len(x), *e.shape[1:]] for e in exact], [x.dtype.name] * len(exact)
     got = reply["shapes"], reply["dtypes"]
     if got != expected:
         return refused(f"timed output: expected {_arrays(*expected)}; got {_arrays(*got)}")
-    return operation_gate(context, entrant.implementation, operation, inputs, outputs, exact)
+    return operation_gate(context, entrant.implementation, known.operation, inputs, outputs, exact)
 
 
 def _arrays(shapes: Sequence[Sequence[int]], dtypes: Sequence[str]) -> str:
@@ -261,7 +263,8 @@ def _measure(context: Context, point: _Point) -> Iterator[Record]:
         except WorkerFault as fault:
             yield record.ended(fault.status, fault.reason)
     first, *others = operation.blocks(rows, classes, dtype, context.seed)
-    judge = partial(_judge, context, operation, tuple(others))
+    known = Known(operation)
+    judge = partial(_judge, context, known, tuple(others))
     scrutiny = Scrutiny(WORKLOAD, classes, rows, dtype, judge)
     place(entrants, (aligned(first), *others), timeout)
     before = _readings(context)
@@ -274,7 +277,7 @@ def _measure(context: Context, point: _Point) -> Iterator[Record]:
         if entrant.fault is None:
             try:
                 ours = entrant.implementation is None
-                gate = {} if ours else _gate(context, operation, tuple(others), entrant)
+                gate = {} if ours else _gate(context, known, scrutiny, tuple(others), entrant)
                 if gate.get("status") != "failed":
                     gate |= scrutiny.verdict(entrant, entrants)
                 entrant.update(status="ok")

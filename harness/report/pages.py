@@ -215,22 +215,23 @@ class Site:
         self, run: RunData, name: str, path: str, downloads: list[Download]
     ) -> None:
         stem = path.removeprefix("implementations/").removesuffix(".html")
-        plots = [
-            implementation_page.accuracy(run, name, self.styles, f"{stem}-accuracy"),
-            implementation_page.outcomes(run, name, f"{stem}-outcomes"),
-        ]
-        groups = timings.groups(run)
-        for k, group in enumerate(groups[:1]):
-            plots.append(
-                throughput.by_classes(run, group, self.styles, f"{stem}-throughput-{k}", only=name)
-            )
+        about = run.about(name)
+        plots: list[Plot] = []
+        if about is None or about.available:  # else there is nothing to draw but the others
+            plots += [
+                implementation_page.accuracy(run, name, self.styles, f"{stem}-accuracy"),
+                implementation_page.outcomes(run, name, f"{stem}-outcomes"),
+            ]
+            plots += [
+                throughput.by_classes(run, group, self.styles, f"{stem}-throughput-0", only=name)
+                for group in timings.groups(run)[:1]
+            ]
         tables = [renamed(implementation_page.brief(run, name), stem)]
         troubles = implementation_page.not_ok(run, name)
         details = [renamed(troubles, stem)] if troubles else []
         cases = conformance_details.of_implementation(run, name, "../")
         conformity = [renamed(cases, stem)] if cases else []
         self._save(run, plots, [*tables, *details, *conformity], downloads)
-        about = run.about(name)
         self._page(
             f"{run.slug}{path}", "implementation.html", name, "implementations", run=run,
             base="../", facts=headline_facts(run.info), name=name, about=about, plots=plots,
