@@ -93,7 +93,7 @@ class RemoteImplementation:
         self._process: Child | None = None
         self._read = self._write = -1
         self._next_id = 0
-        self._threads: int | None = None
+        self._threads: dict[str, Any] | None = None
         self._unloadable: WorkerFault | None = None
         self.import_ns: int | None = None
 
@@ -132,7 +132,7 @@ class RemoteImplementation:
             raise
         self.import_ns = reply["import_ns"]
         if self._threads is not None:
-            self._exchange("threads", {"count": self._threads}, (), timeout)
+            self._exchange("threads", self._threads, (), timeout)
 
     def request(
         self,
@@ -155,10 +155,15 @@ class RemoteImplementation:
             self._start(max(timeout, 120.0))
         return self._exchange(command, arguments or {}, arrays, timeout)
 
-    def set_threads(self, count: int) -> int | None:
-        """Give the implementation `count` threads, now and after any restart; what is in force."""
-        self._threads = count
-        reply, _ = self.request("threads", {"count": count})
+    def set_threads(self, count: int, *, bound: bool = False) -> int | None:
+        """Give the implementation `count` threads, now and after any restart; what is in force.
+
+        Args:
+            bound: give them as many cores alone, the same for every worker: for timings, which
+                take turns.
+        """
+        self._threads = {"count": count, "bound": bound}
+        reply, _ = self.request("threads", self._threads)
         return reply["threads"]  # type: ignore[no-any-return]
 
     def settle(self, timeout: float = 0.25) -> bool:

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import backends, frames, pools
+from harness.backends import cores
 from harness.confinement import confine
 from harness.device_stopwatch import DeviceStopwatch
 from harness.guards import Guarded, guarded, guarded_array
@@ -107,9 +108,15 @@ class Worker:
         return memory.body
 
     def threads(self, header: dict[str, Any], _: list[NDArray[Any]]) -> Reply:
-        """Set the number of threads, and say what is in force."""
+        """Set the number of threads, and say what is in force.
+
+        With `bound`, they have as many cores: what is timed on one thread then has the same one
+        as everybody else, and no neighbour of another core to thank or to blame.
+        """
         self.backend.set_threads(header["count"])
         pools.limit(header["count"])
+        if header.get("bound") and self.backend.device is None:
+            cores.bind(header["count"])
         return {"threads": self.backend.threads()}, []
 
     def _function(self, operation: str) -> Callable[..., Any]:

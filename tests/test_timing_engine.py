@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from harness.experiments.rounds import ALIGNMENT, Entrant, aligned
 from harness.machine import Cache
 from harness.records import ThroughputRecord
 from harness.records.throughput import Conditions
+from harness.remote import RemoteImplementation
 from harness.warm_up import BATCH_NS, STALLS, warm_up
 
 
@@ -258,3 +260,21 @@ def test_a_run_is_summed_up_in_a_line_a_cause() -> None:
     assert "1 of 2 groups: the hypervisor gave 10.0%" in lines[0]
     assert "1 of 2 groups are noisy" in lines[1]
     assert "a (1)" in lines[2]
+
+
+def test_what_is_timed_on_one_thread_has_one_core_the_same_for_everyone() -> None:
+    allowed = sorted(os.sched_getaffinity(0))
+    workers = [RemoteImplementation(f"limit {k}", {"module": "harness.limits"}) for k in range(2)]
+
+    def cores(worker: RemoteImplementation) -> set[int]:
+        return os.sched_getaffinity(worker.pid or 0)
+
+    try:
+        for worker in workers:
+            worker.set_threads(1, bound=True)
+        assert [cores(w) for w in workers] == [{allowed[-1]}] * 2
+        workers[0].set_threads(len(allowed), bound=True)
+        assert cores(workers[0]) == set(allowed)
+    finally:
+        for worker in workers:
+            worker.stop()

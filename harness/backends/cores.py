@@ -12,11 +12,12 @@ _ALLOWED = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") e
 
 
 def bind(count: int) -> None:
-    """Bind every thread of this process to the first `count` cores that it may use.
+    """Bind every thread of this process to the last `count` cores that it may use.
 
-    Threads that are started later inherit it; where there is no /proc, nothing is done.
+    The last, since the first is where systems put their own work. Threads that are started later
+    inherit it; where there is no /proc, nothing is done.
     """
-    cores = set(_ALLOWED[: check_threads(count)])
+    cores = set(_ALLOWED[-check_threads(count) :])
     if cores and _TASKS.is_dir():
         for task in _TASKS.iterdir():
             os.sched_setaffinity(int(task.name), cores)

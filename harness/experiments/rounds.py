@@ -142,7 +142,7 @@ def place(entrants: list[Entrant], arguments: Sequence[NDArray[Any]], timeout: f
         worker, record = mine[0].worker, mine[0].record
         try:
             assert record.threads is not None
-            worker.set_threads(record.threads)
+            worker.set_threads(record.threads, bound=True)
             cold = record.cache == "cold"
             given = tuple(arguments if mine[0].implementation is not None else arguments[:1])
             worker.request("place", {"cold": cold}, arrays=given, timeout=timeout)
