@@ -24,6 +24,11 @@ LONG_NS = 5_000_000
 SHORT_NS = 20_000
 """A call this short is not worth remembering, nor told from noise."""
 
+LOOP_FACTOR = 4.0
+LOOP_SLACK_NS = 200_000.0
+"""A single call takes more than this factor and this time beyond the slowest sample of the loop:
+then the loop is not what it pretends. Threads that must wake up take some tens of microseconds."""
+
 REMEMBERED = 1.25
 """A call on new content takes so much longer than on known content: then content is remembered."""
 
@@ -44,6 +49,12 @@ class _Calls:
         before = _processor_clock()
         self.ns.append(stopwatch.time(timing, 1))
         self.cpu_ns.append(_processor_clock() - before)
+
+
+def slow_alone(unseen: Sequence[float], header: dict[str, Any]) -> bool:
+    """Whether every single call so far took much longer than those of the loops."""
+    usual = float(header["per_call_ns"])
+    return usual > 0 and min(unseen) > LOOP_FACTOR * usual + LOOP_SLACK_NS
 
 
 def longer(new: Sequence[float], known: Sequence[float]) -> bool:
@@ -120,11 +131,12 @@ def probe(
 
     `fresh` is written over the old content in place. Both kinds of call are made alike, alone and
     just after the content was written, so that their times differ only if the function knows the
-    old content. One row is changed once more between two calls in quick succession, and the result
-    of the second is what is looked at: nothing but a look at all of the input tells a call in a
-    timing loop from this one. Further new contents are the same elements, moved on by `shifts`: as
-    many more pairs, fewer as soon as one shows no difference. Processor time must show it as well:
-    on a busy machine the scheduler can interrupt one kind of call every time and the other never.
+    old content, or, both slower than the samples, the loop. One row is changed once more between
+    two calls in quick succession, and the result of the second is what is looked at: nothing but a
+    look at all of the input tells a call in a timing loop from this one. Further new contents are
+    the same elements, moved on by `shifts`: as many more pairs, fewer as soon as one shows no
+    difference and no call was slow alone. Processor time must show it as well: on a busy machine
+    the scheduler can interrupt one kind of call every time and the other never.
 
     Args:
         stopwatch: holds the input.
@@ -165,7 +177,8 @@ def probe(
     del held
     for shift in header["shifts"]:
         pair = (unseen.ns[-1:], repeated.ns[-1:]), (unseen.cpu_ns[-1:], repeated.cpu_ns[-1:])
-        if unseen.ns[-1] < SHORT_NS or not all(longer(new, known) for new, known in pair):
+        remembered = all(longer(new, known) for new, known in pair)
+        if unseen.ns[-1] < SHORT_NS or not (remembered or slow_alone(unseen.ns, header)):
             break
         stopwatch.refresh(np.roll(fresh.reshape(-1), shift).reshape(fresh.shape))
         unseen.make(stopwatch, timing)

@@ -24,17 +24,12 @@ from numpy.typing import NDArray
 
 from harness import restless, workloads
 from harness.experiments.rounds import Entrant
-from harness.probe import longer
+from harness.probe import LOOP_FACTOR, LOOP_SLACK_NS, longer
 from harness.profiles import Timing
 from harness.remote import WorkerFault
 
 PAIRS = 8
 """Pairs that must all differ; an honest one differs by chance in perhaps one of five."""
-
-LOOP_FACTOR = 4.0
-LOOP_SLACK_NS = 200_000.0
-"""A single call takes more than this factor and this time beyond a slow sample of the loop:
-then the loop is not what it pretends. Threads that must wake up take some tens of microseconds."""
 
 CLOCK_FACTOR = 3.0
 CLOCK_SLACK_NS = 20_000_000.0
