@@ -160,9 +160,13 @@ class RemoteImplementation:
 
         Args:
             bound: give them as many cores alone, the same for every worker: for timings, which
-                take turns.
+                take turns. Where that changes it takes a new process: libraries look once how
+                many cores there are, and wait for each other accordingly ever after.
         """
-        self._threads = {"count": count, "bound": bound}
+        wanted = {"count": count, "bound": bound}
+        if bound and self._threads is not None and self._threads != wanted:
+            self.stop()
+        self._threads = wanted
         reply, _ = self.request("threads", self._threads)
         return reply["threads"]  # type: ignore[no-any-return]
 

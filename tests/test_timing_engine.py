@@ -273,8 +273,14 @@ def test_what_is_timed_on_one_thread_has_one_core_the_same_for_everyone() -> Non
         for worker in workers:
             worker.set_threads(1, bound=True)
         assert [cores(w) for w in workers] == [{allowed[-1]}] * 2
+        before = [w.pid for w in workers]
         workers[0].set_threads(len(allowed), bound=True)
+        workers[1].set_threads(1, bound=True)
         assert cores(workers[0]) == set(allowed)
+        assert [w.pid == b for w, b in zip(workers, before, strict=True)] == [
+            len(allowed) == 1,
+            True,
+        ]  # libraries look once how many cores there are
     finally:
         for worker in workers:
             worker.stop()
