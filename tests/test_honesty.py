@@ -12,7 +12,7 @@ import pytest
 from conftest import MakeContext
 from numpy.typing import NDArray
 
-from harness import backends, workloads
+from harness import backends, restless, workloads
 from harness.discovery import Implementation, import_module, load
 from harness.experiments import honesty, throughput
 from harness.experiments.honesty import (
@@ -247,3 +247,10 @@ def test_rows_to_judge_hold_the_first_and_the_last_and_differ_from_time_to_time(
     assert len(one) <= 1024
     assert one.tolist() != other.tolist()
     assert honesty.sampled_rows(x[:3]).tolist() == [0, 1, 2]
+
+
+def test_few_loops_on_changing_input_are_no_evidence() -> None:
+    entrant, _ = timed(load("max_shift"))
+    slow = [1e9] * restless.FEWEST
+    assert honesty.dishonest_loops(entrant, slow[1:], slow[1:]) is None
+    assert "alone" in str(honesty.dishonest_loops(entrant, slow, slow))
