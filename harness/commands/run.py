@@ -31,7 +31,7 @@ class ThreadsName(StrEnum):
 
 def run(
     profile: Annotated[
-        ProfileName, typer.Option(help="How much: smoke (< 30 s), quick (< 3 min) or full.")
+        ProfileName, typer.Option(help="How much: smoke, quick (minutes) or full.")
     ] = ProfileName.quick,
     implementation: options.Implementations = None,
     operation: Annotated[list[str] | None, typer.Option(help="Repeat for several.")] = None,
