@@ -387,8 +387,8 @@ OTHERS = replace(GRID, classes=(), other_classes=(64,), moved_bytes=1 << 18)
 @pytest.mark.parametrize(
     ("name", "limit", "limit_gbps", "arrays"),
     [
-        ("log_softmax", "copy_kernel", 100.0, 2),
-        ("cross_entropy", "copy_kernel", 100.0, 2),
+        pytest.param("log_softmax", "copy_kernel", 100.0, 2, marks=pytest.mark.slow),
+        pytest.param("cross_entropy", "copy_kernel", 100.0, 2, marks=pytest.mark.slow),
         ("cross_entropy_loss", "read_kernel", 110.0, 1),
         ("softmax_backward", "add_kernel", 105.0, 3),
     ],
@@ -418,7 +418,13 @@ def test_each_operation_is_set_against_what_moves_as_many_arrays(
     assert [r.role for r in records].count("control") == 1
 
 
-@pytest.mark.parametrize("name", [o.name for o in operations.OPERATIONS[1:]])
+@pytest.mark.parametrize(
+    "name",
+    [
+        o.name if o.name == "cross_entropy" else pytest.param(o.name, marks=pytest.mark.slow)
+        for o in operations.OPERATIONS[1:]
+    ],
+)
 def test_a_wrong_result_of_any_operation_is_found(
     rig: Rig, simulation: Simulation, name: str
 ) -> None:
@@ -466,6 +472,7 @@ def test_what_an_implementation_lacks_is_unsupported_and_needs_no_limits(
     assert all(r.reason for r in records)
 
 
+@pytest.mark.slow
 def test_what_was_measured_is_drawn(rig: Rig, simulation: Simulation, tmp_path: Path) -> None:
     grid = replace(GRID, classes=(16, 64, 256), other_classes=(64, 256), moved_bytes=1 << 18)
     kernels = {
