@@ -115,7 +115,7 @@ class Worker:
         """
         self.backend.set_threads(header["count"])
         pools.limit(header["count"])
-        if header.get("bound") and self.backend.device is None and self.backend.name not in _PIN:
+        if header.get("bound") and self.backend.device is None and not self.backend.pins:
             cores.bind(header["count"])
         return {"threads": self.backend.threads()}, []
 
@@ -183,10 +183,6 @@ class Worker:
         self.outputs = [find for find, _ in outputs]
         memory += [("its output", g) for _, g in outputs]
         return faults + self.vigil.after_call(kind, nbytes, memory)
-
-
-_PIN = ("openvino",)
-"""Libraries that pin threads themselves, and put back later the cores that they once found."""
 
 
 def _pool_of(backend: backends.Backend) -> Callable[[], int | None]:

@@ -67,7 +67,6 @@ def test_the_same_seed_and_evaluations_find_the_same_row() -> None:
     )
     assert replace(first, elapsed_s=0.0) == replace(second, elapsed_s=0.0)
     assert first.evaluations >= 1500
-    assert "lower bound" in first.label
 
 
 def test_climbing_finds_more_than_drawing() -> None:
@@ -139,7 +138,6 @@ def test_a_broken_implementation_is_a_status(tmp_path: Path, body: str, status: 
     found = search_worst_case(_module(tmp_path, body), seconds=None, evaluations=10)
     assert found.status == status
     assert found.error_over_bound is None
-    assert found.row()["error / bound"] == "–"
 
 
 def test_a_format_that_is_not_offered_is_a_status() -> None:
@@ -264,6 +262,8 @@ def test_the_command_searches_saves_and_replays(tmp_path: Path) -> None:
     ):
         result = CliRunner().invoke(app, [*arguments, *kept])
         assert result.exit_code == code, result.output
+        searched = code == 0 and "--replay" not in arguments
+        assert ("a lower bound" in result.output) is searched
 
 
 def test_the_campaign_prints_its_size_and_keeps_to_the_bounds(

@@ -49,6 +49,7 @@ class Backend:
         compile: makes one program of a function of native arrays and all that it calls, where
             the library traces or compiles its caller; None where calls are made one by one.
         device: events, copies and graphs of the device on which its arrays live; None on the CPU.
+        pins: the library binds threads to cores itself, and puts back later what it once found.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Backend:
     version: Callable[[], str]
     compile: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None
     device: Device | None = None
+    pins: bool = False
 
 
 @cache

@@ -27,5 +27,6 @@ def backend() -> Backend:
         set_threads=session_threads.set_threads,
         threads=session_threads.threads,
         exp=_exp,
+        pins=True,
         version=lambda: str(openvino.__version__),
     )

@@ -12,7 +12,7 @@ counted in a tally that survives interruption.
 """
 
 from harness.exhaustive.results import ExhaustiveResult, Worst
-from harness.exhaustive.run import DTYPES, EXPERIMENTS, as_rows, run_exhaustive
+from harness.exhaustive.run import DTYPES, EXPERIMENTS, run_exhaustive
 from harness.exhaustive.tally import CheckpointError
 from harness.exhaustive.thresholds import Thresholds, thresholds
 
@@ -23,7 +23,6 @@ __all__ = [
     "ExhaustiveResult",
     "Thresholds",
     "Worst",
-    "as_rows",
     "run_exhaustive",
     "thresholds",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from harness.metrics import HISTOGRAM_KEYS
@@ -78,33 +78,6 @@ class ExhaustiveResult:
     @property
     def misrounded_total(self) -> int:
         return sum(self.misrounded)
-
-    def row(self) -> dict[str, str]:
-        """The result as one line of a table."""
-        return {
-            "table": self.experiment,
-            "implementation": self.implementation,
-            "dtype": self.dtype,
-            "status": self.status,
-            "rows": f"{self.rows:,}" if self.exhaustive else f"{self.rows:,} of {self.total:,}",
-            "max ulp": "–"
-            if self.max_ulp is None
-            else f"{self.max_ulp:.6g}" + ("" if self.exhaustive else " (lower bound)"),
-            "misrounded": " + ".join(f"{m:,}" for m in self.misrounded) or "–",
-            "worst": "–" if self.worst is None else str(self.worst),
-            "figures": ", ".join(f"{k}: {v}" for k, v in (self.figures or {}).items()),
-            "time": f"{self.elapsed_s:.1f} s",
-            "reason": self.reason or "",
-        }
-
-    def as_json(self) -> dict[str, Any]:
-        """Everything as plain data; an infinite error is the string ``"Infinity"``."""
-        plain = asdict(self)
-        if self.max_ulp is not None and self.max_ulp == float("inf"):
-            plain["max_ulp"] = "Infinity"
-            if plain["worst"] is not None:
-                plain["worst"]["ulp"] = "Infinity"
-        return plain
 
 
 def histogram(counts: Any) -> dict[str, int]:

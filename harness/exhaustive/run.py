@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import get_args
 
@@ -110,8 +109,3 @@ def run_exhaustive(
         every=every,
         on_progress=on_progress,
     )
-
-
-def as_rows(results: Iterable[ExhaustiveResult]) -> list[dict[str, str]]:
-    """One line a result, for tables."""
-    return [r.row() for r in results]

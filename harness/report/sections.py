@@ -50,6 +50,28 @@ def renamed(table: Table, tail: str) -> Table:
     return table.under(tail) if tail else table
 
 
+@dataclass(frozen=True)
+class _Names:
+    """How sections of an operation are called; softmax goes without saying.
+
+    Attributes:
+        head: before a title.
+        tail: behind the names of tables and figures.
+    """
+
+    head: str
+    tail: str
+
+    def key(self, dtype: str) -> str:
+        """Of the section of a format."""
+        return "-".join(p for p in (slug(dtype), self.tail) if p)
+
+
+def _names(operation: str) -> _Names:
+    plain = operation == "softmax"
+    return _Names("" if plain else f"{operation}, ", "" if plain else slug(operation))
+
+
 def of_conformance(run: RunData) -> list[Section]:
     """A section for each operation: the cases that tell implementations apart, and the others."""
     found = []
@@ -66,10 +88,10 @@ def of_conformance(run: RunData) -> list[Section]:
 def _accuracy(run: RunData, styles: Styles) -> list[Section]:
     found = []
     for operation in run.operations("accuracy"):
-        tail = "" if operation == "softmax" else slug(operation)
-        head = "" if operation == "softmax" else f"{operation}, "
+        names = _names(operation)
+        head, tail = names.head, names.tail
         for dtype in run.dtypes("accuracy"):
-            key = "-".join(p for p in (slug(dtype), tail) if p)
+            key = names.key(dtype)
             found.append(Section(
                 f"{head}{dtype}", key,
                 [accuracy.ulp_by_classes(run, dtype, operation, styles, f"ulp-{key}")],
@@ -93,10 +115,10 @@ def _accuracy(run: RunData, styles: Styles) -> list[Section]:
 def _overflow(run: RunData, styles: Styles) -> list[Section]:
     found = []
     for operation in run.operations("overflow"):
-        tail = "" if operation == "softmax" else slug(operation)
-        head = "" if operation == "softmax" else f"{operation}, "
+        names = _names(operation)
+        head, tail = names.head, names.tail
         for dtype in run.dtypes("overflow"):
-            key = "-".join(p for p in (slug(dtype), tail) if p)
+            key = names.key(dtype)
             plots = []
             if overflow.map_cells(run, dtype, operation):
                 plots = [overflow.outcome_map(run, dtype, operation, f"map-{key}")]

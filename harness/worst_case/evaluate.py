@@ -69,30 +69,6 @@ class WorstCase:
     nonfinite: int = 0
     nonfinite_logits: tuple[str, ...] = ()
 
-    @property
-    def label(self) -> str:
-        return f"searched, {self.evaluations:,} rows: a lower bound"
-
-    def row(self) -> dict[str, str]:
-        """The result as one line of a table."""
-        shown = ", ".join(self.logits[:4]) + (", ..." if len(self.logits) > 4 else "")
-        return {
-            "implementation": self.implementation,
-            "dtype": self.dtype,
-            "classes": str(self.classes),
-            "status": self.status,
-            "error / bound": _number(self.error_over_bound),
-            "error (ulp)": _number(self.error_ulp),
-            "bound": f"{self.bound} {_number(self.bound_ulp)}" if self.bound else "–",
-            "logits": f"[{shown}]" if shown else "–",
-            "how": self.label,
-            "reason": self.reason or "",
-        }
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4g}"
-
 
 @dataclass
 class Evaluated:
