@@ -40,8 +40,8 @@ _TOP = 150.0  # per cent; beyond it the limit was disturbed, and the curves matt
 BOUNDED = ("cached", "streaming")
 NONTEMPORAL, REGULAR, EXPONENTIAL = "copy_nontemporal", "copy_regular", "exp_only"
 _TITLES = {
-    NONTEMPORAL: "copy with non-temporal stores",
-    REGULAR: "copy with regular stores",
+    NONTEMPORAL: "copy: non-temporal",
+    REGULAR: "copy: regular stores",
     EXPONENTIAL: "one exponential an element",
 }
 _DASHES = {NONTEMPORAL: (5.0, 2.0), REGULAR: (1.2, 1.4), EXPONENTIAL: (7.0, 2.0, 1.2, 2.0)}
