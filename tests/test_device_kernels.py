@@ -11,7 +11,7 @@ import pytest
 from harness import backends
 from harness.devices import cuda_device_count, cuda_memory
 from harness.discovery import Implementation, implementations
-from harness.gpu import COMPILED_BY_SHAPE
+from harness.gpu.parts import COMPILED_BY_SHAPE
 from harness.reference import cross_entropy, log_softmax, softmax, softmax_backward
 
 COUNT, REASON = cuda_device_count()

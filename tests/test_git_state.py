@@ -58,3 +58,16 @@ def test_the_checkout_of_somebody_else_is_not_ours(
     (installed / "__init__.py").write_text("")
     monkeypatch.setattr(harness, "__file__", str(installed / "__init__.py"))
     assert git_state() == (None, None)
+
+
+def test_a_bundle_says_of_which_commit_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(harness, "__file__", str(tmp_path / "__init__.py"))
+    assert git_state() == (None, None)
+    origin = tmp_path / "origin.json"
+    origin.write_text('{"commit": "abc", "dirty": true}')
+    assert git_state() == ("abc", True)
+    for nonsense in ("{", "[]", '{"commit": 1, "dirty": true}', '{"commit": "abc"}'):
+        origin.write_text(nonsense)
+        assert git_state() == (None, None)

@@ -6,9 +6,9 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 import tomllib
-import venv
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -19,15 +19,17 @@ import pytest
 from simulated_device import Kernel, Simulation, WholeWorker
 from test_device_throughput import SOURCE
 
-from harness import gpu
 from harness.catalogue.allowances import Arithmetic
 from harness.catalogue.lane import Lane, unit
 from harness.conformance import Options
 from harness.discovery import implementations, load
-from harness.experiments.context import Unit
+from harness.experiments.context import Context, Unit
+from harness.gpu import command, packages, parts
 from harness.profiles import DeviceTiming
 from harness.records.device_throughput import DeviceThroughputRecord
-from harness.results import read_run
+from harness.remote import Pool
+from harness.results import cell_key, read_run
+from harness.runner import plan
 
 ROOT = Path(__file__).parent.parent
 RECORD = DeviceThroughputRecord(implementation="ours", device="cuda", status="skipped")
@@ -53,10 +55,10 @@ def units(clock: Clock, seconds: list[float]) -> list[Unit]:
     return [unit(i, s) for i, s in enumerate(seconds)]
 
 
-def statuses(seconds: list[float], until: float) -> tuple[list[str], gpu.Part]:
+def statuses(seconds: list[float], until: float) -> tuple[list[str], parts.Part]:
     clock = Clock()
-    part = gpu.Part("device_throughput", until)
-    limited = gpu.within_budget(units(clock, seconds), {part.name: part}, clock)
+    part = parts.Part("speed", until)
+    limited = parts.within_budget(units(clock, seconds), part, clock)
     return [r.status for u in limited for r in u.measure()], part
 
 
@@ -82,11 +84,79 @@ def test_what_does_not_fit_is_skipped(
 def test_what_runs_ahead_for_a_skipped_unit_is_ended() -> None:
     """Lanes of the catalogue would go on beside the timings."""
     clock, ended = Clock(), []
-    part = gpu.Part("device_throughput", 5.0)
+    part = parts.Part("speed", 5.0)
     planned = [replace(u, abandon=partial(ended.append, u.label)) for u in units(clock, [4.0, 4.0])]
-    for one in gpu.within_budget(planned, {part.name: part}, clock):
+    for one in parts.within_budget(planned, part, clock):
         list(one.measure())
     assert ended == ["1"]
+
+
+def test_what_a_unit_waits_for_ends_with_the_time_of_its_part() -> None:
+    """A compiler for every shape may take minutes over one unit."""
+    started, over = time.monotonic(), threading.Event()
+    part = parts.Part("compiled", 0.5)
+    records = tuple(RECORD.model_copy(update={"classes": n}) for n in (1, 2))
+
+    def measure() -> Iterator[Any]:
+        yield records[0].model_copy(update={"status": "ok"})
+        assert over.wait(30)
+        raise RuntimeError("its worker was killed")
+
+    one = Unit("conformance", "one", records, measure, abandon=over.set)
+    (limited,) = parts.within_budget([one], part, lambda: time.monotonic() - started)
+    found = list(limited.measure())
+    assert time.monotonic() - started < 20
+    assert [(r.classes, r.status) for r in found] == [(1, "ok"), (2, "skipped")]
+    assert "time budget" in (found[1].reason or "")
+    assert part.skipped == 1
+
+
+def test_a_defect_within_the_time_is_no_matter_of_time() -> None:
+    def measure() -> Iterator[Any]:
+        raise RuntimeError("a defect")
+        yield
+
+    one = Unit("accuracy", "one", (RECORD,), measure)
+    (limited,) = parts.within_budget([one], parts.Part("accuracy", 60.0), lambda: 0.0)
+    with pytest.raises(RuntimeError, match="a defect"):
+        list(limited.measure())
+
+
+@pytest.fixture
+def on_a_device(monkeypatch: pytest.MonkeyPatch) -> Context:
+    """The context of a run of everything that runs on a device, as if there was one."""
+    monkeypatch.setattr("harness.discovery.unavailable_reason", lambda metadata: None)
+    monkeypatch.setattr("harness.devices.cuda_memory", lambda: (80 << 30, 50 << 20))
+    there = [i for i in implementations().values() if i.metadata.device == "cuda"]
+    return Context(there, Pool(), parts.profile("quick"), 0, 16, baseline="torch_cuda")
+
+
+def test_the_most_important_comes_first(on_a_device: Context) -> None:
+    found = parts.planned(on_a_device)
+    speed = [u.label for u in found["speed"]]
+    assert speed[0] == "device streaming float32 1024 classes"
+    assert speed[1] == "device streaming bfloat16 1024 classes"
+    softmax = [label for label in speed if label.startswith("device streaming")]
+    assert speed[: len(softmax)] == softmax
+    assert softmax[-1].endswith(" 32 classes")
+    for classes in (8192, 32_768, 262_144, 1_000_000):
+        assert sum(label.endswith(f" {classes} classes") for label in softmax) == 2
+    assert all("cross_entropy" in label for label in speed[len(softmax) :])
+    assert not any("cross_entropy" in u.label for u in found["more speed"])
+    compiled = {c.implementation for u in found["compiled"] for c in u.coordinates}
+    assert compiled == set(parts.COMPILED_BY_SHAPE)
+    for name in ("conformance", "accuracy"):
+        who = {c.implementation for u in found[name] for c in u.coordinates}
+        assert "cupy_gpu" in who
+        assert not who & compiled
+
+
+def test_no_cell_is_lost_by_the_order(on_a_device: Context) -> None:
+    ordered = [cell_key(c) for us in parts.planned(on_a_device).values() for u in us
+               for c in u.coordinates]  # fmt: skip
+    plain = [cell_key(c) for u in plan(on_a_device) for c in u.coordinates]
+    assert sorted(ordered) == sorted(plain)
+    assert len(set(ordered)) == len(ordered)
 
 
 def test_a_lane_that_is_abandoned_ends_at_once(tmp_path: Path) -> None:
@@ -109,8 +179,8 @@ def test_a_lane_that_is_abandoned_ends_at_once(tmp_path: Path) -> None:
 
 def test_a_skipped_record_has_the_reason() -> None:
     clock = Clock()
-    part = gpu.Part("device_throughput", -1.0)
-    (unit,) = gpu.within_budget(units(clock, [1.0]), {part.name: part}, clock)
+    part = parts.Part("speed", -1.0)
+    (unit,) = parts.within_budget(units(clock, [1.0]), part, clock)
     (record,) = unit.measure()
     assert record.status == "skipped"
     assert "time budget" in (record.reason or "")
@@ -118,17 +188,16 @@ def test_a_skipped_record_has_the_reason() -> None:
 
 
 def test_the_parts_share_less_than_ten_minutes() -> None:
-    parts = list(gpu.deadlines(gpu.BUDGET_S).values())
-    assert [p.until_s for p in parts] == sorted(p.until_s for p in parts)
-    assert parts[-1].until_s < gpu.BUDGET_S < 600
+    found = list(parts.deadlines(parts.BUDGET_S).values())
+    assert [p.until_s for p in found] == sorted(p.until_s for p in found)
+    assert found[-1].until_s < parts.BUDGET_S < 600
 
 
 def test_what_is_missing_is_said_in_one_line_with_the_remedy() -> None:
-    line = gpu.missing_line(["pydantic", "ml_dtypes"])
+    line = packages.missing_line(["pydantic", "ml_dtypes"])
     assert "\n" not in line
     assert "pydantic, ml_dtypes" in line
-    assert "pip download" in line
-    assert "--no-index --find-links wheels pydantic ml_dtypes" in line
+    assert "python -m harness.gpu.bundle" in line
 
 
 @pytest.mark.parametrize(
@@ -159,16 +228,16 @@ def test_one_of_two_plugins_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_packages_that_are_absent_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert gpu.absent(gpu.REQUIRED) == []
+    assert packages.absent(packages.REQUIRED) == []
     monkeypatch.setitem(sys.modules, "pydantic", None)
-    assert gpu.absent(gpu.REQUIRED) == ["pydantic"]
+    assert packages.absent(packages.REQUIRED) == ["pydantic"]
 
 
 def test_missing_packages_end_it_before_anything_else(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(gpu, "REQUIRED", {"no_such_module_at_all": "no-such"})
-    assert gpu.main([]) == gpu.USAGE
+    monkeypatch.setattr(command, "REQUIRED", {"no_such_module_at_all": "no-such"})
+    assert command.main([]) == command.USAGE
     assert "missing: no-such" in capsys.readouterr().err
 
 
@@ -176,25 +245,25 @@ def test_without_a_device_it_says_why(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("harness.devices.cuda_device_count", lambda: (0, "none for this test"))
-    assert gpu.main([]) == gpu.NOTHING
+    assert command.main([]) == command.NOTHING
     assert "not run on a GPU: none for this test" in capsys.readouterr().err
 
 
 def test_tests_that_fail_and_tests_that_are_not_there(tmp_path: Path) -> None:
-    part = gpu.Part("tests", 60.0)
-    gpu.run_tests(part, tmp_path)
+    part = parts.Part("tests", 60.0)
+    command.run_tests(part, tmp_path)
     assert part.status == "skipped"
     assert "no tests" in (part.reason or "")
     hangs = "import time\n\ndef test_it():\n    time.sleep(30)\n"
-    (tmp_path / gpu.TESTS[0]).write_text(hangs, encoding="utf-8")
-    part = gpu.Part("tests", 4.0)
-    gpu.run_tests(part, tmp_path)
+    (tmp_path / command.TESTS[0]).write_text(hangs, encoding="utf-8")
+    part = parts.Part("tests", 4.0)
+    command.run_tests(part, tmp_path)
     assert part.status == "skipped"
     assert "not over in 4 s" in (part.reason or "")
     assert part.output is not None
-    (tmp_path / gpu.TESTS[0]).write_text("def test_it():\n    assert False\n", encoding="utf-8")
-    part = gpu.Part("tests", 60.0)
-    gpu.run_tests(part, tmp_path)
+    (tmp_path / command.TESTS[0]).write_text("def test_it():\n    assert False\n", encoding="utf-8")
+    part = parts.Part("tests", 60.0)
+    command.run_tests(part, tmp_path)
     assert part.status == "failed"
     assert "1 failed" in (part.output or "")
 
@@ -203,14 +272,13 @@ def test_the_run_of_a_device_keeps_a_record_of_every_cell(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With an implementation of the CPU in place of one on a device, and a budget for little."""
-    options = gpu._parser().parse_args(["--results", str(tmp_path), "--machine", "none"])
+    options = command._parser().parse_args(["--results", str(tmp_path), "--machine", "none"])
     subject = load("max_shift")
     monkeypatch.setattr("harness.discovery.implementations", lambda: {"max_shift": subject})
     cpu_too = replace(subject.metadata, device="cuda")
     monkeypatch.setattr(subject, "metadata", cpu_too)
     monkeypatch.setattr("harness.discovery.unavailable_reason", lambda metadata: None)
-    parts = gpu.deadlines(0.0)
-    folder = gpu.measure(options, parts, time.monotonic())
+    folder = command.measure(options, parts.deadlines(0.0), time.monotonic())
     run = read_run(folder)
     assert run.info.finished is not None
     assert {r.status for r in run.records} == {"skipped"}
@@ -250,7 +318,7 @@ def test_the_whole_command_on_a_simulated_device(
     )
     row = replace(timing, moved_bytes=0)
     small = replace(
-        gpu.profile("smoke"),
+        parts.profile("smoke"),
         dtypes=("float32",),
         operations=("softmax", "cross_entropy"),
         families=(),
@@ -258,10 +326,10 @@ def test_the_whole_command_on_a_simulated_device(
             "streaming": replace(timing, other_classes=(64,)), "launches": row, "graph": row,
         },
     )  # fmt: skip
-    monkeypatch.setattr(gpu, "profile", lambda name: small)
+    monkeypatch.setattr(command, "profile", lambda name: small)
     arguments = ["--results", str(tmp_path / "results"), "--reports", str(tmp_path / "reports")]
-    more = ["--machine", "simulated", "--budget", "120", "--tests", str(tmp_path)]
-    assert gpu.main([*arguments, *more]) == 0
+    more = ["--machine", "simulated", "--budget", "570", "--tests", str(tmp_path)]
+    assert command.main([*arguments, *more]) == 0
     told = capsys.readouterr().out
     (folder,) = (tmp_path / "results" / "simulated").iterdir()
     run = read_run(folder)
@@ -278,7 +346,7 @@ def test_the_whole_command_on_a_simulated_device(
     assert len({r.status for r in judged}) > 1
     labels = [line for line in told.splitlines() if "conformance" in line]
     assert any("torch_compile_cuda" in line for line in labels[-4:])  # it compiles by shape: last
-    assert json.loads((folder / gpu.PARTS_FILE).read_text())[0]["name"] == "tests"
+    assert json.loads((folder / command.PARTS_FILE).read_text())[0]["name"] == "tests"
     site = tmp_path / "reports" / "simulated" / folder.name
     assert (site / "figures" / "device-streaming-float32.svg").exists()
     assert "cross_entropy_loss" in (site / "device_throughput.html").read_text(encoding="utf-8")
@@ -290,15 +358,16 @@ import sys
 for name in {HIDDEN!r}:
     sys.modules[name] = None
 import numpy as np
-from harness import gpu, reference
+from harness import reference
+from harness.gpu import command, packages
 from harness.reference.engines import default_engine
 assert default_engine().name == "mpmath", default_engine().name
 y = reference.softmax(np.array([[1.0, 2.0, 4.0]], np.float32))
 assert abs(float(y.sum()) - 1) < 1e-6
 import harness.runner, harness.experiments.device_throughput
-assert gpu.absent(gpu.REQUIRED) == []
-code = gpu.main([])
-assert code in (gpu.NOTHING, 0), code
+assert packages.absent(packages.REQUIRED) == []
+code = command.main([])
+assert code in (command.NOTHING, 0), code
 """
 
 
@@ -331,28 +400,3 @@ def test_the_whole_command_needs_none_of_them_either(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(tmp_path)}, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:]
-
-
-@pytest.mark.slow
-def test_the_wheels_it_asks_for_install_without_a_network(tmp_path: Path) -> None:
-    """The remedy of `missing_line`, followed to the letter: a folder, then a bare environment."""
-    wheels = tmp_path / "wheels"
-    names = [*gpu.REQUIRED.values(), *gpu.REPORT.values(), *gpu.FASTER.values()]
-    fetch = [sys.executable, "-m", "pip", "download", "-q", "--only-binary=:all:", "-d"]
-    subprocess.run([*fetch, str(wheels), *names], check=True, timeout=600)
-    home = tmp_path / "bare"
-    venv.create(home, with_pip=True)
-    python = home / "bin" / "python"
-    before = subprocess.run(
-        [python, "-m", "harness.gpu"], capture_output=True, text=True, cwd=ROOT, check=False
-    )
-    assert before.returncode == gpu.USAGE
-    assert len(before.stderr.splitlines()) == 1
-    install = [python, "-m", "pip", "install", "-q", "--no-index", "--find-links", str(wheels)]
-    subprocess.run([*install, *names], check=True, timeout=600)
-    after = subprocess.run(
-        [python, "-m", "harness.gpu"], capture_output=True, text=True, cwd=ROOT, check=False,
-        env={"CUDA_VISIBLE_DEVICES": "", "PATH": ""},
-    )  # fmt: skip
-    assert after.returncode == gpu.NOTHING, after.stderr
-    assert "not run on a GPU" in after.stderr
