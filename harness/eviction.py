@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from harness.machine import data_caches
+from harness.kernel_files import data_caches
 
 _UNKNOWN_BYTES = 64 << 20
 _FACTOR = 2

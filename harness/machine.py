@@ -17,9 +17,17 @@ import psutil
 from pydantic import BaseModel, ConfigDict
 
 from harness.devices import cuda_device_count, cuda_devices
+from harness.kernel_files import (
+    CPUS,
+    Cache,
+    caches_of,
+    cpu_quota,
+    memory_limit,
+    read_text,
+    usable_cpus,
+)  # fmt: skip
 
 __all__ = [
-    "Cache",
     "Machine",
     "cuda_device_count",
     "describe",
@@ -27,7 +35,6 @@ __all__ = [
     "stability_warnings",
 ]
 
-_CPUS = "sys/devices/system/cpu"
 _SIMD = (
     *("sse4_2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl"),
     *("avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "asimd", "asimdhp", "bf16", "sve"),
@@ -41,18 +48,6 @@ _PACKAGES = (
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Cache(_Frozen):
-    """One cache of the first usable core: its bytes and how many logical cores share it."""
-
-    bytes: int
-    shared_by: int
-
-    @property
-    def shared(self) -> bool:
-        """False where it belongs to one logical core alone."""
-        return self.shared_by > 1
 
 
 class Machine(_Frozen):
@@ -104,16 +99,9 @@ class Machine(_Frozen):
         return max(sizes, default=None)
 
 
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        return None
-
-
 def _cpuinfo(root: Path) -> dict[str, str]:
     """The first processor's lines of /proc/cpuinfo; py-cpuinfo where there is no such file."""
-    text = _text(root / "proc/cpuinfo")
+    text = read_text(root / "proc/cpuinfo")
     if text is None:
         import cpuinfo  # starts processes of its own: only where there is no other way
 
@@ -127,93 +115,19 @@ def _cpuinfo(root: Path) -> dict[str, str]:
     return {key.strip().lower(): value.strip() for key, _, value in pairs}
 
 
-def cpu_list(text: str) -> list[int]:
-    """The numbers of a kernel list such as ``0-3,8``."""
-    numbers: list[int] = []
-    for part in filter(None, text.strip().split(",")):
-        first, _, last = part.partition("-")
-        numbers.extend(range(int(first), int(last or first) + 1))
-    return numbers
-
-
-def _usable_cpus() -> list[int]:
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
-
-
-def _control_groups(root: Path, controller: str) -> list[Path]:
-    """Folders of this process's control group and its ancestors, versions 1 and 2."""
-    folders: list[Path] = []
-    for line in (_text(root / "proc/self/cgroup") or "").splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controllers and controller not in controllers.split(","):
-            continue
-        base = root / "sys/fs/cgroup" / (controller if controllers else "")
-        inner = Path(path.strip("/"))
-        folders += [base / parent for parent in (inner, *inner.parents)]
-    return folders
-
-
-def cpu_quota(root: Path = Path("/")) -> float | None:
-    """Cores' worth of time that the container may use; None without a limit."""
-    quotas: list[float] = []
-    for folder in _control_groups(root, "cpu"):
-        text = _text(folder / "cpu.max")
-        if text is None:
-            quota = _text(folder / "cpu.cfs_quota_us")
-            text = f"{quota} {_text(folder / 'cpu.cfs_period_us')}"
-        limit, _, period = text.partition(" ")
-        if limit.isdigit() and period.isdigit() and int(period) > 0:
-            quotas.append(int(limit) / int(period))
-    return min(quotas, default=None)
-
-
-def memory_limit(root: Path = Path("/")) -> int | None:
-    """Bytes that the container may use; None without a limit."""
-    limits = [
-        int(text)
-        for folder in _control_groups(root, "memory")
-        for name in ("memory.max", "memory.limit_in_bytes")
-        if (text := _text(folder / name)) is not None and text.isdigit()
-    ]
-    return min(limits, default=None)
-
-
 def _physical_cores(root: Path, cpus: list[int]) -> int | None:
     cores: set[tuple[str | None, str]] = set()
     for cpu in cpus:
-        topology = root / _CPUS / f"cpu{cpu}/topology"
-        siblings = _text(topology / "thread_siblings_list")
+        topology = root / CPUS / f"cpu{cpu}/topology"
+        siblings = read_text(topology / "thread_siblings_list")
         if siblings is None:
             return psutil.cpu_count(logical=False) if root == Path("/") else None
-        cores.add((_text(topology / "physical_package_id"), siblings))
+        cores.add((read_text(topology / "physical_package_id"), siblings))
     return len(cores) or None
 
 
-def _bytes(text: str | None) -> int | None:
-    match = re.fullmatch(r"(\d+)([KMG]?)", text or "")
-    return int(match[1]) * 1024 ** " KMG".index(match[2] or " ") if match else None
-
-
-def _caches(root: Path, cpu: int) -> dict[int, Cache]:
-    caches: dict[int, Cache] = {}
-    for folder in sorted((root / _CPUS / f"cpu{cpu}/cache").glob("index*")):
-        size, level = _bytes(_text(folder / "size")), _text(folder / "level")
-        shared = cpu_list(_text(folder / "shared_cpu_list") or "")
-        if size and level and shared and _text(folder / "type") in ("Data", "Unified"):
-            caches[int(level)] = Cache(bytes=size, shared_by=len(shared))
-    return caches
-
-
-def data_caches(root: Path = Path("/")) -> tuple[Cache, ...]:
-    """Data and unified caches of the first usable core, the nearest first; empty if unknown."""
-    found = _caches(root, _usable_cpus()[0])
-    return tuple(found[level] for level in sorted(found))
-
-
 def _frequency(root: Path, cpu: int, info: dict[str, str]) -> float | None:
-    kilohertz = _text(root / _CPUS / f"cpu{cpu}/cpufreq/cpuinfo_max_freq")
+    kilohertz = read_text(root / CPUS / f"cpu{cpu}/cpufreq/cpuinfo_max_freq")
     if kilohertz and kilohertz.isdigit():
         return int(kilohertz) / 1000
     try:
@@ -223,10 +137,10 @@ def _frequency(root: Path, cpu: int, info: dict[str, str]) -> float | None:
 
 
 def _turbo(root: Path) -> bool | None:
-    off = _text(root / _CPUS / "intel_pstate/no_turbo")
+    off = read_text(root / CPUS / "intel_pstate/no_turbo")
     if off in ("0", "1"):
         return off == "0"
-    boost = _text(root / _CPUS / "cpufreq/boost")
+    boost = read_text(root / CPUS / "cpufreq/boost")
     return boost == "1" if boost in ("0", "1") else None
 
 
@@ -264,12 +178,12 @@ def describe(slug: str | None = None, root: Path = Path("/")) -> Machine:
         )
     info = _cpuinfo(root)
     cpu = info.get("model name") or platform.processor() or platform.machine() or "unknown"
-    cpus = _usable_cpus()
+    cpus = usable_cpus()
     quota = cpu_quota(root)
     logical = len(cpus) if quota is None else max(1, min(len(cpus), int(quota)))
     physical = _physical_cores(root, cpus)
     flags = set((info.get("flags") or info.get("features") or "").split())
-    caches = _caches(root, cpus[0])
+    caches = caches_of(root, cpus[0])
     names, driver, reason = cuda_devices()
     memory, limit = psutil.virtual_memory().total, memory_limit(root)
     return Machine(
@@ -292,7 +206,7 @@ def describe(slug: str | None = None, root: Path = Path("/")) -> Machine:
         gpus=names or None,
         gpu_reason=reason or None,
         cuda_driver=driver,
-        governor=_text(root / _CPUS / f"cpu{cpus[0]}/cpufreq/scaling_governor"),
+        governor=read_text(root / CPUS / f"cpu{cpus[0]}/cpufreq/scaling_governor"),
         turbo=_turbo(root),
         virtual="hypervisor" in flags if "flags" in info else None,
         load_average=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,

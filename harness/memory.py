@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from functools import cache
 
-from harness.machine import memory_limit
+from harness.kernel_files import memory_limit
 
 LIMIT_VARIABLE = "SOFTMAX_BENCH_WORKER_MEMORY"
 WORKER_SHARE = 0.75

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from harness import devices, machine
-from harness.machine import Cache, Machine
+from harness import devices, kernel_files, machine
+from harness.kernel_files import Cache
+from harness.machine import Machine
 
 CPU0 = "sys/devices/system/cpu/cpu0"
 INTEL = """processor\t: 0
@@ -34,7 +35,7 @@ def _lay(root: Path, files: dict[str, str]) -> Path:
 
 @pytest.fixture
 def _one_cpu(monkeypatch):
-    monkeypatch.setattr(machine, "_usable_cpus", lambda: [0])
+    monkeypatch.setattr(machine, "usable_cpus", lambda: [0])
 
 
 @pytest.fixture
@@ -135,7 +136,7 @@ def test_slugs_from_processor_names(cpu, slug):
     ("text", "numbers"), [("0", [0]), ("0-2,5", [0, 1, 2, 5]), ("", []), ("3,1\n", [3, 1])]
 )
 def test_cpu_lists(text, numbers):
-    assert machine.cpu_list(text) == numbers
+    assert kernel_files.cpu_list(text) == numbers
 
 
 @pytest.mark.parametrize(
@@ -165,7 +166,7 @@ def test_cpu_lists(text, numbers):
     ],
 )
 def test_container_quotas(tmp_path, files, quota):
-    assert machine.cpu_quota(_lay(tmp_path, files)) == quota
+    assert kernel_files.cpu_quota(_lay(tmp_path, files)) == quota
 
 
 def test_container_memory_is_the_least_of_the_groups(tmp_path):
@@ -174,7 +175,7 @@ def test_container_memory_is_the_least_of_the_groups(tmp_path):
         "sys/fs/cgroup/a/memory.max": "max",
         "sys/fs/cgroup/memory.max": "1000",
     }
-    assert machine.memory_limit(_lay(tmp_path, files)) == 1000
+    assert kernel_files.memory_limit(_lay(tmp_path, files)) == 1000
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity on this system")

@@ -22,7 +22,7 @@ from harness.experiments.conditions import (
 )
 from harness.experiments.evidence import doubts
 from harness.experiments.rounds import ALIGNMENT, Entrant, aligned
-from harness.machine import Cache
+from harness.kernel_files import Cache
 from harness.records import ThroughputRecord
 from harness.records.throughput import Conditions
 from harness.remote import RemoteImplementation

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.experiments.rounds import Entrant
-from harness.machine import cpu_list
+from harness.kernel_files import cpu_list
 from harness.records import Record
 from harness.records.throughput import Conditions
 from harness.statistics import trend
