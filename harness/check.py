@@ -48,7 +48,7 @@ TIMED = replace(
     timing={
         "latency": Timing((10, 1000), 0, 15, ("one",)),
         "cached": Timing((10, 128, 1000, 32_000), 1 << 17, 11),
-        "streaming": Timing((1000,), 1 << 23, 5, warm_up_ns=0, warm_calls=0),
+        "streaming": Timing((1000,), 1 << 23, 5, warm_up_ns=0, warm=False),
     },
     timeout_s=20.0,
 )

@@ -27,9 +27,10 @@ class Timing:
         warm_up_ns: shortest warm-up after the first call; it ends by its own rule
             (`harness.warm_up`).
         warm_up_cap_ns: longest warm-up.
-        warm_calls: uncounted calls before each sample.
+        warm: whether each sample follows as many calls that do not count.
         dtypes: formats.
         operations: what is timed: softmax, and by `narrow` those of `TIMED` that are asked for.
+        processes: how many processes of each implementation share the rounds, one after the other.
     """
 
     classes: tuple[int, ...]
@@ -39,12 +40,21 @@ class Timing:
     allocating_classes: tuple[int, ...] = ()
     min_sample_ns: int = 1_000_000
     warm_up_ns: int = 10_000_000
-    warm_calls: int = 1
+    warm: bool = True
     dtypes: tuple[str, ...] = ("float32",)
     warm_up_cap_ns: int = 200_000_000
     cold_classes: tuple[int, ...] = ()
     operations: tuple[str, ...] = ("softmax",)
+    processes: int = 1
 
+    @property
+    def rounds_each(self) -> int:
+        """Rounds of one process, so many that all together have at least `rounds`."""
+        return -(-self.rounds // self.processes)
+
+
+ROUNDS_OF_A_PROCESS = 3
+"""The least that `narrow` gives to each of several: one slow sample must not stand for one."""
 
 TIMED = ("softmax", "log_softmax", "softmax_backward", "cross_entropy")
 """Operations whose result is as large as the input, of which a copy is the limit."""
@@ -153,7 +163,7 @@ SMOKE = Profile(
         "latency": Timing((10,), 0, 3, ("one",), warm_up_ns=1_000_000, warm_up_cap_ns=20_000_000),
         "cached": Timing((1000,), 1 << 16, 3, warm_up_ns=1_000_000, warm_up_cap_ns=20_000_000),
         "streaming": Timing(
-            (1000,), 1 << 20, 3, warm_up_ns=0, warm_calls=0, warm_up_cap_ns=20_000_000
+            (1000,), 1 << 20, 3, warm_up_ns=0, warm=False, warm_up_cap_ns=20_000_000
         ),
     },
     device_timing={
@@ -191,7 +201,7 @@ QUICK = Profile(
             ("all",),
             min_sample_ns=25_000_000,
             warm_up_ns=0,
-            warm_calls=0,
+            warm=False,
         ),
     },
     device_timing={
@@ -229,7 +239,7 @@ FULL = replace(
         ),
         "streaming": Timing(
             (8, 10, 32, 128, 1000, 1023, 4096, 32_768, 50_257, 131_072, 1_000_000),
-            1 << 26, 9, ("one", "all"), (1000, 131_072), warm_up_ns=0, warm_calls=0,
+            1 << 26, 9, ("one", "all"), (1000, 131_072), warm_up_ns=0, warm=False,
         ),
     },
     device_timing={
@@ -260,6 +270,7 @@ class Filters:
     experiments: tuple[str, ...] = ()
     threads: tuple[str, ...] = ()
     logits: str | None = None
+    processes: int = 1
 
 
 def narrow(profile: Profile, filters: Filters) -> Profile:
@@ -302,6 +313,9 @@ def narrow(profile: Profile, filters: Filters) -> Profile:
         if filters.threads:
             kept = tuple(t for t in grid.threads if t in filters.threads)
             grid = replace(grid, threads=kept or filters.threads)
+        if filters.processes > 1:
+            rounds = max(grid.rounds, ROUNDS_OF_A_PROCESS * filters.processes)
+            grid = replace(grid, processes=filters.processes, rounds=rounds)
         timing[regime] = grid
     on_device = {}
     for name, device_grid in profile.device_timing.items():

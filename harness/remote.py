@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -263,6 +263,23 @@ class RemoteImplementation:
         self._read = self._write = -1
 
 
+def start(workers: Collection[RemoteImplementation], *, anew: bool = False) -> None:
+    """Start workers side by side; one that cannot start says so when it is asked.
+
+    Args:
+        anew: end the processes that they have.
+    """
+
+    def one(worker: RemoteImplementation) -> None:
+        if anew:
+            worker.stop()
+        with contextlib.suppress(WorkerFault):
+            worker.request("release", timeout=120.0)
+
+    with ThreadPoolExecutor(max_workers=max(1, len(workers))) as threads:
+        list(threads.map(one, workers))
+
+
 class Pool:
     """The workers of a run, one a name, started at their first request."""
 
@@ -284,12 +301,7 @@ class Pool:
     def start(self) -> None:
         """Start every worker now, side by side; one that cannot start says so when it is asked."""
 
-        def start(worker: RemoteImplementation) -> None:
-            with contextlib.suppress(WorkerFault):
-                worker.request("release", timeout=120.0)
-
-        with ThreadPoolExecutor(max_workers=max(1, len(self._workers))) as threads:
-            list(threads.map(start, self._workers.values()))
+        start(self._workers.values())
 
     def kill(self) -> None:
         """Kill every process, so that requests in other threads end at once."""

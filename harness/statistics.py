@@ -22,6 +22,10 @@ SEED = 20210812
 FEW = 6
 """Samples below which no interval of a median can reach 95%: 1 - 2**(1 - n) (order statistics)."""
 
+LEAST_PROCESSES = 4
+"""Processes below which they say too little of how processes differ: of two, Student's interval is
+18 times as wide as what they differ by."""
+
 _TREND_P = 0.02
 _TREND_LEAST = 5  # of five values a perfect order has p = 2/5! = 0.017, of four 0.083
 
@@ -52,8 +56,9 @@ class RatioSummary:
 
     Attributes:
         rounds: number of rounds in which both were measured.
-        median: median of samples / baseline over the rounds (below 1: faster than baseline).
-        ci_low, ci_high: its interval, as in `SampleSummary`.
+        median: median of samples / baseline over the rounds (below 1: faster than baseline); of
+            several processes, the geometric mean of their medians.
+        ci_low, ci_high: its interval, as in `SampleSummary`; of several processes, of Student's t.
     """
 
     rounds: int
@@ -151,15 +156,24 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def summarise_samples(ns: ArrayLike, *, seed: int = SEED) -> SampleSummary:
-    """Median, bootstrap interval and median absolute deviation of timing samples in ns.
+def summarise_samples(ns: ArrayLike, *, processes: int = 1, seed: int = SEED) -> SampleSummary:
+    """Median, interval and median absolute deviation of timing samples in ns.
+
+    Args:
+        processes: that took the samples, in equal parts and in order. Of several, the interval is
+            Student's of the mean of their medians' logarithms, about the median of all samples.
 
     Raises:
-        ValueError: for no sample, or one that is negative or not finite.
+        ValueError: for no sample, or one that is negative or not finite; for unequal parts.
     """
     array = _samples(ns, "ns")
     median = float(np.median(array))
-    low, high = median_interval(array, seed=seed)
+    each = np.median(by_process(array, processes), axis=1)
+    if processes > 1 and each.min() > 0:
+        logs = np.log(each)
+        low, high = (median * float(np.exp(end - logs.mean())) for end in mean_interval(logs))
+    else:
+        low, high = median_interval(array, seed=seed)
     return SampleSummary(array.size, median, low, high, float(np.median(np.abs(array - median))))
 
 
@@ -167,6 +181,7 @@ def paired_ratio(
     samples: Sequence[float] | ArrayLike,
     baseline: Sequence[float] | ArrayLike,
     *,
+    processes: int = 1,
     seed: int = SEED,
 ) -> RatioSummary:
     """Median of samples / baseline, round by round, with its bootstrap interval.
@@ -175,9 +190,13 @@ def paired_ratio(
     slows both, cancels. Rounds whose baseline took no time at all (below the resolution of the
     timer) cannot be compared and are left out.
 
+    The interval of one process says what its next rounds would give, not what another process
+    would. With several, those are the sample: see `ratios_of_processes`.
+
     Args:
         samples: one time per round, ns.
         baseline: the baseline's time in the same rounds, same length.
+        processes: that took the samples, in equal parts and in order.
 
     Raises:
         ValueError: for unequal lengths, no usable round, or samples that are not times.
@@ -190,9 +209,67 @@ def paired_ratio(
     usable = b > 0
     if not usable.any():
         raise ValueError("baseline: expected a time above 0 ns in some round, got zeros only")
+    if processes > 1:
+        logs = ratios_of_processes(a, b, processes)
+        low, high = mean_interval(logs)
+        middle, low, high = (float(np.exp(v)) for v in (logs.mean(), low, high))
+        return RatioSummary(int(usable.sum()), middle, low, high)
     ratios = a[usable] / b[usable]
     low, high = median_interval(ratios, seed=seed)
     return RatioSummary(ratios.size, float(np.median(ratios)), low, high)
+
+
+def ratios_of_processes(samples: ArrayLike, baseline: ArrayLike, processes: int) -> Float64Array:
+    """Logarithm of the median ratio of each pair of processes: as many independent values.
+
+    Args:
+        samples, baseline: one time per round, in equal parts and in order of the processes.
+
+    Raises:
+        ValueError: the samples are no such parts, or a pair of processes has no usable round.
+    """
+    a, b = (by_process(values, processes) for values in (samples, baseline))
+    found = []
+    for mine, other in zip(a, b, strict=True):
+        usable = other > 0
+        if not usable.any() or not np.median(mine[usable]) > 0:
+            raise ValueError("samples, baseline: expected times above 0 ns of every process")
+        found.append(np.log(np.median(mine[usable] / other[usable])))
+    return np.array(found)
+
+
+def by_process(samples: ArrayLike, processes: int) -> Float64Array:
+    """Samples as an array of shape (processes, rounds of each).
+
+    Raises:
+        ValueError: the samples are no such parts.
+    """
+    array = _samples(samples, "samples")
+    if array.size % processes:
+        raise ValueError(f"samples: expected {processes} equal parts, got {array.size} samples")
+    return array.reshape(processes, -1)
+
+
+def mean_interval(values: Float64Array) -> tuple[float, float]:
+    """95% interval of a mean by Student's t; everything for a single value.
+
+    For the logarithms of ratios of processes: medians of rounds, of which processes are a sample.
+    """
+    from scipy import stats
+
+    if values.size < 2:
+        return -np.inf, np.inf
+    reach = stats.t.ppf(0.5 + CONFIDENCE / 2.0, values.size - 1) * stats.sem(values)
+    return float(values.mean() - reach), float(values.mean() + reach)
+
+
+def difference_interval(values: Float64Array, others: Float64Array) -> tuple[float, float]:
+    """95% interval of the difference of two means, values less others, by Welch's t."""
+    from scipy import stats
+
+    found = stats.ttest_ind(values, others, equal_var=False)
+    low, high = found.confidence_interval(CONFIDENCE)
+    return float(low), float(high)
 
 
 def control_verdict(ratio: RatioSummary) -> ControlVerdict:

@@ -15,7 +15,7 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from harness.commands.compare import compare as command
-from harness.comparison import Comparison, compare, timings
+from harness.comparison import Comparison, compare, evidence, timings
 from harness.comparison.planted import CLASSES, ROWS, count_work, planted_slowdown, write_kernel
 from harness.comparison.render import missing_lines, to_json, to_markdown
 from harness.comparison.timings import control_ratios
@@ -403,7 +403,7 @@ def test_one_run_alone_is_a_usage_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("m", "n"), [(1, 1), (2, 3), (5, 5), (4, 9)])
 def test_the_rank_distribution_is_that_of_scipy(m: int, n: int) -> None:
-    null = np.asarray(timings._mann_whitney(m, n))
+    null = np.asarray(evidence.mann_whitney(m, n))
     assert null.sum() == pytest.approx(1.0)
     low, high = np.zeros(m) - 1.0, np.arange(n) + 1.0
     for above in range(m + 1):  # `above` of the first sample beyond all of the second
@@ -446,19 +446,100 @@ def test_at_the_threshold_itself_claims_are_rare(rounds: int) -> None:
 
 
 def test_both_ways_to_a_sum_distribution_agree() -> None:
-    parts = [np.asarray(timings._mann_whitney(m, n)) for m, n in [(11, 11)] * 30 + [(3, 5)] * 3]
+    parts = [np.asarray(evidence.mann_whitney(m, n)) for m, n in [(11, 11)] * 30 + [(3, 5)] * 3]
     direct = np.ones(1)
     for part in parts:
         direct = np.convolve(direct, part)
-    found = timings.sum_distribution(parts)
+    found = evidence.sum_distribution(parts)
     assert found.size == direct.size > 2048
     np.testing.assert_allclose(found, direct, rtol=0, atol=1e-14)
 
 
 def test_holm_rejects_step_by_step() -> None:
-    assert timings.holm({"a": 0.01, "b": 0.02, "c": 0.04, "d": 0.9}) == {"a"}
-    assert timings.holm({"a": 0.01, "b": 0.016, "c": 0.02}) == {"a", "b", "c"}
-    assert timings.holm({"a": 0.02, "b": 0.02, "c": 0.02}) == set()
+    for p, rejected in (
+        ({"a": 0.01, "b": 0.02, "c": 0.04, "d": 0.9}, {"a"}),
+        ({"a": 0.01, "b": 0.016, "c": 0.02}, {"a", "b", "c"}),
+        ({"a": 0.02, "b": 0.02, "c": 0.02}, set()),
+    ):
+        assert evidence.holm(p, 0.05) == rejected
+
+
+def _of_processes(
+    rng: np.random.Generator, factor: float, count: int = 8, between: float = 0.02
+) -> ThroughputRecord:
+    """Samples of processes that differ from each other by `between`, and rounds by 1%."""
+    each = between * rng.standard_normal((count, 1))
+    samples = 1e6 * factor * np.exp(each + 0.01 * rng.standard_normal((count, 5)))
+    return ThroughputRecord(
+        implementation="a", status="ok", regime="cached", dtype="float32", threads=1, classes=8,
+        processes=None if count == 1 else count, samples_ns=samples.ravel().tolist(),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_processes_are_the_sample_and_not_their_rounds(paired: bool) -> None:
+    """Taken for rounds of one process, these would be told apart most of the time."""
+    rng = np.random.default_rng(3)
+    wrong, found, fooled = 0, 0, 0
+    for _ in range(200):
+        for factor in (1.0, 1.15):
+            pair = timings.Pair(_of_processes(rng, 1.0), _of_processes(rng, factor), "a", "")
+            timed = timings.measure(pair, 0.005, (1.0, 1.0), paired=paired)
+            assert timed.low < timed.ratio < timed.high
+            (item,), _ = timings.judge_all([timed], 0.005)
+            wrong += factor == 1.0 and item.verdict in ("worse", "better")
+            found += factor > 1.0 and item.verdict == "worse"
+            alone = [r.model_copy(update={"processes": None}) for r in (pair.base, pair.new)]
+            pooled = timings.measure(
+                timings.Pair(*alone, "a", ""), 0.005, (1.0, 1.0), paired=paired
+            )
+            fooled += factor == 1.0 and (pooled.low > 1.005 or pooled.high < 1 / 1.005)
+    assert wrong <= (0 if paired else 5)  # at 0.1% within a run, at 5% between two
+    assert found >= 198
+    assert fooled > 15
+
+
+def test_what_processes_differ_by_takes_the_place_of_what_controls_differ_by() -> None:
+    rng = np.random.default_rng(1)
+    pair = timings.Pair(_of_processes(rng, 1.0), _of_processes(rng, 1.0), "a", "")
+    assert timings.measure(pair, 0.01, (0.9, 1.2), paired=True).drift == (1.0, 1.0)
+    between_runs = timings.measure(pair, 0.01, (0.9, 1.2), paired=False)
+    assert between_runs.drift == (0.9, 1.2)  # the machine may have changed all the same
+    assert between_runs.low < 0.9 < 1.1 < between_runs.high
+
+
+def test_too_few_processes_are_rounds_like_any_others() -> None:
+    rng = np.random.default_rng(1)
+    few = timings.Pair(_of_processes(rng, 1.0, 3), _of_processes(rng, 1.0, 3), "a", "")
+    assert timings.measure(few, 0.01, (1.0, 1.0), paired=True).worse.p is None
+
+
+def test_evidence_of_several_cells_adds_up() -> None:
+    weak = evidence.Evidence(p=0.05)
+    assert evidence.together([weak]) == 0.05
+    expected = stats.combine_pvalues([0.05] * 4, method="stouffer").pvalue
+    assert evidence.together([weak] * 4) == pytest.approx(expected)
+    counted = evidence.of_signs(np.zeros(5), np.ones(5))
+    assert evidence.together([counted]) == pytest.approx(1 / 32)
+    assert evidence.together([counted, counted]) == pytest.approx(1 / 1024)
+    both = stats.combine_pvalues([0.05, 1 / 32], method="stouffer").pvalue
+    assert evidence.together([weak, counted]) == pytest.approx(both)
+    against = evidence.Evidence(p=1.0)
+    assert evidence.together([weak, against]) > 0.99
+
+
+def test_processes_that_are_all_alike_are_no_evidence_but_beyond_the_threshold() -> None:
+    assert evidence.of_processes(np.full(8, 0.1)).p < 1e-9  # type: ignore[operator]
+    assert evidence.of_processes(np.full(8, -0.1)).p == 1.0
+    assert evidence.of_processes(np.zeros(8), np.zeros(8)).p == 1.0
+
+
+def test_a_hypothesis_that_says_the_same_twice_is_tested_once() -> None:
+    rng = np.random.default_rng(0)
+    pair = timings.Pair(_of_processes(rng, 1.0), _of_processes(rng, 1.2), "a", "")
+    timed = timings.measure(pair, 0.01, (1.0, 1.0), paired=True)
+    _, tests = timings.judge_all([timed], 0.01)
+    assert tests == 2
 
 
 def test_the_planted_kernels_do_exactly_as_much_more_work_as_they_say(tmp_path: Path) -> None:

@@ -61,6 +61,34 @@ def test_a_drift_common_to_both_cancels_in_the_paired_ratio() -> None:
     assert ratio.ci_high == pytest.approx(2.0)
 
 
+def test_of_several_processes_the_interval_covers_what_another_would_give() -> None:
+    rng = np.random.default_rng(5)
+    covered = pooled = 0
+    for _ in range(300):
+        noise = 0.02 * rng.standard_normal((2, 6, 1)) + 0.005 * rng.standard_normal((2, 6, 5))
+        a, b = 100.0 * np.exp(noise.reshape(2, -1))
+        ratio = paired_ratio(a, b, processes=6)
+        covered += ratio.ci_low <= 1.0 <= ratio.ci_high
+        as_one = paired_ratio(a, b)
+        pooled += as_one.ci_low <= 1.0 <= as_one.ci_high
+    assert 0.90 <= covered / 300 <= 0.99
+    assert pooled / 300 < 0.85  # what the rounds of one process would claim
+
+
+def test_the_median_of_several_processes_has_the_interval_of_their_medians() -> None:
+    samples = [100.0] * 5 + [110.0] * 5 + [90.0] * 5 + [101.0] * 5
+    s = summarise_samples(samples, processes=4)
+    assert s.median == 100.5
+    assert s.ci_low < 90.0 < 110.0 < s.ci_high
+    with pytest.raises(ValueError, match="3 equal parts"):
+        summarise_samples(samples, processes=3)
+
+
+def test_a_pair_of_processes_without_a_time_is_refused() -> None:
+    with pytest.raises(ValueError, match="every process"):
+        paired_ratio([1.0, 1.0, 1.0, 1.0], [1.0, 1.0, 0.0, 0.0], processes=2)
+
+
 def test_rounds_without_a_baseline_time_are_left_out() -> None:
     assert paired_ratio([1.0, 2.0, 3.0], [0.0, 1.0, 1.0]).rounds == 2
 

@@ -5,8 +5,10 @@ Nothing here asserts a time: speeds are shown by benchmarks.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from harness.experiments.throughput import baseline_of, describe_fit
 from harness.profiles import SMOKE, Timing
 from harness.records import ThroughputRecord
 from harness.records.timing import CONTROL_SUFFIX
+from harness.remote import RemoteImplementation
 from harness.results import cell_key
 
 PROFILE = replace(
@@ -98,6 +101,54 @@ def test_a_crash_in_the_rounds_leaves_the_others_alone(
     )
     found = measured(make_context(["max_shift", plain_file("fragile", body)], PROFILE))
     assert found["fragile", True].status == "crashed"
+    assert found["max_shift", False].status == "ok"
+
+
+def test_the_rounds_of_several_processes_are_shared_by_them(
+    make_context: MakeContext, plain_file: Write
+) -> None:
+    timing = replace(PROFILE.timing["cached"], rounds=7, processes=4, allocating_classes=())
+    profile = replace(PROFILE, timing={"cached": timing})
+    context = make_context(["max_shift", plain_file("mine", BODY)], profile)
+    started: list[tuple[str, int | None]] = []
+
+    def noted(worker: Any, begin: Callable[[float], None], timeout: float) -> None:
+        begin(timeout)
+        started.append((worker.name, worker.pid))
+
+    with pytest.MonkeyPatch.context() as patch:
+        begin = RemoteImplementation._start
+        patch.setattr(RemoteImplementation, "_start", lambda w, t: noted(w, partial(begin, w), t))
+        found = measured(context)
+    times = Counter(name for name, _ in started)
+    assert len(set(started)) == len(started)
+    assert {n: times[n] for n in ("mine", "copy_regular")} == {"mine": 4, "copy_regular": 1}
+    for key in (("max_shift", False), ("max_shift (control)", False), ("mine", True)):
+        record = found[key]
+        assert (record.status, record.processes) == ("ok", 4), record.reason
+        assert len(record.samples_ns or ()) == 8  # 2 each: 7 cannot be shared
+    assert found["copy_regular", False].processes is None
+    assert len(found["copy_regular", False].samples_ns or ()) == 4
+    assert not any("copy" in name and "control" in name for name, _ in found)
+
+
+def test_a_process_that_dies_after_the_first_is_told(
+    make_context: MakeContext, plain_file: Write, tmp_path: Path
+) -> None:
+    seen = tmp_path / "seen"
+    body = (
+        f"seen = {str(seen)!r}\n    count = len(open(seen).read()) if os.path.exists(seen) else 0\n"
+        "    if not hasattr(softmax, 'known'):\n"
+        "        softmax.known = True; open(seen, 'a').write('.')\n"
+        "        if count > 2: os.abort()\n    " + BODY
+    )
+    timing = replace(PROFILE.timing["cached"], rounds=8, processes=8, allocating_classes=())
+    context = make_context(
+        ["max_shift", plain_file("mortal", body)],
+        replace(PROFILE, timing={"cached": timing}),
+    )
+    found = measured(context)
+    assert found["mortal", True].status == "crashed"
     assert found["max_shift", False].status == "ok"
 
 

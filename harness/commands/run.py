@@ -50,6 +50,14 @@ def run(
     threads: Annotated[
         list[ThreadsName] | None, typer.Option(help="Thread counts of the timings.")
     ] = None,
+    processes: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Processes of each implementation that share the rounds of its timings: 1, or 4 "
+            "and more to tell differences of a few percent.",
+        ),
+    ] = 1,
     logits: Annotated[
         str | None,
         typer.Option(help="Logits of your model: FILE.npy or FILE.npz[::NAME], last axis classes."),
@@ -82,7 +90,7 @@ def run(
                 profile=PROFILES[profile.value],
                 filters=_filters(
                     operation or (), dtype or (), classes or (), workload or (),
-                    experiment or (), threads or (), logits,
+                    experiment or (), threads or (), logits, processes,
                 ),
                 seed=seed,
                 results=results,
@@ -105,13 +113,20 @@ def _filters(
     experiments: Sequence[str],
     threads: Sequence[ThreadsName],
     logits: str | None,
+    processes: int,
 ) -> Filters:
     from harness import workloads
     from harness.floats import FORMATS
     from harness.implementation import OPERATIONS
     from harness.profiles import Filters
     from harness.records import EXPERIMENTS
+    from harness.statistics import LEAST_PROCESSES
 
+    if 1 < processes < LEAST_PROCESSES:
+        raise typer.BadParameter(
+            f"--processes: expected 1, or at least {LEAST_PROCESSES}, since fewer say too little "
+            f"of how processes differ; got {processes}"
+        )
     options.refuse_unknown("--operation", operations, OPERATIONS)
     options.refuse_unknown("--dtype", dtypes, FORMATS)
     options.refuse_unknown("--experiment", experiments, EXPERIMENTS)
@@ -131,6 +146,7 @@ def _filters(
         experiments=tuple(experiments),
         threads=tuple(t.value for t in threads),
         logits=None if captured is None else logits,
+        processes=processes,
     )
 
 

@@ -18,6 +18,7 @@ from harness.statistics import median_interval
 
 THRESHOLD = 0.05
 PAIRED_THRESHOLD = 0.01
+PROCESSES_THRESHOLD = 0.005
 _SAMPLES = (5, 6, 9, 11, 15, 31)
 _CELLS = 4
 _IMPLEMENTATIONS = 10
@@ -118,6 +119,50 @@ def paired_quality(repetitions: int = 200) -> Iterator[str]:
             )
 
 
+def _of_processes(
+    rng: np.random.Generator, between: float, within: float, slow: float, load: bool
+) -> str:
+    """The verdict on one cell of one run: ten processes of five rounds each, in turn."""
+    processes, rounds = 10, 5
+    logs = between * rng.standard_normal((2, processes, 1))
+    logs = logs + within * rng.standard_normal((2, processes, rounds))
+    times = np.exp(logs)
+    if load:  # both are slowed from the middle on, and each by interruptions of its own
+        busy = (np.arange(processes) >= processes // 2)[:, None]
+        times = times * np.where(busy, 1.5 + rng.exponential(1.0, times.shape), 1.0)
+    records = [
+        ThroughputRecord(
+            implementation=name, status="ok", regime="cached", classes=2, processes=processes,
+            samples_ns=(1e6 * factor * row).ravel().tolist(),
+        )
+        for name, factor, row in (("a", 1.0, times[0]), ("b", slow, times[1]))
+    ]  # fmt: skip
+    pair = Pair(records[0], records[1], "a -> b", "")
+    timed = timings.measure(pair, PROCESSES_THRESHOLD, (1.0, 1.0), paired=True)
+    return timings.judge_all([timed], PROCESSES_THRESHOLD)[0][0].verdict
+
+
+def processes_quality(repetitions: int = 1000) -> Iterator[str]:
+    """The same where processes are the sample: what they and their rounds scatter by."""
+    yield "| processes differ by | rounds by | same code: claims | same code, load from the " \
+          "middle: claims | 5% slower found | 2% slower found | 2% called equivalent |"  # fmt: skip
+    yield "| --- | --- | --- | --- | --- | --- | --- |"
+    for between in (0.003, 0.007, 0.01, 0.02):
+        for within in (0.01, 0.03):
+            rng = np.random.default_rng([int(1000 * between), int(1000 * within)])
+            found = [
+                [_of_processes(rng, between, within, slow, load) for _ in range(repetitions)]
+                for slow, load in ((1.0, False), (1.0, True), (1.05, False), (1.02, False))
+            ]
+            wrong = [sum(v in ("worse", "better") for v in verdicts) for verdicts in found[:2]]
+            yield (
+                f"| {between:.1%} | {within:.0%} | {wrong[0]} of {repetitions} | {wrong[1]} of "
+                f"{repetitions} | {found[2].count('worse')} of {repetitions} | "
+                f"{found[3].count('worse')} of {repetitions} | "
+                f"{found[3].count('equivalent')} of {repetitions} |"
+            )
+
+
 def coverage_quality(repetitions: int = 1000) -> Iterator[str]:
     """How often the interval of a median holds the true median, by the number of samples."""
     yield "| scatter | " + " | ".join(f"n = {n}" for n in _SAMPLES) + " |"
@@ -169,7 +214,10 @@ def step_quality(repetitions: int = 300) -> Iterator[str]:
 
 def main() -> None:
     """Print all tables."""
-    tables = (timing_quality, threshold_quality, paired_quality, coverage_quality, step_quality)
+    tables = (
+        timing_quality, threshold_quality, paired_quality, processes_quality, coverage_quality,
+        step_quality,
+    )  # fmt: skip
     for table in tables:
         for line in table():
             print(line, flush=True)

@@ -9,21 +9,31 @@ docs/comparing.md.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from harness.comparison import evidence
+from harness.comparison.evidence import Evidence
 from harness.comparison.sides import Pair
 from harness.comparison.verdict import Item, Verdict
 from harness.floats import Float64Array
 from harness.records import Record
 from harness.records.timing import CONTROL_SUFFIX
-from harness.statistics import FEW, SEED, bootstrap_interval, paired_ratio
+from harness.statistics import (
+    FEW,
+    LEAST_PROCESSES,
+    SEED,
+    bootstrap_interval,
+    by_process,
+    difference_interval,
+    mean_interval,
+    paired_ratio,
+    ratios_of_processes,
+)  # fmt: skip
 
 ALPHA = 0.05
 """Chance, over a whole comparison, that any claim of better or worse is wrong."""
@@ -34,11 +44,6 @@ starts in their middle is no error of sampling: the price of certainty is paid i
 
 _LEAST = 3
 """Samples below which nothing is said: three against three can separate by chance in 1 of 20."""
-
-_TESTED = 64
-_DIRECT = 2048
-_SMALLEST_P = 1e-10
-"""What a sum by fast Fourier transform can still tell from nothing."""
 
 _CONSISTENT = 0.02
 
@@ -57,8 +62,7 @@ class Timed:
         low, high: 95% interval, widened by `drift`.
         drift: smallest and largest factor by which what should not differ did, 1 included: the
             unchanged copies between two runs, the controls and their originals within one.
-        wins_worse, wins_better: statistics of the one-sided tests, see `Family`.
-        null: distribution of either statistic if the ratio stands exactly at the threshold.
+        worse, better: evidence that the ratio lies beyond the threshold.
         paired: whether the samples of a round were set against each other.
         halves: if paired, the median ratios of the first and of the second half of the rounds.
     """
@@ -68,9 +72,8 @@ class Timed:
     low: float
     high: float
     drift: tuple[float, float]
-    wins_worse: int
-    wins_better: int
-    null: Float64Array
+    worse: Evidence
+    better: Evidence
     paired: bool
     halves: tuple[float, float] | None = None
 
@@ -97,64 +100,63 @@ def ratio_of_medians(
     return value, *bootstrap_interval((a, b), ratio, seed=seed)
 
 
-@lru_cache(maxsize=256)
-def _mann_whitney(m: int, n: int) -> tuple[float, ...]:
-    """Probabilities of U = 0..mn for samples of m and n, exactly (Mann & Whitney 1947)."""
-    # The Gaussian binomial coefficient [m+n choose m]_q, one factor (1-q^(n+i))/(1-q^i) a step.
-    size = m * n + 1
-    counts = np.zeros(size, dtype=object)
-    counts[0] = 1
-    for i in range(1, m + 1):
-        for k in range(size - 1, n + i - 1, -1):
-            counts[k] -= counts[k - n - i]
-        for k in range(i, size):
-            counts[k] += counts[k - i]
-    total = math.comb(m + n, m)
-    return tuple(float(c / total) for c in counts)
-
-
-@lru_cache(maxsize=256)
-def _binomial(n: int) -> tuple[float, ...]:
-    return tuple(math.comb(n, k) / 2**n for k in range(n + 1))
-
-
-def _thinned(samples: Float64Array) -> Float64Array:
-    """At most 64 of the samples, evenly spread: the exact null distribution stays cheap."""
-    if samples.size <= _TESTED:
-        return samples
-    return samples[np.linspace(0, samples.size - 1, _TESTED).astype(np.int64)]
-
-
-def _above(base: Float64Array, new: Float64Array) -> int:
-    """Pairs in which `new` is the larger; a tie counts for the null hypothesis."""
-    return int((new[:, None] > base[None, :]).sum())
-
-
 def measure(pair: Pair, threshold: float, drift: tuple[float, float], *, paired: bool) -> Timed:
-    """Ratio, interval and test statistics of a pair with samples on both sides."""
+    """Ratio, interval and evidence of a pair with samples on both sides."""
     a = np.asarray(_samples(pair.base), dtype=np.float64)
     b = np.asarray(_samples(pair.new), dtype=np.float64)
     paired = paired and a.size == b.size
-    if paired:
+    processes = _processes(pair)
+    least = 1.0 + threshold
+    if processes is not None:
+        found = _of_processes(a, b, processes, least, drift, paired=paired)
+        if paired:  # what a process is worth is in the interval
+            drift = (1.0, 1.0)
+    elif paired:
         summary = paired_ratio(b, a)
-        value, low, high = summary.median, summary.ci_low, summary.ci_high
-        middle = a.size // 2
-        first, second = (float(np.median(r)) for r in np.split(b / a, [middle]))
-        halves = (first, second)
+        found = (
+            (summary.median, summary.ci_low, summary.ci_high),
+            evidence.of_signs(a, b / drift[1] / least), evidence.of_signs(b / drift[0] * least, a),
+        )  # fmt: skip
     else:
-        halves = None
-        value, low, high = ratio_of_medians(a, b)
-    slower, faster = b / drift[1] / (1.0 + threshold), b / drift[0] * (1.0 + threshold)
-    a, slower, faster = _thinned(a), _thinned(slower), _thinned(faster)
+        found = (
+            ratio_of_medians(a, b),
+            evidence.of_ranks(a, b / drift[1] / least), evidence.of_ranks(b / drift[0] * least, a),
+        )  # fmt: skip
+    (value, low, high), worse, better = found
+    halves = None
     if paired:
-        wins = int((slower > a).sum()), int((faster < a).sum())
-        null = _binomial(a.size)
+        first, second = (float(np.median(r)) for r in np.split(b / a, [a.size // 2]))
+        halves = (first, second)
+    return Timed(pair, value, low / drift[1], high / drift[0], drift, worse, better, paired, halves)
+
+
+def _processes(pair: Pair) -> tuple[int, int] | None:
+    """How many processes took the samples of both, where they are enough to be the sample."""
+    counts = tuple(getattr(r, "processes", None) or 1 for r in (pair.base, pair.new))
+    return counts if min(counts) >= LEAST_PROCESSES else None  # type: ignore[return-value]
+
+
+def _of_processes(
+    a: Float64Array, b: Float64Array, processes: tuple[int, int], least: float,
+    drift: tuple[float, float], *, paired: bool,
+) -> tuple[tuple[float, float, float], Evidence, Evidence]:  # fmt: skip
+    """Ratio, interval and evidence where each process is one value, the median of its rounds."""
+    far = math.log(least)
+    if paired and len(set(processes)) == 1:
+        logs = ratios_of_processes(b, a, processes[0])
+        ends = logs.mean(), *mean_interval(logs)
+        worse, better = (evidence.of_processes(sign * logs - far) for sign in (1.0, -1.0))
     else:
-        wins = _above(a, slower), _above(faster, a)
-        null = _mann_whitney(*sorted((a.size, slower.size)))
-    return Timed(
-        pair, value, low / drift[1], high / drift[0], drift, *wins, np.asarray(null), paired, halves
-    )
+        base, new = (
+            np.log(np.median(by_process(s, n), axis=1))
+            for s, n in zip((a, b), processes, strict=True)
+        )
+        ends = new.mean() - base.mean(), *difference_interval(new, base)
+        slower, faster = math.log(drift[1]) + far, math.log(drift[0]) - far
+        worse = evidence.of_processes(new - slower, base)
+        better = evidence.of_processes(base, new - faster)
+    value, low, high = (float(np.exp(v)) for v in ends)
+    return (value, low, high), worse, better
 
 
 def _samples(record: Any) -> list[float]:
@@ -290,21 +292,6 @@ def judge(timed: Timed, threshold: float) -> Item:
     )  # fmt: skip
 
 
-def sum_distribution(parts: Sequence[Float64Array]) -> Float64Array:
-    """Probabilities of a sum of independent counts, from those of each."""
-    size = sum(p.size for p in parts) - len(parts) + 1
-    if size <= _DIRECT:
-        found = np.ones(1)
-        for part in parts:
-            found = np.convolve(found, part)
-        return found
-    powers = Counter(p.tobytes() for p in parts)
-    spectrum = np.ones(size // 2 + 1, dtype=np.complex128)
-    for data, count in powers.items():
-        spectrum *= np.fft.rfft(np.frombuffer(data), size) ** count
-    return np.maximum(np.fft.irfft(spectrum, size), 0.0)
-
-
 Hypothesis = tuple[str, ...]
 
 
@@ -320,31 +307,20 @@ def p_values(cells: Sequence[Timed]) -> dict[tuple[Hypothesis, int], float]:
     """One-sided p-values of every hypothesis in both directions (+1 worse, -1 better).
 
     The hypothesis of a cell is that its ratio is not beyond the threshold, of a group and of an
-    implementation that none of its cells is. Statistics of cells add up, and so does their exact
-    null distribution by convolution: four cells of three rounds that all separate fully are
-    strong evidence together (1 / 20**4), though none is alone.
+    implementation that none of its cells is (`evidence.together`). Where a group is all of an
+    implementation, or a cell all of its group, the two are one hypothesis, tested once.
     """
-    members: dict[Hypothesis, list[Timed]] = {}
-    for timed in cells:
+    members: dict[Hypothesis, list[int]] = {}
+    for number, timed in enumerate(cells):
         for hypothesis in dict.fromkeys(_hypotheses(timed)):
-            members.setdefault(hypothesis, []).append(timed)
+            members.setdefault(hypothesis, []).append(number)
+    once = {tuple(numbers): hypothesis for hypothesis, numbers in members.items()}
     found = {}
-    for hypothesis, inside in members.items():
-        null = sum_distribution([t.null for t in inside])
-        tails = np.clip(np.cumsum(null[::-1])[::-1], _SMALLEST_P, 1.0)
-        found[hypothesis, 1] = float(tails[sum(t.wins_worse for t in inside)])
-        found[hypothesis, -1] = float(tails[sum(t.wins_better for t in inside)])
+    for numbers, hypothesis in once.items():
+        inside = [cells[n] for n in numbers]
+        found[hypothesis, 1] = evidence.together([t.worse for t in inside])
+        found[hypothesis, -1] = evidence.together([t.better for t in inside])
     return found
-
-
-def holm(p: Mapping[Any, float], alpha: float = ALPHA) -> set[Any]:
-    """The hypotheses rejected at family-wise level `alpha` (Holm 1979)."""
-    rejected: set[Any] = set()
-    for rank, key in enumerate(sorted(p, key=lambda k: p[k])):
-        if p[key] > alpha / (len(p) - rank):
-            break
-        rejected.add(key)
-    return rejected
 
 
 def judge_all(cells: Sequence[Timed], threshold: float) -> tuple[list[Item], int]:
@@ -355,13 +331,14 @@ def judge_all(cells: Sequence[Timed], threshold: float) -> tuple[list[Item], int
     (0.1% within one run); otherwise it is inconclusive.
     """
     p = p_values(cells)
-    rejected = holm(p, ALPHA_WITHIN if any(c.paired for c in cells) else ALPHA)
+    rejected = evidence.holm(p, ALPHA_WITHIN if any(c.paired for c in cells) else ALPHA)
     items = []
     for timed in cells:
         found = judge(timed, threshold)
-        sign = {"worse": 1, "better": -1}.get(found.verdict)
-        if sign and not any((h, sign) in rejected for h in _hypotheses(timed)):
-            best = min(p[h, sign] for h in _hypotheses(timed))
+        sign = {"worse": 1, "better": -1}.get(found.verdict, 0)
+        tested = [(h, sign) for h in _hypotheses(timed) if (h, sign) in p]
+        if sign and not rejected.intersection(tested):
+            best = min(p[t] for t in tested)
             found = replace(
                 found,
                 verdict="inconclusive",

@@ -1,15 +1,17 @@
 """The verdict on timings, tried on real measurements: ``python -m harness.comparison.trials``.
 
 Each repetition is a run of its own with fresh processes: two implementations, controls and copies
-in interleaved rounds, and the verdict of `compare` on the two, exactly as a user gets it. Tried
-are the same code under two names while a load starts in the middle of the rounds, and a slowdown
-of known size. Prints a table, and writes every repetition as JSON with ``--json``.
+in interleaved rounds that several processes of each share, and the verdict of `compare` on the
+two, exactly as a user gets it with ``run --processes``. Tried are the same code under two names
+while a load starts in the middle of the rounds, and a slowdown of known size. Prints a table, and
+writes every repetition as JSON with ``--json``.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import random
 import subprocess
@@ -40,15 +42,20 @@ from harness.records import Record, RunInfo
 from harness.records.timing import CONTROL_SUFFIX
 from harness.remote import Pool, RemoteImplementation
 from harness.results import Run
-from harness.statistics import paired_ratio
 
-THRESHOLD = 0.01
-"""What the trials ask for: nothing within 1% counts. The default of `compare`, 5%, would make a
-slowdown of exactly 5% a matter of chance, and one of 2% equivalent by definition."""
+THRESHOLD = 0.005
+"""What the trials ask for: nothing within half a percent counts. At the default of `compare`, 5%,
+a slowdown of exactly 5% would be a matter of chance, and one of 2% equivalent by definition."""
 
-ROUNDS = 41
-SAMPLE_NS = 4_000_000
-"""Several calls: single ones, each after other processes, scatter by a tenth."""
+PROCESSES = 10
+ROUNDS = 50
+"""Of all processes together."""
+SAMPLE_NS, WARM_UP_NS, WARM_UP_CAP_NS = 2_000_000, 2_000_000, 20_000_000
+"""Two calls, and warm-ups that are as long as plain NumPy needs: time is for processes."""
+
+NOISY = 0.0125
+"""A repetition whose control, the same code, is uncertain by more than this is a noisy one too:
+a quarter of the 5% that are looked for, so that those are four such intervals away from nothing."""
 
 _BUSY = (
     "while True: pass",
@@ -62,7 +69,8 @@ class Repetition:
     """One run and its verdict.
 
     Attributes:
-        verdict: of `compare`, or ``"noisy"`` where the run's controls say so.
+        verdict: of `compare`, or ``"noisy"`` where that is inconclusive and the controls are bad:
+            they differ from themselves, or are uncertain by more than `NOISY`.
         ratio: time of the second over the first.
         low, high: the interval that the verdict goes by; None where it judged no interval.
         load: processes of the load that started in the middle.
@@ -150,7 +158,13 @@ def _info(machine: Machine, planned: int) -> RunInfo:
 
 
 def repetition(
-    base: Path, new: Path, machine: Machine, *, rounds: int, load: tuple[float, int, str]
+    base: Path,
+    new: Path,
+    machine: Machine,
+    *,
+    rounds: int,
+    processes: int,
+    load: tuple[float, int, str],
 ) -> Repetition:
     """Time two files against each other in processes of their own, and judge.
 
@@ -158,15 +172,19 @@ def repetition(
         load: seconds after the start of the rounds, number of processes, and their code.
     """
     begun = time.perf_counter()
-    timing = Timing((CLASSES,), ROWS * CLASSES, rounds, ("one",), min_sample_ns=SAMPLE_NS)
+    timing = Timing(
+        (CLASSES,), ROWS * CLASSES, rounds, ("one",), min_sample_ns=SAMPLE_NS,
+        warm_up_ns=WARM_UP_NS, warm_up_cap_ns=WARM_UP_CAP_NS, processes=processes,
+    )  # fmt: skip
     profile = replace(SMOKE, name="trial", operations=("softmax",), timing={"cached": timing})
     implementations = [load_implementation(base), load_implementation(new)]
     with Pool() as pool:
         for one in implementations:
             pool.add(worker_for(one))
         pool.add(worker_for(implementations[0], implementations[0].name + CONTROL_SUFFIX))
-        for name in (*throughput.LIMITS, throughput.LIMITS[0] + CONTROL_SUFFIX):
+        for name in throughput.LIMITS:
             pool.add(RemoteImplementation(name, {"module": "harness.limits"}))
+        pool.add(RemoteImplementation(throughput.ARITHMETIC, {"module": "harness.exponentials"}))
         context = Context(
             implementations, pool, profile, 0, machine.logical_cores,
             last_level_cache=machine.last_level_cache_bytes, baseline=implementations[0].name,
@@ -183,18 +201,29 @@ def repetition(
     found = compare_sides(*sides, threshold=THRESHOLD, across_machines=False, accuracy_factor=1.25)
     ended = time.perf_counter()
     item = found.items[0]
-    samples = {r.implementation: getattr(r, "samples_ns", None) or [] for r in records}
-    first, second = (samples[one.name] for one in implementations)
-    ratio = paired_ratio(second, first).median if len(first) == len(second) > 0 else None
-    noisy = any(getattr(r, "noisy", None) for r in records)
+
+    noisy = any(getattr(r, "noisy", None) or _uncertain(r) for r in records)
     return Repetition(
-        "noisy" if noisy and item.verdict == "inconclusive" else item.verdict, ratio, item.low,
+        "noisy" if noisy and item.verdict == "inconclusive" else item.verdict, item.ratio, item.low,
         item.high, load[1], ended - started, ended - begun, item.reason,
     )  # fmt: skip
 
 
+def _uncertain(record: Record) -> bool:
+    low, high = (getattr(record, f"speedup_{end}", None) for end in ("low", "high"))
+    control = getattr(record, "role", None) == "control"
+    return control and None not in (low, high) and math.log(high / low) > 2.0 * NOISY  # type: ignore[operator]
+
+
 def trial(
-    name: str, again: int, repetitions: int, *, load: bool, rounds: int = ROUNDS, seed: int = 0
+    name: str,
+    again: int,
+    repetitions: int,
+    *,
+    load: bool,
+    rounds: int = ROUNDS,
+    processes: int = PROCESSES,
+    seed: int = 0,
 ) -> Trial:
     """A kernel against one that does `again` of 100 blocks twice, so many times.
 
@@ -217,7 +246,7 @@ def trial(
             if load and number:  # the first shows how long the rounds take, and does not count
                 count = (1, machine.logical_cores)[number % 2]
                 burden = (usual * draw.uniform(0.3, 0.7), count, _BUSY[number // 2 % 2])
-            one = repetition(base, new, machine, rounds=rounds, load=burden)
+            one = repetition(base, new, machine, rounds=rounds, processes=processes, load=burden)
             if load and number == 0:
                 usual = one.seconds
                 continue
@@ -238,10 +267,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--slower", type=int, default=100, help="repetitions of each slowdown")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--processes", type=int, default=PROCESSES, help="of each, in turn")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="write everything to this file")
     chosen = parser.parse_args(arguments)
-    options = {"rounds": chosen.rounds, "seed": chosen.seed}
+    options = {"rounds": chosen.rounds, "processes": chosen.processes, "seed": chosen.seed}
     trials: list[Trial] = []
     print(HEADER, flush=True)
     for name, again, count, load in (

@@ -103,7 +103,7 @@ def put_off(entrant: Entrant) -> bool:
 
 def figures(entrant: Entrant, entrants: list[Entrant], baseline: str | None) -> dict[str, Any]:
     return {
-        **medians(entrant.samples, float(entrant.record.moved_bytes or 0)),
+        **medians(entrant, float(entrant.record.moved_bytes or 0)),
         **ratio_to(entrant, entrants, baseline),
         "after_ns": entrant.after,
     }

@@ -17,7 +17,7 @@ def figures(
     """Median, interval and ratio: to the baseline, and of a control to its original."""
     moved = entrant.record.moved_bytes or 2 * (entrant.record.array_bytes or 0)
     return {
-        **medians(entrant.samples, float(moved)),
+        **medians(entrant, float(moved)),
         **ratio_to(entrant, entrants, baseline),
         "preemptions": entrant.preempted,
         "noisy": noisy,

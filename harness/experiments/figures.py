@@ -24,9 +24,10 @@ class Sampled(Protocol):
 S = TypeVar("S", bound=Sampled)
 
 
-def medians(samples: Sequence[float], moved_bytes: float) -> dict[str, Any]:
+def medians(entrant: Sampled, moved_bytes: float) -> dict[str, Any]:
     """Median and interval of the time, and of the bandwidth at which so many bytes are moved."""
-    summary = summarise_samples(samples)
+    samples = entrant.samples
+    summary = summarise_samples(samples, processes=processes(entrant))
     return {
         "samples_ns": samples,
         "median_ns": summary.median,
@@ -45,13 +46,19 @@ def ratio_to(entrant: Sampled, entrants: Iterable[Sampled], baseline: str | None
     other = next((e for e in entrants if e.record.implementation == baseline and e.samples), None)
     if other is None or len(other.samples) != len(entrant.samples):
         return {}
-    ratio = paired_ratio(other.samples, entrant.samples)
+    ratio = paired_ratio(other.samples, entrant.samples, processes=processes(entrant, other))
     return {
         "baseline": other.record.implementation,
         "speedup": ratio.median,
         "speedup_low": ratio.ci_low,
         "speedup_high": ratio.ci_high,
     }
+
+
+def processes(*both: Sampled) -> int:
+    """How many processes of each took the samples; one where they differ in that."""
+    counts = {e.record.processes or 1 for e in both}
+    return counts.pop() if len(counts) == 1 else 1
 
 
 def controls_hold(entrants: Sequence[Sampled]) -> list[bool]:
@@ -61,7 +68,9 @@ def controls_hold(entrants: Sequence[Sampled]) -> list[bool]:
         name = control.record.implementation.removesuffix(CONTROL_SUFFIX)
         original = next((e for e in entrants if e.record.implementation == name), None)
         if original is not None and len(original.samples) == len(control.samples):
-            found.append(control_verdict(paired_ratio(control.samples, original.samples)).holds)
+            count = processes(control, original)
+            ratio = paired_ratio(control.samples, original.samples, processes=count)
+            found.append(control_verdict(ratio).holds)
     return found
 
 

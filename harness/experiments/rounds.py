@@ -19,7 +19,7 @@ from harness.discovery import Implementation
 from harness.profiles import Timing
 from harness.records import ThroughputRecord
 from harness.records.throughput import Placement
-from harness.remote import RemoteImplementation, WorkerFault
+from harness.remote import RemoteImplementation, WorkerFault, start
 
 _COLD_CALLS = 3
 """Calls of a cold sample, each after a sweep of the caches, which takes longer than the call."""
@@ -56,6 +56,7 @@ class Entrant:
     content: NDArray[Any] | None = None
     sampled: NDArray[Any] | None = None
     fault: WorkerFault | None = None
+    ready: bool = False
 
     @property
     def handle(self) -> str:
@@ -85,6 +86,8 @@ def _prepare(entrant: Entrant, grid: Timing, timeout: float) -> None:
         },
         timeout=timeout,
     )
+    if entrant.samples:  # of a process before this one, whose figures stand
+        return
     entrant.calls = _COLD_CALLS if cold else reply["calls"]
     places = {
         k: Placement(**reply[k]) if reply.get(k) else None
@@ -103,7 +106,8 @@ def _prepare(entrant: Entrant, grid: Timing, timeout: float) -> None:
 
 def _sample(entrant: Entrant, grid: Timing, timeout: float) -> None:
     cold = entrant.record.cache == "cold"
-    warm = 0 if cold else grid.warm_calls
+    # As long again as what counts: whoever was before left caches, tables of pages and branches.
+    warm = entrant.calls if grid.warm and not cold else 0
     started = time.perf_counter_ns()
     reply, _ = entrant.worker.request(
         "sample",
@@ -178,12 +182,27 @@ def end(entrants: Iterable[Faulty], fault: WorkerFault) -> None:
         entrant.fault = entrant.fault or fault
 
 
+def renew(entrants: list[Entrant], arguments: Sequence[NDArray[Any]], timeout: float) -> None:
+    """New processes for the implementations: another place in memory for code and arrays.
+
+    The same code is a percent or two faster or slower for that alone, and no number of rounds in
+    one process shows it (Kalibera and Jones, "Rigorous benchmarking in reasonable time", 2013).
+    The limits keep theirs, and are ready.
+    """
+    renewed = [e for e in entrants if e.fault is None and e.implementation is not None]
+    start({e.worker for e in renewed}, anew=True)
+    place(renewed, arguments, timeout)
+    for entrant in renewed:
+        entrant.ready = False
+
+
 def take_rounds(
     entrants: list[Entrant], grid: Timing, timeout: float, seed: str, between: Step | None = None
 ) -> None:
     """Prepare every entrant, then sample each once a round in a seeded random order.
 
-    A worker that dies takes down all its entrants, and no other.
+    The rounds are those of one process of each; where there are several, the limits are sampled
+    once beside each. A worker that dies takes down all its entrants, and no other.
 
     Args:
         between: done once to each entrant, before its sample of a round that nobody can foretell
@@ -202,11 +221,16 @@ def take_rounds(
                 entrant.worker.settle()
 
     for entrant in entrants:
-        attempt(entrant, _prepare)
-    first = min(1, grid.rounds - 1)
-    when = [first + secrets.randbelow(grid.rounds - first) for _ in entrants]
-    for number in range(grid.rounds):
+        if not entrant.ready:
+            attempt(entrant, _prepare)
+            entrant.ready = True
+    rounds = grid.rounds_each
+    first = min(1, rounds - 1)
+    when = [first + secrets.randbelow(rounds - first) for _ in entrants]
+    for number in range(rounds):
         order = list(range(len(entrants)))
+        if number and grid.processes > 1:  # the limits need fewer samples than these have
+            order = [i for i in order if entrants[i].implementation is not None]
         shuffle(order)
         for i in order:
             if between is not None and when[i] == number:

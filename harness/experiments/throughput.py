@@ -9,6 +9,7 @@ Before one of the rounds, which nobody can foretell, each is put to the test (`h
 from __future__ import annotations
 
 import os
+import secrets
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from harness.experiments.honesty import Scrutiny, between
 from harness.experiments.judge import operation_gate
 from harness.experiments.operations import WORKLOAD, Blocks, Known, operation_of
 from harness.experiments.peak import peak_memory
-from harness.experiments.rounds import Entrant, aligned, place, take_rounds
+from harness.experiments.rounds import Entrant, aligned, place, renew, take_rounds
 from harness.floats import float_format
 from harness.profiles import Timing
 from harness.records import Record, Regime, ThroughputRecord
@@ -131,6 +132,7 @@ def _coordinates(context: Context, point: _Point) -> tuple[ThroughputRecord, ...
                     operation=operation.name,
                     device=implementation.metadata.device,
                     allocating=allocating,
+                    processes=grid.processes if grid.processes > 1 else None,
                     moved_bytes=None if moved == 2 * array_bytes else moved,
                     **common,
                 )
@@ -144,7 +146,8 @@ def _coordinates(context: Context, point: _Point) -> tuple[ThroughputRecord, ...
             )
         )
     controlled = LIMITS[0] + CONTROL_SUFFIX  # as many threads as any; the baseline may have one
-    for name in (*LIMITS, controlled):
+    # Its two processes stay while the others are replaced: what differs is then their places.
+    for name in LIMITS if grid.processes > 1 else (*LIMITS, controlled):
         found.append(
             ThroughputRecord(
                 implementation=name,
@@ -266,10 +269,17 @@ def _measure(context: Context, point: _Point) -> Iterator[Record]:
     known = Known(operation)
     judge = partial(_judge, context, known, tuple(others))
     scrutiny = Scrutiny(WORKLOAD, classes, rows, dtype, judge)
-    place(entrants, (aligned(first), *others), timeout)
+    arguments = (aligned(first), *others)
     before = _readings(context)
-    seed = f"{context.seed} {point.label}"
-    take_rounds(entrants, grid, timeout, seed, between(scrutiny, entrants))
+    tested = secrets.randbelow(grid.processes)
+    for process in range(grid.processes):
+        if process:
+            renew(entrants, arguments, timeout)
+        else:
+            place(entrants, arguments, timeout)
+        seed = " ".join(map(str, (context.seed, point.label, *([process] * (process > 0)))))
+        test = between(scrutiny, entrants) if process == tested else None
+        take_rounds(entrants, grid, timeout, seed, test)
     after = _readings(context)
     baseline = baseline_of(context, operation.name)
     noisy = noise(entrants)

@@ -33,6 +33,10 @@ class TimingRecord(Record):
     )
     fits: str | None = Field(default=None, description="how the arrays compare with the caches")
     samples_ns: list[float] | None = Field(default=None, description="one a round, per call")
+    processes: int | None = Field(
+        default=None,
+        description="that took the samples in equal parts, one after the other; None: one took all",
+    )
     calls_per_sample: int | None = None
     first_call_ns: float | None = Field(
         default=None, description="the very first call on this input, compilation included"

@@ -153,7 +153,9 @@ MEASUREMENTS: tuple[tuple[str, str], ...] = (
         "with content that nobody could know, and what comes out is judged: remembered, deferred "
         "or skipped work fails. The figure is the median of the rounds, the "
         "interval a 95% bootstrap interval of it; the ratio to the baseline is taken round by "
-        "round.",
+        "round. The same code in another process is a percent or more faster or slower; where "
+        "several processes shared the rounds (run --processes), each is one value, and intervals "
+        "are Student's over those.",
     ),
     (
         "Statuses",
@@ -176,8 +178,8 @@ LIMITATIONS: tuple[str, ...] = (
     "An implementation that rewrites the harness inside its own process can fake its times; what "
     "the coordinator can see from outside is checked.",
     "Bandwidth at one class count does not order the implementations at another: the curves do.",
-    "Intervals describe the spread of the rounds of this run, not the difference between boots, "
-    "days or compilers.",
+    "Intervals describe the spread of the rounds of this run (or of its processes, where there "
+    "were several), not the difference between boots, days or compilers.",
     "A result within its bound can still be less accurate than another; the bound is what the "
     "algorithm guarantees, not what is attainable.",
     "GPU implementations without a device here were compiled at best, never run: nothing is "

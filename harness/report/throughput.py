@@ -25,6 +25,9 @@ from harness.report.timings import (
 _LIMIT_DASHES = ((5.0, 2.0), (1.2, 1.4), (7.0, 2.0, 1.2, 2.0))
 
 
+_OF_PROCESSES = " Several processes shared the rounds; intervals are Student's over those."
+
+
 def quantity(cell: Cell, regime: str) -> tuple[float, float | None, float | None]:
     """What a panel shows: microseconds for single rows, else GB/s; with its interval."""
     if regime == "latency":
@@ -138,6 +141,7 @@ def by_classes(
         "does. Dashed grey lines: measured copies of as many bytes. Latency is the time of one "
         "row: lower is better. A grey ring marks a point whose control was noisy, a cross one that "
         "failed the accuracy gate. Calls write into a preallocated result where out= is offered."
+        + (_OF_PROCESSES if any(c.get("processes") for c in drawable) else "")
         + absent_text(missing_here)
     )
     return Plot(stem, title, caption, _alt(run, group, title, regimes, only), table, fig)
