@@ -68,7 +68,7 @@ def _asked(run: Run, bus_id: str | None) -> str:
         fields = ",".join((*_FIELDS, reasons))
         order = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits"]
         try:
-            return run([*order, f"-i={bus_id or 0}"])
+            return run([*order, f"--id={bus_id or 0}"])
         except subprocess.CalledProcessError:
             if reasons == _REASONS[-1]:
                 raise

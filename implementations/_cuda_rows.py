@@ -80,11 +80,16 @@ def _module(device: int, options: tuple[str, ...]) -> Any:
 
 
 @cache
-def _kernel(device: int, options: tuple[str, ...], name: str, shared: int) -> Any:
-    """A kernel of the current device, by its number, that may have `shared` bytes."""
+def _kernel(device: int, options: tuple[str, ...], name: str) -> Any:
+    """A kernel of the current device, by its number, with all shared memory that it may ask for.
+
+    Not with what one launch needs: that is an attribute of the function, not of this object, and a
+    later launch with less would take it away from those with more.
+    """
     kernel = _module(device, options).get_function(name)
-    if shared > _DEFAULT_SHARED:
-        kernel.max_dynamic_shared_size_bytes = shared
+    allowed = device_of(device).shared_bytes
+    if name.startswith("held") and allowed > _DEFAULT_SHARED:
+        kernel.max_dynamic_shared_size_bytes = allowed
     if name == "held_16":
         from cupy_backends.cuda.api import driver
 
@@ -199,7 +204,7 @@ def launch(
         numbers = (rows, x.classes, chosen.parts, *pitches)
         try:
             for name in ("partial", "finish") if split else (chosen.kernel,):
-                kernel = _kernel(number, options, name, chosen.shared_bytes)
+                kernel = _kernel(number, options, name)
                 _start(kernel, chosen, grid, starts, numbers)
         except cupy.cuda.driver.CUDADriverError:
             if chosen.cluster <= _PORTABLE or number in _portable_only:
@@ -213,7 +218,7 @@ def launch_exponential(fast: bool, x: Rows, out: Rows) -> None:
     """The kernels' exponential of the entries of one row."""
     if x.count:
         options = definitions("Softmax", x.name, fast)
-        kernel = _kernel(cupy.cuda.Device().id, options, "exponential_of", 0)
+        kernel = _kernel(cupy.cuda.Device().id, options, "exponential_of")
         arrays = (_pointer(x.array), 0, _pointer(out.array), 0, 0, 0)
         chosen = Plan("exponential_of", 1024, 512, 1)
         _start(kernel, chosen, chosen.grid, arrays, (1, x.classes, 0, 0, 0, 0))

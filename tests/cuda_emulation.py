@@ -128,6 +128,7 @@ _LIBC.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ct
 _LIBC.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
 _LIBC.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 _NORESERVE = 0x4000
+_WITHOUT_ASKING = 48 * 1024  # bytes of shared memory of a block
 
 
 class _Guarded:
@@ -243,18 +244,22 @@ class FakeCupy:
         fast = "-DFAST" in options
         name = values["ELEMENT"]
         library = compiled(values["OPERATION"], fast, self.texts, self.formats)
+        allowed: dict[str, int] = {}  # by function: an attribute of it, whoever asked for it
         return types.SimpleNamespace(
-            get_function=lambda kernel: self._function(library, kernel, name)
+            get_function=lambda kernel: self._function(library, kernel, name, allowed)
         )
 
-    def _function(self, library: ctypes.CDLL, kernel: str, name: str) -> Callable[..., None]:
+    def _function(
+        self, library: ctypes.CDLL, kernel: str, name: str, allowed: dict[str, int]
+    ) -> Callable[..., None]:
         entry = ctypes.cast(getattr(library, f"{kernel}_{name}"), ctypes.c_void_p)
         cluster = int(kernel.removeprefix("held_")) if kernel.startswith("held_") else 1
 
         def run(
             grid: tuple[int], block: tuple[int], args: tuple[Any, ...], shared_mem: int
         ) -> None:
-            assert shared_mem <= self.attributes["MaxSharedMemoryPerBlockOptin"]
+            if shared_mem > allowed.get(kernel, _WITHOUT_ASKING):
+                raise DriverError("invalid value: more shared memory than was asked for")
             assert 1 <= grid[0] < 2**31
             if cluster > self.largest_cluster:
                 raise DriverError("invalid cluster size")
@@ -269,11 +274,22 @@ class FakeCupy:
             if error:
                 raise EmulationError(f"{kernel}: {error.decode()}")
 
-        function = types.SimpleNamespace(ptr=0)
+        function, name_of = types.SimpleNamespace(ptr=0), kernel
+
+        most = self.attributes["MaxSharedMemoryPerBlockOptin"]
 
         class Kernel:
-            max_dynamic_shared_size_bytes = 48 * 1024
             kernel = function
+
+            @property
+            def max_dynamic_shared_size_bytes(self) -> int:
+                return allowed.get(name_of, _WITHOUT_ASKING)
+
+            @max_dynamic_shared_size_bytes.setter
+            def max_dynamic_shared_size_bytes(self, size: int) -> None:
+                if size > most:
+                    raise DriverError("invalid value: more than a block can have")
+                allowed[name_of] = size
 
             def __call__(self, *args: Any, **options: Any) -> None:
                 run(*args, **options)

@@ -157,3 +157,22 @@ def test_summary_without_nvrtc_says_what_to_install(monkeypatch: pytest.MonkeyPa
         assert "install nvidia-cuda-nvrtc" in nvrtc.summary("")
     finally:
         nvrtc._library.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("capability", "begins"), [(80, b"\x7fELF"), (90, b"\x7fELF"), (100, b"\x7fELF"), (999, b"//")]
+)
+def test_the_limits_are_made_for_the_device_without_cupys_compiler(
+    capability: int, begins: bytes
+) -> None:
+    """That one asks for headers of the toolkit, which an image may lack."""
+    pytest.importorskip("cupy", reason="cupy is not installed")
+    from harness.backends import cupy_device
+
+    try:
+        cupy_device.nvrtc.getVersion()
+    except Exception as e:
+        pytest.skip(f"CuPy finds no NVRTC: {e}")
+    made = cupy_device.compiled(capability)
+    assert made.startswith(begins)
+    assert all(name in made for name in (b"copy16", b"add16", b"read16"))

@@ -93,6 +93,19 @@ def test_rows_that_no_cluster_holds_are_split_a_few_at_a_time(
     assert np.abs(y.sum(axis=1, dtype=np.float64) - 1).max() < 1e-5
 
 
+def test_shared_memory_for_a_long_row_stays_after_a_shorter_one() -> None:
+    """It is an attribute of the function, which all launches of it share."""
+    device = FakeCupy(
+        emulation.attributes(MaxSharedMemoryPerBlockOptin=160 * 1024, ComputeCapabilityMajor=8)
+    )
+    with emulation.implementation("cupy_gpu", device) as module:
+        for classes in (30_000, 20_000, 30_001, 1500):
+            x = _logits(classes, np.dtype(np.float32), rows=8)
+            y = emulation.call(module.softmax, x)
+            np.testing.assert_allclose(y, softmax_exact(x).to_float64(), rtol=1e-5)
+    assert device.launched == ["held_1"] * 4
+
+
 def test_a_device_that_refuses_large_clusters_gets_smaller_ones() -> None:
     device = FakeCupy(emulation.attributes(), largest_cluster=8)
     x = _logits(20_001, np.dtype(np.float32))

@@ -54,7 +54,7 @@ def test_the_device_is_that_of_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
         return "1980, 2619, 41, 100, 0x0\n"
 
     assert read_clock(run, NONE, "0000:81:00.0").source == "nvidia-smi"
-    assert "-i=0000:81:00.0" in asked
+    assert "--id=0000:81:00.0" in asked
 
 
 def test_an_older_program_has_another_name_for_the_reasons() -> None:

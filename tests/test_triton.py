@@ -122,3 +122,42 @@ def test_without_a_device_it_is_listed_with_the_reason() -> None:
     one = implementations()["triton_gpu"]
     if not one.available:
         assert one.unavailable_reason
+
+
+COMPILE = """
+import sys
+import triton.language as tl
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+sys.path.insert(0, sys.argv[1])
+from implementations import triton_gpu
+for number in ("fp64", "fp32", "fp16", "bf16"):
+    wide = tl.float64 if number == "fp64" else tl.float32
+    for kernel, size, warps in ((triton_gpu._held, 16384, 16), (triton_gpu._online, 4096, 16)):
+        names = kernel.arg_names
+        kinds = {"x": f"*{number}", "out": f"*{number}", "classes": "i32", "pitch": "i32"}
+        signature = {name: kinds.get(name, "constexpr") for name in names}
+        fixed = {(names.index("SIZE"),): size, (names.index("WIDE"),): wide}
+        source = ASTSource(fn=kernel, signature=signature, constexprs=fixed)
+        target = GPUTarget("cuda", int(sys.argv[2]), 32)
+        made = triton.compile(source, target=target, options={"num_warps": warps})
+        assert made.asm["cubin"].startswith(b"\\x7fELF")
+        assert made.metadata.shared <= 48 * 1024, made.metadata.shared
+        print(number, kernel.__name__)
+"""
+
+
+@pytest.mark.parametrize("capability", [80, 90, 100])
+def test_the_kernels_compile_for_devices_that_are_not_there(
+    tmp_path: Path, capability: int
+) -> None:
+    """By Triton's own compiler and assembler, which need no GPU; not in the interpreter."""
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", COMPILE, str(ROOT), str(capability)],
+        capture_output=True, text=True, timeout=300, check=False,
+        env={**environment, "TRITON_CACHE_DIR": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert len(done.stdout.splitlines()) == 8

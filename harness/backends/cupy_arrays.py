@@ -28,10 +28,10 @@ class Bfloat16:
 def _from_numpy(array: NDArray[Any]) -> Any:
     """A copy on the device, contiguous: the strides of the host are not kept."""
     if array.dtype == _BFLOAT16:
-        return Bfloat16(cupy.asarray(np.ascontiguousarray(array).view(np.uint16)))
+        return Bfloat16(cupy.asarray(np.array(array, order="C").view(np.uint16)))
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
-    return cupy.asarray(np.ascontiguousarray(array))
+    return cupy.asarray(np.array(array, order="C"))  # of any dimension, none included
 
 
 def _to_numpy(native: Any) -> NDArray[Any]:

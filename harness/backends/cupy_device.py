@@ -1,4 +1,9 @@
-"""The current CUDA device through CuPy: its events, copies and graphs."""
+"""The current CUDA device through CuPy: its events, copies and graphs.
+
+Nothing here has CuPy compile anything: its compiler asks for the headers of the CUDA toolkit, which
+an image may lack, and what is measured needs none. Arrays are copied, and our kernels compiled by
+NVRTC itself.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,7 @@ from functools import cache
 from typing import Any
 
 import cupy
+from cupy.cuda import nvrtc
 
 from harness.backends.device import Device, DeviceFacts, tile
 from harness.backends.limit_kernels import SOURCE, THREADS, blocks_of
@@ -37,7 +43,8 @@ def _empty(native: Any, rows: int) -> Any:
 
 
 def _write(piece: Any, part: Any) -> None:
-    piece[...] = part
+    """Copy one contiguous array to another of the same format and size."""
+    piece.data.copy_from_device_async(part.data, part.nbytes, cupy.cuda.get_current_stream())
 
 
 def _fill(target: Any, block: Any) -> Any:
@@ -46,12 +53,44 @@ def _fill(target: Any, block: Any) -> Any:
 
 
 def _rows(native: Any, indices: Sequence[int]) -> Any:
-    return _like(native, _plain(native)[cupy.asarray(list(indices))])
+    plain = _plain(native)
+    found = cupy.empty((len(indices), *plain.shape[1:]), plain.dtype)
+    for place, index in enumerate(indices):
+        _write(found[place : place + 1], plain[index : index + 1])
+    return _like(native, found)
+
+
+def compiled(capability: int) -> bytes:
+    """The kernels' machine code for a compute capability of 90, say, or PTX of the last known one.
+
+    Raises:
+        RuntimeError: they do not compile; the compiler's words.
+    """
+    known = nvrtc.getSupportedArchs()
+    machine = capability in known
+    arch = capability if machine else max(a for a in known if a <= capability)
+    program = nvrtc.createProgram(SOURCE, "limits.cu", (), ())
+    try:
+        nvrtc.compileProgram(
+            program, (f"--gpu-architecture={'sm' if machine else 'compute'}_{arch}",)
+        )
+        return bytes(nvrtc.getCUBIN(program) if machine else nvrtc.getPTX(program))
+    except nvrtc.NVRTCError:
+        raise RuntimeError(nvrtc.getProgramLog(program)[:4000]) from None
+    finally:
+        nvrtc.destroyProgram(program)
+
+
+@cache
+def _module() -> Any:
+    module = cupy.cuda.function.Module()
+    module.load(compiled(int(cupy.cuda.Device().compute_capability)))
+    return module
 
 
 @cache
 def _kernel(name: str) -> Any:
-    return cupy.RawKernel(SOURCE, name)
+    return _module().get_function(name)
 
 
 @cache
@@ -73,7 +112,7 @@ def _copy_kernel(inputs: Sequence[Any], output: Any) -> None:
 
 def _copy_memcpy(inputs: Sequence[Any], output: Any) -> None:
     y, x = _plain(output), _plain(inputs[0])
-    y.data.copy_from_device_async(x.data, x.nbytes, cupy.cuda.get_current_stream())
+    _write(y, x)
 
 
 def _add_kernel(inputs: Sequence[Any], output: Any) -> None:
