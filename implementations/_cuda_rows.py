@@ -57,12 +57,13 @@ def definitions(operation: str, name: str, fast: bool = False) -> tuple[str, ...
 @cache
 def device_of(number: int) -> Device:
     """What a plan needs to know of a device, by its number."""
-    attributes = cupy.cuda.Device(number).attributes
+    device = cupy.cuda.Device(number)
+    attributes = device.attributes  # the compute capability is not among them
     return Device(
         processors=int(attributes["MultiProcessorCount"]),
         shared_bytes=int(attributes["MaxSharedMemoryPerBlockOptin"]),
         cache_bytes=int(attributes["L2CacheSize"]),
-        clusters=(1,) if int(attributes["ComputeCapabilityMajor"]) < 9 else _CLUSTERS,
+        clusters=(1,) if int(device.compute_capability) < 90 else _CLUSTERS,
     )
 
 

@@ -197,7 +197,8 @@ class FakeCupy:
     """What the implementations use of CuPy, over NumPy arrays and the emulated kernels.
 
     Attributes:
-        attributes: of the device.
+        attributes: of the device, by the names that CuPy has for them.
+        capability: as CuPy gives it, ``"90"``.
         order: of the threads, see cuda_emulation.hpp.
         texts: the device code, by default that of the repository.
         blocks: which blocks of a grid are run; None for all.
@@ -206,6 +207,7 @@ class FakeCupy:
     """
 
     attributes: dict[str, int]
+    capability: str = "90"
     order: int = 0
     texts: dict[str, str] | None = None
     formats: Sequence[str] = FORMATS
@@ -214,7 +216,9 @@ class FakeCupy:
     launched: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        device = types.SimpleNamespace(id=0, attributes=self.attributes)
+        device = types.SimpleNamespace(
+            id=0, attributes=self.attributes, compute_capability=self.capability
+        )
         driver = types.SimpleNamespace(CUDADriverError=DriverError)
         self.cuda = types.SimpleNamespace(Device=lambda *_: device, driver=driver)
         self.uint8 = np.uint8
@@ -303,7 +307,6 @@ def attributes(**changed: int) -> dict[str, int]:
         "MultiProcessorCount": 4,
         "MaxSharedMemoryPerBlockOptin": 8192,
         "L2CacheSize": 1 << 20,
-        "ComputeCapabilityMajor": 9,
         **changed,
     }
 

@@ -96,7 +96,7 @@ def test_rows_that_no_cluster_holds_are_split_a_few_at_a_time(
 def test_shared_memory_for_a_long_row_stays_after_a_shorter_one() -> None:
     """It is an attribute of the function, which all launches of it share."""
     device = FakeCupy(
-        emulation.attributes(MaxSharedMemoryPerBlockOptin=160 * 1024, ComputeCapabilityMajor=8)
+        emulation.attributes(MaxSharedMemoryPerBlockOptin=160 * 1024), capability="80"
     )
     with emulation.implementation("cupy_gpu", device) as module:
         for classes in (30_000, 20_000, 30_001, 1500):

@@ -214,8 +214,7 @@ def test_many_rows_in_one_block_catch_a_missing_barrier() -> None:
     g = _logits(1000, np.dtype(np.float32), 4, 1.0)
 
     def backward(texts: dict[str, str] | None) -> Any:
-        attributes = emulation.attributes(ComputeCapabilityMajor=8)
-        device = FakeCupy(attributes, texts=texts, order=3, formats=("float32",))
+        device = FakeCupy(emulation.attributes(), "80", texts=texts, order=3, formats=("float32",))
         one_block: dict[str, Any] = {"LANES": (), "_MAX_BLOCKS": 1}
         with emulation.implementation("cupy_gpu", device, **one_block) as module:
             return emulation.call(module.softmax_backward, g, y)
