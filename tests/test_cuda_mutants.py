@@ -67,7 +67,7 @@ def test_one_row_of_more_than_2_31() -> None:
 
         library = emulation.compiled("Softmax", formats=("float16",))
         assert library is not None
-        kernel = _cuda_rows._kernel(0, _cuda_rows.definitions("Softmax", "float16"), "partial", 0)
+        kernel = _cuda_rows._kernel(0, _cuda_rows.definitions("Softmax", "float16"), "partial")
         parts = (classes // 8 + 511) // 512
         x = emulation.device_empty((1, classes), np.float16)
         partials = emulation.device_empty(3 * parts, np.float32)
