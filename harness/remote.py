@@ -19,6 +19,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from harness import frames
+from harness.answers import checked
 from harness.compiled_cache import compiled_cache
 from harness.memory import reply_limit
 from harness.plain_text import one_line
@@ -62,17 +63,6 @@ class WorkerFault(Exception):
         self.status: Status = status
         self.reason = reason
         self.detail = detail
-
-
-class _Reply(dict[str, Any]):
-    """An answer; what it lacks is a fault of the worker, and of nobody who shares its input."""
-
-    def __init__(self, reply: Mapping[str, Any], command: str) -> None:
-        super().__init__(reply)
-        self._command = command
-
-    def __missing__(self, key: str) -> Any:
-        raise WorkerFault("error", f"{self._command}: the worker's answer lacks {key!r}")
 
 
 class RemoteImplementation:
@@ -222,7 +212,11 @@ class RemoteImplementation:
             operation = arguments.get("operation") if command == "run" else None
             what = f"{command}: " if operation is None else f"{operation}: "
             raise WorkerFault("failed", f"{what}{'; '.join(faults)} (the worker was replaced)")
-        return _Reply(reply, command), results
+        try:
+            return checked(command, reply), results
+        except ValueError as e:
+            self.stop()
+            raise WorkerFault("error", f"{command}: what it answered is no answer: {e}") from None
 
     def _death(self, command: str, error: Exception) -> WorkerFault:
         process = self._process

@@ -165,8 +165,7 @@ def test_an_answer_that_lacks_something_is_a_fault_of_its_worker(tmp_path: Path)
     )
     worker = RemoteImplementation("mute", {"path": str(path)})
     try:
-        reply, _ = worker.request("sample")
-        with pytest.raises(WorkerFault, match="sample: the worker's answer lacks 'elapsed_ns'"):
-            reply["elapsed_ns"]
+        with pytest.raises(WorkerFault, match=r"sample: .* no answer: elapsed_ns: Field required"):
+            worker.request("sample")
     finally:
         worker.stop()

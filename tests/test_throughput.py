@@ -86,7 +86,7 @@ def test_a_wrong_result_is_kept_and_never_ranked(
 ) -> None:
     context = make_context(["max_shift", plain_file("wrong", body)], PROFILE)
     record = measured(context)["wrong", True]
-    assert record.status == "failed"
+    assert record.status == "failed", record.reason
     assert record.ranked is False
     assert record.reason
     assert record.samples_ns

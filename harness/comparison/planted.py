@@ -27,8 +27,10 @@ BLOCKS, AGAIN = {blocks}, {again}
 
 def softmax(x, axis=-1, out=None):
     out = np.empty_like(x) if out is None else out
-    size = len(x) // BLOCKS
-    for block in (*range(BLOCKS), *(BLOCKS * k // AGAIN for k in range(AGAIN))):
+    size = max(1, len(x) // BLOCKS)
+    whole = -(-len(x) // size)
+    again = AGAIN * whole // BLOCKS
+    for block in (*range(whole), *(whole * k // again for k in range(again))):
         rows, result = x[block * size : (block + 1) * size], out[block * size : (block + 1) * size]
         np.subtract(rows, np.max(rows, axis=1, keepdims=True), out=result)
         np.exp(result, out=result)
