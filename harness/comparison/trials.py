@@ -4,7 +4,7 @@ Each repetition is a run of its own with fresh processes: two implementations, c
 in interleaved rounds that several processes of each share, and the verdict of `compare` on the
 two, exactly as a user gets it with ``run --processes``. Tried are the same code under two names
 while a load starts in the middle of the rounds, and a slowdown of known size. Prints a table, and
-writes every repetition as JSON with ``--json``.
+appends every repetition to a file with ``--json``.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -58,10 +60,10 @@ NOISY = 0.0125
 a quarter of the 5% that are looked for, so that those are four such intervals away from nothing."""
 
 _BUSY = (
-    "while True: pass",
-    "import numpy as np\na = np.zeros(1 << 24)\nwhile True: a += 1",
+    "import os\nwhile os.getppid() == {0}: pass",
+    "import os, numpy as np\na = np.zeros(1 << 24)\nwhile os.getppid() == {0}: a += 1",
 )
-"""A load on the processors alone, and one on memory as well."""
+"""A load on the processors alone, and one on memory as well, while their parent lives."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,8 @@ def _load_after(seconds: float, processes: int, code: str) -> Iterator[None]:
 
     def begin() -> None:
         if not over.is_set():
-            started.extend(subprocess.Popen([sys.executable, "-c", code]) for _ in range(processes))
+            command = [sys.executable, "-c", code.format(os.getpid())]
+            started.extend(subprocess.Popen(command) for _ in range(processes))
 
     timer = threading.Timer(seconds, begin)
     if processes:
@@ -224,6 +227,7 @@ def trial(
     rounds: int = ROUNDS,
     processes: int = PROCESSES,
     seed: int = 0,
+    said: Callable[[Repetition], None] = lambda one: None,
 ) -> Trial:
     """A kernel against one that does `again` of 100 blocks twice, so many times.
 
@@ -251,9 +255,7 @@ def trial(
                 usual = one.seconds
                 continue
             found.append(one)
-            print(f"{name}: {len(found)} of {repetitions}: {one.verdict}", end="\r",
-                  file=sys.stderr)  # fmt: skip
-    print(file=sys.stderr)
+            said(one)
     return Trial(name, planted, load, found)
 
 
@@ -265,35 +267,44 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--same", type=int, default=200, help="repetitions of A against A under load"
     )
+    parser.add_argument("--alone", type=int, default=0, help="of A against A without one")
     parser.add_argument("--slower", type=int, default=100, help="repetitions of each slowdown")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--processes", type=int, default=PROCESSES, help="of each, in turn")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, help="write everything to this file")
+    parser.add_argument("--json", type=Path, help="append every repetition to this file, a line")
     chosen = parser.parse_args(arguments)
     options = {"rounds": chosen.rounds, "processes": chosen.processes, "seed": chosen.seed}
-    trials: list[Trial] = []
-    print(HEADER, flush=True)
-    for name, again, count, load in (
-        ("A against A, a load starts in the middle", 0, chosen.same, True),
-        ("A against A", 0, chosen.slower, False),
-        ("5% more work", 5, chosen.slower, False),
-        ("2% more work", 2, chosen.slower, False),
-    ):
-        if count:
-            trials.append(trial(name, again, count, load=load, **options))
-            print(trials[-1].row(), flush=True)
-    if chosen.json is not None:
-        machine = describe()
-        whole = {
-            "command": "python -m harness.comparison.trials",
-            "arguments": {k: v for k, v in vars(chosen).items() if k != "json"},
-            "threshold": THRESHOLD,
-            "machine": machine.model_dump(),
-            "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-            "trials": [asdict(t) for t in trials],
-        }
-        chosen.json.write_text(json.dumps(whole, indent=1, default=str) + "\n", encoding="utf-8")
+    about = {
+        "arguments": {k: v for k, v in vars(chosen).items() if k != "json"},
+        "threshold": THRESHOLD,
+        "noisy": NOISY,
+        "machine": describe().model_dump(),
+    }
+    with ExitStack() as files:
+        log = files.enter_context(chosen.json.open("a", encoding="utf-8")) if chosen.json else None
+
+        def write(what: dict[str, Any]) -> None:
+            if log is not None:
+                log.write(json.dumps(what, default=str) + "\n")
+                log.flush()
+
+        write(about)
+        print(HEADER, flush=True)
+        for name, again, count, load in (
+            ("A against A, a load starts in the middle", 0, chosen.same, True),
+            ("A against A", 0, chosen.alone, False),
+            ("5% more work", 5, chosen.slower, False),
+            ("2% more work", 2, chosen.slower, False),
+        ):
+            if count:
+                said = partial(_say, name, write)
+                print(trial(name, again, count, load=load, said=said, **options).row(), flush=True)
+
+
+def _say(name: str, write: Callable[[dict[str, Any]], None], one: Repetition) -> None:
+    write({"trial": name, **asdict(one)})
+    print(f"{name}: {one.verdict}, {one.whole_seconds:.1f} s", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
