@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -191,6 +192,13 @@ def test_the_parts_share_less_than_ten_minutes() -> None:
     found = list(parts.deadlines(parts.BUDGET_S).values())
     assert [p.until_s for p in found] == sorted(p.until_s for p in found)
     assert found[-1].until_s < parts.BUDGET_S < 600
+
+
+def test_the_page_gives_the_deadlines_that_are_in_force() -> None:
+    page = (ROOT / "docs" / "gpu.md").read_text(encoding="utf-8")
+    told = dict(re.findall(r"^\| ([\w ]+) \| (\d+) s \|", page, re.M))
+    found = parts.deadlines(parts.BUDGET_S).values()
+    assert told == {p.name: f"{p.until_s:.0f}" for p in found}
 
 
 def test_what_is_missing_is_said_in_one_line_with_the_remedy() -> None:
