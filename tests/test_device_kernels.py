@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import ml_dtypes
@@ -13,13 +14,16 @@ from harness.devices import cuda_device_count, cuda_memory
 from harness.discovery import Implementation, implementations
 from harness.gpu.parts import COMPILED_BY_SHAPE
 from harness.reference import cross_entropy, log_softmax, softmax, softmax_backward
+from implementations._cuda_plan import Device, plan
 
 COUNT, REASON = cuda_device_count()
-pytestmark = pytest.mark.skipif(not COUNT, reason=f"not run on a GPU: {REASON}")
+needs_a_device = pytest.mark.skipif(not COUNT, reason=f"not run on a GPU: {REASON}")
 
 THERE = [i for i in implementations().values() if i.metadata.device == "cuda"]
-# In float32: lanes, a block, a cluster of 8, one of 16, split rows.
+# In float32: lanes, a block, clusters of 8 in registers and with shared memory, split rows.
 CLASSES = (1, 10, 1000, 1023, 5001, 40_000, 262_144, 600_000, 2_000_000)
+ROWS = 5
+"""So many are not few any more, for which rows would be split wherever they are long."""
 
 
 @pytest.fixture(params=THERE, ids=lambda i: i.name)
@@ -34,14 +38,31 @@ def _logits(rows: int, classes: int, dtype: Any = np.float32) -> Any:
     return np.random.default_rng(classes).normal(size=(rows, classes)).astype(dtype)
 
 
+@cache
+def _expected(rows: int, classes: int) -> Any:
+    return softmax(_logits(rows, classes))
+
+
+def test_the_class_counts_reach_every_strategy() -> None:
+    """Of a device like an H100, whatever this one is."""
+    device = Device(processors=132, shared_bytes=232_448, cache_bytes=50 << 20, clusters=(1, 8, 16))
+    found = [plan(ROWS, n, 4, 1, n % 4 == 0, device) for n in CLASSES]
+    assert {p.kernel for p in found} >= {"lanes_4_1", "lanes_32_8", "held_1", "held_8", "split"}
+    assert any(p.kernel == "held_8" and p.shared_bytes > 100_000 for p in found)
+    assert plan(200, 400_000, 4, 1, True, device).kernel == "held_16"
+
+
+@needs_a_device
 @pytest.mark.parametrize("classes", CLASSES)
 def test_softmax_at_every_class_count(implementation: Implementation, classes: int) -> None:
     if implementation.name in COMPILED_BY_SHAPE and classes not in (1000, 40_000):
         pytest.skip("compiles for every shape: two of them")
-    x = _logits(3 if classes < 100_000 else 1, classes)
-    np.testing.assert_allclose(implementation.softmax(x), softmax(x), rtol=2e-5)
+    rows = ROWS if classes < 1_000_000 else 1
+    got = implementation.softmax(_logits(rows, classes))
+    np.testing.assert_allclose(got, _expected(rows, classes), rtol=2e-5)
 
 
+@needs_a_device
 def test_every_operation(implementation: Implementation) -> None:
     x, g = _logits(5, 1001), _logits(5, 1001)[::-1].copy()
     y, targets = softmax(x), np.array([0, 1000, 7, 500, 3])
@@ -61,6 +82,7 @@ def test_every_operation(implementation: Implementation) -> None:
             np.testing.assert_allclose(got, want, rtol=2e-5, atol=2e-7)
 
 
+@needs_a_device
 def test_a_graph_of_calls(implementation: Implementation) -> None:
     backend = backends.get(implementation.metadata.backend)
     device = backend.device
@@ -79,6 +101,7 @@ def test_a_graph_of_calls(implementation: Implementation) -> None:
     np.testing.assert_allclose(backend.to_numpy(kept[-1]), softmax(x[:, ::-1]), rtol=2e-5)
 
 
+@needs_a_device
 def test_a_large_cluster_is_launched() -> None:
     """Beyond 8 blocks a cluster has to be asked for by an attribute of the kernel."""
     cupy = pytest.importorskip("cupy", reason="the library is not installed")
@@ -93,6 +116,7 @@ def test_a_large_cluster_is_launched() -> None:
     np.testing.assert_allclose(cupy.asnumpy(y[-1:]), softmax(cupy.asnumpy(x[-1:])), rtol=2e-5)
 
 
+@needs_a_device
 def test_more_than_2_31_elements() -> None:
     cupy = pytest.importorskip("cupy", reason="the library is not installed")
     if cuda_memory()[0] < 20 << 30:
