@@ -274,6 +274,10 @@ def test_tests_that_fail_and_tests_that_are_not_there(tmp_path: Path) -> None:
     command.run_tests(part, tmp_path)
     assert part.status == "failed"
     assert "1 failed" in (part.output or "")
+    shown = command._outcome(part).splitlines()
+    assert "1 failed" in shown[-2]
+    assert shown[-1].startswith("tests: failed")
+    assert len(shown) <= 41
 
 
 def test_the_run_of_a_device_keeps_a_record_of_every_cell(

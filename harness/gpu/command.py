@@ -28,6 +28,7 @@ TESTS = ("test_device.py", "test_device_kernels.py")
 """Those that say something only on a device; all others have been run without one."""
 PARTS_FILE = "parts.json"
 NOTHING, USAGE, FAILED = 3, 2, 1
+_SHOWN = 40  # lines of the tests' output
 
 
 def run_tests(part: Part, folder: Path) -> None:
@@ -55,6 +56,13 @@ def run_tests(part: Part, folder: Path) -> None:
         text = so_far if isinstance(so_far, str) else so_far.decode("utf-8", "replace")
         part.output = text[-4000:]
     part.units, part.seconds = len(found), time.monotonic() - started
+
+
+def _outcome(part: Part) -> str:
+    """How the tests went, with the end of what they printed if not all is well."""
+    if part.status == "ok" or not part.output:
+        return part.line()
+    return "\n".join([*part.output.strip().splitlines()[-_SHOWN:], part.line()])
 
 
 def measure(options: argparse.Namespace, parts: dict[str, Part], start: float) -> Path:
@@ -132,6 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"harness.gpu: without {name}: the reference is slower, or no report is drawn here")
     parts = deadlines(options.budget)
     run_tests(parts["tests"], options.tests)
+    print(_outcome(parts["tests"]), flush=True)  # now: whoever watches may end it and mend first
     from harness.runner import NothingToRun
 
     try:
@@ -142,9 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     told = json.dumps([asdict(p) for p in parts.values()], indent=1, ensure_ascii=False)
     (folder / PARTS_FILE).write_text(told + "\n", encoding="utf-8")
     for part in parts.values():
-        tail = f": {part.reason}" if part.reason else ""
-        print(f"{part.name}: {part.status}, {part.seconds:.0f} s, {part.units} units, "
-              f"{part.skipped} skipped{tail}")  # fmt: skip
+        print(part.line())
     print(f"results: {folder}")
     if not absent(REPORT):
         print(_report(folder, options.reports))

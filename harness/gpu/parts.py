@@ -70,6 +70,14 @@ class Part:
     reason: str | None = None
     output: str | None = None
 
+    def line(self) -> str:
+        """What became of it, in one line."""
+        tail = f": {self.reason}" if self.reason else ""
+        return (
+            f"{self.name}: {self.status}, {self.seconds:.0f} s, {self.units} units, "
+            f"{self.skipped} skipped{tail}"
+        )
+
 
 def deadlines(budget: float) -> dict[str, Part]:
     """The parts of a budget, each with the time by which it has to be over."""
