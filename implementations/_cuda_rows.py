@@ -28,11 +28,11 @@ FOLDER = Path(__file__).parent / "cuda"
 _ITEM = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 _NON_PORTABLE_CLUSTER = 14  # CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED
 _CLUSTERS = (1, 8, 16)
-_PORTABLE = 8  # the largest cluster that every device with clusters can launch
 _DEFAULT_SHARED = 48 * 1024  # what a block may have without asking
 
-_portable_only: set[int] = set()
-"""Devices that refused a cluster of 16: a slice of one, say, with fewer processors side by side."""
+_refused: dict[int, int] = {}
+"""By device the smallest cluster that it refused: a slice of one has fewer processors side by side,
+and may not even have the 8 that are portable between whole ones."""
 
 
 def source() -> str:
@@ -182,8 +182,8 @@ def launch(
     number = cupy.cuda.Device().id
     item = _ITEM[x.name]
     device = device_of(number)
-    if number in _portable_only:
-        fewer = tuple(c for c in device.clusters if c <= _PORTABLE)
+    if number in _refused:
+        fewer = tuple(c for c in device.clusters if c < _refused[number])
         device = replace(device, clusters=fewer)
     aligned = x.aligned and (g is None or g.aligned)
     chosen = plan(x.count, x.classes, item, 1 if g is None else 2, aligned, device)
@@ -208,9 +208,9 @@ def launch(
                 kernel = _kernel(number, options, name)
                 _start(kernel, chosen, grid, starts, numbers)
         except cupy.cuda.driver.CUDADriverError:
-            if chosen.cluster <= _PORTABLE or number in _portable_only:
+            if chosen.cluster == 1:
                 raise
-            _portable_only.add(number)
+            _refused[number] = chosen.cluster
             return launch(operation, fast, x, g=g, targets=targets, out=out, reduced=reduced)
     return None
 

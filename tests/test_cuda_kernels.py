@@ -106,13 +106,18 @@ def test_shared_memory_for_a_long_row_stays_after_a_shorter_one() -> None:
     assert device.launched == ["held_1"] * 4
 
 
-def test_a_device_that_refuses_large_clusters_gets_smaller_ones() -> None:
-    device = FakeCupy(emulation.attributes(), largest_cluster=8)
+@pytest.mark.parametrize(
+    ("largest", "launched"), [(8, ["held_8"] * 2), (4, ["partial", "finish"] * 2)]
+)
+def test_a_device_that_refuses_large_clusters_gets_smaller_ones(
+    largest: int, launched: list[str]
+) -> None:
+    device = FakeCupy(emulation.attributes(), largest_cluster=largest)
     x = _logits(20_001, np.dtype(np.float32))
     with emulation.implementation("cupy_gpu", device) as module:
         y = emulation.call(module.softmax, x)
         emulation.call(module.softmax, x)
-    assert device.launched == ["held_8", "held_8"]
+    assert device.launched == launched
     assert np.abs(y - softmax_exact(x).to_float64()).max() <= 8 * 2.0**-24
 
 

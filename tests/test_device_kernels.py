@@ -112,7 +112,7 @@ def test_a_large_cluster_is_launched() -> None:
 
     x = cupy.asarray(_logits(200, 400_000))
     y = cupy_gpu.softmax(x)
-    assert not _cuda_rows._portable_only
+    assert not _cuda_rows._refused
     np.testing.assert_allclose(cupy.asnumpy(y[-1:]), softmax(cupy.asnumpy(x[-1:])), rtol=2e-5)
 
 
