@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -13,6 +15,23 @@ from harness.profiles import SMOKE, Profile
 from harness.remote import Pool
 
 MakeContext = Callable[..., Context]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """As many as there are processors that may be used: xdist counts all that the machine has."""
+    return len(os.sched_getaffinity(0))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _settled() -> None:
+    """What exists by now stays: a collection need not look at it again.
+
+    With all tests, torch and Numba in one process a full one takes half a second, and stopwatches
+    ask for one at each release of a device's buffers.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")
