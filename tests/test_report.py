@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -220,8 +222,22 @@ def test_noise_is_marked(site: Path) -> None:
     assert "noisy: a control at this point" in text_of(site / "throughput.html")
 
 
+BY_A_CREW = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from test_report import small_run
+from harness.report import build_site, crew
+crew.crew_size = lambda parts: 2
+build_site([small_run()], Path(sys.argv[2]))
+"""
+
+
 def test_rebuilding_is_byte_identical(site: Path, tmp_path: Path) -> None:
-    again = build_site([small_run()], tmp_path / "again").parent
+    """The second time in another process, its parts drawn side by side."""
+    again = tmp_path / "again"
+    here = str(Path(__file__).parent)
+    subprocess.run([sys.executable, "-c", BY_A_CREW, here, str(again)], check=True, timeout=600)
     first = {p.relative_to(site): p.read_bytes() for p in site.rglob("*") if p.is_file()}
     second = {p.relative_to(again): p.read_bytes() for p in again.rglob("*") if p.is_file()}
     assert sorted(first) == sorted(second)

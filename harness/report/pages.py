@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from harness.report import (
     timings,
 )
 from harness.report.cells import RunData
+from harness.report.crew import done
 from harness.report.facts import flatten, headline_facts
 from harness.report.figure import Plot, write
 from harness.report.findings import findings
@@ -140,20 +142,9 @@ class Site:
         self._save(run, [overview], [matrix], downloads)
         self._page(f"{run.slug}index.html", "overview.html", "Overview", "index", matrix=matrix,
                    plot=overview, findings=findings(run), **context)  # fmt: skip
-        shown = {key for key, _ in pages_of(run)}
-        for key, page in SECTIONED.items():
-            if key in shown:
-                sections = page.sections(run, self.styles)
-                for section in sections:
-                    self._save(run, section.plots, [*section.tables, *section.details], downloads)
-                self._page(f"{run.slug}{key}.html", "sections.html", page.title, key,
-                           sections=sections, lead=page.lead, **context)  # fmt: skip
-        if run.select("conformance"):
-            self._conformance(run, downloads, context)
-        if run.select("claims"):
-            self._claims(run, downloads, context)
-        for name, path in self._implementation_pages(run).items():
-            self._implementation(run, name, path, downloads)
+        parts = self._parts(run, context)
+        for found in done(parts):
+            downloads += found
         machine = {k: v for k, v in run.info.machine.items() if k != "versions"}
         self._page(f"{run.slug}machine.html", "machine.html", "Machine and versions", "machine",
                    machine=flatten(machine), **context)  # fmt: skip
@@ -164,6 +155,29 @@ class Site:
         downloads[:0] = [self._download(run, path, what) for path, what in stored]
         self._page(f"{run.slug}data.html", "data.html", "Data", "data",
                    downloads=downloads, **context)  # fmt: skip
+
+    def _parts(
+        self, run: RunData, context: Mapping[str, Any]
+    ) -> list[Callable[[], list[Download]]]:
+        """What can be drawn side by side; each part returns its downloads."""
+        shown = {key for key, _ in pages_of(run)}
+        parts = [partial(self._sectioned, run, key, context) for key in SECTIONED if key in shown]
+        if run.select("conformance"):
+            parts.append(partial(self._conformance, run, context))
+        if run.select("claims"):
+            parts.append(partial(self._claims, run, context))
+        pages = self._implementation_pages(run)
+        return [*parts, *(partial(self._implementation, run, n, path) for n, path in pages.items())]
+
+    def _sectioned(self, run: RunData, key: str, context: Mapping[str, Any]) -> list[Download]:
+        downloads: list[Download] = []
+        page = SECTIONED[key]
+        sections = page.sections(run, self.styles)
+        for section in sections:
+            self._save(run, section.plots, [*section.tables, *section.details], downloads)
+        self._page(f"{run.slug}{key}.html", "sections.html", page.title, key,
+                   sections=sections, lead=page.lead, **context)  # fmt: skip
+        return downloads
 
     def _save(
         self,
@@ -188,9 +202,8 @@ class Site:
         href = path.relative_to(self.folder / run.slug).as_posix()
         return Download(href, what, byte_count(path.stat().st_size))
 
-    def _conformance(
-        self, run: RunData, downloads: list[Download], context: Mapping[str, Any]
-    ) -> None:
+    def _conformance(self, run: RunData, context: Mapping[str, Any]) -> list[Download]:
+        downloads: list[Download] = []
         sections = of_conformance(run)
         summary_table = conformance.summary(run, self._implementation_pages(run))
         deviations = conformance.deviations(run)
@@ -203,17 +216,19 @@ class Site:
                    lead=method.LEADS["conformance"], sections=sections, summary=summary_table,
                    deviations=deviations, known=known, states=list(conformance.STATES.values()),
                    **context)  # fmt: skip
+        return downloads
 
-    def _claims(self, run: RunData, downloads: list[Download], context: Mapping[str, Any]) -> None:
+    def _claims(self, run: RunData, context: Mapping[str, Any]) -> list[Download]:
+        downloads: list[Download] = []
         tally, register = claims.tally(run), claims.register(run)
         self._save(run, (), [tally, register], downloads)
         self._page(f"{run.slug}claims.html", "claims.html", "Claims", "claims",
                    lead=method.LEADS["claims"], tally=tally, register=register,
                    audits=claims.audits(run), **context)  # fmt: skip
+        return downloads
 
-    def _implementation(
-        self, run: RunData, name: str, path: str, downloads: list[Download]
-    ) -> None:
+    def _implementation(self, run: RunData, name: str, path: str) -> list[Download]:
+        downloads: list[Download] = []
         stem = path.removeprefix("implementations/").removesuffix(".html")
         about = run.about(name)
         plots: list[Plot] = []
@@ -241,3 +256,4 @@ class Site:
             bound=method.bound_text(about.bound if about else None),
             others=self._implementation_pages(run),
         )  # fmt: skip
+        return downloads
