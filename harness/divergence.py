@@ -31,7 +31,7 @@ def kl_divergence(computed: Float64Array, exact: Exact) -> Float64Array:
     p (r**2/2 - r**3/6 + ...): no cancellation anywhere.
     """
     rows = _comparable(exact)
-    q, p = computed[rows], exact[rows]
+    q, p = (computed, exact) if rows.all() else (computed[rows], exact[rows])
     with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
         # Relative to hi, so that the exponent of a result far below float64 does not matter.
         scaled = scale_by_power(q, -p.exponent.astype(np.int64))

@@ -22,7 +22,6 @@ from harness.floats import (
     Float64Array,
     FloatFormat,
     float_format,
-    quantum_exponent,
     scale_by_power,
     to_float64,
     to_hex,
@@ -142,6 +141,7 @@ def summarise(
     *,
     logits: ArrayLike | None = None,
     operation: str = "softmax",
+    signed: Float64Array | None = None,
 ) -> AccuracySummary:
     """Every error measure of one computed array; rows first, classes on the last axis.
 
@@ -152,6 +152,7 @@ def summarise(
         logits: the input, of the same shape, for `wrong_order` and the worst element.
         operation: decides which measures apply: `sum_residual` and the divergences for
             `DISTRIBUTIONS`, the order for `ORDERED`.
+        signed: `signed_ulp_error(computed, exact, fmt)`, where it is known already.
 
     Raises:
         ValueError: for unequal shapes, no elements or more than two dimensions.
@@ -172,11 +173,11 @@ def summarise(
     c = to_float64(array)
     rounded = exact.round_to(fmt)
     expected = to_float64(rounded)
-    signed = signed_ulp_error(array, exact, fmt)
+    signed = signed_ulp_error(array, exact, fmt) if signed is None else signed.reshape(shape)
     error = np.abs(signed)
     wrong = error >= wrong_threshold(fmt)
     # In units of the result: the quantum of float64 subnormals is the resolution.
-    q = quantum_exponent(fmt, exact.hi, exact.lo, exact.exponent)
+    q, in_ulp, _ = exact.in_ulps(fmt)
     absolute = np.minimum(scale_by_power(error, q), np.where(np.isinf(error), np.inf, LARGEST))
     magnitude = np.abs(exact.to_float64())
     flushed = (c == 0) & (expected != 0) & ~np.isnan(expected)
@@ -193,7 +194,7 @@ def summarise(
             np.mean((c == expected) | (np.isnan(c) & np.isnan(expected)), dtype=np.float64)
         ),
         histogram=_histogram(error, wrong),
-        max_relative=_max_relative(error, exact, q, magnitude, fmt),
+        max_relative=_max_relative(error, in_ulp, magnitude, fmt),
         normwise_relative=_normwise_relative(absolute, magnitude),
         max_absolute=float(absolute.max()),
         sum_residual=sum_residual(c) if distribution else None,
@@ -202,7 +203,9 @@ def summarise(
         flushed_count=int(np.count_nonzero(flushed)),
         flushed_mass=float(np.where(flushed, magnitude, 0.0).sum(axis=1).max()),
         wrong_argmax=_wrong_argmax(c, exact) if operation in ORDERED else None,
-        wrong_order=None if x is None or operation not in ORDERED else wrong_order(c, x),
+        wrong_order=None
+        if x is None or operation not in ORDERED
+        else wrong_order(c, x, exact.once("order", lambda: np.argsort(x, axis=1))),
         nonfinite=int(np.count_nonzero(~np.isfinite(c) & np.isfinite(expected))),
         worst=_worst(error, array, rounded, exact, x),
     )
@@ -220,17 +223,12 @@ def _histogram(error: Float64Array, wrong: NDArray[np.bool_]) -> dict[str, int]:
 
 
 def _max_relative(
-    error: Float64Array,
-    exact: Exact,
-    q: NDArray[np.int64],
-    magnitude: Float64Array,
-    fmt: FloatFormat,
+    error: Float64Array, in_ulp: Float64Array, magnitude: Float64Array, fmt: FloatFormat
 ) -> float | None:
     normal = (magnitude >= fmt.smallest_normal) & np.isfinite(magnitude)
     if not normal.any():
         return None
-    in_ulp = np.abs(scale_by_power(exact.hi, exact.exponent - q))
-    return float(np.max(np.divide(error, in_ulp, out=np.zeros_like(error), where=normal)))
+    return float(np.max(np.divide(error, np.abs(in_ulp), out=np.zeros_like(error), where=normal)))
 
 
 def _normwise_relative(absolute: Float64Array, magnitude: Float64Array) -> float | None:
@@ -256,14 +254,17 @@ def sum_residual(probabilities: ArrayLike) -> float | None:
     return max(residuals, default=None) if small.all() else math.inf
 
 
-def wrong_order(computed: ArrayLike, logits: ArrayLike) -> int:
+def wrong_order(
+    computed: ArrayLike, logits: ArrayLike, order: NDArray[np.intp] | None = None
+) -> int:
     """Pairs, adjacent in a row's sorted logits, whose larger logit has the smaller result.
 
-    Rows with a NaN in either array are left out. `(rows, classes)` both.
+    Rows with a NaN in either array are left out. `(rows, classes)` both; `order` sorts the
+    logits of each row, where that is known already.
     """
     c, x = np.atleast_2d(np.asarray(computed)), np.atleast_2d(np.asarray(logits))
     c, x = c.astype(np.float64), x.astype(np.float64)
-    order = np.argsort(x, axis=1)
+    order = np.argsort(x, axis=1) if order is None else order
     c, x = np.take_along_axis(c, order, axis=1), np.take_along_axis(x, order, axis=1)
     # Comparisons with NaN are false, but a pair around it would be no neighbours: drop the row.
     rows = ~(np.isnan(c).any(axis=1) | np.isnan(x).any(axis=1))

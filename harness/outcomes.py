@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from harness.exact import Exact, from_float64
-from harness.floats import FloatFormat, float_format, to_float64
+from harness.floats import Float64Array, FloatFormat, float_format, to_float64
 from harness.ulps import ulp_error, wrong_threshold
 
 Outcome = Literal["exact", "accurate", "limit", "nan", "inf", "zero", "wrong", "inaccurate"]
@@ -37,6 +37,7 @@ def outcome(
     *,
     tolerance: ArrayLike = 1.0,
     limit: ArrayLike | None = None,
+    error: Float64Array | None = None,
 ) -> Outcome:
     """The class of one row (or of any array that is judged as a whole); the first that applies.
 
@@ -59,13 +60,14 @@ def outcome(
         tolerance: ulp, a number or an array that broadcasts to the shape: usually the error
             bound of the algorithm (`BoundResult.ulp`), else what the caller calls accurate.
         limit: the mathematical limit where the reference has a convention (one +inf: one-hot).
+        error: `ulp_error(computed, exact, fmt)`, where it is known already.
 
     Raises:
         ValueError: for unequal shapes.
     """
     array = np.asarray(computed)
     fmt = float_format(array.dtype if fmt is None else fmt)
-    error = ulp_error(array, exact, fmt)
+    error = ulp_error(array, exact, fmt) if error is None else error
     c = to_float64(array)
     expected = to_float64(exact.round_to(fmt))
     if np.all((c == expected) | (np.isnan(c) & np.isnan(expected))):

@@ -9,8 +9,9 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import harness
 from harness import workloads
@@ -19,6 +20,9 @@ from harness.implementation import Metadata
 from harness.machine import Machine, stability_warnings
 from harness.records import ImplementationInfo, RunInfo
 from harness.run_files import ResultsError, new_run_id
+
+if TYPE_CHECKING:
+    from harness.nvrtc import CompileResult
 
 _VARIABLES = (
     "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS",
@@ -66,14 +70,22 @@ def git_state() -> tuple[str | None, bool | None]:
     return commit, None if commit is None or status is None else bool(status)
 
 
+@cache
+def _compiled_for(source: str, arch: str) -> CompileResult:
+    """Once a process: implementations share sources, and a compilation takes seconds."""
+    from harness.nvrtc import compile_for
+
+    return compile_for(source, arch)
+
+
 def _compiled(metadata: Metadata) -> list[dict[str, Any]]:
     """What compiling the device code for each target comes to, where no device can run it."""
-    from harness.nvrtc import ARCHITECTURES, NvrtcUnavailable, compile_for
+    from harness.nvrtc import ARCHITECTURES, NvrtcUnavailable
 
     sources = [f.read_text(encoding="utf-8") for f in metadata.files if f.suffix == ".cu"]
 
     def one(arch: str) -> dict[str, Any]:
-        results = [compile_for(source, arch) for source in sources]
+        results = [_compiled_for(source, arch) for source in sources]
         return {
             "arch": arch,
             "ok": all(r.ok for r in results),

@@ -13,7 +13,6 @@ from harness.floats import (
     Float64Array,
     FloatFormat,
     float_format,
-    quantum_exponent,
     scale_by_power,
     to_float64,
 )
@@ -55,14 +54,11 @@ def signed_ulp_error(
         TypeError: for a dtype that is no format. ValueError: for unequal shapes.
     """
     c, fmt = _checked(computed, exact, fmt)
-    q = quantum_exponent(fmt, exact.hi, exact.lo, exact.exponent)
-    shift = exact.exponent - q
+    q, hi, lo = exact.in_ulps(fmt)
     with np.errstate(invalid="ignore", over="ignore"):
         # The scaled hi and computed values are integers below 2**53 (or exact to float64's own
         # ulp), and their difference is exact where they are close: only lo rounds.
-        error = (scale_by_power(c, -q) - scale_by_power(exact.hi, shift)) - scale_by_power(
-            exact.lo, shift
-        )
+        error = (scale_by_power(c, -q) - hi) - lo
         np.clip(error, -LARGEST, LARGEST, out=error)
         odd = ~(np.isfinite(c) & np.isfinite(exact.hi))
         if np.any(odd):

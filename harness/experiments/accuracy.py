@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from harness import workloads
 from harness.discovery import Implementation
-from harness.exact import Exact
+from harness.exact import Exact, remembered
 from harness.experiments.context import Context, Unit, rows_for
 from harness.experiments.judge import bound_of, worst_outcome
 from harness.floats import to_hex
@@ -21,7 +21,7 @@ from harness.metrics import summarise
 from harness.records import AccuracyRecord, Record
 from harness.reference import cached_softmax_exact
 from harness.remote import WorkerFault
-from harness.ulps import ulp_error
+from harness.ulps import signed_ulp_error
 from harness.workloads import Workload
 
 _JUDGES = 4
@@ -75,12 +75,13 @@ def judge(
     exact: Exact,
 ) -> Mapping[str, Any]:
     """Figures and verdict of one output, as fields of an `AccuracyRecord`."""
-    summary = summarise(y, exact, logits=x)
+    signed = signed_ulp_error(y, exact)
+    summary = summarise(y, exact, logits=x, signed=signed)
     bound = bound_of(context, implementation, x, exact, y.dtype.name)
-    error = ulp_error(y, exact)
+    error = np.abs(signed)
     ratio = bound.ratio(error)
     worst = summary.worst
-    found = worst_outcome(y, exact, bound)
+    found = worst_outcome(y, exact, bound, error)
     over = float(ratio.max())
     finite_bound = bound.ulp[np.isfinite(bound.ulp)]
     figures: dict[str, Any] = {
@@ -163,7 +164,7 @@ def _measure(context: Context, workload: Workload) -> Iterator[Record]:
             runnable.append((implementation, record))
     if not runnable:
         return
-    exact = cached_softmax_exact(x)
+    exact = remembered(cached_softmax_exact(x))
     # Nothing is timed here: each implementation has its own process, and NumPy releases the
     # interpreter while it judges.
     with ThreadPoolExecutor(max_workers=max(1, min(context.cores, _JUDGES))) as threads:

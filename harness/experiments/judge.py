@@ -108,17 +108,21 @@ def bound_of(
     if measured is not None:
         parameters["exp_underflow"] = max(1.0, measured.underflow_eta)
     name = implementation.metadata.bound or "generic"
-    own = evaluate_bound(name, x, exact, dtype, **parameters).ulp
+
+    def allowed(which: str, **given: Any) -> Float64Array:
+        key = ("bound", which, dtype, *sorted((k, str(v)) for k, v in given.items()))
+        return exact.once(key, lambda: evaluate_bound(which, x, exact, dtype, **given).ulp)
+
+    own = allowed(name, **parameters)
     if name != "generic" and np.isinf(own).any():
-        stand_in = evaluate_bound("generic", x, exact, dtype, **parameters).ulp
-        own = np.where(np.isinf(own), stand_in, own)
+        own = np.where(np.isinf(own), allowed("generic", **parameters), own)
     published = BOUNDS[name].published_name if with_published else None
     return Judgement(
         name,
         float_format(dtype),
         own,
         published,
-        None if published is None else evaluate_bound(published, x, exact, dtype).ulp,
+        None if published is None else allowed(published),
         None if measured is None else measured.error_u,
     )
 
@@ -200,15 +204,22 @@ def gated(error: Float64Array, ratio: Float64Array, bound: str) -> dict[str, Any
     return changes
 
 
-def worst_outcome(y: NDArray[Any], exact: Exact, judgement: Judgement) -> Outcome:
-    """The worst class over the rows of `y`, by the order of severity of the report."""
+def worst_outcome(
+    y: NDArray[Any], exact: Exact, judgement: Judgement, error: Float64Array | None = None
+) -> Outcome:
+    """The worst class over the rows of `y`, by the order of severity of the report.
+
+    Args:
+        error: of `y`, in ulps, where it is known already.
+    """
     found: set[Outcome] = set()
     tolerance = judgement.tolerance
-    whole = outcome(y, exact, tolerance=tolerance)
+    error = ulp_error(y, exact) if error is None else error
+    whole = outcome(y, exact, tolerance=tolerance, error=error)
     if whole in GOOD:
         return whole
     for i in range(len(y)):
-        found.add(outcome(y[i], exact[i], tolerance=tolerance[i]))
+        found.add(outcome(y[i], exact[i], tolerance=tolerance[i], error=error[i]))
         if "wrong" in found:
             break
     return max(found, key=_SEVERITY.index)

@@ -17,7 +17,7 @@ from harness.catalogue.allowances import (
     cross_entropy_allowance,
     log_softmax_allowance,
 )
-from harness.exact import Exact
+from harness.exact import Exact, remembered
 from harness.floats import Float64Array, float_format, to_float64
 from harness.reference import (
     cross_entropy_exact,
@@ -114,7 +114,9 @@ class Known:
             digest.update(np.ascontiguousarray(array).view(np.uint8).data)
         key = digest.digest()
         found = self._results.pop(key, None)
-        self._results[key] = self.operation.exact(inputs) if found is None else found
+        if found is None:
+            found = tuple(remembered(e) for e in self.operation.exact(inputs))
+        self._results[key] = found
         while len(self._results) > self.most:
             self._results.pop(next(iter(self._results)))
         return self._results[key]
