@@ -198,7 +198,7 @@ def _refuse_empty(context: Context, units: list[Unit]) -> None:
 def _measure(
     units: list[Unit], done: set[str], writer: RunWriter, progress: Progress, context: Context
 ) -> None:
-    left = [u for u in units if not done.issuperset(u.keys)]
+    left = [u for u in units if u.coordinates and not (done and done.issuperset(u.keys))]
     cores = len(os.sched_getaffinity(0))
     progress.started(left, len(units) - len(left))
     for unit in left:

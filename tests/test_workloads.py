@@ -373,7 +373,7 @@ def test_training_is_deterministic_and_forgets_perturbations():
 
 def test_digits_without_scikit_learn_say_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setenv("SOFTMAX_BENCH_CACHE", str(tmp_path))
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(w.WorkloadUnavailable, match=r"softmax-bench\[training\]"):
         w.generate("digits")
 

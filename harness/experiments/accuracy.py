@@ -15,7 +15,7 @@ from harness import workloads
 from harness.discovery import Implementation
 from harness.exact import Exact, remembered
 from harness.experiments.context import Context, Unit, rows_for
-from harness.experiments.judge import bound_of, worst_outcome
+from harness.experiments.judge import JUDGES, bound_of, worst_outcome
 from harness.floats import to_hex
 from harness.metrics import summarise
 from harness.records import AccuracyRecord, Record
@@ -24,7 +24,6 @@ from harness.remote import WorkerFault
 from harness.ulps import signed_ulp_error
 from harness.workloads import Workload
 
-_JUDGES = 4
 _WHOLE_ROW = 16
 _MAX_ROWS = 4096
 
@@ -167,7 +166,7 @@ def _measure(context: Context, workload: Workload) -> Iterator[Record]:
     exact = remembered(cached_softmax_exact(x))
     # Nothing is timed here: each implementation has its own process, and NumPy releases the
     # interpreter while it judges.
-    with ThreadPoolExecutor(max_workers=max(1, min(context.cores, _JUDGES))) as threads:
+    with ThreadPoolExecutor(max_workers=max(1, min(context.cores, JUDGES))) as threads:
         yield from threads.map(lambda one: _one(context, one, x, exact), runnable)
 
 

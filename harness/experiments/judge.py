@@ -20,6 +20,8 @@ from harness.outcomes import Outcome, outcome
 from harness.reference import softmax_exact
 from harness.ulps import ulp_error
 
+JUDGES = 4
+"""How many implementations are called and judged at a time, where nothing is timed."""
 ASSUMED_EXP_ERROR_U = 8.0
 """E where the exponential could not be measured: 4 ulp, what fast vector libraries promise."""
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -13,9 +14,9 @@ from numpy.typing import NDArray
 
 from harness import workloads
 from harness.discovery import Implementation
-from harness.exact import Exact
+from harness.exact import Exact, remembered
 from harness.experiments.context import Context, Unit
-from harness.experiments.judge import bound_of, half_of_the_digits
+from harness.experiments.judge import JUDGES, bound_of, half_of_the_digits
 from harness.floats import FloatFormat, float_format, from_ordinal, to_float64, to_hex, to_ordinal
 from harness.outcomes import outcome
 from harness.records import OverflowRecord, Record
@@ -54,6 +55,17 @@ def events_of(y: NDArray[Any], exact: Exact, fmt: FloatFormat) -> dict[Event, ND
     return {event: np.asarray(mask.any(axis=-1)) for event, mask in masks.items()}
 
 
+@lru_cache(maxsize=32)
+def _scan(dtype: str, probe: Probe, sign: int, points: int) -> tuple[NDArray[np.int64], Exact]:
+    """The magnitudes of a first scan, as ordinals, and their exact results: everybody's."""
+    fmt = float_format(dtype)
+    lowest = int(to_ordinal(np.array(_SMALLEST_SCANNED, dtype=fmt.dtype)))
+    highest = int(to_ordinal(np.array(fmt.max, dtype=fmt.dtype)))
+    scan = np.unique(np.linspace(lowest, highest, points).astype(np.int64))
+    scan[-1] = highest
+    return scan, remembered(softmax_exact(probe_rows(from_ordinal(sign * scan, fmt), probe)))
+
+
 @dataclass
 class Prober:
     """Evaluates events of one implementation along one probe, counting the evaluations."""
@@ -68,11 +80,19 @@ class Prober:
     def rows(self, magnitudes: NDArray[np.int64]) -> NDArray[Any]:
         return probe_rows(from_ordinal(self.sign * magnitudes, self.fmt), self.probe)
 
-    def outputs(self, magnitudes: NDArray[np.int64]) -> tuple[NDArray[Any], Exact]:
+    def outputs(
+        self, magnitudes: NDArray[np.int64], exact: Exact | None = None
+    ) -> tuple[NDArray[Any], Exact]:
         x = self.rows(magnitudes)
         self.evaluations += len(x)
         y = self.context.call(self.implementation, "softmax", x, axis=-1)
-        return y, softmax_exact(x)
+        return y, softmax_exact(x) if exact is None else exact
+
+    def scan(self) -> tuple[NDArray[np.int64], dict[Event, NDArray[np.bool_]]]:
+        """Magnitudes over the whole range, and the events there."""
+        points = self.context.profile.scan_points
+        magnitudes, exact = _scan(self.fmt.name, self.probe, self.sign, points)
+        return magnitudes, events_of(*self.outputs(magnitudes, exact), self.fmt)
 
     def events(self, magnitudes: NDArray[np.int64]) -> dict[Event, NDArray[np.bool_]]:
         y, exact = self.outputs(magnitudes)
@@ -112,13 +132,8 @@ def _thresholds(
         return
     fmt = float_format(dtype)
     prober = Prober(context, implementation, fmt, probe, sign)
-    lowest = int(to_ordinal(np.array(_SMALLEST_SCANNED, dtype=fmt.dtype)))
-    highest = int(to_ordinal(np.array(fmt.max, dtype=fmt.dtype)))
-    points = context.profile.scan_points
-    scan = np.unique(np.linspace(lowest, highest, points).astype(np.int64))
-    scan[-1] = highest
     try:
-        scanned = prober.events(scan)
+        scan, scanned = prober.scan()
         for record in base:
             assert record.event is not None
             yield _threshold(prober, record, scan, scanned[record.event], started)
@@ -225,9 +240,17 @@ def _map(context: Context, dtype: str, classes: int) -> Iterator[Record]:
         for offset in map_offsets(context, dtype)
     ]
     x = np.concatenate(rows)
-    exact = softmax_exact(x)
-    for implementation in context.implementations:
-        yield from _map_of(context, implementation, dtype, classes, x, exact)
+    exact = remembered(softmax_exact(x))
+    for implementation in context.runnable("softmax", dtype):
+        context.exp_error(implementation, dtype)  # before the threads: once each
+
+    def of(implementation: Implementation) -> list[Record]:
+        return list(_map_of(context, implementation, dtype, classes, x, exact))
+
+    # Nothing is timed here, and each implementation has its own process
+    with ThreadPoolExecutor(max_workers=max(1, min(context.cores, JUDGES))) as threads:
+        for records in threads.map(of, context.implementations):
+            yield from records
 
 
 def _map_of(
