@@ -16,6 +16,7 @@ from harness.errors import UserError
 from harness.experiments import EXPERIMENTS
 from harness.experiments.conditions import summarise
 from harness.experiments.context import Context, Unit, worker_for
+from harness.first_calls import make_first_calls
 from harness.interrupts import interruptible
 from harness.machine import describe
 from harness.plain_text import one_line
@@ -201,6 +202,7 @@ def _measure(
     left = [u for u in units if u.coordinates and not (done and done.issuperset(u.keys))]
     cores = len(os.sched_getaffinity(0))
     progress.started(left, len(units) - len(left))
+    make_first_calls(context, left)
     for unit in left:
         progress.unit(unit)
         records: list[Record] = []
