@@ -11,8 +11,10 @@ import pytest
 
 from harness.discovery import Implementation, load
 from harness.experiments.context import Context, worker_for
+from harness.experiments.throughput import ARITHMETIC, LIMITS
 from harness.profiles import SMOKE, Profile
-from harness.remote import Pool
+from harness.records.timing import CONTROL_SUFFIX
+from harness.remote import Pool, RemoteImplementation
 
 MakeContext = Callable[..., Context]
 
@@ -59,9 +61,20 @@ def plain_file(tmp_path: Path) -> Callable[[str, str], Path]:
     return write
 
 
+@pytest.fixture(scope="session")
+def movers() -> Iterator[dict[str, RemoteImplementation]]:
+    """The workers of the limits, by name: kernels of the harness, started once for all tests."""
+    modules = dict.fromkeys((*LIMITS, LIMITS[0] + CONTROL_SUFFIX), "harness.limits")
+    modules[ARITHMETIC] = "harness.exponentials"
+    found = {name: RemoteImplementation(name, {"module": m}) for name, m in modules.items()}
+    yield found
+    for worker in found.values():
+        worker.stop()
+
+
 @pytest.fixture
-def make_context() -> Iterator[MakeContext]:
-    """Contexts with workers, which are stopped at the end."""
+def make_context(movers: dict[str, RemoteImplementation]) -> Iterator[MakeContext]:
+    """Contexts with workers; those of implementations are stopped at the end."""
     pools: list[Pool] = []
 
     def make(
@@ -72,6 +85,8 @@ def make_context() -> Iterator[MakeContext]:
         loaded = [i if isinstance(i, Implementation) else load(i) for i in implementations]
         pool = Pool()
         pools.append(pool)
+        for worker in movers.values():
+            pool.add(worker)
         for one in loaded:
             pool.add(worker_for(one))
         return Context(
@@ -86,5 +101,5 @@ def make_context() -> Iterator[MakeContext]:
         )
 
     yield make
-    for pool in pools:
-        pool.stop()
+    for worker in {w for pool in pools for w in pool} - set(movers.values()):
+        worker.stop()

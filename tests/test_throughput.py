@@ -110,6 +110,7 @@ def test_the_rounds_of_several_processes_are_shared_by_them(
     timing = replace(PROFILE.timing["cached"], rounds=7, processes=4, allocating_classes=())
     profile = replace(PROFILE, timing={"cached": timing})
     context = make_context(["max_shift", plain_file("mine", BODY)], profile)
+    context.pool["copy_regular"].stop()  # of an earlier test
     started: list[tuple[str, int | None]] = []
 
     def noted(worker: Any, begin: Callable[[float], None], timeout: float) -> None:
