@@ -33,6 +33,17 @@ _ENVIRONMENT = {
     "MPLBACKEND": "Agg",
 }
 
+_ADDRESS = "_TORCHINDUCTOR_PYOBJECT_TENSOR_DATA_PTR"
+
+
+def _inherited() -> dict[str, str]:
+    """The environment of a worker, without what compiled code left there for this process alone.
+
+    Inductor keeps an address in it; a worker whose first compilation changed the one that it
+    inherited would be told off for that, and replaced after every call.
+    """
+    return {k: v for k, v in os.environ.items() if k != _ADDRESS}
+
 
 _POLL_S = 0.0003
 
@@ -104,7 +115,7 @@ class RemoteImplementation:
                 [sys.executable, "-P", "-m", "harness.worker", *ends],
                 pass_fds=(their_read, their_write),
                 environment={
-                    **os.environ, **_ENVIRONMENT, **compiled_cache(), **self._environment,
+                    **_inherited(), **_ENVIRONMENT, **compiled_cache(), **self._environment,
                     "PYTHONPATH": path,
                 },
             )  # fmt: skip

@@ -45,6 +45,17 @@ def fault(worker: RemoteImplementation, timeout: float = 30.0) -> WorkerFault:
     return caught.value
 
 
+def test_an_address_of_this_process_is_not_inherited(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compiled code leaves it in the environment, and a worker of torch_compile changes it."""
+    name = "_TORCHINDUCTOR_PYOBJECT_TENSOR_DATA_PTR"
+    monkeypatch.setenv(name, "140000000000")
+    assert call(make(f"return x * (2 if {name!r} in os.environ else 3)")).tolist() == [
+        [3.0, 6.0, 9.0]
+    ]
+
+
 def test_results_come_back(make: Make) -> None:
     assert call(make("return x * 2")).tolist() == [[2.0, 4.0, 6.0]]
 
