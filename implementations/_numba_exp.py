@@ -185,6 +185,15 @@ def unshifted_frame(m):  # type: ignore[no-untyped-def]
 
 
 @inner
+def far_lanes(top, bottom):  # type: ignore[no-untyped-def]
+    """1 in the lanes of rows that are not near, 0 in the others."""
+    nothing = zero(top)
+    one = unit(top)
+    far = where_less(top - bottom, near(top), nothing, one)
+    return where_less(shift_above(top), larger(top, nothing - top), one, far)
+
+
+@inner
 def exponential(x, shift, cutoff, base):  # type: ignore[no-untyped-def]
     """exp(x - shift) * 2**(64 - k_top), 0 below the cutoff; NaN passes every comparison."""
     v = x - shift

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from implementations._numba_exp import (
     exponential,
+    far_lanes,
     frame,
     gather,
     gather4,
-    near,
     near_scaled,
     scale_of,
     scaled,
-    shift_above,
     unit,
 )
 from implementations._numba_row import (
@@ -39,7 +38,7 @@ from implementations._simd_transpose import (
     to_rows_quarter,
 )
 
-FEW = 127  # classes up to which a row is a lane
+FEW = 47  # classes up to which a row is a lane
 SQUARES = 8  # of rows at a time, at most
 
 
@@ -142,15 +141,6 @@ def lane_extremes(columns, n, like):  # type: ignore[no-untyped-def]
         a, b = larger(v, a), larger(w, b)
         c, d = smaller(v, c), smaller(w, d)
     return larger(a, b), smaller(c, d)
-
-
-@inner
-def far_lanes(top, bottom):  # type: ignore[no-untyped-def]
-    """1 in the lanes of rows that are not near, 0 in the others."""
-    nothing = zero(top)
-    one = unit(top)
-    far = where_less(top - bottom, near(top), nothing, one)
-    return where_less(shift_above(top), larger(top, nothing - top), one, far)
 
 
 @compiled

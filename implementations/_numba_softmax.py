@@ -1,9 +1,11 @@
 """The compiled softmax of `numba_cpu`: rows in memory by their addresses.
 
-Three ways, by the number of classes, so that the bits of a row depend on nothing but the row:
+Four ways, by the number of classes, so that the bits of a row depend on nothing but the row:
 
 - few classes: as many rows as a vector has lanes at once, transposed in registers, a row a lane;
-- up to `LONG`: maximum and minimum, exponentials into a scratch row that stays in the caches,
+  few rows of them one by one, to the same bits;
+- below `SHORT`: a group of rows at a time, step by step;
+- below `LONG`: maximum and minimum, exponentials into a scratch row that stays in the caches,
   their multiples to the result; of float32 in one loop over three rows where results go past the
   caches;
 - beyond: sums of blocks, each with a frame of its own, merged by powers of two, which is exact;
@@ -17,9 +19,11 @@ from __future__ import annotations
 import numpy as np
 
 from implementations._numba_lanes import FEW, rows_in_lanes
+from implementations._numba_lone import LONE, lone_rows
 from implementations._numba_long import STATE, block_sums, merge, second_read
 from implementations._numba_pipeline import taken_in_turns
 from implementations._numba_row import BLOCK, keep_sums, release, rows_through_scratch
+from implementations._numba_short import SHORT, short_rows
 from implementations._simd_memory import itemsize, load_one, store_one
 from implementations._simd_path import VECTOR_BYTES, compiled, inner
 
@@ -35,7 +39,14 @@ def softmax_part(stage, x, y, rows, n, past, state, part, parts, like):  # type:
     """
     if stage == WHOLE and n <= FEW:
         first, last = share(rows, part, parts, VECTOR_BYTES)
-        rows_in_lanes(x, y, first, last, rows, n, past, like)
+        if last - first <= LONE:
+            lone_rows(x, y, first, last, n, like)
+        else:
+            rows_in_lanes(x, y, first, last, rows, n, past, like)
+        return
+    if stage == WHOLE and n < SHORT and state == 0:
+        first, last = share(rows, part, parts, 1)
+        short_rows(x, y, first, last, n, past, like)
         return
     if stage == WHOLE and n < LONG:
         first, last = share(rows, part, parts, 1)

@@ -14,7 +14,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from implementations._simd import Vector, llvm_number, llvm_vector, vector_of
-from implementations._simd_path import IS_X86_64, VECTOR_BYTES, compiled
+from implementations._simd_path import IS_X86_64, LINE, VECTOR_BYTES, compiled
 
 _FLOATS = (types.float32, types.float64)
 
@@ -139,3 +139,22 @@ def itemsize(typingctx: Any, like: Any) -> Any:
         return ir.Constant(ir.IntType(64), like.bitwidth // 8)
 
     return types.intp(like), code
+
+
+def stack(size: int) -> Any:
+    """A function whose result is the address of so many bytes, a multiple of 64, of its caller's.
+
+    They are the caller's until it returns. For what would be allocated again for every small input.
+    """
+
+    @intrinsic  # type: ignore[misc]
+    def address_of_room(typingctx: Any) -> Any:
+        def code(context: Any, builder: Any, _signature: Any, _values: Any) -> Any:
+            with builder.goto_entry_block():
+                room = builder.alloca(ir.ArrayType(ir.IntType(8), size))
+                room.align = LINE
+            return builder.ptrtoint(room, ir.IntType(64))
+
+        return types.intp(), code
+
+    return address_of_room

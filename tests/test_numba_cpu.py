@@ -19,8 +19,8 @@ from implementations import _simd_path, numba_cpu
 
 Array = NDArray[Any]
 
-WAYS = [1, 2, 7, 8, 16, 31, 33, 127, 128, 129, 1000, 1001, 5003]
-"""Class counts of a row in a lane and of a row in vectors, with and without a remainder."""
+WAYS = [1, 2, 7, 8, 16, 31, 33, 47, 48, 100, 127, 128, 255, 256, 1001, 5003]
+"""Class counts of a row in a lane, of groups of rows and of a row, with and without a remainder."""
 
 
 def _logits(rows: int, classes: int, scale: float, dtype: str = "float32") -> Array:
@@ -46,7 +46,7 @@ assert path == _simd_path.PATH
 size = {"avx512": 64, "avx2": 32, "generic": 16}[path]
 assert _simd_path.compiled_for() == _simd_path.VECTOR_BYTES == size
 rng = np.random.default_rng(0)
-for classes in (3, 10, 33, 127, 128, 1001):
+for classes in (3, 10, 33, 48, 127, 300, 1001):
     for scale in (1, 30):
         x = (scale * rng.standard_normal((9, classes))).astype(np.float32)
         x[0, 1], x[1, 0], x[2, -1], x[3] = np.nan, np.inf, -np.inf, -np.inf
@@ -159,7 +159,7 @@ def test_one_entry_of_a_long_row_makes_it_nan(place: int, value: float) -> None:
 
 @pytest.mark.parametrize("past", [False, True])
 @pytest.mark.parametrize("shift", [0, 1, 15])
-@pytest.mark.parametrize("classes", [1, 7, 40, 129, 300, 1003])
+@pytest.mark.parametrize("classes", [1, 7, 40, 65, 129, 300, 1003])
 def test_nothing_beside_the_result_is_written(
     classes: int, shift: int, past: bool, monkeypatch
 ) -> None:
