@@ -22,7 +22,7 @@ import numpy as np
 
 from implementations import _numba_kernels as kernels
 from implementations._numba_lanes import FEW
-from implementations._numba_launch import address_of, launch, launch_small
+from implementations._numba_launch import address_of, launch, launch_rows
 from implementations._numba_long import SETTLED, STATE
 from implementations._numba_row import BLOCK
 from implementations._numba_softmax import (
@@ -118,11 +118,15 @@ def _address(array: Array) -> int:
 
 def softmax(x: Array, axis: int = -1, out: Array | None = None) -> Array:
     """Softmax along `axis`."""
-    if type(x) is np.ndarray and axis == -1 and 0 < x.size < _PARALLEL and 0 < x.ndim < 3:
+    if type(x) is np.ndarray and axis == -1 and 0 < x.ndim < 3:
         kernel = _KERNELS.get(x.dtype)
-        if kernel and x.flags.carray:
+        if kernel and x.flags.carray and x.shape[-1] < LONG:
             y = np.empty(x.shape, x.dtype) if out is None else out
-            if y.dtype is x.dtype and y.flags.carray and launch_small(kernel, x, y):
+            if (
+                y.dtype is x.dtype
+                and y.flags.carray
+                and launch_rows(kernel, x, y, _PARALLEL, _PAST)
+            ):
                 return y
     x = check(x, out)
     rows = as_rows(x, axis)

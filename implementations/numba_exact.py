@@ -20,7 +20,7 @@ import numpy as np
 
 from implementations._numba_exact_kernels import RESULTS, SUMS, TOPS, WHOLE, kernel
 from implementations._numba_exact_rows import BLOCK
-from implementations._numba_launch import launch
+from implementations._numba_launch import launch, launch_rows
 from implementations._rows import Array, check, check_targets
 
 IMPLEMENTATION = {
@@ -42,6 +42,7 @@ IMPLEMENTATION = {
 
 _PARALLEL = 1 << 14  # elements from which starting the threads (microseconds) pays
 _SPLIT = 1 << 16  # classes from which three starts per row do
+_NATIVE = (np.dtype(np.float32), np.dtype(np.float64))  # formats that Numba knows as arrays
 _STREAM = 1 << 24  # bytes of the result from which stores past the caches pay
 
 
@@ -103,6 +104,12 @@ def _softmax_of_long_rows(x: Array, out: Array, count: int, parts: int) -> None:
 
 def softmax(x: Array, axis: int = -1, out: Array | None = None) -> Array:
     """Softmax along `axis`."""
+    if type(x) is np.ndarray and axis == -1 and 0 < x.ndim < 3 and x.dtype in _NATIVE:
+        if x.flags.carray and x.shape[-1] < _SPLIT:
+            y = np.empty(x.shape, x.dtype) if out is None else out
+            at = kernel("softmax", x.dtype)
+            if y.dtype is x.dtype and y.flags.carray and launch_rows(at, x, y, _PARALLEL, _STREAM):
+                return y
     x = check(x, out)
     rows = _rows(x, axis)
     result = _result(rows, x, axis, out)
