@@ -82,6 +82,17 @@ def turns(read, x, e, source, to, count, framed, close, scale, like):  # type: i
     return a, b, top, bottom
 
 
+@inner
+def rest_of_extremes(x, done, n, top, bottom, like):  # type: ignore[no-untyped-def]
+    """Extremes of `n` entries as vectors of one number, from those of the first `done`."""
+    size = itemsize(like)
+    lanes = VECTOR_BYTES // size
+    for i in range(done, n, lanes):
+        v = load(x + size * min(i, n - lanes), like)
+        top, bottom = larger(v, top), smaller(v, bottom)
+    return broadcast(largest_lane(top)), broadcast(smallest_lane(bottom))
+
+
 @compiled
 def rows_in_turns(x, y, first, last, n, like):  # type: ignore[no-untyped-def]
     """Softmax of rows `first` to `last` past the caches.
@@ -137,10 +148,7 @@ def rows_in_turns(x, y, first, last, n, like):  # type: ignore[no-untyped-def]
             if count == 0:
                 top = load(read, like)
                 bottom = top
-            for i in range(count * 4 * lanes, n, lanes):
-                v = load(read + size * min(i, n - lanes), like)
-                top, bottom = larger(v, top), smaller(v, bottom)
-            top, bottom = broadcast(largest_lane(top)), broadcast(smallest_lane(bottom))
+            top, bottom = rest_of_extremes(read, count * 4 * lanes, n, top, bottom, like)
             framed, close = frame(top), is_near(top, bottom)
     fence()
     release(scratch)

@@ -8,76 +8,117 @@ Four ways, by the number of classes, so that the bits of a row depend on nothing
 - below `LONG`: maximum and minimum, exponentials into a scratch row that stays in the caches,
   their multiples to the result; of float32 in one loop over three rows where results go past the
   caches;
-- beyond: sums of blocks, each with a frame of its own, merged by powers of two, which is exact;
-  then the exponentials once more, from a second read of the row.
+- beyond: blocks of a row with frames of their own, which threads can share.
 
-Results go through a small buffer, from which whole lines are written, past the caches if asked.
+Results that go past the caches go through a small buffer, from which whole lines are written.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from numba.extending import register_jitable
 
 from implementations._numba_lanes import FEW, rows_in_lanes
 from implementations._numba_lone import LONE, lone_rows
-from implementations._numba_long import STATE, block_sums, merge, second_read
+from implementations._numba_long import (
+    REST,
+    SUM,
+    compute,
+    kept_at,
+    merge,
+    state_bytes,
+    state_of,
+    write,
+    write_past,
+)
 from implementations._numba_pipeline import taken_in_turns
-from implementations._numba_row import BLOCK, keep_sums, release, rows_through_scratch
+from implementations._numba_row import (
+    BLOCK,
+    aligned,
+    keep_sums,
+    release,
+    room,
+    rows_through_scratch,
+)
 from implementations._numba_short import SHORT, short_rows
-from implementations._simd_memory import itemsize, load_one, store_one
-from implementations._simd_path import VECTOR_BYTES, compiled, inner
+from implementations._simd_memory import itemsize, load_one
+from implementations._simd_path import LINE, VECTOR_BYTES, compiled, inner
 
-LONG = 1 << 18  # classes from which on a row is read twice
-WHOLE, SUMS, MERGE, COMMON_SUMS, COMMON_MERGE, RESULTS = range(6)
+LONG = 1 << 18  # classes from which on a row is taken in blocks
+WHOLE, BLOCKS, MERGE, COMMON_BLOCKS, COMMON_MERGE, RESULTS, TURN = range(7)
+
+
+@register_jitable  # type: ignore[misc]
+def long_room(n: int, size: int, scratch: bool) -> int:
+    """Bytes for the numbers of two long rows, and the exponentials of one if they go to `scratch`.
+
+    To begin at a multiple of LINE.
+    """
+    return 2 * state_bytes(n) + (n * size + LINE if scratch else 0)
 
 
 @compiled
 def softmax_part(stage, x, y, rows, n, past, state, part, parts, like):  # type: ignore[no-untyped-def]
-    """A part of the work: WHOLE rows, or a stage of one long row with the numbers in `state`.
+    """A part of the work: WHOLE rows, or a stage of long row number `rows`.
 
-    With WHOLE rows of more than FEW classes, `state` is where their sums are kept, or 0.
+    With WHOLE rows of more than FEW classes, `state` is where their sums are kept, or 0; of a
+    stage it is `long_room`.
     """
-    if stage == WHOLE and n <= FEW:
+    if stage != WHOLE:
+        long_stage(stage, x, y, rows, n, past, state, part, parts, like)
+    elif n <= FEW:
         first, last = share(rows, part, parts, VECTOR_BYTES)
         if last - first <= LONE:
             lone_rows(x, y, first, last, n, like)
         else:
             rows_in_lanes(x, y, first, last, rows, n, past, like)
-        return
-    if stage == WHOLE and n < SHORT and state == 0:
+    else:
         first, last = share(rows, part, parts, 1)
-        short_rows(x, y, first, last, n, past, like)
-        return
-    if stage == WHOLE and n < LONG:
-        first, last = share(rows, part, parts, 1)
-        if not (past and state == 0 and taken_in_turns(x, y, first, last, n, like)):
+        if n >= LONG:
+            long_rows(x, y, first, last, n, past, state, like)
+        elif n < SHORT and state == 0:
+            short_rows(x, y, first, last, n, past, like)
+        elif not (past and state == 0 and taken_in_turns(x, y, first, last, n, like)):
             rows_through_scratch(x, y, first, last, n, past, state, like)
-        return
-    first, last, sums = 0, 1, 0
-    own = np.empty(STATE + 4 * (n // BLOCK) if stage == WHOLE else 1)
-    if stage == WHOLE:
-        first, last = share(rows, part, parts, 1)
-        sums, state = state, np.intp(own.ctypes.data)
+
+
+@compiled
+def long_stage(stage, x, y, r, n, past, room, part, parts, like):  # type: ignore[no-untyped-def]
+    """A stage of row `r`; a TURN is its BLOCKS and the RESULTS of the row before."""
+    own, step = state_of(room, n, r), n * itemsize(like)
+    row, result = x + r * step, y + r * step
+    first, last = share(n // BLOCK, part, parts, 1)
+    e = kept_at(room, x, y, n, r, past, like)
+    if stage in (MERGE, COMMON_MERGE):
+        merge(n, stage == COMMON_MERGE, own, like)
+    elif stage == TURN:
+        before = state_of(room, n, r - 1)
+        write_past(row, e, result - step, n, first, last, own, before, like)
+    elif stage == RESULTS and past:
+        write_past(0, e, result, n, first, last, own, own, like)
+    elif stage == RESULTS:
+        write(e, result, n, first, last, own, like)
+    else:
+        compute(row, e, n, first, last, stage == COMMON_BLOCKS, own, like)
+
+
+@compiled
+def long_rows(x, y, first, last, n, past, sums, like):  # type: ignore[no-untyped-def]
+    """Rows `first` to `last` on one thread."""
+    own = room(long_room(n, itemsize(like), past or x == y))
+    state = aligned(own)
     for r in range(first, last):
-        row, result = x + r * n * itemsize(like), y + r * n * itemsize(like)
-        from_block, to_block = 0, n // BLOCK
-        if stage != WHOLE:
-            from_block, to_block = share(n // BLOCK, part, parts, 1)
-        settled = True
-        if stage in (WHOLE, SUMS):
-            block_sums(row, n, from_block, to_block, False, state, like)
-        if stage in (WHOLE, MERGE):
-            settled = merge(n, False, state, like)
-            store_one(state + 32, 1.0 if settled else 0.0)
-        if (stage == WHOLE and not settled) or stage == COMMON_SUMS:
-            block_sums(row, n, from_block, to_block, True, state, like)
-        if (stage == WHOLE and not settled) or stage == COMMON_MERGE:
-            merge(n, True, state, like)
-        if stage == WHOLE and sums:
-            top, total = load_one(state, 0.0), load_one(state + 16, 0.0)
-            keep_sums(sums + 24 * r, top, total, load_one(state + 24, 0.0))
-        if stage in (WHOLE, RESULTS):
-            second_read(row, result, n, from_block, to_block, state, past, like)
+        stage = TURN if past and r > first else BLOCKS
+        long_stage(stage, x, y, r, n, past, state, 0, 1, like)
+        place = state_of(state, n, r)
+        if not merge(n, False, place, like):
+            long_stage(COMMON_BLOCKS, x, y, r, n, past, state, 0, 1, like)
+            merge(n, True, place, like)
+        if sums:
+            total, rest = load_one(place + SUM, 0.0), load_one(place + REST, 0.0)
+            keep_sums(sums + 24 * r, load_one(place, 0.0), total, rest)
+        if not past or r == last - 1:
+            long_stage(RESULTS, x, y, r, n, past, state, 0, 1, like)
     release(own)
 
 

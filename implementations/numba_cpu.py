@@ -23,19 +23,21 @@ import numpy as np
 from implementations import _numba_kernels as kernels
 from implementations._numba_lanes import FEW
 from implementations._numba_launch import address_of, launch, launch_rows
-from implementations._numba_long import SETTLED, STATE
-from implementations._numba_row import BLOCK
+from implementations._numba_long import HEADER, REST, SETTLED, SUM, state_bytes
 from implementations._numba_softmax import (
+    BLOCKS,
+    COMMON_BLOCKS,
     COMMON_MERGE,
-    COMMON_SUMS,
     LONG,
     MERGE,
     RESULTS,
-    SUMS,
+    TURN,
+    long_room,
     softmax_float32,
     softmax_float64,
 )
 from implementations._rows import Array, as_rows, buffer_for, check, check_targets, deliver
+from implementations._simd_path import LINE
 
 IMPLEMENTATION = {
     "backend": "numpy",
@@ -97,18 +99,33 @@ def _run(x: Array, result: Array, classes: int, sums: Array | None = None) -> No
         parts = threads if rows > 1 else 1
         launch(kernel, 0, start, end, rows, classes, past, kept, parts)
         return
-    state = np.empty(STATE + 4 * (classes // BLOCK))
-    place, step = _address(state), classes * x.itemsize
+    _run_long(kernel, start, end, rows, classes, past, x.itemsize, sums)
+
+
+def _run_long(
+    kernel: int, x: int, y: int, rows: int, classes: int, past: int, size: int, sums: Array | None
+) -> None:
+    """Long rows, each divided over the threads."""
+    threads = numba.get_num_threads()
+    room = np.empty(long_room(classes, size, bool(past) or x == y) + LINE, np.uint8)
+    place = _address(room)
+    place += -place % LINE
+
+    def run(stage: int, row: int, parts: int) -> None:
+        launch(kernel, stage, x, y, row, classes, past, place, parts)
+
     for row in range(rows):
-        a, b = start + row * step, end + row * step
-        launch(kernel, SUMS, a, b, 1, classes, past, place, threads)
-        launch(kernel, MERGE, a, b, 1, classes, past, place, 1)
-        if not state[SETTLED]:
-            launch(kernel, COMMON_SUMS, a, b, 1, classes, past, place, threads)
-            launch(kernel, COMMON_MERGE, a, b, 1, classes, past, place, 1)
-        launch(kernel, RESULTS, a, b, 1, classes, past, place, threads)
+        run(TURN if past and row else BLOCKS, row, threads)
+        run(MERGE, row, 1)
+        begin = place - _address(room) + (row & 1) * state_bytes(classes)
+        state = room[begin : begin + 8 * HEADER].view(np.float64)
+        if not state[SETTLED // 8]:
+            run(COMMON_BLOCKS, row, threads)
+            run(COMMON_MERGE, row, 1)
         if sums is not None:
-            sums[row] = state[[0, 2, 3]]
+            sums[row] = state[[0, SUM // 8, REST // 8]]
+        if not past or row == rows - 1:
+            run(RESULTS, row, threads)
 
 
 def _address(array: Array) -> int:

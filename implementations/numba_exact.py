@@ -104,12 +104,12 @@ def _softmax_of_long_rows(x: Array, out: Array, count: int, parts: int) -> None:
 
 def softmax(x: Array, axis: int = -1, out: Array | None = None) -> Array:
     """Softmax along `axis`."""
-    if type(x) is np.ndarray and axis == -1 and 0 < x.ndim < 3 and x.dtype in _NATIVE:
-        if x.flags.carray and x.shape[-1] < _SPLIT:
-            y = np.empty(x.shape, x.dtype) if out is None else out
-            at = kernel("softmax", x.dtype)
-            if y.dtype is x.dtype and y.flags.carray and launch_rows(at, x, y, _PARALLEL, _STREAM):
-                return y
+    plain = type(x) is np.ndarray and axis == -1 and 0 < x.ndim < 3 and x.flags.carray
+    if plain and x.dtype in _NATIVE and x.shape[-1] < _SPLIT:
+        y = np.empty(x.shape, x.dtype) if out is None else out
+        at = kernel("softmax", x.dtype)
+        if y.dtype is x.dtype and y.flags.carray and launch_rows(at, x, y, _PARALLEL, _STREAM):
+            return y
     x = check(x, out)
     rows = _rows(x, axis)
     result = _result(rows, x, axis, out)

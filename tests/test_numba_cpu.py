@@ -148,6 +148,37 @@ def test_a_long_row_is_divided_without_a_change_of_bits(
     np.testing.assert_allclose(want, exact, rtol=5e-7, atol=1e-40)
 
 
+@pytest.mark.parametrize("shift", [0, 5])
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_long_rows_past_the_caches(
+    dtype: str, threads: int, shift: int, monkeypatch, set_threads
+) -> None:
+    """Near rows, far ones, blocks far below others, a maximum that is subtracted; in place."""
+    set_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    x = _logits(6, kernels.LONG + 4099, 1, dtype)
+    x[1] *= 30
+    x[2] += np.linspace(-250, 200, x.shape[1])
+    x[3] += 1000
+    x[4, ::2] = -np.inf
+    monkeypatch.setattr(numba_cpu, "_PAST", 1 << 60)
+    want = numba_cpu.softmax(x)
+    wide = x.astype(np.longdouble) - x.max(axis=1, keepdims=True)
+    exact = np.exp(wide) / np.exp(wide).sum(axis=1, keepdims=True)
+    assert (abs(want - exact) <= 4 * np.spacing(exact.astype(dtype))).all()
+    monkeypatch.setattr(numba_cpu, "_PAST", 0)
+    for rows in (6, 2, 1):
+        buffer = np.full(rows * x.shape[1] + 32, 7, dtype)
+        out = buffer[16 + shift :][: rows * x.shape[1]].reshape(rows, -1)
+        numba_cpu.softmax(x[:rows], out=out)
+        assert out.tobytes() == want[:rows].tobytes()
+        out[:] = 7
+        assert (buffer == 7).all()
+    same = x.copy()
+    numba_cpu.softmax(same, out=same)
+    assert same.tobytes() == want.tobytes()
+
+
 @pytest.mark.parametrize("place", [0, 5000, -1])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_one_entry_of_a_long_row_makes_it_nan(place: int, value: float) -> None:
