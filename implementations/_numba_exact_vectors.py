@@ -15,10 +15,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from llvmlite import ir
-from numba import njit
 from numba.core import cgutils
 
-from implementations._simd_path import IS_X86_64, PATH
+from implementations._simd_path import IS_X86_64, PATH, internal
 
 LANES = 8
 _F64, _I64, _I32 = ir.DoubleType(), ir.IntType(64), ir.IntType(32)
@@ -30,7 +29,7 @@ def compiled(function: Any = None, *, makes_arrays: bool = False) -> Any:
 
     def decorate(f: Callable[..., Any]) -> Any:
         # Views without reference counts (the caller holds the arrays), but where arrays are made.
-        return njit(error_model="numpy", nogil=True, _nrt=makes_arrays)(f)
+        return internal(f, _nrt=makes_arrays)
 
     return decorate if function is None else decorate(function)
 

@@ -32,7 +32,7 @@ from implementations._simd import (
     where_less,
     zero,
 )
-from implementations._simd_path import HAS_FMA, compiled, inner, specialised
+from implementations._simd_path import HAS_FMA, inner, internal, specialised
 
 _LOG2E = 1.4426950408889634
 _MAGIC = {types.float32: 12582912.0, types.float64: 6755399441055744.0}
@@ -257,7 +257,7 @@ def _gather4(a, b, v0, v1, v2, v3):  # type: ignore[no-untyped-def]
     return single if v0 == F32 else double
 
 
-@compiled
+@internal
 def two_sum(total, rest, s):  # type: ignore[no-untyped-def]
     """(total, rest) + s, the rounding error of the sum added to the rest (Knuth)."""
     new = total + s

@@ -25,7 +25,7 @@ from implementations._numba_row import (
 )
 from implementations._simd import broadcast, larger, largest_lane, smaller, where_less, zero
 from implementations._simd_memory import itemsize, load, load_one, prefetch, store, store_one
-from implementations._simd_path import LINE, VECTOR_BYTES, compiled, inner
+from implementations._simd_path import LINE, VECTOR_BYTES, inner, internal
 from implementations._simd_stream import finish, flush
 from implementations._simd_transpose import (
     HALF,
@@ -143,7 +143,7 @@ def lane_extremes(columns, n, like):  # type: ignore[no-untyped-def]
     return larger(a, b), smaller(c, d)
 
 
-@compiled
+@internal
 def rows_in_lanes(x, y, first, last, rows, n, past, like):  # type: ignore[no-untyped-def]
     """Softmax of rows `first` to `last` of `rows`, a row a lane.
 

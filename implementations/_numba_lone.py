@@ -18,7 +18,7 @@ from implementations._numba_exp import (
 from implementations._numba_short import short_extremes
 from implementations._simd import broadcast, largest_lane
 from implementations._simd_memory import itemsize, load, load_one, stack, store, store_one
-from implementations._simd_path import VECTOR_BYTES, compiled, inner
+from implementations._simd_path import VECTOR_BYTES, inner, internal
 
 LONE = 6  # rows up to which they are taken so
 
@@ -60,7 +60,7 @@ def sum_by_number(e, n, like):  # type: ignore[no-untyped-def]
     return a, b
 
 
-@compiled
+@internal
 def lone_rows(x, y, first, last, n, like):  # type: ignore[no-untyped-def]
     """Softmax of rows `first` to `last`, of at most FEW classes."""
     step = n * itemsize(like)

@@ -52,7 +52,7 @@ from implementations._simd_memory import (
     store_one,
     store_past,
 )
-from implementations._simd_path import LINE, VECTOR_BYTES, compiled, inner, specialised
+from implementations._simd_path import LINE, VECTOR_BYTES, inner, internal, specialised
 from implementations._simd_stream import write_part
 
 HEADER = 8  # numbers before those of the blocks: largest, whether near, sum, its rest, settled
@@ -114,7 +114,7 @@ def keep_block(a, b2, b, blocks, state):  # type: ignore[no-untyped-def]
     store_one(lows + 8 * b, low)
 
 
-@compiled
+@internal
 def merge(n, common, state, like):  # type: ignore[no-untyped-def]
     """The row's numbers in `state` from those of its blocks; whether they are settled.
 
@@ -210,7 +210,7 @@ def results(e, to, n, power, scale, close, like):  # type: ignore[no-untyped-def
         store(to + end, block_result(last, power, scale, False))
 
 
-@compiled
+@internal
 def compute(x, e, n, first, last, common, state, like):  # type: ignore[no-untyped-def]
     """Exponentials of blocks `first` to `last` of the row at `x` to `e`, and their numbers.
 
@@ -236,7 +236,7 @@ def block_way(state, b, blocks, like):  # type: ignore[no-untyped-def]
     return power, block_scale(scale, power, like), close
 
 
-@compiled
+@internal
 def write(e, y, n, first, last, state, like):  # type: ignore[no-untyped-def]
     """Results of blocks `first` to `last` of the row at `y`, which may be `e`."""
     size, blocks = itemsize(like), n // BLOCK
@@ -254,7 +254,7 @@ def one_result(e, power, scale, close, like):  # type: ignore[no-untyped-def]
     return block_result(load(e, like), power, scale, False)
 
 
-@compiled
+@internal
 def write_past(x, e, y, n, first, last, state, before, like):  # type: ignore[no-untyped-def]
     """Blocks `first` to `last` of two rows: results of the one kept at `e`, whose numbers are
     `before`, past the caches to `y`; and the one at `x`, unless that is 0, to `e`.

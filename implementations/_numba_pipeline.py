@@ -36,7 +36,7 @@ from implementations._simd import (
     smallest_lane,
 )
 from implementations._simd_memory import fence, itemsize, load, store, store_past
-from implementations._simd_path import VECTOR_BYTES, compiled, inner, specialised
+from implementations._simd_path import VECTOR_BYTES, inner, internal, specialised
 
 AHEAD = 2048  # bytes before it is read that memory is asked for
 SHORT = 256  # classes below which what is beside the loop costs more than it saves
@@ -93,7 +93,7 @@ def rest_of_extremes(x, done, n, top, bottom, like):  # type: ignore[no-untyped-
     return broadcast(largest_lane(top)), broadcast(smallest_lane(bottom))
 
 
-@compiled
+@internal
 def rows_in_turns(x, y, first, last, n, like):  # type: ignore[no-untyped-def]
     """Softmax of rows `first` to `last` past the caches.
 

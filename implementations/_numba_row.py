@@ -32,7 +32,7 @@ from implementations._simd import (
     zero,
 )
 from implementations._simd_memory import itemsize, load, prefetch, store, store_one
-from implementations._simd_path import LINE, VECTOR_BYTES, compiled, inner
+from implementations._simd_path import LINE, VECTOR_BYTES, inner, internal
 from implementations._simd_stream import finish, flush
 
 BLOCK = 2048  # classes of which sums are kept apart
@@ -215,7 +215,7 @@ def multiples(e, to, n, scale, close, like):  # type: ignore[no-untyped-def]
         store(to + size * (n - lanes), scaled(load(e + size * (n - lanes), like), scale))
 
 
-@compiled
+@internal
 def rows_through_scratch(x, y, first, last, n, past, sums, like):  # type: ignore[no-untyped-def]
     """Softmax of rows `first` to `last`, each through a scratch row.
 

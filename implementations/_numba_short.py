@@ -42,7 +42,7 @@ from implementations._simd_memory import (
     store,
     store_one,
 )
-from implementations._simd_path import LINE, VECTOR_BYTES, compiled, inner, specialised
+from implementations._simd_path import LINE, VECTOR_BYTES, inner, internal, specialised
 from implementations._simd_stream import finish, flush
 
 SHORT = 256  # classes below which rows are taken so
@@ -169,7 +169,7 @@ def _kept_scale(place, r, like):  # type: ignore[no-untyped-def]
     return single if like == types.float32 else double
 
 
-@compiled
+@internal
 def short_rows(x, y, first, last, n, past, like):  # type: ignore[no-untyped-def]
     """Softmax of rows `first` to `last`, of at least as many classes as lanes, below SHORT."""
     size = itemsize(like)

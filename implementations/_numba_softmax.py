@@ -42,7 +42,7 @@ from implementations._numba_row import (
 )
 from implementations._numba_short import SHORT, short_rows
 from implementations._simd_memory import itemsize, load_one
-from implementations._simd_path import LINE, VECTOR_BYTES, compiled, inner
+from implementations._simd_path import LINE, VECTOR_BYTES, inner, internal
 
 LONG = 1 << 18  # classes from which on a row is taken in blocks
 WHOLE, BLOCKS, MERGE, COMMON_BLOCKS, COMMON_MERGE, RESULTS, TURN = range(7)
@@ -57,7 +57,7 @@ def long_room(n: int, size: int, scratch: bool) -> int:
     return 2 * state_bytes(n) + (n * size + LINE if scratch else 0)
 
 
-@compiled
+@internal
 def softmax_part(stage, x, y, rows, n, past, state, part, parts, like):  # type: ignore[no-untyped-def]
     """A part of the work: WHOLE rows, or a stage of long row number `rows`.
 
@@ -82,7 +82,7 @@ def softmax_part(stage, x, y, rows, n, past, state, part, parts, like):  # type:
             rows_through_scratch(x, y, first, last, n, past, state, like)
 
 
-@compiled
+@internal
 def long_stage(stage, x, y, r, n, past, room, part, parts, like):  # type: ignore[no-untyped-def]
     """A stage of row `r`; a TURN is its BLOCKS and the RESULTS of the row before."""
     own, step = state_of(room, n, r), n * itemsize(like)
@@ -102,7 +102,7 @@ def long_stage(stage, x, y, r, n, past, room, part, parts, like):  # type: ignor
         compute(row, e, n, first, last, stage == COMMON_BLOCKS, own, like)
 
 
-@compiled
+@internal
 def long_rows(x, y, first, last, n, past, sums, like):  # type: ignore[no-untyped-def]
     """Rows `first` to `last` on one thread."""
     own = room(long_room(n, itemsize(like), past or x == y))

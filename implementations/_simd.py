@@ -10,7 +10,7 @@ offered, inside compiled functions:
   `to_float64(v)` (a pair), `to_float32(low, high)`, `sum_lanes(v)`, `largest_lane(v)`,
   `smallest_lane(v)`, `zero(v)`.
 
-The path, which says how long a vector is, and `compiled`, `inner` and `specialised` are of
+The path, which says how long a vector is, and the decorators of compiled functions are of
 `_simd_path`; loads and stores are in `_simd_memory`, transposes in `_simd_transpose`, streams of
 whole lines in `_simd_stream`.
 """

@@ -132,7 +132,7 @@ def compiled(function: Any = None, **options: Any) -> Any:
     """njit without fast-math, cached under a key that knows path and sources."""
 
     def decorate(f: Callable[..., Any]) -> Any:
-        dispatcher = njit(error_model="numpy", nogil=True, **options)(f)
+        dispatcher = _jitted(f, **options)
         with contextlib.suppress(RuntimeError):  # no folder to write to: compiled in every process
             dispatcher._cache = SourceCache(f)
         return dispatcher
@@ -140,9 +140,18 @@ def compiled(function: Any = None, **options: Any) -> Any:
     return decorate if function is None else decorate(function)
 
 
+def _jitted(function: Callable[..., Any], **options: Any) -> Any:
+    return njit(error_model="numpy", nogil=True, **options)(function)
+
+
+def internal(function: Callable[..., Any], **options: Any) -> Any:
+    """`compiled` for callers within Numba alone: their code has it, so that it is not cached."""
+    return _jitted(function, no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)
+
+
 def inner(function: Callable[..., Any]) -> Any:
-    """`compiled`, into its callers and for them alone: nothing of it is left in Python."""
-    return compiled(forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+    """`internal`, in line in its callers."""
+    return internal(function, forceinline=True)
 
 
 def specialised(function: Any) -> Any:
