@@ -28,7 +28,7 @@ from implementations._numba_plain import (
     sum_of_row,
 )
 from implementations._simd import zero
-from implementations._simd_path import compiled, internal
+from implementations._simd_path import compiled
 
 
 @compiled
@@ -44,7 +44,7 @@ def exp_rows(x: Any, out: Any) -> None:
             out[i] = np.inf if v > 0 else v * 0 if v != v else 0.0
 
 
-@internal
+@compiled
 def _log_softmax_row(x: Any, out: Any) -> None:
     m = largest(x)
     log_of_sum = log_sum(x, m)
@@ -53,7 +53,7 @@ def _log_softmax_row(x: Any, out: Any) -> None:
         out[i] = (np.float64(x[i]) - wide) - log_of_sum
 
 
-@internal
+@compiled
 def _has_nan(x: Any) -> bool:
     """Whether any entry is NaN; the maximum alone misses those with a sign."""
     for v in x:  # noqa: SIM110 (Numba has no any())
@@ -62,7 +62,7 @@ def _has_nan(x: Any) -> bool:
     return False
 
 
-@internal
+@compiled
 def _logsumexp_row(x: Any) -> float:
     m = largest(x)
     if abs(m) == np.inf:
@@ -70,7 +70,7 @@ def _logsumexp_row(x: Any) -> float:
     return np.float64(m) + log_sum(x, m)
 
 
-@internal
+@compiled
 def _backward_row(grad: Any, y: Any, out: Any) -> None:
     dot, rest = 0.0, 0.0
     for b in range(0, y.size, BLOCK):
@@ -84,7 +84,7 @@ def _backward_row(grad: Any, y: Any, out: Any) -> None:
         out[i] = np.float64(y[i]) * (np.float64(grad[i]) - dot)
 
 
-@internal
+@compiled
 def _cross_entropy_row(x: Any, target: int, gradient: Any) -> float:
     """The loss; the gradient's entry at the target is -(sum of the others), which cancels not."""
     m = largest(x)
@@ -105,7 +105,7 @@ def _cross_entropy_row(x: Any, target: int, gradient: Any) -> float:
 _ENOUGH = 2.0**-20  # of a sum: a smaller difference of sums is not accurate to float32
 
 
-@internal
+@compiled
 def _finish_cross_entropy(row, target, sums, gradient):  # type: ignore[no-untyped-def]
     """The loss, and the gradient at the target, after a softmax to `gradient` that kept `sums`.
 
@@ -131,24 +131,24 @@ def _finish_cross_entropy(row, target, sums, gradient):  # type: ignore[no-untyp
 # What is done with row `r` of the arrays at `x` and `out`, and what lies at `more`.
 
 
-@internal
+@compiled
 def _log_softmax(x, out, more, rows, classes, r, like):  # type: ignore[no-untyped-def]
     _log_softmax_row(rows_at(x, rows, classes, like)[r], rows_at(out, rows, classes, like)[r])
 
 
-@internal
+@compiled
 def _logsumexp(x, out, more, rows, classes, r, like):  # type: ignore[no-untyped-def]
     rows_at(out, 1, rows, like)[0, r] = _logsumexp_row(rows_at(x, rows, classes, like)[r])
 
 
-@internal
+@compiled
 def _softmax_backward(x, out, more, rows, classes, r, like):  # type: ignore[no-untyped-def]
     """`more` is the gradient."""
     grad, y = rows_at(more, rows, classes, like), rows_at(x, rows, classes, like)
     _backward_row(grad[r], y[r], rows_at(out, rows, classes, like)[r])
 
 
-@internal
+@compiled
 def _cross_entropy(x, out, more, rows, classes, r, like):  # type: ignore[no-untyped-def]
     """`more` is where the addresses of targets (int64), losses and sums are; no sums are 0."""
     row, gradient = rows_at(x, rows, classes, like)[r], rows_at(out, rows, classes, like)[r]

@@ -55,16 +55,17 @@ def launch(function, stage, x, y, rows, n, past, state, parts):  # type: ignore[
 
 @compiled
 def places(x, y):  # type: ignore[no-untyped-def]
-    """The addresses of C-contiguous arrays; 0 and 0 if they differ in shape or overlap in part."""
+    """Addresses of C-contiguous arrays; zeros if empty, of other shapes, or overlapping in part."""
     source, target = np.intp(x.ctypes.data), np.intp(y.ctypes.data)
-    if x.shape != y.shape or (source != target and abs(source - target) < x.size * x.itemsize):
-        return np.intp(0), np.intp(0)
-    return source, target
+    apart = source == target or abs(source - target) >= x.size * x.itemsize
+    if x.size and x.shape == y.shape and apart:
+        return source, target
+    return np.intp(0), np.intp(0)
 
 
 @compiled
 def launch_small(function, x, y):  # type: ignore[no-untyped-def]
-    """`launch` on this thread along the last axis of such arrays; whether they fit."""
+    """`launch` on this thread along the last axis of arrays, if `places` has them; whether."""
     source, target = places(x, y)
     if source == 0:
         return False
@@ -73,25 +74,18 @@ def launch_small(function, x, y):  # type: ignore[no-untyped-def]
     return True
 
 
-def launch_rows(function: int, x: Any, y: Any, parallel: int, past: int) -> bool:
-    """`launch` along the last axis of C-contiguous arrays of one dtype and one or two dimensions.
+def launch_large(function: int, x: Any, y: Any, past: int) -> bool:
+    """The same on all threads, past the caches from `past` bytes on if not in place.
 
-    On all threads from `parallel` entries on, past the caches from `past` bytes on if not in place.
-    Whether that was done: not for empty arrays, and those of which `places` gives nothing. What it
-    spares are microseconds, the time of a few thousand entries.
+    The places found by compiled code spare microseconds, the time of a few thousand entries.
     """
-    size = x.size
-    if 0 < size < parallel:
-        return bool(launch_small(function, x, y))
-    if size == 0:
-        return False
     source, target = places(x, y)
     if source == 0:
         return False
     classes = x.shape[-1]
-    rows = size // classes
-    parts = min(rows, numba.get_num_threads())
+    rows = x.size // classes
     bypass = int(source != target and x.nbytes >= past)
+    parts = min(rows, numba.get_num_threads())
     launch(function, 0, source, target, rows, classes, bypass, 0, parts)
     return True
 

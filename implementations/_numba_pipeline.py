@@ -50,7 +50,7 @@ def result(e, scale, close, like):  # type: ignore[no-untyped-def]
     return scaled(load(e, like), scale)
 
 
-@inner
+@internal
 def turns(read, x, e, source, to, count, framed, close, scale, like):  # type: ignore[no-untyped-def]
     """Four vectors of each row, `count` times.
 

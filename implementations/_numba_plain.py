@@ -21,7 +21,7 @@ from numba.extending import intrinsic, overload
 
 from implementations._numba_exp import depth, reduce, shift_above, two_sum
 from implementations._simd import BIAS, zero
-from implementations._simd_path import internal
+from implementations._simd_path import compiled
 
 BLOCK = 2048
 
@@ -132,7 +132,7 @@ def _accumulate(high, low, v):
     return double
 
 
-@internal
+@compiled
 def largest(x: Any) -> Any:
     """The largest entry, NaN if there is a positive one; through integers, which vectorise."""
     top = order_key(x[0])
@@ -141,7 +141,7 @@ def largest(x: Any) -> Any:
     return from_order_key(top)
 
 
-@internal
+@compiled
 def frame(m: Any) -> Any:
     """(shift, cutoff, t): what is subtracted, below what exp counts as 0, the top's exponent.
 
@@ -153,7 +153,7 @@ def frame(m: Any) -> Any:
     return shift, top - depth(m), reduce(top)[1]
 
 
-@internal
+@compiled
 def exponential(x: Any, shift: Any, cutoff: Any, t_top: Any) -> Any:
     """exp(x - shift) * 2**(64 - k_top), 0 below the cutoff; NaN passes every comparison."""
     v = x - shift
@@ -161,7 +161,7 @@ def exponential(x: Any, shift: Any, cutoff: Any, t_top: Any) -> Any:
     return zero(v) if v < cutoff else p * power(t, t_top)
 
 
-@internal
+@compiled
 def fill_block(x: Any, e: Any, shift: Any, cutoff: Any, t_top: Any) -> tuple[float, float]:
     """Exponentials of a block into `e`; their sum as (high, low).
 
@@ -172,7 +172,7 @@ def fill_block(x: Any, e: Any, shift: Any, cutoff: Any, t_top: Any) -> tuple[flo
     return block_sum(e)
 
 
-@internal
+@compiled
 def block_sum(e: Any) -> tuple[float, float]:
     """The sum of a block's entries as (high, low)."""
     high, low = 0.0, 0.0
@@ -181,7 +181,7 @@ def block_sum(e: Any) -> tuple[float, float]:
     return high, low
 
 
-@internal
+@compiled
 def fill_row(x: Any, e: Any, shift: Any, cutoff: Any, t_top: Any) -> tuple[float, float]:
     """Exponentials of a row into `e`; their sum as (total, rest)."""
     total, rest = 0.0, 0.0
@@ -192,7 +192,7 @@ def fill_row(x: Any, e: Any, shift: Any, cutoff: Any, t_top: Any) -> tuple[float
     return two_sum(total, 0.0, rest)
 
 
-@internal
+@compiled
 def sum_of_row(x: Any, shift: Any, cutoff: Any, t_top: Any) -> float:
     """The sum of a row's exponentials, not stored."""
     scratch = np.empty(min(x.size, BLOCK), x.dtype)
@@ -205,7 +205,7 @@ def sum_of_row(x: Any, shift: Any, cutoff: Any, t_top: Any) -> float:
     return total + rest
 
 
-@internal
+@compiled
 def plain_sum(e: Any) -> tuple[float, float]:
     """The sum of stored entries as (total, rest)."""
     total, rest = 0.0, 0.0
@@ -244,7 +244,7 @@ def _divide(e, total, rest):
     return double
 
 
-@internal
+@compiled
 def log_sum(x: Any, m: Any) -> float:
     """log of the sum of exp(x - m), m the maximum: log1p of all but one maximum's share."""
     shift, cutoff, t_top = frame(m)

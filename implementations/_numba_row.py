@@ -128,7 +128,7 @@ def ask_for_four(place):  # type: ignore[no-untyped-def]
         prefetch(place + j)
 
 
-@inner
+@internal
 def exponentials(x, e, n, framed, close, tree, keep, ahead, like):  # type: ignore[no-untyped-def]
     """`four_exponentials` of `n` entries; their sum in two vectors.
 
@@ -200,7 +200,7 @@ def row_exponentials(x, e, n, framed, close, tree, ahead, like):  # type: ignore
     return two_sum(total, 0.0, rest)
 
 
-@inner
+@internal
 def multiples(e, to, n, scale, close, like):  # type: ignore[no-untyped-def]
     """Scratch entries times the scale, to `to`."""
     size = itemsize(like)

@@ -74,7 +74,7 @@ def one_exponential(x, framed, close, like):  # type: ignore[no-untyped-def]
     return exponential(load(x, like), framed[0], framed[1], framed[2])
 
 
-@inner
+@internal
 def short_exponentials(x, e, n, framed, close, ahead, like):  # type: ignore[no-untyped-def]
     """Exponentials of a row to `e`, and their sum in two vectors."""
     size = itemsize(like)

@@ -28,9 +28,8 @@ from implementations._numba_long import (
     merge,
     state_bytes,
     state_of,
-    write,
-    write_past,
 )
+from implementations._numba_long_results import write, write_past
 from implementations._numba_pipeline import taken_in_turns
 from implementations._numba_row import (
     BLOCK,

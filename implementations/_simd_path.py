@@ -27,6 +27,8 @@ from numba import njit
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.extending import overload
 
+from implementations._simd_internal import INTERNAL
+
 VARIABLE = "SOFTMAX_BENCH_SIMD"
 IS_X86_64 = platform.machine().lower() in ("x86_64", "amd64")
 
@@ -146,7 +148,7 @@ def _jitted(function: Callable[..., Any], **options: Any) -> Any:
 
 def internal(function: Callable[..., Any], **options: Any) -> Any:
     """`compiled` for callers within Numba alone: their code has it, so that it is not cached."""
-    return _jitted(function, no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)
+    return _jitted(function, **INTERNAL, **options)
 
 
 def inner(function: Callable[..., Any]) -> Any:

@@ -22,7 +22,7 @@ import numpy as np
 
 from implementations import _numba_kernels as kernels
 from implementations._numba_lanes import FEW
-from implementations._numba_launch import address_of, launch, launch_rows
+from implementations._numba_launch import address_of, launch, launch_large, launch_small
 from implementations._numba_long import HEADER, REST, SETTLED, SUM, state_bytes
 from implementations._numba_softmax import (
     BLOCKS,
@@ -137,14 +137,14 @@ def softmax(x: Array, axis: int = -1, out: Array | None = None) -> Array:
     """Softmax along `axis`."""
     if type(x) is np.ndarray and axis == -1 and 0 < x.ndim < 3:
         kernel = _KERNELS.get(x.dtype)
-        if kernel and x.flags.carray and x.shape[-1] < LONG:
+        if kernel and x.flags.carray:
             y = np.empty(x.shape, x.dtype) if out is None else out
-            if (
-                y.dtype is x.dtype
-                and y.flags.carray
-                and launch_rows(kernel, x, y, _PARALLEL, _PAST)
-            ):
-                return y
+            if y.dtype is x.dtype and y.flags.carray:
+                if x.size < _PARALLEL:
+                    if launch_small(kernel, x, y):
+                        return y
+                elif x.shape[-1] < LONG and launch_large(kernel, x, y, _PAST):
+                    return y
     x = check(x, out)
     rows = as_rows(x, axis)
     result = buffer_for(rows, x, axis, out)

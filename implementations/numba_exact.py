@@ -20,7 +20,7 @@ import numpy as np
 
 from implementations._numba_exact_kernels import RESULTS, SUMS, TOPS, WHOLE, kernel
 from implementations._numba_exact_rows import BLOCK
-from implementations._numba_launch import launch, launch_rows
+from implementations._numba_launch import launch, launch_large, launch_small
 from implementations._rows import Array, check, check_targets
 
 IMPLEMENTATION = {
@@ -105,11 +105,15 @@ def _softmax_of_long_rows(x: Array, out: Array, count: int, parts: int) -> None:
 def softmax(x: Array, axis: int = -1, out: Array | None = None) -> Array:
     """Softmax along `axis`."""
     plain = type(x) is np.ndarray and axis == -1 and 0 < x.ndim < 3 and x.flags.carray
-    if plain and x.dtype in _NATIVE and x.shape[-1] < _SPLIT:
+    if plain and x.dtype in _NATIVE:
         y = np.empty(x.shape, x.dtype) if out is None else out
-        at = kernel("softmax", x.dtype)
-        if y.dtype is x.dtype and y.flags.carray and launch_rows(at, x, y, _PARALLEL, _STREAM):
-            return y
+        if y.dtype is x.dtype and y.flags.carray:
+            at = kernel("softmax", x.dtype)
+            if x.size < _PARALLEL:
+                if launch_small(at, x, y):
+                    return y
+            elif x.shape[-1] < _SPLIT and launch_large(at, x, y, _STREAM):
+                return y
     x = check(x, out)
     rows = _rows(x, axis)
     result = _result(rows, x, axis, out)

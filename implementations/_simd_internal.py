@@ -1,0 +1,60 @@
+"""How functions are compiled that only compiled ones call: no further than they are asked for.
+
+A kernel is a hundred small functions. Numba optimises each of them, writes its machine code and a
+wrapper for Python, and then does all that again where it is called, with what it calls inside. Here
+each stops at LLVM's code, which its callers link and optimise.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba import _dynfunc
+from numba.core.compiler import CompilerBase, DefaultPassBuilder
+from numba.core.compiler_machinery import register_pass
+from numba.core.typed_passes import NativeLowering
+
+
+def _never_called(library: Any, fndesc: Any, env: Any) -> Any:
+    """What stands for a function in its dispatcher; Numba's own would have no wrapper either."""
+    return _dynfunc.make_function(fndesc.lookup_module(), fndesc.qualname, "", 0, env, (library,))
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class _LoweringAlone(NativeLowering):  # type: ignore[misc]
+    """To LLVM's code, which callers link, and no further."""
+
+    _name = "lowering_without_machine_code"
+
+    def run_pass(self, state: Any) -> bool:
+        context = state.targetctx
+        state.library = context.codegen().create_library(state.func_id.func_qualname)
+        state.library.enable_object_caching()
+        state.library._optimize_final_module = lambda: None  # the caller's is optimised as a whole
+        context.get_executable = _never_called
+        try:
+            return bool(super().run_pass(state))
+        finally:
+            del context.get_executable
+
+
+class _WithoutMachineCode(CompilerBase):  # type: ignore[misc]
+    """Numba's own pipeline but for its last step: nobody calls the machine code of one function.
+
+    A fifth of the time that a kernel of a hundred functions takes to compile.
+    """
+
+    def define_pipelines(self) -> list[Any]:
+        manager = DefaultPassBuilder.define_nopython_pipeline(self.state)
+        manager.add_pass_after(_LoweringAlone, NativeLowering)
+        manager.passes = [p for p in manager.passes if p[0] is not NativeLowering]
+        manager.finalize()
+        return [manager]
+
+
+INTERNAL = {
+    "pipeline_class": _WithoutMachineCode,
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+}
+"""Options of such a function. To call it from Python crashes."""
