@@ -4,8 +4,8 @@ The exponentials of a block are kept in a frame of its own: in the result, or in
 results go past the caches. Sums of blocks are merged by powers of two, and by these the blocks are
 scaled, which is exact.
 
-Past the caches a turn writes row r - 1 and computes row r, block by block, so that memory and
-arithmetic are busy at the same time, and one scratch row is enough.
+Past the caches a turn writes row r - 1 and computes row r (`_numba_long_results`), so that one
+scratch row is enough.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Memory of explicit vectors for Numba: loads, stores past the caches or not, prefetch.
 
-Memory is an address (`address(array)`, an integer), since rows need not be aligned; `like` is any
-scalar of the format. LLVM never stores past the caches by itself.
+Memory is an address, an integer, since rows need not be aligned; `like` is any scalar of the
+format. LLVM never stores past the caches by itself.
 """
 
 from __future__ import annotations
@@ -14,19 +14,13 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from implementations._simd import Vector, llvm_number, llvm_vector, vector_of
-from implementations._simd_path import IS_X86_64, LINE, VECTOR_BYTES, compiled
+from implementations._simd_path import IS_X86_64, LINE, VECTOR_BYTES
 
 _FLOATS = (types.float32, types.float64)
 
 
 def pointer_to(builder: Any, address: Any, llvm: Any) -> Any:
     return builder.inttoptr(address, llvm.as_pointer())
-
-
-@compiled
-def address(array):  # type: ignore[no-untyped-def]
-    """The address of an array's first entry."""
-    return types.intp(array.ctypes.data)
 
 
 @intrinsic  # type: ignore[misc]

@@ -5,8 +5,8 @@ subtracted from the exponent, which is exact: the error does not grow with the d
 maximum. Exponentials are kept times 2**64, so that a result in the subnormal range is rounded
 once, at the end. Sums are in float64, of float64 compensated. No fast-math. 16-bit formats are
 computed in float32. Rows are divided over the threads, or the columns of few long rows; small
-inputs stay on one. Two passes over memory where a row fits in a core's cache; results of 16 MiB and
-more are stored past the caches.
+inputs stay on one. Of long rows the exponentials of a block are kept in a frame of its own, so that
+all rows are read once; results of 16 MiB and more are stored past the caches.
 
 Softmax and the gradient of cross-entropy are in explicit vectors of 64, 32 or 16 bytes, whatever
 the processor has, or as the environment variable SOFTMAX_BENCH_SIMD says (avx512, avx2, generic);
