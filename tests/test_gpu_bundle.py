@@ -362,6 +362,7 @@ def test_pip_is_asked_for_the_target(tmp_path: Path, monkeypatch: pytest.MonkeyP
         return subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setattr("subprocess.run", pip)
+    monkeypatch.setattr(bundle, "ROOT", ROOT)  # the package may be an installed one
     found = bundle.download(bundle.Target((3, 12), "aarch64"), tmp_path)
     assert [w.name for w in found] == ["psutil-7.0-py3-none-any.whl"]  # the others are the image's
     (command,) = asked
@@ -391,6 +392,7 @@ def test_the_command_says_the_size(
     wheels.mkdir()
     packaging_wheel(wheels)
     output = tmp_path / "out" / "gpu.pyz"
+    monkeypatch.setattr(bundle, "ROOT", ROOT)  # the package may be an installed one
     for _ in range(2):
         assert bundle.main(["-o", str(output), "--wheels", str(wheels)]) == 0
     first, second = capsys.readouterr().out.splitlines()
