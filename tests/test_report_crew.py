@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from harness.processes import STARTER
 from harness.report.crew import crew_size, done
 
 BEGIN = """
@@ -55,9 +56,27 @@ def test_what_a_killed_copy_leaves_is_done_here() -> None:
     assert found == ["done", "done"]
 
 
-def test_a_process_with_threads_is_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threading, "active_count", lambda: 2)
-    assert crew_size(20) == 0
+@pytest.mark.parametrize(("name", "size"), [("busy", 0), (STARTER, 2)])
+def test_a_process_with_threads_is_not_copied(
+    monkeypatch: pytest.MonkeyPatch, name: str, size: int
+) -> None:
+    """But for the thread that starts workers, which outlasts every run and waits."""
+    threads = [threading.current_thread(), threading.Thread(name=name)]
+    monkeypatch.setattr(threading, "enumerate", lambda: threads)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
+    assert crew_size(20) == size
+
+
+def test_after_a_run_there_is_a_crew() -> None:
+    script = (
+        "from harness.remote import RemoteImplementation\n"
+        "from harness.report.crew import crew_size\n"
+        "os.sched_getaffinity = lambda _: {0, 1}\n"
+        "worker = RemoteImplementation('m', {'module': 'harness.plain_text'})\n"
+        "worker.request('release'); worker.stop()\n"
+        "print(json.dumps(crew_size(9)))"
+    )
+    assert told(script) == 2
 
 
 def test_without_a_crew_this_process_does_it() -> None:

@@ -10,11 +10,14 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import Any, TypeVar
+
+from harness.processes import STARTER
 
 T = TypeVar("T")
 _parts: Sequence[Callable[[], Any]] = ()
@@ -25,7 +28,8 @@ def crew_size(parts: int) -> int:
 
     A thread of this process may hold a lock, which a copy would wait for without end.
     """
-    if sys.platform != "linux" or threading.active_count() > 1:
+    busy = [t for t in threading.enumerate() if t.name != STARTER]
+    if sys.platform != "linux" or len(busy) > 1:
         return 0
     size = min(len(os.sched_getaffinity(0)), parts)
     return size if size > 1 else 0
@@ -46,7 +50,12 @@ def done(parts: Sequence[Callable[[], T]], size: int | None = None) -> list[T]:
         return [part() for part in parts]
     _parts = parts
     try:
-        with ProcessPoolExecutor(size, get_context("fork"), _deaf) as crew:
+        with (
+            warnings.catch_warnings(),
+            ProcessPoolExecutor(size, get_context("fork"), _deaf) as crew,
+        ):
+            # Of Python 3.12 and later, for any thread; see `crew_size`
+            warnings.simplefilter("ignore", DeprecationWarning)
             try:
                 return list(crew.map(_do, range(len(parts))))
             except BaseException:
