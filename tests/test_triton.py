@@ -148,7 +148,12 @@ for number in ("fp64", "fp32", "fp16", "bf16"):
 """
 
 
-@pytest.mark.parametrize("capability", [80, 90, 100])
+_SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "capability", [90, pytest.param(80, marks=_SLOW), pytest.param(100, marks=_SLOW)]
+)
 def test_the_kernels_compile_for_devices_that_are_not_there(
     tmp_path: Path, capability: int
 ) -> None:
