@@ -55,7 +55,7 @@ IMPLEMENTATION = {
 }
 
 _PAST = 1 << 24  # bytes of a result from which stores past the caches pay; below, they hurt
-_KEPT = 1 << 23  # bytes of scratch rows, one for each thread, up to which L3 holds them well
+_SCRATCH = 1 << 23  # bytes of scratch rows, one for each thread, up to which L3 holds them well
 _PARALLEL = 1 << 15  # elements from which starting the threads (microseconds) pays
 
 
@@ -96,8 +96,8 @@ def _run(x: Array, result: Array, classes: int, sums: Array | None = None) -> No
         return
     threads = numba.get_num_threads()
     past = int(result.nbytes >= _PAST and not np.may_share_memory(x, result))
-    kept = classes * x.itemsize * threads if past else 0
-    whole = rows >= threads and kept <= _KEPT
+    scratch = classes * x.itemsize * threads if past else 0
+    whole = rows >= threads and scratch <= _SCRATCH
     if classes < LONG or whole or threads == 1:
         parts = threads if rows > 1 else 1
         launch(kernel, 0, start, end, rows, classes, past, kept, parts)
