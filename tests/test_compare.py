@@ -551,13 +551,15 @@ def test_the_planted_kernels_do_exactly_as_much_more_work_as_they_say(tmp_path: 
 
 
 def test_a_trial_says_what_was_found_and_what_was_called_wrongly() -> None:
-    def one(verdict: str) -> Repetition:
-        return Repetition(verdict, 1.05, 1.04, 1.06, 0, 2.0, 3.0, "")
+    def one(verdict: str, noisy: bool = False) -> Repetition:
+        return Repetition(verdict, noisy, 1.05, 1.04, 1.06, 0, 2.0, 3.0, "")
 
-    found = [one("worse")] * 7 + [one("noisy")] * 2 + [one("better")]
+    noise = [one("inconclusive", True), one("worse", True)]  # found by noise is not found
+    found = [one("worse")] * 7 + noise + [one("better"), one("equivalent", True)]
     row = Trial("5% more work", 0.05, False, found).row()
-    assert row.startswith("| 5% more work | 10 | 2 | 7 of 8 | 0 | 0 | 1 | 1.0500 |")
-    assert "| 8 |" in Trial("same", 0.0, True, found).row()
+    assert row.startswith("| 5% more work | 11 | 3 | 7 of 8 | 0 | 0 | 2 | 1.0500 | 3.0 to 3.0 s |")
+    same = Trial("same", 0.0, True, found).row()
+    assert same.startswith("| same | 11 | 3 | – | 0 | 0 | 9 |")  # a wrong claim is never excused
 
 
 def test_an_interval_within_one_run_is_as_wide_as_its_controls_differ() -> None:

@@ -71,8 +71,9 @@ class Repetition:
     """One run and its verdict.
 
     Attributes:
-        verdict: of `compare`, or ``"noisy"`` where that is inconclusive and the controls are bad:
-            they differ from themselves, or are uncertain by more than `NOISY`.
+        verdict: of `compare`.
+        noisy: whether the controls are bad: they differ from themselves, or are uncertain by more
+            than `NOISY`. It is said without a look at the verdict.
         ratio: time of the second over the first.
         low, high: the interval that the verdict goes by; None where it judged no interval.
         load: processes of the load that started in the middle.
@@ -80,6 +81,7 @@ class Repetition:
     """
 
     verdict: str
+    noisy: bool
     ratio: float | None
     low: float | None
     high: float | None
@@ -98,29 +100,29 @@ class Trial:
     load: bool
     repetitions: Sequence[Repetition]
 
-    @property
-    def counts(self) -> Counter[str]:
-        return Counter(r.verdict for r in self.repetitions)
-
     def row(self) -> str:
         """A line of the table."""
-        counts, total = self.counts, len(self.repetitions)
-        quiet = total - counts["noisy"]
-        wrong = counts["better"] + (counts["worse"] if self.planted == 0 else 0)
-        found = f"{counts['worse']} of {quiet}" if self.planted else "–"
+        quiet = [r for r in self.repetitions if not r.noisy]
+        counts = Counter(r.verdict for r in quiet)
+        claims = Counter(r.verdict for r in self.repetitions)  # a wrong one is never excused
+        wrong = claims["better"] + (claims["worse"] if self.planted == 0 else 0)
+        if self.planted:
+            wrong += claims["equivalent"]
+        found = f"{counts['worse']} of {len(quiet)}" if self.planted else "–"
         ratios = [r.ratio for r in self.repetitions if r.ratio is not None]
         ratio = f"{np.median(ratios):.4f}" if ratios else "–"
-        longest = max((r.seconds for r in self.repetitions), default=0.0)
+        seconds = sorted(r.whole_seconds for r in self.repetitions)
         columns = (
-            self.name, total, counts["noisy"], found, counts["inconclusive"],
-            counts["equivalent"], wrong, ratio, f"{longest:.1f} s",
+            self.name, len(self.repetitions), len(self.repetitions) - len(quiet), found,
+            counts["inconclusive"], counts["equivalent"], wrong, ratio,
+            f"{np.median(seconds):.1f} to {seconds[-1]:.1f} s",
         )  # fmt: skip
         return "| " + " | ".join(map(str, columns)) + " |"
 
 
 HEADER = (
-    "| trial | repetitions | noisy | called worse, of the others | inconclusive | equivalent | "
-    "called wrongly | median ratio | longest |\n"
+    "| trial | repetitions | noisy | of the others: called worse | inconclusive | equivalent | "
+    "of all: called wrongly | median ratio | median and longest time |\n"
     "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
 )
 
@@ -207,8 +209,8 @@ def repetition(
 
     noisy = any(getattr(r, "noisy", None) or _uncertain(r) for r in records)
     return Repetition(
-        "noisy" if noisy and item.verdict == "inconclusive" else item.verdict, item.ratio, item.low,
-        item.high, load[1], ended - started, ended - begun, item.reason,
+        item.verdict, noisy, item.ratio, item.low, item.high, load[1], ended - started,
+        ended - begun, item.reason,
     )  # fmt: skip
 
 
@@ -304,7 +306,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _say(name: str, write: Callable[[dict[str, Any]], None], one: Repetition) -> None:
     write({"trial": name, **asdict(one)})
-    print(f"{name}: {one.verdict}, {one.whole_seconds:.1f} s", file=sys.stderr, flush=True)
+    noisy = ", noisy" * one.noisy
+    print(f"{name}: {one.verdict}{noisy}, {one.whole_seconds:.1f} s", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
