@@ -7,6 +7,7 @@ each stops at LLVM's code, which its callers link and optimise.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from numba import _dynfunc
@@ -20,6 +21,16 @@ def _never_called(library: Any, fndesc: Any, env: Any) -> Any:
     return _dynfunc.make_function(fndesc.lookup_module(), fndesc.qualname, "", 0, env, (library,))
 
 
+def _end_unwritten(library: Any) -> None:
+    """The end of a library of which no machine code is written.
+
+    Where it is, callers that are compiled in this process find it by name before the copy that was
+    optimised with them, and are slow until another process loads them from the cache.
+    """
+    library._finalize_dynamic_globals()
+    library._finalized = True
+
+
 @register_pass(mutates_CFG=True, analysis_only=False)
 class _LoweringAlone(NativeLowering):  # type: ignore[misc]
     """To LLVM's code, which callers link, and no further."""
@@ -31,6 +42,7 @@ class _LoweringAlone(NativeLowering):  # type: ignore[misc]
         state.library = context.codegen().create_library(state.func_id.func_qualname)
         state.library.enable_object_caching()
         state.library._optimize_final_module = lambda: None  # the caller's is optimised as a whole
+        state.library._finalize_final_module = partial(_end_unwritten, state.library)
         context.get_executable = _never_called
         try:
             return bool(super().run_pass(state))

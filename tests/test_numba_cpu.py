@@ -275,3 +275,23 @@ def test_the_gradient_does_not_cancel_where_one_class_dominates(
     want_loss, want = reference.cross_entropy_exact(x, target)
     assert ulp_error(gradient, want).max() <= 4
     assert ulp_error(loss, want_loss).max() <= 4
+
+
+def test_functions_that_only_compiled_ones_call_have_no_machine_code() -> None:
+    """Where they had some, not optimised, callers compiled in the same process ran that."""
+    import numba
+
+    from implementations._simd_path import internal
+
+    @internal
+    def inside(x: float) -> float:
+        return x + 1.0
+
+    @numba.njit
+    def outside(x: float) -> float:
+        return inside(x) * 2.0  # type: ignore[no-any-return]
+
+    assert outside(1.0) == 4.0
+    (found,) = inside.overloads.values()
+    with pytest.raises(RuntimeError, match="no compiled object"):
+        found.library._get_compiled_object()
