@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.comparison import timings
 from harness.comparison.sides import Pair
@@ -77,25 +78,37 @@ def timing_quality(repetitions: int = 40) -> Iterator[str]:
                 )
 
 
+def _disturbed(
+    rng: np.random.Generator, times: Float64Array, busy: NDArray[np.bool_]
+) -> Float64Array:
+    """Both sides slowed where a load is, and each by interruptions of its own."""
+    return times * np.where(busy, 1.5 + rng.exponential(1.0, times.shape), 1.0)
+
+
+def _verdict_within(times: Float64Array, slow: float, threshold: float) -> str:
+    """On one cell of one run: times of both sides, by process if there is a third axis."""
+    processes = times.shape[1] if times.ndim == 3 else None
+    base, new = (
+        ThroughputRecord(
+            implementation=name, status="ok", regime="cached", classes=2, processes=processes,
+            samples_ns=(1e6 * factor * row).ravel().tolist(),
+        )
+        for name, factor, row in (("a", 1.0, times[0]), ("b", slow, times[1]))
+    )  # fmt: skip
+    pair = Pair(base, new, "a -> b", "")
+    timed = timings.measure(pair, threshold, (1.0, 1.0), paired=True)
+    return timings.judge_all([timed], threshold)[0][0].verdict
+
+
 def _paired(
     rng: np.random.Generator, spread: float, scatter: Scatter, slow: float, load: bool
 ) -> str:
     """The verdict on one cell of one run: 61 rounds, in half of which a load comes in, or none."""
     rounds = 61
-    quiet = times = np.exp(spread * np.stack([scatter(rng, rounds) for _ in range(2)]))
-    if load:  # both are slowed from the middle on, and each by interruptions of its own
-        busy = np.arange(rounds) >= rounds // 2
-        times = quiet * np.where(busy, 1.5 + rng.exponential(1.0, (2, rounds)), 1.0)
-    records = [
-        ThroughputRecord(
-            implementation=name, status="ok", regime="cached", classes=2,
-            samples_ns=(1e6 * factor * row).tolist(),
-        )
-        for name, factor, row in (("a", 1.0, times[0]), ("b", slow, times[1]))
-    ]  # fmt: skip
-    pair = Pair(records[0], records[1], "a -> b", "")
-    timed = timings.measure(pair, PAIRED_THRESHOLD, (1.0, 1.0), paired=True)
-    return timings.judge_all([timed], PAIRED_THRESHOLD)[0][0].verdict
+    times = np.exp(spread * np.stack([scatter(rng, rounds) for _ in range(2)]))
+    if load:
+        times = _disturbed(rng, times, np.arange(rounds) >= rounds // 2)
+    return _verdict_within(times, slow, PAIRED_THRESHOLD)
 
 
 def paired_quality(repetitions: int = 200) -> Iterator[str]:
@@ -125,21 +138,10 @@ def _of_processes(
     """The verdict on one cell of one run: ten processes of five rounds each, in turn."""
     processes, rounds = 10, 5
     logs = between * rng.standard_normal((2, processes, 1))
-    logs = logs + within * rng.standard_normal((2, processes, rounds))
-    times = np.exp(logs)
-    if load:  # both are slowed from the middle on, and each by interruptions of its own
-        busy = (np.arange(processes) >= processes // 2)[:, None]
-        times = times * np.where(busy, 1.5 + rng.exponential(1.0, times.shape), 1.0)
-    records = [
-        ThroughputRecord(
-            implementation=name, status="ok", regime="cached", classes=2, processes=processes,
-            samples_ns=(1e6 * factor * row).ravel().tolist(),
-        )
-        for name, factor, row in (("a", 1.0, times[0]), ("b", slow, times[1]))
-    ]  # fmt: skip
-    pair = Pair(records[0], records[1], "a -> b", "")
-    timed = timings.measure(pair, PROCESSES_THRESHOLD, (1.0, 1.0), paired=True)
-    return timings.judge_all([timed], PROCESSES_THRESHOLD)[0][0].verdict
+    times = np.exp(logs + within * rng.standard_normal((2, processes, rounds)))
+    if load:
+        times = _disturbed(rng, times, (np.arange(processes) >= processes // 2)[:, None])
+    return _verdict_within(times, slow, PROCESSES_THRESHOLD)
 
 
 def processes_quality(repetitions: int = 1000) -> Iterator[str]:

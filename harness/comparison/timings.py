@@ -30,7 +30,6 @@ from harness.statistics import (
     bootstrap_interval,
     by_process,
     difference_interval,
-    mean_interval,
     paired_ratio,
     ratios_of_processes,
 )  # fmt: skip
@@ -104,59 +103,43 @@ def measure(pair: Pair, threshold: float, drift: tuple[float, float], *, paired:
     """Ratio, interval and evidence of a pair with samples on both sides."""
     a = np.asarray(_samples(pair.base), dtype=np.float64)
     b = np.asarray(_samples(pair.new), dtype=np.float64)
-    paired = paired and a.size == b.size
     processes = _processes(pair)
-    least = 1.0 + threshold
-    if processes is not None:
-        found = _of_processes(a, b, processes, least, drift, paired=paired)
-        if paired:  # what a process is worth is in the interval
-            drift = (1.0, 1.0)
-    elif paired:
-        summary = paired_ratio(b, a)
-        found = (
-            (summary.median, summary.ci_low, summary.ci_high),
-            evidence.of_signs(a, b / drift[1] / least), evidence.of_signs(b / drift[0] * least, a),
-        )  # fmt: skip
-    else:
-        found = (
-            ratio_of_medians(a, b),
-            evidence.of_ranks(a, b / drift[1] / least), evidence.of_ranks(b / drift[0] * least, a),
-        )  # fmt: skip
-    (value, low, high), worse, better = found
+    paired = paired and a.size == b.size and (processes is None or len(set(processes)) == 1)
+    if paired and processes is not None:
+        drift = (1.0, 1.0)  # what a process is worth is in the interval
+    slower, faster = drift[1] * (1.0 + threshold), drift[0] / (1.0 + threshold)
     halves = None
     if paired:
+        count = 1 if processes is None else processes[0]
+        summary = paired_ratio(b, a, processes=count)
+        value, low, high = summary.median, summary.ci_low, summary.ci_high
         first, second = (float(np.median(r)) for r in np.split(b / a, [a.size // 2]))
         halves = (first, second)
+        if processes is not None:
+            logs = ratios_of_processes(b, a, count)
+            worse = evidence.of_processes(logs - math.log(slower))
+            better = evidence.of_processes(math.log(faster) - logs)
+        else:
+            worse, better = evidence.of_signs(a, b / slower), evidence.of_signs(b / faster, a)
+    elif processes is not None:
+        base, new = (
+            np.log(np.median(by_process(s, n), axis=1))
+            for s, n in zip((a, b), processes, strict=True)
+        )
+        ends = (new.mean() - base.mean(), *difference_interval(new, base))
+        value, low, high = (float(np.exp(v)) for v in ends)
+        worse = evidence.of_processes(new - math.log(slower), base)
+        better = evidence.of_processes(base, new - math.log(faster))
+    else:
+        value, low, high = ratio_of_medians(a, b)
+        worse, better = evidence.of_ranks(a, b / slower), evidence.of_ranks(b / faster, a)
     return Timed(pair, value, low / drift[1], high / drift[0], drift, worse, better, paired, halves)
 
 
 def _processes(pair: Pair) -> tuple[int, int] | None:
     """How many processes took the samples of both, where they are enough to be the sample."""
-    counts = tuple(getattr(r, "processes", None) or 1 for r in (pair.base, pair.new))
-    return counts if min(counts) >= LEAST_PROCESSES else None  # type: ignore[return-value]
-
-
-def _of_processes(
-    a: Float64Array, b: Float64Array, processes: tuple[int, int], least: float,
-    drift: tuple[float, float], *, paired: bool,
-) -> tuple[tuple[float, float, float], Evidence, Evidence]:  # fmt: skip
-    """Ratio, interval and evidence where each process is one value, the median of its rounds."""
-    far = math.log(least)
-    if paired and len(set(processes)) == 1:
-        logs = ratios_of_processes(b, a, processes[0])
-        ends = logs.mean(), *mean_interval(logs)
-        worse, better = (evidence.of_processes(sign * logs - far) for sign in (1.0, -1.0))
-    else:
-        base, new = (
-            np.log(np.median(by_process(s, n), axis=1))
-            for s, n in zip((a, b), processes, strict=True)
-        )
-        ends = new.mean() - base.mean(), *difference_interval(new, base)
-        slower, faster = math.log(drift[1]) + far, math.log(drift[0]) - far
-        worse = evidence.of_processes(new - slower, base)
-        better = evidence.of_processes(base, new - faster)
-    value, low, high = (float(np.exp(v)) for v in ends)
-    return (value, low, high), worse, better
+    base, new = (getattr(r, "processes", None) or 1 for r in (pair.base, pair.new))
+    return (base, new) if min(base, new) >= LEAST_PROCESSES else None
 
 
 def _samples(record: Any) -> list[float]:
