@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from queue import SimpleQueue
 
-from harness import reaper
+from harness import address_space, reaper
 from harness.reaper import TOKEN_VARIABLE, bearers
 
 __all__ = ["MAX_OUTPUT", "TOKEN_VARIABLE", "Child", "Output", "bearers"]
@@ -209,6 +209,7 @@ class Child:
         pass_fds: descriptors that it inherits.
         environment: all of its environment but the token.
         cwd: its working directory.
+        fixed_addresses: have its parts where they are in every process of the same program.
 
     Raises:
         OSError: it could not be started.
@@ -220,15 +221,18 @@ class Child:
         pass_fds: Sequence[int],
         environment: Mapping[str, str],
         cwd: str | None = None,
+        *,
+        fixed_addresses: bool = False,
     ) -> None:
         # A worker of a worker (conformance) bears the tokens of both
         self.token = f"{os.environ.get(TOKEN_VARIABLE, '')}/{secrets.token_hex(8)}"
         self.output = Output(self.signal_all)
         self._process: subprocess.Popen[bytes] | None = None
         _survivor.learn(self.token)
-        try:
-            self._process = _starter.start(
-                lambda: subprocess.Popen(
+
+        def start() -> subprocess.Popen[bytes]:
+            with address_space.fixed_addresses() if fixed_addresses else contextlib.nullcontext():
+                return subprocess.Popen(
                     command,
                     pass_fds=pass_fds,
                     stdin=subprocess.DEVNULL,
@@ -238,7 +242,9 @@ class Child:
                     cwd=cwd,
                     start_new_session=True,  # Ctrl-C is the coordinator's to handle
                 )
-            )
+
+        try:
+            self._process = _starter.start(start)
         finally:
             self.output.started()
             if self._process is None:
@@ -266,11 +272,20 @@ class Child:
 
     def end(self) -> None:
         """Kill it and all that it started, and wait until it is gone."""
-        assert self._process is not None
-        reaper.kill_all([self.token], [self._process.pid])
+        end_all([self])
+
+
+def end_all(children: Sequence[Child]) -> None:
+    """Kill children and all that they started, found in one search; wait until they are gone."""
+    running = [(child, child._process) for child in children if child._process is not None]
+    if not running:
+        return
+    reaper.kill_all([child.token for child, _ in running], [p.pid for _, p in running])
+    for _, process in running:
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        _survivor.forget(self.token)
-        _survivor.forget(f"{self._process.pid}")
-        self.output.close()
+            os.killpg(process.pid, signal.SIGKILL)
+    for child, process in running:
+        process.wait()
+        _survivor.forget(child.token)
+        _survivor.forget(f"{process.pid}")
+        child.output.close()

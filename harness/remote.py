@@ -19,11 +19,12 @@ from typing import Any
 from numpy.typing import NDArray
 
 from harness import frames
+from harness.address_space import AddressSpace
 from harness.answers import checked
 from harness.compiled_cache import compiled_cache
 from harness.memory import reply_limit
 from harness.plain_text import one_line
-from harness.processes import MAX_OUTPUT, Child
+from harness.processes import MAX_OUTPUT, Child, end_all
 from harness.records import Status
 
 _ENVIRONMENT = {
@@ -58,6 +59,10 @@ def _running(tasks: Path) -> bool:
     except OSError:  # a thread, or the process, has just ended; or there is no /proc
         time.sleep(_POLL_S)
     return False
+
+
+def _threads(count: int, bound: bool) -> dict[str, Any]:
+    return {"count": count, "bound": bound}
 
 
 class WorkerFault(Exception):
@@ -96,6 +101,7 @@ class RemoteImplementation:
         self._next_id = 0
         self._threads: dict[str, Any] | None = None
         self._unloadable: WorkerFault | None = None
+        self.address_space: AddressSpace | None = None
         self.import_ns: int | None = None
 
     @property
@@ -109,15 +115,19 @@ class RemoteImplementation:
         root = str(Path(__file__).resolve().parent.parent)
         path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
         ends = (str(their_read), str(their_write), str(os.getpid()))
+        space = self.address_space
+        program = ["-m", "harness.worker"] if space is None else space.program("harness.worker")
         try:
             self._process = Child(
                 # -P: a file of the current folder must not stand in for a package
-                [sys.executable, "-P", "-m", "harness.worker", *ends],
+                [sys.executable, "-P", *program, *ends],
                 pass_fds=(their_read, their_write),
                 environment={
                     **_inherited(), **_ENVIRONMENT, **compiled_cache(), **self._environment,
-                    "PYTHONPATH": path,
+                    **self._one_thread(), "PYTHONPATH": path,
+                    **({} if space is None else space.environment),
                 },
+                fixed_addresses=space is not None,
             )  # fmt: skip
         except (OSError, RuntimeError) as e:
             self.stop()
@@ -134,6 +144,10 @@ class RemoteImplementation:
         self.import_ns = reply["import_ns"]
         if self._threads is not None:
             self._exchange("threads", self._threads, (), timeout)
+
+    def _one_thread(self) -> dict[str, str]:
+        """Where there is to be one thread: no others of NumPy's library, which spin at first."""
+        return {"OPENBLAS_NUM_THREADS": "1"} if self._threads == _threads(1, True) else {}
 
     def request(
         self,
@@ -164,12 +178,15 @@ class RemoteImplementation:
                 take turns. Where that changes it takes a new process: libraries look once how
                 many cores there are, and wait for each other accordingly ever after.
         """
-        wanted = {"count": count, "bound": bound}
-        if bound and self._threads is not None and self._threads != wanted:
+        if bound and self._threads is not None and self._threads != _threads(count, bound):
             self.stop()
-        self._threads = wanted
+        self.expect_threads(count, bound=bound)
         reply, _ = self.request("threads", self._threads)
         return reply["threads"]  # type: ignore[no-any-return]
+
+    def expect_threads(self, count: int, *, bound: bool = False) -> None:
+        """Give the next process so many from its beginning (`set_threads`)."""
+        self._threads = _threads(count, bound)
 
     def settle(self, timeout: float = 0.25) -> bool:
         """Wait until no thread of the worker runs any more; False if one still does.
@@ -259,25 +276,36 @@ class RemoteImplementation:
 
     def stop(self) -> None:
         """End the process and everything that it started; safe to call twice."""
-        process, self._process = self._process, None
-        if process is not None:
-            process.end()  # before its pipe is closed: it would end by itself, and leave orphans
-        for fd in (self._read, self._write):
+        stop([self])
+
+
+def stop(workers: Collection[RemoteImplementation]) -> None:
+    """End the processes of workers and everything that they started; safe to call twice."""
+    processes = [worker._process for worker in workers]
+    for worker in workers:
+        worker._process = None
+    # before their pipes are closed: they would end by themselves, and leave orphans
+    end_all([process for process in processes if process is not None])
+    for worker in workers:
+        for fd in (worker._read, worker._write):
             if fd >= 0:
                 os.close(fd)
-        self._read = self._write = -1
+        worker._read = worker._write = -1
 
 
-def start(workers: Collection[RemoteImplementation], *, anew: bool = False) -> None:
+def start(workers: Collection[RemoteImplementation], *, anew: AddressSpace | None = None) -> None:
     """Start workers side by side; one that cannot start says so when it is asked.
 
     Args:
-        anew: end the processes that they have.
+        anew: end the processes that they have; these and later ones have this address space.
     """
 
+    if anew is not None:
+        stop(workers)
+        for worker in workers:
+            worker.address_space = anew
+
     def one(worker: RemoteImplementation) -> None:
-        if anew:
-            worker.stop()
         with contextlib.suppress(WorkerFault):
             worker.request("release", timeout=120.0)
 
@@ -305,7 +333,6 @@ class Pool:
 
     def start(self) -> None:
         """Start every worker now, side by side; one that cannot start says so when it is asked."""
-
         start(self._workers.values())
 
     def kill(self) -> None:
@@ -314,8 +341,7 @@ class Pool:
             worker.kill()
 
     def stop(self) -> None:
-        for worker in self._workers.values():
-            worker.stop()
+        stop(self._workers.values())
 
     def __enter__(self) -> Pool:
         return self

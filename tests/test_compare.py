@@ -547,12 +547,12 @@ def test_the_planted_kernels_do_exactly_as_much_more_work_as_they_say(tmp_path: 
     assert planted_slowdown(base, write_kernel(tmp_path, "second", 5)) == pytest.approx(0.05)
     assert planted_slowdown(base, write_kernel(tmp_path, "third", 2)) == pytest.approx(0.02)
     assert planted_slowdown(base, base) == 0.0
-    assert count_work(base)["exp"] == ROWS * CLASSES
+    assert count_work(base)["exp"] == 100 * ROWS * CLASSES
 
 
 def test_a_trial_says_what_was_found_and_what_was_called_wrongly() -> None:
     def one(verdict: str, noisy: bool = False) -> Repetition:
-        return Repetition(verdict, noisy, 1.05, 1.04, 1.06, 0, 2.0, 3.0, "")
+        return Repetition(verdict, noisy, 1.05, 1.04, 1.06, (0.99, 1.01), 0, 3.0, "")
 
     noise = [one("inconclusive", True), one("worse", True)]  # found by noise is not found
     found = [one("worse")] * 7 + noise + [one("better"), one("equivalent", True)]

@@ -1,8 +1,8 @@
 """The verdict on timings, tried on real measurements: ``python -m harness.comparison.trials``.
 
-Each repetition is a run of its own with fresh processes: two implementations, controls and copies
-in interleaved rounds that several processes of each share, and the verdict of `compare` on the
-two, exactly as a user gets it with ``run --processes``. Tried are the same code under two names
+Each repetition is a run of its own with fresh processes of two implementations and a control, and
+copies among their interleaved rounds; then the verdict of `compare` on the two, exactly as a user
+gets it with ``run --processes``. Tried are the same code under two names
 while a load starts in the middle of the rounds, and a slowdown of known size. Prints a table, and
 appends every repetition to a file with ``--json``.
 """
@@ -37,23 +37,25 @@ from harness.comparison.planted import CLASSES, ROWS, planted_slowdown, write_ke
 from harness.comparison.sides import Side
 from harness.discovery import load as load_implementation
 from harness.experiments import throughput
-from harness.experiments.context import Context, worker_for
+from harness.experiments.context import Context
 from harness.machine import Machine, describe
 from harness.profiles import SMOKE, Timing
 from harness.records import Record, RunInfo
 from harness.records.timing import CONTROL_SUFFIX
-from harness.remote import Pool, RemoteImplementation
+from harness.remote import Pool, stop
 from harness.results import Run
 
 THRESHOLD = 0.005
 """What the trials ask for: nothing within half a percent counts. At the default of `compare`, 5%,
 a slowdown of exactly 5% would be a matter of chance, and one of 2% equivalent by definition."""
 
-PROCESSES = 10
-ROUNDS = 50
+PROCESSES = 8
+ROUNDS = 96
 """Of all processes together."""
-SAMPLE_NS, WARM_UP_NS, WARM_UP_CAP_NS = 2_000_000, 2_000_000, 20_000_000
-"""Two calls, and warm-ups that are as long as plain NumPy needs: time is for processes."""
+SAMPLE_NS, WARM_UP_NS, WARM_UP_CAP_NS = 500_000, 2_000_000, 8_000_000
+"""One call a sample, and warm-ups that are as long as plain NumPy needs: time is for rounds."""
+
+_SIDES = ("", CONTROL_SUFFIX)
 
 NOISY = 0.0125
 """A repetition whose control, the same code, is uncertain by more than this is a noisy one too:
@@ -76,8 +78,9 @@ class Repetition:
             than `NOISY`. It is said without a look at the verdict.
         ratio: time of the second over the first.
         low, high: the interval that the verdict goes by; None where it judged no interval.
+        control: the interval of the control over its original; None where there is none.
         load: processes of the load that started in the middle.
-        seconds: of the rounds and the verdict; `whole_seconds` with the start of the processes.
+        seconds: of all of it, from the start of the processes to the verdict.
     """
 
     verdict: str
@@ -85,9 +88,9 @@ class Repetition:
     ratio: float | None
     low: float | None
     high: float | None
+    control: tuple[float, float] | None
     load: int
     seconds: float
-    whole_seconds: float
     reason: str
 
 
@@ -111,7 +114,7 @@ class Trial:
         found = f"{counts['worse']} of {len(quiet)}" if self.planted else "–"
         ratios = [r.ratio for r in self.repetitions if r.ratio is not None]
         ratio = f"{np.median(ratios):.4f}" if ratios else "–"
-        seconds = sorted(r.whole_seconds for r in self.repetitions)
+        seconds = sorted(r.seconds for r in self.repetitions)
         columns = (
             self.name, len(self.repetitions), len(self.repetitions) - len(quiet), found,
             counts["inconclusive"], counts["equivalent"], wrong, ratio,
@@ -162,21 +165,11 @@ def _info(machine: Machine, planned: int) -> RunInfo:
     )  # fmt: skip
 
 
-def repetition(
-    base: Path,
-    new: Path,
-    machine: Machine,
-    *,
-    rounds: int,
-    processes: int,
-    load: tuple[float, int, str],
-) -> Repetition:
-    """Time two files against each other in processes of their own, and judge.
-
-    Args:
-        load: seconds after the start of the rounds, number of processes, and their code.
-    """
-    begun = time.perf_counter()
+@contextmanager
+def _bench(
+    base: Path, new: Path, machine: Machine, *, rounds: int, processes: int
+) -> Iterator[Context]:
+    """A run of two files: their workers, and those of the limits, which all repetitions share."""
     timing = Timing(
         (CLASSES,), ROWS * CLASSES, rounds, ("one",), min_sample_ns=SAMPLE_NS,
         warm_up_ns=WARM_UP_NS, warm_up_cap_ns=WARM_UP_CAP_NS, processes=processes,
@@ -184,40 +177,50 @@ def repetition(
     profile = replace(SMOKE, name="trial", operations=("softmax",), timing={"cached": timing})
     implementations = [load_implementation(base), load_implementation(new)]
     with Pool() as pool:
-        for one in implementations:
-            pool.add(worker_for(one))
-        pool.add(worker_for(implementations[0], implementations[0].name + CONTROL_SUFFIX))
-        for name in throughput.LIMITS:
-            pool.add(RemoteImplementation(name, {"module": "harness.limits"}))
-        pool.add(RemoteImplementation(throughput.ARITHMETIC, {"module": "harness.exponentials"}))
-        context = Context(
+        yield Context(
             implementations, pool, profile, 0, machine.logical_cores,
-            last_level_cache=machine.last_level_cache_bytes, baseline=implementations[0].name,
-            on_note=lambda text: None,
+            last_level_cache=machine.last_level_cache_bytes,
+            baseline=implementations[0].name, on_note=lambda text: None,
         )  # fmt: skip
-        pool.start()
-        started = time.perf_counter()
-        records: list[Record] = []
-        with _load_after(*load):
-            for unit in throughput.plan(context):
-                records += unit.measure()
-    run = Run(Path("trial"), _info(machine, len(records)), records)
-    sides = [Side(one.name, run, one.name) for one in implementations]
-    found = compare_sides(*sides, threshold=THRESHOLD, across_machines=False, accuracy_factor=1.25)
-    ended = time.perf_counter()
-    item = found.items[0]
 
-    noisy = any(getattr(r, "noisy", None) or _uncertain(r) for r in records)
+
+def repetition(
+    context: Context, machine: Machine, number: int, load: tuple[float, int, str]
+) -> Repetition:
+    """Time the two implementations against each other in fresh processes, and judge.
+
+    Args:
+        number: of the repetition: the seed of the orders, and of where processes have their parts.
+        load: seconds after the start, number of processes, and their code.
+    """
+    names = [(one.name + end, one) for one in context.implementations for end in _SIDES]
+    stop([context.worker(name, one) for name, one in names])
+    again = replace(context, seed=number)
+    records: list[Record] = []
+    started = time.perf_counter()
+    with _load_after(*load):
+        for unit in throughput.plan(again):
+            records += unit.measure()
+    run = Run(Path("trial"), _info(machine, len(records)), records)
+    sides = [Side(one.name, run, one.name) for one in context.implementations]
+    found = compare_sides(*sides, threshold=THRESHOLD, across_machines=False, accuracy_factor=1.25)
+    seconds = time.perf_counter() - started
+    item = found.items[0]
+    control = next((c for r in records if (c := _control(r)) is not None), None)
+    uncertain = control is None or math.log(control[1] / control[0]) > 2.0 * NOISY
+    noisy = uncertain or any(getattr(r, "noisy", None) for r in records)
     return Repetition(
-        item.verdict, noisy, item.ratio, item.low, item.high, load[1], ended - started,
-        ended - begun, item.reason,
+        item.verdict, noisy, item.ratio, item.low, item.high, control, load[1], seconds,
+        item.reason,
     )  # fmt: skip
 
 
-def _uncertain(record: Record) -> bool:
+def _control(record: Record) -> tuple[float, float] | None:
+    """The interval of a control of the baseline over its original."""
     low, high = (getattr(record, f"speedup_{end}", None) for end in ("low", "high"))
-    control = getattr(record, "role", None) == "control"
-    return control and None not in (low, high) and math.log(high / low) > 2.0 * NOISY  # type: ignore[operator]
+    if getattr(record, "role", None) != "control" or low is None or high is None:
+        return None
+    return float(low), float(high)
 
 
 def trial(
@@ -231,7 +234,7 @@ def trial(
     seed: int = 0,
     said: Callable[[Repetition], None] = lambda one: None,
 ) -> Trial:
-    """A kernel against one that does `again` of 100 blocks twice, so many times.
+    """A kernel against one that does `again` percent more work, so many times.
 
     Raises:
         ValueError: the count of the work is not what was planted.
@@ -245,19 +248,19 @@ def trial(
         planted = planted_slowdown(base, new)
         if abs(planted - again / 100) > 1e-12:
             raise ValueError(f"planted: expected {again}%, counted {planted:.4%}")
-        nothing = (0.0, 0, "")
         usual = 0.0
-        for number in range(repetitions + load):
-            burden = nothing
-            if load and number:  # the first shows how long the rounds take, and does not count
-                count = (1, machine.logical_cores)[number % 2]
-                burden = (usual * draw.uniform(0.3, 0.7), count, _BUSY[number // 2 % 2])
-            one = repetition(base, new, machine, rounds=rounds, processes=processes, load=burden)
-            if load and number == 0:
-                usual = one.seconds
-                continue
-            found.append(one)
-            said(one)
+        with _bench(base, new, machine, rounds=rounds, processes=processes) as context:
+            for number in range(repetitions + 1):
+                burden = (0.0, 0, "")
+                if load and number:
+                    count = (1, machine.logical_cores)[number % 2]
+                    burden = (usual * draw.uniform(0.3, 0.7), count, _BUSY[number // 2 % 2])
+                one = repetition(context, machine, draw.randrange(2**32), burden)
+                if not number:  # shows how long the rounds take, and starts the limits
+                    usual = one.seconds
+                    continue
+                found.append(one)
+                said(one)
     return Trial(name, planted, load, found)
 
 
@@ -307,7 +310,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _say(name: str, write: Callable[[dict[str, Any]], None], one: Repetition) -> None:
     write({"trial": name, **asdict(one)})
     noisy = ", noisy" * one.noisy
-    print(f"{name}: {one.verdict}{noisy}, {one.whole_seconds:.1f} s", file=sys.stderr, flush=True)
+    print(f"{name}: {one.verdict}{noisy}, {one.seconds:.1f} s", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

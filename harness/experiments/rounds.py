@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.address_space import AddressSpace
 from harness.discovery import Implementation
 from harness.profiles import Timing
 from harness.records import ThroughputRecord
@@ -182,15 +183,20 @@ def end(entrants: Iterable[Faulty], fault: WorkerFault) -> None:
         entrant.fault = entrant.fault or fault
 
 
-def renew(entrants: list[Entrant], arguments: Sequence[NDArray[Any]], timeout: float) -> None:
+def renew(
+    entrants: list[Entrant], arguments: Sequence[NDArray[Any]], timeout: float, seed: str
+) -> None:
     """New processes for the implementations: another place in memory for code and arrays.
 
     The same code is a percent or two faster or slower for that alone, and no number of rounds in
     one process shows it (Kalibera and Jones, "Rigorous benchmarking in reasonable time", 2013).
-    The limits keep theirs, and are ready.
+    The place is drawn from the seed, one for all of them. The limits keep their processes.
     """
     renewed = [e for e in entrants if e.fault is None and e.implementation is not None]
-    start({e.worker for e in renewed}, anew=True)
+    for entrant in renewed:
+        assert entrant.record.threads is not None
+        entrant.worker.expect_threads(entrant.record.threads, bound=True)
+    start({e.worker for e in renewed}, anew=AddressSpace.draw(seed))
     place(renewed, arguments, timeout)
     for entrant in renewed:
         entrant.ready = False

@@ -272,12 +272,12 @@ def _measure(context: Context, point: _Point) -> Iterator[Record]:
     arguments = (aligned(first), *others)
     before = _readings(context)
     tested = secrets.randbelow(grid.processes)
+    several = grid.processes > 1
+    place([e for e in entrants if not (several and e.implementation)], arguments, timeout)
     for process in range(grid.processes):
-        if process:
-            renew(entrants, arguments, timeout)
-        else:
-            place(entrants, arguments, timeout)
         seed = " ".join(map(str, (context.seed, point.label, *([process] * (process > 0)))))
+        if several:
+            renew(entrants, arguments, timeout, seed)
         test = between(scrutiny, entrants) if process == tested else None
         take_rounds(entrants, grid, timeout, seed, test)
     after = _readings(context)
