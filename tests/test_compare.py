@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 
 from harness.commands.compare import compare as command
 from harness.comparison import Comparison, compare, evidence, timings
+from harness.comparison.drift import control_ratios
 from harness.comparison.planted import CLASSES, ROWS, count_work, planted_slowdown, write_kernel
 from harness.comparison.render import missing_lines, to_json, to_markdown
-from harness.comparison.timings import control_ratios
 from harness.comparison.trials import Repetition, Trial
 from harness.records import (
     AccuracyRecord,

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from harness.comparison import figures, timings
+from harness.comparison import drift, figures, timings, yardstick
 from harness.comparison.sides import (
     Pair,
     Side,
@@ -72,12 +72,12 @@ def compare_sides(
         text = "compared all the same, as asked" if across_machines else "not compared"
         remedy = "" if across_machines else "; --across-machines compares them nevertheless"
         notes.insert(0, f"different machines ({'; '.join(differences)}): timings {text}{remedy}")
-    timed = [p for p in pairs if p.new.experiment in timings.EXPERIMENTS]
-    others = [p for p in pairs if p.new.experiment not in timings.EXPERIMENTS]
+    timed = [p for p in pairs if p.new.experiment in drift.EXPERIMENTS]
+    others = [p for p in pairs if p.new.experiment not in drift.EXPERIMENTS]
     if refused:
         unmeasured["timings of different machines, not compared"] += len(timed)
         timed = []
-        missing = [m for m in missing if m.experiment not in timings.EXPERIMENTS]
+        missing = [m for m in missing if m.experiment not in drift.EXPERIMENTS]
     items = [_deterministic(p, a, b, accuracy_factor) for p in others]
     found, tests = _timings(timed, a, b, threshold)
     items += found
@@ -104,10 +104,11 @@ def _timings(
 ) -> tuple[list[Item], int]:
     """Timings: statuses first, then what can be measured against each other, all together."""
     together = same_run(base, new)
+    unchanged = None if together else yardstick.find(base, new)
     moved = (
-        timings.control_ratios(new.run.records)
+        drift.control_ratios(new.run.records)
         if together
-        else timings.drifts(base.anchors(), new.anchors())
+        else drift.drifts(base.anchors(), new.anchors())
     )
     items: list[Item] = []
     cells = []
@@ -134,7 +135,11 @@ def _timings(
                 )
             )  # fmt: skip
         else:
-            drift = moved.get(timings.cell_of(pair), (1.0, 1.0))
-            cells.append(timings.measure(pair, threshold, drift, paired=together))
+            beside = None if unchanged is None else unchanged.beside(pair)
+            if unchanged is None or beside is None:
+                factors = moved.get(drift.cell_of(b), (1.0, 1.0))
+            else:
+                factors = unchanged.moved(pair)
+            cells.append(timings.measure(pair, threshold, factors, paired=together, beside=beside))
     found, tests = timings.judge_all(cells, threshold)
     return items + found, tests

@@ -9,7 +9,7 @@ docs/comparing.md.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,12 +17,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from harness.comparison import evidence
+from harness.comparison.drift import LEAST, samples_of
 from harness.comparison.evidence import Evidence
 from harness.comparison.sides import Pair
 from harness.comparison.verdict import Item, Verdict
 from harness.floats import Float64Array
-from harness.records import Record
-from harness.records.timing import CONTROL_SUFFIX
 from harness.statistics import (
     FEW,
     LEAST_PROCESSES,
@@ -41,15 +40,7 @@ ALPHA_WITHIN = 0.001
 """The same within one run. Rounds that follow each other share the state of the machine, and what
 starts in their middle is no error of sampling: the price of certainty is paid in rounds."""
 
-_LEAST = 3
-"""Samples below which nothing is said: three against three can separate by chance in 1 of 20."""
-
 _CONSISTENT = 0.02
-
-EXPERIMENTS = ("throughput", "device_throughput")
-"""Whose records are timings: they have samples, and copies and controls beside them."""
-
-_CELL = ("regime", "dtype", "classes", "rows", "threads", "workload", "seed", "cache")
 
 
 @dataclass(frozen=True)
@@ -64,6 +55,7 @@ class Timed:
         worse, better: evidence that the ratio lies beyond the threshold.
         paired: whether the samples of a round were set against each other.
         halves: if paired, the median ratios of the first and of the second half of the rounds.
+        terms: what did not change between the runs, and both sides are measured in; None for ns.
     """
 
     pair: Pair
@@ -75,6 +67,7 @@ class Timed:
     better: Evidence
     paired: bool
     halves: tuple[float, float] | None = None
+    terms: str | None = None
 
 
 def ratio_of_medians(
@@ -99,11 +92,22 @@ def ratio_of_medians(
     return value, *bootstrap_interval((a, b), ratio, seed=seed)
 
 
-def measure(pair: Pair, threshold: float, drift: tuple[float, float], *, paired: bool) -> Timed:
-    """Ratio, interval and evidence of a pair with samples on both sides."""
-    a = np.asarray(_samples(pair.base), dtype=np.float64)
-    b = np.asarray(_samples(pair.new), dtype=np.float64)
-    processes = _processes(pair)
+def measure(
+    pair: Pair,
+    threshold: float,
+    drift: tuple[float, float],
+    *,
+    paired: bool,
+    beside: Pair | None = None,
+) -> Timed:
+    """Ratio, interval and evidence of a pair with samples on both sides.
+
+    Args:
+        beside: of two runs, what did not change and was timed in the same rounds: the samples are
+            then compared in its terms.
+    """
+    a, b = relative(pair, beside)
+    processes = of_processes(pair)
     paired = paired and a.size == b.size and (processes is None or len(set(processes)) == 1)
     if paired and processes is not None:
         drift = (1.0, 1.0)  # what a process is worth is in the interval
@@ -133,96 +137,38 @@ def measure(pair: Pair, threshold: float, drift: tuple[float, float], *, paired:
     else:
         value, low, high = ratio_of_medians(a, b)
         worse, better = evidence.of_ranks(a, b / slower), evidence.of_ranks(b / faster, a)
-    return Timed(pair, value, low / drift[1], high / drift[0], drift, worse, better, paired, halves)
+    return Timed(
+        pair, value, low / drift[1], high / drift[0], drift, worse, better, paired, halves,
+        None if beside is None else beside.implementation,
+    )  # fmt: skip
 
 
-def _processes(pair: Pair) -> tuple[int, int] | None:
+def relative(pair: Pair, beside: Pair | None) -> tuple[Float64Array, Float64Array]:
+    """Samples of both sides, ns; or what they are of the time of something else in their rounds."""
+    a, b = (np.asarray(samples_of(r), dtype=np.float64) for r in (pair.base, pair.new))
+    if beside is None:
+        return a, b
+    return a / np.asarray(samples_of(beside.base)), b / np.asarray(samples_of(beside.new))
+
+
+def of_processes(pair: Pair) -> tuple[int, int] | None:
     """How many processes took the samples of both, where they are enough to be the sample."""
     base, new = (getattr(r, "processes", None) or 1 for r in (pair.base, pair.new))
     return (base, new) if min(base, new) >= LEAST_PROCESSES else None
-
-
-def _samples(record: Any) -> list[float]:
-    return list(record.samples_ns or ())
-
-
-def drifts(
-    base: Iterable[Record], new: Iterable[Record]
-) -> Mapping[tuple[Any, ...], tuple[float, float]]:
-    """How the copies, the same code in every run, moved from one run to the other.
-
-    Returns:
-        For each cell of the grid, the smallest and the largest ratio of medians, 1 included.
-    """
-    before = {(r.implementation, *_cell(r)): r for r in base}
-    found: dict[tuple[Any, ...], tuple[float, float]] = {}
-    for record in new:
-        other = before.get((record.implementation, *_cell(record)))
-        if other is None or len(_samples(other)) < _LEAST or len(_samples(record)) < _LEAST:
-            continue
-        ratio = float(np.median(_samples(record)) / np.median(_samples(other)))
-        low, high = found.get(_cell(record), (1.0, 1.0))
-        found[_cell(record)] = (min(low, ratio), max(high, ratio))
-    return found
-
-
-def control_ratios(
-    records: Iterable[Record],
-) -> Mapping[tuple[Any, ...], tuple[float, float]]:
-    """How far the same code was from itself in the rounds of one run.
-
-    A second process has its arrays elsewhere in memory, and its copy of the code, which is worth
-    a percent or two where nothing else differs. Between two implementations it is worth as much.
-
-    Returns:
-        For each cell of the grid, the smallest and the largest ratio of a control to its
-        original, 1 included.
-    """
-    by_key = {(r.implementation, getattr(r, "allocating", None), *_cell(r)): r for r in records}
-    found: dict[tuple[Any, ...], tuple[float, float]] = {}
-    for (name, *rest), control in by_key.items():
-        original = by_key.get((str(name).removesuffix(CONTROL_SUFFIX), *rest))
-        if getattr(control, "role", None) != "control" or original is None:
-            continue
-        a, b = _samples(original), _samples(control)
-        if len(a) != len(b) or len(a) < _LEAST or not all(s > 0 for s in (*a, *b)):
-            continue
-        ratio = paired_ratio(b, a).median
-        low, high = found.get(_cell(control), (1.0, 1.0))
-        found[_cell(control)] = (min(low, ratio), max(high, ratio))
-    return found
-
-
-def _cell(record: Record) -> tuple[Any, ...]:
-    # Records from before there were cold ones do not say that they are warm.
-    values = (getattr(record, name, None) for name in _CELL)
-    return (_operation(record), *(None if v == "warm" else v for v in values))
-
-
-def _operation(record: Record) -> str:
-    """That in whose rounds the timing was taken; limits on the host go with softmax alone."""
-    beside: str | None = getattr(record, "beside", None)
-    own = record.operation if getattr(record, "role", None) != "limit" else "copy"
-    return beside or ("softmax" if own == "copy" else own)
-
-
-def cell_of(pair: Pair) -> tuple[Any, ...]:
-    """The point of the grid that a pair belongs to, for `drifts`."""
-    return _cell(pair.new)
 
 
 def unusable(pair: Pair) -> str | None:
     """Why a pair's timings cannot be judged; None if they can."""
     for side, record in (("base", pair.base), ("new", pair.new)):
         r: Any = record
-        samples = _samples(r)
+        samples = samples_of(r)
         if r.noisy:
             return (
                 f"{side} is noisy: its A/A control misses 1.0; close other programs and measure "
                 f"again"
             )
-        if len(samples) < _LEAST:
-            return f"{side} has {len(samples)} samples, expected at least {_LEAST}"
+        if len(samples) < LEAST:
+            return f"{side} has {len(samples)} samples, expected at least {LEAST}"
         if not all(math.isfinite(s) and s > 0 for s in samples):
             return f"{side} has samples that are no times"
         median = float(np.median(samples))
@@ -266,11 +212,13 @@ def judge(timed: Timed, threshold: float) -> Item:
                 else f"; copies, the same code in both runs, {took}: the machine changed, measure "
                 "both again"
             )
+    if timed.terms is not None:
+        why += f", in terms of {timed.terms}, which did not change"
     a: Any = timed.pair.base
     b: Any = timed.pair.new
     return Item(
         timed.pair.new.experiment, timed.pair.implementation, timed.pair.where, "time",
-        float(np.median(_samples(a))), float(np.median(_samples(b))), verdict, why, "ns",
+        float(np.median(samples_of(a))), float(np.median(samples_of(b))), verdict, why, "ns",
         timed.ratio, timed.low, timed.high,
     )  # fmt: skip
 

@@ -1,0 +1,90 @@
+"""What should not have changed, and by how much it did: from run to run, and within one.
+
+Copies are the harness's own code, the same in every run; a control is the baseline in another
+process. What they differ by, others may differ by for no reason of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from harness.records import Record
+from harness.records.timing import CONTROL_SUFFIX
+from harness.statistics import paired_ratio
+
+LEAST = 3
+"""Samples below which nothing is said: three against three can separate by chance in 1 of 20."""
+
+EXPERIMENTS = ("throughput", "device_throughput")
+"""Whose records are timings: they have samples, and copies and controls beside them."""
+
+_CELL = ("regime", "dtype", "classes", "rows", "threads", "workload", "seed", "cache")
+
+
+def samples_of(record: Any) -> list[float]:
+    """Samples of a timing, ns."""
+    return list(record.samples_ns or ())
+
+
+def cell_of(record: Record) -> tuple[Any, ...]:
+    """The point of the grid that a record belongs to: what was timed in the same rounds."""
+    # Records from before there were cold ones do not say that they are warm.
+    values = (getattr(record, name, None) for name in _CELL)
+    return (_operation(record), *(None if v == "warm" else v for v in values))
+
+
+def _operation(record: Record) -> str:
+    """That in whose rounds the timing was taken; limits on the host go with softmax alone."""
+    beside: str | None = getattr(record, "beside", None)
+    own = record.operation if getattr(record, "role", None) != "limit" else "copy"
+    return beside or ("softmax" if own == "copy" else own)
+
+
+def drifts(
+    base: Iterable[Record], new: Iterable[Record]
+) -> Mapping[tuple[Any, ...], tuple[float, float]]:
+    """How the copies, the same code in every run, moved from one run to the other.
+
+    Returns:
+        For each cell of the grid, the smallest and the largest ratio of medians, 1 included.
+    """
+    before = {(r.implementation, *cell_of(r)): r for r in base}
+    found: dict[tuple[Any, ...], tuple[float, float]] = {}
+    for record in new:
+        other = before.get((record.implementation, *cell_of(record)))
+        if other is None or len(samples_of(other)) < LEAST or len(samples_of(record)) < LEAST:
+            continue
+        ratio = float(np.median(samples_of(record)) / np.median(samples_of(other)))
+        low, high = found.get(cell_of(record), (1.0, 1.0))
+        found[cell_of(record)] = (min(low, ratio), max(high, ratio))
+    return found
+
+
+def control_ratios(
+    records: Iterable[Record],
+) -> Mapping[tuple[Any, ...], tuple[float, float]]:
+    """How far the same code was from itself in the rounds of one run.
+
+    A second process has its arrays elsewhere in memory, and its copy of the code, which is worth
+    a percent or two where nothing else differs. Between two implementations it is worth as much.
+
+    Returns:
+        For each cell of the grid, the smallest and the largest ratio of a control to its
+        original, 1 included.
+    """
+    by_key = {(r.implementation, getattr(r, "allocating", None), *cell_of(r)): r for r in records}
+    found: dict[tuple[Any, ...], tuple[float, float]] = {}
+    for (name, *rest), control in by_key.items():
+        original = by_key.get((str(name).removesuffix(CONTROL_SUFFIX), *rest))
+        if getattr(control, "role", None) != "control" or original is None:
+            continue
+        a, b = samples_of(original), samples_of(control)
+        if len(a) != len(b) or len(a) < LEAST or not all(s > 0 for s in (*a, *b)):
+            continue
+        ratio = paired_ratio(b, a).median
+        low, high = found.get(cell_of(control), (1.0, 1.0))
+        found[cell_of(control)] = (min(low, ratio), max(high, ratio))
+    return found
