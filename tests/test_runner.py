@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness.discovery import load
-from harness.profiles import SMOKE, Filters, narrow
+from harness.profiles import QUICK, SMOKE, Filters, narrow
 from harness.results import CELLS_FILE, cell_key, read_run
 from harness.runner import NothingToRun, Progress, Request, run
 
@@ -149,3 +149,11 @@ def test_a_workload_filter_replaces_the_families() -> None:
     assert profile.sweep_workloads == ()
     assert profile.families == ("constant",)
     assert set(SMOKE.sweep_classes) <= set(profile.family_classes)
+
+
+def test_several_processes_have_rounds_enough_for_each() -> None:
+    alone, shared = (narrow(QUICK, Filters(processes=n)).timing for n in (1, 8))
+    for regime, grid in shared.items():
+        assert grid.processes == 8
+        assert grid.rounds >= alone[regime].rounds == QUICK.timing[regime].rounds
+        assert grid.rounds_each >= (4 if regime == "streaming" else 12)
