@@ -160,3 +160,23 @@ def test_unchanged_code_is_seldom_called_better_or_worse(tmp_path: Path) -> None
         base, new = (_rounds(2 * seed + k, 1.0 + 0.3 * k, {"a": 0.5}, processes=8) for k in (0, 1))
         wrong += _verdicts(_compared(folder, base, new))["a"] in ("better", "worse")
     assert wrong == 0
+
+
+def test_calls_that_allocate_are_set_against_such_calls(tmp_path: Path) -> None:
+    """Pages got dearer in the new run, for all; the calls that reuse an output did not."""
+
+    def allocating(records: list[Record], dearer: float) -> list[Record]:
+        found = []
+        for r in records:
+            if r.implementation in ("base", "a"):
+                samples = [2.0 * dearer * s for s in r.samples_ns]  # type: ignore[attr-defined]
+                changes = {
+                    "allocating": True, "samples_ns": samples,
+                    "median_ns": float(np.median(samples)),
+                }  # fmt: skip
+                found.append(r.model_copy(update=changes))
+        return records + found
+
+    base, new = (_rounds(seed, 1.0, {"a": 0.5}, processes=8) for seed in (1, 2))
+    found = _compared(tmp_path, allocating(base, 1.0), allocating(new, 1.5))
+    assert [i.verdict for i in found.items if i.implementation == "a"] == ["equivalent"] * 2

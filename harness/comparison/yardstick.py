@@ -24,7 +24,7 @@ _Cells = Mapping[tuple[Any, ...], Record]
 
 @dataclass(frozen=True)
 class Yardstick:
-    """The baseline of two runs, and its controls, by cell.
+    """The baseline of two runs, and its controls, by cell and whether they allocate.
 
     Attributes:
         name: of the baseline.
@@ -41,15 +41,14 @@ class Yardstick:
         """Its records of a pair's rounds; None where they cannot be set against each other."""
         if pair.implementation == self.name:
             return None
-        found = [cells.get(cell_of(pair.new)) for cells in (self.base, self.new)]
-        return _usable(pair, *found)
+        return _usable(pair, self.base, self.new)
 
     def moved(self, pair: Pair) -> tuple[float, float]:
         """How its control, in its terms, moved between the runs: smallest and largest factor.
 
         1 and 1 where processes are the sample, whose scatter says it.
         """
-        controls = _usable(pair, *(c.get(cell_of(pair.new)) for c in self.controls))
+        controls = _usable(pair, *self.controls)
         beside = self.beside(pair)
         if controls is None or beside is None or of_processes(pair):
             return 1.0, 1.0
@@ -58,10 +57,16 @@ class Yardstick:
         return min(1.0, ratio), max(1.0, ratio)
 
 
-def _usable(pair: Pair, base: Record | None, new: Record | None) -> Pair | None:
-    """Records beside those of a pair, with a time of each of their rounds."""
-    sides = ((pair.base, base), (pair.new, new))
-    for record, other in sides:
+def _usable(pair: Pair, before: _Cells, after: _Cells) -> Pair | None:
+    """Records beside those of a pair, with a time of each of their rounds.
+
+    Of calls that allocate where those of the pair do, and there are such.
+    """
+    cell = cell_of(pair.new)
+    kinds = (True, False) if getattr(pair.new, "allocating", False) else (False, True)
+    found = ((before.get((*cell, k)), after.get((*cell, k))) for k in kinds)
+    base, new = next((f for f in found if None not in f), (None, None))
+    for record, other in ((pair.base, base), (pair.new, new)):
         if other is None or getattr(record, "processes", None) != getattr(other, "processes", None):
             return None
         samples = samples_of(other)
@@ -86,9 +91,11 @@ def find(base: Side, new: Side) -> Yardstick | None:
 
 
 def _cells(records: Iterable[Record], name: str) -> _Cells:
-    mine = [r for r in records if r.implementation == name and r.experiment in EXPERIMENTS]
-    mine.sort(key=lambda r: not getattr(r, "allocating", False))  # what does not allocate stays
-    return {cell_of(r): r for r in mine}
+    return {
+        (*cell_of(r), bool(getattr(r, "allocating", False))): r
+        for r in records
+        if r.implementation == name and r.experiment in EXPERIMENTS
+    }
 
 
 def _unchanged(name: str, a: RunInfo, b: RunInfo) -> bool:
