@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.comparison import timings
+from harness.comparison import timings, trials
 from harness.comparison.sides import Pair
 from harness.floats import Float64Array
 from harness.history import find_steps
@@ -19,7 +19,6 @@ from harness.statistics import median_interval
 
 THRESHOLD = 0.05
 PAIRED_THRESHOLD = 0.01
-PROCESSES_THRESHOLD = 0.005
 _SAMPLES = (5, 6, 9, 11, 15, 31)
 _CELLS = 4
 _IMPLEMENTATIONS = 10
@@ -135,13 +134,13 @@ def paired_quality(repetitions: int = 200) -> Iterator[str]:
 def _of_processes(
     rng: np.random.Generator, between: float, within: float, slow: float, load: bool
 ) -> str:
-    """The verdict on one cell of one run: ten processes of five rounds each, in turn."""
-    processes, rounds = 10, 5
+    """The verdict on one cell of one run, with as many processes and rounds as the trials have."""
+    processes, rounds = trials.PROCESSES, trials.ROUNDS // trials.PROCESSES
     logs = between * rng.standard_normal((2, processes, 1))
     times = np.exp(logs + within * rng.standard_normal((2, processes, rounds)))
     if load:
         times = _disturbed(rng, times, (np.arange(processes) >= processes // 2)[:, None])
-    return _verdict_within(times, slow, PROCESSES_THRESHOLD)
+    return _verdict_within(times, slow, trials.THRESHOLD)
 
 
 def processes_quality(repetitions: int = 1000) -> Iterator[str]:
@@ -150,7 +149,7 @@ def processes_quality(repetitions: int = 1000) -> Iterator[str]:
           "middle: claims | 5% slower found | 2% slower found | 2% called equivalent |"  # fmt: skip
     yield "| --- | --- | --- | --- | --- | --- | --- |"
     for between in (0.003, 0.007, 0.01, 0.02):
-        for within in (0.01, 0.03):
+        for within in (0.01, 0.05):
             rng = np.random.default_rng([int(1000 * between), int(1000 * within)])
             found = [
                 [_of_processes(rng, between, within, slow, load) for _ in range(repetitions)]
