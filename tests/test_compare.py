@@ -15,7 +15,7 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from harness.commands.compare import compare as command
-from harness.comparison import Comparison, compare, evidence, timings
+from harness.comparison import Comparison, compare, evidence, quality, timings
 from harness.comparison.drift import control_ratios
 from harness.comparison.planted import CLASSES, ROWS, count_work, planted_slowdown, write_kernel
 from harness.comparison.render import missing_lines, to_json, to_markdown
@@ -572,3 +572,16 @@ def test_an_interval_within_one_run_is_as_wide_as_its_controls_differ() -> None:
     found = control_ratios([record("a", 1.0), record("a (control)", 1.04, "control")])
     assert list(found.values()) == [(1.0, pytest.approx(1.04))]
     assert control_ratios([record("a (control)", 1.04, "control")]) == {}
+
+
+@pytest.mark.parametrize(
+    "table",
+    [quality.paired_quality, quality.processes_quality, quality.step_quality],
+    ids=lambda table: table.__name__,
+)
+def test_the_tables_of_quality_have_a_line_for_each_setting(table: Any) -> None:
+    header, rule, *lines = table(1)
+    columns = header.count("|")
+    assert rule.count("---") == columns - 1
+    assert len(lines) >= 8
+    assert all(line.count("|") == columns for line in lines)
