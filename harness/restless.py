@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from harness.stopwatch import Stopwatch, Timing
 
 LOOPS = 8
-"""Loops that must all take longer; of an honest implementation the first seldom does."""
+"""Loops that must all take longer; of an honest implementation the first seldom does. The pauses
+between them double, to a quarter of a second in all: neighbours on a core come and go."""
 
 FEWEST = 5
 """Loops at least: one that works at every third call is right in one of three."""
@@ -103,5 +104,5 @@ def loops(
             spent.append(cpu - free_cpu)
             if len(rows) >= fewest and not all(slower(t, usual) for t in elapsed):
                 break
-            _sleep(0.001 * k)
+            _sleep(0.001 * 2**k)
     return {"restless_ns": elapsed, "restless_cpu_ns": spent}, rows

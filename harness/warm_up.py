@@ -4,7 +4,8 @@ A compiled function gets faster over its first calls: code and data come into th
 start, the clock rises, a second compiler replaces what the first one made. How long that takes
 nobody knows beforehand, so it is watched: calls are timed in batches of at least a millisecond,
 and the warm-up is over when three batches in a row brought no new best by more than 2%. A cap
-bounds it; that it was reached while calls were still getting faster is told, not hidden.
+bounds it; that it was reached while calls were still getting faster is told, not hidden. A call
+that takes a tenth of the time of all before begins it again: those compiled, or started something.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 BATCH_NS = 1_000_000
 STALLS = 3
 GAIN = 0.02
+LEAP = 10.0
 CAP_NS = 300_000_000
 MAX_CALLS = 1_000_000
 
@@ -42,20 +44,23 @@ def warm_up(time_calls: Callable[[int], int], minimum_ns: int = 0, cap_ns: int =
     Args:
         time_calls: makes so many calls and returns the nanoseconds that they took.
         minimum_ns: shortest warm-up.
-        cap_ns: no batch begins after so many nanoseconds; one is made in any case.
+        cap_ns: no batch begins after so many nanoseconds; two are made in any case, since one
+            says nothing of the next.
     """
-    batch, calls, elapsed, stalls = 1, 0, 0, 0
+    batch, calls, elapsed, spent, stalls = 1, 0, 0, 0, 0
     best = float("inf")
     while True:
         took = time_calls(batch)
         calls, elapsed = calls + batch, elapsed + took
         per_call = took / batch
+        spent = took if calls > batch and LEAP * per_call < best else spent + took
         gained = per_call < (1.0 - GAIN) * best
         best = min(best, per_call)
-        if took < BATCH_NS and batch < MAX_CALLS and elapsed < cap_ns:
+        if took < BATCH_NS and batch < MAX_CALLS and spent < cap_ns:
             batch = min(4 * batch, MAX_CALLS)  # not a batch yet: too short to be told from noise
             continue
         stalls = 0 if gained else stalls + 1
-        if (stalls >= STALLS and elapsed >= minimum_ns) or elapsed >= cap_ns:
-            # One batch, of one long call, says nothing of a trend.
-            return WarmUp(calls, elapsed, stalls > 0 or calls == 1, best)
+        capped = spent >= cap_ns and calls > batch
+        if (stalls >= STALLS and spent >= minimum_ns) or capped:
+            # Two batches, of one long call each, say nothing of a trend.
+            return WarmUp(calls, elapsed, stalls > 0 or calls <= 2, best)

@@ -257,8 +257,9 @@ def test_rows_to_judge_hold_the_first_and_the_last_and_differ_from_time_to_time(
     assert honesty.sampled_rows(x[:3]).tolist() == [0, 1, 2]
 
 
-def test_few_loops_on_changing_input_are_no_evidence() -> None:
+def test_loops_on_changing_input_that_ended_early_are_no_evidence() -> None:
+    """They ended since one was not slower than the samples of that moment."""
     entrant, _ = timed(load("max_shift"))
-    slow = [1e9] * restless.FEWEST
+    slow = [1e9] * restless.LOOPS
     assert honesty.dishonest_loops(entrant, slow[1:], slow[1:]) is None
     assert "alone" in str(honesty.dishonest_loops(entrant, slow, slow))

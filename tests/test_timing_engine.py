@@ -69,16 +69,31 @@ def test_the_cap_ends_a_warm_up_that_never_settles_and_says_so() -> None:
     assert found.elapsed_ns >= 20_000_000
 
 
-def test_one_long_call_is_enough_and_accuses_nothing() -> None:
-    time_calls, made = clock(lambda i: 5e8)
-    assert warm_up(time_calls, cap_ns=1_000_000).settled
-    assert made == [1]
+def test_two_long_calls_are_enough_and_accuse_nothing() -> None:
+    time_calls, made = clock(lambda i: 5e8 - 1e8 * i)
+    found = warm_up(time_calls, cap_ns=1_000_000)
+    assert found.settled
+    assert found.per_call_ns == 4e8
+    assert made == [1, 1]
 
 
 def test_short_calls_are_batched_to_a_millisecond() -> None:
     time_calls, made = clock(lambda i: 1e3)
     assert warm_up(time_calls).per_call_ns == 1e3
     assert made[-1] * 1e3 >= BATCH_NS
+
+
+def test_a_call_that_compiled_is_no_warm_up() -> None:
+    """It took all the time there was: the calls after it begin again, and calibrate the samples."""
+    took = iter([212_000_000])
+
+    def time_calls(count: int) -> int:
+        return next(took, 1_000 * count)
+
+    found = warm_up(time_calls, cap_ns=200_000_000)
+    assert found.settled
+    assert found.per_call_ns == 1e3
+    assert found.calls > 3000
 
 
 def test_threads_are_set_and_read_back_by_one_call() -> None:

@@ -269,10 +269,10 @@ def _slow(times: Sequence[float]) -> float:
 def dishonest_loops(entrant: Entrant, took: Sequence[float], spent: Sequence[float]) -> str | None:
     """Why the times of loops on changing input do not fit those of the samples; None if they do.
 
-    Few loops say nothing: they ended since a call took no longer than the samples before them, and
-    a machine that was slow then, and fast later, makes them look slow.
+    Fewer than all loops say nothing: they ended since a call took no longer than the samples before
+    them, and a machine that was slow then, and fast later, makes them look slow.
     """
-    if len(took) < restless.FEWEST or not entrant.samples:
+    if len(took) < restless.LOOPS or not entrant.samples:
         return None
     usual = _slow(entrant.samples)
     usual_cpu = _slow([s * p for s, p in zip(entrant.samples, entrant.processors, strict=True)])

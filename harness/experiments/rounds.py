@@ -88,6 +88,9 @@ def _prepare(entrant: Entrant, grid: Timing, timeout: float) -> None:
         timeout=timeout,
     )
     if entrant.samples:  # of a process before this one, whose figures stand
+        if not cold and reply["calls"] > entrant.calls:  # it was disturbed as it was calibrated
+            entrant.calls = reply["calls"]
+            entrant.update(calls_per_sample=entrant.calls)
         return
     entrant.calls = _COLD_CALLS if cold else reply["calls"]
     places = {
