@@ -339,5 +339,7 @@ def plan(context: Context) -> Iterator[Unit]:
                     point.label,
                     _coordinates(context, point),
                     partial(_measure, context, point),
-                    0.3 + grid.rounds * (grid.elements * 1.2e-7 + 0.2 * (cache == "cold")),
+                    0.3
+                    + 2.0 * (grid.processes - 1)
+                    + grid.rounds * (grid.elements * 1.2e-7 + 0.2 * (cache == "cold")),
                 )
