@@ -65,14 +65,15 @@ def test_processes_of_one_draw_have_their_parts_at_the_same_places(
     assert all(first != second for first, second in others)
 
 
-def test_without_a_draw_every_process_has_places_of_its_own(
+def test_without_a_draw_the_system_draws_for_each_process(
     workers: list[RemoteImplementation],
 ) -> None:
-    with fixed_addresses():  # of this thread alone: workers are started by another
-        try:
-            start(workers)
-            one, other = _told(workers)
-        finally:
-            stop(workers)
-    assert one[3] != other[3]
-    assert one[:3] != other[:3]
+    randomised = Path("/proc/sys/kernel/randomize_va_space")
+    if not randomised.is_file() or randomised.read_text(encoding="ascii").strip() == "0":
+        pytest.skip("the system does not draw addresses at random (randomize_va_space)")
+    try:
+        start(workers)
+        one, other = _told(workers)
+    finally:
+        stop(workers)
+    assert not set(one[:3]) & set(other[:3])  # hashes are the same where PYTHONHASHSEED is set
