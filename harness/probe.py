@@ -135,14 +135,16 @@ def probe(
     two calls in quick succession, and the result of the second is what is looked at: nothing but a
     look at all of the input tells a call in a timing loop from this one. Further new contents are
     the same elements, moved on by `shifts`: as many more pairs, fewer as soon as one shows no
-    difference and no call was slow alone. Processor time must show it as well: on a busy machine
-    the scheduler can interrupt one kind of call every time and the other never.
+    difference and no call was slow alone; which kind comes first is not to be foretold, since the
+    first of two finds colder caches and threads that went to sleep. Processor time must show it as
+    well: on a busy machine the scheduler can interrupt one kind of call every time and the other
+    never.
 
     Args:
         stopwatch: holds the input.
         timing: the prepared call; its output is replaced by a new one if it is not too large.
         header: `rows` to look at, the `row` among them to change, `per_call_ns` as timed so far,
-            `shifts`.
+            `shifts`, and for each whether the content so far comes first, `swapped`.
         fresh: the new content, like the old; it stays in place.
         values: for the loops of `harness.restless`, which are made on it in the end; None for none.
 
@@ -175,15 +177,16 @@ def probe(
     if rows.first and "out" not in timing.options:
         rows.look_again(held, "by the next call")
     del held
-    for shift in header["shifts"]:
+    for shift, swapped in zip(header["shifts"], header["swapped"], strict=True):
         pair = (unseen.ns[-1:], repeated.ns[-1:]), (unseen.cpu_ns[-1:], repeated.cpu_ns[-1:])
         remembered = all(longer(new, known) for new, known in pair)
         if unseen.ns[-1] < SHORT_NS or not (remembered or slow_alone(unseen.ns, header)):
             break
-        stopwatch.refresh(np.roll(fresh.reshape(-1), shift).reshape(fresh.shape))
-        unseen.make(stopwatch, timing)
-        stopwatch.refresh(old)
-        repeated.make(stopwatch, timing)
+        moved = np.roll(fresh.reshape(-1), shift).reshape(fresh.shape)
+        both = (unseen, moved), (repeated, old)
+        for calls, content in reversed(both) if swapped else both:
+            stopwatch.refresh(content)
+            calls.make(stopwatch, timing)
     stopwatch.refresh(fresh)
     reply |= {f"unseen_{k}": v for k, v in vars(unseen).items()}
     reply |= {f"repeated_{k}": v for k, v in vars(repeated).items()}

@@ -135,6 +135,7 @@ class Scrutiny:
                 "row": int(rows[secrets.randbelow(len(rows))]),
                 "per_call_ns": median,
                 "shifts": [1 + secrets.randbelow(max(1, size - 1)) for _ in range(PAIRS - 1)],
+                "swapped": [bool(secrets.randbelow(2)) for _ in range(PAIRS - 1)],
                 "spot": spot,
                 "counts": counts,
             },
