@@ -9,12 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import harness.metrics as metrics
     import harness.reference as reference
     import harness.workloads as workloads
     from harness.comparison import compare
-    from harness.discovery import implementations, load
-    from harness.results import read_results
+    from harness.numerics import metrics
+    from harness.records.reader import read_results
+    from harness.registry.discovery import implementations, load
 
 __version__ = "0.1.0"
 __all__ = [
@@ -29,9 +29,9 @@ __all__ = [
 
 _HOMES = {
     "compare": "harness.comparison",
-    "load": "harness.discovery",
-    "implementations": "harness.discovery",
-    "read_results": "harness.results",
+    "load": "harness.registry.discovery",
+    "implementations": "harness.registry.discovery",
+    "read_results": "harness.records.reader",
 }
 
 

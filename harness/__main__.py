@@ -1,6 +1,6 @@
 """``python -m harness`` and the ``softmax-bench`` command."""
 
-from harness.cli import main
+from harness.cli.app import main
 
 __all__ = ["main"]
 

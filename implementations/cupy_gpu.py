@@ -1,6 +1,6 @@
 """Our own CUDA kernels for NVIDIA GPUs, compiled by NVRTC through CuPy.
 
-By class count (cuda/rows.cu): several lanes of a warp or a whole one hold a row in registers, then
+By class count (_cuda/rows.cu): several lanes of a warp or a whole one hold a row in registers, then
 a block, then a cluster of blocks in registers and shared memory; rows beyond that, and a few long
 ones, are split over blocks in two launches. Not x - max is reduced for the exponential but x
 itself, and the maximum's power of two is taken off the exponent, which is exact: the error does
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from implementations import _cuda_operations as operations
+from implementations._cuda import operations
 
 if TYPE_CHECKING:
     from cupy import ndarray
@@ -24,14 +24,14 @@ IMPLEMENTATION = {
     "dtypes": ("float64", "float32", "float16", "bfloat16"),
     "requires": ("cupy",),
     "files": (
-        "cuda/rows.cu",
-        "cuda/formats.cuh",
-        "cuda/exchange.cuh",
-        "cuda/operations.cuh",
-        "cuda/views.cuh",
-        "cuda/lanes.cuh",
-        "cuda/held.cuh",
-        "cuda/parts.cuh",
+        "_cuda/rows.cu",
+        "_cuda/formats.cuh",
+        "_cuda/exchange.cuh",
+        "_cuda/operations.cuh",
+        "_cuda/views.cuh",
+        "_cuda/lanes.cuh",
+        "_cuda/held.cuh",
+        "_cuda/parts.cuh",
     ),
     "source": "M. Dukhan, A. Ablavatski, Two-pass softmax algorithm, IPDPS workshops 2020, "
     "https://arxiv.org/abs/2001.04438, with the maximum known beforehand",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from implementations import _cuda_operations as operations
+from implementations._cuda import operations
 
 if TYPE_CHECKING:
     from cupy import ndarray
@@ -20,14 +20,14 @@ IMPLEMENTATION = {
     "dtypes": ("float32", "float16", "bfloat16"),
     "requires": ("cupy",),
     "files": (
-        "cuda/rows.cu",
-        "cuda/formats.cuh",
-        "cuda/exchange.cuh",
-        "cuda/operations.cuh",
-        "cuda/views.cuh",
-        "cuda/lanes.cuh",
-        "cuda/held.cuh",
-        "cuda/parts.cuh",
+        "_cuda/rows.cu",
+        "_cuda/formats.cuh",
+        "_cuda/exchange.cuh",
+        "_cuda/operations.cuh",
+        "_cuda/views.cuh",
+        "_cuda/lanes.cuh",
+        "_cuda/held.cuh",
+        "_cuda/parts.cuh",
     ),
     "source": "our own; ex2.approx: NVIDIA, Parallel Thread Execution ISA, "
     "https://docs.nvidia.com/cuda/parallel-thread-execution/",

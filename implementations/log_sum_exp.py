@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from implementations import _rows
-from implementations._rows import Array, as_rows, buffer_for, check, deliver, maximum
+from implementations._shared import numpy_rows
+from implementations._shared.numpy_rows import Array, as_rows, buffer_for, check, deliver, maximum
 
 IMPLEMENTATION = {
     "backend": "numpy",
@@ -71,14 +71,14 @@ def logsumexp(x: Array, axis: int = -1) -> Array:
     x = check(x)
     rows = as_rows(x, axis)
     m = maximum(rows)
-    return _rows.reduced(np.where(np.isinf(m), m, _logsumexp_rows(rows)), x)
+    return numpy_rows.reduced(np.where(np.isinf(m), m, _logsumexp_rows(rows)), x)
 
 
 def softmax_backward(grad: Array, y: Array, axis: int = -1) -> Array:
     """y * (grad - sum(grad * y))."""
-    return _rows.backward(grad, y, axis)
+    return numpy_rows.backward(grad, y, axis)
 
 
 def cross_entropy(logits: Array, targets: Any) -> tuple[Array, Array]:
     """Loss of each row, and its gradient p - y, accurate at saturation."""
-    return _rows.cross_entropy(logits, targets)
+    return numpy_rows.cross_entropy(logits, targets)

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from implementations import _rows
-from implementations._rows import (
+from implementations._shared import numpy_rows
+from implementations._shared.numpy_rows import (
     Array,
     as_rows,
     buffer_for,
@@ -72,12 +72,12 @@ def logsumexp(x: Array, axis: int = -1) -> Array:
     rows = as_rows(x, axis)
     m = maximum(rows)
     log_sum = np.log(np.exp(rows - m).sum(axis=-1, keepdims=True))
-    return _rows.reduced(_rows.add_maximum(m, log_sum), x)
+    return numpy_rows.reduced(numpy_rows.add_maximum(m, log_sum), x)
 
 
 def softmax_backward(grad: Array, y: Array, axis: int = -1) -> Array:
     """y * (grad - sum(grad * y))."""
-    return _rows.backward(grad, y, axis)
+    return numpy_rows.backward(grad, y, axis)
 
 
 @np.errstate(all="ignore")
@@ -93,4 +93,4 @@ def cross_entropy(logits: Array, targets: Any) -> tuple[Array, Array]:
     at_target = np.take_along_axis(log_p, target, -1)
     gradient = np.exp(log_p)
     np.put_along_axis(gradient, target, np.expm1(at_target), -1)
-    return _rows.reduced(-at_target, x), deliver(gradient, x, -1, None)
+    return numpy_rows.reduced(-at_target, x), deliver(gradient, x, -1, None)

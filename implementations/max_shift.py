@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from implementations import _rows
-from implementations._rows import Array, as_rows, buffer_for, check, deliver, maximum
+from implementations._shared import numpy_rows
+from implementations._shared.numpy_rows import Array, as_rows, buffer_for, check, deliver, maximum
 
 IMPLEMENTATION = {
     "backend": "numpy",
@@ -55,10 +55,10 @@ def log_softmax(x: Array, axis: int = -1, out: Array | None = None) -> Array:
     """
     x = check(x, out)
     rows = as_rows(x, axis)
-    m, top = maximum(rows), _rows.top_of(rows)
+    m, top = maximum(rows), numpy_rows.top_of(rows)
     d = buffer_for(rows, x, axis, out)
     np.subtract(rows, m, out=d)
-    np.subtract(d, np.log1p(_rows.excess(np.exp(d), top)), out=d)
+    np.subtract(d, np.log1p(numpy_rows.excess(np.exp(d), top)), out=d)
     return deliver(d, x, axis, out)
 
 
@@ -68,15 +68,15 @@ def logsumexp(x: Array, axis: int = -1) -> Array:
     x = check(x)
     rows = as_rows(x, axis)
     m = maximum(rows)
-    log_sum = np.log1p(_rows.excess(np.exp(rows - m), _rows.top_of(rows)))
-    return _rows.reduced(_rows.add_maximum(m, log_sum), x)
+    log_sum = np.log1p(numpy_rows.excess(np.exp(rows - m), numpy_rows.top_of(rows)))
+    return numpy_rows.reduced(numpy_rows.add_maximum(m, log_sum), x)
 
 
 def softmax_backward(grad: Array, y: Array, axis: int = -1) -> Array:
     """y * (grad - sum(grad * y))."""
-    return _rows.backward(grad, y, axis)
+    return numpy_rows.backward(grad, y, axis)
 
 
 def cross_entropy(logits: Array, targets: Any) -> tuple[Array, Array]:
     """Loss of each row, and its gradient p - y, accurate at saturation."""
-    return _rows.cross_entropy(logits, targets)
+    return numpy_rows.cross_entropy(logits, targets)

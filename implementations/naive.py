@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from implementations._rows import Array, check, check_targets
+from implementations._shared.numpy_rows import Array, check, check_targets
 
 IMPLEMENTATION = {
     "backend": "numpy",

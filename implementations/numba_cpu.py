@@ -20,11 +20,10 @@ from typing import Any
 import numba
 import numpy as np
 
-from implementations import _numba_kernels as kernels
-from implementations._numba_lanes import FEW
-from implementations._numba_launch import address_of, launch, launch_large, launch_small
-from implementations._numba_long import HEADER, REST, SETTLED, SUM, state_bytes
-from implementations._numba_softmax import (
+from implementations._numba import operations as kernels
+from implementations._numba.long_rows import HEADER, REST, SETTLED, SUM, state_bytes
+from implementations._numba.rows_in_lanes import FEW
+from implementations._numba.softmax import (
     BLOCKS,
     COMMON_BLOCKS,
     COMMON_MERGE,
@@ -36,8 +35,16 @@ from implementations._numba_softmax import (
     softmax_float32,
     softmax_float64,
 )
-from implementations._rows import Array, as_rows, buffer_for, check, check_targets, deliver
-from implementations._simd_path import LINE
+from implementations._shared.numpy_rows import (
+    Array,
+    as_rows,
+    buffer_for,
+    check,
+    check_targets,
+    deliver,
+)
+from implementations._simd.compilation import LINE
+from implementations._simd.launch import address_of, launch, launch_large, launch_small
 
 IMPLEMENTATION = {
     "backend": "numpy",
@@ -86,7 +93,7 @@ def _kernel(dtype: np.dtype[Any]) -> int:
 def _run(x: Array, result: Array, classes: int, sums: Array | None = None) -> None:
     """Softmax of contiguous rows of `classes`, from `x` to `result`, which may be the same.
 
-    `sums`, (rows, 3) of float64, receives what `_numba_softmax` keeps of rows of more than FEW.
+    `sums`, (rows, 3) of float64, receives what `softmax` keeps of rows of more than FEW.
     """
     kernel, start, end = _kernel(x.dtype), _address(x), _address(result)
     kept = 0 if sums is None else _address(sums)

@@ -18,10 +18,10 @@ from typing import Any
 import numba
 import numpy as np
 
-from implementations._numba_exact_kernels import RESULTS, SUMS, TOPS, WHOLE, kernel
-from implementations._numba_exact_rows import BLOCK
-from implementations._numba_launch import launch, launch_large, launch_small
-from implementations._rows import Array, check, check_targets
+from implementations._exact.kernels import RESULTS, SUMS, TOPS, WHOLE, kernel
+from implementations._exact.rows import BLOCK
+from implementations._shared.numpy_rows import Array, check, check_targets
+from implementations._simd.launch import launch, launch_large, launch_small
 
 IMPLEMENTATION = {
     "backend": "numpy",

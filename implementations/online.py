@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from implementations import _rows
-from implementations._rows import Array, as_rows, buffer_for, check, deliver, maximum
+from implementations._shared import numpy_rows
+from implementations._shared.numpy_rows import Array, as_rows, buffer_for, check, deliver, maximum
 
 IMPLEMENTATION = {
     "backend": "numpy",
@@ -75,7 +75,7 @@ def _scan(rows: Array, *, excess: bool) -> tuple[Array, Array]:
         np.exp(e, out=e)
         masked = m_block == -np.inf
         if excess:
-            s_block = _rows.excess(e, _rows.top_of(block))
+            s_block = numpy_rows.excess(e, numpy_rows.top_of(block))
             s_block[masked] = -1
             m, s = _merge_excess(m, s, m_block, s_block)
         else:
@@ -115,14 +115,14 @@ def logsumexp(x: Array, axis: int = -1) -> Array:
     """max + log1p(sum - 1), the running pair being (max, sum - 1)."""
     x = check(x)
     m, t = _scan(as_rows(x, axis), excess=True)
-    return _rows.reduced(_rows.add_maximum(m, np.log1p(t)), x)
+    return numpy_rows.reduced(numpy_rows.add_maximum(m, np.log1p(t)), x)
 
 
 def softmax_backward(grad: Array, y: Array, axis: int = -1) -> Array:
     """y * (grad - sum(grad * y))."""
-    return _rows.backward(grad, y, axis)
+    return numpy_rows.backward(grad, y, axis)
 
 
 def cross_entropy(logits: Array, targets: Any) -> tuple[Array, Array]:
     """Loss of each row, and its gradient p - y, accurate at saturation."""
-    return _rows.cross_entropy(logits, targets)
+    return numpy_rows.cross_entropy(logits, targets)

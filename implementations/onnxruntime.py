@@ -22,7 +22,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from implementations import _inference_arrays as arrays
+from implementations._shared import session_arrays as arrays
 
 Array = NDArray[Any]
 

@@ -26,7 +26,7 @@ from numpy.lib.array_utils import normalize_axis_index
 from numpy.typing import NDArray
 from openvino import opset13
 
-from implementations import _inference_arrays as arrays
+from implementations._shared import session_arrays as arrays
 
 Array = NDArray[Any]
 

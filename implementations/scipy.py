@@ -15,7 +15,7 @@ if __name__ == "scipy":  # this folder is on the path, before the package of the
 import numpy as np
 from scipy import special
 
-from implementations._rows import Array, check
+from implementations._shared.numpy_rows import Array, check
 
 IMPLEMENTATION = {
     "backend": "numpy",

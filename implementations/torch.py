@@ -19,7 +19,7 @@ if __name__ == "torch":  # this folder is on the path, before the package of the
 
 import torch
 
-from implementations import _torch_operations as operations
+from implementations._shared import torch_operations as operations
 
 if TYPE_CHECKING:
     from torch import Tensor

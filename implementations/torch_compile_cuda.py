@@ -18,7 +18,7 @@ with warnings.catch_warnings():  # torch's own modules use what torch deprecates
     import torch._dynamo
     import torch._inductor.config
 
-from implementations import _torch_operations as operations
+from implementations._shared import torch_operations as operations
 
 if TYPE_CHECKING:
     from torch import Tensor

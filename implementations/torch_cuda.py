@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from implementations import _torch_operations as operations
+from implementations._shared import torch_operations as operations
 
 if TYPE_CHECKING:
     from torch import Tensor

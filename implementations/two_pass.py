@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from implementations import _rows
-from implementations._rows import (
+from implementations._shared import numpy_rows
+from implementations._shared.numpy_rows import (
     Array,
     as_rows,
     buffer_for,
@@ -143,12 +143,12 @@ def logsumexp(x: Array, axis: int = -1) -> Array:
     high, low = (rows.dtype.type(c) for c in _LN2[rows.dtype])
     log_sum = largest * high + (largest * low + np.log(s))
     log_sum += np.where(np.abs(m) > _SHIFT_ABOVE[rows.dtype], m, rows.dtype.type(0))
-    return _rows.reduced(np.where(np.isinf(m), m, log_sum), x)
+    return numpy_rows.reduced(np.where(np.isinf(m), m, log_sum), x)
 
 
 def softmax_backward(grad: Array, y: Array, axis: int = -1) -> Array:
     """y * (grad - sum(grad * y))."""
-    return _rows.backward(grad, y, axis)
+    return numpy_rows.backward(grad, y, axis)
 
 
 @np.errstate(all="ignore")
@@ -170,4 +170,4 @@ def cross_entropy(logits: Array, targets: Any) -> tuple[Array, Array]:
     at_target = -others.sum(axis=-1, keepdims=True) / s
     gradient = _ldexp(p / s, k - largest)
     np.put_along_axis(gradient, target, at_target, -1)
-    return _rows.reduced(loss, x), deliver(gradient, x, -1, None)
+    return numpy_rows.reduced(loss, x), deliver(gradient, x, -1, None)

@@ -8,15 +8,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from contexts import MakeContext
 
-from harness.discovery import Implementation, load
 from harness.experiments.context import Context, worker_for
-from harness.experiments.throughput import ARITHMETIC, LIMITS
-from harness.profiles import SMOKE, Profile
+from harness.experiments.profiles import SMOKE, Profile
+from harness.experiments.throughput.host import ARITHMETIC, LIMITS
 from harness.records.timing import CONTROL_SUFFIX
-from harness.remote import Pool, RemoteImplementation
-
-MakeContext = Callable[..., Context]
+from harness.registry.discovery import Implementation, load
+from harness.worker.client import Pool, RemoteImplementation
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -64,8 +63,8 @@ def plain_file(tmp_path: Path) -> Callable[[str, str], Path]:
 @pytest.fixture(scope="session")
 def movers() -> Iterator[dict[str, RemoteImplementation]]:
     """The workers of the limits, by name: kernels of the harness, started once for all tests."""
-    modules = dict.fromkeys((*LIMITS, LIMITS[0] + CONTROL_SUFFIX), "harness.limits")
-    modules[ARITHMETIC] = "harness.exponentials"
+    modules = dict.fromkeys((*LIMITS, LIMITS[0] + CONTROL_SUFFIX), "harness.machine.copy_limit")
+    modules[ARITHMETIC] = "harness.machine.exp_limit"
     found = {name: RemoteImplementation(name, {"module": m}) for name, m in modules.items()}
     yield found
     for worker in found.values():

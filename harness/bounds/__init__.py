@@ -19,9 +19,9 @@ from numpy.typing import ArrayLike, DTypeLike
 from harness.bounds import formulas
 from harness.bounds.context import BoundContext, make_context, numpy_pairwise_depth
 from harness.bounds.formulas import BoundResult
-from harness.exact import Exact
-from harness.floats import Float64Array, FloatFormat
-from harness.ulps import ulp_error
+from harness.numerics.exact import Exact
+from harness.numerics.formats import Float64Array, FloatFormat
+from harness.numerics.ulps import ulp_error
 
 __all__ = [
     "BOUNDS",

@@ -8,8 +8,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from harness.exact import Exact
-from harness.floats import (
+from harness.numerics.exact import Exact
+from harness.numerics.formats import (
     Float64Array,
     FloatFormat,
     float_format,
@@ -32,7 +32,7 @@ class BoundContext:
         output: format of the result; ulps are of it.
         internal: format of the arithmetic; if it is not `output`, one more rounding follows.
         exp_error: E, the largest relative error of the exponential in u of `internal`, where its
-            result is normal (1 is a correctly rounded one; `harness.exp_error` measures it).
+            result is normal (1 is a correctly rounded one; `exp_error` measures it).
         exp_underflow: its largest absolute error where the result is subnormal, in units of the
             smallest subnormal.
         log_error: the largest relative error of the logarithm in u, as E.
@@ -184,7 +184,7 @@ def make_context(
         internal: format of the arithmetic; by default `output`.
         exp_error, exp_underflow, log_error, additions, rescalings, reduction, flushes: as in
             `BoundContext`. By default `exp_underflow` is E, at least 1, and `log_error` is
-            `ASSUMED_LOG_ERROR`, at least E; `harness.exp_error` measures all three.
+            `ASSUMED_LOG_ERROR`, at least E; `exp_error` measures all three.
 
     Raises:
         ValueError: for unequal shapes, no element, or an error that is negative or not finite.

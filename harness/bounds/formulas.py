@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from harness.bounds.context import BoundContext
-from harness.floats import Float64Array, float_format, scale_by_power
+from harness.numerics.formats import Float64Array, float_format, scale_by_power
 
 # The bounds are evaluated in float64, in some 30 operations: allow for their own roundings.
 _EVALUATION = 1.0 + 2.0**-40

@@ -6,8 +6,9 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from harness.comparison import drift, figures, timings, yardstick
-from harness.comparison.sides import (
+from harness.comparison import common_baseline, drift, timings
+from harness.comparison import errors as figures
+from harness.comparison.operands import (
     Pair,
     Side,
     describe,
@@ -17,7 +18,7 @@ from harness.comparison.sides import (
     same_run,
 )
 from harness.comparison.verdict import VERDICTS, Comparison, Item
-from harness.results import ResultsError, Run
+from harness.records.reader import ResultsError, Run
 
 Given = str | os.PathLike[str] | Run
 
@@ -104,7 +105,7 @@ def _timings(
 ) -> tuple[list[Item], int]:
     """Timings: statuses first, then what can be measured against each other, all together."""
     together = same_run(base, new)
-    unchanged = None if together else yardstick.find(base, new)
+    unchanged = None if together else common_baseline.find(base, new)
     moved = (
         drift.control_ratios(new.run.records)
         if together

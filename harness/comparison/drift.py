@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from harness.numerics.statistics import paired_ratio
 from harness.records import Record
 from harness.records.timing import CONTROL_SUFFIX
-from harness.statistics import paired_ratio
 
 LEAST = 3
 """Samples below which nothing is said: three against three can separate by chance in 1 of 20."""

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from harness.comparison import evidence
+from harness.comparison import p_values as evidence
 from harness.comparison.drift import LEAST, samples_of
-from harness.comparison.evidence import Evidence
-from harness.comparison.sides import Pair
+from harness.comparison.operands import Pair
+from harness.comparison.p_values import Evidence
 from harness.comparison.verdict import Item, Verdict
-from harness.floats import Float64Array
-from harness.statistics import (
+from harness.numerics.formats import Float64Array
+from harness.numerics.statistics import (
     FEW,
     LEAST_PROCESSES,
     SEED,

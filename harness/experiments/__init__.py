@@ -2,17 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping
 
-from harness.experiments import (
-    accuracy,
-    claims,
-    conformance,
-    device_throughput,
-    exhaustive,
-    overflow,
-    throughput,
-    worst_case,
-)
+from harness.experiments import accuracy, overflow
+from harness.experiments.claims import plan as claims
+from harness.experiments.conformance import plan as conformance
 from harness.experiments.context import Context, Unit
+from harness.experiments.exhaustive import plan as exhaustive
+from harness.experiments.throughput import device as device_throughput
+from harness.experiments.throughput import host as throughput
+from harness.experiments.worst_case import plan as worst_case
 
 EXPERIMENTS: Mapping[str, Callable[[Context], Iterator[Unit]]] = {
     "conformance": conformance.plan,

@@ -13,16 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import workloads
-from harness.discovery import Implementation
-from harness.exact import Exact, remembered
 from harness.experiments.context import Context, Unit, rows_for
-from harness.experiments.judge import JUDGES, bound_of, worst_outcome
-from harness.floats import to_hex
-from harness.metrics import summarise
+from harness.experiments.judgement import JUDGES, bound_of, worst_outcome
+from harness.numerics.exact import Exact, remembered
+from harness.numerics.formats import to_hex
+from harness.numerics.metrics import summarise
+from harness.numerics.ulps import signed_ulp_error
 from harness.records import AccuracyRecord, Record
 from harness.reference import cached_softmax_exact
-from harness.remote import WorkerFault
-from harness.ulps import signed_ulp_error
+from harness.registry.discovery import Implementation
+from harness.worker.client import WorkerFault
 from harness.workloads import Workload
 
 _WHOLE_ROW = 16

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.discovery import Implementation
-from harness.exp_error import ExpError, measure_exp_error
-from harness.floats import FloatFormat, float_format
-from harness.profiles import Profile
+from harness.bounds.exp_error import ExpError, measure_exp_error
+from harness.experiments.profiles import Profile
+from harness.numerics.formats import FloatFormat, float_format
 from harness.records import Record, Status
+from harness.records.reader import cell_key
 from harness.records.timing import CONTROL_SUFFIX
-from harness.remote import Pool, RemoteImplementation, WorkerFault
-from harness.results import cell_key
+from harness.registry.discovery import Implementation
+from harness.worker.client import Pool, RemoteImplementation, WorkerFault
 
 
 @dataclass(frozen=True)

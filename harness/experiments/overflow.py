@@ -13,16 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import workloads
-from harness.discovery import Implementation
-from harness.exact import Exact, remembered
 from harness.experiments.context import Context, Unit
-from harness.experiments.judge import JUDGES, bound_of, half_of_the_digits
-from harness.floats import FloatFormat, float_format, from_ordinal, to_float64, to_hex, to_ordinal
-from harness.outcomes import outcome
+from harness.experiments.judgement import JUDGES, bound_of, half_of_the_digits
+from harness.numerics.exact import Exact, remembered
+from harness.numerics.formats import (
+    FloatFormat,
+    float_format,
+    from_ordinal,
+    to_float64,
+    to_hex,
+    to_ordinal,
+)
+from harness.numerics.outcomes import outcome
+from harness.numerics.ulps import ulp_error
 from harness.records import OverflowRecord, Record
 from harness.reference import softmax_exact
-from harness.remote import WorkerFault
-from harness.ulps import ulp_error
+from harness.registry.discovery import Implementation
+from harness.worker.client import WorkerFault
 
 Probe = Literal["dominant", "tie"]
 Event = Literal["nonfinite", "zero", "inaccurate"]

@@ -44,7 +44,7 @@ class ImplementationInfo(Strict):
 class RunInfo(Strict):
     """run.json: everything that the cells of a run have in common.
 
-    `machine` is `harness.machine.Machine` as plain data.
+    `machine` is `description.Machine` as plain data.
     """
 
     schema_version: int = SCHEMA_VERSION

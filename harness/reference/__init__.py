@@ -1,12 +1,12 @@
 """Certified results of softmax and its relatives: the root of trust of the whole instrument.
 
-Every function takes NumPy arrays of a format of `harness.floats.FORMATS` (booleans and integers
+Every function takes NumPy arrays of a format of `formats.FORMATS` (booleans and integers
 that float64 holds exactly, too), of any number of dimensions and strides, along any axis (an
 integer, a tuple, or None for all). The input is taken as it is, already rounded, and is exact.
 
 - `softmax`, `log_softmax`, `logsumexp`, `softmax_backward`, `cross_entropy`: plain arrays,
   correctly rounded, once, to nearest even.
-- `*_exact`: `harness.exact.Exact`, the unrounded pair hi + lo, for errors in ulps. One such
+- `*_exact`: `exact.Exact`, the unrounded pair hi + lo, for errors in ulps. One such
   evaluation serves every format: `Exact.round_to(fmt)` is the correctly rounded result.
 
 Special values: a NaN or +inf in a row makes the row NaN, all -inf too; -inf among others has

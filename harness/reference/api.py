@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from harness.exact import Exact
-from harness.floats import Float64Array, FloatFormat, float_format, to_float64
+from harness.numerics.exact import Exact
+from harness.numerics.formats import Float64Array, FloatFormat, float_format, to_float64
 from harness.reference.backward import backward_rows
 from harness.reference.cross_entropy import cross_entropy_rows
 from harness.reference.operations import (

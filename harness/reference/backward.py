@@ -16,8 +16,8 @@ import math
 
 import numpy as np
 
-from harness.exact import Exact
-from harness.floats import Float64Array
+from harness.numerics.exact import Exact
+from harness.numerics.formats import Float64Array
 from harness.reference.certificate import certify_triple
 from harness.reference.double_double import two_prod, two_sum
 from harness.reference.tails import BoolArray, column_blocks, row_blocks

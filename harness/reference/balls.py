@@ -1,6 +1,6 @@
 """One row in interval arithmetic: what Ziv's loop evaluates for the elements left to it.
 
-Notation, here and in `tails`: m the row's maximum, d_j = x_j - m, c the count of entries equal
+Notation, here and in `long_rows`: m the row's maximum, d_j = x_j - m, c the count of entries equal
 to m, r = sum of exp(d_j) over the others, so that the sum of all exp(d_j) is c + r. The tail r
 is kept apart because 1/(c + r), log(1 + r), p - 1 are wanted to small *relative* error.
 """

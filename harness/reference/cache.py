@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from harness.exact import Exact
+from harness.numerics.exact import Exact
 from harness.reference import api
 
 MAX_BYTES = 1 << 30
@@ -49,10 +49,11 @@ def cache_directory() -> Path:
 
 @cache
 def oracle_version() -> str:
-    """A hash of the source that makes the results: this package, `exact` and `floats`."""
+    """A hash of the source that makes the results: this package, `exact` and `formats`."""
     here = Path(__file__).parent
     digest = hashlib.sha256()
-    for path in [*sorted(here.glob("*.py")), here.parent / "exact.py", here.parent / "floats.py"]:
+    numerics = here.parent / "numerics"
+    for path in [*sorted(here.glob("*.py")), numerics / "exact.py", numerics / "formats.py"]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from harness.floats import Float64Array
+from harness.numerics.formats import Float64Array
 from harness.reference.double_double import Pair, Triple, quick_two_sum, two_sum
 from harness.reference.tails import BoolArray
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from harness.exact import Exact
-from harness.floats import Float64Array
+from harness.numerics.exact import Exact
+from harness.numerics.formats import Float64Array
 from harness.reference.balls import BallRow
 from harness.reference.certificate import certified, certify_triple, one_minus
 from harness.reference.double_double import add_double, divide

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.floats import Float64Array
+from harness.numerics.formats import Float64Array
 
 Pair = tuple[Float64Array, Float64Array]
 Triple = tuple[Float64Array, Float64Array, Float64Array]

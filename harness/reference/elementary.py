@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.floats import Float64Array
+from harness.numerics.formats import Float64Array
 from harness.reference.double_double import (
     U2,
     Pair,

@@ -18,8 +18,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from harness.exact import Exact
-from harness.floats import Float64Array
+from harness.numerics.exact import Exact
+from harness.numerics.formats import Float64Array
 from harness.reference.balls import BallRow
 from harness.reference.certificate import certified, certify_triple, one_minus, sum_of_pairs
 from harness.reference.double_double import (

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.floats import Float64Array
+from harness.numerics.formats import Float64Array
 from harness.reference.double_double import (
     U2,
     Pair,

@@ -12,11 +12,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from harness.errors import UserError
-from harness.report.cells import RunData, RunLike, from_run
-from harness.report.figure import Plot, drawing, write
-from harness.report.names import slugs
-from harness.report.pages import STATIC, Site
-from harness.report.palette import styles
+from harness.report.drawing.figure import Plot, drawing, write
+from harness.report.drawing.sanitize import slugs
+from harness.report.drawing.style import styles
+from harness.report.run_data import RunData, RunLike, from_run
+from harness.report.site import STATIC, Site
 
 MARKER = ".softmax-bench-report"
 
@@ -38,7 +38,7 @@ def build(results: Sequence[Path], output: Path) -> Path:
     Raises:
         ReportError: no run is found, or `output` holds something that is no report.
     """
-    from harness.results import read_runs
+    from harness.records.reader import read_runs
 
     runs = read_runs(list(results))
     if not runs:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.report.cells import Cell, RunData
-from harness.report.names import slug
-from harness.report.tables import csv_text
+from harness.report.drawing.sanitize import slug
+from harness.report.drawing.tables import csv_text
+from harness.report.run_data import Cell, RunData
 
 
 def write_cells(run: RunData, folder: Path) -> list[tuple[Path, str]]:

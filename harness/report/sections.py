@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.report import (
+from harness.report import timing_selection
+from harness.report.drawing.figure import Plot
+from harness.report.drawing.sanitize import slug
+from harness.report.drawing.style import Style
+from harness.report.drawing.tables import Table
+from harness.report.pages import (
     accuracy,
     accuracy_tables,
     conformance,
@@ -20,14 +25,9 @@ from harness.report import (
     throughput,
     throughput_conditions,
     throughput_tables,
-    timings,
     worst_cases,
 )
-from harness.report.cells import REGIMES, RunData
-from harness.report.figure import Plot
-from harness.report.names import slug
-from harness.report.palette import Style
-from harness.report.tables import Table
+from harness.report.run_data import REGIMES, RunData
 
 Styles = Mapping[str, Style]
 
@@ -132,12 +132,12 @@ def _overflow(run: RunData, styles: Styles) -> list[Section]:
 
 def _throughput(run: RunData, styles: Styles) -> list[Section]:
     found = []
-    for group in timings.groups(run):
+    for group in timing_selection.groups(run):
         key = slug(group.key)
         tables = [
             throughput_tables.ratios(run, group, regime)
             for regime in REGIMES
-            if any(c.get("regime") == regime for c in timings.timed(run, group))
+            if any(c.get("regime") == regime for c in timing_selection.timed(run, group))
         ]
         more = [
             throughput_tables.allocation(run, group),

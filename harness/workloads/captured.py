@@ -20,8 +20,8 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from harness.errors import UserError
-from harness.floats import float_format
-from harness.plain_text import one_line
+from harness.numerics.formats import float_format
+from harness.text import one_line
 
 MAX_BYTES = 2**31
 _LONGEST_MESSAGE = 6000  # longer than any path

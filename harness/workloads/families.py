@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.floats import FloatFormat, from_ordinal, to_float64, to_ordinal
+from harness.numerics.formats import FloatFormat, from_ordinal, to_float64, to_ordinal
 
 Array = NDArray[Any]
 Values = Mapping[str, float]

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from harness.floats import FloatFormat, float_format
+from harness.numerics.formats import FloatFormat, float_format
 from harness.workloads.captured import file_digest, load_logits, split_source
 from harness.workloads.digits import ROWS, WorkloadUnavailable, digits_logits
 from harness.workloads.families import FAMILIES, Family
@@ -90,7 +90,7 @@ class Workload:
         family: one of `FAMILIES`.
         classes: length of the softmax axis, the last one.
         rows: number of rows.
-        dtype: name of a format of `harness.floats`.
+        dtype: name of a format of `formats`.
         seed: non-negative; workloads of different anything have independent streams.
         params: (name, value) pairs, complete and in the family's order. `make` fills them in.
     """

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import backends, implementations, workloads
-from harness.discovery import Implementation
+from harness import implementations, workloads
+from harness.numerics.ulps import ulp_error
 from harness.reference import softmax_exact
-from harness.ulps import ulp_error
+from harness.registry.discovery import Implementation
+from harness.worker import backends
 
 SHAPES = ((4096, 10), (64, 1000), (1, 50_257))
 _GROSS_ULP = 1e4

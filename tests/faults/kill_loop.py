@@ -19,11 +19,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
-from harness.discovery import Implementation, load
-from harness.processes import TOKEN_VARIABLE, bearers
-from harness.profiles import SMOKE, Profile, Timing
-from harness.results import Run, cell_key, read_run
-from harness.runner import Progress, Request, run
+from harness.experiments.profiles import SMOKE, Profile, Timing
+from harness.experiments.runner import Progress, Request, run
+from harness.records.reader import Run, cell_key, read_run
+from harness.registry.discovery import Implementation, load
+from harness.worker.isolation.subprocesses import TOKEN_VARIABLE, bearers
 
 START_S = 1.2  # about what it takes until the first cell
 LONGEST_S = 0.4

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.remote import RemoteImplementation, WorkerFault
+from harness.worker.client import RemoteImplementation, WorkerFault
 
 HEADER = "import ctypes, os, signal, sys, threading, time\nimport numpy as np\n"
 X = np.linspace(-1.0, 1.0, 24, dtype=np.float32).reshape(4, 6)

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from harness import frames
-from harness.implementation import ImplementationError, read_metadata
+from harness.experiments.worst_case.corpus import CorpusError, read_corpus
 from harness.records import AccuracyRecord, ClaimRecord, OverflowRecord, RunInfo, ThroughputRecord
-from harness.results import CELLS_FILE, RUN_FILE, ResultsError, cell_key, read_run
+from harness.records.reader import CELLS_FILE, RUN_FILE, ResultsError, cell_key, read_run
+from harness.registry.contract import ImplementationError, read_metadata
+from harness.worker import transport
 from harness.workloads import LogitsError, load_logits, parse, parse_class_count
-from harness.worst_case.corpus import CorpusError, read_corpus
 
 INFO = RunInfo(
     id="20260101T000000Z-abc123",
@@ -101,7 +101,7 @@ def _frame(data: bytes, _: Path) -> object:
             os.write(write, data)
         os.close(write)
         write = -1
-        _, arrays = frames.receive(read, max_bytes=1 << 20)
+        _, arrays = transport.receive(read, max_bytes=1 << 20)
         return [np.array(a, copy=True) if a.size < 1 << 20 else a for a in arrays]
     finally:
         for fd in (read, write):
@@ -124,7 +124,7 @@ def _archive_of(array: np.ndarray) -> bytes:
 def _frame_of(array: np.ndarray) -> bytes:
     read, write = os.pipe()
     try:
-        frames.send(write, {"id": 1}, (array,))
+        transport.send(write, {"id": 1}, (array,))
         return os.read(read, 1 << 16)
     finally:
         os.close(read)
@@ -147,7 +147,7 @@ READERS: Mapping[str, Reader] = {
     "logits": Reader(_logits, (LogitsError,), (_file_of(_LOGITS), _archive_of(_LOGITS))),
     "implementation": Reader(_metadata, (ImplementationError,), (_SOURCE,)),
     "corpus": Reader(_corpus, (CorpusError,), (b"{}",)),
-    "frame": Reader(_frame, (frames.FrameError,), (_frame_of(_LOGITS), _frame_of(_LOGITS.T))),
+    "frame": Reader(_frame, (transport.FrameError,), (_frame_of(_LOGITS), _frame_of(_LOGITS.T))),
     "workload": Reader(
         lambda data, _: parse(data.decode("utf-8", "replace")),
         (ValueError,),

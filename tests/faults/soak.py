@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 from kill_loop import FRAGILE
 
-from harness.discovery import load
-from harness.processes import TOKEN_VARIABLE, bearers
-from harness.profiles import SMOKE, Timing
-from harness.results import read_run
-from harness.runner import Request, run
+from harness.experiments.profiles import SMOKE, Timing
+from harness.experiments.runner import Request, run
+from harness.records.reader import read_run
+from harness.registry.discovery import load
+from harness.worker.isolation.subprocesses import TOKEN_VARIABLE, bearers
 
 MIB_AN_HOUR = 12.0
 

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from harness.records import RECORD, RunInfo
 from harness.report import build
-from harness.report.names import readable, stem
+from harness.report.drawing.sanitize import readable, stem
 
 HOSTILE = (
     "../../../up</title><script>alert(1)</script><img src=x onerror=alert(2)>\"'`]]>--><b>|*_"

@@ -10,7 +10,7 @@ from kill_loop import differences, kill_loop
 from readers import INFO, RECORDS
 from soak import Sample, verdict
 
-from harness.results import RunWriter, read_run
+from harness.records.reader import RunWriter, read_run
 
 KILLS = 10
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from misbehaving import MakeWorker, X, call, fault_of, source, workers
 
-from harness.discovery import load
-from harness.processes import MAX_OUTPUT, bearers
-from harness.profiles import SMOKE, Timing
-from harness.remote import RemoteImplementation, WorkerFault
-from harness.results import read_run
-from harness.runner import Request, run
-from harness.vigil import LEAK_DESCRIPTORS
+from harness.experiments.profiles import SMOKE, Timing
+from harness.experiments.runner import Request, run
+from harness.records.reader import read_run
+from harness.registry.discovery import load
+from harness.worker.client import RemoteImplementation, WorkerFault
+from harness.worker.isolation.side_effects import LEAK_DESCRIPTORS
+from harness.worker.isolation.subprocesses import MAX_OUTPUT, bearers
 
 make_worker = pytest.fixture(workers, name="make_worker")
 
@@ -265,8 +265,8 @@ def test_a_run_of_faulty_implementations_is_complete(tmp_path: Path) -> None:
 
 
 def test_an_implementation_that_is_not_deterministic_is_a_row(tmp_path: Path) -> None:
-    from harness.catalogue.subject import RemoteSubject
-    from harness.conformance import Options, judge
+    from harness.experiments.conformance.judge import Options, judge
+    from harness.experiments.conformance.target import RemoteSubject
 
     path = tmp_path / "wanders.py"
     path.write_text(

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from misbehaving import MakeWorker, X, call, fault_of, source, workers
 
-from harness import processes, reaper
-from harness.processes import TOKEN_VARIABLE
+from harness.worker.isolation import reaper, subprocesses
+from harness.worker.isolation.subprocesses import TOKEN_VARIABLE
 
 make_worker = pytest.fixture(workers, name="make_worker")
 
@@ -78,7 +78,7 @@ def told(tmp_path: Path) -> Iterator[Path]:
 COORDINATOR = """
 import sys
 import numpy as np
-from harness.remote import RemoteImplementation
+from harness.worker.client import RemoteImplementation
 worker = RemoteImplementation("subject", {"path": sys.argv[1]})
 worker.request("threads", {"count": 1})
 worker.request("run", {"operation": "softmax"}, (np.ones((2, 3), np.float32),), timeout=600.0)
@@ -122,13 +122,13 @@ def test_a_daemon_that_detached_itself_is_seen(make_worker: MakeWorker, told: Pa
 def test_a_reaper_that_was_killed_is_replaced(make_worker: MakeWorker) -> None:
     worker = make_worker("return x * 2")
     call(worker)
-    first = processes._survivor._process
+    first = subprocesses._survivor._process
     assert first is not None
     first.kill()
     first.wait()
     worker.stop()
     assert (call(worker) == 2 * X).all()
-    second = processes._survivor._process
+    second = subprocesses._survivor._process
     assert second is not None
     assert second.pid != first.pid
     assert second.poll() is None
@@ -137,7 +137,11 @@ def test_a_reaper_that_was_killed_is_replaced(make_worker: MakeWorker) -> None:
 def test_the_reaper_goes_with_the_coordinator(tmp_path: Path) -> None:
     path = tmp_path / "subject.py"
     path.write_text(source("return x * 1"), encoding="utf-8")
-    code = COORDINATOR + "from harness import processes\nprint(processes._survivor._process.pid)\n"
+    code = (
+        COORDINATOR
+        + "from harness.worker.isolation import subprocesses\n"
+        + "print(subprocesses._survivor._process.pid)\n"
+    )
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code, str(path)], capture_output=True, text=True
     )
@@ -149,11 +153,11 @@ def test_a_fork_of_the_coordinator_neither_holds_nor_ends_its_reaper(
     make_worker: MakeWorker,
 ) -> None:
     call(make_worker("return x * 1"))
-    mine = processes._survivor._process
+    mine = subprocesses._survivor._process
     assert mine is not None
     pid = os.fork()
     if pid == 0:
-        forgotten = processes._survivor._process is None
+        forgotten = subprocesses._survivor._process is None
         closed = mine.stdin is not None and mine.stdin.closed
         os._exit(0 if forgotten and closed else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

@@ -19,14 +19,11 @@ import pytest
 from kill_loop import _left
 from misbehaving import source
 
-from harness import run_writer
-from harness.compiled_cache import compiled_cache
-from harness.discovery import load
-from harness.processes import TOKEN_VARIABLE
-from harness.profiles import SMOKE
+from harness.experiments.profiles import SMOKE
+from harness.experiments.runner import Progress, Request, run
 from harness.records import AccuracyRecord
-from harness.report import build
-from harness.results import (
+from harness.records import writer as run_writer
+from harness.records.reader import (
     CELLS_FILE,
     RUN_FILE,
     ResultsError,
@@ -36,7 +33,10 @@ from harness.results import (
     read_run,
     read_runs,
 )
-from harness.runner import Progress, Request, run
+from harness.registry.discovery import load
+from harness.report import build
+from harness.worker.isolation.numba_cache import compiled_cache
+from harness.worker.isolation.subprocesses import TOKEN_VARIABLE
 
 TINY = replace(
     SMOKE,
@@ -252,8 +252,8 @@ def test_a_clock_that_steps_back_changes_no_figure(
             looks.append(0)
             return start - timedelta(hours=len(looks))
 
-    monkeypatch.setattr("harness.run_description.datetime", Clock)
-    monkeypatch.setattr("harness.run_writer.datetime", Clock)
+    monkeypatch.setattr("harness.experiments.run_info.datetime", Clock)
+    monkeypatch.setattr("harness.records.writer.datetime", Clock)
     monkeypatch.setattr(time, "time", lambda: start.timestamp() - 3600.0 * len(looks))
     found = read_run(run(request(tmp_path)))
     assert found.info.finished is not None

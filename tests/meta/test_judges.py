@@ -10,9 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from harness.bounds import error_over_bound, evaluate_bound
-from harness.exp_error import measure_exp_error
-from harness.metrics import AccuracySummary, summarise
-from harness.outcomes import outcome
+from harness.bounds.exp_error import measure_exp_error
+from harness.numerics.metrics import AccuracySummary, summarise
+from harness.numerics.outcomes import outcome
 from harness.reference import softmax_exact
 
 Array = NDArray[Any]

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.catalogue.case import CaseResult
-from harness.catalogue.subject import LocalSubject
-from harness.conformance import Options, judge
+from harness.experiments.conformance.case import CaseResult
+from harness.experiments.conformance.judge import Options, judge
+from harness.experiments.conformance.target import LocalSubject
 
 HERE = Path(__file__).parent
 MUTANTS = sorted((HERE / "mutants").glob("*.py"))

@@ -9,11 +9,11 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
+import reference_audit
 
 from harness import reference
-from harness.exact import Exact
-from harness.floats import FORMATS, round_pair
-from harness.reference import audit
+from harness.numerics.exact import Exact
+from harness.numerics.formats import FORMATS, round_pair
 
 _RNG = np.random.default_rng(5)
 ROWS = [(_RNG.normal(size=40) * scale).tolist() for scale in (0.1, 1.0, 5.0, 20.0)] * 2
@@ -78,7 +78,7 @@ MUTANTS: dict[str, Oracle] = {
 
 
 def test_the_oracle_passes_its_audit() -> None:
-    assert not audit.audit_rounding("softmax", _correct, ROWS)
+    assert not reference_audit.audit_rounding("softmax", _correct, ROWS)
 
 
 @pytest.mark.parametrize("name", list(MUTANTS))
@@ -87,14 +87,14 @@ def test_a_broken_oracle_is_caught(name: str) -> None:
         # A wrong sign of lo shows where hi is a midpoint of the format, or in the exact value
         assert _relative_error(lambda e: Exact(e.hi, -e.lo, e.exponent)) > 2.0**-60
         return
-    assert audit.audit_rounding("softmax", MUTANTS[name], ROWS)
+    assert reference_audit.audit_rounding("softmax", MUTANTS[name], ROWS)
 
 
 def _relative_error(mutate: Callable[[Exact], Exact]) -> float:
     def oracle(x: np.ndarray) -> Exact:
         return mutate(reference.softmax_exact(x))
 
-    return audit.worst_relative_error("softmax", oracle, ROWS[:4])
+    return reference_audit.worst_relative_error("softmax", oracle, ROWS[:4])
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_a_pair_without_its_digits_is_caught(name: str, mutate: Callable[[Exact]
     ],
 )
 def test_the_second_opinions_rounding(value: Fraction, name: str, expected: Any) -> None:
-    assert audit.round_rational(value, name) == expected
+    assert reference_audit.round_rational(value, name) == expected
 
 
 @pytest.mark.parametrize("name", list(FORMATS))
@@ -137,6 +137,7 @@ def test_both_roundings_agree(name: str) -> None:
     lo = np.spacing(hi) * rng.choice([0.0, 0.25, -0.25, 1e-9], 2000)
     got = round_pair(hi, lo, 0, name).astype(np.float64)
     expected = [
-        audit.round_rational(Fraction(h) + Fraction(e), name) for h, e in zip(hi, lo, strict=True)
+        reference_audit.round_rational(Fraction(h) + Fraction(e), name)
+        for h, e in zip(hi, lo, strict=True)
     ]
     assert np.array_equal(got, expected, equal_nan=True)

@@ -1,0 +1,203 @@
+"""How far a result may be off: the error allowed to a correct implementation, in ulps.
+
+For softmax the bounds of `harness.bounds`; for its relatives, bounds of the same kind (errors of
+the sum are carried in its logarithm, one rounding costs u, exp E u and log E_l u). All cover any
+order of summation, any of the usual formulas (shift and divide, online, by log-sum-exp), and the
+underflow of what may underflow. They are elementwise, and tight where there are few classes.
+
+- log_softmax: absolute, (n + E + R(E+1) + H + E_l ln s + 2|y| + 2Δ_j + 2|x_j−y| + 6)u;
+- logsumexp: absolute, (n + E + R(E+1) + ln n + E_l ln s + 2|m| + 2|y| + 4)u;
+- softmax_backward: (n + 4)u |y_i|(|g_i| + Σ|g_j y_j|) + underflow;
+- cross_entropy: the loss as log_softmax at the target; the gradient as softmax elsewhere, and at
+  the target absolutely, the softmax bound on p_t plus 2u (case 59 judges it relatively).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from harness.bounds import evaluate_bound, make_context
+from harness.bounds.context import BoundContext
+from harness.numerics.exact import Exact
+from harness.numerics.formats import (
+    Float64Array,
+    FloatFormat,
+    float_format,
+    quantum_exponent,
+    scale_by_power,
+)
+from harness.reference.memo import certified
+
+ASSUMED_EXP_ERROR = 8.0
+"""E in u where nothing was measured: 4 ulp, what fast vector libraries promise."""
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """What an implementation is known to compute with.
+
+    Attributes:
+        bound: the bound of its softmax, by name (`harness.bounds.BOUNDS`).
+        accumulator: format of its inside, None where it is that of the input.
+        exp_error: E in u, of that format.
+        exp_underflow: largest absolute error of exp in the subnormal range, in its quanta.
+    """
+
+    bound: str = "generic"
+    accumulator: str | None = None
+    exp_error: float = ASSUMED_EXP_ERROR
+    exp_underflow: float | None = None
+
+    def internal(self, fmt: FloatFormat) -> FloatFormat:
+        if self.accumulator is not None:
+            inside = float_format(self.accumulator)
+            if inside.precision > fmt.precision:
+                return inside
+        return fmt
+
+    def relevant(self, operation: str, fmt: FloatFormat) -> Arithmetic:
+        """What the allowance of an operation depends on, so that implementations share it."""
+        accumulator = None if self.internal(fmt) == fmt else self.accumulator
+        if operation == "softmax_backward":
+            return Arithmetic(accumulator=accumulator)
+        bound = self.bound if operation in ("softmax", "cross_entropy") else "generic"
+        return replace(self, bound=bound, accumulator=accumulator)
+
+
+def softmax_allowance(
+    x: ArrayLike, exact: Exact, fmt: DTypeLike | FloatFormat, arithmetic: Arithmetic
+) -> Float64Array:
+    """Ulps allowed to each element of softmax; `x` (rows, classes).
+
+    Where the declared bound claims nothing (the algorithm overflows there) that of `generic`
+    stands in: the right answer exists.
+    """
+    output = float_format(fmt)
+    more = {
+        "internal": arithmetic.internal(output),
+        "exp_error": arithmetic.exp_error,
+        "exp_underflow": arithmetic.exp_underflow,
+    }
+    own = evaluate_bound(arithmetic.bound, x, exact, output, **more).ulp
+    if arithmetic.bound != "generic" and np.isinf(own).any():
+        stand_in = evaluate_bound("generic", x, exact, output, **more).ulp
+        own = np.where(np.isinf(own), stand_in, own)
+    return own
+
+
+def _context(x: ArrayLike, fmt: FloatFormat, arithmetic: Arithmetic) -> BoundContext:
+    return make_context(
+        x,
+        certified("softmax", np.asarray(x))[0],
+        fmt,
+        internal=arithmetic.internal(fmt),
+        exp_error=arithmetic.exp_error,
+        exp_underflow=arithmetic.exp_underflow,
+    )
+
+
+def _sum_cost(c: BoundContext) -> Float64Array:
+    """(rows, 1): absolute error of log s over u, without that of the logarithm itself."""
+    lost = c.count * c.exp_eta * c.internal.smallest_subnormal / c.u
+    return (
+        c.count + c.exp_error + c.records * (c.exp_error + 1.0) + np.log(c.count) + 2.0
+        + c.log_error * c.log_sum + lost
+    )  # fmt: skip
+
+
+def _in_ulps(
+    absolute: Float64Array, exact: Exact, fmt: FloatFormat, c: BoundContext
+) -> Float64Array:
+    q = quantum_exponent(fmt, exact.hi, exact.lo, exact.exponent)
+    with np.errstate(over="ignore", invalid="ignore"):
+        ulps = scale_by_power(np.minimum(absolute, 1e300), -q) + c.half_eta
+        if c.output != c.internal:
+            ulps = ulps + np.maximum(0.5, 0.5 * ulps)
+    return np.where(np.isnan(ulps), np.inf, ulps * (1.0 + 2.0**-30) + 0.5)
+
+
+def log_softmax_allowance(
+    x: ArrayLike, exact: Exact, fmt: DTypeLike | FloatFormat, arithmetic: Arithmetic
+) -> Float64Array:
+    """Ulps allowed to each element of log_softmax; (rows, classes)."""
+    output = float_format(fmt)
+    c = _context(x, output, arithmetic)
+    distance = c.gap + c.log_sum
+    with np.errstate(over="ignore"):
+        absolute = c.u * (_sum_cost(c) + 2 * np.abs(c.logsumexp) + 2 * c.gap + 2 * distance + 6.0)
+    ulps = _in_ulps(absolute, exact, output, c)
+    # Differences that overflow in the format are infinite, as the exact result is when rounded.
+    return np.where(c.finite, ulps, 0.0)
+
+
+def logsumexp_allowance(
+    x: ArrayLike, exact: Exact, fmt: DTypeLike | FloatFormat, arithmetic: Arithmetic
+) -> Float64Array:
+    """Ulps allowed to each log-sum-exp; `x` (rows, classes), the result (rows,)."""
+    output = float_format(fmt)
+    c = _context(x, output, arithmetic)
+    with np.errstate(over="ignore"):
+        absolute = c.u * (_sum_cost(c) + 2 * np.abs(c.maximum) + 2 * np.abs(c.logsumexp) + 4.0)
+    return _in_ulps(absolute[:, 0], exact, output, c)
+
+
+def backward_allowance(
+    grad: Float64Array, y: Float64Array, exact: Exact, fmt: DTypeLike | FloatFormat,
+    arithmetic: Arithmetic,
+) -> Float64Array:  # fmt: skip
+    """Ulps allowed to each element of softmax_backward; all (rows, classes)."""
+    output = float_format(fmt)
+    inside = arithmetic.internal(output)
+    classes = y.shape[1]
+    total = np.abs(grad * y).sum(axis=1, keepdims=True)
+    size = np.abs(y) * (np.abs(grad) + total)
+    underflow = (classes + 2.0) * inside.smallest_subnormal * (1.0 + np.abs(y))
+    absolute = (classes + 4.0) * inside.unit_roundoff * size + underflow
+    q = quantum_exponent(output, exact.hi, exact.lo, exact.exponent)
+    ulps = scale_by_power(absolute, -q) + 0.5
+    if inside != output:
+        ulps = ulps + np.maximum(0.5, 0.5 * ulps)
+    return ulps * (1.0 + 2.0**-30)
+
+
+def cross_entropy_allowance(
+    x: Float64Array, targets: np.ndarray[tuple[int, ...], np.dtype[np.int64]],
+    loss: Exact, gradient: Exact, fmt: DTypeLike | FloatFormat, arithmetic: Arithmetic,
+) -> tuple[Float64Array, Float64Array]:  # fmt: skip
+    """Ulps allowed to the loss (rows,) and to the gradient (rows, classes)."""
+    output = float_format(fmt)
+    rows = np.arange(len(x))
+    c = _context(x, output, arithmetic)
+    target_x = np.where(np.isfinite(x[rows, targets]), x[rows, targets], 0.0)
+    gap = c.gap[rows, targets]
+    with np.errstate(over="ignore"):
+        absolute = c.u * (
+            _sum_cost(c)[:, 0] + 2 * np.abs(c.logsumexp[:, 0]) + 2 * np.abs(target_x)
+            + 2 * np.abs(c.maximum[:, 0]) + 4 * gap + 4 * c.log_sum[:, 0] + 8.0
+        )  # fmt: skip
+    loss_ulp = _in_ulps(absolute, loss, output, c)
+    p = certified("softmax", x)[0]
+    allowed = softmax_allowance(x, p, output, arithmetic)
+    q_p = quantum_exponent(output, p.hi, p.lo, p.exponent)[rows, targets]
+    at_target = gradient[rows, targets]
+    q_g = quantum_exponent(output, at_target.hi, at_target.lo, at_target.exponent)
+    in_value = np.minimum(scale_by_power(np.minimum(allowed[rows, targets], 1e300), q_p), 2.0)
+    in_value = in_value + 2 * output.unit_roundoff
+    gradient_ulp = allowed.copy()
+    # The sum of the others, taken instead of p_t - 1, has a relative error of its own.
+    others = c.weights.copy()
+    others[rows, targets] = 0.0
+    mass = np.maximum(others.sum(axis=1), 1e-300)
+    with np.errstate(invalid="ignore"):
+        spread = np.where(others > 0, others * c.gap, 0.0).sum(axis=1) / mass
+    relative = 2.0 * (
+        c.count[:, 0] + c.records[:, 0] * (c.exp_error + 1) + 2 * c.exp_error + spread
+        + np.log(c.count[:, 0]) + 4.0
+    )  # fmt: skip
+    relative *= 2.0 ** (output.precision - c.internal.precision)
+    relative += c.count[:, 0] * c.exp_eta * scale_by_power(1.0, 0) + 1.0
+    gradient_ulp[rows, targets] = np.fmax(scale_by_power(in_value, -q_g) + 1.0, relative)
+    return loss_ulp, gradient_ulp

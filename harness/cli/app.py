@@ -1,0 +1,66 @@
+"""The command line: the commands, registered. What they need is imported when one is called."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from harness.cli import commands
+from harness.cli.exits import Exit
+
+app = typer.Typer(
+    name="softmax-bench",
+    help="Accuracy, overflow and throughput of softmax implementations, against certified results.",
+    epilog="Exit codes: 0 done, 1 a check failed, 2 usage, 3 nothing ran, 4 inconclusive, "
+    "130 interrupted (what was measured is kept).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from harness import __version__
+
+        typer.echo(f"softmax-bench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command("list")(commands.list_)
+app.command()(commands.run)
+app.command()(commands.check)
+app.command()(commands.compare)
+app.command()(commands.report)
+app.command()(commands.new)
+app.command()(commands.claims)
+app.command()(commands.exhaustive)
+app.command("worst-case")(commands.worst_case)
+
+
+def main() -> None:
+    """Run the command; the console script."""
+    try:
+        app()
+    except SystemExit as end:
+        if end.code != Exit.INTERRUPTED:
+            raise
+        # CPython dies by SIGINT, whatever the exit code, once a KeyboardInterrupt has come out of
+        # an `eval` or `exec`, also where it was caught (`unhandled_keyboard_interrupt` in
+        # Python/pythonrun.c); which libraries make such calls is not ours to know.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(Exit.INTERRUPTED)

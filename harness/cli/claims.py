@@ -1,0 +1,56 @@
+"""``softmax-bench claims``: what has been printed about softmax, recomputed."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from harness.cli import options
+from harness.cli.exits import one_line_errors
+
+
+def claims(
+    ids: Annotated[
+        list[str] | None, typer.Argument(help="Claims to audit, such as A1 D3; all by default.")
+    ] = None,
+    output: options.Json = None,
+    details: Annotated[
+        bool, typer.Option("--details", help="Show the findings behind each verdict.")
+    ] = False,
+    debug: options.Debug = False,
+) -> None:
+    """Audit published claims about softmax: claimed value, certified value, verdict."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from harness.experiments.claims import as_json, audit_claims
+
+    console = Console()
+    error = Console(stderr=True)
+
+    with one_line_errors(debug):
+        audits = audit_claims(
+            ids,
+            lambda done, total, claim: error.print(
+                f"{done + 1}/{total} {claim.id} ", end="\r" if error.is_terminal else "\n"
+            ),
+        )
+        if output is not None:
+            options.write_json(as_json(audits), output)
+    table = Table(box=None, pad_edge=False)
+    for name in ("id", "claimed", "certified", "verdict"):
+        table.add_column(name, no_wrap=name == "id")
+    for audit in audits:
+        row = audit.row()
+        table.add_row(*(Text(row[k]) for k in ("id", "claimed", "certified", "verdict")))
+    console.print(table)
+    if details:
+        for audit in audits:
+            console.print(Text(f"\n{audit.claim.id} {audit.verdict}: {audit.reason}"))
+            for f in audit.evidence.findings:
+                console.print(
+                    Text(f"  {f.role}: {f.statement}: {f.held} of {f.cases}; {f.measured}")
+                )
+            console.print(Text(f"  how: {audit.evidence.derivation}"))

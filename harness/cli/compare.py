@@ -1,0 +1,74 @@
+"""``softmax-bench compare``: two runs, two implementations, or the runs of a folder over time."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from harness.cli import options
+from harness.cli.exits import one_line_errors
+
+
+def compare(
+    base: Annotated[
+        str,
+        typer.Argument(
+            help="A run, RUN::IMPLEMENTATION, or (alone) a folder of runs to see over time.",
+        ),
+    ],
+    new: Annotated[
+        str | None, typer.Argument(help="The run, or RUN::IMPLEMENTATION, to judge against it.")
+    ] = None,
+    threshold: Annotated[
+        float, typer.Option(min=0.001, max=0.9, help="Timings within this fraction do not count.")
+    ] = 0.05,
+    accuracy_factor: Annotated[
+        float, typer.Option(min=1.0, help="Growth of an error that counts as worse.")
+    ] = 1.25,
+    across_machines: Annotated[
+        bool, typer.Option("--across-machines", help="Compare timings of different machines.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 4 if anything is inconclusive or missing.")
+    ] = False,
+    markdown: options.Markdown = None,
+    json: options.Json = None,
+    debug: options.Debug = False,
+) -> None:
+    """Is NEW better, worse or equivalent to BASE? Exit 1 if worse, 3 if nothing is comparable.
+
+    With one folder of runs: figures over time, their step changes, and the newest run against
+    the one before it.
+    """
+    from harness import comparison
+    from harness.comparison import history, history_render, render
+    from harness.records.reader import ResultsError, find_runs
+
+    with one_line_errors(debug):
+        found_runs = None
+        if new is None and len(find_runs([base])) > 1:
+            found_runs = history.history(base, threshold=threshold)
+            history_render.show(found_runs)
+            base, new = history.latest_two(base)
+        elif new is None:
+            raise ResultsError(
+                f"{base}: one run; give the run or implementation to compare with, or a folder "
+                f"of several runs"
+            )
+        found = comparison.compare(
+            base,
+            new,
+            threshold=threshold,
+            across_machines=across_machines,
+            accuracy_factor=accuracy_factor,
+        )
+        render.show(found)
+        if markdown is not None:
+            text = render.to_markdown(found)
+            if found_runs is not None:
+                text += "\n" + history_render.to_markdown(found_runs)
+            markdown.write_text(text, encoding="utf-8")
+        if json is not None:
+            json.write_text(render.to_json(found), encoding="utf-8")
+    raise typer.Exit(found.exit_code(strict=strict))

@@ -1,0 +1,59 @@
+"""How commands end: one line for what a user can mend, and the exit codes of README.md."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+
+import typer
+
+
+class Exit(IntEnum):
+    """Exit codes, the same for every command (README.md)."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    NOTHING = 3
+    INCONCLUSIVE = 4
+    INTERRUPTED = 130
+
+
+@contextmanager
+def one_line_errors(
+    debug: bool = False, *, go_on: Callable[[], str | None] = lambda: None
+) -> Iterator[None]:
+    """Turn the errors that users can mend into one line and an exit code.
+
+    Args:
+        debug: let them pass, with their traceback.
+        go_on: after an interrupt, the command that goes on with what was measured, if any.
+    """
+    from harness.errors import UserError
+
+    try:
+        yield
+    except (UserError, OSError) as e:
+        if debug:
+            raise
+        say(str(e))
+        raise typer.Exit(_code(e)) from None
+    except KeyboardInterrupt:
+        command = go_on()
+        kept = "" if command is None else f"; what was measured is kept, go on with: {command}"
+        say(f"interrupted{kept}")
+        raise typer.Exit(Exit.INTERRUPTED) from None
+
+
+def say(text: str) -> None:
+    """One line on standard error."""
+    from harness.text import one_line
+
+    typer.echo(f"softmax-bench: {one_line(text, 4000)}", err=True)
+
+
+def _code(error: Exception) -> Exit:
+    from harness.experiments.runner import NothingToRun
+
+    return Exit.NOTHING if isinstance(error, NothingToRun) else Exit.USAGE

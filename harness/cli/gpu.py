@@ -1,0 +1,158 @@
+"""Everything that needs a GPU, in one command: ``python -m harness.gpu``.
+
+Tests, conformance, accuracy and throughput of the implementations on a device, each within its
+share of a time budget; what does not fit is recorded as skipped. It leaves a run under
+``results/``, and its report where that can be drawn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import harness
+from harness.cli.gpu_packages import FASTER, REPORT, REQUIRED, absent, missing_line
+from harness.experiments.budget import BUDGET_S, Part, deadlines, planned, profile, within_budget
+
+if TYPE_CHECKING:
+    from harness.experiments.context import Context, Unit
+
+TESTS = ("worker/test_device.py", "implementations/test_device_kernels.py")
+"""Those that say something only on a device; all others have been run without one."""
+PARTS_FILE = "parts.json"
+NOTHING, USAGE, FAILED = 3, 2, 1
+_SHOWN = 40  # lines of the tests' output
+
+
+def run_tests(part: Part, folder: Path) -> None:
+    """The tests that need a device, in a process of their own."""
+    found = [str(folder / name) for name in TESTS if (folder / name).exists()]
+    lacking = absent({"pytest": "pytest"})
+    if not found or lacking:
+        part.status = "skipped"
+        part.reason = "pytest is not installed" if lacking else f"no tests under {folder}"
+        return
+    started = time.monotonic()
+    # A warning of some package of the image fails no test here: it says nothing of the device.
+    quiet = ("-q", "-ra", "-p", "no:cacheprovider", "-W", "default")
+    command = [sys.executable, "-m", "pytest", *quiet, *found]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=part.until_s
+        )
+        part.output = done.stdout[-4000:]
+        if done.returncode:
+            part.status, part.reason = "failed", f"pytest left with exit status {done.returncode}"
+    except subprocess.TimeoutExpired as e:
+        part.status, part.reason = "skipped", f"time budget: not over in {part.until_s:.0f} s"
+        so_far: bytes | str = e.stdout or b""  # bytes, though text was asked for
+        text = so_far if isinstance(so_far, str) else so_far.decode("utf-8", "replace")
+        part.output = text[-4000:]
+    part.units, part.seconds = len(found), time.monotonic() - started
+
+
+def _outcome(part: Part) -> str:
+    """How the tests went, with the end of what they printed if not all is well."""
+    if part.status == "ok" or not part.output:
+        return part.line()
+    return "\n".join([*part.output.strip().splitlines()[-_SHOWN:], part.line()])
+
+
+def measure(options: argparse.Namespace, parts: dict[str, Part], start: float) -> Path:
+    """Conformance, accuracy and throughput of what runs on a device; the run's folder."""
+    from harness.experiments.runner import Progress, Request, run
+    from harness.registry.discovery import implementations
+
+    def budgeted(context: Context) -> list[Unit]:
+        return [
+            unit
+            for name, units in planned(context).items()
+            for unit in within_budget(units, parts[name], lambda: time.monotonic() - start)
+        ]
+
+    def told(unit: Unit, _: Any) -> None:
+        print(f"{time.monotonic() - start:6.1f} s  {unit.label}", flush=True)
+
+    there = [i for i in implementations().values() if i.metadata.device != "cpu"]
+    request = Request(
+        there, profile(options.profile), results=options.results, machine=options.machine,
+        baseline=options.baseline, command=["python", "-m", "harness.gpu", *sys.argv[1:]],
+        plan=budgeted,
+    )  # fmt: skip
+    return run(request, Progress(finished=told, note=print))
+
+
+def _report(folder: Path, reports: Path) -> str:
+    """Draw the report of a run; where it is, or why there is none: the run is what counts here."""
+    try:
+        from harness.report import build
+
+        return f"report: {build([folder], reports / folder.parent.name / folder.name)}"
+    except Exception as e:
+        return (
+            f"report: not drawn here: {type(e).__name__}: {e}; elsewhere: "
+            f"softmax-bench report {folder}"
+        )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m harness.gpu", description=__doc__)
+    parser.add_argument("--profile", choices=("smoke", "quick", "full"), default="quick")
+    parser.add_argument("--budget", type=float, default=BUDGET_S, help="seconds for everything")
+    parser.add_argument("--results", type=Path, default=Path("results"))
+    parser.add_argument("--reports", type=Path, default=Path("reports"))
+    parser.add_argument("--machine", help="name of the machine's folder")
+    parser.add_argument("--baseline", default="torch_cuda")
+    parser.add_argument(
+        "--tests", type=Path, default=_tests_folder(), help="folder of the device tests"
+    )
+    return parser
+
+
+def _tests_folder() -> Path:
+    """Beside the package, as in a checkout; for one that is installed, of the current folder."""
+    beside = Path(harness.__file__).resolve().parent.parent / "tests"
+    return beside if (beside / TESTS[0]).exists() else Path("tests")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run everything; 0 done, 1 the tests failed, 2 packages are missing, 3 there is no device."""
+    start = time.monotonic()
+    options = _parser().parse_args(arguments)
+    lacking = absent(REQUIRED)
+    if lacking:
+        print(missing_line(lacking), file=sys.stderr)
+        return USAGE
+    from harness.machine.cuda_driver import cuda_device_count
+
+    count, reason = cuda_device_count()
+    if not count:
+        print(f"harness.gpu: not run on a GPU: {reason}", file=sys.stderr)
+        return NOTHING
+    for name in absent({**FASTER, **REPORT}):
+        print(f"harness.gpu: without {name}: the reference is slower, or no report is drawn here")
+    parts = deadlines(options.budget)
+    run_tests(parts["tests"], options.tests)
+    print(_outcome(parts["tests"]), flush=True)  # now: whoever watches may end it and mend first
+    from harness.experiments.runner import NothingToRun
+
+    try:
+        folder = measure(options, parts, start)
+    except NothingToRun as e:
+        print(f"harness.gpu: {e}", file=sys.stderr)
+        return NOTHING
+    told = json.dumps([asdict(p) for p in parts.values()], indent=1, ensure_ascii=False)
+    (folder / PARTS_FILE).write_text(told + "\n", encoding="utf-8")
+    for part in parts.values():
+        print(part.line())
+    print(f"results: {folder}")
+    if not absent(REPORT):
+        print(_report(folder, options.reports))
+    return FAILED if parts["tests"].status == "failed" else 0

@@ -1,0 +1,106 @@
+"""What there is to choose from, as tables for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A table of plain text: nothing in it is interpreted as markup."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def implementations() -> Listing:
+    """Every implementation, and the reason where it cannot run here."""
+    from harness.registry.discovery import implementations as found
+
+    rows = []
+    for one in found().values():
+        meta, reason = one.metadata, one.unavailable_reason
+        state = "available" if reason is None else "unavailable"
+        what = meta.description if reason is None else f"{meta.description} Needs: {reason}."
+        rows.append((one.name, state, meta.device, what))
+    return Listing("Implementations", ("name", "state", "device", "description"), rows)
+
+
+def families() -> Listing:
+    """Workload families with their parameters."""
+    from harness.workloads import FAMILIES
+
+    rows = [
+        (
+            f.name,
+            ", ".join(f"{name}={p.default:g}" for name, p in f.parameters.items()) or "none",
+            f.description,
+        )
+        for f in FAMILIES.values()
+    ]
+    return Listing("Workloads", ("family", "parameters and defaults", "description"), rows)
+
+
+def class_counts() -> Listing:
+    """Class counts that have a name."""
+    from harness.workloads.class_counts import NAMED
+
+    rows = [(c.name, f"{c.classes}", c.source) for c in NAMED]
+    return Listing("Class counts", ("name", "classes", "source"), rows)
+
+
+def profiles() -> Listing:
+    """Profiles, and what each measures."""
+    from harness.experiments.profiles import PROFILES
+
+    rows = [
+        (
+            p.name,
+            ", ".join(p.dtypes),
+            f"{min(p.sweep_classes)} to {max(p.sweep_classes)}",
+            f"{len(p.families)}",
+            ", ".join(f"{r} at {len(t.classes)}" for r, t in p.timing.items()),
+        )
+        for p in PROFILES.values()
+    ]
+    header = ("profile", "dtypes", "classes", "workload families", "timings at class counts")
+    return Listing("Profiles", header, rows)
+
+
+def bounds() -> Listing:
+    """Error bounds that an implementation can declare."""
+    from harness.bounds import BOUNDS
+
+    rows = [(b.name, b.formula, b.source) for b in BOUNDS.values()]
+    return Listing("Error bounds", ("name", "relative bound", "source"), rows)
+
+
+TABLES: Mapping[str, Callable[[], Listing]] = {
+    "implementations": implementations,
+    "workloads": families,
+    "classes": class_counts,
+    "profiles": profiles,
+    "bounds": bounds,
+}
+
+
+def show(listing: Listing, console: Console | None = None) -> None:
+    """Print a listing; names and docstrings of strangers are shown, never interpreted."""
+    console = console or Console()
+    table = Table(title=listing.title, title_justify="left", box=None, pad_edge=False)
+    for name in listing.header:
+        table.add_column(name, overflow="fold")
+    for row in listing.rows:
+        table.add_row(*(Text(plain(cell)) for cell in row))
+    console.print(table)
+
+
+def plain(text: str) -> str:
+    """`text` without control characters, so that it cannot steer a terminal."""
+    return "".join(c if c.isprintable() else "�" for c in text.replace("\n", " "))

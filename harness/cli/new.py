@@ -1,0 +1,26 @@
+"""``softmax-bench new``: a file to start from, and its test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli import options
+from harness.cli.exits import one_line_errors
+
+
+def new(
+    name: Annotated[str, typer.Argument(help="Name of the implementation, such as my_softmax.")],
+    folder: Annotated[Path, typer.Option(help="Where the files go.")] = Path(),
+    debug: options.Debug = False,
+) -> None:
+    """Write NAME.py, a right softmax to change, and test_NAME.py; overwrite nothing."""
+    from harness.cli.scaffold import scaffold
+
+    with one_line_errors(debug):
+        implementation, test = scaffold(name, folder)
+    typer.echo(f"wrote {implementation} and {test}")
+    typer.echo(f"judge it:     softmax-bench check {implementation}")
+    typer.echo(f"run its test: pytest {test} --softmax-implementation {implementation}")

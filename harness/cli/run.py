@@ -1,0 +1,180 @@
+"""``softmax-bench run``: measure what is available; write a run and its report."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from harness.cli import options, session
+from harness.cli.exits import one_line_errors
+
+if TYPE_CHECKING:
+    from harness.experiments.profiles import Filters
+    from harness.experiments.runner import Request
+
+
+class ProfileName(StrEnum):
+    smoke = "smoke"
+    quick = "quick"
+    full = "full"
+
+
+class ThreadsName(StrEnum):
+    one = "one"
+    all = "all"
+
+
+def run(
+    profile: Annotated[
+        ProfileName, typer.Option(help="How much: smoke, quick (minutes) or full.")
+    ] = ProfileName.quick,
+    implementation: options.Implementations = None,
+    operation: Annotated[list[str] | None, typer.Option(help="Repeat for several.")] = None,
+    dtype: options.Dtypes = None,
+    classes: Annotated[
+        list[str] | None,
+        typer.Option(help="Class count, as a number or a name (see list classes)."),
+    ] = None,
+    workload: Annotated[
+        list[str] | None, typer.Option(help="Such as 'normal(scale=10)' (see list workloads).")
+    ] = None,
+    experiment: Annotated[
+        list[str] | None,
+        typer.Option(help="Such as accuracy, overflow, throughput, conformance; repeat."),
+    ] = None,
+    threads: Annotated[
+        list[ThreadsName] | None, typer.Option(help="Thread counts of the timings.")
+    ] = None,
+    processes: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Processes of each implementation that share the rounds of its timings: 1, or 4 "
+            "and more to tell differences of a few percent.",
+        ),
+    ] = 1,
+    logits: Annotated[
+        str | None,
+        typer.Option(help="Logits of your model: FILE.npy or FILE.npz[::NAME], last axis classes."),
+    ] = None,
+    baseline: Annotated[str, typer.Option(help="Speeds are ratios to it.")] = "max_shift",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the workloads.")] = 0,
+    results: options.Results = options.RESULTS,
+    reports: options.Reports = options.REPORTS,
+    machine: options.Machine = None,
+    resume: options.Resume = None,
+    report: options.Render = True,
+    debug: options.Debug = False,
+) -> None:
+    """Measure all available implementations; write a run and its report."""
+    from harness.cli import progress as terminal
+    from harness.experiments.profiles import PROFILES
+    from harness.experiments.runner import Request
+
+    begun: list[Path] = []
+
+    def go_on() -> str | None:
+        return f"softmax-bench run --resume {begun[-1]}" if begun else None
+
+    with one_line_errors(debug, go_on=go_on):
+        if resume is not None:
+            request = _resumed(resume)
+        else:
+            request = Request(
+                implementations=session.select(implementation or ()),
+                profile=PROFILES[profile.value],
+                filters=_filters(
+                    operation or (), dtype or (), classes or (), workload or (),
+                    experiment or (), threads or (), logits, processes,
+                ),
+                seed=seed,
+                results=results,
+                machine=machine,
+                baseline=baseline,
+                command=["softmax-bench", *sys.argv[1:]],
+            )  # fmt: skip
+        with terminal.progress() as progress:
+            progress.folder = begun.append
+            finished = session.measure(request, progress)
+        terminal.summary(finished)
+        session.say_where(finished, reports if report else None)
+
+
+def _filters(
+    operations: Sequence[str],
+    dtypes: Sequence[str],
+    classes: Sequence[str],
+    workload_ids: Sequence[str],
+    experiments: Sequence[str],
+    threads: Sequence[ThreadsName],
+    logits: str | None,
+    processes: int,
+) -> Filters:
+    from harness import workloads
+    from harness.experiments.profiles import Filters
+    from harness.numerics.formats import FORMATS
+    from harness.numerics.statistics import LEAST_PROCESSES
+    from harness.records import EXPERIMENTS
+    from harness.registry.contract import OPERATIONS
+
+    if 1 < processes < LEAST_PROCESSES:
+        raise typer.BadParameter(
+            f"--processes: expected 1, or at least {LEAST_PROCESSES}, since fewer say too little "
+            f"of how processes differ; got {processes}"
+        )
+    options.refuse_unknown("--operation", operations, OPERATIONS)
+    options.refuse_unknown("--dtype", dtypes, FORMATS)
+    options.refuse_unknown("--experiment", experiments, EXPERIMENTS)
+    try:
+        counts = tuple(workloads.parse_class_count(c) for c in classes)
+        ids = tuple(workloads.parse(w).id for w in workload_ids)
+        captured = None if logits is None else workloads.make("file", params={"path": logits})
+    except workloads.LogitsError:
+        raise
+    except ValueError as e:
+        raise typer.BadParameter(str(e)) from None
+    return Filters(
+        operations=tuple(operations),
+        dtypes=tuple(dtypes),
+        classes=counts,
+        workloads=ids,
+        experiments=tuple(experiments),
+        threads=tuple(t.value for t in threads),
+        logits=None if captured is None else logits,
+        processes=processes,
+    )
+
+
+def _resumed(folder: Path) -> Request:
+    """The request that a run was started with, from its own description."""
+    from dataclasses import fields
+
+    from harness.experiments.profiles import PROFILES, Filters
+    from harness.experiments.run_info import machine_name
+    from harness.experiments.runner import Request
+    from harness.records.reader import ResultsError
+
+    info, chosen = session.interrupted(folder, "run")
+    if info.profile not in PROFILES:
+        raise ResultsError(
+            f"{folder}: expected a profile among {', '.join(PROFILES)}; got {info.profile!r}"
+        )
+    names = {f.name for f in fields(Filters)}
+    given: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in info.filters.items() if k in names
+    }
+    return Request(
+        implementations=chosen,
+        profile=PROFILES[info.profile],
+        filters=Filters(**given),
+        seed=info.seed,
+        machine=machine_name(info, folder),
+        baseline=info.baseline or "max_shift",
+        command=info.command,
+        resume=folder,
+    )

@@ -1,0 +1,133 @@
+"""What commands that write a run have in common: select, resume, measure, report."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from harness.cli.exits import Exit
+
+if TYPE_CHECKING:
+    from harness.experiments.context import Context, Unit
+    from harness.experiments.profiles import Filters
+    from harness.experiments.runner import Progress, Request
+    from harness.records import RunInfo
+    from harness.records.reader import Run
+    from harness.registry.discovery import Implementation
+
+Plan = Callable[["Context"], Iterable["Unit"]]
+
+_KINDS = ("exhaustive", "worst-case")
+"""Profiles named after the one command that writes them; `run` writes the others."""
+
+
+def select(names: Sequence[str]) -> list[Implementation]:
+    """The implementations named, each once; all that are built in or installed for none.
+
+    Raises:
+        ImplementationError: there is none of a name, or two files of one.
+    """
+    from harness.registry.contract import ImplementationError
+    from harness.registry.discovery import implementations, load
+
+    if not names:
+        return list(implementations().values())
+    chosen = {one.metadata.path.resolve(): one for one in map(load, names)}
+    by_name: dict[str, Implementation] = {}
+    for one in chosen.values():
+        other = by_name.setdefault(one.name, one)
+        if other is not one:
+            paths = f"{other.metadata.path} and {one.metadata.path}"
+            raise ImplementationError(f"two implementations are named {one.name!r}: {paths}")
+    return list(by_name.values())
+
+
+def interrupted(folder: Path, kind: str) -> tuple[RunInfo, list[Implementation]]:
+    """What an interrupted run was begun with, and its implementations, unchanged since.
+
+    Args:
+        folder: of the run.
+        kind: the command that goes on with it.
+
+    Raises:
+        ResultsError: finished, of another command, or an implementation has changed since.
+    """
+    from harness.records.reader import ResultsError, read_run
+
+    info = read_run(folder).info
+    if info.finished is not None:
+        raise ResultsError(f"{folder}: the run is finished, and finished runs are never changed")
+    wrote = info.profile if info.profile in _KINDS else "run"
+    if wrote != kind:
+        how = "worst-case, from its beginning" if wrote == "worst-case" else f"{wrote} --resume"
+        raise ResultsError(f"{folder}: not a run of this command; use softmax-bench {how}")
+    paths = {Path(a).stem: a for a in info.command if a.endswith(".py")}
+    chosen = select([paths.get(i.name, i.name) for i in info.implementations])
+    before = {i.name: i.sha256 for i in info.implementations}
+    for one in chosen:
+        if one.metadata.sha256() != before.get(one.name):
+            raise ResultsError(
+                f"{folder}: {one.name} has changed since the run began; start a new run"
+            )
+    return info, chosen
+
+
+def request_for(
+    kind: str, implementations: Sequence[Implementation], filters: Filters, plan: Plan,
+    *, seed: int, results: Path, machine: str | None, resume: Path | None = None,
+) -> Request:  # fmt: skip
+    """A run of `plan` alone, its profile named after the command."""
+    from harness.experiments.profiles import PROFILES
+    from harness.experiments.runner import Request
+
+    return Request(
+        implementations=implementations,
+        profile=replace(PROFILES["full"], name=kind, experiments=()),
+        filters=filters,
+        seed=seed,
+        results=results,
+        machine=machine,
+        command=["softmax-bench", *sys.argv[1:]],
+        resume=resume,
+        plan=plan,
+    )
+
+
+def measure(request: Request, progress: Progress, *, keep: bool = True) -> Run:
+    """The finished run; kept in the results, or thrown away once it was read."""
+    from harness.experiments.runner import run
+    from harness.records.reader import read_run
+
+    if keep:
+        return read_run(run(request, progress))
+    with tempfile.TemporaryDirectory(prefix="softmax-bench-") as folder:
+        return read_run(run(replace(request, results=Path(folder)), progress))
+
+
+def say_where(run: Run, reports: Path | None) -> None:
+    """Say where a run is kept, and render its report.
+
+    Args:
+        run: finished.
+        reports: where the report goes; None for no report.
+    """
+    typer.echo(f"results: {run.path}")
+    if reports is not None:
+        from harness.report import build
+
+        index = build([run.path], reports / run.machine / run.info.id)
+        typer.echo(f"report: {index}")
+
+
+def exit_code(run: Run) -> Exit:
+    """Done where something was judged, and without a fault; failed with one; else nothing."""
+    states = {r.status for r in run.records}
+    if states - {"ok", "unsupported", "unavailable", "skipped"}:
+        return Exit.FAILED
+    return Exit.DONE if "ok" in states else Exit.NOTHING

@@ -1,0 +1,93 @@
+"""The history of runs as Markdown and on the terminal: every series, and where it changes."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from harness.cli.listing import plain
+from harness.comparison.history import FALSE_ALARM, LEAST_RUNS, History
+from harness.comparison.render import escape
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def step_lines(found: History) -> list[str]:
+    """Every step in a line, by run."""
+    marked = sorted(
+        ((step, one) for one in found.series for step in one.steps), key=lambda pair: pair[0].index
+    )
+    lines = []
+    for step, one in marked:
+        run = found.runs[step.index]
+        # Zero ulp is a value: there is no percentage from it.
+        size = f"{step.ratio - 1.0:+.1%}" if math.isfinite(step.ratio) else "from 0"
+        lines.append(
+            f"{run.info.id}: {one.implementation}, {one.figure}: {step.before:.4g} -> "
+            f"{step.after:.4g} {one.unit} ({size}); {step.cause}"
+        )
+    return lines
+
+
+def caveats(found: History) -> list[str]:
+    """What a reader of the steps must know."""
+    timed = [s for s in found.series if s.unit == "ns"]
+    searched = sum(not s.note for s in timed)
+    lines = []
+    if searched < len(timed):
+        lines.append(f"{len(timed) - searched} series of times have fewer than {LEAST_RUNS} runs "
+                     f"or no common cell: no steps were looked for")  # fmt: skip
+    if searched:
+        lines.append(
+            f"{searched} series of times were searched; scatter alone gives at most "
+            f"{FALSE_ALARM * searched:.2g} false steps. A step that the copies share is the "
+            f"machine's"
+        )
+    return lines
+
+
+def to_markdown(found: History) -> str:
+    """Steps, and every series as a table with a column a run."""
+    ids = [r.info.id for r in found.runs]
+    lines = [f"## Over time: {len(ids)} runs on {escape(found.machine)}", ""]
+    lines += [f"- {escape(line)}" for line in step_lines(found)] or ["No step changes."]
+    lines += ["", *(escape(c) for c in caveats(found)), ""]
+    lines += [f"| implementation | figure | {' | '.join(escape(i) for i in ids)} |"]
+    lines += [f"|{' --- |' * (len(ids) + 2)}"]
+    for one in found.series:
+        at = {s.index for s in one.steps}
+        cells = [
+            "–" if v is None else f"{'**' if i in at else ''}{v:.4g}{'**' if i in at else ''}"
+            for i, v in enumerate(one.values)
+        ]
+        name, figure = escape(one.implementation), escape(f"{one.figure} ({one.unit})")
+        lines.append(f"| {name} | {figure} | {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+def show(found: History, console: Console | None = None) -> None:
+    """Print the series (the last runs of them) and the steps."""
+    from rich.console import Console as MakeConsole
+    from rich.table import Table
+    from rich.text import Text
+
+    console = console or MakeConsole()
+    last = min(5, len(found.runs))
+    table = Table(
+        title=Text(f"{len(found.runs)} runs on {plain(found.machine)}, the last {last} shown"),
+        title_justify="left", box=None, pad_edge=False,
+    )  # fmt: skip
+    table.add_column("implementation")
+    table.add_column("figure", overflow="fold")
+    for run in found.runs[-last:]:
+        table.add_column(Text(plain(run.info.created[:16])), justify="right")
+    for one in found.series:
+        cells = ["–" if v is None else f"{v:.4g}" for v in one.values[-last:]]
+        texts = (one.implementation, f"{one.figure} ({one.unit})", *cells)
+        table.add_row(*(Text(plain(t)) for t in texts))
+    console.print(table)
+    for line in step_lines(found) or ["no step changes"]:
+        console.print(Text(plain(f"step: {line}")), soft_wrap=True)
+    for line in caveats(found):
+        console.print(Text(line), soft_wrap=True)

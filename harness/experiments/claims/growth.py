@@ -1,0 +1,93 @@
+"""How a time grows with a size: is a series of ratios one of exponential or of linear growth?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from harness.experiments.claims.claim import Finding
+from harness.numerics.statistics import RatioSummary, median_interval, paired_ratio
+
+
+@dataclass(frozen=True)
+class Slope:
+    """The exponent s of time ∝ n^s between the smallest and the largest size.
+
+    Attributes:
+        value, low, high: median over the rounds and its 95% interval; 1 is linear growth.
+        steps: the ratio of the times of each size to those of the size before.
+        factor: sizes grow by this factor from one to the next.
+    """
+
+    value: float
+    low: float
+    high: float
+    steps: tuple[RatioSummary, ...]
+    factor: float
+
+
+def growth_slope(sizes: Sequence[int], samples: Sequence[Sequence[float]]) -> Slope:
+    """The slope of time against size, from times taken in interleaved rounds.
+
+    Args:
+        sizes: at least three, growing by a constant factor.
+        samples: for each size, one time a round.
+
+    Raises:
+        ValueError: for sizes that don't grow by a constant factor.
+    """
+    factors = [b / a for a, b in pairwise(sizes)]
+    if len(factors) < 2 or min(factors) <= 1 or not np.allclose(factors, factors[0]):
+        raise ValueError(f"sizes: expected three or more in a constant ratio; got {list(sizes)}")
+    steps = tuple(paired_ratio(b, a) for a, b in pairwise(samples))
+    whole = np.asarray(samples[-1], float) / np.asarray(samples[0], float)
+    span = math.log(sizes[-1] / sizes[0])
+    low, high = median_interval(whole)
+    value = math.log(float(np.median(whole))) / span
+    return Slope(value, math.log(low) / span, math.log(high) / span, steps, factors[0])
+
+
+def exponential_growth(slope: Slope) -> Finding:
+    """Does every step grow as an exponential would, from the step before?
+
+    If t = c·bⁿ, then a step by the factor f from n has the ratio b^((f−1)n), and the next step
+    the f-th power of that ratio. Under linear growth every step has the ratio f. Steps that grow
+    by less than the root of f are mostly fixed cost, and decide nothing.
+    """
+    held = cases = 0
+    for before, after in pairwise(slope.steps):
+        if before.ci_low < math.sqrt(slope.factor):
+            continue
+        cases += 1
+        held += after.ci_high >= before.ci_low**slope.factor
+    ratios = ", ".join(f"{s.median:.3g}" for s in slope.steps)
+    return Finding(
+        f"the time of {slope.factor:g} times as many classes grows as an exponential's would",
+        cases,
+        held,
+        f"slope of log time against log classes {slope.value:.3f} "
+        f"[{slope.low:.3f}, {slope.high:.3f}], 1 being linear; ratios from step to step {ratios}",
+        "claim",
+        {"slope": slope.value, "slope_low": slope.low, "slope_high": slope.high},
+    )
+
+
+def is_faster(statement: str, ratio: RatioSummary, role: str = "claim") -> Finding:
+    """A finding from a ratio of times (changed / unchanged); undecided if its interval holds 1."""
+    decided = not ratio.ci_low <= 1.0 <= ratio.ci_high
+    text = (
+        f"{ratio.median:.3g} times the time [{ratio.ci_low:.3g}, {ratio.ci_high:.3g}], "
+        f"{ratio.rounds} rounds"
+    )
+    return Finding(
+        statement,
+        int(decided),
+        int(decided and ratio.ci_high < 1.0),
+        text if decided else text + ": not decided",
+        "remark" if role == "remark" else "claim",
+        {"time_ratio": ratio.median, "low": ratio.ci_low, "high": ratio.ci_high},
+    )

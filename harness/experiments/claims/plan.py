@@ -1,0 +1,81 @@
+"""Published claims as cells: each audited from first principles, with what decided the verdict.
+
+`claims` calls workers as the experiments do, and imports this package's context: it is
+imported here when it is needed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.experiments.context import Context, Unit
+from harness.records import ClaimRecord, Record
+
+if TYPE_CHECKING:
+    from harness.experiments.claims.claim import Audit
+
+_TIMED = ("B4", "C3", "D3")
+
+
+def _coordinates(claim: str) -> ClaimRecord:
+    return ClaimRecord(implementation="reference", workload=claim, claim=claim, status="skipped")
+
+
+def _plain(value: Any) -> Any:
+    """Numbers of NumPy as Python's own, at any depth."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _figures(audit: Audit) -> dict[str, Any]:
+    claim, evidence = audit.claim, audit.evidence
+    unmeasured = audit.verdict == "not yet measured"
+    return {
+        "status": "skipped" if unmeasured else "ok",
+        "reason": evidence.derivation if unmeasured else None,
+        "claim_kind": claim.kind,
+        "source_id": claim.source.id,
+        "source_title": claim.source.title,
+        "claimed": claim.claimed,
+        "certified": evidence.certified,
+        "verdict": audit.verdict,
+        "because": audit.reason,
+        "derivation": evidence.derivation,
+        "note": claim.note or None,
+        "numbers": _plain([asdict(n) for n in evidence.numbers]) or None,
+        "findings": _plain([asdict(f) for f in evidence.findings]) or None,
+        "tables": _plain([asdict(t) for t in evidence.tables]) or None,
+    }
+
+
+def _measure(claim: str) -> Iterator[Record]:
+    from harness.experiments.claims import audit_claims
+
+    started = time.perf_counter()
+    (audit,) = audit_claims([claim])
+    elapsed = time.perf_counter() - started
+    yield _coordinates(claim).model_copy(update={**_figures(audit), "elapsed_s": elapsed})
+
+
+def plan(_: Context) -> Iterator[Unit]:
+    """A unit for each claim of the register."""
+    from harness.experiments.claims.register import CLAIMS
+
+    for claim in CLAIMS:
+        weight = 0.5 if claim.id in _TIMED else 0.05
+        yield Unit(
+            "claims",
+            f"claim {claim.id}",
+            (_coordinates(claim.id),),
+            partial(_measure, claim.id),
+            weight,
+        )

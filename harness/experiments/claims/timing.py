@@ -1,0 +1,309 @@
+"""Claims about speed: small interleaved measurements, judged by ratios round by round."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from harness.experiments.claims.claim import Evidence, Finding, Table
+from harness.experiments.claims.computing import naive
+from harness.experiments.claims.growth import exponential_growth, growth_slope, is_faster
+from harness.experiments.context import worker_for
+from harness.numerics.metrics import ulp_error
+from harness.numerics.statistics import RatioSummary, control_verdict, paired_ratio
+from harness.reference import softmax_exact
+from harness.registry.discovery import implementations, load
+from harness.worker.client import RemoteImplementation, WorkerFault
+
+Array = NDArray[Any]
+Sample = Callable[[], float]
+_SEED = 20210812
+_MIN_SAMPLE_S = 0.001
+_BUSY_PERCENT = 25.0
+ROUNDS = 15
+
+
+def _call(function: Callable[[], object]) -> Sample:
+    """A sample of a function of this process: seconds per call, over at least a millisecond."""
+    function()
+    started = time.perf_counter()
+    function()
+    calls = max(1, math.ceil(_MIN_SAMPLE_S / max(time.perf_counter() - started, 1e-7)))
+
+    def sample() -> float:
+        begun = time.perf_counter()
+        for _ in range(calls):
+            function()
+        return (time.perf_counter() - begun) / calls
+
+    return sample
+
+
+def _remote(worker: RemoteImplementation, threads: int) -> Sample:
+    """A sample of an implementation in its worker, on the input in place, with so many threads."""
+
+    def sample() -> float:
+        worker.set_threads(threads)
+        reply, _ = worker.request("sample", {"handle": "timed", "calls": 3, "warm": 1})
+        return float(reply["elapsed_ns"]) * 1e-9 / 3
+
+    return sample
+
+
+def interleave(
+    contenders: Mapping[str, Sample], rounds: int = ROUNDS, seed: int = _SEED
+) -> dict[str, list[float]]:
+    """One sample of each contender a round, in a seeded random order within the round."""
+    rng = np.random.default_rng(seed)
+    names = list(contenders)
+    samples: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(rounds):
+        for i in rng.permutation(len(names)):
+            samples[names[i]].append(contenders[names[i]]())
+    return samples
+
+
+def against(
+    statement: str, changed: Sample, baseline: Sample, rounds: int, role: str = "claim"
+) -> Finding:
+    """Is `changed` faster than `baseline`? Decided by no less than a control that holds 1.0."""
+    samples = interleave({"changed": changed, "baseline": baseline, "control": baseline}, rounds)
+    control = control_verdict(paired_ratio(samples["control"], samples["baseline"]))
+    ratio: RatioSummary = paired_ratio(samples["changed"], samples["baseline"])
+    finding = is_faster(statement, ratio, role)
+    # A noisy control spoils a ratio near 1, and says little against one far from it
+    near = 0.5 < ratio.median < 2.0
+    if control.holds or not near:
+        return finding
+    return replace(
+        finding, cases=0, held=0, measured=f"{finding.measured}: not decided, {control.reason}"
+    )
+
+
+def _normal(*shape: int) -> Array:
+    return np.random.default_rng(_SEED).normal(0.0, 1.0, shape).astype(np.float32)
+
+
+def _softmax(x: Array, axis: int = -1) -> Array:
+    e = np.exp(x - x.max(axis=axis, keepdims=True))
+    return np.asarray(e / e.sum(axis=axis, keepdims=True))
+
+
+def _plain(x: Array) -> Array:
+    e = np.exp(x)
+    return np.asarray(e / e.sum(axis=1, keepdims=True))
+
+
+def _python_loop(row: Sequence[float]) -> list[float]:
+    top = max(row)
+    e = [math.exp(v - top) for v in row]
+    total = sum(e)
+    return [v / total for v in e]
+
+
+def cost_by_classes(rounds: int = ROUNDS) -> Evidence:
+    """D3: one row in NumPy, class counts in steps of four."""
+    sizes = [1 << k for k in range(14, 22, 2)]
+    rows = {n: _normal(1, n) for n in sizes}
+    softmax = load("max_shift").softmax
+    samples = interleave(
+        {str(n): _call(lambda x=x: softmax(x)) for n, x in rows.items()},  # type: ignore[misc]
+        rounds,
+    )
+    slope = growth_slope(sizes, [samples[str(n)] for n in sizes])
+    table = tuple(
+        (str(n), f"{np.median(samples[str(n)]) * 1e6:.4g}",
+         f"{np.median(samples[str(n)]) * 1e9 / n:.3g}")
+        for n in sizes
+    )  # fmt: skip
+    return Evidence(
+        f"linear: measured slope {slope.value:.3f} [{slope.low:.3f}, {slope.high:.3f}] of log time "
+        "against log classes",
+        "n exponentials, n−1 comparisons, n−1 additions, n divisions; one float32 row, max_shift "
+        f"in NumPy, {rounds} interleaved rounds; fixed costs of a call and caches bend the line",
+        findings=(exponential_growth(slope),),
+        tables=(Table("Time of one row", ("classes", "µs", "ns per class"), table),),
+    )
+
+
+def _vectorised(rounds: int) -> tuple[Finding, tuple[str, str]]:
+    x = _normal(1, 4096)
+    row = x[0].tolist()
+    finding = against(
+        "array operations are faster than a loop over the entries",
+        _call(lambda: _softmax(x)),
+        _call(lambda: _python_loop(row)),
+        rounds,
+    )
+    return finding, ("NumPy against a Python loop, 4096 classes", finding.measured)
+
+
+def _threads(rounds: int) -> tuple[Finding, tuple[str, str]]:
+    statement = "all cores are faster than one"
+    cores = len(os.sched_getaffinity(0))
+    if cores < 2:
+        return Finding(statement, 0, 0, "one core here: not measured"), ("threads", "one core")
+    busy = psutil.cpu_percent(interval=0.3)
+    if busy > _BUSY_PERCENT:
+        reason = f"not measured: other programs use {busy:.0f}% of the processor"
+        return Finding(statement, 0, 0, reason), ("threads", reason)
+    worker = worker_for(load("numba_cpu"))
+    try:
+        worker.request("place", {}, (_normal(4096, 1000),))
+        worker.request("prepare", _PREPARE, timeout=300.0)
+        finding = against(statement, _remote(worker, cores), _remote(worker, 1), rounds)
+    except WorkerFault as fault:
+        return Finding(statement, 0, 0, f"not measured: {fault.reason}"), ("threads", fault.reason)
+    finally:
+        worker.stop()
+    return finding, (f"numba_cpu, {cores} threads against 1, 4096 × 1000", finding.measured)
+
+
+_PREPARE = {
+    "operation": "softmax",
+    "handle": "timed",
+    "allocating": True,
+    "warm_up_ns": 20_000_000,
+    "min_sample_ns": 1_000_000,
+}
+
+
+def _device(rounds: int) -> tuple[Finding, tuple[str, str]]:
+    statement = "a GPU is faster than all cores of the processor"
+    ours = [i for i in implementations().values() if i.metadata.device == "cuda"]
+    usable = [i for i in ours if i.available]
+    if not usable:
+        reason = ours[0].unavailable_reason if ours else "no implementation for one"
+        return Finding(statement, 0, 0, f"not measured here: {reason}"), ("GPU", str(reason))
+    cores = len(os.sched_getaffinity(0))
+    pair = {"device": worker_for(usable[0]), "processor": worker_for(load("numba_cpu"))}
+    try:
+        for worker in pair.values():
+            worker.request("place", {}, (_normal(4096, 1000),), timeout=120.0)
+            worker.request("prepare", _PREPARE, timeout=300.0)
+        device, processor = (_remote(w, cores) for w in pair.values())
+        finding = against(statement, device, processor, rounds)
+    except WorkerFault as fault:
+        return Finding(statement, 0, 0, f"not measured: {fault.reason}"), ("GPU", fault.reason)
+    finally:
+        for worker in pair.values():
+            worker.stop()
+    return finding, (f"{usable[0].name} against numba_cpu, arrays in place", finding.measured)
+
+
+def _sparse(rounds: int) -> tuple[Finding, Finding]:
+    """Rows of which one entry in ten is unmasked: all of them, or those entries alone."""
+    dense = _normal(256, 4096)
+    kept = np.sort(np.random.default_rng(_SEED).permutation(4096)[:410])
+    masked = np.full_like(dense, -np.inf)
+    masked[:, kept] = dense[:, kept]
+    compact = np.ascontiguousarray(dense[:, kept])
+
+    def scattered() -> Array:
+        result = np.zeros_like(masked)
+        result[:, kept] = _softmax(masked[:, kept])
+        return result
+
+    if not np.allclose(scattered(), _softmax(masked), rtol=1e-5, atol=0.0):
+        raise ArithmeticError("sparse and dense softmax of the same rows: expected equal results")
+    whole = _call(lambda: _softmax(masked))
+    return (
+        against(
+            "rows stored without their masked entries are faster than masked rows",
+            _call(lambda: _softmax(compact)),
+            whole,
+            rounds,
+        ),
+        against(
+            "the same is faster with gathering and scattering included",
+            _call(scattered),
+            whole,
+            rounds,
+            "remark",
+        ),
+    )
+
+
+def _evidence(parts: Sequence[tuple[Finding, tuple[str, str]]], rounds: int) -> Evidence:
+    """Findings with a line of a table each."""
+    return Evidence(
+        "; ".join(f"{f.statement}: {f.measured}" for f, _ in parts if f.role == "claim"),
+        f"ratios of times in {rounds} interleaved rounds, float32, 95% intervals of the median, "
+        f"beside a control",
+        findings=tuple(f for f, _ in parts),
+        tables=(Table("Measured", ("comparison", "result"), tuple(r for _, r in parts)),),
+    )
+
+
+def ways_to_speed(rounds: int = ROUNDS) -> Evidence:
+    """B4."""
+    compact, scattered = _sparse(rounds)
+    parts = [_threads(rounds), _device(rounds), _vectorised(rounds)]
+    parts.append((compact, ("NumPy, the 10% unmasked of 4096, stored apart", compact.measured)))
+    parts.append((scattered, ("the same, gathered and scattered", scattered.measured)))
+    return _evidence(parts, rounds)
+
+
+def _stable() -> Finding:
+    offsets = (100.0, 1000.0, 1e4)
+    better = 0
+    for offset in offsets:
+        x = (_normal(1, 8) + np.float32(offset)).astype(np.float32)
+        exact = softmax_exact(x)
+        own = float(ulp_error(_softmax(x), exact).max())
+        better += own < float(ulp_error(naive(x[0]).reshape(1, -1), exact).max())
+    return Finding(
+        "the shift gives better results where the plain formula overflows",
+        len(offsets),
+        better,
+        "offsets of 100, 1000 and 10000 in float32, finite against NaN",
+    )
+
+
+def ways_to_improve(rounds: int = ROUNDS) -> Evidence:
+    """C3: the stable algorithm by its results, vectorisation and layout by their times."""
+    stable = _stable()
+    x = _normal(1024, 1024)
+    columns = np.ascontiguousarray(x.T)
+    apart = np.zeros((64, 4096, 16), np.float32)
+    apart[:, :, 0] = _normal(64, 4096)
+    spread = apart[:, :, 0]
+    together = np.ascontiguousarray(spread)
+    layout = against(
+        "entries of a row side by side are faster than the same entries a cache line apart",
+        _call(lambda: _softmax(together)),
+        _call(lambda: _softmax(spread)),
+        rounds,
+    )
+    axis = against(
+        "rows of contiguous classes are faster than columns",
+        _call(lambda: _softmax(x, 1)),
+        _call(lambda: _softmax(columns, 0)),
+        rounds,
+        "remark",
+    )
+    price = against(
+        "the shift costs nothing",
+        _call(lambda: _softmax(x, 1)),
+        _call(lambda: _plain(x)),
+        rounds,
+        "remark",
+    )
+    return _evidence(
+        [
+            (stable, ("max-shift against the plain formula, results", stable.measured)),
+            _vectorised(rounds),
+            (layout, ("NumPy, 64 × 4096, contiguous against strides of 64 bytes", layout.measured)),
+            (axis, ("NumPy, 1024 × 1024, axis 1 against axis 0", axis.measured)),
+            (price, ("NumPy, max-shift against the plain formula, times", price.measured)),
+        ],
+        rounds,
+    )

@@ -1,0 +1,348 @@
+"""One case on one implementation, operation and dtype: performs steps, and observes them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from harness.bounds.tolerances import Arithmetic
+from harness.experiments.conformance.call import Array, AxisArgument, Layout, Out, Result, Step
+from harness.experiments.conformance.case import Case, Grade, Observation, worst
+from harness.experiments.conformance.expected import (
+    BoolArray,
+    Expected,
+    axes_of,
+    expected_of,
+    expected_shapes,
+    flat_index,
+    result_rows,
+    rows_of,
+)
+from harness.experiments.conformance.target import Subject
+from harness.numerics.exact import Exact, from_float64
+from harness.numerics.formats import Float64Array, FloatFormat, float_format, to_float64, to_hex
+from harness.numerics.outcomes import outcome as class_of
+from harness.numerics.ulps import ulp_error
+from harness.records import Outcome
+
+T = TypeVar("T")
+COMPILED_BY_SHAPE = frozenset({"jax"})
+"""Backends that compile an operation for every shape and axis that they meet."""
+
+_WHOLE = 64
+_CONVENTION_ULPS = 4.0
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a case's judge is given.
+
+    Attributes:
+        subject: the implementation.
+        case: the case, for messages.
+        operation, dtype: what is judged.
+        arithmetic: what the implementation computes with.
+        seed: of every random input.
+        budget_s: about how long one case may take; a slow implementation gets fewer points of a
+            sweep, which is said.
+        timeout_s: the longest that one request may take.
+        thorough: every width, position and count, or a selection.
+    """
+
+    subject: Subject
+    case: Case
+    operation: str
+    dtype: str
+    arithmetic: Arithmetic
+    seed: int = 0
+    budget_s: float = 5.0
+    timeout_s: float = 60.0
+    thorough: bool = True
+
+    @property
+    def fmt(self) -> FloatFormat:
+        return float_format(self.dtype)
+
+    def rng(self, *salt: int) -> np.random.Generator:
+        """Seeded by the run's seed and the case, the same for every implementation."""
+        number = self.case.number or 0
+        return np.random.default_rng([self.seed, number, *salt])
+
+    def chosen(self, shapes: Sequence[T], most: int) -> list[T]:
+        """All shapes; of a look at many, a seeded choice where each is compiled anew.
+
+        XLA takes a fifth of a second for every new shape, so that a few hundred are minutes.
+        """
+        anew = self.subject.metadata.backend in COMPILED_BY_SHAPE
+        if self.thorough or not anew or len(shapes) <= most:
+            return list(shapes)
+        kept = self.rng(len(shapes), most).choice(len(shapes), most, replace=False)
+        return [shapes[i] for i in sorted(kept)]
+
+    def array(self, values: object) -> Array:
+        """Values in the dtype under judgement, rounded once."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.asarray(values, dtype=np.float64).astype(self.fmt.dtype)
+
+    def step(
+        self,
+        x: Array,
+        axis: AxisArgument = -1,
+        *,
+        layout: Layout = "C",
+        out: Out = "none",
+        same: int | None = None,
+        targets: Array | None = None,
+        grad: Array | None = None,
+    ) -> Step:
+        """The call of the operation on logits `x` (for softmax_backward, `x` gives y).
+
+        Gradients and targets that are not given are made from the values, seeded.
+        """
+        if self.operation == "softmax_backward":
+            y = softmax_like(x, axis, self.fmt)
+            if grad is None:
+                rng = self.rng(x.size, 1)
+                grad = self.array(rng.normal(size=x.shape))
+            return Step(self.operation, (grad, y), axis, layout, out, same=same)
+        if self.operation == "cross_entropy":
+            if targets is None:
+                rng = self.rng(x.size, 2)
+                targets = rng.integers(0, max(x.shape[-1], 1), size=x.shape[:-1])
+            return Step(self.operation, (x, targets), -1, layout, out, same=same)
+        return Step(self.operation, (x,), axis, layout, out, same=same)
+
+    def perform(self, steps: Sequence[Step]) -> list[Result]:
+        return self.subject.perform(steps, self.timeout_s)
+
+    def values(
+        self, steps: Sequence[Step], grade: Grade = "failure", notes: Sequence[str] = ()
+    ) -> list[Observation]:
+        """Performs the steps and holds every result against what it must be."""
+        results = self.perform(steps)
+        labels = list(notes) or [""] * len(steps)
+        return [
+            self.observe(s, r, grade, note)
+            for s, r, note in zip(steps, results, labels, strict=True)
+        ]
+
+    def where(self, step: Step, note: str = "") -> str:
+        """The end of a message: the call that gave it, the dtype and the case."""
+        shape = step.arrays[0].shape if step.shape is None else step.shape
+        layout = "" if step.layout == "C" else f", layout {step.layout}"
+        layout += "" if step.second is None else f", second argument {step.second}"
+        name = self.case.id if self.case.number is None else f"case {self.case.number}"
+        more = f", {note}" if note else ""
+        return f"[{step.call_text()}, {self.dtype}{list(shape)}{layout}{more}, {name}]"
+
+    def broken(
+        self, step: Step, text: str, outcome: Outcome = "wrong", grade: Grade = "failure",
+        note: str = "",
+    ) -> Observation:  # fmt: skip
+        """An observation that is no matter of values."""
+        where = self.where(step, note)
+        return Observation(grade, outcome, f"{text} {where}", self.given(step))
+
+    def contract(self, step: Step, result: Result, grade: Grade, note: str) -> Observation | None:
+        """What breaks the contract, whatever the values; None if nothing does."""
+        if result.error is not None:
+            return self.broken(step, f"raised {result.error}", "raises", grade, note)
+        shapes = tuple(a.shape for a in result.arrays)
+        wanted = expected_shapes(step)
+        if step.take is None and shapes != wanted:
+            text = f"shape {_many(shapes)}, but should be {_many(wanted)}"
+            return self.broken(step, text, "wrong", grade, note)
+        if step.cast is None and any(d != self.dtype for d in result.dtypes):
+            text = f"dtype {', '.join(result.dtypes)}, but should be {self.dtype}"
+            return self.broken(step, text, "wrong", grade, note)
+        if result.modified:
+            return self.broken(step, "the input was modified", "wrong", "failure", note)
+        if result.overrun:
+            text = "memory beside the arrays was written to"
+            return self.broken(step, text, "wrong", "failure", note)
+        if result.shared:
+            text = "the result shares memory with the input, and changes when that does"
+            return self.broken(step, text, "wrong", "failure", note)
+        if result.changed:
+            text = "the result changed after the call had returned"
+            return self.broken(step, text, "wrong", "failure", note)
+        if result.out_ignored:
+            return self.broken(step, "out= does not hold the result", "wrong", "failure", note)
+        return None
+
+    def observe(
+        self, step: Step, result: Result, grade: Grade = "failure", note: str = ""
+    ) -> Observation:
+        """The most serious thing about one result."""
+        broken = self.contract(step, result, grade, note)
+        if broken is not None:
+            return broken
+        expected = expected_of(step, self.fmt, self.arithmetic)
+        return worst(
+            [
+                self._compare(step, i, a, e, grade, note)
+                for i, (a, e) in enumerate(zip(result.arrays, expected, strict=True))
+            ]
+        )
+
+    def _compare(
+        self, step: Step, part: int, array: Array, expected: Expected, grade: Grade, note: str
+    ) -> Observation:
+        got = result_rows(array, step)
+        if got.size == 0:
+            return Observation("pass", "exact")
+        exact, allowed, free = expected.exact, expected.allowed, expected.free
+        error = ulp_error(got, exact, self.fmt)
+        values = to_float64(got)
+        bad = ~((error <= allowed) & np.isfinite(error)) & ~free
+        if step.operation == "softmax":
+            stays = (values != 0) & vanishing(exact, self.fmt)
+            bad |= (values < 0) | stays
+            allowed = np.where(stays, 0.0, allowed)
+        if not bad.any() and not free.any():
+            kind: Outcome = "accurate"
+            rounded = expected.rounded
+            if np.all((values == rounded) | (np.isnan(values) & np.isnan(rounded))):
+                kind = "exact"
+            finite = error[np.isfinite(error)]
+            return Observation("pass", kind, error=float(finite.max()) if finite.size else None)
+        if bad.any():
+            over = np.where(bad, _excess(error, allowed), -1.0)
+            place = np.unravel_index(int(np.argmax(over)), over.shape)
+            row = int(place[0])
+            one = slice(row, row + 1)
+            kind = class_of(got[one], exact[one], self.fmt, tolerance=allowed[one])
+            if kind in ("exact", "accurate"):
+                kind = "wrong"
+            return self._observation(
+                step, part, got, exact, allowed, error, place, kind, grade, note
+            )
+        return self._convention(step, part, got, values, expected, note)
+
+    def _convention(
+        self, step: Step, part: int, got: Array, values: Float64Array, expected: Expected, note: str
+    ) -> Observation:
+        """Elements that only a convention decides: NaN, or one of the alternatives."""
+        free = expected.free
+        accepted = np.isnan(values) | (values == expected.rounded)
+        kinds: list[Outcome] = ["nan"]
+        for alternative in expected.alternatives:
+            near = ulp_error(got, from_float64(alternative.copy()), self.fmt) <= _CONVENTION_ULPS
+            if np.any(free & near & ~accepted):
+                kinds.append("limit" if np.any(alternative[free] != 0) else "zero")
+            accepted = accepted | near
+        bad = free & ~accepted
+        if bad.any():
+            place = np.unravel_index(int(np.argmax(bad)), bad.shape)
+            zeros = np.zeros(bad.shape)
+            infinite = np.where(bad, np.inf, 0.0)
+            return self._observation(
+                step, part, got, expected.exact, zeros, infinite, place, "wrong", "failure", note
+            )
+        own = expected.rounded
+        unlike = free & (np.isnan(values) != np.isnan(own))
+        if not unlike.any():
+            return Observation("pass", "nan" if np.isnan(own[free]).any() else "exact")
+        place = np.unravel_index(int(np.argmax(unlike)), free.shape)
+        found = self._observation(
+            step, part, got, expected.exact, np.zeros(free.shape),
+            np.full(free.shape, np.inf), place, kinds[-1], "finding", note,
+        )  # fmt: skip
+        return Observation(
+            "finding", kinds[-1],
+            found.message.replace("but should be", "where the convention here is"),
+            found.input, found.got, found.expected,
+        )  # fmt: skip
+
+    def _observation(
+        self, step: Step, part: int, got: Array, exact: Exact, allowed: Float64Array,
+        error: Float64Array, place: tuple[np.intp, ...], kind: Outcome, grade: Grade, note: str,
+    ) -> Observation:  # fmt: skip
+        row = int(place[0])
+        shape = expected_shapes(step)[part]
+        if got.ndim == 2 and shape:
+            index = flat_index(row, int(place[1]), step, shape)
+        else:
+            index = tuple(int(i) for i in np.unravel_index(row, shape)) if shape else ()
+        right = exact[place].round_to(self.fmt)
+        name = "out" if step.operation != "cross_entropy" else ("loss", "gradient")[part]
+        text = (
+            f"{name}[{', '.join(map(str, index))}]={float(got[place]):.9g}, but should be "
+            f"{float(right):.9g}"
+        )
+        if np.isfinite(error[place]):
+            text += f" ({float(error[place]):.3g} ulp, {float(allowed[place]):.3g} allowed)"
+        return Observation(
+            grade, kind, f"{text} {self.where(step, note)}", self.given(step, row),
+            to_hex(got[place]), to_hex(right),
+            float(error[place]) if np.isfinite(error[place]) else None, float(allowed[place]),
+        )  # fmt: skip
+
+    def given(self, step: Step, row: int | None = None) -> tuple[str, ...]:
+        """The rows in question in hexadecimal, or how the input was made.
+
+        Args:
+            row: one row; all of them where they are few, if None.
+        """
+        logits = [a for a in step.arrays if a.dtype == step.arrays[0].dtype]
+        if step.shape is not None:
+            only = ", ".join(to_hex(v) for v in step.arrays[0].reshape(-1)[:4])
+            return (f"{only} in every place, shape {step.shape}, axis {step.axis}",)
+        if row is None:
+            rows, told = [a.reshape(-1) for a in logits], ""
+        else:
+            rows = [rows_of(a, axes_of(step, a.ndim))[row] for a in logits]
+            told = f" row={row}"
+        if sum(len(r) for r in rows) > _WHOLE:
+            return (self._recipe(step, logits[-1]) + told,)
+        text = [to_hex(v) for r in rows for v in r]
+        if step.operation == "cross_entropy":
+            targets = step.arrays[1].reshape(-1)
+            shown = targets if row is None else targets[row : row + 1]
+            text += [f"target={int(t)}" for t in shown]
+        return tuple(text)
+
+    def _recipe(self, step: Step, array: Array) -> str:
+        """An input too large to be shown: its value where it has but one, else its identity."""
+        shape = f"shape={array.shape}"
+        flat = np.ascontiguousarray(array).reshape(-1)
+        if flat.size and flat.tobytes() == flat[:1].tobytes() * flat.size:
+            return f"{to_hex(flat[0])} in every place, {shape}, axis {step.axis}"
+        digest = hashlib.sha256(flat.tobytes()).hexdigest()[:16]
+        return f"{self.case.id} seed={self.seed} {shape} sha256={digest}"
+
+
+def _excess(error: Float64Array, allowed: Float64Array) -> Float64Array:
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        return np.nan_to_num(error / np.maximum(allowed, 0.25), nan=np.inf, posinf=1e300)
+
+
+def vanishing(exact: Exact, fmt: FloatFormat) -> BoolArray:
+    """Where a probability is so far below the least number of `fmt` that it can only be 0.
+
+    The absolute error of an exponential in the subnormal range is no excuse there: whatever
+    rounds to nearest gives 0 long before a millionth of the least number.
+    """
+    _, power = np.frexp(exact.hi)
+    least = fmt.emin - fmt.precision + 1
+    return np.asarray((exact.hi == 0) | (power + exact.exponent.astype(np.int64) < least - 20))
+
+
+def _many(shapes: Sequence[tuple[int, ...]]) -> str:
+    return " and ".join(str(s) for s in shapes)
+
+
+def softmax_like(x: Array, axis: AxisArgument, fmt: FloatFormat) -> Array:
+    """A softmax of `x` in `fmt`, for inputs of the backward pass: any y will do, it is given."""
+    wide = to_float64(x)
+    where = -1 if axis == "default" else axis
+    with np.errstate(all="ignore"):
+        if wide.size == 0:
+            return x
+        shifted = wide - np.max(wide, axis=where, keepdims=True)
+        e = np.exp(shifted)
+        return np.asarray(e / e.sum(axis=where, keepdims=True)).astype(fmt.dtype)

@@ -1,0 +1,1 @@
+"""The cases of the conformance catalogue, a module for each group."""

@@ -1,0 +1,135 @@
+"""Input that is no native format: integers, booleans, complex, other byte order (42 to 50)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from harness import reference
+from harness.experiments.conformance.call import Step
+from harness.experiments.conformance.case import ELEMENTWISE, Case, Observation, Skip
+from harness.experiments.conformance.case_run import Trial
+from harness.numerics.formats import to_float64, to_hex
+
+_TOLERANCE = 2.0**-18  # relative: these cases ask which answer comes, not how accurate it is
+
+
+def _tolerance(dtype: str) -> tuple[float, float]:
+    """The relative error that is let pass in a result's dtype, and the least size it is of."""
+    if "float8" in dtype:
+        return 2.0**-2, 2.0**-5
+    return (2.0**-6 if "16" in dtype else _TOLERANCE), 1e-3
+
+
+def _classed(
+    trial: Trial, values: Sequence[float], cast: str, keywords: Mapping[str, Any] | None = None
+) -> list[Observation]:
+    """The outcome on values converted to `cast`: a refusal passes, a wrong answer is a finding."""
+    given = (np.array(values, np.float64),)
+    step = Step(trial.operation, given, cast=cast, keywords=keywords or {})
+    (result,) = trial.perform([step])
+    if result.not_made is not None:
+        raise Skip(result.not_made)
+    if result.error is not None:
+        return [Observation("pass", "raises", f"{cast}: raised {result.error}")]
+    lifted = np.array(values, np.float64).astype(np.dtype(cast)).real.astype(np.float64)
+    right = getattr(reference, trial.operation)(lifted)
+    got = np.asarray(result.arrays[0])
+    if got.shape != right.shape or (got.dtype.kind not in "fV" and str(got.dtype) != "bfloat16"):
+        text = f"{cast} gives {result.dtypes[0]} {got.shape}"
+        return [trial.broken(step, text, "wrong", "finding")]
+    y = to_float64(got) if got.dtype.kind != "c" else got
+    tolerance, least = _tolerance(result.dtypes[0])
+    bad = ~(np.abs(y - right) <= tolerance * np.maximum(np.abs(right), least))
+    if not bad.any():
+        return [Observation("pass", "accurate", f"{cast} gives {result.dtypes[0]}")]
+    i = int(np.argmax(bad))
+    text = f"out[{i}]={y[i]:.9g}, but should be {right[i]:.9g}"
+    note = f"input {cast} {list(values)}, result {result.dtypes[0]}"
+    return [
+        Observation(
+            "finding",
+            "nan" if np.isnan(y[i]) else "wrong",
+            f"{text} {trial.where(step, note)}",
+            tuple(to_hex(v) for v in lifted),
+            to_hex(y[i]),
+            to_hex(right[i]),
+        )
+    ]
+
+
+def signed_bytes(trial: Trial) -> Sequence[Observation]:
+    return _classed(trial, [-128, 127], "int8") + _classed(trial, [-100, 100, 0], "int8")
+
+
+def unsigned_bytes(trial: Trial) -> Sequence[Observation]:
+    return _classed(trial, [0, 1, 1], "uint8") + _classed(trial, [0, 255], "uint8")
+
+
+def integers(trial: Trial) -> Sequence[Observation]:
+    found: list[Observation] = []
+    for cast in ("int16", "int32", "int64", "uint16", "uint32", "uint64"):
+        found += _classed(trial, [0, 1, 3, 2], cast)
+    return found + _classed(trial, [-30000, 30000], "int16")
+
+
+def booleans(trial: Trial) -> Sequence[Observation]:
+    return _classed(trial, [True, False, True], "bool")
+
+
+def complexes(trial: Trial) -> Sequence[Observation]:
+    return _classed(trial, [0.0, 1.0, 2.0], "complex64")
+
+
+def long_double(trial: Trial) -> Sequence[Observation]:
+    if np.dtype(np.longdouble).itemsize == 8:
+        raise Skip("longdouble is float64 on this machine")
+    return _classed(trial, [0.0, 1.0, 2.0, 2000.0], "longdouble")
+
+
+def other_order(trial: Trial) -> Sequence[Observation]:
+    found: list[Observation] = []
+    for cast in (">f4", ">f8"):
+        found += _classed(trial, [0.0, 1.0, 2.0, -3.0], cast)
+    return found
+
+
+def float8(trial: Trial) -> Sequence[Observation]:
+    """Both 8-bit formats; in e4m3fn the difference of the extremes has no number, but NaN."""
+    found: list[Observation] = []
+    for cast, largest in (("float8_e4m3fn", 448.0), ("float8_e5m2", 57344.0)):
+        found += _classed(trial, [0.0, 1.0, 2.0, -3.0], cast)
+        if trial.operation == "softmax":
+            found += _classed(trial, [largest, 0.0, -largest], cast)
+    return found
+
+
+def cast_first(trial: Trial) -> Sequence[Observation]:
+    """``dtype="float32"`` on integers whose differences wrap, where the signature has it."""
+    wanted = {"dtype": "float32"}
+    return [
+        *_classed(trial, [-128, 127], "int8", wanted),
+        *_classed(trial, [0, 1, 1], "uint8", wanted),
+        *_classed(trial, [0, 1, 3, 2], "int32", wanted),
+    ]
+
+
+_ONCE = ("float32",)
+CASES = (
+    Case("42-int8", 42, "int8 [-128, 127]: [0, 1]", signed_bytes, ELEMENTWISE, _ONCE,
+         kind="finding", deviations=("integers",)),
+    Case("43-uint8", 43, "uint8 [0, 1, 1]: finite", unsigned_bytes, ELEMENTWISE, _ONCE,
+         kind="finding", deviations=("integers",)),
+    Case("44-integers", 44, "integers (result dtype: 46 too)", integers, ELEMENTWISE, _ONCE,
+         kind="finding", deviations=("integers",)),
+    Case("45-bool", 45, "booleans", booleans, ELEMENTWISE, _ONCE, kind="finding"),
+    Case("47-complex", 47, "complex", complexes, ELEMENTWISE, _ONCE, kind="finding"),
+    Case("48-longdouble", 48, "longdouble", long_double, ELEMENTWISE, _ONCE, kind="finding"),
+    Case("49-float8", 49, "float8", float8, ELEMENTWISE, _ONCE, kind="finding"),
+    Case("50-dtype-argument", 50, "a dtype argument must cast before the maximum is taken",
+         cast_first, ELEMENTWISE, _ONCE, kind="finding"),
+    Case("byte-order", None, "the other byte order", other_order, ELEMENTWISE, _ONCE,
+         kind="finding"),
+)  # fmt: skip

@@ -1,0 +1,270 @@
+"""What must stay the same: inputs, repeated calls, batches, permutations, shifts (51 to 57)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from harness.experiments.conformance.call import Array, Result, Step
+from harness.experiments.conformance.case import (
+    ALONG_AXIS,
+    ELEMENTWISE,
+    OF_LOGITS,
+    OPERATIONS,
+    Case,
+    Observation,
+)
+from harness.experiments.conformance.case_run import Trial
+from harness.numerics.formats import to_float64, to_hex
+
+
+def _x(trial: Trial, shape: tuple[int, ...], salt: int = 0) -> Array:
+    return trial.array(trial.rng(salt, *shape).normal(scale=2.0, size=shape))
+
+
+def _made(trial: Trial, shape: tuple[int, ...], *more: str) -> tuple[str, ...]:
+    """How `_x` made an array: an expression that gives it to anybody who has NumPy."""
+    seed = [trial.seed, trial.case.number or 0, 0, *shape]
+    made = f"numpy.random.default_rng({seed}).normal(scale=2.0, size={shape})"
+    return (f"{made}.astype({trial.dtype!r})", *more)
+
+
+def _bits(a: Result, b: Result) -> bool:
+    return all(p.tobytes() == q.tobytes() for p, q in zip(a.arrays, b.arrays, strict=True))
+
+
+def repeated(trial: Trial) -> Sequence[Observation]:
+    """The same call twice is bitwise equal, whatever was asked in between."""
+    found: list[Observation] = []
+    for shape in ((3,), (17,), (4, 5), (33, 64), (64, 1000), (257, 9), (1, 40_000)):
+        x, other = _x(trial, shape), _x(trial, shape, 1)
+        steps = [trial.step(v) for v in (x, x, other, x, x + 1, x)]
+        if trial.operation != "cross_entropy" and len(shape) == 2:
+            first = trial.step(np.ascontiguousarray(x.T), 0)
+            steps += [first, trial.step(other), first]
+        results = trial.perform(steps)
+        found += [trial.observe(s, r) for s, r in zip(steps, results, strict=True)]
+        if any(r.error is not None for r in results):
+            continue
+        pairs = [(0, 1), (0, 3), (0, 5), (6, 8)] if len(steps) > 6 else [(0, 1), (0, 3), (0, 5)]
+        for a, b in pairs:
+            if not _bits(results[a], results[b]):
+                text = f"call {b + 1} differs bitwise from call {a + 1} with the same input"
+                found.append(trial.broken(steps[b], text, "wrong"))
+    return found
+
+
+def fresh_values(trial: Trial) -> Sequence[Observation]:
+    """New values in the same object, of the same shape, sum or ends: nothing may be remembered."""
+    found: list[Observation] = []
+    for shape in ((6,), (5, 8), (64, 100), (1, 5000)):
+        x = _x(trial, shape, 2)
+        flat = x.reshape(-1)
+        middle = x.copy()
+        middle.reshape(-1)[flat.size // 2] += trial.array(1.0)
+        swapped = np.ascontiguousarray(x[..., ::-1])
+        ends = _x(trial, shape, 3)
+        ends.reshape(-1)[0], ends.reshape(-1)[-1] = flat[0], flat[-1]
+        steps = [trial.step(x)]
+        steps += [trial.step(v, same=0) for v in (middle, swapped, ends, _x(trial, shape, 4), x)]
+        steps += [trial.step(v) for v in (middle, swapped, ends, -x)]
+        found += trial.values(steps)
+    return found
+
+
+def kept_results(trial: Trial) -> Sequence[Observation]:
+    """A result that is kept does not change when the next call is made."""
+    found: list[Observation] = []
+    for shape in ((4,), (3, 7), (64, 64), (8, 1000), (2000, 3)):
+        found += trial.values([trial.step(_x(trial, shape, salt)) for salt in range(3)])
+        if trial.operation != "cross_entropy" and len(shape) == 2:
+            found += trial.values([trial.step(_x(trial, shape, salt), 0) for salt in range(3)])
+    mixed = [trial.step(_x(trial, s)) for s in ((64, 10), (10, 64), (640,), (64, 10))]
+    return found + trial.values(mixed)
+
+
+def batches(trial: Trial) -> Sequence[Observation]:
+    """A row alone, in a small batch and in a large one: within the bound, or better, bitwise."""
+    found: list[Observation] = []
+    differing = total = 0
+    first: tuple[Step, int, str, str] | None = None
+    for classes in (3, 16, 33, 100, 1000):
+        x = _x(trial, (64, classes))
+        whole = trial.step(x)
+        rows = (0, 1, 31, 62, 63)
+        singles: list[Step] = []
+        for i in rows:
+            more: dict[str, Any] = {}
+            if trial.operation == "softmax_backward":
+                more["grad"] = whole.arrays[0][i : i + 1]
+            elif trial.operation == "cross_entropy":
+                more["targets"] = whole.arrays[1][i : i + 1]
+            singles.append(trial.step(x[i : i + 1], **more))
+        results = trial.perform([whole, *singles])
+        steps = [whole, *singles]
+        found += [trial.observe(s, r) for s, r in zip(steps, results, strict=True)]
+        if any(o.grade == "failure" for o in found):
+            continue
+        for i, single in zip(rows, results[1:], strict=True):
+            for a, b in zip(results[0].arrays, single.arrays, strict=True):
+                batch, alone = np.atleast_1d(a[i]), np.atleast_1d(b[0])
+                unlike = np.flatnonzero(batch != alone)
+                differing += int(unlike.size)
+                total += int(b.size)
+                if unlike.size and first is None:
+                    j = int(unlike[0])
+                    first = (whole, i, to_hex(batch[j]), to_hex(alone[j]))
+    if first is not None:
+        step, row, together, alone_hex = first
+        text = f"{differing} of {total} elements differ in the last bits between batch sizes"
+        made = _made(trial, step.arrays[-1 if trial.operation == "softmax_backward" else 0].shape,
+                     f"row {row}, in its batch and alone")  # fmt: skip
+        found.append(
+            Observation("finding", "accurate", f"{text} {trial.where(step)}", made,
+                        together, alone_hex)
+        )  # fmt: skip
+    return found
+
+
+def _unevenly(trial: Trial, a: Array, b: Array) -> tuple[int, int] | None:
+    """The element whose ratio to its counterpart is unlike that of the others of its row.
+
+    Another order of the same terms changes their sum, and with it all results of a row alike;
+    what changes some of them and not others is an exponential or a division that depends on the
+    place. Allowed: that error twice, and some roundings.
+    """
+    old, new = to_float64(a), to_float64(b)
+    normal = np.minimum(np.abs(old), np.abs(new)) > 2 * trial.fmt.smallest_normal
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(normal, new / old, np.nan)
+        middle = np.nanmedian(ratio, axis=1, keepdims=True)
+        off = np.where(normal, np.abs(ratio / middle - 1.0), 0.0) / trial.fmt.unit_roundoff
+    place = np.unravel_index(int(np.argmax(off)), off.shape)
+    if float(off[place]) <= 2.0 * trial.arithmetic.exp_error + 8.0:
+        return None
+    return int(place[0]), int(place[1])
+
+
+def permuted(trial: Trial) -> Sequence[Observation]:
+    """Every order within the bound; between orders, no more than the rounding of the sum."""
+    found: list[Observation] = []
+    differing = total = 0
+    for classes in (5, 17, 64, 100, 1000):
+        x = _x(trial, (8, classes))
+        order = trial.rng(classes).permutation(classes)
+        steps = [trial.step(x), trial.step(np.ascontiguousarray(x[:, order]))]
+        steps.append(trial.step(np.sort(x, axis=-1)))
+        steps.append(trial.step(np.ascontiguousarray(np.sort(x, axis=-1)[:, ::-1])))
+        results = trial.perform(steps)
+        found += [trial.observe(s, r) for s, r in zip(steps, results, strict=True)]
+        if trial.operation not in ELEMENTWISE or any(o.grade == "failure" for o in found):
+            continue
+        a, b = results[0].arrays[0], results[1].arrays[0]
+        a = np.ascontiguousarray(a[:, order])
+        differing += int(np.count_nonzero(a != b))
+        total += a.size
+        place = _unevenly(trial, a, b) if trial.operation == "softmax" else None
+        if place is not None:
+            seed = [trial.seed, trial.case.number or 0, classes]
+            made = _made(
+                trial, x.shape,
+                f"[:, numpy.random.default_rng({seed}).permutation({classes})]",
+                f"row {place[0]}, column {place[1]}",
+            )  # fmt: skip
+            text = f"out{list(place)} differs from itself in another order by more than the sum"
+            where = trial.where(steps[1])
+            found.append(Observation("finding", "inaccurate", f"{text} {where}", made,
+                                     to_hex(b[place]), to_hex(a[place])))  # fmt: skip
+    if differing and all(o.grade == "pass" for o in found):
+        # Sums are not associative: that is no weakness, and worth no more than this remark.
+        text = f"{differing} of {total} elements differ in the last bits, as the rounded sum does"
+        found.insert(0, Observation("pass", "accurate", text))
+    return found
+
+
+def orders_of_memory(trial: Trial) -> Sequence[Observation]:
+    """The same array in the orders C and F, along every axis."""
+    found: list[Observation] = []
+    differing = total = 0
+    first: tuple[Step, tuple[int, ...], str, str] | None = None
+    for shape in ((5, 9), (33, 17), (64, 100), (6, 7, 8)):
+        x = _x(trial, shape)
+        for axis in range(len(shape)):
+            steps = [trial.step(x, axis), trial.step(x, axis, layout="F")]
+            results = trial.perform(steps)
+            found += [trial.observe(s, r) for s, r in zip(steps, results, strict=True)]
+            if any(r.error is not None or not r.arrays for r in results):
+                continue
+            a, b = (np.ascontiguousarray(r.arrays[0]) for r in results)
+            if a.shape != b.shape or any(o.grade == "failure" for o in found):
+                continue
+            unlike = np.argwhere(a != b)
+            differing += len(unlike)
+            total += a.size
+            if len(unlike) and first is None:
+                place = tuple(int(i) for i in unlike[0])
+                first = (steps[1], place, to_hex(b[place]), to_hex(a[place]))
+    if first is not None:
+        step, place, in_f, in_c = first
+        text = f"{differing} of {total} elements differ in the last bits between the orders C and F"
+        shape = step.arrays[0].shape
+        made = _made(trial, shape, f"axis {step.axis}, element {list(place)}")
+        if int(np.prod(shape)) <= 64 and len(step.arrays) == 1:
+            made = (*made, *(to_hex(v) for v in step.arrays[0].reshape(-1)))
+        found.append(
+            Observation("finding", "accurate", f"{text} {trial.where(step)}", made, in_f, in_c)
+        )
+    return found
+
+
+def shifted(trial: Trial) -> Sequence[Observation]:
+    """Shifts that are exact in the format: each result within its bound."""
+    found: list[Observation] = []
+    for classes in (2, 9, 33, 100):
+        grid = trial.rng(classes).integers(-16, 16, size=(6, classes)) / 8.0
+        for shift in (0.0, 8.0, -8.0, 32.0, 64.0):
+            found += trial.values([trial.step(trial.array(grid + shift))])
+    return found
+
+
+def sums(trial: Trial) -> Sequence[Observation]:
+    """Probabilities: at least 0, at most 1, and of sum 1."""
+    found: list[Observation] = []
+    u = trial.fmt.unit_roundoff
+    for classes in (1, 2, 10, 100, 1000):
+        x = _x(trial, (16, classes), 5)
+        step = trial.step(x)
+        (result,) = trial.perform([step])
+        found.append(trial.observe(step, result))
+        if found[-1].grade != "pass":
+            continue
+        y = result.arrays[0].astype(np.float64)
+        slack = (2 * classes + 4 * trial.arithmetic.exp_error + 60) * u
+        residual = float(np.max(np.abs(y.sum(axis=-1) - 1.0)))
+        if residual > slack or y.min() < 0 or y.max() > 1 + slack:
+            text = f"a row sums to 1 within {residual:.3g}, {slack:.3g} allowed"
+            found.append(trial.broken(step, text))
+    return found
+
+
+CASES = (
+    Case("51-input-unchanged", 51, "the input is not modified, a kept result does not change",
+         kept_results, OPERATIONS, deviations=("log-of-p",)),
+    Case("53-repeatable", 53, "the same call twice is bitwise equal", repeated, OPERATIONS,
+         deviations=("stalled-sum", "log-of-p")),
+    Case("fresh-values", None, "nothing is remembered from an earlier call", fresh_values,
+         OPERATIONS, deviations=("log-of-p",)),
+    Case("54-batches", 54, "a row's result does not depend on its batch", batches, OPERATIONS,
+         kind="finding", deviations=("log-of-p", "last-bit")),
+    Case("55-permutation", 55, "permuted logits have permuted results", permuted, OF_LOGITS,
+         kind="finding", deviations=("last-bit",)),
+    Case("56-memory-order", 56, "C and F order agree", orders_of_memory, ALONG_AXIS,
+         kind="finding", deviations=("last-bit", "strided-sum")),
+    Case("57-shift", 57, "exactly representable shifts change nothing", shifted,
+         ("softmax", "log_softmax", "logsumexp", "cross_entropy"),
+         deviations=("overflow", "underflow", "offset")),
+    Case("58-distribution", 58, "results are at least 0, at most 1 and sum to 1", sums,
+         ("softmax",)),
+)  # fmt: skip

@@ -1,0 +1,221 @@
+"""Shapes and memory: axes, dimensions, strides, alignment, empty arrays, out= (cases 32 to 41)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from harness.experiments.conformance.call import LAYOUTS, Array, Layout, Step
+from harness.experiments.conformance.case import (
+    ALONG_AXIS,
+    OF_LOGITS,
+    OPERATIONS,
+    PYTORCH,
+    Case,
+    Observation,
+    Skip,
+)
+from harness.experiments.conformance.case_run import Trial
+
+
+def _x(trial: Trial, shape: tuple[int, ...]) -> Array:
+    return trial.array(trial.rng(len(shape), *shape).normal(scale=2.0, size=shape))
+
+
+def axes_and_dimensions(trial: Trial) -> Sequence[Observation]:
+    shapes: list[tuple[int, ...]] = [
+        (7,), (1,), (257,), (5, 7), (7, 5), (1, 9), (9, 1), (64, 33), (33, 64), (4, 6, 5),
+        (3, 1, 8), (1, 6, 4), (17, 2, 3), (1, 1, 5, 3), (2, 3, 4, 5), (5, 2, 1, 3), (2, 2, 3, 1, 2),
+        (2, 1, 3, 2, 1, 2, 2, 3),
+        (300, 40), (40, 300), (3, 130, 5), (16, 16, 16),
+    ]  # fmt: skip
+    steps = []
+    for shape in shapes:
+        for axis in range(-len(shape), len(shape)):
+            if trial.operation == "cross_entropy" and axis != -1:
+                continue
+            steps.append(trial.step(_x(trial, shape), axis))
+    return trial.values(trial.chosen(steps, 40))
+
+
+def layout(trial: Trial, which: tuple[Layout, ...]) -> Sequence[Observation]:
+    steps = []
+    for shape in (
+        (9,),
+        (1000,),
+        (17, 33),
+        (33, 17),
+        (130, 67),
+        (4, 9, 5),
+        (6, 2, 40),
+        (8, 64),
+        (600, 70),
+    ):
+        for name in which:
+            x = _x(trial, shape)
+            if name == "broadcast":
+                x = np.ascontiguousarray(np.broadcast_to(x[:1], shape))
+            for axis in range(len(shape)):
+                if trial.operation == "cross_entropy" and axis != len(shape) - 1:
+                    continue
+                grad = None
+                if name == "broadcast" and trial.operation == "softmax_backward":
+                    if axis == 0:
+                        continue
+                    grad = np.ascontiguousarray(np.broadcast_to(_x(trial, (1, *shape[1:])), shape))
+                targets = None
+                if name == "broadcast" and trial.operation == "cross_entropy":
+                    targets = np.zeros(shape[:-1], np.int64)
+                steps.append(trial.step(x, axis, layout=name, grad=grad, targets=targets))
+    return trial.values(steps)
+
+
+def transposed(trial: Trial) -> Sequence[Observation]:
+    return layout(trial, ("F",))
+
+
+def reversed_(trial: Trial) -> Sequence[Observation]:
+    return layout(trial, ("reversed",))
+
+
+def gaps(trial: Trial) -> Sequence[Observation]:
+    return layout(trial, ("strided", "offset"))
+
+
+def broadcast(trial: Trial) -> Sequence[Observation]:
+    return layout(trial, ("broadcast",))
+
+
+def misaligned(trial: Trial) -> Sequence[Observation]:
+    return layout(trial, ("misaligned", "readonly"))
+
+
+def unlike_layouts(trial: Trial) -> Sequence[Observation]:
+    """Gradients that lie unlike y, as broadcast and transposed ones do; strided targets."""
+    first: tuple[Layout, ...]
+    second: tuple[Layout, ...]
+    if trial.operation == "cross_entropy":
+        first, second = ("C", "F"), ("reversed", "strided", "readonly")
+    else:
+        first, second = ("C", "F", "reversed", "strided", "readonly"), ("C", "F", "offset")
+    steps = []
+    for shape in ((9,), (17, 33), (64, 10), (4, 9, 5)):
+        for axis in range(len(shape)):
+            if trial.operation == "cross_entropy" and axis != len(shape) - 1:
+                continue
+            for a in first:
+                steps += [
+                    replace(trial.step(_x(trial, shape), axis, layout=a), second=b)
+                    for b in second
+                    if a != b
+                ]
+            if trial.operation == "softmax_backward":
+                grad = np.broadcast_to(_x(trial, (1, *shape[1:])), shape).copy()
+                step = trial.step(_x(trial, shape), axis, layout="broadcast", grad=grad)
+                steps.append(replace(step, second="C"))
+    return trial.values(steps)
+
+
+def output(trial: Trial) -> Sequence[Observation]:
+    if trial.operation not in trial.subject.metadata.operations_with_out:
+        raise Skip("takes no out=")
+    steps = []
+    for shape in ((5,), (4, 9), (33, 64), (3, 4, 5)):
+        for axis in range(len(shape)):
+            for out in ("fresh", "strided"):
+                steps.append(trial.step(_x(trial, shape), axis, out=out))
+                steps.append(trial.step(_x(trial, shape), axis, out=out, layout="F"))
+    return trial.values(steps)
+
+
+def aliased(trial: Trial) -> Sequence[Observation]:
+    if trial.operation not in trial.subject.metadata.operations_with_out:
+        raise Skip("takes no out=")
+    found: list[Observation] = []
+    for shape in ((5,), (1, 9), (33, 64), (3, 4, 5), (9, 2000)):
+        for name in ("C", "F"):
+            axes = range(len(shape)) if shape[-1] < 2000 else (1,)
+            found += trial.values(
+                [trial.step(_x(trial, shape), axis, out="alias", layout=name) for axis in axes]
+            )
+    return found
+
+
+def default_axis(trial: Trial) -> Sequence[Observation]:
+    shapes = ((7,), (3, 5), (5, 3), (2, 3, 4), (4, 4), (2, 3, 2, 3))
+    return trial.values([trial.step(_x(trial, s), "default") for s in shapes])
+
+
+def _finding(trial: Trial, steps: Sequence[Step]) -> list[Observation]:
+    """Shapes on which libraries differ: a refusal is a class of outcome, not a fault."""
+    found = trial.values(steps, "finding")
+    return [Observation("pass", "raises", o.message) if o.outcome == "raises" else o for o in found]
+
+
+def no_rows(trial: Trial) -> Sequence[Observation]:
+    shapes = ((0, 3), (0, 1), (2, 0, 3))
+    steps = [Step(trial.operation, _arguments(trial, np.zeros(s))) for s in shapes]
+    return _finding(trial, steps)
+
+
+def no_classes(trial: Trial) -> Sequence[Observation]:
+    if trial.operation == "cross_entropy":
+        raise Skip("a target needs a class")
+    shapes = ((3, 0), (0,), (0, 0))
+    return _finding(trial, [Step(trial.operation, _arguments(trial, np.zeros(s))) for s in shapes])
+
+
+def _arguments(trial: Trial, values: Array) -> tuple[Array, ...]:
+    x = trial.array(values)
+    if trial.operation == "softmax_backward":
+        return x, x
+    if trial.operation == "cross_entropy":
+        return x, np.zeros(x.shape[:-1], np.int64)
+    return (x,)
+
+
+def scalar(trial: Trial) -> Sequence[Observation]:
+    x = trial.array(1.5)
+    step = Step(trial.operation, (x,), None)
+    results = trial.perform([Step(trial.operation, (x,), -1), step])
+    for r in results:
+        if r.error is None:
+            right = {"softmax": 1.0, "log_softmax": 0.0, "logsumexp": 1.5}[trial.operation]
+            got = r.arrays[0].reshape(-1)
+            if got.size == 1 and float(got[0]) == right:
+                return [Observation("pass", "exact")]
+            return [trial.broken(step, f"{got}, but should be {right}", "wrong", "finding")]
+    return [Observation("pass", "raises", f"raised {results[0].error}")]
+
+
+def several_axes(trial: Trial) -> Sequence[Observation]:
+    x = _x(trial, (3, 4, 5))
+    axes: tuple[tuple[int, ...] | None, ...] = (None, (0, 1), (1, 2), (0, 2))
+    return _finding(trial, [Step(trial.operation, (x,), a) for a in axes])
+
+
+assert set(LAYOUTS) >= {"F", "reversed"}
+
+CASES = (
+    Case("32-no-rows", 32, "(0, 3): empty", no_rows, OPERATIONS, kind="finding",
+         deviations=("empty-axis",)),
+    Case("33-no-classes", 33, "(3, 0): empty; SciPy raises", no_classes, OPERATIONS,
+         kind="finding", deviations=("empty-axis",)),
+    Case("34-scalar", 34, "0-d: 1.0, or a refusal", scalar, OF_LOGITS, kind="convention"),
+    Case("35-transposed", 35, "transposed, Fortran order", transposed),
+    Case("36-reversed", 36, "negative strides", reversed_),
+    Case("36-gaps", 36, "strided views and windows", gaps),
+    Case("37-broadcast", 37, "zero strides", broadcast, deviations=("overflow", "underflow")),
+    Case("38-misaligned", 38, "misaligned, and read-only", misaligned),
+    Case("38-unlike-layouts", 38, "two arguments that lie unlike each other", unlike_layouts,
+         ("softmax_backward", "cross_entropy")),
+    Case("39-out", 39, "out=, contiguous or not", output, ("softmax", "log_softmax")),
+    Case("40-default-axis", 40, "the default axis is the last", default_axis, ALONG_AXIS),
+    Case("41-axes", 41, "one to eight dimensions, every axis", axes_and_dimensions,
+         upstream=(PYTORCH + "147284",)),
+    Case("41-several-axes", 41, "None and tuples of axes, or a refusal", several_axes, OF_LOGITS,
+         kind="finding"),
+    Case("52-alias", 52, "out=x", aliased, ("softmax", "log_softmax")),
+)  # fmt: skip

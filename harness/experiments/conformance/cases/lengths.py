@@ -1,0 +1,398 @@
+"""Lengths: stalled sums, every class count, many rows, long rows (cases 23 to 31)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import psutil
+
+from harness.experiments.conformance.call import Array, Step
+from harness.experiments.conformance.case import (
+    NATIVE,
+    OPERATIONS,
+    PYTORCH,
+    Case,
+    Grade,
+    Observation,
+    Skip,
+)
+from harness.experiments.conformance.case_run import Trial
+from harness.experiments.conformance.expected import expected_of
+from harness.numerics.exact import Exact
+from harness.numerics.formats import Float64Array, to_float64, to_hex, ulp
+from harness.reference.double_double import two_prod
+from harness.reference.elementary import exp as exp_pair
+
+LONGEST = 4096
+_BEYOND = 1 << 31
+_ALWAYS = 200
+_CHUNK = 512
+_STALL_BYTES = 4 << 30
+_EDGES = sorted(
+    {n for k in range(1, 13) for n in (2**k - 1, 2**k, 2**k + 1) if n <= LONGEST}
+    | {1, 6, 10, 11, 12, 13, 100, 513, 777, 1000, 1001, 1023, 1025, 3000, 4095}
+)
+
+
+def _stalled(trial: Trial, step: Step, grade: Grade) -> list[Observation]:
+    """Values of zeros, and whether they are 1/n at all: a linear bound excuses a lost sum."""
+    (result,) = trial.perform([step])
+    observed = trial.observe(step, result, grade)
+    if observed.grade != "pass" or trial.operation != "softmax":
+        return [observed]
+    classes = step.arrays[0].shape[0 if step.axis == 0 else -1]
+    got = float(to_float64(result.arrays[0]).reshape(-1)[0])
+    if abs(got * classes - 1.0) <= 0.25:
+        return [observed]
+    text = (
+        f"out[0, 0]={got:.9g}, but should be {1 / classes:.9g}: the sum has stalled or overflowed"
+    )
+    where = f"{text} {trial.where(step)}"
+    return [Observation(grade, "zero" if got == 0 else "inaccurate", where, trial.given(step),
+                        to_hex(got), to_hex(1 / classes))]  # fmt: skip
+
+
+def constant_rows(trial: Trial) -> Sequence[Observation]:
+    """Zeros: each exactly 1/n. A stalled sum shows here."""
+    found: list[Observation] = []
+    counts = [2, 3, 10, 100, 256, 512, 1000, 2048, 4096, 4097]
+    if trial.dtype in ("float16", "bfloat16"):
+        counts += [8192, 65504, 65536, 70000]
+    for n in counts:
+        for value in (0.0, -3.5):
+            found += _stalled(trial, trial.step(trial.array(np.full((2, n), value))), "failure")
+        if trial.operation != "cross_entropy":
+            found += _stalled(trial, trial.step(trial.array(np.zeros((n, 2))), 0), "failure")
+    return found
+
+
+def very_long_constant(trial: Trial) -> Sequence[Observation]:
+    """float16, n = 2**25: 2**-25 is a tie and rounds to 0."""
+    step = Step(trial.operation, (trial.array([0.0]),), shape=(1 << 25,), take=4)
+    (result,) = trial.perform([step])
+    broken = trial.contract(step, result, "failure", "")
+    if broken is not None:
+        return [broken]
+    got = to_float64(result.arrays[0])
+    if np.all(got <= 2.0**-24):
+        return [Observation("pass", "accurate")]
+    return [trial.broken(step, f"out[0]={got[0]:.9g}, but should be 0", "inaccurate")]
+
+
+def strided_sum(trial: Trial) -> Sequence[Observation]:
+    """Sums along a strided axis: within the linear bound, a finding where far above pairwise."""
+    found: list[Observation] = []
+    rng = trial.rng(27)
+    x = trial.array(np.stack([np.full(50_000, -0.1), rng.normal(size=50_000)], axis=1))
+    x[0, 0] = 0.0
+    step = trial.step(x, 0)
+    (result,) = trial.perform([step])
+    found.append(trial.observe(step, result))
+    if found[-1].grade == "pass" and trial.operation == "softmax":
+        totals = [float(np.sum(to_float64(c))) - 1.0 for c in result.arrays[0].T]
+        u = trial.fmt.unit_roundoff
+        residual = max(map(abs, totals)) / u
+        if residual > 100.0 and trial.dtype in NATIVE:
+            text = f"columns sum to 1 within {residual:.4g} u (a pairwise sum: about 5)"
+            seed = [trial.seed, 27, 27]
+            made = (
+                f"x = [-0.1] * 50000 beside numpy.random.default_rng({seed}).normal(size=50000), "
+                f"x[0, 0] = 0, in {trial.dtype}; axis 0",
+            )
+            worst_sum = 1.0 + max(totals, key=abs)
+            where = trial.where(step)
+            found.append(Observation("finding", "inaccurate", f"{text} {where}", made,
+                                     f"a column sums to {worst_sum!r}", "1"))  # fmt: skip
+    return found
+
+
+def stalled_float32(trial: Trial) -> Sequence[Observation]:
+    """float32 zeros (2**25, 2), axis 0: a sum one by one stalls at 2**24, columns sum to 2."""
+    if psutil.virtual_memory().available < _STALL_BYTES:
+        raise Skip(f"needs {_STALL_BYTES >> 30} GiB of memory that is free")
+    started = time.perf_counter()
+    trial.perform([Step(trial.operation, (trial.array([[0.0]]),), 0, shape=(1 << 16, 2), take=2)])
+    expected_s = (time.perf_counter() - started) * 512
+    if expected_s > 0.5 * trial.timeout_s:
+        raise Skip(f"would take about {expected_s:.0f} s")
+    step = Step(trial.operation, (trial.array([[0.0]]),), 0, shape=(1 << 25, 2), take=2)
+    (result,) = trial.perform([step])
+    broken = trial.contract(step, result, "failure", "")
+    if broken is not None:
+        return [broken]
+    got = float(to_float64(result.arrays[0])[0, 0])
+    if abs(got * 2.0**25 - 1.0) < 1e-3:
+        return [Observation("pass", "accurate")]
+    text = f"out[0, 0]={got:.9g}, but should be {2.0**-25:.9g}; columns sum to {got * 2**25:.4g}"
+    where = f"{text} {trial.where(step)}"
+    return [Observation("finding", "inaccurate", where, trial.given(step), to_hex(got),
+                        to_hex(2.0**-25))]  # fmt: skip
+
+
+def _refuse_too_large(trial: Trial, shape: tuple[int, int]) -> None:
+    """Skip where the call would take more memory or time than there is, with both in the reason."""
+    item = trial.fmt.dtype.itemsize
+    # What is compiled needs its input and its result; array libraries, wider temporaries too.
+    compiled = trial.subject.metadata.threads == "many"
+    each = 2 * item + 1 + (0 if compiled else 2 * max(item, 4))
+    needed, free = shape[0] * shape[1] * each, psutil.virtual_memory().available
+    if needed > 0.8 * free:
+        raise Skip(
+            f"{shape[0]} rows of {shape[1]} classes need about {needed / 2**30:.0f} GiB; "
+            f"{free / 2**30:.0f} GiB are free"
+        )
+    few = (max(1, shape[0] >> 8), shape[1] if shape[0] > 1 else shape[1] >> 8)
+    started = time.perf_counter()
+    trial.perform([Step(trial.operation, (trial.array([[0.0]]),), shape=few, take=1)])
+    expected_s = (time.perf_counter() - started) * 256
+    if expected_s > 0.5 * trial.timeout_s:
+        raise Skip(f"{shape[0]} rows of {shape[1]} classes would take about {expected_s:.0f} s")
+
+
+def beyond_int32(trial: Trial) -> Sequence[Observation]:
+    """More than 2**31 equal elements: in rows of 2048, the first and last of which are looked at;
+    and in a single row, where the format has 2**-31."""
+    shapes = [(_BEYOND // 2048 + 8, 2048)]
+    if trial.fmt.smallest_subnormal < 1.0 / (2 * _BEYOND):
+        shapes.append((1, _BEYOND + 16))
+    found: list[Observation] = []
+    for shape in shapes:
+        try:
+            _refuse_too_large(trial, shape)
+        except Skip:
+            if not found:
+                raise
+            break
+        step = Step(trial.operation, (trial.array([[1.5]]),), shape=shape, take=4)
+        (result,) = trial.perform([step])
+        if result.error is not None and "memory" in result.error.lower():
+            raise Skip(f"ran out of memory: {result.error}")
+        broken = trial.contract(step, result, "failure", "")
+        if broken is not None:
+            return [broken]
+        got = to_float64(result.arrays[0]).reshape(-1)
+        off = np.abs(got * shape[1] - 1.0)
+        # A long row may be summed as one likes: its bound is linear in n.
+        if not np.all(off <= (0.01 if shape[0] == 1 else 8 * trial.fmt.unit_roundoff)):
+            i = int(np.argmax(np.nan_to_num(off, nan=np.inf)))
+            text = f"of the first and last results one is {got[i]:.9g}, but should be "
+            text += f"{1 / shape[1]:.9g}"
+            grade: Grade = "finding" if shape[0] == 1 and 0 < got[i] <= 1 else "failure"
+            found.append(trial.broken(step, text, "inaccurate", grade))
+        else:
+            found.append(Observation("pass", "accurate"))
+    return found
+
+
+@lru_cache(maxsize=8)
+def _prefixes(dtype: str, seed: int) -> tuple[Array, Exact, Float64Array, Float64Array]:
+    """Logits z, and exp(z) and its prefix sums in double-double: the exact row of every n."""
+    from harness.numerics.formats import float_format
+
+    fmt = float_format(dtype)
+    rng = np.random.default_rng([seed, 28])
+    z = np.clip(rng.normal(size=LONGEST), -3.0, 3.0).astype(fmt.dtype)
+    hi, lo, k = exp_pair(to_float64(z), np.zeros(LONGEST))
+    hi, lo = np.ldexp(hi, k.astype(int)), np.ldexp(lo, k.astype(int))
+    sums, rests = np.empty(LONGEST), np.empty(LONGEST)
+    s = r = 0.0
+    for i in range(LONGEST):
+        term = float(hi[i])
+        total = s + term
+        part = total - s
+        rest = r + ((s - (total - part)) + (term - part)) + float(lo[i])
+        s = total + rest
+        r = rest - (s - total)
+        sums[i], rests[i] = s, r
+    return z, Exact(hi, lo, np.zeros(LONGEST, np.int32)), sums, rests
+
+
+def _relative_error(y: Float64Array, e: Exact, s: float, r: float) -> Float64Array:
+    """(y - e/s)·s/e, with what rounding would hide."""
+    p, q = two_prod(y, np.full_like(y, s))
+    n = y.shape[-1]
+    return np.asarray(((p - e.hi[:n]) + (q + y * r - e.lo[:n])) / e.hi[:n])
+
+
+def _sweep_tolerance(trial: Trial, n: int) -> float:
+    """In u: as the bound where n is small, six times the root of n where it is large."""
+    a = trial.arithmetic
+    grown = min(float(n), 6.0 * np.sqrt(n) + 8.0)
+    return float(grown + 2 * a.exp_error + 2 * np.log(n) + 14.0)
+
+
+def _sweep_steps(trial: Trial, counts: Sequence[int], z: Array, axis: int) -> list[Step]:
+    if axis == 0:
+        return [Step("softmax", (np.repeat(z[:n, None], 3, axis=1),), 0) for n in counts]
+    return [Step("softmax", (np.repeat(z[None, :n], 2, axis=0),)) for n in counts]
+
+
+def every_count(trial: Trial) -> Sequence[Observation]:
+    """Every n up to 4096, along the last axis and along the first, each in a call of its own."""
+    z, e, sums, rests = _prefixes(trial.dtype, trial.seed)
+    found: list[Observation] = []
+    u = trial.fmt.unit_roundoff
+    for axis in (-1, 0):
+        counts = list(range(1, LONGEST + 1))
+        started = time.perf_counter()
+        # Different counts: where each is compiled anew, that is what it takes.
+        trial.perform(_sweep_steps(trial, list(range(505, 513)), z, axis))
+        each = (time.perf_counter() - started) / 8 * 4
+        thinned = each * LONGEST > trial.budget_s
+        if thinned:
+            kept = max(8, int(trial.budget_s / each))
+            chosen = trial.rng(axis + 5).choice(LONGEST, min(kept, LONGEST), replace=False) + 1
+            least = range(1, _ALWAYS + 1) if trial.budget_s > 64 * each else ()
+            counts = sorted({*least, *_EDGES, *(int(c) for c in chosen)})
+        for start in range(0, len(counts), _CHUNK):
+            part = counts[start : start + _CHUNK]
+            steps = _sweep_steps(trial, part, z, axis)
+            for n, step, result in zip(part, steps, trial.perform(steps), strict=True):
+                broken = trial.contract(step, result, "failure", "")
+                if broken is not None:
+                    found.append(broken)
+                    continue
+                y = to_float64(result.arrays[0])
+                y = y.T if axis == 0 else y
+                if trial.dtype == "float64":
+                    error = np.abs(_relative_error(y, e, float(sums[n - 1]), float(rests[n - 1])))
+                else:
+                    error = np.abs(y * (sums[n - 1] / e.hi[:n]) - 1.0)
+                worst = float(np.max(error)) / u if np.isfinite(error).all() else np.inf
+                if worst > _sweep_tolerance(trial, n):
+                    place = np.unravel_index(
+                        int(np.argmax(np.nan_to_num(error, nan=np.inf))), y.shape
+                    )
+                    right = float(e.hi[place[1]] / sums[n - 1])
+                    text = (
+                        f"out[{place[0]}, {place[1]}]={float(y[place]):.9g}, but should be "
+                        f"{right:.9g} ({worst:.4g} u, {_sweep_tolerance(trial, n):.4g} allowed)"
+                    )
+                    found.append(trial.broken(step, text, "wrong", note=f"n={n}"))
+        if thinned:
+            text = f"judged at {len(counts)} of {LONGEST} class counts: it is slow"
+            found.append(Observation("pass", "accurate", text))
+    return found or [Observation("pass", "accurate")]
+
+
+def many_counts(trial: Trial) -> Sequence[Observation]:
+    """Class counts around powers of two and odd ones, of the other operations."""
+    counts = [*_EDGES, *(int(n) for n in trial.rng(28).integers(2, LONGEST, 30))]
+    if not trial.thorough:
+        counts = [n for n in _EDGES if n < 300] + [511, 513, 777, 1001, 4095]
+    if trial.operation != "softmax" or trial.dtype not in NATIVE:
+        counts += [n for n in range(2, 72) if n not in counts]
+    steps = []
+    for n in trial.chosen(counts, 25):
+        rows = 3 if n < 600 else 1
+        x = trial.array(np.clip(trial.rng(n).normal(size=(rows, n)), -3, 3))
+        steps.append(trial.step(x))
+    return trial.values(steps)
+
+
+def _repeated(trial: Trial, rows: int, classes: int) -> Array:
+    base = trial.array(trial.rng(classes).normal(size=(61, classes)))
+    return np.ascontiguousarray(np.resize(base, (rows, classes)))
+
+
+def _targeted(trial: Trial, x: Array, axis: int = -1) -> Step:
+    rows = len(x) if axis == -1 else x.shape[1]
+    if trial.operation == "cross_entropy":
+        return trial.step(x, targets=np.resize(np.arange(61) % x.shape[1], rows))
+    if trial.operation == "softmax_backward":
+        base = trial.array(trial.rng(7).normal(size=(61, x.shape[-1 if axis == -1 else 0])))
+        grad = np.resize(base, (rows, base.shape[1]))
+        return trial.step(x, axis, grad=np.ascontiguousarray(grad if axis == -1 else grad.T))
+    return trial.step(x, axis)
+
+
+def many_rows(trial: Trial) -> Sequence[Observation]:
+    """Row counts around tiles and beyond 2**16, short rows."""
+    found: list[Observation] = []
+    sizes = [(r, 5) for r in (1, 2, 3, 7, 8, 9, 31, 33, 64, 127, 129, 255, 257, 1000, 1025, 4097)]
+    sizes += [(32_769, 3), (65_535, 2), (65_536, 3), (65_537, 2), (70_001, 3)]
+    sizes += [(140_003, 2), (300, 257), (70, 1025), (2000, 31), (2100, 40)]
+    if not trial.thorough:
+        sizes = [(r, 5) for r in (1, 2, 3, 8, 9, 33, 129, 1025)] + [(70_001, 2), (300, 257)]
+        sizes += [(70, 1025), (2100, 40)]
+    for rows, classes in sizes:
+        x = _repeated(trial, rows, classes)
+        found += trial.values([_targeted(trial, x)])
+        if trial.operation != "cross_entropy" and rows * classes < 500_000:
+            found += trial.values([_targeted(trial, np.ascontiguousarray(x.T), 0)])
+    if trial.operation != "cross_entropy":
+        # Two columns within each of more than 2**16 slices: rows that are no axis of their own.
+        x = _repeated(trial, 2 * 66_000, 3).reshape(66_000, 2, 3).transpose(0, 2, 1)
+        found += trial.values([trial.step(np.ascontiguousarray(x), 1, grad=_alike(trial, x.shape))])
+    return found
+
+
+def _alike(trial: Trial, shape: tuple[int, ...]) -> Array | None:
+    if trial.operation != "softmax_backward":
+        return None
+    return np.ascontiguousarray(np.resize(trial.array(trial.rng(9).normal(size=(1, 3, 2))), shape))
+
+
+def long_rows(trial: Trial) -> Sequence[Observation]:
+    """Rows beyond 2**16 classes: tails, thread shares, 16-bit indices."""
+    found: list[Observation] = []
+    counts = (8191, 16_385, 65_537, 131_075) if trial.operation == "softmax" else (16_385, 65_537)
+    for n in counts:
+        z = np.clip(trial.rng(n).normal(size=(1, n)), -3, 3)
+        z[0, -1] = z[0, 0] = 3.5
+        found += trial.values([trial.step(trial.array(z))])
+        if trial.operation == "softmax":
+            peak = np.full((1, n), -3.0)
+            peak[0, -1] = 12.0
+            found += trial.values([trial.step(trial.array(peak))])
+    return found
+
+
+def large(trial: Trial) -> Sequence[Observation]:
+    """More than 2**20 elements in rows of many and in a single one: what threads divide."""
+    step = _targeted(trial, _repeated(trial, 1049, 1001))
+    (result,) = trial.perform([step])
+    broken = trial.contract(step, result, "failure", "")
+    if broken is not None:
+        return [broken]
+    few = Step(step.operation, tuple(a[:61] for a in step.arrays), step.axis)
+    near = True
+    for array, expected in zip(
+        result.arrays, expected_of(few, trial.fmt, trial.arithmetic), strict=True
+    ):
+        # A look at a million elements, a little wider than the judgement, which follows if need be.
+        room = (expected.allowed + 1.0) * ulp(expected.rounded, trial.fmt)
+        difference = np.abs(to_float64(array) - np.resize(expected.rounded, array.shape))
+        near &= bool(np.all(difference <= np.resize(room, array.shape)))
+    found = [Observation("pass", "accurate") if near else trial.observe(step, result)]
+    if trial.thorough:
+        z = np.clip(trial.rng(20).normal(size=(1, (1 << 20) + 7)), -3, 3)
+        found += trial.values([trial.step(trial.array(z))])
+    return found
+
+
+CASES = (
+    Case("23-constant", 23, "zeros: 1/n each, up to 2**16 in float16 (24, 25 too)", constant_rows,
+         deviations=("float16-sum", "stalled-sum", "strided-sum", "saturation", "overflow")),
+    Case("26-stalled-float32", 26, "float32 zeros (2**25, 2), axis 0: columns sum to 1",
+         stalled_float32, ("softmax",), ("float32",), kind="finding", heavy=True,
+         deviations=("strided-sum",)),
+    Case("27-strided-sum", 27, "a sum along a strided axis, n = 50,000", strided_sum,
+         ("softmax", "log_softmax", "logsumexp"), kind="finding",
+         deviations=("strided-sum", "stalled-sum", "float16-sum", "saturation")),
+    Case("28-every-count", 28, "every n up to 4096, both axes", every_count, ("softmax",), NATIVE,
+         upstream=(PYTORCH + "147284",)),
+    Case("28-counts", 28, "class counts around tiles, and odd ones", many_counts, OPERATIONS,
+         deviations=("stalled-sum", "float16-sum", "saturation")),
+    Case("29-beyond-int32", 29, "more than 2**31 elements, in many rows and in one", beyond_int32,
+         ("softmax",), heavy=True, upstream=(PYTORCH + "84144",),
+         deviations=("float16-sum", "stalled-sum")),
+    Case("30-tie-to-zero", 30, "float16, n = 2**25: 2**-25 rounds to 0", very_long_constant,
+         ("softmax",), ("float16",), heavy=True, deviations=("stalled-sum", "float16-sum")),
+    Case("31-many-rows", 31, "row counts around tiles and beyond 2**16", many_rows),
+    Case("31-large", 31, "more than 2**20 elements", large, OPERATIONS, NATIVE),
+    Case("31-long-rows", 31, "rows of more than 2**16 classes", long_rows, OPERATIONS, NATIVE),
+)  # fmt: skip

@@ -1,0 +1,250 @@
+"""Small faults in one place: lanes, positions, rows, and errors above those of a control.
+
+The bound of a long row is weak. Where there are few classes the error of each place is known to
+a fraction of u, and the places of a correct implementation do not differ by more than their
+exponentials do: the mean error of one of them, over many random rows, must be that of the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from harness.experiments.conformance.call import Array, Step
+from harness.experiments.conformance.case import NATIVE, Case, Observation
+from harness.experiments.conformance.case_run import Trial
+from harness.experiments.conformance.expected import expected_of, result_rows
+from harness.numerics.exact import Exact
+from harness.numerics.formats import (
+    Float64Array,
+    from_ordinal,
+    quantum_exponent,
+    scale_by_power,
+    to_float64,
+    to_hex,
+    to_ordinal,
+)
+from harness.numerics.ulps import signed_ulp_error
+
+_NARROW = ((2, 200), (3, 200), (4, 200), (5, 150), (7, 150), (8, 150), (9, 150), (12, 120))
+_WIDE = ((15, 120), (16, 120), (17, 120), (24, 96), (31, 96), (32, 96), (33, 96), (48, 80),
+         (64, 80), (65, 80), (100, 64), (128, 64), (200, 48), (257, 48),
+         (1000, 24), (1025, 24))  # fmt: skip
+_PLACE = 1.6
+_LANE = 1.0
+_MEAN_FACTOR, _MEAN_EXTRA = 2.0, 1.5
+
+
+def _in_u(trial: Trial, step: Step, got: Array, exact: Exact) -> Float64Array:
+    """The signed error of each element, over what rounding it once may cost, u times its size."""
+    rows = result_rows(got, step)
+    error = signed_ulp_error(rows, exact, trial.fmt)
+    q = quantum_exponent(trial.fmt, exact.hi, exact.lo, exact.exponent)
+    size = np.abs(scale_by_power(exact.hi, exact.exponent - q))
+    if step.operation == "softmax_backward":
+        grad, y = (to_float64(a) for a in step.arrays)
+        total = np.abs(grad * y).sum(axis=-1, keepdims=True)
+        size = scale_by_power(np.abs(y) * (np.abs(grad) + total), -q)
+    elif step.operation == "log_softmax":
+        size = size + scale_by_power(1.0, -q)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scaled = error / (size * trial.fmt.unit_roundoff)
+    if step.operation == "cross_entropy" and rows.ndim == 2:
+        scaled[np.arange(len(scaled)), step.arrays[1].reshape(-1)] = 0.0
+    return np.nan_to_num(scaled, nan=0.0, posinf=1e9, neginf=-1e9)
+
+
+def _control(trial: Trial, x: Array) -> list[Array]:
+    """Max-shift and exp(x - lse), by NumPy in the same format, on the same input."""
+    with np.errstate(all="ignore"):
+        m = x.max(axis=-1, keepdims=True)
+        d = x - m
+        e = np.exp(d)
+        s = e.sum(axis=-1, keepdims=True)
+        if trial.operation == "log_softmax":
+            return [d - np.log(s), x - (m + np.log(s))]
+        return [e / s, np.exp(x - (m + np.log(s)))]
+
+
+def _suspect(values: Float64Array, limit: float) -> int | None:
+    """The place whose value is off the median of the others by more than `limit`."""
+    if values.size < 2:
+        return None
+    distance = np.abs(values - np.median(values))
+    if values.size == 2:
+        distance = np.abs(values - np.median(values)) * 1.0
+    place = int(np.argmax(distance))
+    return place if distance[place] > limit else None
+
+
+def _report(trial: Trial, step: Step, text: str) -> Observation:
+    return trial.broken(step, text, "inaccurate")
+
+
+def _places(trial: Trial, step: Step, scaled: Float64Array) -> list[Observation]:
+    """Each position, each lane of every width, each row, against the rest of its kind."""
+    residual = scaled - np.median(scaled, axis=1, keepdims=True)
+    noise = 6.0 * float(np.std(np.clip(residual, -20, 20)))
+    rows, classes = scaled.shape
+    for name, values in (("mean", residual), ("mean absolute", np.abs(residual))):
+        place = _suspect(values.mean(axis=0), _PLACE + noise / np.sqrt(rows))
+        if place is not None:
+            size = float(values.mean(axis=0)[place])
+            text = f"errors at out[..., {place}] are off those elsewhere: {name} {size:.3g} u"
+            return [_report(trial, step, text)]
+        for width in (4, 8, 16, 32, 64):
+            if classes < 2 * width:
+                continue
+            used = values[:, : classes // width * width].reshape(rows, -1, width)
+            lanes = used.mean(axis=(0, 1))
+            count = used.shape[0] * used.shape[1]
+            lane = _suspect(lanes, _LANE + noise / np.sqrt(count))
+            if lane is not None:
+                text = (
+                    f"errors in lane {lane} of {width} are off those of the other lanes: "
+                    f"{name} {float(lanes[lane]):.3g} u"
+                )
+                return [_report(trial, step, text)]
+    if classes <= 128:
+        by_row = np.abs(scaled).mean(axis=1)
+        row = int(np.argmax(by_row))
+        others = np.delete(by_row, row)
+        if others.size and by_row[row] > 3.0 * float(others.max()) + 3.0:
+            text = f"errors in row {row} are far above those of the others: {by_row[row]:.3g} u"
+            return [_report(trial, step, text)]
+    return []
+
+
+def localised(trial: Trial) -> Sequence[Observation]:
+    """Mean errors of positions, lanes and rows; and of the whole, against a control."""
+    found: list[Observation] = []
+    largest = 0.0
+    for classes, rows in (*_NARROW, *_WIDE):
+        x = trial.array(trial.rng(classes, 9).normal(scale=1.5, size=(rows, classes)))
+        step = trial.step(x)
+        (result,) = trial.perform([step])
+        broken = trial.contract(step, result, "failure", "")
+        if broken is not None:
+            return [broken]
+        part = 1 if trial.operation == "cross_entropy" else 0
+        exact = expected_of(step, trial.fmt, trial.arithmetic)[part].exact
+        scaled = _in_u(trial, step, result.arrays[part], exact)
+        found += _places(trial, step, scaled)
+        if trial.operation in ("softmax", "log_softmax") and classes <= 257:
+            own = float(np.abs(scaled).mean())
+            controls = [_in_u(trial, step, c, exact) for c in _control(trial, x)]
+            control = max(float(np.abs(c).mean()) for c in controls)
+            largest = max(largest, own)
+            if own > _MEAN_FACTOR * control + _MEAN_EXTRA:
+                text = f"mean error {own:.3g} u, of NumPy by the same formulas {control:.3g} u"
+                found.append(_report(trial, step, text))
+    return found or [Observation("pass", "accurate", error=largest)]
+
+
+def equal_logits(trial: Trial) -> Sequence[Observation]:
+    """Rows of one value: whatever the exponential does, it does to all of them alike.
+
+    Only where the logarithm of the sum is taken does an exponential's own error remain, once.
+    """
+    largest = 0.0
+    for classes in (2, 3, 5, 6, 7, 9, 10, 17, 33, 65, 100, 257, 1000):
+        values = trial.rng(classes, 21).uniform(-4.0, 4.0, size=(12, 1))
+        x = np.ascontiguousarray(np.broadcast_to(trial.array(values), (12, classes)))
+        step = trial.step(x)
+        (result,) = trial.perform([step])
+        broken = trial.contract(step, result, "failure", "")
+        if broken is not None:
+            return [broken]
+        exact = expected_of(step, trial.fmt, trial.arithmetic)[0].exact
+        own = float(np.abs(_in_u(trial, step, result.arrays[0], exact)).mean())
+        controls = [_in_u(trial, step, c, exact) for c in _control(trial, x)]
+        control = max(float(np.abs(c).mean()) for c in controls)
+        limit = _MEAN_FACTOR * control + _MEAN_EXTRA + trial.arithmetic.exp_error
+        # Added one by one, equal terms may all round the same way.
+        limit += classes / 2.0
+        if own > limit:
+            text = (
+                f"equal logits: mean error {own:.3g} u, {limit:.3g} allowed; of NumPy by the same "
+                f"formulas {control:.3g} u"
+            )
+            return [_report(trial, step, text)]
+        largest = max(largest, own)
+    return [Observation("pass", "accurate", error=largest)]
+
+
+def strided_lanes(trial: Trial) -> Sequence[Observation]:
+    """The same along an axis that is not last: lanes are columns there."""
+    found: list[Observation] = []
+    for outer, classes, inner in ((24, 5, 19), (24, 9, 67), (12, 17, 130)):
+        x = trial.array(trial.rng(inner).normal(scale=1.5, size=(outer, classes, inner)))
+        step = trial.step(x, 1)
+        (result,) = trial.perform([step])
+        broken = trial.contract(step, result, "failure", "")
+        if broken is not None:
+            return [broken]
+        exact = expected_of(step, trial.fmt, trial.arithmetic)[0].exact
+        flat = Step(step.operation, tuple(
+            np.ascontiguousarray(np.moveaxis(a, 1, 2)).reshape(-1, classes) for a in step.arrays
+        ))  # fmt: skip
+        got = np.ascontiguousarray(np.moveaxis(result.arrays[0], 1, 2)).reshape(-1, classes)
+        scaled = _in_u(trial, flat, got, exact)
+        by_column = scaled.reshape(outer, inner, classes).transpose(0, 2, 1)
+        found += _places(trial, step, by_column.reshape(-1, inner))
+        found += _places(trial, step, scaled)
+    return found or [Observation("pass", "accurate")]
+
+
+def order(trial: Trial) -> Sequence[Observation]:
+    """A larger logit never gets a smaller result: neighbours in the format, over the range."""
+    # Where the reduction of an exponential changes its power of two, and in between.
+    lowest = -float(np.log(trial.fmt.smallest_normal))
+    seams = (np.arange(int(lowest / np.log(2.0))) + 0.5) * np.log(2.0)
+    centres = np.concatenate([seams, trial.rng(58).uniform(0.01, lowest, 20)])
+    ordinals = to_ordinal(trial.array(-centres))
+    ladder = from_ordinal(ordinals[:, None] + np.arange(-100, 101), trial.fmt)
+    top = np.zeros((len(ladder), 1), ladder.dtype)
+    values = np.ascontiguousarray(np.concatenate([top, ladder], axis=1))
+    step = trial.step(values)
+    (result,) = trial.perform([step])
+    observed = trial.observe(step, result)
+    if observed.grade != "pass":
+        return [observed]
+    y = to_float64(result.arrays[0])[:, 1:]
+    wrong = np.argwhere((y[:, 1:] < y[:, :-1]) & (ladder[:, 1:] > ladder[:, :-1]))
+    if not len(wrong):
+        return [observed]
+    i, j = (int(v) for v in wrong[0])
+    text = (
+        f"{len(wrong)} neighbours inverted; logits {float(ladder[i, j]).hex()} and the next give "
+    )
+    text += f"{y[i, j].hex()} and {y[i, j + 1].hex()}"
+    row, (least, got) = _shortest(trial, ladder[i, j : j + 2], values[i])
+    where = trial.where(step)
+    return [Observation("finding", "inaccurate", f"{text} {where}", row, got, least)]
+
+
+def _shortest(
+    trial: Trial, pair: Array, row: Array
+) -> tuple[tuple[str, ...], tuple[str | None, str | None]]:
+    """The inversion in a row of three where it shows there too, with both values; else the row."""
+    three = np.concatenate([np.zeros(1, pair.dtype), pair])
+    (result,) = trial.perform([trial.step(three)])
+    if result.error is None and result.arrays[0].shape == (3,):
+        low, high = result.arrays[0][1:]
+        if to_float64(high) < to_float64(low):
+            return tuple(to_hex(v) for v in three), (f"at least {to_hex(low)}", to_hex(high))
+    return trial.given(trial.step(row)), (None, None)
+
+
+CASES = (
+    Case("localised", None, "errors in no position, lane or row stand out; none above a control",
+         localised, ("softmax", "log_softmax", "softmax_backward", "cross_entropy"), NATIVE),
+    Case("localised-strided", None, "the same along an axis that is not last", strided_lanes,
+         ("softmax", "log_softmax", "softmax_backward"), NATIVE),
+    Case("equal-logits", None, "rows of one value are no worse than a control's", equal_logits,
+         ("softmax",), NATIVE),
+    Case("58-order", 58, "a larger logit never gets a smaller result", order,
+         ("softmax", "log_softmax"), ("float64", "float32", "float16"), kind="finding",
+         deviations=("order",)),
+)  # fmt: skip

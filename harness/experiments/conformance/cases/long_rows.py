@@ -1,0 +1,172 @@
+"""The ends of long rows: counts around powers of two, around tiles, and those of vocabularies.
+
+A vector loop, a tile or a thread's share leaves a remainder, and indices of 16 bits end. The bound
+of a long row is too wide to see an element lost in it, so the last one is made to matter: it has
+half of the mass, or all of it, or none. What must come is then known well enough in float64.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from harness.experiments.conformance.call import Array, Step
+from harness.experiments.conformance.case import NATIVE, OPERATIONS, PYTORCH, Case, Observation
+from harness.experiments.conformance.case_run import Trial
+from harness.numerics.formats import Float64Array, float_format, to_float64, to_hex
+from harness.records import Outcome
+from harness.workloads.class_counts import NAMED
+
+_FIRST = (8193, 65_537, 32_769, 16_385, 131_073, 12_289, 50_257, 4097)
+_BESIDE = tuple(2**k + d for k in range(13, 18) for d in (-1, 0))
+_OTHERS = (5121, 9215, 10_000, 20_000, 24_577, 30_522, 40_961, 49_153, 98_305, 100_000)
+_VOCABULARIES = tuple(c.classes for c in NAMED if 4096 < c.classes < 200_000)
+COUNTS = tuple(dict.fromkeys((*_FIRST, *_VOCABULARIES, *_BESIDE, *_OTHERS)))
+"""The likeliest to be wrong first: a slow implementation is asked as many as its time allows."""
+_STRIDED = (8193, 65_537, 16_384, 50_257)
+_SLACK = 600.0
+"""In u, beside the n of the sum: many times what else the bounds of `generic` add up to here."""
+
+_KINDS = (
+    "the last logit has half of the mass",
+    "the last logit has all of the mass",
+    "the last logit is -inf",
+    "the sum is beyond the range of exp",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Logits in the format, and their softmax and log-sum-exp in float64."""
+
+    x: Array
+    p: Float64Array
+    lse: Float64Array
+
+
+@lru_cache(maxsize=2)
+def _plain(dtype: str, seed: int) -> Array:
+    z = np.random.default_rng([seed, 31, 7]).normal(size=max(COUNTS))
+    return np.asarray(np.clip(z, -3.0, 3.0), dtype=float_format(dtype).dtype)
+
+
+def _rows(trial: Trial, n: int) -> _Rows:
+    """The last logit with half of the mass, all of it, none of it; and a sum beyond the range."""
+    x = np.repeat(_plain(trial.dtype, trial.seed)[None, :n], 4, axis=0)
+    wide = to_float64(x[0])
+    x[0, -1] = np.log(np.sum(np.exp(wide[:-1])))
+    x[1, -1] = 2.0 * np.log(trial.fmt.max)
+    x[2, -1] = -np.inf
+    # Exponentials that are finite each, and not in sum: the least offset at which a shift matters.
+    x[3] = np.log(trial.fmt.max) - np.log(n) + 1.0
+    wide = to_float64(x)
+    top = wide.max(axis=1, keepdims=True)
+    e = np.exp(wide - top)
+    s = e.sum(axis=1, keepdims=True)
+    return _Rows(x, e / s, (top + np.log(s))[:, 0])
+
+
+def _expected(
+    trial: Trial, step: Step, rows: _Rows, room: float
+) -> list[tuple[Float64Array, Float64Array]]:
+    """Of each result what it must be and how far it may be off, rows first."""
+    p, x = rows.p, to_float64(rows.x)
+    if trial.operation == "softmax":
+        return [(p, room * p + trial.fmt.smallest_subnormal * (p > 0))]
+    size = 1.0 + np.abs(rows.lse) + np.abs(np.where(np.isfinite(x), x, 0.0)).max(axis=1)
+    if trial.operation == "logsumexp":
+        return [(rows.lse, room * size)]
+    if trial.operation == "log_softmax":
+        return [(x - rows.lse[:, None], np.broadcast_to(room * size[:, None], x.shape))]
+    if trial.operation == "cross_entropy":
+        places = np.arange(len(x)), step.arrays[1]
+        gradient, off = p.copy(), room * p + trial.fmt.smallest_subnormal * (p > 0)
+        gradient[places] -= 1.0
+        off[places] += room
+        return [(rows.lse - x[places], room * size), (gradient, off)]
+    grad, y = (to_float64(a) for a in step.arrays)
+    if step.axis == 0:
+        grad, y = grad.T, y.T
+    terms = grad * y
+    total = np.abs(terms).sum(axis=1, keepdims=True)
+    off = room * np.abs(y) * (np.abs(grad) + total) + trial.fmt.smallest_normal
+    return [(y * (grad - terms.sum(axis=1, keepdims=True)), off)]
+
+
+def _step(trial: Trial, rows: _Rows, axis: int) -> Step:
+    x = rows.x if axis == -1 else np.ascontiguousarray(rows.x.T)
+    if trial.operation == "cross_entropy":
+        last = x.shape[1] - 1
+        return trial.step(x, targets=np.array([last, last, 0, last]))
+    if trial.operation == "softmax_backward":
+        grad = np.full(rows.x.shape, 0.25)
+        grad[:, -1], grad[:, 0] = 3.0, -2.0
+        grad = trial.array(grad)
+        y = trial.array(rows.p)
+        if axis == 0:
+            grad, y = (np.ascontiguousarray(a.T) for a in (grad, y))
+        return Step("softmax_backward", (grad, y), axis)
+    return trial.step(x, axis)
+
+
+def _kind(got: float) -> Outcome:
+    if np.isnan(got):
+        return "nan"
+    return "inf" if np.isinf(got) else "wrong"
+
+
+def _judged(trial: Trial, n: int, axis: int) -> Observation:
+    rows = _rows(trial, n)
+    step = _step(trial, rows, axis)
+    (result,) = trial.perform([step])
+    broken = trial.contract(step, result, "failure", f"n={n}")
+    if broken is not None:
+        return broken
+    room = 1.1 * (n + _SLACK) * trial.fmt.unit_roundoff
+    for array, (right, off) in zip(result.arrays, _expected(trial, step, rows, room), strict=True):
+        got = to_float64(array)
+        got = got.T if axis == 0 and got.ndim == 2 else got
+        with np.errstate(invalid="ignore"):
+            bad = ~((np.abs(got - right) <= off) | (got == right))
+        if bad.any():
+            place = tuple(int(i) for i in np.unravel_index(int(np.argmax(bad)), bad.shape))
+            index = ", ".join(map(str, place[::-1] if axis == 0 else place))
+            text = (
+                f"out[{index}]={float(got[place]):.9g}, but should be {float(right[place]):.9g}; "
+                f"{_KINDS[place[0]]} {trial.where(step, f'n={n}')}"
+            )
+            return Observation(
+                "failure", _kind(float(got[place])), text, trial.given(step, place[0]),
+                to_hex(got[place]), to_hex(right[place]),
+            )  # fmt: skip
+    return Observation("pass", "accurate")
+
+
+def tails(trial: Trial) -> Sequence[Observation]:
+    """Each count in a call of its own, four rows; some along the first axis."""
+    found: list[Observation] = []
+    counts = COUNTS if trial.operation == "softmax" else COUNTS[:14]
+    asked = [(n, -1) for n in counts]
+    if trial.operation != "cross_entropy":
+        places = range(2, 2 + 2 * len(_STRIDED), 2)
+        for place, n in zip(places, _STRIDED, strict=True):
+            asked.insert(place, (n, 0))
+    started = time.perf_counter()
+    for i, (n, axis) in enumerate(asked):
+        found.append(_judged(trial, n, axis))
+        if time.perf_counter() - started > trial.budget_s and i + 1 < len(asked):
+            text = f"judged at {i + 1} of {len(asked)} long class counts: it is slow"
+            found.append(Observation("pass", "accurate", text))
+            break
+    return found
+
+
+CASES = (
+    Case("31-tails", 31, "long rows whose last logit matters, at the counts of tiles and "
+         "vocabularies", tails, OPERATIONS, NATIVE, upstream=(PYTORCH + "147284",),
+         deviations=("overflow", "underflow", "flushes", "offset", "log-of-p", "saturation")),
+)  # fmt: skip

@@ -1,0 +1,324 @@
+"""Magnitudes: overflow, underflow, offsets, saturation, subnormal results (cases 11 to 22)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from harness.bounds.tolerances import Arithmetic, softmax_allowance
+from harness.experiments.conformance.call import Array, Step
+from harness.experiments.conformance.case import (
+    ELEMENTWISE,
+    OF_LOGITS,
+    PYTORCH,
+    SCIPY,
+    Case,
+    Observation,
+    Skip,
+)
+from harness.experiments.conformance.case_run import Trial
+from harness.numerics.formats import to_float64, to_hex
+from harness.numerics.ulps import ulp_error
+from harness.records import Outcome
+from harness.reference import log_softmax_exact, softmax_exact
+
+_LOGITS = ("softmax", "log_softmax", "logsumexp", "cross_entropy")
+_NO_SHIFT = ("overflow", "underflow", "flushes")
+_UNDERFLOW = ("underflow", "overflow", "flushes")
+
+
+def _limit(trial: Trial) -> float:
+    """The largest argument whose exponential is finite in the format."""
+    return float(np.log(trial.fmt.max))
+
+
+def _embedded(trial: Trial, rows: Sequence[Sequence[float]]) -> list[Array]:
+    """The rows as they are, and spread over wider ones among logits far below."""
+    short = [trial.array(r) for r in rows]
+    found: list[Array] = []
+    for width in {len(r) for r in short}:
+        group = np.array([r for r in short if len(r) == width])
+        found.append(group)
+        for classes in (8, 17, 71, 130):
+            if width >= classes:
+                continue
+            low = np.minimum(to_float64(group).min(axis=1, keepdims=True), 0.0)
+            with np.errstate(over="ignore"):
+                low = np.maximum(low * 2 - 2000.0, -trial.fmt.max)
+            wide = trial.array(np.broadcast_to(low, (len(group), classes)))
+            places = np.linspace(0, classes - 1, width).astype(int)
+            wide[:, places] = group
+            found.append(wide)
+    return found
+
+
+def _judge_rows(trial: Trial, rows: Sequence[Sequence[float]]) -> list[Observation]:
+    steps = []
+    for x in _embedded(trial, rows):
+        steps.append(trial.step(x))
+        if x.shape[1] <= 8:
+            steps += [trial.step(row) for row in x]
+            if trial.operation != "cross_entropy":
+                steps.append(trial.step(np.ascontiguousarray(x.T), 0))
+    return trial.values(steps)
+
+
+def overflowing(trial: Trial) -> Sequence[Observation]:
+    t = _limit(trial)
+    largest = trial.fmt.max
+    beyond = [t + 0.1, t + 1, 1.3 * t, 3 * t, 20 * t, 1e3, 1e4, largest / 3]
+    rows: list[list[float]] = []
+    for b in (b for b in beyond if b <= largest):
+        rows += [[b, 0.0], [0.0, b], [b, b], [b, b - 1.0], [b, b / 2]]
+    return _judge_rows(trial, rows)
+
+
+def underflowing(trial: Trial) -> Sequence[Observation]:
+    t = _limit(trial)
+    largest = trial.fmt.max
+    rows: list[list[float]] = []
+    for b in (b for b in (1.2 * t, 2 * t, 10 * t, 1e3, 1e4, largest / 3) if b <= largest):
+        rows += [[-b, -b], [-b, -b - 1.0], [-b, -1.1 * b], [-b, -b, -b]]
+    return _judge_rows(trial, rows)
+
+
+def both_signs(trial: Trial) -> Sequence[Observation]:
+    rows = [[1000.0, -1000.0], [-1000.0, 1000.0, 0.0], [500.0, -500.0, 499.0], [88.0, -120.0, 88.5]]
+    rows += [[300.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0], [0.0, -300.0, -300.0, -300.0, -300.0]]
+    rows += [[float(40 * i) for i in range(12)], [-float(40 * i) for i in range(12)]]
+    return _judge_rows(trial, rows)
+
+
+def large_ties(trial: Trial) -> Sequence[Observation]:
+    largest = trial.fmt.max
+    rows: list[list[float]] = []
+    for b in (b for b in (1e2, 1e4, 1e8, 1e15, largest) if b <= largest):
+        rows += [[b, b], [b, b, b, b], [-b, -b], [b, b, 0.0], [b, -b, b], [b, b, b]]
+    return _judge_rows(trial, rows)
+
+
+def largest_values(trial: Trial) -> Sequence[Observation]:
+    big = trial.fmt.max
+    step = big * 2.0**-trial.fmt.precision * 2
+    rows = [
+        [big, -big],
+        [-big, big],
+        [big, 0.0],
+        [0.0, -big],
+        [big, big - step],
+        [-big, -big + step],
+    ]
+    rows += [[-big, 0.0, big], [big, -big, big], [-big, -np.inf], [-np.inf, -big], [0.0, -big, 1.0]]
+    rows += [[-big, -big, -np.inf], [-np.inf, -big + step, -big]]
+    return _judge_rows(trial, rows)
+
+
+def saturated_log(trial: Trial) -> Sequence[Observation]:
+    """log p of the largest class is -e^-gap, not 0; judged relatively, as a finding."""
+    u = trial.fmt.unit_roundoff
+    least = -np.log(u)
+    gaps = [least - 0.5, least + 0.1, least + 1, least + 4, 1.5 * least, 2.5 * least, 4 * least]
+    rows = trial.array([[g, 0.0] for g in gaps] + [[0.0, -g] for g in gaps])
+    steps = [trial.step(rows, targets=np.zeros(len(rows), np.int64))]
+    (result,) = trial.perform(steps)
+    broken = trial.contract(steps[0], result, "failure", "")
+    if broken is not None:
+        return [broken]
+    exact = log_softmax_exact(rows)[:, 0]
+    sign = -1.0 if trial.operation == "cross_entropy" else 1.0
+    got = to_float64(result.arrays[0]) * sign
+    got = got[:, 0] if got.ndim == 2 else got
+    error = ulp_error(got.astype(trial.fmt.dtype), exact, trial.fmt)
+    bad = error > 2.0 ** (trial.fmt.precision - 4)
+    flushes = np.flatnonzero(bad)
+    if not len(flushes):
+        return [Observation("pass", "accurate", error=float(error.max()))]
+    i = int(flushes[0])
+    right = float(exact[i].round_to(trial.fmt)) * sign
+    text = f"log p={got[i] * sign:.9g}, but should be {right:.9g}"
+    return [
+        Observation(
+            "finding",
+            "zero" if got[i] == 0 else "inaccurate",
+            f"{text} {trial.where(steps[0])}",
+            tuple(to_hex(v) for v in rows[i]),
+            to_hex(got[i] * sign),
+            to_hex(right),
+            float(error[i]),
+        )
+    ]
+
+
+def subnormal_results(trial: Trial) -> Sequence[Observation]:
+    lowest = np.log(trial.fmt.smallest_normal)
+    end = np.log(trial.fmt.smallest_subnormal)
+    gaps = np.linspace(-lowest - 2, -end - 1.2, 48)
+    rows = [[float(g), 0.0] for g in gaps] + [[0.0, -float(g), 0.0] for g in gaps[::3]]
+    rows += [[-float(g), 0.0, -float(g) - 0.3, -1.0] for g in gaps[::3]]
+    rows += [[100.0, 0.0]]
+    return _judge_rows(trial, rows)
+
+
+def vanishing_results(trial: Trial) -> Sequence[Observation]:
+    end = -float(np.log(trial.fmt.smallest_subnormal))
+    rows = [[end + 0.75, 0.0], [end + 3, 0.0], [2 * end, 0.0], [0.0, -2 * end], [104.0, 0.0]]
+    rows += [[0.0, -1.5 * end, -1.0], [300.0, 0.0, 299.0]]
+    return _judge_rows(trial, rows)
+
+
+def half_mask(trial: Trial) -> Sequence[Observation]:
+    low = -trial.fmt.max
+    with np.errstate(over="ignore"):
+        lower = float(trial.array([low - 2.0**12])[0])  # bias on finfo.min: may round to -inf
+    rows = [
+        [low, 0.5, 1.0],
+        [lower, 0.5, 1.0],
+        [0.5, low, low],
+        [-1e9, 0.0, 1.0],
+        [-1e9, -1e9, 0.0],
+    ]
+    rows += [[low, low, low], [low, low, 0.0]]
+    return _judge_rows(trial, rows)
+
+
+def cancelling_log(trial: Trial) -> Sequence[Observation]:
+    found: list[Observation] = []
+    for n in (2, 3, 10, 100, 1000):
+        base = np.full((3, n), -np.log(n))
+        base[1] += 2.0**-6
+        base[2] -= 2.0**-6
+        found += trial.values([trial.step(trial.array(base))])
+    return found
+
+
+def offsets(trial: Trial) -> Sequence[Observation]:
+    """Within the bound of the algorithm, or a failure; worse than max-shift, a finding."""
+    found: list[Observation] = []
+    worst: tuple[float, Observation] | None = None
+    for offset in (1e2, 1e3, 1e4, 1e5, -1e3, -1e5):
+        if abs(offset) > trial.fmt.max / 2:
+            continue
+        for classes in (2, 17, 128, 1000):
+            z = trial.rng(classes).normal(scale=2.0, size=(3, classes))
+            x = trial.array(z + offset)
+            step = trial.step(x)
+            found += trial.values([step])
+            if trial.operation != "softmax":
+                continue
+            (result,) = trial.perform([step])
+            if result.error is None and result.arrays[0].shape == x.shape:
+                exact = softmax_exact(x)
+                a = trial.arithmetic
+                shift = Arithmetic("shift_divide", a.accumulator, a.exp_error, a.exp_underflow)
+                allowed = softmax_allowance(x, exact, trial.fmt, shift)
+                error = ulp_error(result.arrays[0], exact, trial.fmt)
+                place = np.unravel_index(int(np.argmax(error / allowed)), error.shape)
+                over = float((error / allowed)[place])
+                if over > 1.0 and (worst is None or over > worst[0]):
+                    text = f"error {over:.3g} times the bound of max-shift"
+                    where = trial.where(step, f"offset {offset:g}")
+                    worst = over, Observation(
+                        "finding", "inaccurate", f"{text} {where}",
+                        trial.given(step, int(place[0])),
+                        to_hex(result.arrays[0][place]),
+                        to_hex(exact[place].round_to(trial.fmt)),
+                        float(error[place]), float(allowed[place]),
+                    )  # fmt: skip
+    if worst is not None:
+        found.append(worst[1])
+    return found
+
+
+def unlike_rows(trial: Trial) -> Sequence[Observation]:
+    """Rows of very different magnitude in one batch: each has its own maximum and sum."""
+    found: list[Observation] = []
+    top = min(1e5, trial.fmt.max / 4)
+    for rows, classes in ((2, 2), (5, 3), (9, 8), (33, 17), (64, 10), (130, 33)):
+        rng = trial.rng(rows)
+        shift = np.geomspace(1.0, top, rows) * np.where(np.arange(rows) % 2, 1.0, -1.0)
+        x = trial.array(rng.normal(size=(rows, classes)) + shift[:, None])
+        steps = [trial.step(x)]
+        if trial.operation != "cross_entropy":
+            steps += [
+                trial.step(np.ascontiguousarray(x.T), 0),
+                trial.step(np.ascontiguousarray(x.reshape(1, rows, classes)), 2),
+            ]
+        found += trial.values(steps)
+    return found
+
+
+def contracted_caller(trial: Trial) -> Sequence[Observation]:
+    """The same product within a caller that is compiled together with the operation.
+
+    A compiler that contracts 0.3*x - max to a fused multiply-add subtracts the rounded maximum
+    from unrounded products: the largest difference is no longer 0, and may overflow in exp.
+    """
+    found: list[Observation] = []
+    for values in ([1e12, 9e11, 9.99999e11], [9e11, 1e12, 9.99999e11], [1e12, -1e12, 1.1e12]):
+        x = trial.array(values)
+        step = Step("softmax", (x,), scale=0.3)
+        (result,) = trial.perform([step])
+        if result.not_made is not None:
+            raise Skip(result.not_made)
+        if result.error is not None:
+            raise Skip(f"could not be compiled within a caller: {result.error}")
+        broken = trial.contract(step, result, "failure", "")
+        if broken is not None:
+            return [broken]
+        right = np.zeros(3)
+        right[int(np.argmax(values))] = 1.0
+        got = to_float64(result.arrays[0])
+        if np.array_equal(got, right):
+            found.append(Observation("pass", "exact"))
+            continue
+        i = int(np.argmax(got != right))
+        text = f"out[{i}]={got[i]:.9g}, but should be {right[i]:.9g} {trial.where(step)}"
+        kind: Outcome = "nan" if np.isnan(got[i]) else "wrong"
+        hexes = tuple(to_hex(v) for v in x)
+        found.append(Observation("failure", kind, text, hexes, to_hex(got[i]), to_hex(right[i])))
+    return found
+
+
+def scaled_caller(trial: Trial) -> Sequence[Observation]:
+    """0.3 * [1e12, 9e11, 9.99999e11], rounded once by the caller, must be [1, 0, 0]."""
+    c = trial.array(0.3)
+    x = (trial.array([1e12, 9e11, 9.99999e11]) * c).astype(trial.fmt.dtype)
+    return trial.values([trial.step(x), trial.step(np.stack([x, x[::-1], x]))])
+
+
+_BOTH = ("float64", "float32")
+CASES = (
+    Case("11-overflow", 11, "logits beyond the range of exp: finite and right", overflowing,
+         _LOGITS, deviations=_NO_SHIFT),
+    Case("12-underflow", 12, "all exponentials underflow: no 0/0", underflowing, _LOGITS,
+         deviations=_UNDERFLOW),
+    Case("both-signs", None, "large logits of both signs, and a range wider than that of exp",
+         both_signs, deviations=_NO_SHIFT),
+    Case("13-large-ties", 13, "[1e8, 1e8]: 1/2 each, log -ln 2", large_ties, _LOGITS,
+         deviations=(*_NO_SHIFT, "offset"), upstream=(PYTORCH + "11752",)),
+    Case("14-largest", 14, "the largest numbers of the format: [1, 0]", largest_values, _LOGITS,
+         deviations=(*_NO_SHIFT, "offset")),
+    Case("15-saturated-log", 15, "log p of a dominant class is -e^-gap, not 0", saturated_log,
+         ("log_softmax", "cross_entropy"), kind="finding",
+         deviations=("saturation", "offset", "overflow", "underflow"),
+         upstream=(PYTORCH + "113708", SCIPY + "19521")),
+    Case("16-subnormal", 16, "[100, 0] in float32: 3.8e-44, not flushed to 0", subnormal_results,
+         ("softmax", "log_softmax", "logsumexp", "softmax_backward"),
+         deviations=_NO_SHIFT),
+    Case("17-vanishing", 17, "[104, 0] in float32: 0", vanishing_results, _LOGITS,
+         deviations=_NO_SHIFT),
+    Case("18-contraction", 18, "softmax(c*x) under FMA contraction by the caller's compiler",
+         contracted_caller, ("softmax",), _BOTH, deviations=("contraction",),
+         upstream=(PYTORCH + "163932", PYTORCH + "101039", "https://github.com/jax-ml/jax/issues/37234")),
+    Case("18-scaled", 18, "0.3*[1e12, 9e11, 9.99999e11]: [1, 0, 0]", scaled_caller, ELEMENTWISE,
+         _BOTH, deviations=(*_NO_SHIFT, "offset")),
+    Case("19-half-mask", 19, "masks of finfo.min with a bias, and of -1e9, in float16 (20 too)",
+         half_mask, OF_LOGITS, ("float16", "bfloat16"), deviations=_NO_SHIFT),
+    Case("22-cancelling", 22, "x near -ln n: log-sum-exp near 0", cancelling_log,
+         ("logsumexp", "log_softmax", "softmax")),
+    Case("offsets", None, "offsets of 1e2 to 1e5 at several tile sizes", offsets, _LOGITS,
+         deviations=(*_NO_SHIFT, "offset")),
+    Case("unlike-rows", None, "rows of different magnitude in one batch", unlike_rows,
+         deviations=_NO_SHIFT),
+)  # fmt: skip

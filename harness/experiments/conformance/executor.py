@@ -1,0 +1,273 @@
+"""Performs steps on one implementation, in the process that holds it; judges nothing.
+
+A module of the worker: ``perform`` takes arrays and plain data and gives arrays, the first being
+the JSON description of what happened. Exceptions of a single call are part of that description.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import warnings
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.experiments.conformance.call import Array, Result, Step, arranged, owner
+from harness.numerics.formats import FORMATS
+from harness.worker import backends
+from harness.worker.backends import Backend
+
+_MARGIN = 55.0
+_KNOWN = {f.dtype for f in FORMATS.values()} | {np.dtype(np.int64), np.dtype(np.bool_)}
+
+
+def _prepared(step: Step, kept: Sequence[list[Array]]) -> list[Array]:
+    arrays = []
+    for i, given in enumerate(step.arrays):
+        array = given
+        if step.cast is not None and not (step.operation == "cross_entropy" and i == 1):
+            array = array.astype(np.dtype(step.cast))
+        if step.shape is not None and i == 0:
+            array = np.broadcast_to(array, step.shape)
+        if step.same is not None:
+            reused = kept[step.same][i]
+            reused[...] = array
+            arrays.append(reused)
+        else:
+            targets = step.operation == "cross_entropy" and i == 1
+            layout = "C" if targets else step.layout
+            arrays.append(arranged(array, step.second or layout if i == 1 else layout))
+    return arrays
+
+
+def _transferable(array: Array) -> Array:
+    if array.dtype in _KNOWN:
+        return array
+    if array.dtype.kind == "c":
+        return np.asarray(array.real, dtype=np.float64)
+    return np.asarray(array, dtype=np.float64)
+
+
+def _taken(array: Array, take: int | None) -> Array:
+    if take is None or array.ndim == 0 or len(array) <= 2 * take:
+        return array
+    return np.concatenate([array[:take], array[len(array) - take :]])
+
+
+def _same_bytes(a: Array, b: Array) -> bool:
+    return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
+
+
+def _rows_are(array: Array, first: bytes) -> bool:
+    """Whether every row has the bytes of the first one, as it was."""
+    return array[:1].tobytes() == first and bool(np.all(array == array[:1]))
+
+
+def _out_for(
+    step: Step, native: Sequence[Any], x: Array, backend: Backend
+) -> tuple[Any, Array | None]:
+    """What is passed as ``out=``, and the array around it whose margin is not for writing."""
+    if step.out == "alias":
+        return native[0], None
+    if step.out == "strided" and x.ndim:
+        # In the order F the last axis is not contiguous.
+        wide = np.full((*x.shape[:-1], x.shape[-1] + 3), _MARGIN, dtype=x.dtype, order="F")
+        return backend.from_numpy(wide[..., 2:-1]), wide
+    return backend.from_numpy(np.full(x.shape, _MARGIN, dtype=x.dtype)), None
+
+
+def _margin_is_left(wide: Array | None) -> bool:
+    if wide is None:
+        return True
+    return bool(np.all(wide[..., :2] == _MARGIN) and np.all(wide[..., -1:] == _MARGIN))
+
+
+def lacks(function: Callable[..., Any], step: Step) -> str | None:
+    """Which of the step's keywords the function does not take, as a reason; None if it has all."""
+    if not step.keywords:
+        return None
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return "its signature cannot be read"
+    missing = [k for k in step.keywords if k not in parameters]
+    return f"takes no {missing[0]}=" if missing else None
+
+
+def _native_keywords(step: Step, backend: Backend) -> dict[str, Any]:
+    given = dict(step.keywords)
+    if "dtype" in given:
+        given["dtype"] = backend.from_numpy(np.zeros(1, np.dtype(given["dtype"]))).dtype
+    return given
+
+
+def compiled_caller(
+    function: Callable[..., Any], backend: Backend, scale: float, dtype: np.dtype[Any]
+) -> Callable[..., Any] | None:
+    """A caller that scales its argument, made one program with the function; None if nothing can.
+
+    Tracing libraries see through the call. So does Numba where the function is one that it
+    compiled: its caller may then contract products and sums, as compilers of C do by default.
+    """
+    factor, one_program = dtype.type(scale), backend.compile
+    if one_program is not None:
+
+        def traced(x: Any, **options: Any) -> Any:
+            return one_program(lambda v: function(v * factor, **options))(x)
+
+        return traced
+    if not hasattr(function, "py_func") or not hasattr(function, "nopython_signatures"):
+        return None
+    import numba
+
+    @numba.njit(fastmath={"contract"})
+    def caller(x):  # type: ignore[no-untyped-def]
+        return function(x * factor)
+
+    def along_last(x: Any, axis: int = -1) -> Any:
+        return caller(x)
+
+    return along_last
+
+
+def perform_steps(
+    function: Callable[[str], Callable[..., Any]], backend: Backend, steps: Sequence[Step]
+) -> list[Result]:
+    """Every step in turn; results are copied when a call returns and compared at the end.
+
+    Args:
+        function: gives the implementation's function of an operation.
+        backend: how arrays get to it and back.
+        steps: the calls, in order; those that a case asks for together share one list.
+    """
+    results: list[Result] = []
+    kept: list[list[Array]] = []
+    live: list[list[Array]] = []
+    for step in steps:
+        arrays = _prepared(step, kept)
+        kept.append(arrays)
+        own = function(step.operation)
+        lacking = lacks(own, step)
+        call: Callable[..., Any] | None = own
+        if step.scale is not None:
+            call = compiled_caller(own, backend, step.scale, arrays[0].dtype)
+        if call is None or lacking:
+            reason = lacking or "nothing traces or compiles its caller: the product is rounded"
+            results.append(Result(not_made=reason))
+            live.append([])
+            continue
+        # Of an array of equal rows, its first element is enough to compare with.
+        before = [a[:1].tobytes() if step.shape else a.tobytes() for a in arrays]
+        around = [None if owner(a) is a or step.shape else owner(a).tobytes() for a in arrays]
+        options: dict[str, Any] = _native_keywords(step, backend)
+        if step.axis != "default" and step.operation != "cross_entropy":
+            options["axis"] = step.axis
+        try:
+            with warnings.catch_warnings(), np.errstate(all="ignore"):
+                warnings.simplefilter("ignore")
+                native = [backend.from_numpy(a) for a in arrays]
+                wide = None
+                if step.out != "none":
+                    options["out"], wide = _out_for(step, native, arrays[0], backend)
+                value = call(*native, **options)
+                backend.synchronize()
+                parts = value if isinstance(value, tuple) else (value,)
+                raw = [np.asarray(backend.to_numpy(p)) for p in parts]
+                ignored = False
+                if "out" in options:
+                    held = np.asarray(backend.to_numpy(options["out"]))
+                    ignored = not (len(raw) == 1 and np.array_equal(held, raw[0], equal_nan=True))
+                copies = [np.array(_transferable(_taken(r, step.take)), copy=True) for r in raw]
+        except (Exception, SystemExit) as e:
+            text = f"{type(e).__name__}: {e}".strip().split("\n", 1)[0][:300]
+            results.append(Result(error=text))
+            live.append([])
+            continue
+        inputs = arrays[1:] if step.out == "alias" else arrays
+        old = before[len(before) - len(inputs) :]
+        changed_input = [
+            (not _rows_are(a, b) if step.shape else a.tobytes() != b)
+            for a, b in zip(inputs, old, strict=True)
+        ]
+        beside = around[len(around) - len(inputs) :]
+        overrun = not _margin_is_left(wide) or any(
+            b is not None and owner(a).tobytes() != b for a, b in zip(inputs, beside, strict=True)
+        )
+        results.append(
+            Result(
+                arrays=tuple(copies),
+                dtypes=tuple(r.dtype.str if not r.dtype.isnative else r.dtype.name for r in raw),
+                modified=any(changed_input),
+                overrun=overrun and not any(changed_input),
+                shared=any(np.may_share_memory(r, a) for r in raw for a in inputs),
+                out_ignored=ignored,
+            )
+        )
+        # A result that is the input (out=x), or a reused array, may change for good reason.
+        overlaps = (
+            any(np.shares_memory(r, a) for r in raw for a in arrays)
+            if (step.out == "alias" or step.same is not None)
+            else False
+        )
+        live.append([] if overlaps or step.take is not None else raw)
+    for i, (result, raw) in enumerate(zip(results, live, strict=True)):
+        later = [np.array(_transferable(r), copy=True) for r in raw]
+        if not all(_same_bytes(a, b) for a, b in zip(result.arrays, later, strict=False)):
+            results[i] = Result(**{**vars(result), "changed": True})
+    return results
+
+
+@cache
+def _implementation(path: str) -> Any:
+    from harness.registry.contract import read_metadata
+    from harness.registry.discovery import Implementation
+
+    return Implementation(read_metadata(Path(path)))
+
+
+@cache
+def _remember_programs(backend: str) -> None:
+    """Keep what XLA compiles for the next time: a fifth of a second for each of 500 shapes.
+
+    Only here, where nothing is timed. What is read back is the program that was compiled.
+    """
+    if backend != "jax":
+        return
+    import jax
+
+    from harness.workloads.digits import cache_directory
+
+    folder = cache_directory() / "xla" / f"jax-{jax.__version__}"
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def arrive(path: str) -> tuple[Array, ...]:
+    """Import the implementation at `path` and its array library: seconds, for some."""
+    _implementation(path).module()
+    return (np.zeros(0, np.uint8),)
+
+
+def perform(*arrays: Array, path: str, steps: list[dict[str, Any]]) -> tuple[Array, ...]:
+    """`perform_steps` on the implementation at `path`, over the worker's pipe."""
+    implementation = _implementation(path)
+    _remember_programs(implementation.metadata.backend)
+    rest = list(arrays)
+    calls = []
+    for plain in steps:
+        count = plain["arrays"]
+        calls.append(Step.restore(plain, rest[:count]))
+        rest = rest[count:]
+    module = implementation.module()
+    results = perform_steps(
+        lambda name: getattr(module, name),
+        backends.get(implementation.metadata.backend),
+        calls,
+    )
+    text = json.dumps([r.plain() for r in results]).encode()
+    return np.frombuffer(text, np.uint8).copy(), *(a for r in results for a in r.arrays)

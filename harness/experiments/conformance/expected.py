@@ -1,0 +1,285 @@
+"""What a step must give: certified values, the error allowed, and where only a convention exists.
+
+Everything in rows: the axes of the operation last, the others flattened. Kept for the process by
+content, since many implementations are judged on the same input.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.bounds.tolerances import (
+    Arithmetic,
+    backward_allowance,
+    cross_entropy_allowance,
+    log_softmax_allowance,
+    logsumexp_allowance,
+    softmax_allowance,
+)
+from harness.experiments.conformance.call import Array, Step
+from harness.numerics.exact import Exact
+from harness.numerics.formats import Float64Array, FloatFormat, to_float64
+from harness.reference.api import lift
+from harness.reference.memo import certified
+
+BoolArray = NDArray[np.bool_]
+_KEPT_BYTES = 256 << 20
+
+
+@dataclass(frozen=True, eq=False)
+class Expected:
+    """What one of the results of a step must be.
+
+    Attributes:
+        exact: (rows, classes) or (rows,), unrounded.
+        fmt: the format of the result.
+        allowed: ulps, of that shape.
+        free: where mathematics has no finite answer and a convention decides; of that shape.
+        alternatives: values that are accepted there beside NaN.
+    """
+
+    exact: Exact
+    fmt: FloatFormat
+    allowed: Float64Array
+    free: BoolArray
+    alternatives: tuple[Float64Array, ...]
+
+    @property
+    def nbytes(self) -> int:
+        return self.exact.hi.nbytes * (5 + len(self.alternatives))
+
+    @cached_property
+    def rounded(self) -> Float64Array:
+        """The correctly rounded result, in float64; the same array whatever is allowed."""
+        return _rounded(self.exact, self.fmt)
+
+
+_roundings: OrderedDict[bytes, Float64Array] = OrderedDict()
+
+
+def _rounded(exact: Exact, fmt: FloatFormat) -> Float64Array:
+    """Kept by content for as many as are met on the same inputs under different allowances."""
+    digest = hashlib.blake2b(fmt.name.encode(), digest_size=16)
+    for part in (exact.hi, exact.lo, exact.exponent):
+        digest.update(repr(part.shape).encode())
+        digest.update(np.ascontiguousarray(part).data)
+    key = digest.digest()
+    if key not in _roundings:
+        _roundings[key] = to_float64(exact.round_to(fmt))
+        while sum(a.nbytes for a in _roundings.values()) > _KEPT_BYTES // 2:
+            _roundings.popitem(last=False)
+    return _roundings[key]
+
+
+def axes_of(step: Step, ndim: int) -> tuple[int, ...]:
+    """The axes of the operation, as non-negative integers."""
+    axis = -1 if step.axis == "default" or step.operation == "cross_entropy" else step.axis
+    if axis is None:
+        return tuple(range(ndim))
+    given = axis if isinstance(axis, tuple) else (axis,)
+    return tuple(int(a) % ndim for a in given)
+
+
+def rows_of(array: Array, axes: tuple[int, ...]) -> Array:
+    """(rows, classes): the axes moved to the end and flattened."""
+    moved = np.moveaxis(array, axes, range(array.ndim - len(axes), array.ndim))
+    classes = math.prod(moved.shape[array.ndim - len(axes) :])
+    rows = math.prod(moved.shape[: array.ndim - len(axes)])
+    return np.ascontiguousarray(moved).reshape(rows, classes)
+
+
+def _distinct(*arrays: Float64Array) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Indices of the distinct rows, and for each row which of them it is."""
+    joined = np.ascontiguousarray(np.concatenate(arrays, axis=1))
+    if len(joined) < 3 or joined.shape[1] == 0:
+        return np.arange(len(joined)), np.arange(len(joined))
+    keys = joined.view(np.dtype((np.void, joined.shape[1] * 8))).ravel()
+    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    return first, inverse.reshape(-1)
+
+
+def _pick(expected: Expected, inverse: NDArray[np.intp]) -> Expected:
+    return Expected(
+        expected.exact[inverse],
+        expected.fmt,
+        expected.allowed[inverse],
+        expected.free[inverse],
+        tuple(a[inverse] for a in expected.alternatives),
+    )
+
+
+def _scatter(exact: Exact, good: BoolArray, shape: tuple[int, ...]) -> Exact:
+    """`exact` of the good rows among rows of NaN."""
+    hi, lo = np.full(shape, np.nan), np.zeros(shape)
+    exponent = np.zeros(shape, np.int32)
+    hi[good], lo[good], exponent[good] = exact.hi, exact.lo, exact.exponent
+    return Exact(hi, lo, exponent)
+
+
+def _spread(values: Float64Array, good: BoolArray, shape: tuple[int, ...]) -> Float64Array:
+    result = np.zeros(shape)
+    result[good] = values
+    return result
+
+
+def _of_logits(
+    operation: str, x: Float64Array, fmt: FloatFormat, arithmetic: Arithmetic
+) -> tuple[Expected, ...]:
+    rows, classes = x.shape
+    nan = np.isnan(x).any(axis=1)
+    infinite = (x == np.inf).any(axis=1) & ~nan
+    empty = (x == -np.inf).all(axis=1) & ~nan
+    good = ~(nan | infinite | empty)
+    shape = (rows,) if operation == "logsumexp" else x.shape
+    free = np.broadcast_to(
+        (infinite | empty) if operation == "logsumexp" else (infinite | empty)[:, None], shape
+    )
+    ordinary = x[good]
+    if operation == "softmax":
+        exact = certified("softmax", ordinary)[0]
+        allowed = softmax_allowance(ordinary, exact, fmt, arithmetic) if good.any() else exact.hi
+    elif operation == "log_softmax":
+        exact = certified("log_softmax", ordinary)[0]
+        allowed = (
+            log_softmax_allowance(ordinary, exact, fmt, arithmetic) if good.any() else exact.hi
+        )
+    else:
+        exact = certified("logsumexp", ordinary)[0]
+        allowed = logsumexp_allowance(ordinary, exact, fmt, arithmetic) if good.any() else exact.hi
+    alternatives: tuple[Float64Array, ...] = ()
+    if free.any():
+        tops = np.maximum((x == np.inf).sum(axis=1, keepdims=True), 1)
+        limit = np.where(x == np.inf, 1.0 / tops, 0.0)
+        limit = np.where(empty[:, None], 0.0, limit)
+        uniform = np.where(empty[:, None], 1.0 / max(classes, 1), limit)
+        if operation == "softmax":
+            alternatives = (limit, uniform)
+        elif operation == "log_softmax":
+            with np.errstate(divide="ignore"):
+                alternatives = (np.log(limit), np.log(uniform))
+    if operation == "logsumexp":
+        # log 0 and log inf are mathematics; a NaN there is the convention of some libraries.
+        value = _scatter(exact, good, shape)
+        value.hi[infinite], value.hi[empty] = np.inf, -np.inf
+        return (Expected(value, fmt, _spread(allowed, good, shape), free, ()),)
+    spread = _spread(allowed, good, shape)
+    return (Expected(_scatter(exact, good, shape), fmt, spread, free, alternatives),)
+
+
+def _of_backward(
+    grad: Float64Array, y: Float64Array, fmt: FloatFormat, arithmetic: Arithmetic
+) -> tuple[Expected, ...]:
+    exact = certified("softmax_backward", grad, y)[0]
+    with np.errstate(all="ignore"):
+        allowed = backward_allowance(grad, y, exact, fmt, arithmetic)
+    allowed = np.where(np.isnan(allowed), 0.0, allowed)
+    free = np.zeros(y.shape, bool)
+    return (Expected(exact, fmt, allowed, free, ()),)
+
+
+def _of_cross_entropy(
+    x: Float64Array, targets: NDArray[np.int64], fmt: FloatFormat, arithmetic: Arithmetic
+) -> tuple[Expected, ...]:
+    good = ~(np.isnan(x) | (x == np.inf)).any(axis=1) & ~(x == -np.inf).all(axis=1)
+    free = ~good & ~np.isnan(x).any(axis=1)
+    loss, gradient = certified("cross_entropy", x[good], targets[good])
+    rows = (len(x),)
+    if good.any():
+        a, b = cross_entropy_allowance(x[good], targets[good], loss, gradient, fmt, arithmetic)
+    else:
+        a, b = loss.hi, gradient.hi
+    return (
+        Expected(
+            _scatter(loss, good, rows),
+            fmt,
+            _spread(a, good, rows),
+            free,
+            (np.full(rows, np.inf),),
+        ),
+        Expected(
+            _scatter(gradient, good, x.shape),
+            fmt,
+            _spread(b, good, x.shape),
+            np.broadcast_to(free[:, None], x.shape),
+            (np.zeros(x.shape),),
+        ),
+    )
+
+
+def _evaluate(step: Step, fmt: FloatFormat, arithmetic: Arithmetic) -> tuple[Expected, ...]:
+    axes = axes_of(step, step.arrays[0].ndim)
+    if step.operation == "softmax_backward":
+        grad, y = (rows_of(lift(a), axes) for a in step.arrays)
+        first, inverse = _distinct(grad, y)
+        found = _of_backward(grad[first], y[first], fmt, arithmetic)
+    elif step.operation == "cross_entropy":
+        x = rows_of(lift(step.arrays[0]), axes)
+        targets = step.arrays[1].reshape(-1).astype(np.int64)
+        first, inverse = _distinct(x, targets[:, None].astype(np.float64))
+        found = _of_cross_entropy(x[first], targets[first], fmt, arithmetic)
+    else:
+        x = rows_of(lift(step.arrays[0]), axes)
+        first, inverse = _distinct(x)
+        found = _of_logits(step.operation, x[first], fmt, arithmetic)
+    return tuple(_pick(e, inverse) for e in found)
+
+
+_kept: OrderedDict[bytes, tuple[Expected, ...]] = OrderedDict()
+_total = 0
+
+
+def expected_of(step: Step, fmt: FloatFormat, arithmetic: Arithmetic) -> tuple[Expected, ...]:
+    """What the results of `step` must be in the format `fmt`; see `Expected`."""
+    arithmetic = arithmetic.relevant(step.operation, fmt)
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(repr((step.operation, step.axis, fmt.name, arithmetic)).encode())
+    for array in step.arrays:
+        digest.update(repr((array.shape, array.dtype.str)).encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    key = digest.digest()
+    if key in _kept:
+        _kept.move_to_end(key)
+        return _kept[key]
+    global _total
+    found = _evaluate(step, fmt, arithmetic)
+    _kept[key] = found
+    _total += sum(e.nbytes for e in found)
+    while _total > _KEPT_BYTES and len(_kept) > 1:
+        _, dropped = _kept.popitem(last=False)
+        _total -= sum(e.nbytes for e in dropped)
+    return found
+
+
+def result_rows(result: Array, step: Step) -> Array:
+    """A result of `step` in the rows of its expectation."""
+    if step.operation == "logsumexp" or (
+        step.operation == "cross_entropy" and result.ndim < step.arrays[0].ndim
+    ):
+        return result.reshape(-1)
+    return rows_of(result, axes_of(step, result.ndim))
+
+
+def expected_shapes(step: Step) -> tuple[tuple[int, ...], ...]:
+    """The shapes that the results of `step` must have."""
+    shape = step.arrays[0].shape if step.shape is None else step.shape
+    if step.operation == "logsumexp":
+        axes = axes_of(step, len(shape))
+        return (tuple(n for i, n in enumerate(shape) if i not in axes),)
+    if step.operation == "cross_entropy":
+        return (shape[:-1], shape)
+    return (shape,)
+
+
+def flat_index(row: int, column: int, step: Step, shape: tuple[int, ...]) -> tuple[Any, ...]:
+    """The index in an array of `shape` of an element in rows."""
+    axes = axes_of(step, len(shape))
+    places = rows_of(np.arange(math.prod(shape)).reshape(shape), axes)
+    return tuple(int(i) for i in np.unravel_index(int(places[row, column]), shape))

@@ -1,0 +1,187 @@
+"""The judge of the catalogue: every case that applies to an operation and dtype."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from harness.bounds.tolerances import Arithmetic
+from harness.experiments.conformance import CASES
+from harness.experiments.conformance.call import Step
+from harness.experiments.conformance.case import (
+    GRADES,
+    Case,
+    CaseResult,
+    Observation,
+    Skip,
+    Verdict,
+    worst,
+)
+from harness.experiments.conformance.case_run import Trial
+from harness.experiments.conformance.target import Subject, SubjectFault
+from harness.numerics.formats import float_format
+from harness.registry.contract import Deviation
+
+PROMISED = ("float64", "float32")
+"""The formats on which a module that declares none is judged."""
+
+OF_THE_PROCESSOR = frozenset({"order", "last-bit"})
+"""Deviations that another processor's instructions may not show: not withdrawn for one that
+does not."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a subject is judged.
+
+    Attributes:
+        seed: of every random input.
+        heavy: also the cases that need gigabytes.
+        thorough: every width, position and count; else a selection, for a look at many.
+        budget_s: about how long one case may take.
+        timeout_s: the longest that one request may take; beyond it the case is a hang.
+        cases: ids of the cases to judge; empty for all.
+        also: ids of heavy cases that are judged all the same.
+        stop: ends the judgement when it returns True for a result (fail fast).
+    """
+
+    seed: int = 0
+    heavy: bool = False
+    thorough: bool = True
+    budget_s: float = 5.0
+    timeout_s: float = 60.0
+    cases: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
+    stop: Callable[[CaseResult], bool] = lambda result: False
+
+
+def _declared(case: Case, deviations: Sequence[Deviation]) -> Deviation | None:
+    """The declared deviation that explains the case; the likeliest, as the case lists them."""
+    by_id = {d.id: d for d in deviations}
+    return next((by_id[i] for i in (case.id, *case.deviations) if i in by_id), None)
+
+
+def judge_case(trial: Trial, *, lenient: bool = False) -> CaseResult:
+    """The verdict on one case; declared deviations of the subject turn it into ``expected``.
+
+    Args:
+        lenient: nothing was promised here: what would be a failure is a finding, but for a crash.
+    """
+    case = trial.case
+    try:
+        observations = list(case.judge(trial))
+    except Skip as e:
+        return CaseResult(case, "skipped", reason=str(e))
+    except SubjectFault as e:
+        text = f"{e} [{trial.operation}, {trial.dtype}, {case.id}]"
+        observations = [Observation("failure", "crashed", text)]
+    if not observations:
+        return CaseResult(case, "skipped", reason="nothing to judge in this format")
+    found = worst(observations)
+    others = [o.message for o in observations if o.grade == found.grade and o is not found]
+    if lenient and found.grade == "failure" and found.outcome != "crashed":
+        found = replace(found, grade="finding")
+    verdict: Verdict = found.grade
+    deviation = _declared(case, trial.subject.metadata.deviations)
+    reason = None
+    # A declared error of values excuses no broken contract: what differs from call to call, say.
+    broken = any(
+        o.grade == "failure" and o.outcome == "wrong" and o.got is None for o in observations
+    )
+    excusable = not broken and found.outcome != "crashed"
+    if verdict != "pass" and deviation is not None and excusable:
+        verdict, reason = "expected", deviation.reason
+    return CaseResult(
+        case,
+        verdict,
+        found,
+        deviation.id if verdict == "expected" and deviation is not None else None,
+        reason,
+        len(observations),
+        tuple(m for m in others if m)[:8],
+    )
+
+
+def _refused(subject: Subject, operation: str, dtype: str, timeout_s: float) -> str | None:
+    """Why a format that nobody promised is not judged: it is not taken. None where it is."""
+    x = np.zeros((2, 3)).astype(float_format(dtype).dtype)
+    arrays = {
+        "softmax_backward": (x, x),
+        "cross_entropy": (x, np.zeros(2, np.int64)),
+    }.get(operation, (x,))
+    try:
+        (result,) = subject.perform([Step(operation, arrays)], timeout_s)
+    except SubjectFault:
+        return None
+    if result.error is None and all(d == dtype for d in result.dtypes):
+        return None
+    what = f"gives {', '.join(result.dtypes)}" if result.error is None else f"raises {result.error}"
+    return f"declares no format, and for {dtype} it {what}"
+
+
+def judge(
+    subject: Subject,
+    operation: str,
+    dtype: str,
+    arithmetic: Arithmetic | None = None,
+    options: Options | None = None,
+) -> Iterator[CaseResult]:
+    """One result for each case that applies to the operation and dtype, in catalogue order.
+
+    Args:
+        subject: the implementation; see `target`.
+        operation: one that it offers, else every case is ``unsupported``.
+        dtype: a format's name. A module that declares formats is judged on those alone; one
+            that does not, on float32 and float64, and 16-bit formats give findings where it
+            takes them.
+        arithmetic: what it computes with; by default its declared bound and accumulator, with
+            the error assumed of an unmeasured exponential.
+    """
+    options = options or Options()
+    metadata = subject.metadata
+    if arithmetic is None:
+        arithmetic = Arithmetic(metadata.bound or "generic", metadata.accumulator)
+    refusal, lenient = None, False
+    if operation not in metadata.operations:
+        refusal = f"offers no {operation}"
+    elif metadata.dtypes is not None and dtype not in metadata.dtypes:
+        refusal = f"declares {', '.join(metadata.dtypes)}; not {dtype}"
+    elif dtype not in PROMISED and metadata.dtypes is None:
+        lenient = True
+        refusal = _refused(subject, operation, dtype, options.timeout_s)
+    for case in CASES:
+        if not case.applies(operation, dtype) or (options.cases and case.id not in options.cases):
+            continue
+        if refusal is not None:
+            yield CaseResult(case, "unsupported", reason=refusal)
+            continue
+        if case.heavy and not options.heavy and case.id not in options.also:
+            reason = "needs gigabytes or minutes; the profile 'full' has it"
+            yield CaseResult(case, "skipped", reason=reason)
+            continue
+        trial = Trial(
+            subject, case, operation, dtype, arithmetic,
+            options.seed, options.budget_s, options.timeout_s, options.thorough,
+        )  # fmt: skip
+        result = judge_case(trial, lenient=lenient)
+        yield result
+        if options.stop(result):
+            return
+
+
+def unneeded(deviations: Sequence[Deviation], results: Sequence[CaseResult]) -> list[Deviation]:
+    """Declared deviations that explain none of the results: an expected failure that passes.
+
+    Only meaningful over all operations and formats of an implementation; a deviation whose cases
+    were all skipped is left in peace.
+    """
+    used = {r.deviation for r in results if r.verdict == "expected"}
+    tried = {
+        d
+        for r in results
+        if r.verdict in GRADES or r.verdict == "expected"
+        for d in (r.case.id, *r.case.deviations)
+    }
+    return [d for d in deviations if d.id not in used and d.id in tried]

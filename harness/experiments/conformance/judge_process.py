@@ -1,0 +1,113 @@
+"""Units of judgement in processes of their own, side by side: a lane each, in order within one.
+
+A lane keeps what inputs must give, so that the implementations that are judged on the same inputs
+one after the other share it. `judge_unit` runs in the lane's process, `Lane` is its other end.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import asdict
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.bounds.tolerances import Arithmetic
+from harness.experiments.conformance.judge import Options, judge
+from harness.experiments.conformance.record import figures
+from harness.experiments.conformance.target import RemoteSubject
+from harness.registry.contract import read_metadata
+from harness.registry.discovery import Implementation
+from harness.worker.client import RemoteImplementation
+
+_ENDING_S = 20.0
+_FOR_EVER = 1e6  # seconds; every call of an implementation has a limit of its own
+
+Judged = list[dict[str, Any]]
+"""Of each case its id, the fields of its record, and the seconds it took."""
+
+
+def unit(
+    path: Path, operation: str, dtype: str, arithmetic: Arithmetic, options: Options
+) -> dict[str, Any]:
+    """The arguments of `judge_unit` as plain data."""
+    chosen = ("seed", "heavy", "thorough", "budget_s", "timeout_s", "cases", "also")
+    return {
+        "path": str(path),
+        "operation": operation,
+        "dtype": dtype,
+        "arithmetic": asdict(arithmetic),
+        "options": {name: getattr(options, name) for name in chosen},
+    }
+
+
+def judge_unit(
+    path: str, operation: str, dtype: str, arithmetic: Mapping[str, Any], options: Mapping[str, Any]
+) -> NDArray[np.uint8]:
+    """A `Judged` in JSON, of one implementation, operation and format."""
+    plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+    subject = RemoteSubject(Implementation(read_metadata(Path(path))))
+    found: Judged = []
+    started = time.perf_counter()
+    try:
+        for result in judge(subject, operation, dtype, Arithmetic(**arithmetic), Options(**plain)):
+            now = time.perf_counter()
+            found.append({"id": result.case.id, "seconds": now - started, **figures(result)})
+            started = now
+    finally:
+        subject.stop()
+    return np.frombuffer(json.dumps(found).encode(), np.uint8)
+
+
+class Lane:
+    """A process that judges what it is given, one unit after the other."""
+
+    def __init__(self, name: str) -> None:
+        self._worker = RemoteImplementation(
+            name, {"module": "harness.experiments.conformance.judge_process", "watched": False}
+        )
+        self._waiting: SimpleQueue[tuple[dict[str, Any], Future[Judged]] | None] = SimpleQueue()
+        # An interrupt of the run does not wait for the unit in flight: a daemon, and killed.
+        atexit.register(self._worker.stop)
+        self._abandoned = False
+        self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
+        self._thread.start()
+
+    def submit(self, arguments: dict[str, Any]) -> Future[Judged]:
+        """What `judge_unit` will have found; a `client.WorkerFault` if it could not."""
+        future: Future[Judged] = Future()
+        self._waiting.put((arguments, future))
+        return future
+
+    def close(self) -> None:
+        """End the process when all that was submitted is done."""
+        self._waiting.put(None)
+
+    def abandon(self) -> None:
+        """End the process now, with whatever it is doing: nobody waits for it any more."""
+        self._abandoned = True
+        self._waiting.put(None)
+        self._worker.kill()
+        self._thread.join(_ENDING_S)
+
+    def _serve(self) -> None:
+        while (item := self._waiting.get()) is not None:
+            arguments, future = item
+            if self._abandoned:
+                future.cancel()
+                continue
+            try:
+                request = {"operation": "judge_unit", "options": arguments}
+                _, (answer,) = self._worker.request("run", request, (), _FOR_EVER)
+                future.set_result(json.loads(answer.tobytes()))
+            except Exception as e:
+                future.set_exception(e)
+        self._worker.stop()

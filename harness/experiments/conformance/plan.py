@@ -1,0 +1,284 @@
+"""The catalogue on every implementation: a unit for each operation, format and implementation.
+
+The implementations come one after the other on the same inputs, so that what they must give is
+computed once. Deviations that are declared but explain nothing are units of their own, the last:
+an expected failure that passes is an error.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from harness.bounds.tolerances import ASSUMED_EXP_ERROR, Arithmetic
+from harness.experiments.conformance import CASES, Case
+from harness.experiments.conformance.case import CaseResult
+from harness.experiments.conformance.judge import OF_THE_PROCESSOR, PROMISED, Options, unneeded
+from harness.experiments.conformance.judge_process import Judged, Lane, unit
+from harness.experiments.conformance.record import ConformanceRecord
+from harness.experiments.context import Context, Unit
+from harness.records import Record
+from harness.registry.discovery import Implementation
+
+OPERATIONS = ("softmax", "log_softmax", "logsumexp", "softmax_backward", "cross_entropy")
+PLAIN_DTYPES = ("float64", "float32", "float16", "bfloat16")
+"""Formats tried on a module that declares none; the 16-bit ones give findings alone."""
+
+CHEAP_ENOUGH = ("26-stalled-float32",)
+"""Heavy cases that every profile judges: gigabytes, but for a second."""
+
+MOST_EXP_ERROR, MOST_EXP_UNDERFLOW = ASSUMED_EXP_ERROR, 4.0
+"""What is let pass of a measured exponential: beyond, it is no excuse but the fault itself."""
+
+
+def _coordinates(
+    context: Context, implementation: Implementation, operation: str, dtype: str, case: Case
+) -> ConformanceRecord:
+    return ConformanceRecord(
+        implementation=implementation.name,
+        operation=operation,
+        dtype=dtype,
+        device=implementation.metadata.device,
+        workload=case.id,
+        case=case.id,
+        kind=case.kind,  # a part of the cell's key
+        seed=context.seed,
+        status="skipped",
+    )
+
+
+def arithmetic_of(context: Context, implementation: Implementation, dtype: str) -> Arithmetic:
+    """What the implementation computes with: declared, and the measured error of its exp."""
+    meta = implementation.metadata
+    measured = context.exp_error(implementation, dtype)
+    return Arithmetic(
+        meta.bound or "generic",
+        meta.accumulator,
+        MOST_EXP_ERROR if measured is None else _stepped(measured.error_u, MOST_EXP_ERROR),
+        None if measured is None else _stepped(measured.underflow_eta, MOST_EXP_UNDERFLOW),
+    )
+
+
+def _stepped(error: float, most: float) -> float:
+    """To the next of 2, 4, 8, ...: implementations then share the evaluated bounds."""
+    if not error < most:
+        return most
+    return float(2.0 ** math.ceil(math.log2(max(error, 2.0))))
+
+
+@dataclass
+class _Results:
+    """What was found of one implementation, for the judgement of its declared deviations.
+
+    Attributes:
+        whole: all that it offers is planned.
+        planned, judged: units.
+        found: the verdicts.
+    """
+
+    whole: bool
+    planned: int
+    judged: int = 0
+    found: list[CaseResult] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        return self.whole and self.judged == self.planned
+
+
+Coordinates = tuple[str, str, str]  # operation, format, implementation
+
+
+@dataclass
+class _Schedule:
+    """The units in their order, and the lanes that judge them: an operation and format in one.
+
+    Attributes:
+        groups: for each operation and format, the implementations that are to be judged.
+        futures: what was submitted.
+    """
+
+    context: Context
+    groups: list[tuple[str, str, list[Implementation]]] = field(default_factory=list)
+    futures: dict[Coordinates, Future[Judged]] = field(default_factory=dict)
+    lanes: dict[int, Lane] = field(default_factory=dict)
+
+    def judged(self, operation: str, dtype: str, name: str) -> Judged:
+        """What was found; submits its group and as many of the next as there are lanes."""
+        place = next(i for i, g in enumerate(self.groups) if g[:2] == (operation, dtype))
+        count = max(1, self.context.cores)
+        for i in range(place, min(place + count, len(self.groups))):
+            self._submit(i, count)
+        return self.futures[operation, dtype, name].result()
+
+    def _submit(self, index: int, lanes: int) -> None:
+        operation, dtype, members = self.groups[index]
+        if any((operation, dtype, m.name) in self.futures for m in members):
+            return
+        number = index % lanes
+        if number not in self.lanes:
+            self.lanes[number] = Lane(f"conformance lane {number}")
+        for member in members:
+            arguments = unit(
+                member.metadata.path.resolve(), operation, dtype,
+                arithmetic_of(self.context, member, dtype), _options(self.context),
+            )  # fmt: skip
+            self.futures[operation, dtype, member.name] = self.lanes[number].submit(arguments)
+
+    def abandon(self) -> None:
+        """Ends the lanes at once: they must not go on beside what is measured next."""
+        for lane in self.lanes.values():
+            lane.abandon()
+        self.lanes.clear()
+
+    def finished(self, operation: str, dtype: str, name: str) -> None:
+        """Ends the lanes with the last unit of all."""
+        last_operation, last_dtype, members = self.groups[-1]
+        if (operation, dtype, name) == (last_operation, last_dtype, members[-1].name):
+            for lane in self.lanes.values():
+                lane.close()
+
+
+def _options(context: Context) -> Options:
+    name = context.profile.name
+    full = name == "full"
+    return Options(
+        seed=context.seed,
+        heavy=full,
+        also=CHEAP_ENOUGH,
+        thorough=full,
+        budget_s=_BUDGET_S.get(name, 0.3),
+        timeout_s=context.profile.timeout_s,
+    )
+
+
+_BUDGET_S = {"full": 5.0, "check": 2.5}
+"""A check asks every class count of an implementation that is fast enough: it is of one alone."""
+
+_BY_ID = {c.id: c for c in CASES}
+
+
+def _measure(
+    context: Context, schedule: _Schedule, results: _Results, implementation: Implementation,
+    operation: str, dtype: str, cases: tuple[Case, ...],
+) -> Iterator[Record]:  # fmt: skip
+    refusal = context.refusal(implementation, operation, dtype)
+    if refusal is not None:
+        for case in cases:
+            record = _coordinates(context, implementation, operation, dtype, case)
+            yield record.model_copy(update={"status": refusal[0], "reason": refusal[1]})
+        return
+    try:
+        for fields in schedule.judged(operation, dtype, implementation.name):
+            case = _BY_ID[fields.pop("id")]
+            record = _coordinates(context, implementation, operation, dtype, case)
+            found = CaseResult(case, fields["verdict"], deviation=fields["deviation"])
+            results.found.append(found)
+            yield record.model_copy(update={"elapsed_s": fields.pop("seconds"), **fields})
+        results.judged += 1
+    finally:
+        schedule.finished(operation, dtype, implementation.name)
+
+
+def _deviation_record(
+    context: Context, implementation: Implementation, identity: str
+) -> ConformanceRecord:
+    return ConformanceRecord(
+        implementation=implementation.name,
+        operation="all",
+        device=implementation.metadata.device,
+        workload=f"deviation-{identity}",
+        case=f"deviation-{identity}",
+        title=f"the declared deviation {identity!r} shows in some case",
+        seed=context.seed,
+        status="skipped",
+    )
+
+
+def _measure_deviations(
+    context: Context, results: _Results, implementation: Implementation
+) -> Iterator[Record]:
+    declared = implementation.metadata.deviations
+    idle = {d.id for d in unneeded(declared, results.found)}
+    used = {r.deviation for r in results.found}
+    for deviation in declared:
+        record = _deviation_record(context, implementation, deviation.id)
+        changes: dict[str, Any]
+        if deviation.id in used:
+            changes = {"status": "ok", "verdict": "expected", "deviation": deviation.id}
+        elif deviation.id in idle and deviation.id in OF_THE_PROCESSOR:
+            reason = "does not show with the instructions of this processor"
+            changes = {"status": "skipped", "verdict": "skipped", "reason": reason}
+        elif deviation.id in idle and results.complete:
+            reason = (
+                f"declared ({deviation.reason}), but every case it would explain passes: "
+                f"withdraw it from IMPLEMENTATION['deviations']"
+            )
+            changes = {"status": "failed", "verdict": "unexpected_pass", "reason": reason}
+        else:
+            reason = "not all operations, formats and cases it could show in were judged"
+            changes = {"status": "skipped", "verdict": "skipped", "reason": reason}
+        yield record.model_copy(update=changes)
+
+
+def _formats(context: Context, implementation: Implementation) -> list[str]:
+    declared = implementation.metadata.dtypes or PLAIN_DTYPES
+    return [d for d in context.profile.dtypes if d in declared]
+
+
+def _results_of(
+    context: Context, implementation: Implementation, operations: list[str]
+) -> _Results:
+    meta = implementation.metadata
+    formats = _formats(context, implementation)
+    offered = [o for o in operations if o in meta.operations]
+    whole = set(meta.operations) <= set(operations)
+    whole &= set(formats) >= set(meta.dtypes or PROMISED)
+    return _Results(whole, len(offered) * len(formats))
+
+
+def plan(context: Context) -> Iterator[Unit]:
+    """A unit for each operation, format and implementation, and one for declared deviations."""
+    operations = [o for o in OPERATIONS if o in context.profile.operations]
+    results = {i.name: _results_of(context, i, operations) for i in context.implementations}
+    schedule = _Schedule(context)
+    for operation in operations:
+        for dtype in context.profile.dtypes:
+            members = [
+                i for i in context.implementations if context.refusal(i, operation, dtype) is None
+            ]
+            if members:
+                schedule.groups.append((operation, dtype, members))
+            cases = tuple(c for c in CASES if c.applies(operation, dtype))
+            for implementation in context.implementations:
+                if dtype not in _formats(context, implementation):
+                    continue
+                coordinates = tuple(
+                    _coordinates(context, implementation, operation, dtype, c) for c in cases
+                )
+                own = results[implementation.name]
+                yield Unit(
+                    "conformance",
+                    f"conformance {implementation.name} {operation} {dtype}",
+                    coordinates,
+                    partial(
+                        _measure, context, schedule, own, implementation, operation, dtype, cases
+                    ),
+                    1.0 if operation in implementation.operations else 0.01,
+                    schedule.abandon,
+                )
+    for implementation in context.implementations:
+        declared = implementation.metadata.deviations
+        if declared and context.unavailable(implementation) is None:
+            own = results[implementation.name]
+            yield Unit(
+                "conformance",
+                f"conformance {implementation.name} deviations",
+                tuple(_deviation_record(context, implementation, d.id) for d in declared),
+                partial(_measure_deviations, context, own, implementation),
+                0.01,
+            )

@@ -1,0 +1,158 @@
+"""Who is judged: anything that performs steps, and what it says of itself."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from harness.experiments.conformance.call import Result, Step
+from harness.experiments.conformance.executor import perform_steps
+from harness.records import Status
+from harness.registry.contract import Metadata, read_metadata
+from harness.registry.discovery import Implementation
+from harness.worker import backends
+from harness.worker.client import RemoteImplementation, WorkerFault
+
+_WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
+"""Several are judged side by side: threads that wait must not spin."""
+
+_FIRST_S = 120.0
+"""The first call may take so long: it waits for compilers."""
+_IMPORT_S = 120.0
+_PATIENCE = 5
+"""Hangs after which nothing more is asked."""
+
+
+class SubjectFault(RuntimeError):
+    """No answer came at all: the process died, hung, or could not be started.
+
+    Attributes:
+        status: as a record has it (``"crashed"``, ``"timeout"``, ``"out_of_memory"``, ...).
+    """
+
+    def __init__(self, status: Status, reason: str) -> None:
+        super().__init__(reason)
+        self.status: Status = status
+
+
+class Subject(Protocol):
+    """An implementation under judgement.
+
+    Attributes:
+        metadata: what it says of itself.
+    """
+
+    @property
+    def metadata(self) -> Metadata: ...
+
+    def perform(self, steps: Sequence[Step], timeout: float = 60.0) -> list[Result]:
+        """One result a step, in order.
+
+        Raises:
+            SubjectFault: the process crashed, hung or ran out of memory.
+        """
+        ...
+
+
+@dataclass
+class LocalSubject:
+    """An implementation in this process: for tests, and where nothing strange is expected."""
+
+    implementation: Implementation
+
+    @classmethod
+    def from_path(cls, path: Path) -> LocalSubject:
+        return cls(Implementation(read_metadata(path)))
+
+    @property
+    def metadata(self) -> Metadata:
+        return self.implementation.metadata
+
+    def perform(self, steps: Sequence[Step], timeout: float = 60.0) -> list[Result]:
+        module = self.implementation.module()
+        return perform_steps(
+            lambda name: getattr(module, name),
+            backends.get(self.metadata.backend),
+            steps,
+        )
+
+
+def limit_of(timeout: float, first_s: float | None) -> float:
+    """Seconds that a request may take: compiling is no hang, and may be due again.
+
+    A new process, a new format and a new layout each compile anew, about as long as at first.
+    """
+    return max(timeout, _FIRST_S) if first_s is None else timeout + 2.0 * first_s
+
+
+@dataclass
+class RemoteSubject:
+    """An implementation in a worker process of its own, started at the first call."""
+
+    implementation: Implementation
+    worker: RemoteImplementation = field(init=False)
+    first_s: float | None = field(default=None, init=False)
+    """How long the first call took: what compiling takes here."""
+    hangs: int = field(default=0, init=False)
+    """How often it did not come back: each costs its whole limit."""
+    _arrived: int | None = field(default=None, init=False)
+    _hung: WorkerFault | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.worker = RemoteImplementation(
+            f"{self.implementation.name} (conformance)",
+            {"module": "harness.experiments.conformance.executor"},
+            _WAITING,
+        )
+
+    @property
+    def metadata(self) -> Metadata:
+        return self.implementation.metadata
+
+    def perform(self, steps: Sequence[Step], timeout: float = 60.0) -> list[Result]:
+        arrays = tuple(a for s in steps for a in s.arrays)
+        path = str(self.metadata.path.resolve())
+        options = {"path": path, "steps": [s.plain() for s in steps]}
+        if self.hangs >= _PATIENCE:
+            raise SubjectFault("timeout", f"not tried: it hung {self.hangs} times before")
+        try:
+            self._arrive(path, timeout)
+            started = time.perf_counter()
+            limit = limit_of(timeout, self.first_s)
+            _, answer = self.worker.request(
+                "run", {"operation": "perform", "options": options}, arrays, limit
+            )
+            if self.first_s is None:
+                self.first_s = time.perf_counter() - started
+        except WorkerFault as fault:
+            self.hangs += fault.status == "timeout"
+            raise SubjectFault(fault.status, fault.reason) from None
+        described = json.loads(answer[0].tobytes())
+        results, rest = [], answer[1:]
+        for plain in described:
+            results.append(Result.restore(plain, rest[: plain["count"]]))
+            rest = rest[plain["count"] :]
+        return results
+
+    def _arrive(self, path: str, timeout: float) -> None:
+        """Have a fresh process import the implementation, which may take longer than a call.
+
+        One that did not come back from it, or raised, is not tried again for every case.
+        """
+        if self._hung is not None:
+            raise self._hung
+        if self.worker.pid is None or self.worker.pid != self._arrived:
+            try:
+                request = {"operation": "arrive", "options": {"path": path}}
+                self.worker.request("run", request, (), max(timeout, _IMPORT_S))
+            except WorkerFault as fault:
+                self._hung = fault if fault.status in ("timeout", "error") else None
+                raise
+            self._arrived = self.worker.pid
+
+    def stop(self) -> None:
+        self.worker.stop()

@@ -1,0 +1,130 @@
+"""Constant rows: every entry is 1/n, at every length up to 2**16 and at many beyond."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.experiments.exhaustive.blocks import class_of
+from harness.experiments.exhaustive.kernels import CLASSES
+from harness.experiments.exhaustive.results import Worst
+from harness.experiments.exhaustive.tally import Tally, empty_tally
+from harness.numerics.exact import Exact
+from harness.numerics.formats import float_format, to_float64, to_hex
+from harness.numerics.ulps import ulp_error
+
+SEED = 20210812
+EVERY_UP_TO = 1 << 16
+LARGEST = 1 << 20
+
+
+def lengths(seed: int = SEED) -> list[int]:
+    """Every n to 2**16; 2**k and its neighbours, and 1,000 seeded n, to 2**20; ascending."""
+    powers = {(1 << k) + d for k in range(17, 21) for d in (-1, 0, 1)}
+    powers = {n for n in powers if n <= LARGEST} | {EVERY_UP_TO + 1}
+    rng = np.random.default_rng(seed)
+    rest = np.setdiff1d(np.arange(EVERY_UP_TO + 1, LARGEST + 1), sorted(powers))
+    drawn = rng.choice(rest, 1000, replace=False)
+    return sorted({*range(1, EVERY_UP_TO + 1), *powers, *map(int, drawn)})
+
+
+def reciprocal(n: int) -> Exact:
+    """1/n as an exact pair of shape (1,)."""
+    hi = 1.0 / n
+    lo = float(Fraction(1, n) - Fraction(hi))
+    return Exact(np.array([hi]), np.array([lo]), np.zeros(1, np.int32))
+
+
+class ConstantJudge:
+    """softmax of n equal logits must be 1/n, rounded, in every place.
+
+    Args:
+        dtype: any format.
+        value: the logit.
+        ns: the lengths; by default those of `lengths`.
+    """
+
+    experiment = "constant"
+    operation = "softmax"
+    measures_error = True
+    rounding: str | None = None
+
+    def __init__(self, dtype: str, value: float = 0.0, ns: list[int] | None = None) -> None:
+        self.fmt = float_format(dtype)
+        self.dtype = dtype
+        self.value = self.fmt.dtype.type(value)
+        self.ns = lengths() if ns is None else ns
+        self.blocks = self.total = len(self.ns)
+        count, largest = len(self.ns), max(self.ns)
+        self.domain = f"n logits equal to {float(self.value):g}, {count} lengths n up to {largest}"
+
+    def tally(self) -> Tally:
+        return empty_tally(self.blocks, 1, self.blocks)
+
+    def rows_of(self, block: int) -> int:
+        return 1
+
+    def inputs(self, block: int) -> NDArray[Any]:
+        return np.full((1, self.ns[block]), self.value, self.fmt.dtype)
+
+    def judge(self, block: int, y: NDArray[Any], tally: Tally) -> None:
+        exact = reciprocal(self.ns[block])
+        expected = float(to_float64(exact.round_to(self.fmt))[0])
+        # In float64 NaN differ from everything, themselves too: unique must see one
+        found, sizes = _distinct(y)
+        errors = ulp_error(found, _repeat(exact, found.size), self.fmt)
+        values = to_float64(found)
+        counts = np.zeros((1, CLASSES), np.int64)
+        for value, size, error in zip(values, sizes, errors, strict=True):
+            right = value == expected
+            k = int(error > 0) if right else class_of(float(error), self.fmt, misrounded=True)
+            counts[0, k] += size
+        worst = int(np.argmax(errors))
+        tally.extremes[block] = counts[0, 2:].sum(), errors[worst]
+        tally.add(
+            block,
+            1,
+            counts,
+            np.array([[errors[worst], values[worst]]]),
+            np.array([block], np.int64),
+        )
+
+    def worst(self, tally: Tally) -> Worst | None:
+        if tally.worst[0, 0] < 0:
+            return None
+        n = self.ns[int(tally.worst_place[0])]
+        exact = reciprocal(n)
+        return Worst(
+            logits=(to_hex(self.value),),
+            output=0,
+            computed=to_hex(tally.worst[0, 1]),
+            expected=to_hex(exact.round_to(self.fmt)[0]),
+            ulp=float(tally.worst[0, 0]),
+            repeat=n,
+        )
+
+    def figures(self, tally: Tally) -> dict[str, Any] | None:
+        wrong = np.nonzero(tally.done & (tally.extremes[:, 0] > 0))[0]
+        return {
+            "wrong lengths": int(wrong.size),
+            "first wrong length": self.ns[int(wrong[0])] if wrong.size else None,
+        }
+
+
+def _distinct(y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """The distinct values of an array, by bits, and how often each occurs."""
+    flat = np.ascontiguousarray(y).reshape(-1)
+    bits = flat.view(np.dtype(f"u{flat.dtype.itemsize}"))
+    if (bits == bits[0]).all():
+        return flat[:1], np.array([flat.size], np.int64)
+    found, sizes = np.unique(bits, return_counts=True)
+    return found.view(flat.dtype), sizes.astype(np.int64)
+
+
+def _repeat(exact: Exact, count: int) -> Exact:
+    return Exact(
+        np.repeat(exact.hi, count), np.repeat(exact.lo, count), np.repeat(exact.exponent, count)
+    )

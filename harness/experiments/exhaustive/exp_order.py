@@ -1,0 +1,93 @@
+"""Is an exponential monotone? Every number of its range, in order, and where its value falls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.experiments.exhaustive.kernels import CLASSES, inversions
+from harness.experiments.exhaustive.results import Worst
+from harness.experiments.exhaustive.tally import Tally, empty_tally
+from harness.numerics.formats import float_format, from_ordinal, to_float64, to_hex, to_ordinal
+
+BLOCK = 1 << 21
+_NAN = 6
+
+
+class OrderJudge:
+    """exp of all numbers from ln(smallest subnormal) - 1 to ln(largest), neighbour by neighbour.
+
+    Args:
+        dtype: a format of at most 32 bits.
+        block: numbers in a block; it overlaps the next by one.
+
+    Raises:
+        TypeError: for a wider format.
+    """
+
+    experiment = "exp_order"
+    operation = "exp"
+    measures_error = False
+    rounding: str | None = None
+
+    def __init__(self, dtype: str, block: int = BLOCK) -> None:
+        self.fmt = float_format(dtype)
+        if self.fmt.bits > 32:
+            raise TypeError(f"dtype: expected a format of at most 32 bits; got {dtype}")
+        self.dtype = dtype
+        low = np.log(2.0) * (self.fmt.emin - self.fmt.precision + 1) - 1.0
+        ends = np.array([low, np.log(self.fmt.max)]).astype(self.fmt.dtype)
+        self.low, high = (int(o) for o in to_ordinal(ends, self.fmt))
+        self.total = high - self.low + 1
+        self.size = block
+        self.blocks = -(-(self.total - 1) // block)
+        self.domain = f"exp, all numbers of {dtype} from {float(ends[0]):g} to {float(ends[1]):g}"
+
+    def tally(self) -> Tally:
+        return empty_tally(self.blocks, 2)
+
+    def rows_of(self, block: int) -> int:
+        """Numbers that are new in a block: the last one belongs to the next."""
+        last = block == self.blocks - 1
+        return self._count(block) - (0 if last else 1)
+
+    def _count(self, block: int) -> int:
+        return min(self.size + 1, self.total - block * self.size)
+
+    def inputs(self, block: int) -> NDArray[Any]:
+        first = self.low + block * self.size
+        return from_ordinal(np.arange(first, first + self._count(block)), self.fmt)
+
+    def judge(self, block: int, y: NDArray[Any], tally: Tally) -> None:
+        lifted = to_float64(y)
+        count, first, _ = inversions(lifted)
+        # Shifted logits are never positive: those pairs are counted apart
+        negative = int(np.count_nonzero(to_float64(self.inputs(block)) <= 0))
+        below = inversions(lifted[:negative])[0] if negative else 0
+        counts = np.zeros((2, CLASSES), np.int64)
+        counts[:, 0] = below, count - below
+        counts[0, _NAN] = np.count_nonzero(np.isnan(lifted[: self.rows_of(block)]))
+        worst, place = np.full((2, 2), -1.0), np.full(2, -1, np.int64)
+        if count:  # of equals the tally keeps the lowest place: the first inversion
+            worst[:, 0], place[:] = 1.0, block * self.size + first
+            worst[:, 1] = lifted[first : first + 2]
+        tally.add(block, self.rows_of(block), counts, worst, place)
+
+    def worst(self, tally: Tally) -> Worst | None:
+        return None
+
+    def figures(self, tally: Tally) -> dict[str, Any] | None:
+        found: dict[str, Any] = {
+            "inversions": int(tally.counts[:, 0].sum()),
+            "at arguments of at most 0": int(tally.counts[0, 0]),
+            "NaN": int(tally.counts[0, _NAN]),
+        }
+        if tally.worst_place[0] >= 0:
+            at = self.low + int(tally.worst_place[0])
+            x = from_ordinal(np.array([at, at + 1]), self.fmt)
+            found["first"] = " ".join(
+                f"exp({to_hex(v)})={to_hex(e)}" for v, e in zip(x, tally.worst[:, 1], strict=True)
+            )
+        return found

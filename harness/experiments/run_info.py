@@ -1,0 +1,220 @@
+"""What a run says of itself before anything is measured: code, machine, implementations."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import harness
+from harness import workloads
+from harness.machine.description import Machine, stability_warnings
+from harness.records import ImplementationInfo, RunInfo
+from harness.records.files import ResultsError, new_run_id
+from harness.registry.contract import Metadata
+from harness.registry.discovery import Implementation
+
+if TYPE_CHECKING:
+    from harness.machine.nvrtc import CompileResult
+
+_VARIABLES = (
+    "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS",
+    "NUMBA_NUM_THREADS", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "CUDA_VISIBLE_DEVICES",
+    "MALLOC_ARENA_MAX", "LD_PRELOAD", "TORCH_NUM_THREADS",
+)  # fmt: skip
+
+
+ORIGIN = "origin.json"
+"""Beside ``harness/__init__.py`` in a bundle (`gpu_bundle`): the commit that it is of."""
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(Path(harness.__file__).parent), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _origin() -> tuple[str | None, bool | None]:
+    """The same of the checkout in which a bundle was made, as that says; else nothing."""
+    try:
+        text = (Path(harness.__file__).parent / ORIGIN).read_text(encoding="utf-8")
+        found = json.loads(text)
+        commit, dirty = found["commit"], found["dirty"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None, None
+    return (commit, dirty) if isinstance(commit, str) and isinstance(dirty, bool) else (None, None)
+
+
+def git_state() -> tuple[str | None, bool | None]:
+    """Commit of the checkout that the harness runs from, and whether it has changes."""
+    if _git("ls-files", "--error-unmatch", "__init__.py") is None:
+        return _origin()  # no checkout, or installed within that of somebody else
+    commit = _git("rev-parse", "HEAD")
+    # From the root, since git runs within harness/; a module that is not added yet counts too.
+    status = _git("status", "--porcelain", "--", ":/harness", ":/implementations")
+    return commit, None if commit is None or status is None else bool(status)
+
+
+@cache
+def _compiled_for(source: str, arch: str) -> CompileResult:
+    """Once a process: implementations share sources, and a compilation takes seconds."""
+    from harness.machine.nvrtc import compile_for
+
+    return compile_for(source, arch)
+
+
+def _compiled(metadata: Metadata) -> list[dict[str, Any]]:
+    """What compiling the device code for each target comes to, where no device can run it."""
+    from harness.machine.nvrtc import ARCHITECTURES, NvrtcUnavailable
+
+    sources = [f.read_text(encoding="utf-8") for f in metadata.files if f.suffix == ".cu"]
+
+    def one(arch: str) -> dict[str, Any]:
+        results = [_compiled_for(source, arch) for source in sources]
+        return {
+            "arch": arch,
+            "ok": all(r.ok for r in results),
+            "nvrtc_version": results[0].nvrtc_version,
+            "kernels": sum(len(r.kernels) for r in results),
+            "registers": max((k.registers for r in results for k in r.kernels), default=0),
+            "spill_bytes": max((k.spill_bytes for r in results for k in r.kernels), default=0),
+            "log": "" if all(r.ok for r in results) else results[0].log[:2000],
+        }
+
+    if not sources:
+        return []
+    try:
+        with ThreadPoolExecutor() as threads:
+            return list(threads.map(one, ARCHITECTURES))
+    except NvrtcUnavailable as e:
+        return [{"arch": ", ".join(ARCHITECTURES), "ok": False, "log": f"not compiled: {e}"}]
+
+
+def describe_implementation(implementation: Implementation) -> ImplementationInfo:
+    """What a run stores of an implementation, before anything is measured."""
+    meta = implementation.metadata
+    reason = implementation.unavailable_reason
+    compiled = _compiled(meta) if reason is not None and meta.device == "cuda" else []
+    return ImplementationInfo(
+        name=meta.name,
+        description=meta.description,
+        documentation=meta.documentation,
+        backend=meta.backend,
+        device=meta.device,
+        dtypes=list(meta.dtypes or ()),
+        operations=list(meta.operations),
+        operations_with_out=list(meta.operations_with_out),
+        requires=list(meta.requires),
+        source=meta.source,
+        formula=meta.formula,
+        bound=meta.bound,
+        passes=meta.passes,
+        threads=meta.threads,
+        deviations=[{"id": d.id, "reason": d.reason} for d in meta.deviations],
+        available=reason is None,
+        unavailable_reason=reason,
+        compiled=compiled,
+        sha256=meta.sha256(),
+    )
+
+
+def _described(used: set[str]) -> dict[str, str]:
+    """What each workload is; cases and claims describe themselves."""
+    families = {w: workloads.FAMILIES.get(w.partition("(")[0]) for w in sorted(used)}
+    return {w: family.description for w, family in families.items() if family is not None}
+
+
+def describe_run(
+    machine: Machine,
+    *,
+    implementations: Sequence[Implementation],
+    command: Sequence[str],
+    profile: str,
+    filters: Mapping[str, Any],
+    seed: int,
+    baseline: str,
+    planned_cells: int,
+    used: set[str],
+) -> RunInfo:
+    """run.json of a run that begins now; `used` are the workloads in it."""
+    commit, dirty = git_state()
+    return RunInfo(
+        id=new_run_id(),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=list(command),
+        profile=profile,
+        filters={k: v for k, v in filters.items() if v},
+        seed=seed,
+        baseline=baseline,
+        workload_version=workloads.VERSION,
+        harness_version=harness.__version__,
+        git_commit=commit,
+        git_dirty=dirty,
+        machine=machine.model_dump(),
+        versions=machine.versions,
+        environment={v: os.environ[v] for v in _VARIABLES if v in os.environ},
+        implementations=[describe_implementation(i) for i in implementations],
+        planned_cells=planned_cells,
+        warnings=list(stability_warnings(machine)),
+        workloads=_described(used),
+    )
+
+
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+
+
+def machine_name(info: RunInfo, folder: Path) -> str:
+    """The machine's folder name of a run that is to go on; what it names stays below ours.
+
+    Raises:
+        ResultsError: a name in run.json is none that we give.
+    """
+    slug = str(info.machine.get("slug"))
+    for what, name in (("machine", slug), ("run", info.id)):
+        if not _SAFE_NAME.fullmatch(name):
+            raise ResultsError(
+                f"{folder}: {name!r:.80} is no name of a {what}; it was not written by us, "
+                f"start a new run"
+            )
+    return slug
+
+
+def refuse_other_conditions(before: RunInfo, machine: Machine, folder: Path) -> None:
+    """A run goes on only where it began: figures of two machines must not stand in one run.
+
+    Raises:
+        ResultsError: it is finished, or processors or versions are not those that it began with.
+    """
+    machine_name(before, folder)
+    if before.finished is not None:
+        raise ResultsError(f"{folder}: the run is finished, and finished runs are never changed")
+    now = machine.model_dump()
+    pairs = [
+        ("processor", before.machine.get("cpu"), now["cpu"]),
+        ("usable processors", before.machine.get("logical_cores"), now["logical_cores"]),
+        ("Python", before.machine.get("python"), now["python"]),
+        ("harness version", before.harness_version, harness.__version__),
+        ("workload version", before.workload_version, workloads.VERSION),
+    ]
+    pairs += [(name, v, machine.versions.get(name)) for name, v in before.versions.items()]
+    changed = [f"{what} {old!s:.80} is now {new!s:.80}" for what, old, new in pairs if old != new]
+    if changed:
+        raise ResultsError(
+            f"{folder}: the run began under other conditions ({'; '.join(changed[:4])}); restore "
+            f"them, or start a new run"
+        )

@@ -1,0 +1,246 @@
+"""One invocation: plan the cells, measure them in order, journal each, go on after a fault."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness import workloads
+from harness.errors import UserError
+from harness.experiments import EXPERIMENTS
+from harness.experiments.context import Context, Unit, worker_for
+from harness.experiments.jit_warmup import make_first_calls
+from harness.experiments.profiles import Filters, Profile, narrow
+from harness.experiments.run_info import (
+    describe_implementation,
+    describe_run,
+    refuse_other_conditions,
+)
+from harness.experiments.signals import interruptible
+from harness.experiments.throughput.interference import summarise
+from harness.machine.description import describe
+from harness.records import Record
+from harness.records.reader import ResultsError, RunWriter, cell_key, read_run
+from harness.registry.discovery import Implementation
+from harness.text import one_line
+from harness.worker.client import Pool
+
+__all__ = ["NothingToRun", "Progress", "Request", "describe_implementation", "plan", "run"]
+
+
+class NothingToRun(UserError):
+    """The selection leaves no cell that could be measured; the message says why."""
+
+
+@dataclass
+class Progress:
+    """What the runner tells its caller; the defaults say nothing."""
+
+    folder: Callable[[Path], None] = lambda folder: None
+    started: Callable[[Sequence[Unit], int], None] = lambda units, done: None
+    unit: Callable[[Unit], None] = lambda unit: None
+    finished: Callable[[Unit, Sequence[Record]], None] = lambda unit, records: None
+    note: Callable[[str], None] = lambda text: None
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to run.
+
+    Attributes:
+        implementations: those selected, available or not.
+        profile: the grid, before filters.
+        filters: what the command line asked for.
+        seed: of every workload.
+        results: folder under which ``<machine>/<run>`` is made.
+        machine: name of the machine's folder; by default derived from its processor.
+        baseline: implementation that speeds are ratios to.
+        command: the command line, for the record.
+        resume: a run's folder to go on with.
+        plan: what to measure in place of the profile's experiments.
+    """
+
+    implementations: Sequence[Implementation]
+    profile: Profile
+    filters: Filters = field(default_factory=Filters)
+    seed: int = 0
+    results: Path = Path("results")
+    machine: str | None = None
+    baseline: str = "max_shift"
+    command: Sequence[str] = ()
+    resume: Path | None = None
+    plan: Callable[[Context], Iterable[Unit]] | None = None
+
+
+def plan(context: Context) -> list[Unit]:
+    """All units of a run, in the order in which they will be measured."""
+    units: list[Unit] = []
+    for name in context.profile.experiments:
+        units.extend(EXPERIMENTS[name](context))
+    return units
+
+
+def run(request: Request, progress: Progress | None = None) -> Path:
+    """Measure everything that was asked for; the run's folder.
+
+    What cannot be measured becomes a record with its reason. An interrupt leaves a run that
+    `resume` continues.
+
+    Raises:
+        NothingToRun: no cell could be measured.
+        ResultsError: the folder cannot be written.
+        KeyboardInterrupt: passed on, after the records so far have been kept.
+    """
+    progress = progress or Progress()
+    machine = describe(request.machine)
+    profile = narrow(request.profile, request.filters)
+    with Pool() as pool, interruptible(pool.kill):
+        context = Context(
+            implementations=request.implementations,
+            pool=pool,
+            profile=profile,
+            seed=request.seed,
+            cores=machine.logical_cores,
+            last_level_cache=machine.last_level_cache_bytes,
+            l2_cache=machine.l2.bytes if machine.l2 is not None else None,
+            logits=request.filters.logits,
+            baseline=request.baseline,
+            on_note=progress.note,
+        )
+        for implementation in request.implementations:
+            if context.unavailable(implementation) is None:
+                pool.add(worker_for(implementation))
+        units = plan(context) if request.plan is None else list(request.plan(context))
+        _refuse_empty(context, units)
+        done: set[str] = set()
+        if request.resume is not None:
+            before = read_run(request.resume)
+            refuse_other_conditions(before.info, machine, request.resume)
+            folder, info = request.resume, before.info
+            done = {cell_key(r) for r in before.records}
+        else:
+            used = {c.workload for u in units for c in u.coordinates if c.workload}
+            info = describe_run(
+                machine,
+                implementations=request.implementations,
+                command=request.command,
+                profile=request.profile.name,
+                filters=vars(request.filters),
+                seed=request.seed,
+                baseline=request.baseline,
+                planned_cells=sum(len(u.coordinates) for u in units),
+                used=used,
+            )
+            folder = request.results / machine.slug / info.id
+        with RunWriter(folder, info, resume=request.resume is not None) as writer:
+            progress.folder(folder)
+            pool.start()
+            _measure(units, done, writer, progress, context)
+            _note_conditions(folder, writer, progress)
+            writer.finish()
+    return folder
+
+
+def _note_exp_errors(context: Context, writer: RunWriter) -> None:
+    """Keep what is known of exponentials in run.json, as soon as it is: a kill must not lose it."""
+    infos = []
+    errors = {i.name: context.exp_errors_of(i) for i in context.implementations}
+    for info in writer.info.implementations:
+        found = errors.get(info.name, {})
+        changes = {
+            "exp_error_u": {**info.exp_error_u, **{f: e.error_u for f, e in found.items()}},
+            "exp_error_points": {
+                **info.exp_error_points,
+                **{f: e.points for f, e in found.items()},
+            },
+        }
+        infos.append(info.model_copy(update=changes))
+    if infos != writer.info.implementations:
+        writer.update(implementations=infos)
+
+
+def _note_conditions(folder: Path, writer: RunWriter, progress: Progress) -> None:
+    """Say at the end what made timings doubtful: cause, in how many groups, next action."""
+    known = set(writer.info.warnings)
+    lines = [line for line in summarise(read_run(folder).records) if line not in known]
+    if lines:
+        writer.update(warnings=[*writer.info.warnings, *lines])
+    for line in lines:
+        progress.note(line)
+
+
+def _note_cores(before: int, writer: RunWriter, progress: Progress) -> None:
+    """A machine that has other processors than when the run began is said to, once."""
+    cores = len(os.sched_getaffinity(0))
+    if cores == before:
+        return
+    text = (
+        f"usable processors changed during the run, from {before} to {cores}: timings are "
+        f"not comparable with each other; run again on a machine that stays as it is"
+    )
+    if not any(w.startswith("usable processors changed") for w in writer.info.warnings):
+        writer.update(warnings=[*writer.info.warnings, text])
+        progress.note(text)
+
+
+def _refuse_empty(context: Context, units: list[Unit]) -> None:
+    if not units:
+        raise NothingToRun(
+            "the selection leaves nothing to measure; widen --experiment, --dtype, --operation "
+            "or --implementation"
+        )
+    reasons = {i.name: context.unavailable(i) for i in context.implementations}
+    if all(reasons.values()):
+        why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+        raise NothingToRun(f"none of the implementations selected is available here ({why})")
+
+
+def _measure(
+    units: list[Unit], done: set[str], writer: RunWriter, progress: Progress, context: Context
+) -> None:
+    left = [u for u in units if u.coordinates and not (done and done.issuperset(u.keys))]
+    cores = len(os.sched_getaffinity(0))
+    progress.started(left, len(units) - len(left))
+    make_first_calls(context, left)
+    for unit in left:
+        progress.unit(unit)
+        records: list[Record] = []
+        started = time.perf_counter()
+        try:
+            for record in unit.measure():
+                records.append(record)
+                writer.append(record)
+            _give_up(unit, records, writer, "error", "harness: the experiment gave no record of it")
+        except workloads.WorkloadUnavailable as e:
+            _give_up(unit, records, writer, "unavailable", str(e))
+        except MemoryError:
+            _give_up(unit, records, writer, "out_of_memory", "the harness ran out of memory")
+        except ResultsError:  # there is no place for records any more
+            raise
+        except Exception as e:  # a defect of the harness loses this unit, never the run
+            if "--debug" in sys.argv:
+                raise
+            elapsed = time.perf_counter() - started
+            reason = f"harness: {type(e).__name__}: {e} (after {elapsed:.1f} s; see --debug)"
+            progress.note(f"{unit.label}: {reason}")
+            _give_up(unit, records, writer, "error", one_line(reason))
+        _note_exp_errors(context, writer)
+        _note_cores(cores, writer, progress)
+        progress.finished(unit, records)
+
+
+def _give_up(
+    unit: Unit, records: list[Record], writer: RunWriter, status: Any, reason: str
+) -> None:
+    """Write a row with the reason for every cell of the unit that has none yet."""
+    written = {cell_key(r) for r in records}
+    for record in unit.coordinates:
+        if cell_key(record) not in written:
+            failed = record.ended(status, reason)
+            records.append(failed)
+            writer.append(failed)

@@ -1,0 +1,1 @@
+"""Throughput across class counts, on the host and on a device."""

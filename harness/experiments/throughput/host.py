@@ -1,0 +1,357 @@
+"""Speed across class counts: interleaved rounds of every implementation, a control and the limits.
+
+One unit is one point of the grid: all implementations are prepared on the same input, then each
+round takes one sample of each in a seeded random order, with the copy of the same bytes (the
+limits) among them, and the baseline and a copy a second time under other names (the controls).
+Before one of the rounds, which nobody can foretell, each is put to the test (`integrity`).
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from typing import Any
+
+from numpy.typing import NDArray
+
+from harness.experiments.context import Context, Unit, rows_for
+from harness.experiments.judgement import operation_gate
+from harness.experiments.profiles import Timing
+from harness.experiments.throughput.diagnostics import doubts, figures, noise, set_against_limit
+from harness.experiments.throughput.integrity import Scrutiny, between
+from harness.experiments.throughput.interference import (
+    Reading,
+    conditions,
+    drift_of,
+    read,
+    warnings_of,
+)
+from harness.experiments.throughput.peak_memory import peak_memory
+from harness.experiments.throughput.rounds import Entrant, aligned, place, renew, take_rounds
+from harness.experiments.throughput.samples import refused
+from harness.experiments.throughput.timed_operations import WORKLOAD, Blocks, Known, operation_of
+from harness.numerics.formats import float_format
+from harness.records import Record, Regime, ThroughputRecord
+from harness.records.throughput import CacheState, Conditions
+from harness.records.timing import CONTROL_SUFFIX
+from harness.registry.discovery import Implementation
+from harness.worker.client import WorkerFault
+
+LIMITS = ("copy_regular", "copy_nontemporal")
+ARITHMETIC = "exp_only"
+"""The other limit, of float32 in cache, where memory is none: `exp_limit`."""
+REGIMES: tuple[Regime, ...] = ("latency", "cached", "streaming")
+
+
+def describe_fit(array_bytes: int, l2: int | None, last_level: int | None) -> str:
+    """How an input and an output of `array_bytes` each compare with the caches."""
+    both = 2 * array_bytes
+    mib = f"{both / 2**20:.3g} MiB in and out"
+    if last_level is None:
+        return f"{mib}; cache sizes unknown"
+    if l2 is not None and both <= l2:
+        return f"{mib}; fits in one core's L2 ({l2 / 2**20:.3g} MiB)"
+    relation = f"{both / last_level:.3g} times the last-level cache ({last_level / 2**20:.3g} MiB)"
+    return f"{mib}; {relation}"
+
+
+def on_cpu(context: Context) -> list[Implementation]:
+    """The implementations of this experiment; those on a device are of `device_throughput`."""
+    return [i for i in context.implementations if i.metadata.device == "cpu"]
+
+
+def baseline_of(context: Context, operation: str = "softmax") -> str | None:
+    """The implementation that speeds are ratios to: the chosen one, else the first that runs."""
+    available = [
+        i.name
+        for i in on_cpu(context)
+        if context.unavailable(i) is None and operation in i.metadata.operations
+    ]
+    if context.baseline in available:
+        return context.baseline
+    return available[0] if available else None
+
+
+def _allocations(
+    implementation: Implementation, operation: str, grid: Timing, classes: int
+) -> tuple[bool, ...]:
+    """Whether to measure the call that allocates, the one with ``out=``, or both."""
+    if operation not in implementation.metadata.operations_with_out:
+        return (True,)
+    return (False, True) if classes in grid.allocating_classes else (False,)
+
+
+@dataclass(frozen=True)
+class _Point:
+    """One point of the grid: what all that are timed in the same rounds have in common."""
+
+    operation: str
+    regime: Regime
+    dtype: str
+    classes: int
+    threads: str
+    cache: CacheState
+
+    @property
+    def label(self) -> str:
+        timed = "" if self.operation == "softmax" else f"{self.operation}, "
+        cold = ", cold" if self.cache == "cold" else ""
+        return (
+            f"{timed}{self.regime} {self.dtype} {self.classes} classes, threads "
+            f"{self.threads}{cold}"
+        )
+
+
+def _coordinates(context: Context, point: _Point) -> tuple[ThroughputRecord, ...]:
+    regime, dtype, classes, cache = point.regime, point.dtype, point.classes, point.cache
+    operation = operation_of(point.operation)
+    grid = context.profile.timing[regime]
+    rows = 1 if grid.elements == 0 else rows_for(grid.elements, classes)
+    itemsize = float_format(dtype).dtype.itemsize
+    array_bytes = rows * classes * itemsize
+    moved = operation.traffic.moved(array_bytes, rows, itemsize)
+    common: dict[str, Any] = {
+        "dtype": dtype,
+        "threads": 1 if point.threads == "one" else context.cores,
+        "workload": WORKLOAD,
+        "classes": classes,
+        "rows": rows,
+        "seed": context.seed,
+        "regime": regime,
+        "array_bytes": array_bytes,
+        "cache": cache,
+        "fits": describe_fit(array_bytes, context.l2_cache, context.last_level_cache),
+        "status": "skipped",
+    }
+    found = []
+    for implementation in on_cpu(context):
+        allocations = _allocations(implementation, operation.name, grid, classes)
+        for allocating in allocations[:1] if cache == "cold" else allocations:
+            found.append(
+                ThroughputRecord(
+                    implementation=implementation.name,
+                    operation=operation.name,
+                    device=implementation.metadata.device,
+                    allocating=allocating,
+                    processes=grid.processes if grid.processes > 1 else None,
+                    moved_bytes=None if moved == 2 * array_bytes else moved,
+                    **common,
+                )
+            )
+    baseline = baseline_of(context, operation.name)
+    if baseline is not None:
+        original = next(r for r in found if r.implementation == baseline)
+        found.append(
+            original.model_copy(
+                update={"implementation": baseline + CONTROL_SUFFIX, "role": "control"}
+            )
+        )
+    controlled = LIMITS[0] + CONTROL_SUFFIX  # as many threads as any; the baseline may have one
+    # Its two processes stay while the others are replaced: what differs is then their places.
+    for name in LIMITS if grid.processes > 1 else (*LIMITS, controlled):
+        found.append(
+            ThroughputRecord(
+                implementation=name,
+                operation="copy",
+                role="control" if name == controlled else "limit",
+                beside=operation.beside,
+                device="cpu",
+                allocating=False,
+                **common,
+            )
+        )
+    bare = operation.name == "softmax" and regime == "cached" and cache == "warm"
+    if bare and dtype == "float32" and array_bytes >= 64:
+        found.append(
+            ThroughputRecord(
+                implementation=ARITHMETIC,
+                operation="exp",
+                role="limit",
+                device="cpu",
+                allocating=False,
+                **common,
+            )
+        )
+    return tuple(found)
+
+
+def _refuse_unsupported_limit(name: str) -> None:
+    from harness.machine.copy_limit import (
+        nontemporal_supported,
+    )  # numba, which planning does without
+
+    supported, reason = nontemporal_supported()
+    if name == "copy_nontemporal" and not supported:
+        raise WorkerFault("unsupported", reason)
+
+
+def _entrant(context: Context, record: ThroughputRecord) -> Entrant:
+    """The worker of a record's implementation, control or limit; workers live for the run."""
+    name = record.implementation
+    original = name.removesuffix(CONTROL_SUFFIX)
+    if original in LIMITS:
+        _refuse_unsupported_limit(original)
+        return Entrant(
+            record, context.mover(name, {"module": "harness.machine.copy_limit"}), original, {}
+        )
+    if name == ARITHMETIC:
+        return Entrant(
+            record, context.mover(name, {"module": "harness.machine.exp_limit"}), name, {}
+        )
+    implementation = context.named(name)
+    context.demand(implementation, record.operation, str(record.dtype))
+    worker = context.worker(name, implementation)
+    timed = operation_of(record.operation)
+    return Entrant(record, worker, timed.name, timed.options, implementation, timed.part)
+
+
+def _judge(
+    context: Context, known: Known, others: Blocks, entrant: Entrant,
+    rows: NDArray[Any], x: NDArray[Any], y: NDArray[Any],
+) -> dict[str, Any]:  # fmt: skip
+    """Is what was timed right? The result as large as the input, against the reference.
+
+    Args:
+        known: the exact results of the operation that is timed.
+        others: the arguments beside the first, whole.
+        rows: indices of the rows of `x`, the first argument, and `y`.
+    """
+    implementation = entrant.implementation
+    assert implementation is not None
+    operation = known.operation
+    inputs = (x, *(other[rows] for other in others))
+    exact = known.of(inputs)
+    if operation.part is None:
+        return operation_gate(context, implementation, operation, inputs, (y,), exact)
+    # What the other parts come to is judged on the output of the samples, in `_gate`.
+    outputs = [e.round_to(x.dtype) if k != operation.part else y for k, e in enumerate(exact)]
+    return operation_gate(context, implementation, operation, inputs, outputs, exact)
+
+
+def _gate(
+    context: Context, known: Known, scrutiny: Scrutiny, others: Blocks, entrant: Entrant
+) -> dict[str, Any]:
+    """Rows of the last timed output against the reference of what was the input then."""
+    x = entrant.sampled
+    assert x is not None
+    assert entrant.implementation is not None
+    rows = scrutiny.rows_of(x)
+    reply, outputs = entrant.worker.request(
+        "output_rows", {"handle": entrant.handle, "rows": rows.tolist()}
+    )
+    inputs = (x[rows], *(other[rows] for other in others))
+    exact = known.of(inputs)
+    expected = [[len(x), *e.shape[1:]] for e in exact], [x.dtype.name] * len(exact)
+    got = reply["shapes"], reply["dtypes"]
+    if got != expected:
+        return refused(f"timed output: expected {_arrays(*expected)}; got {_arrays(*got)}")
+    return operation_gate(context, entrant.implementation, known.operation, inputs, outputs, exact)
+
+
+def _arrays(shapes: Sequence[Sequence[int]], dtypes: Sequence[str]) -> str:
+    return " and ".join(f"{list(s)} {d}" for s, d in zip(shapes, dtypes, strict=True))
+
+
+def _readings(context: Context) -> Reading:
+    pids = [worker.pid for worker in context.pool]
+    return read([os.getpid(), *(p for p in pids if p is not None)])
+
+
+def _measure(context: Context, point: _Point) -> Iterator[Record]:
+    started = time.perf_counter()
+    regime, dtype, classes = point.regime, point.dtype, point.classes
+    grid = context.profile.timing[regime]
+    timeout = context.profile.timeout_s
+    operation = operation_of(point.operation)
+    records = _coordinates(context, point)
+    rows = records[0].rows
+    assert rows is not None
+    entrants: list[Entrant] = []
+    for record in records:
+        try:
+            entrants.append(_entrant(context, record))
+        except WorkerFault as fault:
+            yield record.ended(fault.status, fault.reason)
+    first, *others = operation.blocks(rows, classes, dtype, context.seed)
+    known = Known(operation)
+    judge = partial(_judge, context, known, tuple(others))
+    scrutiny = Scrutiny(WORKLOAD, classes, rows, dtype, judge)
+    arguments = (aligned(first), *others)
+    before = _readings(context)
+    tested = secrets.randbelow(grid.processes)
+    several = grid.processes > 1
+    place([e for e in entrants if not (several and e.implementation)], arguments, timeout)
+    for process in range(grid.processes):
+        seed = " ".join(map(str, (context.seed, point.label, *([process] * (process > 0)))))
+        if several:
+            renew(entrants, arguments, timeout, seed)
+        test = between(scrutiny, entrants) if process == tested else None
+        take_rounds(entrants, grid, timeout, seed, test)
+    after = _readings(context)
+    baseline = baseline_of(context, operation.name)
+    noisy = noise(entrants)
+    for entrant in entrants:
+        if entrant.fault is None:
+            try:
+                ours = entrant.implementation is None
+                gate = {} if ours else _gate(context, known, scrutiny, tuple(others), entrant)
+                if gate.get("status") != "failed":
+                    gate |= scrutiny.verdict(entrant, entrants)
+                entrant.update(status="ok")
+                entrant.update(**figures(entrant, entrants, baseline, noisy), **gate)
+                if regime == "streaming":
+                    peak_memory(entrant, timeout)
+            except WorkerFault as fault:
+                entrant.fault = fault
+        if entrant.fault is not None:
+            entrant.update(status=entrant.fault.status, reason=entrant.fault.reason)
+        entrant.update(warnings=doubts(entrant, context.cores) or None)
+    for worker in {e.worker for e in entrants if e.fault is None}:
+        worker.request("release")
+    set_against_limit(entrants, context.last_level_cache)
+    _describe(entrants, conditions(before, after, drift_of(entrants)))
+    elapsed = (time.perf_counter() - started) / len(records)
+    for entrant in entrants:
+        entrant.update(elapsed_s=elapsed)
+        yield entrant.record
+
+
+def _describe(entrants: list[Entrant], found: Conditions) -> None:
+    """Write the conditions of a group on one of its records: a control's if there is one."""
+    if entrants:
+        last = max(entrants, key=lambda e: (e.record.role == "control", e.operation == "copy"))
+        told = [*(last.record.warnings or []), *warnings_of(found)]
+        last.update(conditions=found, warnings=told or None)
+
+
+def plan(context: Context) -> Iterator[Unit]:
+    """A unit for each operation, regime, format, class count, threads and state of the caches."""
+    for regime in REGIMES:
+        grid = context.profile.timing.get(regime)
+        if grid is None:
+            continue
+        for operation, dtype, threads, classes in product(
+            grid.operations, grid.dtypes, grid.threads, grid.classes
+        ):
+            wanted = operation in context.profile.operations
+            if not wanted or baseline_of(context, operation) is None:
+                continue
+            states: tuple[CacheState, ...] = ("warm",)
+            if classes in grid.cold_classes:
+                states = ("warm", "cold")
+            for cache in states:
+                point = _Point(operation, regime, dtype, classes, threads, cache)
+                yield Unit(
+                    "throughput",
+                    point.label,
+                    _coordinates(context, point),
+                    partial(_measure, context, point),
+                    0.3
+                    + 2.0 * (grid.processes - 1)
+                    + grid.rounds * (grid.elements * 1.2e-7 + 0.2 * (cache == "cold")),
+                )

@@ -1,0 +1,325 @@
+"""Whether what was timed is what a caller gets: new content, judged, at a round nobody foresees.
+
+An implementation can look fast without being it: by remembering a result by the identity, the
+address or the content of its input, by recognising the timing loop or the known workload, by
+returning before its work is done. Its input is therefore overwritten in place with content drawn
+from the system's entropy, at a random round, and what the next call returns is judged against
+the reference. The same call is then made alternately on that content and on the old, which must
+take the same time. Last, it is made in loops like those of the samples, but with an input that
+changes before every call: results must follow it, at the speed of the samples.
+
+What this cannot see is told in docs/method.md: code that changes the harness in its own process.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness import workloads
+from harness.experiments.profiles import Timing
+from harness.experiments.throughput.rounds import Entrant
+from harness.worker.client import WorkerFault
+from harness.worker.timing import restless
+from harness.worker.timing.memoization_probe import LOOP_FACTOR, LOOP_SLACK_NS, longer
+
+PAIRS = 8
+"""Pairs that must all differ; an honest one differs by chance in perhaps one of five."""
+
+CLOCK_FACTOR = 3.0
+CLOCK_SLACK_NS = 20_000_000.0
+"""What a request takes beyond its sample: some milliseconds on a busy machine."""
+
+IMPOSSIBLE = 2.0
+"""Processor time in each sample, as a multiple of what all processors can give: no clock is right
+that says so. Twice, since the two are not read at the same instant."""
+
+_GATE_ELEMENTS = 1 << 16
+
+_PAIRED = ("unseen_ns", "repeated_ns", "unseen_cpu_ns", "repeated_cpu_ns")
+
+Judge = Callable[[Entrant, NDArray[Any], NDArray[Any], NDArray[Any]], dict[str, Any]]
+"""Of an entrant, indices of rows, those rows of the first argument, and of the result."""
+
+
+def sampled_rows(x: NDArray[Any]) -> NDArray[np.int64]:
+    """Rows to judge: random ones, the first and the last, as many as make a small reference."""
+    count = min(len(x), max(1, _GATE_ELEMENTS // x.shape[1]))
+    if count == len(x):
+        return np.arange(count)
+    rng = np.random.default_rng(secrets.randbits(64))
+    drawn = rng.choice(len(x), size=count, replace=False)
+    return np.unique([0, len(x) - 1, *drawn.tolist()][: max(2, count)])
+
+
+def _some(count: int, classes: int) -> NDArray[np.int64]:
+    """Which of so many rows to judge: all, or of huge ones those that nobody can foretell."""
+    most = max(1, 2 * _GATE_ELEMENTS // classes)
+    rng = np.random.default_rng(secrets.randbits(64))
+    return np.sort(rng.permutation(count)[:most])
+
+
+def _failed(reason: str) -> dict[str, Any]:
+    return {"status": "failed", "ranked": False, "reason": reason}
+
+
+@dataclass
+class Scrutiny:
+    """The verification of a group's entrants, one each.
+
+    Attributes:
+        workload, classes, rows, dtype: of the content that replaces the old.
+        judge: the accuracy gate: changes to the record of an entrant for rows of input and output.
+        found: what was wrong with an entrant, by its identity, as changes to its record.
+    """
+
+    workload: str
+    classes: int
+    rows: int
+    dtype: str
+    judge: Judge
+    found: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.seeds = [secrets.randbits(48)]
+        self.contents: list[NDArray[Any]] = []
+        self.restless: dict[int, tuple[list[float], list[float]]] = {}
+        self._chosen: list[tuple[NDArray[Any], NDArray[np.int64]]] = []
+
+    def rows_of(self, content: NDArray[Any]) -> NDArray[np.int64]:
+        """Rows on which results for `content` are judged: the same for everyone in the group."""
+        for known, rows in self._chosen:
+            if known is content:
+                return rows
+        self._chosen.append((content, sampled_rows(content)))
+        return self._chosen[-1][1]
+
+    def _content(self, entrant: Entrant) -> NDArray[Any]:
+        """Content that the entrant's worker has not seen: a second entrant gets it upside down."""
+        if not self.contents:
+            drawn = workloads.generate(
+                self.workload, self.classes, self.rows, self.dtype, self.seeds[0]
+            )
+            self.contents.append(drawn)
+        if entrant.content is not self.contents[0]:
+            return self.contents[0]
+        if len(self.contents) == 1:
+            self.contents.append(np.ascontiguousarray(self.contents[0][::-1, ::-1]))
+        return self.contents[1]
+
+    def verify(self, entrant: Entrant, entrants: list[Entrant], timeout: float) -> None:
+        """Judge one call on new content, and its time; content and findings are kept.
+
+        Raises:
+            WorkerFault: the worker gave no answer.
+        """
+        if entrant.implementation is None:
+            return  # our own copies
+        fresh = self._content(entrant)
+        rows = self.rows_of(fresh)
+        spot = secrets.randbelow(fresh.size)
+        counts = _loops(entrant)
+        values = self._values() if counts else None
+        median = float(np.median(entrant.samples)) if entrant.samples else 0.0
+        size = fresh.size
+        reply, outputs = entrant.worker.request(
+            "verify",
+            {
+                "handle": entrant.handle,
+                "rows": rows.tolist(),
+                "row": int(rows[secrets.randbelow(len(rows))]),
+                "per_call_ns": median,
+                "shifts": [1 + secrets.randbelow(max(1, size - 1)) for _ in range(PAIRS - 1)],
+                "swapped": [bool(secrets.randbelow(2)) for _ in range(PAIRS - 1)],
+                "spot": spot,
+                "counts": counts,
+            },
+            (fresh,) if values is None else (fresh, values),
+            timeout=(3 + 2 * PAIRS) * timeout,
+        )
+        for other in entrants:
+            if other.worker is entrant.worker:
+                other.content = fresh
+        entrant.update(
+            input_seed=self.seeds[0],
+            **{k: [float(t) for t in reply[k]] for k in _PAIRED},
+        )
+        reason = _broken(reply, fresh)
+        if reason is None and outputs:
+            changes = self.judge(entrant, rows, fresh[rows], outputs[0])
+            if changes.get("status") == "failed":
+                reason = f"on new content written in place: {changes['reason']}"
+        if reason is None and values is not None and outputs[1:]:
+            self.restless[id(entrant)] = reply["restless_ns"], reply["restless_cpu_ns"]
+            last = _last_contents(fresh, spot, counts, values)
+            some = _some(len(outputs) - 1, self.classes)
+            same = np.full(len(some), spot // self.classes)
+            changes = self.judge(entrant, same, last[some], np.stack(outputs[1:])[some])
+            if changes.get("status") == "failed":
+                reason = f"on new content before every call: {changes['reason']}"
+        if reason is not None:
+            self.found[id(entrant)] = _failed(reason)
+
+    def _values(self) -> NDArray[Any]:
+        """What an element becomes, time after time: of the workload, never seen before."""
+        count = restless.LOOPS * restless.CALLS
+        rows = -(-count // self.classes)
+        seed = secrets.randbits(48)
+        drawn = workloads.generate(self.workload, self.classes, rows, self.dtype, seed)
+        return drawn.reshape(-1)[:count]
+
+    def verdict(self, entrant: Entrant, entrants: Sequence[Entrant]) -> dict[str, Any]:
+        """What is wrong with a timing, as changes to its record; empty if nothing is."""
+        if entrant.implementation is None:
+            return {}
+        if id(entrant) in self.found:
+            return self.found[id(entrant)]
+        loops = self.restless.get(id(entrant), ([], []))
+        reason = (
+            dishonest_times(entrant)
+            or dishonest_loops(entrant, *loops)
+            or dishonest_clock(entrant, entrants)
+        )
+        return {} if reason is None else _failed(reason)
+
+
+def _loops(entrant: Entrant) -> list[int]:
+    """How many calls each restless loop makes: about as many as a sample, a number unforeseen."""
+    if entrant.record.cache == "cold":
+        return []
+    usual = min(entrant.calls, restless.CALLS * 2 // 3)
+    return [usual + secrets.randbelow(usual // 2 + 1 + (usual < 3)) for _ in range(restless.LOOPS)]
+
+
+def _last_contents(
+    fresh: NDArray[Any], spot: int, counts: Sequence[int], values: NDArray[Any]
+) -> NDArray[Any]:
+    """The row that changes, as it is in the last call of each restless loop."""
+    row, column = divmod(spot, fresh.shape[1])
+    found = np.repeat(fresh[row : row + 1], len(counts), axis=0)
+    for k, count in enumerate(counts):
+        found[k, column] = values[k * restless.CALLS + count - 1]
+    return found
+
+
+def _broken(reply: dict[str, Any], fresh: NDArray[Any]) -> str | None:
+    if reply["type"] is not None:
+        return (
+            f"timed output: expected an array of its library; got {reply['type']}, which may "
+            "compute when it is read"
+        )
+    if reply["shape"] != list(fresh.shape) or reply["dtype"] != fresh.dtype.name:
+        return (
+            f"timed output: expected {list(fresh.shape)} {fresh.dtype.name}; "
+            f"got {reply['shape']} {reply['dtype']}"
+        )
+    if reply["changed"]:
+        return f"its result was changed {reply['changed']}: the work is not done, or not its own"
+    if reply["out_ignored"]:
+        return "out=: the result is not in the array that was given"
+    if reply["input_modified"]:
+        return "the input was modified in a timed call"
+    return None
+
+
+def dishonest_times(entrant: Entrant) -> str | None:
+    """Why the times on new content do not fit those of the samples; None if they do.
+
+    Both the elapsed and the processor time must say so: the one alone is at the mercy of the
+    scheduler, the other of threads that spin.
+    """
+    record = entrant.record
+    unseen, spent = record.unseen_ns, record.unseen_cpu_ns
+    if not unseen or not spent or not entrant.samples:
+        return None
+    known, known_spent = record.repeated_ns or [], record.repeated_cpu_ns or []
+    if len(unseen) >= PAIRS and longer(unseen, known) and longer(spent, known_spent):
+        ratio = float(np.median(spent)) / max(float(np.median(known_spent)), 1.0)
+        return (
+            f"remembers inputs: in {len(unseen)} of {len(unseen)} pairs a call on new content "
+            f"took longer than one on the content of the timings, {ratio:.3g} times the processor "
+            "time"
+        )
+    if record.cache == "cold":
+        return None
+    alone, slowest = min(unseen), _slow(entrant.samples)
+    alone_cpu = min(spent)
+    slowest_cpu = _slow([s * p for s, p in zip(entrant.samples, entrant.processors, strict=True)])
+    if all(
+        one > LOOP_FACTOR * loop + LOOP_SLACK_NS
+        for one, loop in ((alone, slowest), (alone_cpu, slowest_cpu))
+    ):
+        return (
+            f"fast in the timing loop alone: a single call on new content took "
+            f"{alone / 1e3:.4g} µs, a slow sample {slowest / 1e3:.4g} µs a call"
+        )
+    return None
+
+
+def _slow(times: Sequence[float]) -> float:
+    """The upper quartile of the samples: the slowest may be that just after the content changed,
+    when even a cheat had to work."""
+    return sorted(times)[-1 - (len(times) + 1) // 4]
+
+
+def dishonest_loops(entrant: Entrant, took: Sequence[float], spent: Sequence[float]) -> str | None:
+    """Why the times of loops on changing input do not fit those of the samples; None if they do.
+
+    Fewer than all loops say nothing: they ended since a call took no longer than the samples before
+    them, and a machine that was slow then, and fast later, makes them look slow.
+    """
+    if len(took) < restless.LOOPS or not entrant.samples:
+        return None
+    usual = _slow(entrant.samples)
+    usual_cpu = _slow([s * p for s, p in zip(entrant.samples, entrant.processors, strict=True)])
+    if restless.slower(min(took), usual) and restless.slower(min(spent), usual_cpu):
+        return (
+            f"fast on an input that stays the same alone: in {len(took)} of {len(took)} loops in "
+            f"which it changed before every call, a call took {min(took) / 1e3:.4g} µs or more, "
+            f"in the samples {usual / 1e3:.4g} µs"
+        )
+    return None
+
+
+def dishonest_clock(entrant: Entrant, entrants: Sequence[Entrant]) -> str | None:
+    """Why the worker's clock cannot be right: the system's or the coordinator's saw more time.
+
+    How much more is usual, the copies of the same rounds tell. On a crowded machine single
+    requests wait for a processor, so that every round must say so.
+    """
+    if entrant.processors and min(entrant.processors) > IMPOSSIBLE * (os.cpu_count() or 1):
+        return (
+            f"in each sample it spent at least {min(entrant.processors):.4g} times as much "
+            f"processor time as its clock says has passed, on {os.cpu_count()} processors: its "
+            "clock was tampered with"
+        )
+    if entrant.record.cache == "cold" or not entrant.overheads:
+        return None
+    usual = [max(e.overheads) for e in entrants if e.record.role == "limit" and e.overheads]
+    told = float(np.median(entrant.samples)) * entrant.calls
+    more = min(entrant.overheads)
+    if more > told and more > CLOCK_SLACK_NS + CLOCK_FACTOR * max(usual, default=0.0):
+        return (
+            f"the worker told {told / 1e6:.4g} ms a sample, the coordinator's clock saw at least "
+            f"{more / 1e6:.4g} ms more in every round: its clock was tampered with, or the work is "
+            "done elsewhere"
+        )
+    return None
+
+
+def between(scrutiny: Scrutiny, entrants: list[Entrant]) -> Callable[..., None]:
+    """The step that `take_rounds` makes between the rounds."""
+
+    def step(entrant: Entrant, grid: Timing, timeout: float) -> None:
+        try:
+            scrutiny.verify(entrant, entrants, timeout)
+        except workloads.WorkloadUnavailable as e:
+            raise WorkerFault("unavailable", str(e)) from None
+
+    return step

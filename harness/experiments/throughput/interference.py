@@ -1,0 +1,246 @@
+"""What else happens on the machine while a group is timed: load, stolen time, heat, drift.
+
+Two readings of the kernel's counters, one before and one after, and the trend of what should not
+have one. Each warning says the cause and the next action.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from harness.experiments.throughput.rounds import Entrant
+from harness.machine.sysfs import cpu_list
+from harness.numerics.statistics import trend
+from harness.records import Record
+from harness.records.throughput import Conditions
+
+STOLEN = 0.02
+OTHERS = 0.25
+SLOWER_CLOCK = 0.05
+DRIFT = 0.05
+"""Beyond these a warning is given: shares of time, processors, relative changes."""
+
+_TICK = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
+_CPUS = "sys/devices/system/cpu"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The kernel's counters at one moment.
+
+    Attributes:
+        when: seconds of a steady clock.
+        busy, stolen, total: seconds summed over the usable processors; None where unknown.
+        ours: processor seconds of the processes that were named.
+        mhz: mean clock of the usable processors.
+        throttled: count of events in which a processor slowed itself down.
+    """
+
+    when: float
+    busy: float | None
+    stolen: float | None
+    total: float | None
+    ours: float
+    mhz: float | None
+    throttled: int | None
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return None
+
+
+def _usable(root: Path) -> list[int]:
+    if root == Path("/") and hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return cpu_list(_text(root / _CPUS / "online") or "")
+
+
+def _clock(root: Path, cpus: Sequence[int]) -> float | None:
+    files = [_text(root / _CPUS / f"cpu{c}/cpufreq/scaling_cur_freq") for c in cpus]
+    values = [float(f) / 1000 for f in files if f is not None and f.strip().isdigit()]
+    if not values:
+        info = _text(root / "proc/cpuinfo") or ""
+        values = [float(v) for v in re.findall(r"^cpu MHz\s*:\s*([\d.]+)$", info, re.MULTILINE)]
+    return float(np.mean(values)) if values else None
+
+
+def _throttled(root: Path, cpus: Sequence[int]) -> int | None:
+    counts = [
+        int(text)
+        for c in cpus
+        for kind in ("core", "package")
+        if (text := _text(root / _CPUS / f"cpu{c}/thermal_throttle/{kind}_throttle_count"))
+        is not None
+        and text.strip().isdigit()
+    ]
+    return sum(counts) if counts else None
+
+
+def _processor_seconds(root: Path, pid: int) -> float:
+    """Of a process and of those children of its that have ended."""
+    text = _text(root / f"proc/{pid}/stat")
+    if text is None:
+        return 0.0
+    return sum(map(int, text.rpartition(")")[2].split()[11:15])) / _TICK
+
+
+def read(pids: Iterable[int] = (), root: Path = Path("/")) -> Reading:
+    """The counters now; `pids` are the processes whose time is no other's."""
+    cpus = _usable(root)
+    wanted = {f"cpu{c}" for c in cpus}
+    times = [
+        [int(v) / _TICK for v in line.split()[1:9]]
+        for line in (_text(root / "proc/stat") or "").splitlines()
+        if line.split(" ", 1)[0] in wanted
+    ]
+    # user, nice, system, idle, iowait, irq, softirq, steal (proc(5)); user includes guests
+    known = bool(times) and all(len(t) == 8 for t in times)
+    return Reading(
+        time.monotonic(),
+        sum(sum(t[:3]) + sum(t[5:7]) for t in times) if known else None,
+        sum(t[7] for t in times) if known else None,
+        sum(map(sum, times)) if known else None,
+        sum(_processor_seconds(root, p) for p in pids),
+        _clock(root, cpus),
+        _throttled(root, cpus),
+    )
+
+
+def conditions(
+    before: Reading, after: Reading, drift: tuple[float, float] | None = None
+) -> Conditions:
+    """What happened between two readings; `drift` is a relative change and its p-value."""
+    seconds = after.when - before.when
+    stolen = others = None
+    if None not in (before.total, after.total) and after.total > before.total:  # type: ignore[operator]
+        total = after.total - before.total  # type: ignore[operator]
+        stolen = (after.stolen - before.stolen) / total  # type: ignore[operator]
+        busy = after.busy - before.busy - (after.ours - before.ours)  # type: ignore[operator]
+        others = max(0.0, busy) / seconds if seconds > 0 else None
+    throttled = None
+    if before.throttled is not None and after.throttled is not None:
+        throttled = after.throttled - before.throttled
+    return Conditions(
+        seconds=seconds, stolen=stolen, others=others, mhz_first=before.mhz, mhz_last=after.mhz,
+        throttled=throttled, drift=drift[0] if drift else None, drift_p=drift[1] if drift else None,
+    )  # fmt: skip
+
+
+def drift_of(entrants: Iterable[Entrant]) -> tuple[float, float] | None:
+    """How far the anchors, code that is the same in every round, moved from first to last.
+
+    The copies, the controls and their originals, each divided by its median, are averaged round
+    by round (geometrically), so that one disturbed sample is no drift.
+    """
+    anchors = [e.samples for e in entrants if e.record.role in ("control", "limit") and e.samples]
+    length = max(map(len, anchors), default=0)
+    rows = [np.asarray(a) / np.median(a) for a in anchors if len(a) == length and min(a) > 0]
+    if not rows:
+        return None
+    found = trend(np.exp(np.mean(np.log(rows), axis=0)))
+    return None if found is None else (found.change, found.p)
+
+
+def drifted(found: Conditions) -> bool:
+    """Whether the drift is both large and consistent."""
+    if found.drift is None or found.drift_p is None:
+        return False
+    return abs(found.drift) > DRIFT and found.drift_p < 0.02
+
+
+_CAUSES = {
+    "stolen": "the hypervisor gave {0:.1%} of the processors' time to other machines; run again "
+    "at a quieter time, or on a machine of its own",
+    "others": "other programs used {0:.2g} processors; stop them and run again",
+    "clock": "the clock of the processors fell by {0:.0%}; cool the machine, fix the clock "
+    "(governor 'performance', turbo off), or use fewer threads",
+    "throttled": "the processors slowed themselves down for heat, {0:.0f} times; cool the machine "
+    "or pause between runs",
+    "slower": "the same code became up to {0:.0%} slower from the first round to the last; "
+    "medians of early and late rounds differ, ratios do not: find what changed, and run again",
+    "faster": "the same code became up to {0:.0%} faster from the first round to the last: the "
+    "machine was still busy or waking up at the start; run again",
+}
+
+
+def troubles(found: Conditions) -> dict[str, float]:
+    """Which causes of doubt there were, with their size."""
+    sizes: dict[str, float] = {}
+    if found.stolen is not None and found.stolen > STOLEN:
+        sizes["stolen"] = found.stolen
+    if found.others is not None and found.others > OTHERS:
+        sizes["others"] = found.others
+    if found.mhz_first and found.mhz_last:
+        fell = 1.0 - found.mhz_last / found.mhz_first
+        if fell > SLOWER_CLOCK and drifted(found):  # an idle clock says nothing by itself
+            sizes["clock"] = fell
+    if found.throttled:
+        sizes["throttled"] = found.throttled
+    if drifted(found) and found.drift is not None:
+        sizes["slower" if found.drift > 0 else "faster"] = abs(found.drift)
+    return sizes
+
+
+def warnings_of(found: Conditions) -> list[str]:
+    """The troubles of one group as sentences: cause and next action."""
+    return [_CAUSES[cause].format(size) for cause, size in troubles(found).items()]
+
+
+@dataclass
+class Summary:
+    """Warnings of a whole run, gathered while its records come in."""
+
+    groups: int = 0
+    noisy: int = 0
+    sizes: dict[str, list[float]] = field(default_factory=dict)
+    others: Counter[str] = field(default_factory=Counter)
+
+    def add(self, record: Record) -> None:
+        """Take in a record; those without conditions count for nothing but their warnings."""
+        found = getattr(record, "conditions", None)
+        if found is not None:
+            self.groups += 1
+            self.noisy += bool(getattr(record, "noisy", None))
+            for cause, size in troubles(found).items():
+                self.sizes.setdefault(cause, []).append(size)
+        elif getattr(record, "warnings", None):
+            self.others[record.implementation] += 1
+
+    def lines(self) -> list[str]:
+        """One line a cause: in how many groups, the largest size, and the next action."""
+        lines = [
+            f"timings, {len(sizes)} of {self.groups} groups: {_CAUSES[cause].format(max(sizes))}"
+            for cause, sizes in self.sizes.items()
+        ]
+        if self.noisy:
+            lines.append(
+                f"timings, {self.noisy} of {self.groups} groups are noisy: a control differs from "
+                "itself; take no ratio there for more than the control's, and run again with other "
+                "programs stopped"
+            )
+        if self.others:
+            names = ", ".join(f"{n} ({c})" for n, c in sorted(self.others.items()))
+            lines.append(
+                f"timings with doubts of their own (threads, warm-up, memory), by implementation: "
+                f"{names}; the throughput page gives each with its cause"
+            )
+        return lines
+
+
+def summarise(records: Iterable[Record]) -> list[str]:
+    """The warnings of a run from its records."""
+    summary = Summary()
+    for record in records:
+        summary.add(record)
+    return summary.lines()

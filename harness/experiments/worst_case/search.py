@@ -1,0 +1,189 @@
+"""The search: hill-climbing on error ÷ bound, in steps of ulps, from many beginnings."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.experiments.context import Context
+from harness.experiments.worst_case import seeds
+from harness.experiments.worst_case.evaluate import (
+    Evaluated,
+    WorstCase,
+    declared_range,
+    evaluate,
+    judge_row,
+    open_context,
+)
+from harness.numerics.formats import float_format, to_hex
+from harness.registry.discovery import Implementation, load
+from harness.worker.client import WorkerFault
+
+Array = NDArray[Any]
+OnProgress = Callable[[int, float, float], None]
+CHAINS = 8
+PROPOSALS = 16
+_PATIENCE = 60  # rounds without progress before a chain begins anew
+
+
+class _Climb:
+    """The chains of one search: where each stands, and the best row of all."""
+
+    def __init__(self, rows: Array, names: list[str], found: Evaluated) -> None:
+        self.nonfinite = 0
+        self.nonfinite_row: Array | None = None
+        merit = self._climbable(rows, found)
+        order = np.argsort(-merit, kind="stable")
+        kept: list[int] = []  # the best of every kind, then the best of the rest
+        for i in (*order, *order):
+            if len(kept) < CHAINS and i not in kept:
+                fresh = names[i] not in {names[k] for k in kept}
+                if fresh or len({*names}) <= len({names[k] for k in kept}):
+                    kept.append(int(i))
+        self.rows = rows[kept].copy()
+        self.names = [names[k] for k in kept]
+        self.merit, self.ratio = merit[kept].copy(), found.ratio[kept].copy()
+        self.stale = np.zeros(len(kept), np.int64)
+        self.best_row, self.best_name = self.rows[0], self.names[0]
+        self.best, self.best_ratio = -np.inf, 0.0
+        self._note_best()
+
+    def _climbable(self, rows: Array, found: Evaluated) -> NDArray[np.float64]:
+        """The merits; non-finite results are counted, and lead nowhere."""
+        bad = ~found.finite
+        if bad.any():
+            self.nonfinite += int(bad.sum())
+            if self.nonfinite_row is None:
+                self.nonfinite_row = rows[int(np.argmax(bad))].copy()
+        return np.where(bad, -1.0, found.merit)
+
+    def _note_best(self) -> None:
+        top = int(np.argmax(self.merit))
+        if self.merit[top] > self.best:
+            self.best, self.best_ratio = float(self.merit[top]), float(self.ratio[top])
+            self.best_row, self.best_name = self.rows[top].copy(), self.names[top]
+
+    def step(self, proposals: Array, found: Evaluated) -> None:
+        """Move each chain to the best of its proposals, if that is no worse."""
+        merit = self._climbable(proposals, found).reshape(len(self.rows), -1)
+        ratio = found.ratio.reshape(merit.shape)
+        shaped = proposals.reshape(*merit.shape, -1)
+        best = merit.argmax(axis=1)
+        for chain, k in enumerate(best):
+            gain = merit[chain, k] > self.merit[chain]
+            self.stale[chain] = 0 if gain else self.stale[chain] + 1
+            if merit[chain, k] >= self.merit[chain]:
+                self.rows[chain], self.merit[chain] = shaped[chain, k], merit[chain, k]
+                self.ratio[chain] = ratio[chain, k]
+        self._note_best()
+
+    def restart(self, chain: int, row: Array, name: str) -> None:
+        self.rows[chain], self.names[chain] = row, name
+        self.merit[chain], self.stale[chain] = -1.0, 0
+
+
+def search_worst_case(
+    implementation: Implementation | str | Path,
+    dtype: str = "float32",
+    classes: int = 2,
+    *,
+    seconds: float | None = 10.0,
+    evaluations: int | None = None,
+    seed: int = 0,
+    on_progress: OnProgress | None = None,
+) -> WorstCase:
+    """Climb towards the largest error ÷ bound of softmax rows of so many classes.
+
+    The same seed and number of evaluations find the same row; a budget in seconds ends where the
+    clock says. Rows whose results are not finite are counted and reported, not climbed.
+
+    Args:
+        implementation: an implementation, its name or the path of its file.
+        dtype: format of the rows. classes: at least 1.
+        seconds: budget; None for none.
+        evaluations: budget in rows; None for none. At least one batch is always evaluated.
+        seed: of everything random.
+        on_progress: called after each batch with (rows, seconds, best ratio).
+
+    Raises:
+        ValueError: for no budget, or classes below 1. TypeError: for an unknown format.
+        ImplementationError: no such implementation.
+    """
+    if seconds is None and evaluations is None:
+        raise ValueError("seconds, evaluations: expected a budget in one of them; got neither")
+    if classes < 1:
+        raise ValueError(f"classes: expected at least 1; got {classes}")
+    fmt = float_format(dtype)
+    if not isinstance(implementation, Implementation):
+        implementation = load(implementation)
+    nothing = WorstCase(implementation.name, fmt.name, classes, "skipped", None, seed=seed)
+    started = time.monotonic()
+    with open_context(implementation) as context:
+        refusal = context.refusal(implementation, "softmax", fmt.name)
+        if refusal is not None:
+            return replace(nothing, status=refusal[0], reason=refusal[1])
+        try:
+            return _search(
+                context, implementation, nothing, seconds, evaluations, started, on_progress
+            )
+        except WorkerFault as fault:
+            elapsed = time.monotonic() - started
+            return replace(nothing, status=fault.status, reason=fault.reason, elapsed_s=elapsed)
+
+
+def _search(
+    context: Context,
+    implementation: Implementation,
+    blank: WorstCase,
+    seconds: float | None,
+    evaluations: int | None,
+    started: float,
+    on_progress: OnProgress | None,
+) -> WorstCase:
+    fmt = float_format(blank.dtype)
+    rng = np.random.default_rng([blank.seed, blank.classes, fmt.bits, fmt.precision])
+    rows, names = seeds.draw(rng, CHAINS * PROPOSALS, blank.classes, fmt)
+    climb = _Climb(rows, names, evaluate(context, implementation, rows))
+    done = len(rows)
+
+    def spent() -> bool:
+        over_time = seconds is not None and time.monotonic() - started >= seconds
+        return over_time or (evaluations is not None and done >= evaluations)
+
+    while not spent():
+        for chain in np.nonzero(climb.stale >= _PATIENCE)[0]:
+            fresh, kind = seeds.draw(rng, len(seeds.SEEDS), blank.classes, fmt)
+            pick = int(rng.integers(len(fresh)))
+            climb.restart(int(chain), fresh[pick], kind[pick])
+        proposals = np.concatenate([seeds.mutate(rng, row, PROPOSALS, fmt) for row in climb.rows])
+        climb.step(proposals, evaluate(context, implementation, proposals))
+        done += len(proposals)
+        if on_progress is not None:
+            on_progress(done, time.monotonic() - started, climb.best_ratio)
+    found = judge_row(context, implementation, climb.best_row)
+    in_batch = climb.best_ratio if climb.best_ratio != found.error_over_bound else None
+    bad = () if climb.nonfinite_row is None else tuple(to_hex(v) for v in climb.nonfinite_row)
+    status, reason = found.status, found.reason
+    if climb.nonfinite:
+        declared = declared_range(implementation)
+        reason = f"{climb.nonfinite} of {done} rows are out of range"
+        reason += f", {declared}" if declared else ": a result is not finite"
+        status = status if declared else "failed"
+    return replace(
+        found,
+        status=status,
+        reason=reason,
+        origin=climb.best_name,
+        evaluations=done,
+        seed=blank.seed,
+        elapsed_s=time.monotonic() - started,
+        in_batch=in_batch,
+        nonfinite=climb.nonfinite,
+        nonfinite_logits=bad,
+    )

@@ -1,0 +1,168 @@
+"""What this machine can do at best: copies of the same bytes that an implementation moves.
+
+The room of the limit lines. A copy reads each byte once and writes each byte once; no softmax of
+data larger than the caches does less. The copies take and give arrays as an operation does, so
+the worker times them like an implementation, on as many threads as `numba.set_num_threads` says:
+
+- *regular* stores read a cache line from memory before they overwrite it, so the memory moves
+  three bytes for two (unless the processor recognises the pattern);
+- *non-temporal* stores write whole lines past the caches: the higher limit for arrays that do
+  not fit in them, and a pointless figure for arrays that do.
+
+Bandwidth counts the bytes asked for, as STREAM does (McCalpin 1995), never the extra read.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.machine.copy_kernels import IS_X86_64, copy_parallel, copy_serial
+
+Array = NDArray[Any]
+Copy = Callable[..., Array]
+
+_SERIAL_BYTES = 2**17  # below this, starting the threads takes longer than the copy
+
+
+def nontemporal_supported() -> tuple[bool, str]:
+    """Whether `copy_nontemporal` works here, and the reason if not ("" if it does)."""
+    if IS_X86_64:
+        return True, ""
+    return False, "non-temporal stores are implemented for x86-64 only; the regular copy remains"
+
+
+def _copy(x: Array, out: Array | None, nontemporal: bool) -> Array:
+    if out is None:
+        out = np.empty_like(x)
+    if not (x.flags.c_contiguous and out.flags.c_contiguous):
+        raise ValueError(
+            "copy: expected C-contiguous x and out; got strides "
+            f"{x.strides} and {out.strides}; pass contiguous arrays"
+        )
+    if x.dtype != out.dtype or x.shape != out.shape or x.dtype.hasobject:
+        raise ValueError(
+            f"copy: expected out like x, {x.dtype} {x.shape}; got {out.dtype} {out.shape}"
+        )
+    source, destination = x.__array_interface__, out.__array_interface__
+    (start, _), (target, read_only) = source["data"], destination["data"]
+    if read_only:
+        raise ValueError("copy: expected a writeable out; got a read-only one")
+    if start < target + x.nbytes and target < start + x.nbytes and x.nbytes:
+        raise ValueError("copy: expected x and out that do not overlap; pass another out")
+    threads = numba.get_num_threads()
+    if threads == 1 or x.nbytes < _SERIAL_BYTES:
+        copy_serial(target, start, x.nbytes, nontemporal)
+    else:
+        copy_parallel(target, start, x.nbytes, nontemporal, threads)
+    return out
+
+
+def copy_regular(x: Array, out: Array | None = None) -> Array:
+    """`x` copied into `out` with ordinary aligned vector stores (not through memcpy).
+
+    Args:
+        x: C-contiguous array of any dtype without objects.
+        out: of the same shape and dtype, not overlapping; allocated if None.
+
+    Raises:
+        ValueError: where they do not match, overlap, or are not contiguous.
+    """
+    return _copy(x, out, nontemporal=False)
+
+
+def copy_nontemporal(x: Array, out: Array | None = None) -> Array:
+    """`x` copied into `out` with stores that bypass the caches; as `copy_regular` otherwise.
+
+    Raises:
+        RuntimeError: on a processor without them (see `nontemporal_supported`).
+    """
+    supported, reason = nontemporal_supported()
+    if not supported:
+        raise RuntimeError(f"copy_nontemporal: {reason}")
+    return _copy(x, out, nontemporal=True)
+
+
+COPIES: Mapping[str, Copy] = {
+    "copy_regular": copy_regular,
+    "copy_nontemporal": copy_nontemporal,
+}
+"""The limits by name, as records spell them."""
+
+
+def stream_bandwidth(bytes_read: float, bytes_written: float, seconds: float) -> float:
+    """GB/s (10**9 bytes): (bytes read + bytes written) / time, as STREAM counts.
+
+    Raises:
+        ValueError: for a time that is not positive, or negative bytes.
+    """
+    if not seconds > 0 or bytes_read < 0 or bytes_written < 0:
+        raise ValueError(
+            "bandwidth: expected positive seconds and no negative bytes; "
+            f"got {seconds} s, {bytes_read} read, {bytes_written} written"
+        )
+    return (bytes_read + bytes_written) / seconds / 1e9
+
+
+@dataclass(frozen=True)
+class CopyLimit:
+    """A measured copy: GB/s at the median time, and at the longest and the shortest."""
+
+    name: str
+    threads: int
+    array_bytes: int
+    median: float
+    lowest: float
+    highest: float
+
+
+def measure_copy(name: str, array_bytes: int, threads: int, repeats: int = 15) -> CopyLimit:
+    """Time one of `COPIES` on float32 arrays of `array_bytes` each, in this process.
+
+    For a look at a machine; a run takes its limits through the worker, interleaved with the
+    implementations.
+    """
+    size = array_bytes // 4
+    rng = np.random.default_rng(0)
+    x, out = rng.random(size, dtype=np.float32), np.zeros(size, np.float32)
+    before = numba.get_num_threads()
+    numba.set_num_threads(threads)
+    try:
+        seconds: list[float] = []
+        for repeat in range(repeats + 2):
+            started = time.perf_counter()
+            COPIES[name](x, out)
+            elapsed = time.perf_counter() - started
+            if repeat >= 2:  # the first calls compile and start the threads
+                seconds.append(elapsed)
+    finally:
+        numba.set_num_threads(before)
+    rate = [stream_bandwidth(x.nbytes, out.nbytes, s) for s in seconds]
+    return CopyLimit(name, threads, x.nbytes, statistics.median(rate), min(rate), max(rate))
+
+
+def main() -> None:
+    """Print the copy bandwidth of this machine: ``python -m harness.machine.copy_limit``."""
+    counts = [t for t in (1, 2, 4, 8, 16, 32, 64) if t < numba.config.NUMBA_NUM_THREADS]
+    print(f"{'copy':18}{'MiB':>6}{'threads':>9}{'GB/s':>9}{'lowest':>9}{'highest':>9}")
+    for mebibytes in (64, 256):
+        for threads in [*counts, numba.config.NUMBA_NUM_THREADS]:
+            for name in COPIES:
+                if name == "copy_nontemporal" and not nontemporal_supported()[0]:
+                    continue
+                m = measure_copy(name, mebibytes * 2**20, threads)
+                print(
+                    f"{m.name:18}{mebibytes:6}{m.threads:9}{m.median:9.1f}{m.lowest:9.1f}"
+                    f"{m.highest:9.1f}"
+                )
+
+
+if __name__ == "__main__":
+    main()

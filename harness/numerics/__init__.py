@@ -1,0 +1,1 @@
+"""Number formats, exact sums, error measures, outcomes and statistics."""

@@ -1,0 +1,94 @@
+"""The class of outcome of one row: what a result *is*, before how accurate it is.
+
+The words of the catalogue (shared vocabulary of conformance, overflow map and report).
+`raises` and `crashed` are not here: where they apply there is no array to judge.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from harness.numerics.exact import Exact, from_float64
+from harness.numerics.formats import Float64Array, FloatFormat, float_format, to_float64
+from harness.numerics.ulps import ulp_error, wrong_threshold
+
+Outcome = Literal["exact", "accurate", "limit", "nan", "inf", "zero", "wrong", "inaccurate"]
+
+OUTCOMES: tuple[Outcome, ...] = (
+    "exact",
+    "accurate",
+    "limit",
+    "nan",
+    "inf",
+    "zero",
+    "wrong",
+    "inaccurate",
+)
+"""In the order in which `outcome` tries them: the first that applies is the class."""
+
+
+def outcome(
+    computed: ArrayLike,
+    exact: Exact,
+    fmt: DTypeLike | FloatFormat | None = None,
+    *,
+    tolerance: ArrayLike = 1.0,
+    limit: ArrayLike | None = None,
+    error: Float64Array | None = None,
+) -> Outcome:
+    """The class of one row (or of any array that is judged as a whole); the first that applies.
+
+    1. `exact`: every element is the exact value rounded to nearest even (NaN where it is NaN).
+    2. `accurate`: every ulp error is at most `tolerance`; NaN and infinities only where due.
+    3. `limit`: `limit` was given, the reference is not finite somewhere (a convention stands in
+       for the limit there), and every element is within `tolerance` of the limit.
+    4. `nan`: a NaN where the reference has none.
+    5. `inf`: an infinity where the reference has another value.
+    6. `zero`: the element of the largest exact magnitude was computed as 0 and does not round
+       to 0: the mass is gone. (Zeros at lesser elements are `wrong` or `inaccurate`.)
+    7. `wrong`: a finite value where the reference is NaN or infinite, or an error of 2**(p-1)
+       ulp or more: no bit of that element is right.
+    8. `inaccurate`: what is left: finite, of the right size, and beyond `tolerance`.
+
+    Args:
+        computed: array of any format, of the shape of `exact`.
+        exact: the exact result, special values by the reference's convention.
+        fmt: the format judged; by default that of `computed`.
+        tolerance: ulp, a number or an array that broadcasts to the shape: usually the error
+            bound of the algorithm (`BoundResult.ulp`), else what the caller calls accurate.
+        limit: the mathematical limit where the reference has a convention (one +inf: one-hot).
+        error: `ulp_error(computed, exact, fmt)`, where it is known already.
+
+    Raises:
+        ValueError: for unequal shapes.
+    """
+    array = np.asarray(computed)
+    fmt = float_format(array.dtype if fmt is None else fmt)
+    error = ulp_error(array, exact, fmt) if error is None else error
+    c = to_float64(array)
+    expected = to_float64(exact.round_to(fmt))
+    if np.all((c == expected) | (np.isnan(c) & np.isnan(expected))):
+        return "exact"
+    # An infinite tolerance (a bound that claims nothing) never excuses a non-finite error.
+    if np.all((error <= np.asarray(tolerance)) & np.isfinite(error)):
+        return "accurate"
+    if limit is not None and not np.isfinite(expected).all():
+        target = from_float64(np.broadcast_to(to_float64(limit), array.shape).copy())
+        distance = ulp_error(array, target, fmt)
+        if np.all((distance <= np.asarray(tolerance)) & np.isfinite(distance)):
+            return "limit"
+    if np.any(np.isnan(c) & ~np.isnan(expected)):
+        return "nan"
+    if np.any(np.isinf(c) & (c != expected)):
+        return "inf"
+    finite = np.isfinite(expected)
+    if finite.any():
+        dominant = np.argmax(np.where(finite, np.abs(exact.to_float64()), -1.0))
+        if c.flat[dominant] == 0 and expected.flat[dominant] != 0:
+            return "zero"
+    if np.any(error >= wrong_threshold(fmt)):
+        return "wrong"
+    return "inaccurate"

@@ -1,0 +1,142 @@
+"""Writes a run: one process at a time, one record a line, nothing half-written."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import warnings
+from datetime import UTC, datetime
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+from harness.records import Record, RunInfo
+from harness.records.files import CELLS_FILE, RUN_FILE, ResultsError, ResultsWarning
+
+
+class RunWriter:
+    """Writes one run; use as a context manager.
+
+    Raises:
+        ResultsError: the folder cannot be made or written.
+    """
+
+    def __init__(self, folder: Path, info: RunInfo, *, resume: bool = False) -> None:
+        self.folder = folder
+        self.info = info
+        self._cells: FileIO | None = None
+        try:
+            folder.mkdir(parents=True, exist_ok=resume)
+            self._cells = FileIO(folder / CELLS_FILE, "a+" if resume else "x")
+            self._lock()
+            if resume:
+                _remove_temporaries(folder)
+                _cut_torn_line(self._cells)
+            self._end = self._cells.seek(0, os.SEEK_END)
+            self._write_info()
+        except (OSError, ResultsError) as e:
+            self.close()
+            if isinstance(e, ResultsError):
+                raise
+            raise ResultsError(
+                f"{folder}: cannot be written ({e.strerror}); choose another place with --results"
+            ) from None
+
+    def _lock(self) -> None:
+        """Keep other processes from writing this run; the lock ends with ours, however it ends."""
+        assert self._cells is not None
+        try:
+            fcntl.flock(self._cells, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ResultsError(
+                f"{self.folder}: another process is writing this run; wait until it has ended"
+            ) from None
+        except OSError:  # a file system without locks: the run is worth more than the lock
+            warnings.warn(
+                f"{self.folder}: the file system has no locks; write a run from one process only",
+                ResultsWarning,
+                stacklevel=3,
+            )
+
+    def append(self, record: Record) -> None:
+        """Write one record, whole, before returning.
+
+        Raises:
+            ResultsError: the disk is full, or gone; what was written before is intact.
+        """
+        line = record.model_dump_json(exclude_none=True).encode() + b"\n"
+        assert self._cells is not None
+        view = memoryview(line)
+        try:
+            while view:
+                view = view[self._cells.write(view) or 0 :]
+        except OSError as e:
+            with contextlib.suppress(OSError):
+                self._cells.truncate(self._end)  # no half of a line
+            raise self._unwritable(e) from None
+        self._end += len(line)
+
+    def update(self, **changes: Any) -> None:
+        """Replace fields of run.json, atomically.
+
+        Raises:
+            ResultsError: it cannot be written; the old one is intact.
+        """
+        self.info = self.info.model_copy(update=changes)
+        try:
+            self._write_info()
+        except OSError as e:
+            raise self._unwritable(e) from None
+
+    def _unwritable(self, error: OSError) -> ResultsError:
+        return ResultsError(
+            f"{self.folder}: cannot be written any more ({error.strerror}); what was measured is "
+            f"kept: make room, then go on with: softmax-bench run --resume {self.folder}"
+        )
+
+    def finish(self) -> None:
+        """Mark the run as finished."""
+        self.update(finished=datetime.now(UTC).isoformat(timespec="seconds"))
+
+    def close(self) -> None:
+        if self._cells is not None:
+            self._cells.close()
+
+    def _write_info(self) -> None:
+        temporary = self.folder / f".{RUN_FILE}.{os.getpid()}"
+        try:
+            temporary.write_text(self.info.model_dump_json(indent=1) + "\n", encoding="utf-8")
+            os.replace(temporary, self.folder / RUN_FILE)
+        except OSError:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+
+    def __enter__(self) -> RunWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _remove_temporaries(folder: Path) -> None:
+    """What writers left that were killed; none lives, since the lock is ours."""
+    for path in folder.glob(f".{RUN_FILE}.*"):
+        path.unlink(missing_ok=True)
+
+
+def _cut_torn_line(cells: FileIO) -> None:
+    """Remove what a kill left of a last record, so that appending starts on a new line."""
+    end = cells.seek(0, os.SEEK_END)
+    keep = end
+    while keep > 0:
+        start = max(0, keep - (1 << 16))
+        cells.seek(start)
+        newline = cells.read(keep - start).rfind(b"\n")
+        if newline >= 0:
+            keep = start + newline + 1
+            break
+        keep = start
+    if keep < end:
+        cells.truncate(keep)

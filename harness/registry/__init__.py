@@ -1,0 +1,1 @@
+"""The contract of an implementation, and where implementations are found."""

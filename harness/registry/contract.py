@@ -1,0 +1,405 @@
+"""The contract of an implementation: a plain module whose functions are named after operations.
+
+Metadata and operations are read from the syntax tree, so that listing never imports a module.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UserError
+
+OPERATIONS: Mapping[str, tuple[str, ...]] = {
+    "softmax": ("x", "axis", "out"),
+    "log_softmax": ("x", "axis", "out"),
+    "logsumexp": ("x", "axis"),
+    "softmax_backward": ("grad", "y", "axis"),
+    "cross_entropy": ("logits", "targets"),
+}
+"""Operation to the parameters of its signature; `out` is optional (design of the contract)."""
+
+RESERVED = frozenset(
+    {"copy_regular", "copy_nontemporal", "exp_only", "device copy"}
+    | {"copy_kernel", "copy_memcpy", "read_kernel", "add_kernel"}
+)
+"""Names of limits: an implementation of that name would be timed as the machine's limit."""
+
+RESERVED_END = " (control)"
+"""The end of the names of controls."""
+
+DEVICES = ("cpu", "cuda")
+MAX_SOURCE = 16 << 20
+"""Bytes of a module's source; its syntax tree takes some hundred times as many."""
+
+_TEXT = ("backend", "device", "source", "formula", "bound", "threads", "accumulator")
+_TEXTS = ("dtypes", "requires", "programs", "files")
+_KNOWN = {*_TEXT, *_TEXTS, "passes", "deviations"}
+
+
+class ImplementationError(UserError):
+    """A module that breaks the contract; the message is one line that says what to do."""
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """A departure from the right answer that follows from the algorithm, declared with its reason.
+
+    Attributes:
+        id: what deviates (``"overflow"``, ``"offset"``, ``"order"``, a catalogue case, ...).
+        reason: why, in a sentence that the report prints beside every affected result.
+    """
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What a module says of itself; the defaults are those of a plain NumPy file.
+
+    Attributes:
+        name: the file's stem.
+        path: the source file.
+        documentation: the module's docstring.
+        operations: operations that it offers, in the order of `OPERATIONS`.
+        operations_with_out: those of them that take ``out=``.
+        backend: array library of its arguments and results.
+        device: ``"cpu"`` or ``"cuda"``.
+        dtypes: formats that it declares; None where it declares none.
+        requires: import names of the packages that it needs; of ``"a|b"`` one serves.
+        programs: names of the programs that it calls, such as a compiler.
+        source: paper or documentation.
+        formula: what it computes, in Unicode.
+        bound: name of the error bound that applies (`harness.bounds.BOUNDS`).
+        passes: reads and writes of an array that it makes over memory.
+        threads: ``"single"`` or ``"many"``.
+        accumulator: format of its intermediate sums where it is not that of its input.
+        deviations: declared departures.
+        offers_exp: the module has an ``exp`` of its own whose error can be measured.
+        offers_loss: the module has a ``cross_entropy_loss(logits, targets)``, the loss of
+            ``cross_entropy`` without its gradient, which is timed on a device.
+        files: other sources that it is made of, in its folder or below: device code that it
+            declares, and private modules (``_name.py``) that it imports.
+        fault: why it cannot be used at all, whatever is installed; None for one that can.
+    """
+
+    name: str
+    path: Path
+    documentation: str
+    operations: tuple[str, ...]
+    operations_with_out: tuple[str, ...]
+    backend: str = "numpy"
+    device: str = "cpu"
+    dtypes: tuple[str, ...] | None = None
+    requires: tuple[str, ...] = ()
+    programs: tuple[str, ...] = ()
+    source: str | None = None
+    formula: str | None = None
+    bound: str | None = None
+    passes: int | None = None
+    threads: str | None = None
+    accumulator: str | None = None
+    deviations: tuple[Deviation, ...] = ()
+    offers_exp: bool = False
+    offers_loss: bool = False
+    files: tuple[Path, ...] = ()
+    fault: str | None = None
+
+    @property
+    def description(self) -> str:
+        """The first line of the docstring."""
+        return self.documentation.strip().split("\n", 1)[0]
+
+    def sha256(self) -> str:
+        """Digest of the module's source and of its other files; empty for one with a fault."""
+        if self.fault is not None:  # there may be no such file
+            return ""
+        digest = hashlib.sha256(self.path.read_bytes())
+        for file in sorted(self.files):
+            digest.update(file.read_bytes())
+        return digest.hexdigest()
+
+
+def _parameters(function: ast.FunctionDef) -> list[str]:
+    a = function.args
+    return [p.arg for p in (*a.posonlyargs, *a.args, *a.kwonlyargs)]
+
+
+def _check_signature(path: Path, function: ast.FunctionDef) -> bool:
+    """Whether ``out=`` is supported; raises where required parameters do not fit."""
+    wanted = OPERATIONS[function.name]
+    names = _parameters(function)
+    a = function.args
+    positional = [*a.posonlyargs, *a.args]
+    required = len(positional) - len(a.defaults)
+    data = 2 if function.name in ("softmax_backward", "cross_entropy") else 1
+    takes_axis = "axis" not in wanted or "axis" in names or a.kwarg is not None
+    if (len(positional) < data and a.vararg is None) or required > data or not takes_axis:
+        raise ImplementationError(
+            f"{path}: {function.name}: expected the signature "
+            f"{function.name}({', '.join(wanted)}), with axis and out optional; "
+            f"got {function.name}({', '.join(names)})"
+        )
+    return "out" in wanted and "out" in names
+
+
+def _shown(node: ast.expr) -> str:
+    with contextlib.suppress(RecursionError):
+        return ast.unparse(node)[:80]
+    return "an expression too deep to show"
+
+
+def _literal(path: Path, node: ast.expr) -> dict[str, Any]:
+    try:
+        value = ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+        raise ImplementationError(
+            f"{path}: IMPLEMENTATION: expected a literal dict (it is read without running the "
+            f"module); got {_shown(node)!r}"
+        ) from None
+    if not isinstance(value, dict):
+        raise ImplementationError(
+            f"{path}: IMPLEMENTATION: expected a dict; got {type(value).__name__}"
+        )
+    unknown = sorted(str(k) for k in value if k not in _KNOWN)
+    if unknown:
+        raise ImplementationError(
+            f"{path}: IMPLEMENTATION: unknown entries {', '.join(unknown)}; "
+            f"known are {', '.join(sorted(_KNOWN))}"
+        )
+    for key in _TEXT:
+        if key in value and not isinstance(value[key], str):
+            raise ImplementationError(
+                f"{path}: IMPLEMENTATION[{key!r}]: expected a string; got {value[key]!r}"
+            )
+    for key in _TEXTS:
+        entry = value.get(key, ())
+        if not isinstance(entry, list | tuple) or not all(isinstance(t, str) for t in entry):
+            raise ImplementationError(
+                f"{path}: IMPLEMENTATION[{key!r}]: expected a tuple of strings; got {entry!r}"
+            )
+    if value.get("device", "cpu") not in DEVICES:
+        raise ImplementationError(
+            f"{path}: IMPLEMENTATION['device']: expected one of {', '.join(DEVICES)}; "
+            f"got {value['device']!r}"
+        )
+    _check_names(path, value)
+    passes = value.get("passes")
+    if passes is not None and (not isinstance(passes, int) or passes < 1):
+        raise ImplementationError(
+            f"{path}: IMPLEMENTATION['passes']: expected a positive integer; got {passes!r}"
+        )
+    return value
+
+
+def _check_names(path: Path, value: Mapping[str, Any]) -> None:
+    """Refuse formats and bounds that do not exist: every experiment looks them up."""
+    from harness.bounds import BOUNDS  # both take a while, and plain files declare neither
+    from harness.numerics.formats import FORMATS
+
+    for key, known in (("dtypes", FORMATS), ("accumulator", FORMATS), ("bound", BOUNDS)):
+        given = value.get(key, ())
+        for name in (given,) if isinstance(given, str) else given:
+            if name not in known:
+                more = " (softmax-bench list bounds says what each is)" if key == "bound" else ""
+                raise ImplementationError(
+                    f"{path}: IMPLEMENTATION[{key!r}] is {given!r}; expected one of "
+                    f"{', '.join(known)}{more}"
+                )
+
+
+def _deviations(path: Path, entries: Any) -> tuple[Deviation, ...]:
+    found = []
+    if not isinstance(entries, list | tuple):
+        raise ImplementationError(
+            f"{path}: IMPLEMENTATION['deviations']: expected a tuple of dicts; got {entries!r}"
+        )
+    for entry in entries:
+        if not isinstance(entry, dict) or set(entry) != {"id", "reason"}:
+            raise ImplementationError(
+                f"{path}: IMPLEMENTATION['deviations']: expected dicts with 'id' and 'reason'; "
+                f"got {entry!r}"
+            )
+        found.append(Deviation(str(entry["id"]), str(entry["reason"])))
+    return tuple(found)
+
+
+def _files(path: Path, names: Any) -> tuple[Path, ...]:
+    found = []
+    for name in names:
+        file = path.parent / name
+        if ".." in Path(name).parts or Path(name).is_absolute() or not file.is_file():
+            raise ImplementationError(
+                f"{path}: IMPLEMENTATION['files']: expected files in the module's folder or "
+                f"below; got {name!r}"
+            )
+        found.append(file)
+    return tuple(found)
+
+
+def _private_modules(path: Path, tree: ast.Module) -> tuple[Path, ...]:
+    """Private modules that `path` imports, directly or not: ``_name.py``, or below ``_name/``.
+
+    Raises:
+        ImplementationError: one of them cannot be read.
+    """
+    found: dict[Path, None] = {}
+    left = [(path, tree)]
+    while left:
+        importer, body = left.pop()
+        for node in ast.walk(body):
+            names: list[str] = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                module = node.module or ""
+                names = [f"{module}.{alias.name}" for alias in node.names]
+            for file in _candidates(names, (path.parent, importer.parent)):
+                if file not in found and file.is_file():
+                    found[file] = None
+                    left.append((file, _parsed(file)))
+    return tuple(found)
+
+
+def _candidates(names: Iterable[str], folders: Iterable[Path]) -> Iterator[Path]:
+    """Where the private part of dotted names would lie: ``a._b.c`` is ``_b/c.py``, if anything."""
+    for parts in (name.split(".") for name in names):
+        private = [p.startswith("_") and not p.startswith("__") for p in parts]
+        if any(private):
+            own = parts[private.index(True) :]
+            for folder in folders:
+                yield from (
+                    file
+                    for k in range(1, len(own) + 1)
+                    for file in (
+                        folder.joinpath(*own[: k - 1], f"{own[k - 1]}.py"),
+                        folder.joinpath(*own[:k], "__init__.py"),
+                    )
+                )
+
+
+def _statements(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
+    """The statements of a module's own level, those under ``if``, ``try`` and ``with`` included."""
+    for node in body:
+        yield node
+        if isinstance(node, ast.If | ast.Try | ast.With):
+            yield from _statements(node.body)
+        if isinstance(node, ast.If | ast.Try):
+            yield from _statements(node.orelse)
+        if isinstance(node, ast.Try):
+            yield from (s for handler in node.handlers for s in _statements(handler.body))
+
+
+def _bound_names(node: ast.stmt) -> list[str]:
+    """Names that an assignment binds, such as ``softmax = functools.partial(...)``."""
+    if isinstance(node, ast.Assign):
+        return [t.id for t in node.targets if isinstance(t, ast.Name)]
+    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value:
+        return [node.target.id]
+    return []
+
+
+def _operations(path: Path, tree: ast.Module) -> dict[str, bool]:
+    """The operations that a module offers, and whether each is seen to take ``out=``.
+
+    They are its functions of that name, and its variables. Names that it imports count where it
+    has no operation of its own: elsewhere they may be what it makes its operations from.
+    """
+    own: dict[str, bool] = {}
+    imported: dict[str, bool] = {}
+    for node in _statements(tree.body):
+        if isinstance(node, ast.FunctionDef) and node.name in OPERATIONS:
+            own[node.name] = _check_signature(path, node)
+        elif isinstance(node, ast.ImportFrom):
+            names = (alias.asname or alias.name for alias in node.names)
+            imported.update((name, False) for name in names if name in OPERATIONS)
+        for name in _bound_names(node):
+            if name in OPERATIONS:
+                own.setdefault(name, False)  # softmax = jit(softmax) keeps what its def said
+    return own or imported
+
+
+def _parsed(path: Path) -> ast.Module:
+    """The syntax tree of a source file.
+
+    Raises:
+        ImplementationError: there is no such file, or it is no source of a module.
+    """
+    why: object
+    try:
+        path.stat()  # says so if there is none
+        if not path.is_file():  # a pipe would be waited for
+            raise ImplementationError(f"{path}: expected a file of Python source; it is none")
+        if path.stat().st_size > MAX_SOURCE:
+            raise ImplementationError(
+                f"{path}: expected a source of at most {MAX_SOURCE >> 20} MiB; "
+                f"it has {path.stat().st_size} bytes"
+            )
+        return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    except FileNotFoundError:
+        raise ImplementationError(
+            f"{path}: no such file; give the path of a Python module, or a name that "
+            f"`softmax-bench list` shows"
+        ) from None
+    except ImplementationError:
+        raise
+    except (OSError, SyntaxError, ValueError) as e:
+        why = e
+    except (RecursionError, MemoryError):  # what the parser raises for either
+        why = "its expressions are nested too deeply"
+    raise ImplementationError(f"{path}: cannot be read as a Python module: {why}") from None
+
+
+def read_metadata(path: Path) -> Metadata:
+    """The metadata of the module at `path`, from its syntax tree: nothing is imported or run.
+
+    Raises:
+        ImplementationError: the file cannot be parsed, offers no operation, has an operation
+            with the wrong signature or a malformed ``IMPLEMENTATION``.
+    """
+    if path.stem in RESERVED or path.stem.endswith(RESERVED_END):
+        raise ImplementationError(
+            f"{path}: the harness measures something of its own under the name {path.stem!r}; "
+            f"rename the file"
+        )
+    tree = _parsed(path)
+    declared: dict[str, Any] = {}
+    offers_exp = offers_loss = False
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef):
+            offers_exp |= node.name == "exp"
+            offers_loss |= node.name == "cross_entropy_loss"
+        elif isinstance(node, ast.Assign | ast.AnnAssign) and "IMPLEMENTATION" in _bound_names(
+            node
+        ):
+            declared = _literal(path, node.value or ast.Constant(None))
+    operations = _operations(path, tree)
+    if not operations:
+        raise ImplementationError(
+            f"{path}: offers no operation; define at least one function named "
+            f"{', '.join(OPERATIONS)}"
+        )
+    dtypes = declared.get("dtypes")
+    own = _private_modules(path, tree)
+    return Metadata(
+        name=path.stem,
+        path=path,
+        documentation=ast.get_docstring(tree) or "",
+        operations=tuple(o for o in OPERATIONS if o in operations),
+        operations_with_out=tuple(o for o in OPERATIONS if operations.get(o)),
+        dtypes=None if dtypes is None else tuple(dtypes),
+        requires=tuple(declared.get("requires", ())),
+        programs=tuple(declared.get("programs", ())),
+        deviations=_deviations(path, declared.get("deviations", ())),
+        passes=declared.get("passes"),
+        offers_exp=offers_exp,
+        offers_loss=offers_loss,
+        files=(*_files(path, declared.get("files", ())), *own),
+        **{key: declared[key] for key in _TEXT if key in declared},
+    )

@@ -1,0 +1,1 @@
+"""Figures, tables, number formatting and style shared by the pages."""

@@ -1,0 +1,323 @@
+"""Drawing and exporting figures: one set-up, two colourings, three formats.
+
+Every figure is drawn once. Its SVG is written for light pages; the dark one is the same text with
+the colours of `style` exchanged, so that both always show the same data. Text is
+stored as outlines, comments and metadata are dropped, and identifiers are salted with a constant:
+the same results give the same bytes.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import matplotlib.style
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
+from PIL import Image  # of Matplotlib's own dependencies
+
+from harness.report.drawing import style as palette
+from harness.report.drawing.formatting import superscript
+from harness.report.drawing.sanitize import drawn, stem
+from harness.report.drawing.tables import Table
+
+WIDTH = 9.6  # inches; about the text width of a page, so that 8 pt stays 8 pt
+PNG_DPI = 100
+
+_SETTINGS: dict[str, Any] = {
+    "font.family": ["DejaVu Sans"],
+    "font.size": 8.0,
+    "text.parse_math": False,  # names from result files may hold dollar signs
+    "text.color": palette.INK,
+    "axes.edgecolor": palette.AXIS,
+    "axes.labelcolor": palette.MUTED,
+    "axes.linewidth": 0.6,
+    "axes.titlesize": 8.0,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 5.0,
+    "axes.titlecolor": palette.INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.facecolor": "none",
+    "figure.facecolor": "none",
+    "savefig.facecolor": "none",
+    "grid.color": palette.GRID,
+    "grid.linewidth": 0.6,
+    "xtick.color": palette.AXIS,
+    "ytick.color": palette.AXIS,
+    "xtick.labelcolor": palette.MUTED,
+    "ytick.labelcolor": palette.MUTED,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 4.0,
+    "legend.frameon": False,
+    "legend.fontsize": 7.5,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "softmax-bench",
+    "path.simplify": False,
+}
+_COMMENT = re.compile(r"<!--.*?-->\s*", re.DOTALL)
+_METADATA = re.compile(r"<metadata>.*?</metadata>\s*", re.DOTALL)
+_COLOUR = re.compile(r"#[0-9a-f]{6}\b")
+_INDENT = re.compile(r"\n\s+")
+_EMPTY = re.compile(r'<g id="[\w.]+_\d+"\s*/>\s*')
+_GROUP = re.compile(r'<g id="[\w.]+_\d+">')
+_RECTANGLE = re.compile(r"M (\S+) (\S+) \nL (\S+) \2 \nL \3 (\S+) \nL \1 \4 \nz")
+_SEGMENT = re.compile(r" \n([MLQCz])[ ]?")
+_LONE = re.compile(r"<g>\n(<(?:path|use) [^>]*/>)\n</g>")
+_GLYPH = re.compile(r'(<use xlink:href="#d[0-9a-f]+") transform="translate\((\S+) 0\)"/>')
+_TEXT = re.compile(r"<g>\n(<g [^>]*>\n(?:<use [^>]*/>\n)+</g>)\n</g>")
+_FONT = "DejaVuSans-"  # of the ids of glyphs, a third of the file under their full names
+PNG_COLOURS = 128
+_STYLE = re.compile(r' style="([^"]*)"')
+_DIGITS = re.compile(r"scale\([^)]*\)|-?\d+\.\d{3,}")
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """Matplotlib's own defaults and the report's settings, whatever the user's are."""
+    with matplotlib.style.context(["default", _SETTINGS]):
+        yield
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A figure of the site, with the table behind it.
+
+    Attributes:
+        name: stem of its files.
+        title, caption: shown with it.
+        alt: what it shows, in words, computed from the data.
+        table: every number that is drawn, and the reason for every one that is not.
+        figure: None where there is nothing to draw; the caption then says why.
+    """
+
+    name: str
+    title: str
+    caption: str
+    alt: str
+    table: Table
+    figure: Figure | None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", stem(self.name))  # it may hold words of a result file
+
+
+def darkened(svg: str) -> str:
+    """The SVG with every colour of the palette replaced by its dark counterpart."""
+    return _COLOUR.sub(lambda m: palette.DARK.get(m.group(0), m.group(0)), svg)
+
+
+def svg_text(figure: Figure) -> str:
+    """The figure as SVG: no comments (they would hold the text of labels), no metadata."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    svg = _COMMENT.sub("", buffer.getvalue().decode("utf-8"))
+    svg = _GROUP.sub("<g>", _EMPTY.sub("", _METADATA.sub("", svg)))
+    svg = _INDENT.sub("\n", _DIGITS.sub(_shortened, svg))
+    svg = _SEGMENT.sub(r"\1", _RECTANGLE.sub(_rectangle, svg))
+    svg = _GLYPH.sub(lambda m: f'{m[1]} x="{float(m[2]):.0f}"/>', svg.replace(_FONT, "d"))
+    return _classed(_TEXT.sub(r"\1", _LONE.sub(r"\1", svg)))
+
+
+def _classed(svg: str) -> str:
+    """Styles that occur again and again, once as classes: a third off the file."""
+    counts = Counter(_STYLE.findall(svg))
+    classes = {style: f"s{i}" for i, (style, n) in enumerate(counts.items()) if n > 3}
+    rules = "".join(f".{name}{{{style}}}" for style, name in classes.items())
+    svg = _STYLE.sub(lambda m: f' class="{classes[m[1]]}"' if m[1] in classes else m[0], svg)
+    return svg.replace("</style>", f"{rules}</style>", 1)
+
+
+def _rectangle(found: re.Match[str]) -> str:
+    """A rectangle by its corner and its sides."""
+    x, y, right, bottom = map(float, found.groups())
+    width, height = (f"{d:.2f}".rstrip("0").rstrip(".") for d in (right - x, bottom - y))
+    return f"M{found[1]} {found[2]}h{width}v{height}H{found[1]}z"
+
+
+def _shortened(found: re.Match[str]) -> str:
+    """A coordinate to a hundredth of a point; factors of scale keep all their digits."""
+    text = found.group(0)
+    return text if text.startswith("scale") else f"{float(text):.2f}".rstrip("0").rstrip(".")
+
+
+def write(plot: Plot, folder: Path) -> None:
+    """Write ``name.svg``, ``name-dark.svg``, ``name.png`` (where drawn) and ``name.csv``."""
+    (folder / f"{plot.name}.csv").write_text(plot.table.to_csv(), encoding="utf-8", newline="")
+    if plot.figure is None:
+        return
+    for text in plot.figure.findobj(Text):  # a warning about a glyph would hold what has none
+        text.set_text(drawn(text.get_text()))
+    svg = svg_text(plot.figure)
+    (folder / f"{plot.name}.svg").write_text(svg, encoding="utf-8", newline="")
+    (folder / f"{plot.name}-dark.svg").write_text(darkened(svg), encoding="utf-8", newline="")
+    _write_png(plot.figure, folder / f"{plot.name}.png")
+
+
+def _write_png(figure: Figure, path: Path) -> None:
+    """The figure on white, with a palette: a third of the bytes of full colour."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=PNG_DPI, facecolor="#ffffff")
+    with Image.open(buffer) as drawn:
+        reduced = drawn.convert("RGB").quantize(
+            PNG_COLOURS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE
+        )
+    reduced.save(path, "PNG", compress_level=9)
+
+
+def grid(
+    count: int,
+    columns: int,
+    height: float,
+    left: float = 0.62,
+    right: float = 0.12,
+    between: float = 0.22,
+    below: float = 0.42,
+) -> tuple[Figure, list[Any]]:
+    """A figure of `count` equal panels, `columns` to a line, each `height` inches high.
+
+    Distances in inches: margins `left` and `right`, gaps `between` columns and `below` lines.
+    """
+    columns = min(columns, count)
+    lines = math.ceil(count / columns)
+    top, bottom = 0.28, 0.42
+    total = top + bottom + lines * height + (lines - 1) * below
+    figure = Figure(figsize=(WIDTH, total))
+    width = (WIDTH - left - right - (columns - 1) * between) / columns
+    axes = []
+    for i in range(count):
+        line, column = divmod(i, columns)
+        x = left + column * (width + between)
+        y = total - top - height - line * (height + below)
+        axes.append(figure.add_axes((x / WIDTH, y / total, width / WIDTH, height / total)))
+    return figure, axes
+
+
+@dataclass(frozen=True)
+class LogScale:
+    """A logarithmic axis with places of their own for zero and for infinity.
+
+    A zero and a non-finite value are figures too: they are drawn on lines below and above the
+    scale, labelled ``0`` and ``not finite``.
+    """
+
+    low: float
+    high: float
+    zero: bool
+    infinite: bool
+
+    @property
+    def _step(self) -> float:
+        return max(1.7, float((self.high / self.low) ** 0.09))
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        low = self.low / self._step**2 if self.zero else self.low / self._step**0.4
+        high = self.high * self._step**1.8 if self.infinite else self.high * self._step**0.4
+        return low, high
+
+    @property
+    def margin(self) -> float:
+        """Inches that the labels of a vertical axis and its title need."""
+        return 1.0 if self.infinite else 0.62
+
+    def place(self, value: float) -> float:
+        """Where a value is drawn."""
+        if math.isnan(value) or value == math.inf:
+            return float(self.high * self._step**1.3)
+        return float(self.low / self._step**1.4) if value <= 0 else value
+
+    def apply(self, axis: Any, labelled: bool = True) -> None:
+        """Set limits, ticks and labels of a Matplotlib axis (``axes.xaxis`` or ``axes.yaxis``)."""
+        axis.axes.set(**{f"{axis.axis_name}scale": "log", f"{axis.axis_name}lim": self.limits})
+        ticks = ticks_between(self.low, self.high)
+        labels = [power(t) for t in ticks]
+        if self.zero:
+            ticks, labels = [self.place(0.0), *ticks], ["0", *labels]
+        if self.infinite:
+            ticks, labels = [*ticks, self.place(math.inf)], [*labels, "not finite"]
+        axis.set_major_locator(FixedLocator(ticks))
+        axis.set_minor_locator(NullLocator())
+        axis.set_minor_formatter(NullFormatter())
+        axis.set_ticklabels(labels if labelled else [""] * len(labels))
+
+
+def log_scale(values: Sequence[float], floor: float | None = None) -> LogScale:
+    """The scale that holds `values`, widened to ticks where they lie close together."""
+    finite = [v for v in values if math.isfinite(v) and v > 0]
+    low, high = (min(finite), max(finite)) if finite else (1.0, 10.0)
+    if floor is not None:
+        low = min(low, floor)
+    if high / low < 4:
+        middle = math.sqrt(low * high)
+        low, high = min(low, middle / 2), max(high, middle * 2)
+    unbounded = any(math.isnan(v) or v == math.inf for v in values)
+    return LogScale(low, high, any(v <= 0 for v in values), unbounded)
+
+
+def ticks_between(low: float, high: float) -> list[float]:
+    """Round numbers in an interval: 1, 2, 5 within two decades, else powers of ten, at most 7."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    span = math.log10(high / low)
+    if span <= 2:
+        steps = (1.0, 2.0, 5.0)
+        found = [m * 10.0**k for k in range(first, last + 1) for m in steps]
+    else:
+        stride = math.ceil(span / 6)
+        start = math.ceil(math.log10(low) - 1e-9)
+        found = [10.0**k for k in range(start, last + 1, stride)]
+    return [t for t in found if low / 1.0001 <= t <= high * 1.0001]
+
+
+def power(x: float) -> str:
+    """A tick label: 0.05, 2000, 10⁴."""
+    exponent = math.floor(math.log10(x) + 1e-9)
+    if -3 <= exponent <= 3:
+        return f"{x:.{max(0, -exponent)}f}"
+    mantissa = round(x / 10.0**exponent)
+    head = "" if mantissa == 1 else f"{mantissa}×"
+    return f"{head}10{superscript(exponent)}"
+
+
+def class_axis(axes: Any, classes: Sequence[int], labelled: bool = True) -> None:
+    """A logarithmic axis of class counts, the same for all panels of a figure."""
+    low, high = min(classes), max(classes)
+    axes.set_xscale("log")
+    margin = (high / low) ** 0.04 if high > low else 2.0
+    axes.set_xlim(low / margin, high * margin)
+    ticks = ticks_between(low, high) or [float(low)]
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticklabels([power(t) for t in ticks] if labelled else [""] * len(ticks))
+
+
+def note_inside(axes: Any, text: str) -> None:
+    """A remark in the middle of an empty panel."""
+    axes.text(
+        0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=palette.MUTED,
+        fontsize=7.5, wrap=False,
+    )  # fmt: skip
+
+
+def wrapped(text: str, width: int, lines: int) -> str:
+    """Text broken into at most `lines` lines of `width` characters, for `note_inside`."""
+    import textwrap
+
+    return "\n".join(textwrap.wrap(text, width, max_lines=lines, placeholder=" …"))

@@ -1,0 +1,146 @@
+"""Tables as data: shown as HTML by the templates, written as CSV here.
+
+An entry keeps the raw value beside the text that is shown; its note becomes a footnote, so that
+a missing number stands there with its reason.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from io import StringIO
+from typing import Any, Literal
+
+from harness.report.drawing.sanitize import neutralise, stem
+
+Kind = Literal[
+    "", "missing", "bad", "struck", "best", "quiet",
+    "pass", "failure", "finding", "expected", "unjudged",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One cell of a table.
+
+    Attributes:
+        text: what is shown.
+        raw: what the CSV holds; the text where it is None.
+        kind: how it is shown; ``struck`` is a figure that the accuracy gate struck out. The last
+            five are verdicts, whose text holds the word and a symbol: colour only repeats it.
+        note: footnote.
+        href: address within the site.
+        detail: second, quieter line (an interval).
+        links: in place of the text, (label, address outside the site or None), checked.
+    """
+
+    text: str
+    raw: Any = None
+    kind: Kind = ""
+    note: str | None = None
+    href: str | None = None
+    detail: str | None = None
+    links: tuple[tuple[str, str | None], ...] = ()
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its header, the unit below it, the group above it."""
+
+    header: str
+    unit: str = ""
+    numeric: bool = True
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A captioned table; the first entry of a row is its header.
+
+    Attributes:
+        name: id within the page, and stem of its CSV.
+        notes: remarks below the table, before the footnotes of its entries.
+    """
+
+    name: str
+    caption: str
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Entry]]
+    notes: Sequence[str] = field(default=())
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", stem(self.name))  # it may hold words of a result file
+        for row in self.rows:
+            if len(row) != len(self.columns):
+                raise ValueError(
+                    f"table {self.name}: expected {len(self.columns)} entries a row; got {len(row)}"
+                )
+
+    @property
+    def footnotes(self) -> list[str]:
+        """The distinct notes of the entries, in reading order."""
+        return list(dict.fromkeys(e.note for row in self.rows for e in row if e.note))
+
+    def under(self, tail: str) -> Table:
+        """The same table under another name, for a page or site that shows several like it."""
+        return replace(self, name=f"{self.name}-{tail}")
+
+    @property
+    def footnotes_index(self) -> dict[str, int]:
+        """The number of each footnote, from 1."""
+        return {note: i for i, note in enumerate(self.footnotes, start=1)}
+
+    @property
+    def groups(self) -> list[tuple[str, int]]:
+        """Runs of columns under one group header; empty when no column has one."""
+        if not any(c.group for c in self.columns):
+            return []
+        runs: list[tuple[str, int]] = []
+        for column in self.columns:
+            if runs and column.group and runs[-1][0] == column.group:
+                runs[-1] = (column.group, runs[-1][1] + 1)
+            else:
+                runs.append((column.group, 1))
+        return runs
+
+    def spans(self, row: Sequence[Entry]) -> list[tuple[Entry, Column, int]]:
+        """(entry, its column, columns spanned): equal gaps side by side are shown as one."""
+        found: list[tuple[Entry, Column, int]] = []
+        for entry, column in zip(row, self.columns, strict=True):
+            if found and entry.kind == "missing" and found[-1][0] == entry:
+                found[-1] = (*found[-1][:2], found[-1][2] + 1)
+            else:
+                found.append((entry, column, 1))
+        return found
+
+    def to_csv(self) -> str:
+        """The raw values as CSV (RFC 4180), formulas neutralised; footnotes in a last column."""
+        header = [" ".join(p for p in (c.group, c.header, c.unit) if p) for c in self.columns]
+        rows: list[list[Any]] = []
+        for row in self.rows:
+            values: list[Any] = [e.text if e.raw is None else e.raw for e in row]
+            notes = [f"{header[i]}: {e.note}" for i, e in enumerate(row) if e.note]
+            rows.append([*values, "; ".join(notes)])
+        return csv_text([*header, "notes"], rows)
+
+
+def csv_text(header: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
+    """Rows as CSV text, every cell neutralised."""
+    out = StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([neutralise(h) for h in header])
+    for row in rows:
+        writer.writerow([neutralise(v) for v in row])
+    return out.getvalue()
+
+
+def words(text: object, **options: Any) -> Entry:
+    """An entry of text."""
+    return Entry("" if text is None else str(text), raw="" if text is None else text, **options)
+
+
+def missing(status: str, reason: str | None) -> Entry:
+    """An entry in place of a number: the status, and the reason as its footnote."""
+    text = status.replace("_", " ")
+    return Entry(text, raw=text, kind="missing", note=f"{text}: {reason}" if reason else None)

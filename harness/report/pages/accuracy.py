@@ -1,0 +1,278 @@
+"""Figures of the accuracy experiment: ulps against class count, and against the logits' scale."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from harness.report.drawing import style as palette
+from harness.report.drawing.figure import LogScale, Plot, class_axis, grid, log_scale
+from harness.report.drawing.formatting import figure, integer, plural
+from harness.report.drawing.sanitize import label
+from harness.report.drawing.style import Style
+from harness.report.drawing.tables import Column, Entry, Table, missing, words
+from harness.report.run_data import Cell, RunData, absent_text, measured, worst
+
+HEADROOM = 1e4
+_SCALE = re.compile(r"(?P<family>[a-z_]+)\((?:[^()]*,\s*)?scale=(?P<scale>[0-9.eE+-]+)[^()]*\)")
+
+
+def sweep_workload(cells: Sequence[Cell]) -> str | None:
+    """The workload measured at the most class counts; the one with most cells among equals."""
+    points = Counter({(c.get("workload"), c.get("classes")) for c in cells})
+    counts = Counter(w for w, _ in points)
+    volume = Counter(c.get("workload") for c in measured(cells))
+    names = [w for w in counts if w is not None]
+    return max(names, key=lambda w: (counts[w], volume[w], w), default=None)
+
+
+def by_class(cells: Sequence[Cell], field: str) -> list[tuple[int, Cell]]:
+    """(class count, the cell that is worst in `field`) in rising order."""
+    found = []
+    for classes in sorted({c["classes"] for c in cells if c.get("classes")}):
+        cell = worst([c for c in cells if c.get("classes") == classes], field)
+        if cell is not None:
+            found.append((classes, cell))
+    return found
+
+
+def _ulp_entry(cell: Cell | None, why: tuple[str, str]) -> Entry:
+    if cell is None or cell.get("max_ulp") is None:
+        return missing(*why)
+    text = figure(cell["max_ulp"])
+    if cell["status"] == "failed":
+        return Entry(text, cell["max_ulp"], "bad", note=f"failed: {cell.get('reason') or ''}")
+    return Entry(text, cell["max_ulp"])
+
+
+def draw_panel(
+    axes: Any,
+    curve: Sequence[tuple[int, Cell]],
+    style: Style,
+    scale: LogScale,
+    context: Sequence[Sequence[tuple[int, Cell]]] = (),
+) -> None:
+    """One implementation's errors and bound, over those of the others in grey."""
+    for other in context:
+        xs, ys = zip(*((n, scale.place(c["max_ulp"])) for n, c in other), strict=True)
+        axes.plot(xs, ys, color=palette.CONTEXT, linewidth=0.7)
+    bound = [(n, c["bound_ulp"]) for n, c in curve if c.get("bound_ulp") is not None]
+    if bound:
+        axes.plot(
+            [n for n, _ in bound], [min(b, scale.limits[1] ** 2) for _, b in bound],
+            color=style.colour, linewidth=0.9, dashes=(2.5, 1.5),
+        )  # fmt: skip
+    axes.plot(
+        [n for n, _ in curve], [scale.place(c["max_ulp"]) for _, c in curve],
+        color=style.colour, marker=style.marker, linestyle=style.line,
+    )  # fmt: skip
+    failed = [(n, scale.place(c["max_ulp"])) for n, c in curve if c["status"] == "failed"]
+    if failed:
+        axes.plot(
+            [n for n, _ in failed], [y for _, y in failed], linestyle="none", marker="o",
+            markersize=8.5, markerfacecolor="none", markeredgecolor=palette.ALERT,
+        )  # fmt: skip
+
+
+def error_scale(curves: Iterable[Sequence[tuple[int, Cell]]]) -> LogScale:
+    """The common scale of some curves: all errors, and bounds up to `HEADROOM` above them.
+
+    A bound can be wider than anything that could be drawn to scale (10⁸⁰ ulp, or infinite): it
+    then leaves its panel at the top.
+    """
+    cells = [c for curve in curves for _, c in curve]
+    errors = [float(c["max_ulp"]) for c in cells]
+    ceiling = HEADROOM * max((e for e in errors if math.isfinite(e)), default=1.0)
+    wide = [float(c["bound_ulp"]) for c in cells if c.get("bound_ulp") is not None]
+    return log_scale([*errors, *(min(b, ceiling) for b in wide)], floor=0.5)
+
+
+def curve_table(
+    run: RunData,
+    name: str,
+    caption: str,
+    cells_of: Mapping[str, Sequence[Cell]],
+    classes: Sequence[int],
+    dtype: str,
+) -> Table:
+    """Implementation × class count: the largest error, and the bound at it on a quieter line."""
+    rows = []
+    for implementation, cells in cells_of.items():
+        row = [words(implementation)]
+        for n in classes:
+            here = [c for c in cells if c.get("classes") == n]
+            cell = worst(here, "max_ulp")
+            entry = _ulp_entry(cell, run.why(implementation, here, dtype=dtype))
+            if cell is not None and cell.get("bound_ulp") is not None:
+                entry = Entry(
+                    entry.text, entry.raw, entry.kind, entry.note, None,
+                    f"≤ {figure(cell['bound_ulp'])}",
+                )  # fmt: skip
+            row.append(entry)
+        rows.append(row)
+    columns = [Column("Implementation", numeric=False)]
+    columns += [Column(f"n = {integer(n)}", "ulp") for n in classes]
+    notes = ["Second line: the largest a-priori bound over the elements, in ulps."]
+    return Table(name, caption, columns, rows, notes)
+
+
+def ulp_by_classes(
+    run: RunData, dtype: str, operation: str, style: Mapping[str, Style], stem: str
+) -> Plot:
+    """Small multiples, one panel an implementation: largest error and bound against classes."""
+    cells = run.select("accuracy", dtype=dtype, operation=operation)
+    workload = sweep_workload(cells)
+    sweep = [c for c in cells if c.get("workload") == workload]
+    classes = sorted({c["classes"] for c in sweep if c.get("classes")})
+    of = {i: [c for c in sweep if c["implementation"] == i] for i in run.implementations}
+    curves = {i: by_class(found, "max_ulp") for i, found in of.items()}
+    title = f"Largest error against class count, {dtype}"
+    caption_text = f"Largest error in ulps of {dtype}, workload {workload}"
+    table = curve_table(run, f"{stem}-table", caption_text, of, classes, dtype)
+    drawn = [i for i in run.implementations if curves[i]]
+    absent = run.absent(sweep, "max_ulp", dtype=dtype, operation=operation)
+    if not drawn:
+        return Plot(stem, title, f"Nothing to draw.{absent_text(absent)}", "", table, None)
+    scale = error_scale(curves.values())
+    columns = min(5, len(drawn))
+    fig, panels = grid(len(drawn), columns, 1.45, left=scale.margin, between=0.16)
+    for k, (name, axes) in enumerate(zip(drawn, panels, strict=True)):
+        draw_panel(axes, curves[name], style[name], scale, [curves[i] for i in drawn if i != name])
+        axes.set_title(label(name))
+        scale.apply(axes.yaxis, labelled=k % columns == 0)
+        class_axis(axes, classes, labelled=k + columns >= len(panels))
+        if k % columns == 0:
+            axes.set_ylabel("largest error (ulp)")
+        if k + columns >= len(panels):
+            axes.set_xlabel("classes")
+    caption = (
+        f"Workload {workload}. Markers: largest error over the elements against the unrounded "
+        f"reference. Dashes in the same colour: a-priori bound of the algorithm. Grey: the other "
+        f"implementations. A ring marks a result that failed its check; a bound too wide for "
+        f"the scale leaves its panel at the top. The maxima are of the "
+        f"sampled inputs: lower bounds of the true maxima.{absent_text(absent)}"
+    )
+    return Plot(stem, title, caption, _alt(title, curves, classes, scale), table, fig)
+
+
+def _alt(
+    title: str,
+    curves: Mapping[str, Sequence[tuple[int, Cell]]],
+    classes: Sequence[int],
+    scale: LogScale,
+) -> str:
+    last = {i: c[-1] for i, c in curves.items() if c and c[-1][0] == classes[-1]}
+    text = f"{title}: {plural(len([c for c in curves.values() if c]), 'implementation')}"
+    text += f", {integer(classes[0])} to {integer(classes[-1])} classes."
+    if last:
+        low = min(last, key=lambda i: float(last[i][1]["max_ulp"]))
+        high = max(last, key=lambda i: float(last[i][1]["max_ulp"]))
+        text += (
+            f" At {integer(classes[-1])} classes the errors lie between "
+            f"{figure(last[low][1]['max_ulp'])} ulp ({low}) and "
+            f"{figure(last[high][1]['max_ulp'])} ulp ({high})."
+        )
+    above = [
+        i
+        for i, curve in curves.items()
+        if any((c.get("error_over_bound") or 0.0) > 1 for _, c in curve)
+    ]
+    return text + (
+        f" Above its bound: {', '.join(above)}." if above else " No curve lies above its bound."
+    )
+
+
+def scale_of(workload: str | None) -> tuple[str, float] | None:
+    """(family, scale) of a workload id such as ``normal(scale=10)``, or None."""
+    found = _SCALE.fullmatch(workload or "")
+    if not found:
+        return None
+    try:
+        return found["family"], float(found["scale"])
+    except ValueError:
+        return None
+
+
+def ulp_by_scale(run: RunData, operation: str, style: Mapping[str, Style], stem: str) -> Plot:
+    """A panel a dtype: largest error against the scale of the logits at one class count."""
+    title = "Largest error against the scale of the logits"
+    chosen: dict[str, tuple[int, list[Cell]]] = {}
+    for dtype in run.dtypes("accuracy"):
+        cells = [
+            c
+            for c in run.select("accuracy", dtype=dtype, operation=operation)
+            if scale_of(c.get("workload")) and c.get("classes")
+        ]
+        scales = Counter(n for n, _ in {(c["classes"], c["workload"]) for c in cells})
+        if scales and max(scales.values()) > 1:
+            n = max(scales, key=lambda n: (scales[n], n))
+            chosen[dtype] = n, [c for c in cells if c["classes"] == n]
+    columns = [Column(h, numeric=False) for h in ("Implementation", "dtype", "Workload")]
+    columns += [Column("Classes"), Column("Largest error", "ulp"), Column("Bound", "ulp")]
+    rows = []
+    for dtype, (n, cells) in chosen.items():
+        for name in run.implementations:
+            mine = [c for c in cells if c["implementation"] == name]
+            for workload in sorted({c["workload"] for c in cells}, key=lambda w: scale_of(w) or w):
+                here = [c for c in mine if c["workload"] == workload]
+                cell = worst(here, "max_ulp")
+                bound = cell.get("bound_ulp") if cell else None
+                rows.append([
+                    words(name), words(dtype), words(workload), Entry(integer(n), n),
+                    _ulp_entry(cell, run.why(name, here, dtype=dtype)),
+                    Entry(figure(bound), bound, "quiet") if bound is not None
+                    else Entry("none", "none", "quiet"),
+                ])  # fmt: skip
+    table = Table(f"{stem}-table", title, columns, rows)
+    if not chosen:
+        return Plot(
+            stem, title, "Nothing to draw: no dtype was measured at two scales of one class count.",
+            "", table, None,
+        )  # fmt: skip
+    everything = [float(c["max_ulp"]) for _, cells in chosen.values() for c in measured(cells)
+                  if c.get("max_ulp") is not None]  # fmt: skip
+    scale = log_scale(everything, floor=0.5)
+    fig, panels = grid(len(chosen), 4, 2.1, left=scale.margin, right=1.85)
+    handles = {}
+    for k, (axes, (dtype, (n, cells))) in enumerate(zip(panels, chosen.items(), strict=True)):
+        for name in run.implementations:
+            points = []
+            for workload in {c["workload"] for c in cells if c["implementation"] == name}:
+                here = [
+                    c for c in cells if c["implementation"] == name and c["workload"] == workload
+                ]
+                cell, found = worst(here, "max_ulp"), scale_of(workload)
+                if cell is not None and found is not None:
+                    points.append((found[1], scale.place(cell["max_ulp"])))
+            if points:
+                points.sort()
+                (handles[name],) = axes.plot(
+                    [p for p, _ in points], [p for _, p in points], color=style[name].colour,
+                    marker=style[name].marker, linestyle=style[name].line,
+                )  # fmt: skip
+        found_scales = [s[1] for c in cells if (s := scale_of(c["workload"]))]
+        log_scale(found_scales).apply(axes.xaxis)
+        scale.apply(axes.yaxis, labelled=k % 4 == 0)
+        axes.set_title(f"{dtype}, n = {integer(n)}")
+        axes.set_xlabel("scale (standard deviation)")
+        if k % 4 == 0:
+            axes.set_ylabel("largest error (ulp)")
+    fig.legend(
+        handles.values(), [label(n, 24) for n in handles], loc="upper left",
+        bbox_to_anchor=(1 - 1.77 / 9.6, 0.95), borderaxespad=0, labelspacing=0.55,
+    )  # fmt: skip
+    top = worst([c for _, cells in chosen.values() for c in cells], "max_ulp")
+    alt = f"{title}, for {', '.join(chosen)}."
+    if top is not None:
+        alt += (
+            f" The largest error is {figure(top['max_ulp'])} ulp"
+            f" ({top['implementation']}, {top['dtype']}, {top['workload']})."
+        )
+    caption = (
+        "Normal logits of rising standard deviation at one class count. The rounding of the shift "
+        "x − max enters the exponential, so the error of shifted forms grows with the range."
+    )
+    return Plot(stem, title, caption, alt, table, fig)

@@ -1,0 +1,202 @@
+"""The claims page: published statements about softmax, beside their certified values."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.report.drawing.formatting import figure, integer
+from harness.report.drawing.sanitize import slug
+from harness.report.drawing.tables import Column, Entry, Kind, Table, words
+from harness.report.run_data import Cell, RunData
+
+UNMEASURED = "not yet measured"
+VERDICTS: Mapping[str, tuple[str, Kind, str]] = {
+    "holds": ("✓", "pass", "as stated"),
+    "holds to the digits printed": ("✓", "pass", "every printed digit is right"),
+    "misleading": ("◆", "finding", "part of it holds, or it holds under conditions not stated"),
+    "wrong": ("✗", "failure", "does not agree with the certified value"),
+    UNMEASURED: ("…", "unjudged", "needs a measurement that this run does not have"),
+}
+ROLES = {"claim": "the claim", "premise": "a premise", "remark": "remark"}
+
+
+@dataclass(frozen=True)
+class Audit:
+    """One claim as the page shows it.
+
+    Attributes:
+        facts: (term, text) pairs, absent ones left out.
+        tables: of its printed numbers, its findings and its series.
+    """
+
+    id: str
+    anchor: str
+    source: str
+    verdict: Entry
+    claimed: str
+    facts: Sequence[tuple[str, str]]
+    tables: Sequence[Table]
+
+
+def verdict_entry(record: Cell) -> Entry:
+    """The verdict by symbol and word. A record without one says what happened instead."""
+    verdict = record.get("verdict")
+    if verdict in VERDICTS:
+        symbol, kind, _ = VERDICTS[str(verdict)]
+        return Entry(f"{symbol} {verdict}", verdict, kind)
+    if verdict is None and record["status"] == "skipped":
+        return Entry(f"… {UNMEASURED}", UNMEASURED, "unjudged", record.get("reason"))
+    text = str(verdict or record["status"]).replace("_", " ")
+    return Entry(f"▽ no verdict: {text}", text, "failure", record.get("reason"))
+
+
+def _identity(record: Cell) -> str:
+    return str(record.get("claim") or record.get("workload") or "?")
+
+
+def _source(record: Cell) -> str:
+    return str(record.get("source_title") or record.get("source_id") or "not recorded")
+
+
+def register(run: RunData) -> Table:
+    """All claims: what is stated, what is certified, the verdict, and what decided it."""
+    rows = []
+    for c in run.select("claims"):
+        identity = _identity(c)
+        rows.append([
+            Entry(identity, identity, href=f"#{anchor(identity)}"),
+            words(_source(c)), words(c.get("claimed") or "not recorded"),
+            words(c.get("certified") or "–"), verdict_entry(c),
+            words(c.get("because") or c.get("reason") or "not recorded"),
+        ])  # fmt: skip
+    headers = ("Claim", "Source", "As published", "Certified", "Verdict", "Because")
+    columns = [Column(h, numeric=False) for h in headers]
+    return Table("claims-register", "Published claims and their certified values", columns, rows)
+
+
+def tally(run: RunData) -> Table:
+    """How many claims have each verdict."""
+    found = Counter(verdict_entry(c).raw for c in run.select("claims"))
+    rows = []
+    for verdict, (symbol, kind, meaning) in VERDICTS.items():
+        n = found.pop(verdict, 0)
+        rows.append([Entry(f"{symbol} {verdict}", verdict, kind), Entry(integer(n), n),
+                     words(meaning)])  # fmt: skip
+    for other, n in found.items():
+        rows.append([Entry(f"▽ no verdict: {other}", other, "failure"), Entry(integer(n), n),
+                     words("no verdict was reached; the reason stands below")])  # fmt: skip
+    columns = [Column("Verdict", numeric=False), Column("Claims"), Column("Meaning", numeric=False)]
+    return Table("claims-verdicts", "Verdicts", columns, rows)
+
+
+def anchor(identity: str) -> str:
+    return f"claim-{slug(identity)}"
+
+
+def audits(run: RunData) -> list[Audit]:
+    """The evidence behind every claim, in the order of the register."""
+    found = []
+    for c in run.select("claims"):
+        identity = _identity(c)
+        facts = [
+            ("Certified", c.get("certified")), ("Because", c.get("because")),
+            ("How", c.get("derivation")), ("Note", c.get("note")),
+            ("Reason", c.get("reason") if c.get("reason") != c.get("derivation") else None),
+        ]  # fmt: skip
+        found.append(Audit(
+            identity, anchor(identity), _source(c), verdict_entry(c),
+            str(c.get("claimed") or "not recorded"), [(k, str(v)) for k, v in facts if v],
+            _tables(c, f"claim-{slug(identity)}"),
+        ))  # fmt: skip
+    return found
+
+
+def _tables(record: Cell, stem: str) -> list[Table]:
+    tables = []
+    numbers, findings = record.get("numbers") or (), record.get("findings") or ()
+    if numbers:
+        tables.append(_numbers(numbers, f"{stem}-numbers"))
+    if findings:
+        tables.append(_findings(findings, f"{stem}-findings"))
+    for k, series in enumerate(record.get("tables") or ()):
+        tables.append(_series(series, f"{stem}-series-{k}"))
+    return tables
+
+
+def _numbers(numbers: Sequence[Mapping[str, Any]], name: str) -> Table:
+    rows = []
+    for n in numbers:
+        if n.get("exact"):
+            verdict = Entry("✓ exact", "exact", "pass")
+        elif n.get("to_the_digits"):
+            verdict = Entry("✓ to the digits printed", "to the digits printed", "pass")
+        else:
+            verdict = Entry("✗ differs", "differs", "failure")
+        rows.append([words(n.get("label")), words(n.get("claimed")), words(n.get("rounded")),
+                     words(n.get("certified")), verdict])  # fmt: skip
+    columns = [Column("Number", numeric=False), Column("Printed"),
+               Column("Certified", "to the digits printed"), Column("Certified", "more digits"),
+               Column("Verdict", numeric=False)]  # fmt: skip
+    return Table(name, "Printed numbers", columns, rows)
+
+
+def _findings(findings: Sequence[Mapping[str, Any]], name: str) -> Table:
+    rows = []
+    for f in findings:
+        cases, held = int(f.get("cases") or 0), int(f.get("held") or 0)
+        if cases == 0:
+            share = Entry("… not decided", "not decided", "unjudged")
+        elif held == cases:
+            share = Entry(f"✓ all of {integer(cases)}", f"{held}/{cases}", "pass")
+        else:
+            some = (
+                f"in {integer(held)} of {integer(cases)}" if held else f"none of {integer(cases)}"
+            )
+            remark = f.get("role") == "remark"  # decides nothing: neither right nor wrong
+            share = Entry(some if remark else f"✗ {some}", f"{held}/{cases}",
+                          "" if remark else "failure")  # fmt: skip
+        role = str(f.get("role") or "")
+        rows.append([words(f.get("statement")), share, words(f.get("measured")),
+                     words(ROLES.get(role, role)),
+                     words(_figures(f.get("figures") or {}))])  # fmt: skip
+    columns = [Column(h, numeric=False) for h in ("Statement examined", "Is it so?", "Measured",
+                                                  "Part in the verdict", "Figures")]  # fmt: skip
+    return Table(name, "What was examined", columns, rows)
+
+
+def _figures(figures: Mapping[str, Any]) -> str:
+    def text(value: Any) -> str:
+        return figure(value, 6) if isinstance(value, float) else str(value)
+
+    return "; ".join(f"{str(k).replace('_', ' ')} {text(v)}" for k, v in figures.items())
+
+
+def _series(series: Mapping[str, Any], name: str) -> Table:
+    headers = [str(h) for h in series.get("columns") or ()]
+    given = [list(r) for r in series.get("rows") or ()]
+    width = max([1, len(headers), *(len(r) for r in given)])
+    headers += [""] * (width - len(headers))
+    rows = [[words(v) for v in [*r, *[""] * (width - len(r))]] for r in given]
+    columns = [Column(h, numeric=k > 0 and _numeric(rows, k)) for k, h in enumerate(headers)]
+    return Table(name, str(series.get("caption") or "Measured"), columns, rows)
+
+
+def _numeric(rows: Sequence[Sequence[Entry]], k: int) -> bool:
+    def number(text: str) -> bool:
+        try:
+            float(text)
+        except ValueError:
+            return False
+        return True
+
+    return all(number(row[k].text) for row in rows)
+
+
+def counted(run: RunData) -> str:
+    """The verdicts in one sentence."""
+    found = Counter(str(verdict_entry(c).raw) for c in run.select("claims"))
+    order = [*VERDICTS, *(v for v in found if v not in VERDICTS)]
+    return ", ".join(f"{integer(found[v])} {v}" for v in order if found[v])

@@ -1,0 +1,246 @@
+"""What stands behind each verdict that is no pass, and the known failures seen again."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness.report.drawing.formatting import figure, integer, plural
+from harness.report.drawing.sanitize import upstream
+from harness.report.drawing.tables import Column, Entry, Table, words
+from harness.report.pages.conformance import (
+    FAILURES,
+    JUDGED,
+    SHOWN,
+    STATES,
+    Grid,
+    State,
+    anchor,
+    grids,
+    state_of,
+    worst_state,
+)
+from harness.report.run_data import Cell, RunData
+
+KNOWN = (15, 25, 26, 42, 43, 54, 58, 60)
+"""Numbers of the catalogue under which established libraries are known to fail."""
+_TOO = re.compile(r"\(?(\d+(?:, \d+)*) too\)")
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A verdict in one format, as (term, text) pairs; `code` says which texts are numbers."""
+
+    dtype: str
+    state: State
+    facts: Sequence[tuple[str, str, bool]]
+    others: Sequence[str]
+    replay: str
+
+
+@dataclass(frozen=True)
+class Detail:
+    """The verdicts on a case, an implementation and an operation that are no pass."""
+
+    id: str
+    state: State
+    implementation: str
+    case: str
+    title: str
+    instances: Sequence[Instance]
+    links: Sequence[tuple[str, str | None]]
+
+
+def replay(run: RunData, record: Cell) -> str:
+    """The command that judges these cases again."""
+    options = {
+        "-i": record["implementation"], "--operation": record.get("operation"),
+        "--dtype": record.get("dtype"), "--profile": run.info.profile,
+        "--seed": record.get("seed"),
+    }  # fmt: skip
+    given = [w for k, v in options.items() if v is not None for w in (k, str(v))]
+    return shlex.join(["softmax-bench", "run", "--experiment", "conformance", *given])
+
+
+def _ulps(value: object) -> str:
+    return figure(float(str(value)))
+
+
+def _facts(record: Cell) -> list[tuple[str, str, bool]]:
+    facts: list[tuple[str, str, bool]] = []
+    message, reason = record.get("message"), record.get("reason")
+    if message:
+        facts.append(("Message", str(message), False))
+    if reason and reason != message:
+        facts.append(("Reason", str(reason), False))
+    if record.get("deviation"):
+        why = record.get("deviation_reason") or "no reason recorded"
+        facts.append(("Declared", f"{record['deviation']}: {why}", False))
+    given = record.get("case_input")
+    if given:
+        count = f" ({integer(len(given))} elements)" if len(given) > 1 else ""
+        facts.append((f"Input{count}", ", ".join(str(v) for v in given), True))
+    for term, key in (("Got", "got"), ("Expected", "expected")):
+        if record.get(key) is not None:
+            facts.append((term, str(record[key]), True))
+    error, allowed = record.get("error_ulp"), record.get("allowed_ulp")
+    if error is not None:
+        facts.append(("Error", f"{_ulps(error)} ulp", False))
+    if allowed is not None:
+        facts.append(("Allowed", f"{_ulps(allowed)} ulp", False))
+    if record.get("outcome"):
+        facts.append(("Outcome", str(record["outcome"]), False))
+    if record.get("observations"):
+        facts.append(("Observations", integer(int(record["observations"])), False))
+    return facts
+
+
+def details(run: RunData, grid: Grid) -> list[Detail]:
+    """In the order of the matrix: by case, then by implementation."""
+    found = []
+    for case in grid.cases:
+        for name in grid.names:
+            cells = [c for c in grid.at.get((case, name), ()) if state_of(c) in SHOWN]
+            if not cells:
+                continue
+            instances = [
+                Instance(
+                    str(c.get("dtype")), STATES[state_of(c)], _facts(c),
+                    [str(o) for o in c.get("others") or ()], replay(run, c),
+                )
+                for c in cells
+            ]  # fmt: skip
+            found.append(Detail(
+                anchor(grid.operation, case, name), STATES[worst_state(cells)], name, case,
+                grid.title(case), instances, _links(cells),
+            ))  # fmt: skip
+    return found
+
+
+def _links(cells: Sequence[Cell]) -> tuple[tuple[str, str | None], ...]:
+    given = dict.fromkeys(str(u) for c in cells for u in c.get("upstream") or ())
+    return tuple(upstream(u) for u in given)
+
+
+def numbers_of(record: Cell) -> set[int]:
+    """The catalogue's numbers that a case covers: its own, and those its title adds."""
+    found = {int(n) for text in _TOO.findall(str(record.get("title") or ""))
+             for n in text.split(", ")}  # fmt: skip
+    return found | ({int(record["number"])} if record.get("number") is not None else set())
+
+
+def known(run: RunData) -> Table | None:
+    """Known failures: who shows them here, with input and value; or that nobody does."""
+    by_case: dict[str, list[Grid]] = {}
+    for grid in grids(run):
+        for case in grid.cases:
+            by_case.setdefault(case, []).append(grid)
+    found = []
+    for case, where in by_case.items():
+        cells = [c for grid in where for c in grid.all_of(case)]
+        numbers: set[int] = set().union(*(numbers_of(c) for c in cells))
+        if numbers & set(KNOWN) or any(c.get("upstream") for c in cells):
+            seen, rest = _known_rows(case, where, sorted(numbers))
+            found.append((not seen, min(numbers, default=1000), [*seen, *rest]))
+    rows = [row for _, _, group in sorted(found, key=lambda f: f[:2]) for row in group]
+    if not rows:
+        return None
+    headers = ("Number", "Case", "Operation", "Implementation", "Format", "Verdict", "Input",
+               "Got", "Expected", "Upstream")  # fmt: skip
+    columns = [Column(h, numeric=False) for h in headers]
+    notes = [
+        "Cases under which established libraries are known to fail, by number of the catalogue, "
+        "and those with a public issue; those seen here first. Found by the same judge as all "
+        "others. A link is to where the matter was reported, not a judgement on who is right."
+    ]
+    return Table("conformance-known", "Known failures, seen again or not", columns, rows, notes)
+
+
+def _known_rows(
+    case: str, where: Sequence[Grid], numbers: Sequence[int]
+) -> tuple[list[list[Entry]], list[list[Entry]]]:
+    """A row for everyone who shows it; then one for the operations in which nobody does."""
+    cells = [c for grid in where for c in grid.all_of(case)]
+    links = _links(cells)
+    head = [words(", ".join(map(str, numbers)) or "–"), words(where[0].title(case) or case)]
+    reported = Entry(", ".join(t for t, _ in links) or "–", links=links)
+    seen: list[list[Entry]] = []
+    elsewhere: list[Grid] = []
+    for grid in where:
+        rows = [r for n in grid.names if (r := _seen(grid, case, n)) is not None]
+        seen += [[*head, words(grid.operation), *r, reported] for r in rows]
+        if not rows:
+            elsewhere.append(grid)
+    judged = [g for g in elsewhere if any(state_of(c) in JUDGED for c in g.of(case))]
+    gap = words("")
+    if judged:
+        who = {str(c["implementation"]) for g in judged for c in g.of(case)
+               if state_of(c) in JUDGED}  # fmt: skip
+        operations = words(", ".join(g.operation for g in judged))
+        verdict = Entry("✓ not seen", "not seen", "pass")
+        shown = words(f"none of {len(who)} judged")
+        return seen, [[*head, operations, shown, gap, verdict, gap, gap, gap, reported]]
+    if seen:
+        return seen, []
+    reasons = dict.fromkeys(str(c.get("reason") or "no reason recorded") for c in cells)
+    verdict = Entry("… not judged", "not judged", "unjudged", "; ".join(list(reasons)[:3]))
+    operations = words(", ".join(g.operation for g in elsewhere))
+    row = [*head, operations, words("none judged"), gap, verdict, gap, gap, gap, reported]
+    return [], [row]
+
+
+def _seen(grid: Grid, case: str, name: str) -> list[Entry] | None:
+    """Who, format, verdict, input, got and expected; None where the implementation passes."""
+    mine = grid.at.get((case, name), ())
+    showing = [c for c in mine if state_of(c) in SHOWN and state_of(c) != "unexpected_pass"]
+    if not showing:
+        return None
+    key = worst_state(showing)
+    c = next(c for c in showing if state_of(c) == key)
+    state = STATES[key]
+    return [
+        words(name), words(", ".join(str(c.get("dtype")) for c in showing)),
+        Entry(state.text, state.word, state.kind,
+              href=f"#{anchor(grid.operation, case, name)}"),
+        _short(c.get("case_input")), _cut(str(c.get("got") or c.get("message") or "")),
+        words(c.get("expected")),
+    ]  # fmt: skip
+
+
+def _cut(text: str, limit: int = 70) -> Entry:
+    return Entry(text if len(text) <= limit else f"{text[: limit - 1]}…", text)
+
+
+def _short(given: Sequence[object] | None, limit: int = 4) -> Entry:
+    """An input for a table: all of it in the CSV, its first elements on the page."""
+    if not given:
+        return words("")
+    text = ", ".join(str(v) for v in given)
+    shown = ", ".join(str(v) for v in given[:limit])
+    return Entry(shown + (", …" if len(given) > limit else ""), text)
+
+
+def of_implementation(run: RunData, name: str, base: str) -> Table | None:
+    """The cases of an implementation that are no pass, each with a link to what stands behind."""
+    rows = []
+    for grid in grids(run):
+        for case in grid.cases:
+            mine = [c for c in grid.at.get((case, name), ()) if state_of(c) in SHOWN]
+            for c in mine:
+                state = STATES[state_of(c)]
+                href = f"{base}conformance.html#{anchor(grid.operation, case, name)}"
+                text = c.get("message") or c.get("reason") or ""
+                rows.append([
+                    words(case, detail=grid.title(case) or None), words(grid.operation),
+                    words(c.get("dtype")), Entry(state.text, state.word, state.kind, href=href),
+                    words(c.get("outcome")), words(text), words(c.get("deviation")),
+                ])  # fmt: skip
+    if not rows:
+        return None
+    headers = ("Case", "Operation", "Format", "Verdict", "Outcome", "Message", "Deviation")
+    columns = [Column(h, numeric=False) for h in headers]
+    failures = sum(r[3].raw in {STATES[s].word for s in FAILURES} for r in rows)
+    caption = f"Cases that are no pass: {len(rows)}, of which {plural(failures, 'failure')}"
+    return Table("no-pass", caption, columns, rows)

@@ -1,0 +1,258 @@
+"""Key findings: sentences computed from the data of a run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from harness.report.drawing.formatting import figure, integer, interval, plural, threshold
+from harness.report.pages import claims, conformance, exhaustive, worst_cases
+from harness.report.pages.overflow import map_cells
+from harness.report.pages.thresholds import threshold_cell
+from harness.report.run_data import Cell, RunData, measured, worst
+from harness.report.timing_selection import controls, headline, headline_cell, misses_one, struck
+
+GROWTH = 10.0  # an error that grows by this factor with the offset is a finding
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A sentence, and the page that shows it; empty where none does."""
+
+    topic: str
+    text: str
+    page: str
+
+
+def _names(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def most_accurate(run: RunData, dtype: str = "float32") -> Finding | None:
+    """The smallest worst error, over the places that all compared implementations share."""
+    places: dict[str, dict[tuple[object, ...], float]] = {}
+    for name in run.implementations:
+        cells = measured(
+            run.select("accuracy", implementation=name, dtype=dtype, operation="softmax")
+        )
+        found: dict[tuple[object, ...], float] = {
+            (c.get("workload"), c.get("classes"), c.get("rows"), c.get("seed")): float(c["max_ulp"])
+            for c in cells
+            if c.get("max_ulp") is not None
+        }
+        if found:
+            places[name] = found
+    if len(places) < 2:
+        return None
+    common = set.intersection(*(set(p) for p in places.values()))
+    if not common:
+        return None
+    errors = {n: max(p[k] for k in common) for n, p in places.items()}
+    least = min(errors.values())
+    low = _names([n for n, e in errors.items() if e == least])
+    high = max(errors, key=lambda n: errors[n])
+    return Finding(
+        "Accuracy",
+        f"In {dtype} the smallest worst error is that of {low}, {figure(least)} ulp, over "
+        f"the {plural(len(common), 'case')} that {plural(len(errors), 'implementation')} have in "
+        f"common; the largest is that of {high}, "
+        + (f"{figure(errors[high])} ulp." if errors[high] < float("inf") else "not finite."),
+        "accuracy.html",
+    )
+
+
+def bounds(run: RunData) -> Finding | None:
+    """Whether any result lies above the bound of its algorithm."""
+    cells = [c for c in measured(run.select("accuracy")) if c.get("error_over_bound") is not None]
+    top = worst(cells, "error_over_bound")
+    if top is None:
+        return None
+    above = [c for c in cells if float(c["error_over_bound"]) > 1]
+    place = f"{top['implementation']}, {top['dtype']}, {top.get('workload')}, "
+    place += f"n = {integer(top.get('classes') or 0)}"
+    if above:
+        who = sorted({c["implementation"] for c in above})
+        text = (
+            f"{plural(len(above), 'cell')} of {integer(len(cells))} lie above the a-priori bound "
+            f"of the algorithm ({_names(who)}); the farthest is "
+            + (
+                f"{figure(top['error_over_bound'])} times the bound ({place})."
+                if float(top["error_over_bound"]) < float("inf")
+                else f"not finite ({place})."
+            )
+        )
+    else:
+        text = (
+            f"In {plural(len(cells), 'cell')} no error lies above the a-priori bound of its "
+            f"algorithm; the nearest comes to {figure(top['error_over_bound'])} of it ({place})."
+        )
+    return Finding("Bounds", text, "accuracy.html")
+
+
+def overflow(run: RunData, dtype: str = "float32") -> Finding | None:
+    """Who overflows on [t, 0], and where."""
+    breaks, never = [], []
+    for name in run.implementations:
+        cell, _ = threshold_cell(run, name, dtype)
+        if cell is None:
+            continue
+        if not cell["occurs"]:
+            never.append(name)
+        elif cell.get("last_good") is not None:
+            breaks.append(f"{name} stops being finite above t = "
+                          f"{threshold(cell['last_good'], dtype)}")  # fmt: skip
+        else:
+            breaks.append(f"{name} is not finite for any t")
+    if not breaks and not never:
+        return None
+    text = f"On the row [t, 0] in {dtype} " + ("; ".join(breaks) if breaks else "none overflows")
+    if breaks and never:
+        text += f"; {_names(never)} never do{'es' if len(never) == 1 else ''}"
+    return Finding("Overflow", text + ".", "overflow.html")
+
+
+def offsets(run: RunData, dtype: str = "float32") -> list[Finding]:
+    """Whose error grows with an offset that leaves the exact softmax almost unchanged."""
+    grown = []
+    for name in run.implementations:
+        best: tuple[float, Cell, Cell] | None = None
+        mine = [c for c in map_cells(run, dtype, "softmax") if c["implementation"] == name]
+        usable = [c for c in mine if c.get("max_ulp") is not None and c.get("offset") is not None]
+        for base in usable:
+            if base["offset"] != 0:
+                continue
+            for c in usable:
+                finite = float(c["max_ulp"]) < float("inf")
+                if c.get("classes") == base.get("classes") and finite:
+                    ratio = float(c["max_ulp"]) / max(float(base["max_ulp"]), 0.5)
+                    if ratio >= GROWTH and (best is None or ratio > best[0]):
+                        best = ratio, base, c
+        if best:
+            _, base, c = best
+            grown.append(
+                f"{name} from {figure(base['max_ulp'])} to {figure(c['max_ulp'])} ulp "
+                f"(offset {figure(c['offset'])}, n = {integer(c['classes'])})"
+            )
+    if not grown:
+        return []
+    text = f"Finite, but losing digits as an offset is added to the logits ({dtype}): "
+    return [Finding("Offset", text + "; ".join(grown) + ".", "overflow.html")]
+
+
+def speed(run: RunData) -> Finding | None:
+    """The fastest that passed the accuracy gate at the headline point."""
+    point = headline(run)
+    if point is None:
+        return None
+    cells = {n: headline_cell(run, n)[0] for n in run.implementations}
+    usable = {n: c for n, c in cells.items() if c is not None and c.get("gbps") is not None}
+    ranked = {n: c for n, c in usable.items() if not struck(c)}
+    if not ranked:
+        return None
+    best = max(ranked, key=lambda n: float(ranked[n]["gbps"]))
+    c = ranked[best]
+    text = f"{best} is the fastest at {figure(c['gbps'])} GB/s"
+    if c.get("gbps_low") is not None:
+        text += f" {interval(c['gbps_low'], c.get('gbps_high'))}"
+    if c.get("percent_of_limit") is not None:
+        text += f", {figure(c['percent_of_limit'])}% of the measured copy limit"
+    if c.get("speedup") is not None and c.get("baseline") != best:
+        text += f" and {figure(c['speedup'])} times the speed of {c.get('baseline')}"
+    text += f" ({point.group.title}, {point.regime}, n = {integer(point.classes)})."
+    overlap = [
+        n
+        for n, o in ranked.items()
+        if n != best and c.get("gbps_low") is not None and o.get("gbps_high") is not None
+        and o["gbps_high"] >= c["gbps_low"]
+    ]  # fmt: skip
+    if overlap:
+        text += f" Its interval overlaps that of {_names(overlap)}."
+    if c.get("noisy"):
+        text += " The machine was noisy at this point."
+    if (c.get("percent_of_limit") or 0.0) > 100:
+        text += " More than the copy itself reached: trust the limit no further than that."
+    out = [n for n, o in usable.items() if struck(o)]
+    if out:
+        text += f" Struck out by the accuracy gate: {_names(out)}."
+    return Finding("Throughput", text, "throughput.html")
+
+
+def noise(run: RunData) -> Finding | None:
+    """How often the control did not hold 1.0."""
+    found = [missed for c in controls(run) if (missed := misses_one(c)) is not None]
+    if not found:
+        return None
+    noisy = sum(found)
+    text = (
+        f"The controls, the baseline and a copy timed against themselves, miss 1.0 in {noisy} of "
+    )
+    text += f"{plural(len(found), 'interval')}; one in twenty is expected by chance alone."
+    return Finding("Noise", text, "throughput.html")
+
+
+def conformity(run: RunData) -> Finding:
+    """Who contradicts mathematics or the contract, in how many cases."""
+    if not run.select("conformance"):
+        return Finding("Conformance", "Not measured in this run.", "")
+    told = {n: conformance.counts(run, n) for n in run.implementations}
+    judged = {n: sum(t[s] for s in conformance.JUDGED) for n, t in told.items()}
+    judged = {n: k for n, k in judged.items() if k}
+    if not judged:
+        return Finding("Conformance", "No implementation was judged.", "conformance.html")
+    bad = {n: sum(told[n][s] for s in conformance.FAILURES) for n in judged}
+    failing = [f"{n} in {integer(k)}" for n, k in
+               sorted(bad.items(), key=lambda pair: (-pair[1], pair[0])) if k]  # fmt: skip
+    clean = [n for n, k in bad.items() if not k]
+    text = f"Of {plural(sum(judged.values()), 'case')} tried (case × operation × format), "
+    if failing:
+        text += f"{integer(sum(bad.values()))} fail: {', '.join(failing)}."
+        text += f" Without a failure: {_names(clean)}." if clean else ""
+    else:
+        text += "none fails."
+    seen = sum(told[n]["finding"] for n in judged)
+    declared = sum(told[n]["expected"] for n in judged)
+    text += f" {plural(seen, 'finding')}: another convention, or a weakness." if seen else ""
+    text += f" In {plural(declared, 'case')} a declared deviation shows." if declared else ""
+    return Finding("Conformance", text, "conformance.html")
+
+
+def whole(run: RunData) -> list[Finding]:
+    """What was judged exhaustively, and what was searched; nothing where a run has neither."""
+    told = exhaustive.told(run), worst_cases.told(run)
+    pages = ("Exhaustive", "exhaustive.html"), ("Worst cases", "worst_case.html")
+    return [Finding(name, text, href)
+            for text, (name, href) in zip(told, pages, strict=True) if text]  # fmt: skip
+
+
+def audited(run: RunData) -> Finding:
+    """How the published claims fared."""
+    count = len(run.select("claims"))
+    if not count:
+        return Finding("Claims", "Not measured in this run.", "")
+    text = f"Of {plural(count, 'published claim')}: {claims.counted(run)}."
+    return Finding("Claims", text, "claims.html")
+
+
+def gaps(run: RunData) -> Finding:
+    """How the cells ended."""
+    counts = Counter(str(c["status"]) for c in run.cells)
+    others = ", ".join(
+        f"{integer(n)} {s.replace('_', ' ')}" for s, n in sorted(counts.items()) if s != "ok"
+    )
+    text = f"Of {plural(len(run.cells), 'cell')} measured, {integer(counts['ok'])} are ok"
+    text += f", {others}." if others else "."
+    absent = [n for n in run.implementations if (a := run.about(n)) and not a.available]
+    if absent:
+        text += f" Unavailable on this machine: {_names(absent)}."
+    if len(run.cells) < run.info.planned_cells or run.info.finished is None:
+        text += f" The plan had {plural(run.info.planned_cells, 'cell')}: the run is incomplete."
+    if run.problems:
+        text += f" {plural(len(run.problems), 'record')} could not be read and stand nowhere."
+    return Finding("Coverage", text, "machine.html" if run.problems else "data.html")
+
+
+def findings(run: RunData) -> list[Finding]:
+    """All that the data of this run support."""
+    found = [most_accurate(run), bounds(run), overflow(run), *offsets(run), speed(run), noise(run),
+             conformity(run), *whole(run), audited(run), gaps(run)]  # fmt: skip
+    return [f for f in found if f is not None]

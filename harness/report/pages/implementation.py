@@ -1,0 +1,218 @@
+"""The figures and tables of one implementation's page."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from harness.report.drawing.figure import Plot, class_axis, grid, note_inside, wrapped
+from harness.report.drawing.formatting import figure, integer
+from harness.report.drawing.sanitize import label
+from harness.report.drawing.style import Style
+from harness.report.drawing.tables import Column, Entry, Table, missing, words
+from harness.report.pages.accuracy import by_class, draw_panel, error_scale, sweep_workload
+from harness.report.pages.overflow import add_legend, draw_map, map_cells, map_table, outcome_of
+from harness.report.pages.overview import bound_entry, quotient, ulp_entry
+from harness.report.pages.thresholds import threshold_entry
+from harness.report.run_data import RunData, worst
+
+
+def accuracy(
+    run: RunData, name: str, style: Mapping[str, Style], stem: str, operation: str = "softmax"
+) -> Plot:
+    """A panel a dtype: errors and bound of this implementation, the others in grey."""
+    title = f"Error and bound of {name} against class count"
+    dtypes = run.dtypes("accuracy")
+    data: dict[str, dict[str, list[Any]]] = {}
+    sweeps: dict[str, str | None] = {}
+    rows = []
+    for dtype in dtypes:
+        cells = run.select("accuracy", dtype=dtype, operation=operation)
+        sweeps[dtype] = sweep_workload(cells)
+        sweep = [c for c in cells if c.get("workload") == sweeps[dtype]]
+        data[dtype] = {
+            n: by_class([c for c in sweep if c["implementation"] == n], "max_ulp")
+            for n in run.implementations
+        }
+        for n in sorted({c["classes"] for c in sweep if c.get("classes")}):
+            here = [c for c in sweep if c["implementation"] == name and c["classes"] == n]
+            cell = worst(here, "max_ulp")
+            place = [words(dtype), words(sweeps[dtype]), Entry(integer(n), n)]
+            if cell is None:
+                rows.append([*place, *[missing(*run.why(name, here, dtype=dtype))] * 3])
+                continue
+            ratio, bound = cell.get("error_over_bound"), cell.get("bound_ulp")
+            bad: Any = "bad" if cell["status"] == "failed" else ""
+            none = missing("no bound", "no error bound is declared")
+            rows.append([
+                *place,
+                Entry(figure(cell["max_ulp"]), cell["max_ulp"], bad),
+                Entry(figure(bound), bound) if bound is not None else none,
+                Entry(quotient(ratio), ratio, bad) if ratio is not None else none,
+            ])  # fmt: skip
+    columns = [Column("dtype", numeric=False), Column("Workload", numeric=False),
+               Column("Classes"), Column("Largest error", "ulp"), Column("Bound", "ulp"),
+               Column("Error ÷ bound", "largest")]  # fmt: skip
+    table = Table(f"{stem}-table", title, columns, rows)
+    drawn = [d for d in dtypes if data[d][name]]
+    if not drawn:
+        status, reason = run.why(name, run.select("accuracy", implementation=name))
+        table = _no_table(table, name, status, reason)
+        return Plot(stem, title, f"Nothing to draw: {status} ({reason}).", "", table, None)
+    scale = error_scale(curve for d in drawn for curve in data[d].values())
+    fig, panels = grid(len(dtypes), max(len(dtypes), 2), 1.9, left=scale.margin, between=0.16)
+    for k, (axes, dtype) in enumerate(zip(panels, dtypes, strict=True)):
+        curve = data[dtype][name]
+        classes = sorted({n for c in data[dtype].values() for n, _ in c})
+        if curve:
+            draw_panel(axes, curve, style[name], scale,
+                       [c for n, c in data[dtype].items() if n != name and c])  # fmt: skip
+        else:
+            mine = run.select("accuracy", implementation=name, dtype=dtype)
+            status, reason = run.why(name, mine, dtype=dtype, operation=operation)
+            note_inside(axes, wrapped(f"{status}: {label(reason, 120)}", 28, 4))
+        scale.apply(axes.yaxis, labelled=k == 0)
+        class_axis(axes, classes or [1, 10])
+        axes.set_title(dtype)
+        axes.set_xlabel("classes")
+        if k == 0:
+            axes.set_ylabel("largest error (ulp)")
+    tops = [f"{d} {figure(max(float(c['max_ulp']) for _, c in data[d][name]))} ulp" for d in drawn]
+    which = ", ".join(dict.fromkeys(str(sweeps[d]) for d in drawn))
+    caption = f"Workload {which}. Markers: largest error; dashes: a-priori bound; grey: the others."
+    return Plot(stem, title, caption, f"{title}. Largest: {', '.join(tops)}.", table, fig)
+
+
+def outcomes(run: RunData, name: str, stem: str, operation: str = "softmax") -> Plot:
+    """A panel a dtype: the map of outcomes."""
+    title = f"Outcomes of {name} against offset and class count"
+    by_dtype = {d: map_cells(run, d, operation) for d in run.dtypes("overflow")}
+    by_dtype = {d: cells for d, cells in by_dtype.items() if cells}
+    rows: list[Any] = []
+    columns: list[Column] = []
+    places: dict[str, tuple[list[float], list[int]]] = {}
+    for dtype, cells in by_dtype.items():
+        offsets = sorted({c["offset"] for c in cells if c.get("offset") is not None})
+        classes = sorted({c["classes"] for c in cells if c.get("classes") is not None})
+        if offsets and classes:
+            places[dtype] = offsets, classes
+    everything = sorted({n for _, classes in places.values() for n in classes})
+    for dtype, (offsets, _) in places.items():
+        part = map_table(run, dtype, operation, stem, offsets, everything, only=name)
+        columns = [Column("dtype", numeric=False), *part.columns[1:]]
+        rows += [[words(dtype), *row[1:]] for row in part.rows]
+    table = Table(f"{stem}-table", title, columns or [Column("dtype")], rows)
+    drawn = {
+        d: [c for c in by_dtype[d] if c["implementation"] == name and c.get("outcome")]
+        for d in places
+    }
+    if not any(drawn.values()):
+        status, reason = run.why(
+            name, [c for c in run.select("overflow", implementation=name) if c.get("kind") == "map"]
+        )
+        table = _no_table(table, name, status, reason)
+        return Plot(stem, title, f"Nothing to draw: {status} ({reason}).", "", table, None)
+    tallest = max(len(o) for o, _ in places.values())
+    fig, panels = grid(len(places), max(len(places), 2), max(1.3, 0.17 * tallest), left=0.8,
+                       between=0.75)  # fmt: skip
+    total = fig.get_size_inches()[1]
+    for axes in panels:
+        box = axes.get_position()
+        axes.set_position((box.x0, (box.y0 * total + 0.28) / (total + 0.28), box.width,
+                           box.height * total / (total + 0.28)))  # fmt: skip
+    fig.set_size_inches(9.6, total + 0.28)
+    present: set[str] = set()
+    for k, (axes, dtype) in enumerate(zip(panels, places, strict=True)):
+        axes.set_title(dtype)
+        offsets, classes = places[dtype]
+        if not drawn[dtype]:
+            draw_map(axes, [], [], [], (False, False))
+            mine = [c for c in by_dtype[dtype] if c["implementation"] == name]
+            status, reason = run.why(name, mine, dtype=dtype, operation=operation)
+            note_inside(axes, wrapped(f"{status}: {label(reason, 120)}", 28, 4))
+            continue
+        found = {(c.get("classes"), c.get("offset")): c for c in drawn[dtype]}
+        present |= {outcome_of(found.get((n, o))) for n in classes for o in offsets}
+        draw_map(axes, drawn[dtype], offsets, classes, (True, True))
+        axes.set_xlabel("classes")
+        if k == 0:
+            axes.set_ylabel("offset of the logits")
+    add_legend(fig, sorted(present))
+    bad = sum(outcome_of(c) not in ("exact", "accurate") for cs in drawn.values() for c in cs)
+    count = sum(len(cs) for cs in drawn.values())
+    alt = f"{title}: {integer(bad)} of {integer(count)} cells are not exact or accurate."
+    return Plot(stem, title, "Normal logits with the offset added; colours and letters as on the "
+                "overflow page.", alt, table, fig)  # fmt: skip
+
+
+def _no_table(table: Table, name: str, status: str, reason: str) -> Table:
+    """In place of a table in which every place would hold the same gap."""
+    columns = [Column("Implementation", numeric=False), Column("Figures", numeric=False)]
+    return Table(table.name, table.caption, columns, [[words(name), missing(status, reason)]])
+
+
+def brief(run: RunData, name: str, operation: str = "softmax") -> Table:
+    """The decisive figures by dtype."""
+    rows = []
+    about = run.about(name)
+    dtypes = [*run.dtypes("accuracy"), *run.dtypes("overflow")]
+    for dtype in dict.fromkeys(dtypes):
+        exp = about.exp_error_u.get(dtype) if about else None
+        rows.append([
+            words(dtype), ulp_entry(run, name, dtype, operation),
+            threshold_entry(run, name, dtype, operation=operation),
+            threshold_entry(run, name, dtype, operation=operation, event="inaccurate"),
+            Entry(figure(exp), exp) if exp is not None
+            else missing("not measured", "the run holds no measured error of this exponential"),
+        ])  # fmt: skip
+    columns = [Column("dtype", numeric=False), Column("Largest error", "ulp"),
+               Column("Last finite t", "[t, 0]"), Column("Last accurate t", "[t, 0]"),
+               Column("Error of exp", "u")]  # fmt: skip
+    over = bound_entry(run, name, operation)
+    notes = [f"Largest error ÷ bound: {over.text}."]
+    return Table("brief", f"{name} in figures", columns, rows, notes)
+
+
+def not_ok(run: RunData, name: str) -> Table | None:
+    """The cells of the implementation that are not ``ok``, with their reasons.
+
+    Those that only say what the implementation does not offer are gathered into one line a
+    reason; every failure has a line of its own.
+    """
+    gathered: Counter[tuple[str, str, str, str, str]] = Counter()
+    rows = []
+    for c in run.cells:
+        if c["implementation"] != name or c["status"] == "ok":
+            continue
+        if c["experiment"] == "conformance":  # has a section of its own
+            continue
+        status, reason = c["status"].replace("_", " "), c.get("reason") or "no reason recorded"
+        operation, dtype = str(c.get("operation") or ""), str(c.get("dtype") or "")
+        if status in ("unavailable", "unsupported"):
+            gathered[status, c["experiment"], operation, dtype, reason] += 1
+            continue
+        more = [str(c[k]) for k in ("regime", "kind", "probe", "event") if c.get(k)]
+        if c.get("offset") is not None:
+            more.append(f"offset {figure(c['offset'])}")
+        place = [words(c.get("workload")), _count(c.get("classes")), _count(c.get("rows"))]
+        rows.append(
+            [*map(words, (status, c["experiment"], operation, dtype)), *place,
+             words(", ".join(more)), Entry("1", 1), words(reason)]
+        )  # fmt: skip
+    for (status, experiment, operation, dtype, reason), count in gathered.items():
+        rows.append(
+            [*map(words, (status, experiment, operation, dtype, "all", "all", "all", "")),
+             Entry(integer(count), count), words(reason)]
+        )  # fmt: skip
+    if not rows:
+        return None
+    numeric = ("Classes", "Rows", "Cells")
+    headers = ("Status", "Experiment", "Operation", "dtype", "Workload", "Classes", "Rows",
+               "Place", "Cells", "Reason")  # fmt: skip
+    columns = [Column(h, numeric=h in numeric) for h in headers]
+    return Table("not-ok", "Cells that are not ok", columns, rows)
+
+
+def _count(n: int | None) -> Entry:
+    return Entry("", "") if n is None else Entry(integer(n), n)

@@ -1,0 +1,210 @@
+"""The results matrix of the overview: one line an implementation, the figures that decide."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+from harness.report.drawing.formatting import figure, integer, interval, plural
+from harness.report.drawing.tables import Column, Entry, Table, missing
+from harness.report.pages import conformance
+from harness.report.pages.thresholds import threshold_entry
+from harness.report.pages.throughput_tables import timing_entry
+from harness.report.run_data import RunData, measured, worst
+from harness.report.timing_selection import (
+    Headline,
+    at_point,
+    headline,
+    headline_cell,
+    rejected,
+    timed,
+)
+
+ULP_DTYPES = ("float64", "float32", "float16", "bfloat16")
+THRESHOLD_DTYPES = ("float64", "float32", "float16")
+
+
+def _compiler_of(outcome: dict[str, Any]) -> str | None:
+    return next((str(outcome[k]) for k in outcome if "version" in k and outcome[k]), None)
+
+
+def compile_outcome(run: RunData, name: str) -> str | None:
+    """What is known of device code that did not run: the outcome of compiling it, in words."""
+    about = run.about(name)
+    if about is None or about.device != "cuda" or about.available:
+        return None
+    if not about.compiled:
+        return "not run on a GPU"
+    # An outcome without a compiler's version: there was no compiler, and its log says so.
+    absent = [o["log"] for o in about.compiled if o.get("log") and not _compiler_of(o)]
+    if absent:
+        return f"not run on a GPU; {absent[0]}"
+    parts = []
+    for outcome in about.compiled:
+        target = next((outcome[k] for k in ("arch", "target", "name") if outcome.get(k)), "?")
+        parts.append(f"{target} {'ok' if outcome.get('ok') else 'failed'}")
+    versions = {v for o in about.compiled if (v := _compiler_of(o))}
+    compiler = f" with NVRTC {', '.join(sorted(versions))}" if versions else ""
+    return f"not run on a GPU; compiled{compiler}: {', '.join(parts)}"
+
+
+def status_entry(run: RunData, name: str) -> Entry:
+    """All cells of an implementation in a few words."""
+    about = run.about(name)
+    counts = run.statuses(name)
+    compiled = compile_outcome(run, name)
+    if about is not None and not about.available:
+        reason = about.unavailable_reason or "no reason recorded"
+        note = f"unavailable: {reason}" + (
+            f". {compiled[0].upper()}{compiled[1:]}" if compiled else ""
+        )
+        return Entry("not run on a GPU" if compiled else "unavailable", kind="missing", note=note)
+    total = sum(counts.values())
+    if not total:
+        return missing(*run.why(name))
+    if counts["ok"] == total:
+        return Entry(f"{integer(total)} ok", total)
+    others = ", ".join(
+        f"{integer(n)} {s.replace('_', ' ')}" for s, n in sorted(counts.items()) if s != "ok"
+    )
+    severe = any(counts[s] for s in ("failed", "error", "crashed", "timeout", "out_of_memory"))
+    declared = [d.get("reason", d.get("id", "")) for d in about.deviations] if about else []
+    declares = f"{name} declares: {'; '.join(declared)}" if counts["failed"] and declared else None
+    text = f"{integer(counts['ok'])} ok, {others}"
+    return Entry(text, kind="bad" if severe else "", note=declares)
+
+
+def ulp_entry(run: RunData, name: str, dtype: str, operation: str = "softmax") -> Entry:
+    """The largest error over all cells of a dtype."""
+    cells = run.select("accuracy", implementation=name, dtype=dtype, operation=operation)
+    cell = worst(cells, "max_ulp")
+    if cell is None:
+        return missing(*run.why(name, cells, dtype=dtype, operation=operation))
+    text = figure(cell["max_ulp"])
+    failed = [c for c in cells if c["status"] == "failed"]
+    left_out = [c for c in cells if c["status"] not in ("ok", "failed")]
+    note = None
+    if failed:
+        note = f"{name}, {dtype}: {plural(len(failed), 'cell')} failed: " + _reasons(failed)
+    elif left_out:
+        note = f"{name}, {dtype}: {plural(len(left_out), 'cell')} not measured: "
+        note += _reasons(left_out)
+    return Entry(text, cell["max_ulp"], "bad" if failed else "", note)
+
+
+def _reasons(cells: list[Any], limit: int = 3) -> str:
+    distinct = list(dict.fromkeys(
+        (f"{c['status'].replace('_', ' ')}: " if c["status"] != "failed" else "")
+        + (c.get("reason") or "no reason recorded") for c in cells
+    ))  # fmt: skip
+    text = "; ".join(distinct[:limit])
+    return text + (f"; and {len(distinct) - limit} more" if len(distinct) > limit else "")
+
+
+def bound_entry(run: RunData, name: str, operation: str = "softmax") -> Entry:
+    """The largest error ÷ bound over all dtypes."""
+    cells = run.select("accuracy", implementation=name, operation=operation)
+    cell = worst(cells, "error_over_bound")
+    if cell is None:
+        if measured(cells):
+            return missing("no bound", "no error bound is declared for this implementation")
+        return missing(*run.why(name, cells, operation=operation))
+    value = float(cell["error_over_bound"])
+    place = f"{cell['dtype']}, {cell.get('workload')}, n = {integer(cell.get('classes') or 0)}"
+    if value > 1:
+        return Entry(quotient(value), value, "bad", note=f"{name} exceeds its bound: {place}")
+    return Entry(quotient(value), value)
+
+
+def quotient(x: float) -> str:
+    """An error ÷ bound; never rounded across 1, on which the verdict hangs."""
+    text = figure(x)
+    if text == "1.00" and x != 1:
+        text = f"{math.floor(1e4 * x) / 1e4:.4f}" if x < 1 else f"{math.ceil(1e4 * x) / 1e4:.4f}"
+    return text
+
+
+def _size(run: RunData, point: Headline) -> str:
+    """How the arrays of the headline point compare with the caches."""
+    here = at_point(timed(run, point.group), point.regime, point.classes)
+    labels = {str(c["fits"]) for c in here if c.get("fits")}
+    return f", {'; '.join(sorted(labels))}" if labels else ""
+
+
+def matrix(run: RunData, pages: dict[str, str]) -> Table:
+    """The results matrix.
+
+    Args:
+        pages: address of each implementation's page.
+    """
+    point = headline(run)
+    judged = bool(run.select("conformance"))
+    rows = []
+    for name in run.implementations:
+        row = [Entry(name, name, href=pages.get(name))]
+        row += [ulp_entry(run, name, d) for d in ULP_DTYPES]
+        row.append(bound_entry(run, name))
+        row += [threshold_entry(run, name, d) for d in THRESHOLD_DTYPES]
+        cell, here = headline_cell(run, name)
+        if cell is None:
+            dtype = point.group.dtype if point else None
+            gap = missing(*(rejected(here) or run.why(name, here, dtype=dtype)))
+            row += [gap, gap, gap]
+        else:
+            detail = interval(cell.get("gbps_low"), cell.get("gbps_high")) or None
+            speed = timing_entry(figure(cell.get("gbps")), cell.get("gbps"), cell, detail)
+            if cell.get("allocating") and speed.note is None:
+                speed = replace(speed, note="timed with a newly allocated result, without out=")
+            row.append(speed)
+            limit = cell.get("percent_of_limit")
+            row.append(
+                missing("no limit", "no copy was measured at this point")
+                if limit is None
+                else timing_entry(figure(limit), limit, cell)
+            )
+            ratio = cell.get("speedup")
+            if ratio is None:
+                row.append(missing("no ratio", "no baseline was timed at this point"))
+            else:
+                detail = interval(cell.get("speedup_low"), cell.get("speedup_high")) or None
+                row.append(timing_entry(figure(ratio), ratio, cell, detail))
+        if judged:
+            row.append(conformance.overview_entry(run, name))
+        row.append(status_entry(run, name))
+        rows.append(row)
+    baseline = next(
+        (c["baseline"] for c in run.select("throughput") if c.get("baseline")), "the baseline"
+    )
+    columns = [Column("Implementation", numeric=False)]
+    columns += [Column(d, "ulp", group="Largest error") for d in ULP_DTYPES]
+    columns.append(Column("÷ bound", "largest"))
+    columns += [Column(d, "t", group="Last finite t in [t, 0]") for d in THRESHOLD_DTYPES]
+    regime = point.regime if point else "streaming"
+    columns += [
+        Column("bandwidth", "GB/s", group=f"Throughput, {regime}"),
+        Column("of limit", "%", group=f"Throughput, {regime}"),
+        Column(f"vs {baseline}", "×", group=f"Throughput, {regime}"),
+    ]
+    if judged:
+        columns.append(Column("Conformance", numeric=False))
+    columns.append(Column("Cells", numeric=False))
+    notes = [
+        "Largest error: over every workload and class count of this run, hard ones included, "
+        "against the certified, unrounded result.",
+        "Last finite t: the row [t, 0] gives a result that is not finite from the next number of "
+        "the format on; “never” up to its largest finite number.",
+    ]
+    if point:
+        notes.append(
+            f"Throughput at one point of the curves: {point.group.title}, {point.regime}, "
+            f"n = {integer(point.classes)}, workload {point.group.workload}{_size(run, point)}; "
+            "second line 95% interval. Of limit: of the best measured copy of the same bytes."
+        )
+    if judged:
+        notes.append(
+            "Conformance: cases of the catalogue that contradict mathematics or the contract "
+            "(failures), and those that follow another convention or show a weakness (findings), "
+            "over all operations and formats."
+        )
+    return Table("matrix", "All implementations at a glance", columns, rows, notes)

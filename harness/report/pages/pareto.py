@@ -1,0 +1,203 @@
+"""The Pareto plot: accuracy against throughput, and who is beaten in neither."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from harness.report.drawing import style as palette
+from harness.report.drawing.figure import LogScale, Plot, grid, log_scale
+from harness.report.drawing.formatting import figure, integer, interval
+from harness.report.drawing.sanitize import label
+from harness.report.drawing.style import Style
+from harness.report.drawing.tables import Column, Entry, Kind, Table, missing, words
+from harness.report.run_data import RunData, worst
+from harness.report.timing_selection import headline, headline_cell, rejected, struck
+
+
+def frontier(points: Mapping[str, tuple[float, float]]) -> list[str]:
+    """Names that no other point beats: (speed, error), more speed and less error are better.
+
+    In order of rising speed. A point is beaten by one at least as good in both and better in one.
+    """
+    kept = []
+    for name, (speed, error) in points.items():
+        beaten = any(
+            s >= speed and e <= error and (s > speed or e < error) for s, e in points.values()
+        )
+        if not beaten:
+            kept.append(name)
+    return sorted(kept, key=lambda n: points[n])
+
+
+def pareto(run: RunData, style: Mapping[str, Style], stem: str) -> Plot:
+    """Two panels over the headline throughput: worst error of the run, and on the timed input."""
+    title = "Accuracy against throughput"
+    point = headline(run)
+    rows = []
+    panels_data: list[dict[str, tuple[float, float]]] = [{}, {}]
+    intervals: dict[str, tuple[float, float]] = {}
+    out: set[str] = set()
+    for name in run.implementations:
+        cell, here = headline_cell(run, name)
+        dtype = point.group.dtype if point else None
+        mine = run.select("accuracy", implementation=name, dtype=dtype, operation="softmax")
+        accuracy = worst(mine, "max_ulp")
+        speed_entry = missing(*(rejected(here) or run.why(name, here, dtype=dtype)))
+        gate_entry, state = speed_entry, "not drawn"
+        if cell is not None and cell.get("gbps") is not None:
+            speed = float(cell["gbps"])
+            spread = interval(cell.get("gbps_low"), cell.get("gbps_high")) or None
+            kind: Kind = "struck" if struck(cell) else ""
+            speed_entry = Entry(figure(speed), speed, kind, detail=spread)
+            state = "struck out" if struck(cell) else "ranked"
+            if struck(cell):
+                out.add(name)
+            if cell.get("gbps_low") is not None and cell.get("gbps_high") is not None:
+                intervals[name] = cell["gbps_low"], cell["gbps_high"]
+            if accuracy is not None:
+                panels_data[0][name] = speed, float(accuracy["max_ulp"])
+            gate = cell.get("gate_ulp")
+            if gate is not None:
+                panels_data[1][name] = speed, float(gate)
+                gate_entry = Entry(figure(gate), gate)
+            else:
+                gate_entry = missing("not measured", "no gate figure was recorded")
+        error_entry = (
+            Entry(figure(accuracy["max_ulp"]), accuracy["max_ulp"],
+                  detail=str(accuracy.get("workload")))
+            if accuracy is not None
+            else missing(*run.why(name, mine, dtype=dtype, operation="softmax"))
+        )  # fmt: skip
+        rows.append([words(name), speed_entry, error_entry, gate_entry, words(state)])
+    where = (
+        f"{point.group.title}, {point.regime}, n = {integer(point.classes)}"
+        if point
+        else "no point"
+    )
+    columns = [
+        Column("Implementation", numeric=False), Column("Throughput", "GB/s"),
+        Column("Worst error", "ulp"), Column("Error on the timed input", "ulp"),
+        Column("State", numeric=False),
+    ]  # fmt: skip
+    table = Table(f"{stem}-table", f"{title}: {where}", columns, rows)
+    if point is None or not any(panels_data):
+        return Plot(stem, title, "Nothing to draw: no implementation has both a throughput and an "
+                    "error in this run; the table says why.", "", table, None)  # fmt: skip
+    used = [
+        (data, text)
+        for data, text in zip(
+            panels_data, ("worst over all accuracy cells", "on the timed input"), strict=True
+        )
+        if data
+    ]
+    fig, panels = grid(len(used), 2, 3.0, between=0.75, right=0.5)
+    speeds = [v for data, _ in used for s, _ in data.values() for v in (s,)]
+    speeds += [v for pair in intervals.values() for v in pair]
+    fronts = []
+    for axes, (data, text) in zip(panels, used, strict=True):
+        ranked = {n: xy for n, xy in data.items() if n not in out}
+        front = frontier(ranked)
+        fronts.append(front)
+        errors = log_scale([e for _, e in data.values()], floor=0.5)
+        _draw(axes, data, front, intervals, out, style, errors)
+        log_scale(speeds).apply(axes.xaxis)
+        errors.apply(axes.yaxis)
+        axes.set_title(f"Largest error (ulp), {text}")
+        axes.set_xlabel("throughput (GB/s)")
+        _names(axes, data, intervals, errors)
+    absent = [r[0].text for r in rows if r[4].text == "not drawn"]
+    caption = (
+        f"{where[0].upper()}{where[1:]}. Right and down is better; the grey steps join those that "
+        "nobody beats in both. Crosses failed the accuracy gate and are not ranked. Horizontal "
+        "bars: 95% intervals. The left panel takes the worst of every workload of the run, hard "
+        "ones included; the right one the rows that were timed."
+    )
+    if absent:
+        caption += f" Not drawn: {', '.join(absent)} (reasons in the table)."
+    alt = f"{title} for {where}: " + "; ".join(
+        f"{n} {figure(s)} GB/s at {figure(e)} ulp" for n, (s, e) in used[0][0].items()
+    )
+    alt += f". Unbeaten: {', '.join(fronts[0]) or 'none'}."
+    return Plot(stem, title, caption, alt, table, fig)
+
+
+def _draw(
+    axes: Any,
+    data: Mapping[str, tuple[float, float]],
+    front: Sequence[str],
+    intervals: Mapping[str, tuple[float, float]],
+    out: set[str],
+    style: Mapping[str, Style],
+    errors: LogScale,
+) -> None:
+    if len(front) > 1:
+        axes.step([data[n][0] for n in front], [errors.place(data[n][1]) for n in front],
+                  where="pre", color=palette.CONTEXT, linewidth=1.2)  # fmt: skip
+    for name, (speed, error) in data.items():
+        y = errors.place(error)
+        if name in intervals:
+            axes.plot(intervals[name], [y, y], color=style[name].colour, linewidth=2.4, alpha=0.45,
+                      solid_capstyle="butt")  # fmt: skip
+        axes.plot([speed], [y], color=style[name].colour, marker=style[name].marker, markersize=6)
+        if name in out:
+            axes.plot([speed], [y], marker="x", markersize=9, markeredgecolor=palette.ALERT,
+                      markeredgewidth=1.4)  # fmt: skip
+
+
+Box = tuple[float, float, float, float]
+
+
+def _meets(a: Box, b: Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _names(
+    axes: Any,
+    data: Mapping[str, tuple[float, float]],
+    intervals: Mapping[str, tuple[float, float]],
+    errors: LogScale,
+) -> None:
+    """Direct labels: each at the nearest place that covers no marker, bar or other label."""
+    scale = 72.0 / axes.figure.dpi  # everything below is in points
+
+    def points(x: float, y: float) -> tuple[float, float]:
+        px, py = axes.transData.transform((x, y))
+        return float(px) * scale, float(py) * scale
+
+    frame = axes.get_window_extent()
+    left, right = float(frame.x0) * scale + 2, float(frame.x1) * scale + 30
+    bottom, top = float(frame.y0) * scale, float(frame.y1) * scale
+    dots = {n: points(s, errors.place(e)) for n, (s, e) in data.items()}
+    taken: list[Box] = [(x - 4.5, y - 4.5, x + 4.5, y + 4.5) for x, y in dots.values()]
+    for name, (low, high) in intervals.items():
+        if name in data:
+            y = errors.place(data[name][1])
+            (x0, y0), (x1, _) = points(low, y), points(high, y)
+            taken.append((x0, y0 - 1.5, x1, y0 + 1.5))
+    for name in sorted(dots, key=lambda n: (dots[n][1], dots[n][0])):
+        x, y = dots[name]
+        text = label(name, 24)
+        width = 4.5 * len(text)
+        best: tuple[float, float, str, Box] | None = None
+        for dy in (0, 9, -9, 18, -18, 27, -27, 36, -36, 45, 54, 63):
+            for side in ("left", "right", "center"):
+                if side == "center" and dy == 0:
+                    continue
+                dx = {"left": 6.5, "right": -6.5, "center": 0.0}[side]
+                start = x + dx - {"left": 0.0, "right": width, "center": width / 2}[side]
+                box = (start, y + dy - 4.2, start + width, y + dy + 4.2)
+                inside = box[0] > left and box[2] < right and bottom < box[1] and box[3] < top
+                if inside and not any(_meets(box, t) for t in taken):
+                    best = dx, float(dy), side, box
+                    break
+            if best:
+                break
+        dx, shift, side, box = best or (6.5, 0.0, "left", (x, y, x, y))
+        taken.append(box)
+        leader = {"arrowstyle": "-", "color": palette.CONTEXT, "linewidth": 0.6, "shrinkB": 3}
+        axes.annotate(
+            text, (data[name][0], errors.place(data[name][1])), xytext=(dx, shift),
+            textcoords="offset points", ha=side, va="center", fontsize=7.5,
+            annotation_clip=False, arrowprops=leader if abs(shift) > 12 else None,
+        )  # fmt: skip

@@ -1,0 +1,96 @@
+"""Accuracy of several runs side by side: errors do not depend on the load of a machine.
+
+Times are never set beside each other here; `compare` does that where it is right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.report.drawing.formatting import figure, integer
+from harness.report.drawing.tables import Column, Entry, Table, missing
+from harness.report.run_data import DTYPES, Cell, RunData, worst
+
+_SAME = ("workload", "classes", "rows", "seed", "input_sha256")
+
+Key = tuple[object, ...]
+
+
+def _cells(run: RunData, name: str, dtype: str, operation: str) -> dict[Key, Cell]:
+    """Cells with an error, by the input that they were judged on."""
+    found = run.select("accuracy", implementation=name, dtype=dtype, operation=operation)
+    return {
+        tuple(c.get(k) for k in _SAME): c
+        for c in found
+        if c.get("max_ulp") is not None and c.get("input_sha256")
+    }
+
+
+def _rows(runs: Sequence[RunData], operation: str) -> list[list[Entry]]:
+    names = dict.fromkeys(n for run in runs for n in run.implementations)
+    rows = []
+    for name in names:
+        for dtype in DTYPES:
+            given = [_cells(run, name, dtype, operation) for run in runs]
+            present = [g for g in given if g]
+            if len(present) < 2:
+                continue
+            shared = set.intersection(*(set(g) for g in present))
+            row = [Entry(name, name), Entry(dtype, dtype), Entry(integer(len(shared)), len(shared))]
+            largest: list[float] = []
+            for run, cells in zip(runs, given, strict=True):
+                if not cells:
+                    row.append(missing(*run.why(name, dtype=dtype, operation=operation)))
+                    continue
+                cell = worst([c for k, c in cells.items() if k in shared], "max_ulp")
+                if cell is None:
+                    row.append(missing("no shared input", "the runs judged it on other inputs"))
+                    continue
+                largest.append(float(cell["max_ulp"]))
+                bad = any(cells[k]["status"] == "failed" for k in shared)
+                row.append(Entry(figure(largest[-1]), largest[-1], "bad" if bad else ""))
+            differ = len(set(largest)) > 1
+            row.append(Entry(
+                "differ" if differ else "equal" if len(largest) > 1 else "–",
+                differ if len(largest) > 1 else "",
+            ))  # fmt: skip
+            rows.append(row)
+    return rows
+
+
+def accuracy(runs: Sequence[RunData]) -> list[Table]:
+    """Largest errors over the inputs that the runs share, a table for each operation.
+
+    An implementation stands there where at least two runs measured it in a format; only inputs
+    that all of those have, by their SHA-256, count.
+    """
+    operations = dict.fromkeys(o for run in runs for o in run.operations("accuracy"))
+    measured = [run for run in runs if run.select("accuracy")]
+    tables = []
+    for operation in operations:
+        rows = _rows(measured, operation)
+        if not rows:
+            continue
+        columns = [
+            Column("Implementation", numeric=False),
+            Column("Format", numeric=False),
+            Column("Shared inputs"),
+            *(Column(_title(run), "ulp", group="Largest error") for run in measured),
+            Column("Runs", numeric=False),
+        ]
+        notes = [
+            "Over the inputs that all runs with a figure judged, by the SHA-256 of the logits. "
+            "Equal inputs can give other errors where a library, its version, or the "
+            "instructions of the processor differ.",
+        ]
+        tables.append(Table(
+            f"side-by-side-{operation}", f"{operation}: largest errors, run beside run",
+            columns, rows, notes,
+        ))  # fmt: skip
+    return tables
+
+
+def _title(run: RunData) -> str:
+    machine = run.info.machine
+    name = machine.get("slug") or machine.get("cpu_brand") or "unnamed machine"
+    return f"{name}, {run.info.id}"

@@ -1,0 +1,260 @@
+"""Pages: the templates with what stands on each, and the files beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+from harness.report import export, timing_selection
+from harness.report.drawing.figure import Plot, write
+from harness.report.drawing.formatting import byte_count, integer
+from harness.report.drawing.sanitize import link, readable, slugs
+from harness.report.drawing.style import Style
+from harness.report.drawing.tables import Table
+from harness.report.pages import (
+    claims,
+    conformance,
+    conformance_details,
+    implementation,
+    limits,
+    method,
+    pareto,
+    side_by_side,
+    throughput,
+)
+from harness.report.pages import (
+    overview as summary,
+)
+from harness.report.pages.findings import findings
+from harness.report.parallel import done
+from harness.report.run_data import RunData
+from harness.report.run_header import flatten, headline_facts
+from harness.report.sections import SECTIONED, of_conformance, renamed
+
+STATIC = Path(__file__).parent / "static"
+TEMPLATES = Path(__file__).parent / "templates"
+PAGES = (
+    ("index", "Overview"),
+    ("accuracy", "Accuracy"),
+    ("overflow", "Overflow"),
+    ("throughput", "Throughput"),
+    ("device_throughput", "On a device"),
+    ("limits", "Limits"),
+    ("conformance", "Conformance"),
+    ("exhaustive", "Exhaustive"),
+    ("worst_case", "Worst cases"),
+    ("claims", "Claims"),
+    ("machine", "Machine"),
+    ("method", "Method"),
+    ("data", "Data"),
+)
+OPTIONAL = ("device_throughput", "conformance", "exhaustive", "worst_case", "claims")
+
+
+def pages_of(run: RunData) -> list[tuple[str, str]]:
+    """The pages of a run: those of some experiments only where it has records of them."""
+    return [
+        (k, text)
+        for k, text in PAGES
+        if (limits.limited(run) if k == "limits" else k not in OPTIONAL or run.select(k))
+    ]
+
+
+@dataclass(frozen=True)
+class Download:
+    """A file of the data page."""
+
+    href: str
+    what: str
+    size: str
+
+
+def environment() -> Environment:
+    """Templates; everything that is put into them is escaped."""
+    env = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    env.filters.update(integer=integer, link=link, bytes=byte_count)
+    env.globals.update(pages_of=pages_of)
+    return env
+
+
+@dataclass
+class Site:
+    """The folder that is being written."""
+
+    folder: Path
+    runs: Sequence[RunData]
+    styles: Mapping[str, Style]
+    env: Environment = field(default_factory=environment)
+
+    def _page(self, path: str, template: str, title: str, active: str, **context: Any) -> None:
+        target = self.folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        root = "../" * path.count("/")
+        html = self.env.get_template(template).render(
+            title=title, active=active, root=root, runs=self.runs, **context
+        )
+        target.write_text(readable(html), encoding="utf-8", newline="")
+
+    def render_index(self) -> None:
+        """With several runs, the page that lists them, and their errors side by side."""
+        if len(self.runs) == 1:
+            return
+        entries = [
+            (run, self._matrix(run, run.slug), findings(run), headline_facts(run.info))
+            for run in self.runs
+        ]
+        tables = side_by_side.accuracy(self.runs)
+        for table in tables:
+            path = self.folder / "data" / f"{table.name}.csv"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(table.to_csv(), encoding="utf-8", newline="")
+        self._page("index.html", "runs.html", "Runs", "", run=None, base="", entries=entries,
+                   side_by_side=tables)  # fmt: skip
+
+    def _implementation_pages(self, run: RunData, prefix: str = "") -> dict[str, str]:
+        return {
+            name: f"{prefix}implementations/{stem}.html"
+            for name, stem in slugs(run.implementations).items()
+        }
+
+    def _matrix(self, run: RunData, prefix: str = "") -> Table:
+        return summary.matrix(run, self._implementation_pages(run, prefix))
+
+    def render_run(self, run: RunData) -> None:
+        """All pages of a run."""
+        for name in ("figures", "data"):
+            (self.folder / run.slug / name).mkdir(parents=True, exist_ok=True)
+        downloads: list[Download] = []
+        overview = pareto.pareto(run, self.styles, "pareto")
+        matrix = self._matrix(run)
+        context: dict[str, Any] = {"run": run, "base": "", "facts": headline_facts(run.info)}
+        self._save(run, [overview], [matrix], downloads)
+        self._page(f"{run.slug}index.html", "overview.html", "Overview", "index", matrix=matrix,
+                   plot=overview, findings=findings(run), **context)  # fmt: skip
+        parts = self._parts(run, context)
+        for found in done(parts):
+            downloads += found
+        machine = {k: v for k, v in run.info.machine.items() if k != "versions"}
+        self._page(f"{run.slug}machine.html", "machine.html", "Machine and versions", "machine",
+                   machine=flatten(machine), **context)  # fmt: skip
+        self._page(f"{run.slug}method.html", "method.html", "Method and limitations", "method",
+                   terms=method.TERMS, bounds=method.bounds(), limitations=method.LIMITATIONS,
+                   measured=method.MEASUREMENTS, **context)  # fmt: skip
+        stored = export.write_cells(run, self.folder / run.slug / "data")
+        downloads[:0] = [self._download(run, path, what) for path, what in stored]
+        self._page(f"{run.slug}data.html", "data.html", "Data", "data",
+                   downloads=downloads, **context)  # fmt: skip
+
+    def _parts(
+        self, run: RunData, context: Mapping[str, Any]
+    ) -> list[Callable[[], list[Download]]]:
+        """What can be drawn side by side; each part returns its downloads."""
+        shown = {key for key, _ in pages_of(run)}
+        parts = [partial(self._sectioned, run, key, context) for key in SECTIONED if key in shown]
+        if run.select("conformance"):
+            parts.append(partial(self._conformance, run, context))
+        if run.select("claims"):
+            parts.append(partial(self._claims, run, context))
+        pages = self._implementation_pages(run)
+        return [*parts, *(partial(self._implementation, run, n, path) for n, path in pages.items())]
+
+    def _sectioned(self, run: RunData, key: str, context: Mapping[str, Any]) -> list[Download]:
+        downloads: list[Download] = []
+        page = SECTIONED[key]
+        sections = page.sections(run, self.styles)
+        for section in sections:
+            self._save(run, section.plots, [*section.tables, *section.details], downloads)
+        self._page(f"{run.slug}{key}.html", "sections.html", page.title, key,
+                   sections=sections, lead=page.lead, **context)  # fmt: skip
+        return downloads
+
+    def _save(
+        self,
+        run: RunData,
+        plots: Sequence[Plot],
+        tables: Sequence[Table],
+        downloads: list[Download],
+    ) -> None:
+        figures = self.folder / run.slug / "figures"
+        for plot in plots:
+            write(plot, figures)
+            for suffix in ("csv", "svg", "png"):
+                path = figures / f"{plot.name}.{suffix}"
+                if path.exists():
+                    downloads.append(self._download(run, path, plot.title))
+        for table in tables:
+            path = self.folder / run.slug / "data" / f"{table.name}.csv"
+            path.write_text(table.to_csv(), encoding="utf-8", newline="")
+            downloads.append(self._download(run, path, table.caption))
+
+    def _download(self, run: RunData, path: Path, what: str) -> Download:
+        href = path.relative_to(self.folder / run.slug).as_posix()
+        return Download(href, what, byte_count(path.stat().st_size))
+
+    def _conformance(self, run: RunData, context: Mapping[str, Any]) -> list[Download]:
+        downloads: list[Download] = []
+        sections = of_conformance(run)
+        summary_table = conformance.summary(run, self._implementation_pages(run))
+        deviations = conformance.deviations(run)
+        known = conformance_details.known(run)
+        tables = [t for t in (summary_table, deviations, known) if t is not None]
+        for section in sections:
+            tables += [*section.tables, *section.details]
+        self._save(run, (), tables, downloads)
+        self._page(f"{run.slug}conformance.html", "conformance.html", "Conformance", "conformance",
+                   lead=method.LEADS["conformance"], sections=sections, summary=summary_table,
+                   deviations=deviations, known=known, states=list(conformance.STATES.values()),
+                   **context)  # fmt: skip
+        return downloads
+
+    def _claims(self, run: RunData, context: Mapping[str, Any]) -> list[Download]:
+        downloads: list[Download] = []
+        tally, register = claims.tally(run), claims.register(run)
+        self._save(run, (), [tally, register], downloads)
+        self._page(f"{run.slug}claims.html", "claims.html", "Claims", "claims",
+                   lead=method.LEADS["claims"], tally=tally, register=register,
+                   audits=claims.audits(run), **context)  # fmt: skip
+        return downloads
+
+    def _implementation(self, run: RunData, name: str, path: str) -> list[Download]:
+        downloads: list[Download] = []
+        stem = path.removeprefix("implementations/").removesuffix(".html")
+        about = run.about(name)
+        plots: list[Plot] = []
+        if about is None or about.available:  # else there is nothing to draw but the others
+            plots += [
+                implementation.accuracy(run, name, self.styles, f"{stem}-accuracy"),
+                implementation.outcomes(run, name, f"{stem}-outcomes"),
+            ]
+            plots += [
+                throughput.by_classes(run, group, self.styles, f"{stem}-throughput-0", only=name)
+                for group in timing_selection.groups(run)[:1]
+            ]
+        tables = [renamed(implementation.brief(run, name), stem)]
+        troubles = implementation.not_ok(run, name)
+        details = [renamed(troubles, stem)] if troubles else []
+        cases = conformance_details.of_implementation(run, name, "../")
+        conformity = [renamed(cases, stem)] if cases else []
+        self._save(run, plots, [*tables, *details, *conformity], downloads)
+        self._page(
+            f"{run.slug}{path}", "implementation.html", name, "implementations", run=run,
+            base="../", facts=headline_facts(run.info), name=name, about=about, plots=plots,
+            tables=tables, troubles=details, compiled=summary.compile_outcome(run, name),
+            status=summary.status_entry(run, name), conformity=conformity,
+            conformance=conformance.told(run, name),
+            bound=method.bound_text(about.bound if about else None),
+            others=self._implementation_pages(run),
+        )  # fmt: skip
+        return downloads

@@ -1,0 +1,1 @@
+"""Everything that calls an implementation: its process, and the coordinator's end of it."""

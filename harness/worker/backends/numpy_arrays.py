@@ -1,0 +1,61 @@
+"""NumPy arrays, and Numba kernels, which take the same arrays and bring threads."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+import threadpoolctl
+from numpy.typing import NDArray
+
+from harness.worker.backends import Backend, check_threads
+
+_requested = 1
+
+
+def _set_threads(count: int) -> None:
+    """Limit the linear algebra pools, and Numba's if it is loaded.
+
+    NumPy's elementwise functions and reductions use one thread whatever is asked.
+    """
+    global _requested
+    _requested = check_threads(count)
+    threadpoolctl.threadpool_limits(limits=count)
+    numba = sys.modules.get("numba")
+    if numba is not None:
+        numba.set_num_threads(min(count, int(numba.config.NUMBA_NUM_THREADS)))
+
+
+def _threads() -> int:
+    numba = sys.modules.get("numba")
+    return _requested if numba is None else int(numba.get_num_threads())
+
+
+def _same(array: NDArray[Any]) -> NDArray[Any]:
+    return array
+
+
+def _exp(x: NDArray[Any]) -> NDArray[Any]:
+    with np.errstate(all="ignore"):
+        return np.asarray(np.exp(x))
+
+
+def _prefault(array: NDArray[Any]) -> None:
+    array.fill(0)
+
+
+def backend() -> Backend:
+    """The backend of NumPy."""
+    return Backend(
+        name="numpy",
+        from_numpy=_same,
+        to_numpy=np.asarray,
+        empty_like=lambda a: np.empty(a.shape, a.dtype),
+        prefault=_prefault,
+        synchronize=lambda: None,
+        set_threads=_set_threads,
+        threads=_threads,
+        exp=_exp,
+        version=lambda: np.__version__,
+    )

@@ -1,0 +1,355 @@
+"""A worker process as the coordinator sees it: requests with a deadline, faults as values.
+
+Whatever happens to the process becomes a `WorkerFault` with a status and a reason fit for a
+record, and the next request starts a fresh process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from harness.records import Status
+from harness.text import one_line
+from harness.worker import transport
+from harness.worker.isolation.address_space import AddressSpace
+from harness.worker.isolation.memory import reply_limit
+from harness.worker.isolation.numba_cache import compiled_cache
+from harness.worker.isolation.subprocesses import MAX_OUTPUT, Child, end_all
+from harness.worker.replies import checked
+
+_ENVIRONMENT = {
+    # workqueue launches take 50 times as long as omp ones, and abort when nested
+    "NUMBA_THREADING_LAYER_PRIORITY": "omp tbb workqueue",
+    "PYTHONFAULTHANDLER": "0",
+    "MPLBACKEND": "Agg",
+}
+
+_ADDRESS = "_TORCHINDUCTOR_PYOBJECT_TENSOR_DATA_PTR"
+
+
+def _inherited() -> dict[str, str]:
+    """The environment of a worker, without what compiled code left there for this process alone.
+
+    Inductor keeps an address in it; a worker whose first compilation changed the one that it
+    inherited would be told off for that, and replaced after every call.
+    """
+    return {k: v for k, v in os.environ.items() if k != _ADDRESS}
+
+
+_POLL_S = 0.0003
+
+
+def _running(tasks: Path) -> bool:
+    """Whether a thread of the process is on a processor or waits for one (Linux's /proc)."""
+    try:
+        for task in tasks.iterdir():
+            state = (task / "stat").read_bytes().rpartition(b")")[2].split(None, 1)[0]
+            if state == b"R":
+                return True
+    except OSError:  # a thread, or the process, has just ended; or there is no /proc
+        time.sleep(_POLL_S)
+    return False
+
+
+def _threads(count: int, bound: bool) -> dict[str, Any]:
+    return {"count": count, "bound": bound}
+
+
+class WorkerFault(Exception):
+    """A request that gave no result.
+
+    Attributes:
+        status: the status of the record that it becomes.
+        reason: one line, of characters that every file and terminal can hold.
+    """
+
+    def __init__(self, status: Status, reason: str, detail: str = "") -> None:
+        reason = one_line(reason)
+        super().__init__(reason)
+        self.status: Status = status
+        self.reason = reason
+        self.detail = detail
+
+
+class RemoteImplementation:
+    """One implementation (or module of limits) in a process of its own.
+
+    Args:
+        name: for messages.
+        load: arguments of the worker's `load` command: a ``path`` or a ``module``.
+        environment: variables added to the worker's environment.
+    """
+
+    def __init__(
+        self, name: str, load: Mapping[str, Any], environment: Mapping[str, str] | None = None
+    ) -> None:
+        self.name = name
+        self._load = dict(load)
+        self._environment = dict(environment or {})
+        self._process: Child | None = None
+        self._read = self._write = -1
+        self._next_id = 0
+        self._threads: dict[str, Any] | None = None
+        self._unloadable: WorkerFault | None = None
+        self.address_space: AddressSpace | None = None
+        self.import_ns: int | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
+
+    def _start(self, timeout: float) -> None:
+        their_read, self._write = os.pipe()
+        self._read, their_write = os.pipe()
+        os.set_blocking(self._write, False)
+        root = str(Path(__file__).resolve().parents[2])
+        path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+        ends = (str(their_read), str(their_write), str(os.getpid()))
+        space = self.address_space
+        program = (
+            ["-m", "harness.worker.server"]
+            if space is None
+            else space.program("harness.worker.server")
+        )
+        try:
+            self._process = Child(
+                # -P: a file of the current folder must not stand in for a package
+                [sys.executable, "-P", *program, *ends],
+                pass_fds=(their_read, their_write),
+                environment={
+                    **_inherited(), **_ENVIRONMENT, **compiled_cache(), **self._environment,
+                    **self._one_thread(), "PYTHONPATH": path,
+                    **({} if space is None else space.environment),
+                },
+                fixed_addresses=space is not None,
+            )  # fmt: skip
+        except (OSError, RuntimeError) as e:
+            self.stop()
+            raise WorkerFault("error", f"load: the process could not be started: {e}") from None
+        finally:
+            os.close(their_read)
+            os.close(their_write)
+        try:
+            reply, _ = self._exchange("load", self._load, (), timeout)
+        except WorkerFault as fault:
+            if fault.status in ("error", "timeout"):  # what it does once it does every time
+                self._unloadable = fault
+            raise
+        self.import_ns = reply["import_ns"]
+        if self._threads is not None:
+            self._exchange("threads", self._threads, (), timeout)
+
+    def _one_thread(self) -> dict[str, str]:
+        """Where there is to be one thread: no others of NumPy's library, which spin at first."""
+        return {"OPENBLAS_NUM_THREADS": "1"} if self._threads == _threads(1, True) else {}
+
+    def request(
+        self,
+        command: str,
+        arguments: Mapping[str, Any] | None = None,
+        arrays: tuple[NDArray[Any], ...] = (),
+        timeout: float = 60.0,
+    ) -> tuple[dict[str, Any], list[NDArray[Any]]]:
+        """Send one command and wait for its answer; starts the process if there is none.
+
+        Args:
+            timeout: seconds for the answer; the process is killed when they have passed.
+
+        Raises:
+            WorkerFault: it raised, ran out of memory, crashed, or did not answer in time.
+        """
+        if self._unloadable is not None:
+            raise self._unloadable
+        if self._process is None:
+            self._start(max(timeout, 120.0))
+        return self._exchange(command, arguments or {}, arrays, timeout)
+
+    def set_threads(self, count: int, *, bound: bool = False) -> int | None:
+        """Give the implementation `count` threads, now and after any restart; what is in force.
+
+        Args:
+            bound: give them as many cores alone, the same for every worker: for timings, which
+                take turns. Where that changes it takes a new process: libraries look once how
+                many cores there are, and wait for each other accordingly ever after.
+        """
+        if bound and self._threads is not None and self._threads != _threads(count, bound):
+            self.stop()
+        self.expect_threads(count, bound=bound)
+        reply, _ = self.request("threads", self._threads)
+        return reply["threads"]  # type: ignore[no-any-return]
+
+    def expect_threads(self, count: int, *, bound: bool = False) -> None:
+        """Give the next process so many from its beginning (`set_threads`)."""
+        self._threads = _threads(count, bound)
+
+    def settle(self, timeout: float = 0.25) -> bool:
+        """Wait until no thread of the worker runs any more; False if one still does.
+
+        The threads of an OpenMP library go on spinning for milliseconds after their work, and
+        would take a core from whoever is measured next.
+        """
+        if self._process is None:
+            return True
+        tasks = Path(f"/proc/{self._process.pid}/task")
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            if not _running(tasks):
+                return True
+            time.sleep(_POLL_S)
+        return False
+
+    def _exchange(
+        self,
+        command: str,
+        arguments: Mapping[str, Any],
+        arrays: tuple[NDArray[Any], ...],
+        timeout: float,
+    ) -> tuple[dict[str, Any], list[NDArray[Any]]]:
+        self._next_id += 1
+        header = {**arguments, "command": command, "id": self._next_id}
+        deadline = time.monotonic() + timeout
+        try:
+            transport.send(self._write, header, arrays, deadline)
+            reply, results = transport.receive(self._read, deadline, max_bytes=reply_limit())
+        except transport.FrameTimeout:
+            self.stop()
+            raise WorkerFault("timeout", f"{command}: no answer within {timeout:g} s") from None
+        except (transport.FrameClosed, BrokenPipeError) as e:
+            raise self._death(command, e) from None
+        except transport.FrameError as e:
+            self.stop()
+            raise WorkerFault("error", f"{command}: what it answered is no answer: {e}") from None
+        if reply.get("id") != self._next_id:
+            self.stop()
+            raise WorkerFault("error", f"{command}: answered out of turn; the worker was stopped")
+        faults = [str(f) for f in reply.get("misconduct") or ()]
+        if faults or (command == "load" and "failure" in reply):
+            self.stop()
+        if "failure" in reply:
+            status: Status = "out_of_memory" if reply["failure"] == "out_of_memory" else "error"
+            also = "".join(f"; it also {f}" for f in faults)
+            reason = f"{command}: {reply.get('message')}{also}"
+            raise WorkerFault(status, reason, str(reply.get("traceback", "")))
+        if faults:
+            operation = arguments.get("operation") if command == "run" else None
+            what = f"{command}: " if operation is None else f"{operation}: "
+            raise WorkerFault("failed", f"{what}{'; '.join(faults)} (the worker was replaced)")
+        try:
+            return checked(command, reply), results
+        except ValueError as e:
+            self.stop()
+            raise WorkerFault("error", f"{command}: what it answered is no answer: {e}") from None
+
+    def _death(self, command: str, error: Exception) -> WorkerFault:
+        process = self._process
+        assert process is not None
+        code = process.wait(2.0)
+        excessive, tail = process.output.excessive, process.output.tail()
+        self.stop()
+        if excessive:
+            reason = f"printed more than {MAX_OUTPUT >> 20} MiB; the process was killed"
+            return WorkerFault("failed", f"{command}: {reason}", tail)
+        if code is None:
+            return WorkerFault("crashed", f"{command}: the worker closed its pipe ({error})", tail)
+        if code < 0:
+            name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+            hint = ""
+            status: Status = "crashed"
+            if name == "SIGKILL":
+                status, hint = "out_of_memory", " (by the system, most likely for its memory)"
+            elif name == "SIGABRT" and "bad_alloc" in tail:
+                status, hint = "out_of_memory", " (it could not allocate memory)"
+            return WorkerFault(status, f"{command}: the process was killed by {name}{hint}", tail)
+        return WorkerFault("crashed", f"{command}: the process left with exit status {code}", tail)
+
+    def kill(self) -> None:
+        """Kill the process, from any thread; the request in flight fails, `stop` tidies up."""
+        process = self._process
+        if process is not None:
+            process.signal_all()
+
+    def stop(self) -> None:
+        """End the process and everything that it started; safe to call twice."""
+        stop([self])
+
+
+def stop(workers: Collection[RemoteImplementation]) -> None:
+    """End the processes of workers and everything that they started; safe to call twice."""
+    processes = [worker._process for worker in workers]
+    for worker in workers:
+        worker._process = None
+    # before their pipes are closed: they would end by themselves, and leave orphans
+    end_all([process for process in processes if process is not None])
+    for worker in workers:
+        for fd in (worker._read, worker._write):
+            if fd >= 0:
+                os.close(fd)
+        worker._read = worker._write = -1
+
+
+def start(workers: Collection[RemoteImplementation], *, anew: AddressSpace | None = None) -> None:
+    """Start workers side by side; one that cannot start says so when it is asked.
+
+    Args:
+        anew: end the processes that they have; these and later ones have this address space.
+    """
+
+    if anew is not None:
+        stop(workers)
+        for worker in workers:
+            worker.address_space = anew
+
+    def one(worker: RemoteImplementation) -> None:
+        with contextlib.suppress(WorkerFault):
+            worker.request("release", timeout=120.0)
+
+    with ThreadPoolExecutor(max_workers=max(1, len(workers))) as threads:
+        list(threads.map(one, workers))
+
+
+class Pool:
+    """The workers of a run, one a name, started at their first request."""
+
+    def __init__(self) -> None:
+        self._workers: dict[str, RemoteImplementation] = {}
+
+    def add(self, worker: RemoteImplementation) -> None:
+        self._workers[worker.name] = worker
+
+    def __getitem__(self, name: str) -> RemoteImplementation:
+        return self._workers[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._workers
+
+    def __iter__(self) -> Iterator[RemoteImplementation]:
+        return iter(self._workers.values())
+
+    def start(self) -> None:
+        """Start every worker now, side by side; one that cannot start says so when it is asked."""
+        start(self._workers.values())
+
+    def kill(self) -> None:
+        """Kill every process, so that requests in other threads end at once."""
+        for worker in list(self._workers.values()):
+            worker.kill()
+
+    def stop(self) -> None:
+        for worker in self._workers.values():
+            worker.stop()
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()

@@ -1,0 +1,1 @@
+"""What keeps a fault of an implementation inside its process, and tells of it."""

@@ -1,0 +1,69 @@
+"""What a worker does to itself before a stranger's code is loaded: limits, and a tie to its parent.
+
+Nothing here is a sandbox (SECURITY.md). It keeps accidents small: a process that outlives the run,
+an allocation without bound that takes the coordinator down, a core dump of gigabytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import resource
+import signal
+from pathlib import Path
+
+from harness.worker.isolation.memory import worker_limit
+
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # prctl(2)
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when its parent dies, whatever holds the interpreter.
+
+    The parent is the *thread* that started it (prctl(2)): `subprocesses` starts every worker
+    from one that lives as long as its process.
+    """
+    with contextlib.suppress(AttributeError):  # a C library without prctl: not Linux
+        _libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+
+
+def adopt_orphans() -> None:
+    """Be the parent of whatever is left below this process when its own parent ends.
+
+    So a program that detaches itself, as daemons do, is seen as a child that was left behind
+    (`side_effects`), and is found when this process is ended, whatever session it went to.
+    """
+    with contextlib.suppress(AttributeError):
+        _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def limit_memory(limit: int | None) -> None:
+    """Make allocations beyond `limit` bytes fail, where the caller can still say so.
+
+    RLIMIT_DATA rather than RLIMIT_AS: it counts private writable mappings, and not the address
+    space that device drivers and threads reserve without using it.
+    """
+    if limit is not None:
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        if hard != resource.RLIM_INFINITY:
+            limit = min(limit, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+
+def confine(parent: int) -> bool:
+    """Everything of this module, for the process whose parent is `parent`; False if that is gone.
+
+    A process that the implementation forks is tied to its parent in the same way.
+    """
+    die_with_parent()
+    if os.getppid() != parent:  # it died before the tie
+        return False
+    os.register_at_fork(after_in_child=die_with_parent)
+    adopt_orphans()
+    limit_memory(worker_limit())
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with contextlib.suppress(OSError):  # the kernel's choice when memory ends: us, not the run
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    return True

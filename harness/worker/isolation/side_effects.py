@@ -1,0 +1,241 @@
+"""The watch that a worker keeps on itself while a stranger's code runs in it.
+
+After every call: has the state of the process changed, is anything left running, was anything
+written where it should not have been, do resources go on growing? Each finding is a phrase that
+completes "it ...". The coordinator makes the record and replaces the worker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass, field
+
+from harness.worker.isolation.guard_bytes import Guarded
+from harness.worker.isolation.process_state import STEADY, Reader
+
+LEAK_BYTES = 64 << 20
+DEVICE_LEAK_BYTES = 512 << 20
+"""Where arrays live on a device: the host's memory then grows with every kernel that the driver
+loads or a compiler makes, whoever is called next; arrays are not in it."""
+LEAK_ARGUMENTS = 4
+LEAK_DESCRIPTORS = 32
+LEAK_THREADS = 64
+_SETTLED_CALLS = 3
+_QUIET_S = 0.005
+_CROWDED_S = 0.25
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_OWN_THREADS = ("evictor",)
+_INSTALLED = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages"))
+"""Folders of installed libraries; the second is Debian's, and that of many images with CUDA."""
+_STANDARD = os.path.dirname(os.__file__) + os.sep
+
+
+def _usage() -> tuple[int, int]:
+    """(resident bytes, threads) of this process."""
+    descriptor = os.open("/proc/self/stat", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fields = os.read(descriptor, 1024).rpartition(b")")[2].split()
+    finally:
+        os.close(descriptor)
+    return int(fields[21]) * _PAGE, int(fields[17])
+
+
+def _descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def _python_threads() -> set[int]:
+    return set(sys._current_frames())
+
+
+def _accounted_for(idents: set[int]) -> set[int]:
+    """Those threads of Python that are the harness's own, or services of an installed library.
+
+    Compilers keep such threads. Whose a thread is, is decided by what it was started on.
+    """
+    frames = sys._current_frames()
+    known = {t.ident or 0 for t in threading.enumerate() if t.name.startswith(_OWN_THREADS)}
+    for ident in idents - known:
+        frame, home = frames.get(ident), ""
+        while frame is not None:  # outwards
+            if not _is_standard(frame.f_code.co_filename):
+                home = frame.f_code.co_filename
+            frame = frame.f_back
+        if ident not in frames or _installed(home):
+            known.add(ident)
+    return known
+
+
+def _is_standard(file: str) -> bool:
+    return file.startswith(("<frozen ", _STANDARD)) and not _installed(file)
+
+
+def _installed(text: str) -> bool:
+    return any(folder in text for folder in _INSTALLED)
+
+
+def _children() -> list[int]:
+    """Children of this process, running or dead, that nobody waited for.
+
+    Not the services of an installed library, such as the processes of a compiler.
+    """
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return []
+    found = []
+    for task in os.listdir("/proc/self/task"):
+        with contextlib.suppress(OSError), open(f"/proc/self/task/{task}/children", "rb") as file:
+            found += [int(pid) for pid in file.read().split()]
+    return [pid for pid in found if not _is_service(pid)]
+
+
+def _is_service(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return _installed(file.read().decode("utf-8", "replace"))
+    except OSError:
+        return False
+
+
+def _others() -> tuple[bool, int | None]:
+    """Whether threads of this process other than the caller's run or want to; what they have had.
+
+    The latter is their time on processors in ns, None where the system does not tell.
+    """
+    own, running = str(threading.get_native_id()), False
+    had: int | None = None
+    with contextlib.suppress(OSError):
+        for task in os.scandir("/proc/self/task"):
+            if task.name != own:
+                with contextlib.suppress(OSError), open(f"{task.path}/stat", "rb") as file:
+                    running |= file.read().rpartition(b")")[2].split(None, 1)[0] == b"R"
+                with contextlib.suppress(OSError), open(f"{task.path}/schedstat", "rb") as file:
+                    had = (had or 0) + int(file.read().split()[0])
+    return running, had
+
+
+def wait_for_quiet(seconds: float = _QUIET_S, longest: float = _CROWDED_S) -> None:
+    """Wait until no other thread of this process runs; at most until they had so many seconds.
+
+    On a crowded machine one that wants to run may have to wait itself: then longer, to `longest`.
+    """
+    started = time.monotonic()
+    running, before = _others()
+    while running and (passed := time.monotonic() - started) < longest:
+        time.sleep(0.0002)
+        running, had = _others()
+        if passed >= seconds if before is None or had is None else had - before >= 1e9 * seconds:
+            return
+
+
+@dataclass
+class _Usage:
+    """What calls of one kind used when they had settled."""
+
+    calls: int = 0
+    resident: int = 0
+
+
+@dataclass
+class Vigil:
+    """The watch over one implementation; begin it before the implementation is imported.
+
+    Args:
+        threads: how many threads its array library uses.
+        leak_bytes: what resident memory may grow by, beyond some times the arguments.
+    """
+
+    threads: Callable[[], int | None] | None = None
+    leak_bytes: int = LEAK_BYTES
+    _usage: dict[Hashable, _Usage] = field(default_factory=dict)
+    _calls: int = 0
+    _first_descriptors: int = 0
+    _first_threads: int = 0
+
+    def __post_init__(self) -> None:
+        self._reader = Reader(self.threads)
+        self.rebase()
+
+    def rebase(self) -> None:
+        """Take the state as it is now for the right one: the harness has changed it."""
+        self._state = self._reader.read()
+        self._python = _python_threads()
+        self._modules = len(sys.modules)
+
+    def after_import(self) -> list[str]:
+        """What importing the implementation changed that it must not."""
+        now = self._reader.read()
+        found = self._reader.changes(self._state, now, imported=True)
+        self.rebase()
+        return [
+            f"changed {c} while it was imported"
+            for c in found
+            if c.removeprefix("the ").startswith(STEADY)
+        ]
+
+    def after_call(
+        self, kind: Hashable, nbytes: int, guarded: Iterable[tuple[str, Guarded]]
+    ) -> list[str]:
+        """What a call did that it must not; nothing found is an empty list.
+
+        Args:
+            kind: calls of one kind have inputs of one shape and should use the same memory.
+            nbytes: of its arguments and results.
+            guarded: the memory that it was given, with a name for each.
+        """
+        self._calls += 1
+        now = self._reader.read()
+        imported = len(sys.modules) > self._modules
+        found = [f"changed {c}" for c in self._reader.changes(self._state, now, imported)]
+        for what, memory in guarded:
+            broken = memory.broken()
+            if broken is not None:
+                found.append(f"wrote outside of {what}: {broken}")
+        new = _python_threads() - self._python
+        if new and (new := new - _accounted_for(new)):
+            found.append(f"left {len(new)} thread{'s' if len(new) > 1 else ''} of Python running")
+        if children := _children():
+            several = f"{len(children)} child processes" if len(children) > 1 else "a child process"
+            found.append(f"left {several} behind")
+        found += self._leaks(kind, nbytes)
+        if imported and not found:
+            self._state, self._modules = now, len(sys.modules)
+        return found
+
+    def _leaks(self, kind: Hashable, nbytes: int) -> list[str]:
+        found: list[str] = []
+        resident, threads = _usage()
+        descriptors = _descriptors()
+        if self._calls <= _SETTLED_CALLS:
+            self._first_descriptors, self._first_threads = descriptors, threads
+        elif descriptors > self._first_descriptors + LEAK_DESCRIPTORS:
+            found.append(
+                f"leaks file descriptors: {descriptors} are open after {self._calls} calls, "
+                f"{self._first_descriptors} after the first {_SETTLED_CALLS}"
+            )
+        if threads > self._first_threads + LEAK_THREADS + 2 * (os.cpu_count() or 1):
+            found.append(
+                f"leaks threads: {threads} exist after {self._calls} calls, "
+                f"{self._first_threads} after the first {_SETTLED_CALLS}"
+            )
+        usage = self._usage.setdefault(kind, _Usage())
+        usage.calls += 1
+        allowed = self.leak_bytes + LEAK_ARGUMENTS * nbytes
+        if usage.calls <= _SETTLED_CALLS:
+            usage.resident = resident
+        elif resident > usage.resident + allowed:
+            gc.collect()
+            grown = _usage()[0] - usage.resident
+            if grown > allowed:
+                found.append(
+                    f"leaks memory: {grown >> 20} MiB more after {usage.calls} calls than after "
+                    f"{_SETTLED_CALLS}, on {nbytes >> 10} KiB of arguments and results"
+                )
+        return found

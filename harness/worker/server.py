@@ -1,0 +1,335 @@
+"""The process that imports one implementation and does as it is told: load, call, time.
+
+Run as ``python -m harness.worker.server READ_FD WRITE_FD PARENT``. It judges no values: arrays
+come in and go out, and the coordinator, where no stranger's code runs, compares them with the
+reference. It does watch what a call does to the process (`side_effects`), and says so in its
+answer.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.registry.contract import Metadata, read_metadata
+from harness.worker import backends, transport
+from harness.worker.backends import cores
+from harness.worker.isolation.guard_bytes import Guarded, guarded, guarded_array
+from harness.worker.isolation.resource_limits import confine
+from harness.worker.isolation.side_effects import (
+    DEVICE_LEAK_BYTES,
+    LEAK_BYTES,
+    Vigil,
+    wait_for_quiet,
+)
+from harness.worker.timing import thread_pools
+from harness.worker.timing.device_timer import DeviceStopwatch
+from harness.worker.timing.host_timer import Reply, Stopwatch, to_arrays
+
+_FREE_RESULT = 64 << 20
+_RESULT_SHARE = 8
+_OUT_OF_MEMORY = (
+    "can't allocate memory", "cannot allocate memory", "std::bad_alloc", "out of memory",
+    "RESOURCE_EXHAUSTED", "unable to allocate",
+)  # fmt: skip
+
+
+class Worker:
+    """What a worker holds between two commands: the module, its stopwatch, and the watch."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.vigil: Vigil | None = None
+        self.faults: list[str] = []
+        self.received: list[Guarded] = []
+        self.placed: list[Guarded] = []
+        self.outputs: list[Callable[[], Guarded | None]] = []
+        self.placed_bytes = 0
+        self._calls: dict[Any, int] = {}
+        self.module: ModuleType | None = None
+        self.backend: Any = None
+        self.metadata: Metadata | None = None
+        self.stopwatch: Stopwatch | None = None
+        self.device_stopwatch: DeviceStopwatch | None = None
+
+    def load(self, header: dict[str, Any], _: list[NDArray[Any]]) -> Reply:
+        """Import a module: an implementation by its path, or a module of limits by name."""
+        started = time.perf_counter_ns()
+        if header.get("module"):
+            self.module = importlib.import_module(header["module"])
+            backend = backends.get(header.get("backend", "numpy"))
+            self._watch(backend, header.get("watched", True))
+        else:
+            from harness.registry.discovery import import_module
+
+            self.metadata = read_metadata(Path(header["path"]))
+            backend = backends.get(self.metadata.backend)
+            self._watch(backend, True)
+            self.module = import_module(self.metadata)
+            if self.vigil is not None:
+                self.faults += self.vigil.after_import()
+        if backend.device is None and (self.metadata is None or self.metadata.device == "cpu"):
+            backend = replace(backend, empty_like=self._guarded_like(backend))
+        self.backend = backend
+        self.stopwatch = Stopwatch(self.backend, self._function)
+        self.device_stopwatch = DeviceStopwatch(self.backend, self._function)
+        return {
+            "import_ns": time.perf_counter_ns() - started,
+            "backend_version": self.backend.version(),
+        }, []
+
+    def _watch(self, backend: backends.Backend, wanted: bool) -> None:
+        growth = LEAK_BYTES if backend.device is None else DEVICE_LEAK_BYTES
+        self.vigil = Vigil(_pool_of(backend), growth) if wanted else None
+
+    def _guarded_like(self, backend: backends.Backend) -> Callable[[Any], Any]:
+        """The backend's `empty_like`, between guards where its arrays can share our memory."""
+
+        def empty_like(array: Any) -> Any:
+            plain = backend.to_numpy(array)
+            fresh, memory = guarded_array(plain.shape, plain.dtype)
+            native = backend.from_numpy(fresh)
+            shown = backend.to_numpy(native)
+            if not (plain.size and np.shares_memory(shown, fresh)):
+                return backend.empty_like(array)
+            self.outputs.append(memory.while_used())
+            return native
+
+        return empty_like
+
+    def allocate(self, nbytes: int, misalignment: int) -> NDArray[np.uint8]:
+        """Memory for an array that arrives, between guards."""
+        memory = guarded(nbytes, misalignment)
+        self.received.append(memory)
+        return memory.body
+
+    def threads(self, header: dict[str, Any], _: list[NDArray[Any]]) -> Reply:
+        """Set the number of threads, and say what is in force.
+
+        With `bound`, they have as many cores: what is timed on one thread then has the same one
+        as everybody else, and no neighbour of another core to thank or to blame.
+        """
+        self.backend.set_threads(header["count"])
+        thread_pools.limit(header["count"])
+        if header.get("bound") and self.backend.device is None and not self.backend.pins:
+            cores.bind(header["count"])
+        return {"threads": self.backend.threads()}, []
+
+    def _function(self, operation: str) -> Callable[..., Any]:
+        if operation == "exp" and not hasattr(self.module, "exp"):
+            return self.backend.exp  # type: ignore[no-any-return]
+        return getattr(self.module, operation)  # type: ignore[no-any-return]
+
+    def run(self, header: dict[str, Any], arrays: list[NDArray[Any]]) -> Reply:
+        """Call an operation once on fresh arrays; say whether it changed them."""
+        before = [a.tobytes() for a in arrays]
+        native = [self.backend.from_numpy(a) for a in arrays]
+        result = self._function(header["operation"])(*native, **header.get("options", {}))
+        self.backend.synchronize()
+        own = self.metadata is not None
+        if own:
+            _check_kind(result, native)
+        results = to_arrays(self.backend, result)
+        kept = results
+        if own:
+            # Of another size, or too many: the experiment says what is wrong with them
+            judged = results if len(results) == 1 or header["operation"] == "cross_entropy" else []
+            if any(r.size == a.size and np.may_share_memory(r, a) for r in judged for a in arrays):
+                self.faults.append("returned a view of its input")
+            # What the caller would have seen: a thread may still be writing
+            kept = [_copied(r, sum(len(b) for b in before)) for r in results]
+            kind = (header["operation"], *((a.shape, a.dtype) for a in arrays))
+            if self._often(kind):
+                wait_for_quiet()
+        modified = [a.tobytes() != b for a, b in zip(arrays, before, strict=True)]
+        if any(not _same_bytes(k, r) for k, r in zip(kept, results, strict=True)):
+            self.faults.append("went on writing to its result after it had returned")
+        return {"input_modified": any(modified)}, kept
+
+    def _often(self, kind: Any) -> bool:
+        """Whether this call of its kind is the 1st, 2nd, 4th, 8th, ...: a look that takes time."""
+        count = self._calls[kind] = self._calls.get(kind, 0) + 1
+        return count & (count - 1) == 0
+
+    def look(self, header: dict[str, Any], arrays: list[NDArray[Any]], reply: Reply) -> list[str]:
+        """What the implementation has done beside answering, since the last look."""
+        command = header["command"]
+        if command == "place":
+            self.placed, self.placed_bytes = self.received, sum(a.nbytes for a in arrays)
+            self.outputs.clear()
+        elif command == "release":
+            self.placed.clear()
+            self.outputs.clear()
+        faults, self.faults = self.faults, []
+        if self.vigil is None:
+            return faults
+        if command not in _CALLING:
+            self.vigil.rebase()
+            return faults
+        if command == "run":
+            shapes = tuple((a.shape, a.dtype.str) for a in arrays)
+            kind: Any = (header["operation"], shapes)
+            nbytes = sum(a.nbytes for a in (*arrays, *reply[1]))
+        else:
+            evictor = getattr(self.stopwatch, "evictor", None)
+            sweeper = 0 if evictor is None else evictor.buffer.nbytes
+            kind, nbytes = ("timing", self.placed_bytes), 3 * self.placed_bytes + sweeper
+        memory = [("its input", g) for g in (*self.received, *self.placed)]
+        outputs = [(find, g) for find in self.outputs if (g := find()) is not None]
+        self.outputs = [find for find, _ in outputs]
+        memory += [("its output", g) for _, g in outputs]
+        return faults + self.vigil.after_call(kind, nbytes, memory)
+
+
+def _pool_of(backend: backends.Backend) -> Callable[[], int | None]:
+    """How many threads a library has; None while there is no pool, since its import brings one."""
+
+    def threads() -> int | None:
+        if backend.name == "numpy" and "numba" not in sys.modules:
+            return None
+        return backend.threads()
+
+    return threads
+
+
+def _check_kind(result: Any, native: list[Any]) -> None:
+    """Refuse what is no array of the implementation's library, or lies on another device.
+
+    Raises:
+        TypeError: saying what came.
+    """
+    kinds: tuple[type, ...] = tuple({type(a) for a in native})
+    if np.ndarray in kinds:  # of one number NumPy's functions make a scalar
+        kinds += (np.generic,)
+    for part in result if isinstance(result, tuple) else (result,):
+        expected = " or ".join(sorted({type(a).__name__ for a in native}))
+        if native and not isinstance(part, kinds):
+            raise TypeError(f"expected {expected}; it returned {type(part).__name__}")
+        dtype = getattr(part, "dtype", None)
+        if isinstance(dtype, np.dtype) and (dtype.kind in "OSUMm" or dtype.fields is not None):
+            raise TypeError(f"expected an array of numbers; it returned one of {dtype}")
+        given = str(getattr(native[0], "device", None)) if native else None
+        got = str(getattr(part, "device", given))
+        if native and isinstance(part, type(native[0])) and got != given:
+            raise TypeError(f"expected an array on device {given}; it returned one on {got}")
+
+
+def _copied(result: NDArray[Any], given: int) -> NDArray[Any]:
+    limit = _FREE_RESULT + _RESULT_SHARE * given
+    if result.nbytes > limit:
+        raise ValueError(
+            f"expected a result of at most {limit} bytes for {given} bytes of arguments; "
+            f"it returned shape {result.shape}, {result.nbytes} bytes"
+        )
+    return np.array(result, order="C")
+
+
+def _same_bytes(a: NDArray[Any], b: NDArray[Any]) -> bool:
+    if a is b:
+        return True
+    flat = np.ascontiguousarray(b).reshape(-1).view(np.uint8)
+    return np.array_equal(a.reshape(-1).view(np.uint8), flat)
+
+
+_COMMANDS = ("load", "threads", "run")
+_TIMING_COMMANDS = ("place", "prepare", "sample", "verify", "peak", "output_rows", "release")
+_DEVICE_COMMANDS = (
+    *("device_facts", "device_place", "device_prepare", "device_sample", "device_output"),
+    "device_release",
+)
+_CALLING = ("run", "prepare", "sample", "verify", "peak")
+"""Commands in which a stranger's code runs."""
+
+
+def _answer(worker: Worker, header: dict[str, Any], arrays: list[NDArray[Any]]) -> Reply:
+    command = header["command"]
+    if command in _COMMANDS:
+        return getattr(worker, command)(header, arrays)  # type: ignore[no-any-return]
+    if command in _TIMING_COMMANDS:
+        return getattr(worker.stopwatch, command)(header, arrays)  # type: ignore[no-any-return]
+    if command in _DEVICE_COMMANDS:
+        return getattr(worker.device_stopwatch, command)(header, arrays)  # type: ignore[no-any-return]
+    known = ", ".join((*_COMMANDS, *_TIMING_COMMANDS, *_DEVICE_COMMANDS))
+    raise ValueError(f"command {command!r}: expected one of {known}")
+
+
+def _failure(error: BaseException) -> dict[str, Any]:
+    kind = "out_of_memory" if isinstance(error, MemoryError) else "error"
+    if type(error).__name__ == "OutOfMemoryError":  # torch and CuPy have one each
+        kind = "out_of_memory"
+    message, detail = type(error).__name__, ""
+    try:
+        lines = traceback.format_exception_only(error)
+        message = (lines[-1] if lines else repr(error)).strip()[:500]
+        detail = "".join(traceback.format_exception(error))[-4000:]
+    except BaseException:  # its own __str__ may do anything
+        detail = "the exception could not be described"
+    if any(words.lower() in message.lower() for words in _OUT_OF_MEMORY):
+        kind = "out_of_memory"
+    return {"failure": kind, "message": message, "traceback": detail}
+
+
+def serve(read_fd: int, write_fd: int) -> None:
+    """Answer commands until the pipe is closed."""
+    worker = Worker()
+    while True:
+        worker.received = []
+        try:
+            header, arrays = transport.receive(read_fd, allocate=worker.allocate)
+        except transport.FrameError:
+            return
+        try:
+            reply, results = _answer(worker, header, arrays)
+            faults = worker.look(header, arrays, (reply, results))
+            if faults:
+                reply = {**reply, "misconduct": faults}
+            transport.describe(np.empty(0))  # nothing left to import when the answer is written
+            for result in results:
+                transport.describe(result)
+        except SystemExit:
+            raise
+        except BaseException as e:
+            reply, results = _failure(e), []
+            try:
+                reply["misconduct"] = worker.look(header, arrays, (reply, results))
+            except BaseException as broken:  # with what is left of Python
+                what = type(broken).__name__
+                reply["misconduct"] = [f"left a process that cannot be looked at ({what})"]
+        if os.getpid() != worker.pid:  # the implementation forked, and this is the copy
+            os._exit(0)
+        try:
+            transport.send(write_fd, {"id": header["id"], **reply}, results)
+        except BrokenPipeError:
+            return
+        del arrays, results
+
+
+def main() -> None:
+    """Serve until the coordinator is gone; the exit of an implementation is one of this process."""
+    read_fd, write_fd = (os.dup(int(a)) for a in sys.argv[1:3])
+    for a in sys.argv[1:3]:
+        os.close(int(a))
+    if not confine(int(sys.argv[3])):
+        return
+    try:
+        serve(read_fd, write_fd)
+    except SystemExit as e:  # at once: threads that were left running would hold it up
+        code = e.code if isinstance(e.code, int) else 0 if e.code is None else 1
+        sys.stderr.flush()
+        os._exit(code & 0xFF)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Timers inside a worker, and what makes their samples comparable."""

@@ -1,0 +1,1 @@
+"""The kernels of `numba_exact`."""

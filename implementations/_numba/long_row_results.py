@@ -1,0 +1,174 @@
+"""Results of a long row from its blocks' exponentials, and past the caches in turns of two rows.
+
+The first row of a turn is written and the next one computed, in one loop, so that memory and
+arithmetic are busy at the same time.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba import types
+
+from implementations._numba.exponential import as_like, frame, near_scaled, scaled
+from implementations._numba.long_rows import NEAR, REST, SUM, blocks_of, frame_of_block, keep_block
+from implementations._numba.row import (
+    BLOCK,
+    extremes,
+    four_exponentials,
+    last_exponentials,
+    row_scale,
+)
+from implementations._numba.streamed_rows import rest_of_extremes, turns
+from implementations._simd.compilation import VECTOR_BYTES, inner, internal, specialised
+from implementations._simd.line_stores import write_part
+from implementations._simd.memory import fence, itemsize, load, load_one, stack, store, store_past
+from implementations._simd.vectors import broadcast
+
+LEAST = 2.0**-20  # a power that keeps the scale of a near block in the normal range
+
+_shared = stack(2 * VECTOR_BYTES)
+
+
+def block_scale(scale: Any, power: float, like: Any) -> Any:
+    """A row's scale for a block whose exponentials are to be multiplied by `power` as well."""
+    raise NotImplementedError("only within Numba")
+
+
+def block_result(e: Any, power: float, scale: Any, close: bool) -> Any:
+    """Exponentials of a block times its scale.
+
+    Of float64 the power comes first: that product is subnormal only where the result is 0.
+    """
+    raise NotImplementedError("only within Numba")
+
+
+@specialised(block_scale)
+def _block_scale(scale, power, like):  # type: ignore[no-untyped-def]
+    def single(scale, power, like):  # type: ignore[no-untyped-def]
+        weight, wide = broadcast(as_like(power, like)), broadcast(power)
+        return scale[0] * weight, scale[1] * weight, scale[2] * wide, scale[3] * wide
+
+    return single if like == types.float32 else lambda scale, power, like: scale
+
+
+@specialised(block_result)
+def _block_result(e, power, scale, close):  # type: ignore[no-untyped-def]
+    if e.element == types.float64:
+        return lambda e, power, scale, close: scaled(e * broadcast(power), scale)
+
+    def single(e, power, scale, close):  # type: ignore[no-untyped-def]
+        if close:
+            return near_scaled(e, scale)
+        return scaled(e, scale)
+
+    return single
+
+
+@internal
+def results(e, to, n, power, scale, close, like):  # type: ignore[no-untyped-def]
+    """Of `n` exponentials, to `to`, which may be `e`."""
+    end = n * itemsize(like) - VECTOR_BYTES
+    last = load(e + end, like)
+    if close:
+        for i in range(0, end, VECTOR_BYTES):
+            store(to + i, block_result(load(e + i, like), power, scale, True))
+        store(to + end, block_result(last, power, scale, True))
+    else:
+        for i in range(0, end, VECTOR_BYTES):
+            store(to + i, block_result(load(e + i, like), power, scale, False))
+        store(to + end, block_result(last, power, scale, False))
+
+
+@inner
+def block_way(state, b, blocks, like):  # type: ignore[no-untyped-def]
+    """(power, scale, close) of block `b` of a row that is merged."""
+    power = load_one(blocks_of(state, blocks)[2] + 8 * b, 0.0)
+    scale = row_scale(load_one(state + SUM, 0.0), load_one(state + REST, 0.0), like)
+    close = load_one(state + NEAR, 0.0) > 0 and power >= LEAST
+    return power, block_scale(scale, power, like), close
+
+
+@internal
+def write(e, y, n, first, last, state, like):  # type: ignore[no-untyped-def]
+    """Results of blocks `first` to `last` of the row at `y`, which may be `e`."""
+    size, blocks = itemsize(like), n // BLOCK
+    for b in range(first, last):
+        start = b * BLOCK * size
+        count = BLOCK if b < blocks - 1 else n - b * BLOCK
+        power, scale, close = block_way(state, b, blocks, like)
+        results(e + start, y + start, count, power, scale, close, like)
+
+
+@inner
+def one_result(e, power, scale, close, like):  # type: ignore[no-untyped-def]
+    if close:
+        return block_result(load(e, like), power, scale, True)
+    return block_result(load(e, like), power, scale, False)
+
+
+@internal
+def write_past(x, e, y, n, first, last, state, before, like):  # type: ignore[no-untyped-def]
+    """Blocks `first` to `last` of two rows: results of the one kept at `e`, whose numbers are
+    `before`, past the caches to `y`; and the one at `x`, unless that is 0, to `e`.
+
+    A vector of the result that two blocks share waits in `shared` for its other part.
+    """
+    size, blocks = itemsize(like), n // BLOCK
+    lanes = VECTOR_BYTES // size
+    shared = _shared()
+    top = broadcast(like)
+    bottom = top
+    framed, close = frame(top), False
+    if x:
+        top, bottom = extremes(x + first * BLOCK * size, BLOCK, like)
+    for b in range(first, last):
+        start = b * BLOCK * size
+        count = BLOCK if b < blocks - 1 else n - b * BLOCK
+        row, kept, result = x + start, e + start, y + start
+        if x:
+            if b == blocks - 1:
+                top, bottom = extremes(row, count, like)
+            framed, close = frame_of_block(top, bottom, b, blocks, False, state, like)
+        power, scale, was_close = block_way(before, b, blocks, like)
+        beyond = result % VECTOR_BYTES  # bytes of the block's first vector that are before it
+        skip = (-beyond) % VECTOR_BYTES
+        vectors = (count * size - skip) // VECTOR_BYTES
+        end = skip + vectors * VECTOR_BYTES
+        if beyond:
+            store(shared + beyond, one_result(kept, power, scale, was_close, like))
+            if b == first:  # the rest of the vector is another thread's
+                write_part(result - beyond, shared, beyond, VECTOR_BYTES, like)
+            else:
+                store_past(result - beyond, load(shared, like))
+        a = broadcast(0.0)
+        b2 = a
+        done = 0
+        if size == 4 and x and b + 1 < last and close == was_close:
+            done = min(vectors, count // lanes) // 4
+            source, line, read = kept + skip, result + skip, row + BLOCK * size
+            if close:
+                a, b2, top, bottom = turns(
+                    read, row, kept, source, line, done, framed, True, scale, like
+                )
+            else:
+                a, b2, top, bottom = turns(
+                    read, row, kept, source, line, done, framed, False, scale, like
+                )
+            top, bottom = rest_of_extremes(read, 4 * done * lanes, BLOCK, top, bottom, like)
+        elif x and b + 1 < last:
+            top, bottom = extremes(row + BLOCK * size, BLOCK, like)
+        done *= 4 * VECTOR_BYTES
+        for i in range(skip + done, end, VECTOR_BYTES):
+            store_past(result + i, one_result(kept + i, power, scale, was_close, like))
+        store(shared, one_result(kept + end, power, scale, was_close, like))
+        if b == last - 1:
+            write_part(result + end, shared, 0, count * size - end, like)
+        if x:
+            fours = count // (4 * lanes) * 4 * VECTOR_BYTES
+            for i in range(done, fours, 4 * VECTOR_BYTES):
+                p, q = row + i, kept + i
+                a, b2 = four_exponentials(p, q, framed, a, b2, close, True, True, like)
+            a, b2 = last_exponentials(row, kept, fours // size, count, framed, a, b2, True, like)
+            keep_block(a, b2, b, blocks, state)
+    fence()

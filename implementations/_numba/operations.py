@@ -1,0 +1,188 @@
+"""The compiled code of `numba_cpu` but softmax: a row of each operation, and all rows of an array.
+
+Kernels are C functions of addresses, one for an operation and a format, which `launch` calls
+on one thread or on all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from implementations._numba.exponential import as_like, reduce, two_sum
+from implementations._numba.plain_loops import (
+    BLOCK,
+    add,
+    divide,
+    exponential,
+    fill_row,
+    frame,
+    largest,
+    log_sum,
+    plain_sum,
+    sum_of_row,
+)
+from implementations._simd.compilation import compiled
+from implementations._simd.launch import address_of, rows_at
+from implementations._simd.vectors import zero
+
+
+@compiled
+def exp_rows(x: Any, out: Any) -> None:
+    """exp of one-dimensional `x` by the same reduction; overflows, and underflows gradually."""
+    t_zero = reduce(zero(x[0]))[1]
+    for i in range(x.size):
+        v = x[i]
+        if abs(v) < 800:  # beyond, the result is 0 or infinite in both formats; NaN passes
+            p, t = reduce(v)
+            out[i] = math.ldexp(np.float64(p), np.int32(t - t_zero))
+        else:
+            out[i] = np.inf if v > 0 else v * 0 if v != v else 0.0
+
+
+@compiled
+def _log_softmax_row(x: Any, out: Any) -> None:
+    m = largest(x)
+    log_of_sum = log_sum(x, m)
+    wide = np.float64(m)
+    for i in range(x.size):
+        out[i] = (np.float64(x[i]) - wide) - log_of_sum
+
+
+@compiled
+def _has_nan(x: Any) -> bool:
+    """Whether any entry is NaN; the maximum alone misses those with a sign."""
+    for v in x:  # noqa: SIM110 (Numba has no any())
+        if v != v:
+            return True
+    return False
+
+
+@compiled
+def _logsumexp_row(x: Any) -> float:
+    m = largest(x)
+    if abs(m) == np.inf:
+        return np.nan if _has_nan(x) else np.float64(m)
+    return np.float64(m) + log_sum(x, m)
+
+
+@compiled
+def _backward_row(grad: Any, y: Any, out: Any) -> None:
+    dot, rest = 0.0, 0.0
+    for b in range(0, y.size, BLOCK):
+        g, p = grad[b : b + BLOCK], y[b : b + BLOCK]
+        s = 0.0
+        for i in range(p.size):
+            s = add(s, np.float64(g[i]) * np.float64(p[i]))
+        dot, rest = two_sum(dot, rest, s)
+    dot += rest
+    for i in range(y.size):
+        out[i] = np.float64(y[i]) * (np.float64(grad[i]) - dot)
+
+
+@compiled
+def _cross_entropy_row(x: Any, target: int, gradient: Any) -> float:
+    """The loss; the gradient's entry at the target is -(sum of the others), which cancels not."""
+    m = largest(x)
+    log_of_sum = log_sum(x, m)
+    shift, cutoff, t_top = frame(m)
+    fill_row(x, gradient, shift, cutoff, t_top)
+    own = np.float64(gradient[target])
+    gradient[target] = 0
+    others, rest = plain_sum(gradient)
+    at_target = -(others + rest)
+    total, rest = two_sum(others, rest, own)
+    total, rest = two_sum(total, 0.0, rest)
+    divide(gradient, total, rest)
+    gradient[target] = at_target / total
+    return (np.float64(m) - np.float64(x[target])) + log_of_sum
+
+
+_ENOUGH = 2.0**-20  # of a sum: a smaller difference of sums is not accurate to float32
+
+
+@compiled
+def _finish_cross_entropy(row, target, sums, gradient):  # type: ignore[no-untyped-def]
+    """The loss, and the gradient at the target, after a softmax to `gradient` that kept `sums`.
+
+    log1p of all but the maximum's share and -(sum of all but the target's): the differences from
+    the sum where they leave enough digits, added up again from the row where they do not.
+    """
+    m = as_like(sums[0], zero(row[0]))
+    total, rest = sums[1], sums[2]
+    shift, cutoff, t_top = frame(m)
+    top = np.float64(exponential(m, shift, cutoff, t_top))
+    own = np.float64(exponential(row[target], shift, cutoff, t_top))
+    others = (total - top) + rest
+    few = others < total * _ENOUGH
+    log_of_sum = log_sum(row, m) if few else math.log1p(others / top)
+    others = (total - own) + rest
+    if others < total * _ENOUGH:
+        others = sum_of_row(row[:target], shift, cutoff, t_top)
+        others += sum_of_row(row[target + 1 :], shift, cutoff, t_top)
+    gradient[target] = -others / (total + rest)
+    return (np.float64(m) - np.float64(row[target])) + log_of_sum
+
+
+# What is done with row `r` of the arrays at `x` and `out`, and what lies at `more`.
+
+
+@compiled
+def _log_softmax(x, out, more, rows, classes, r, like):  # type: ignore[no-untyped-def]
+    _log_softmax_row(rows_at(x, rows, classes, like)[r], rows_at(out, rows, classes, like)[r])
+
+
+@compiled
+def _logsumexp(x, out, more, rows, classes, r, like):  # type: ignore[no-untyped-def]
+    rows_at(out, 1, rows, like)[0, r] = _logsumexp_row(rows_at(x, rows, classes, like)[r])
+
+
+@compiled
+def _softmax_backward(x, out, more, rows, classes, r, like):  # type: ignore[no-untyped-def]
+    """`more` is the gradient."""
+    grad, y = rows_at(more, rows, classes, like), rows_at(x, rows, classes, like)
+    _backward_row(grad[r], y[r], rows_at(out, rows, classes, like)[r])
+
+
+@compiled
+def _cross_entropy(x, out, more, rows, classes, r, like):  # type: ignore[no-untyped-def]
+    """`more` is where the addresses of targets (int64), losses and sums are; no sums are 0."""
+    row, gradient = rows_at(x, rows, classes, like)[r], rows_at(out, rows, classes, like)[r]
+    places = rows_at(more, 1, 3, np.int64(0))[0]
+    target = rows_at(places[0], 1, rows, np.int64(0))[0, r]
+    loss = rows_at(places[1], 1, rows, like)[0]
+    if places[2]:
+        sums = rows_at(places[2], rows, 3, np.float64(0))[r]
+        loss[r] = _finish_cross_entropy(row, target, sums, gradient)
+    else:
+        loss[r] = _cross_entropy_row(row, target, gradient)
+
+
+_ROWS = {
+    "log_softmax": _log_softmax,
+    "logsumexp": _logsumexp,
+    "softmax_backward": _softmax_backward,
+    "cross_entropy": _cross_entropy,
+}
+
+
+def _kernel(row: Callable[..., None], like: Any) -> Callable[..., None]:
+    """A share of the rows by what is done with one."""
+
+    def share(stage, x, out, rows, classes, past, more, part, parts):  # type: ignore[no-untyped-def]
+        for r in range(rows * part // parts, rows * (part + 1) // parts):
+            row(x, out, more, rows, classes, r, like)
+
+    return share
+
+
+@cache
+def kernel(operation: str, dtype: np.dtype[Any]) -> int:
+    """The address of an operation's kernel for a working precision."""
+    made = _kernel(_ROWS[operation], dtype.type(0))
+    made.__qualname__ = f"{operation}_{dtype.name}"  # by which its code is found in the cache
+    return address_of(made)

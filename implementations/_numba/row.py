@@ -1,0 +1,279 @@
+"""A row of a softmax in vectors: of at least as many classes as lanes, at an address.
+
+A row whose largest and smallest logits are near takes a shorter way: nothing to cut off, nothing
+subnormal.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from implementations._numba.exponential import (
+    exponential,
+    frame,
+    gather,
+    gather4,
+    near,
+    near_exponential,
+    near_scaled,
+    scale_of,
+    scaled,
+    shift_above,
+    two_sum,
+)
+from implementations._simd.compilation import LINE, VECTOR_BYTES, inner, internal
+from implementations._simd.line_stores import finish, flush
+from implementations._simd.memory import itemsize, load, prefetch, store, store_one
+from implementations._simd.vectors import (
+    broadcast,
+    joined_at,
+    larger,
+    largest_lane,
+    smaller,
+    smallest_lane,
+    sum_lanes,
+    zero,
+)
+
+BLOCK = 2048  # classes of which sums are kept apart
+CHUNK = 1024  # classes that pass through the buffer at once
+HELD = 4096  # bytes that wait in it: loads right after smaller stores would stall
+
+
+@inner
+def aligned(array):  # type: ignore[no-untyped-def]
+    """The first address in a scratch array that is a multiple of LINE."""
+    start = np.intp(array.ctypes.data)
+    return start + (-start) % LINE
+
+
+@inner
+def room(bytes_needed):  # type: ignore[no-untyped-def]
+    """A scratch array of so many bytes from `aligned` on, and five lines to spare."""
+    return np.empty(bytes_needed + 6 * LINE, np.uint8)
+
+
+@inner
+def release(array):  # type: ignore[no-untyped-def]
+    """A scratch array is no longer used: Numba frees one after the last mention of it, and knows
+    nothing of the addresses within."""
+    array[0] = 0
+
+
+@inner
+def extremes(x, n, like):  # type: ignore[no-untyped-def]
+    """Largest and smallest entry as vectors of one number; NaN may be passed over or not."""
+    size = itemsize(like)
+    lanes = VECTOR_BYTES // size
+    a = load(x, like)
+    b, c, d = a, a, a
+    e, f, g, h = a, a, a, a
+    whole = n // (4 * lanes) * (4 * lanes)
+    for i in range(0, whole, 4 * lanes):
+        p = x + size * i
+        v0, v1 = load(p, like), load(p + VECTOR_BYTES, like)
+        v2, v3 = load(p + 2 * VECTOR_BYTES, like), load(p + 3 * VECTOR_BYTES, like)
+        a, b, c, d = larger(v0, a), larger(v1, b), larger(v2, c), larger(v3, d)
+        e, f, g, h = smaller(v0, e), smaller(v1, f), smaller(v2, g), smaller(v3, h)
+    for i in range(whole, n - lanes + 1, lanes):
+        v = load(x + size * i, like)
+        a, e = larger(v, a), smaller(v, e)
+    v = load(x + size * (n - lanes), like)
+    b, f = larger(v, b), smaller(v, f)
+    top = largest_lane(larger(larger(a, b), larger(c, d)))
+    bottom = smallest_lane(smaller(smaller(e, f), smaller(g, h)))
+    return broadcast(top), broadcast(bottom)
+
+
+@inner
+def is_near(top, bottom):  # type: ignore[no-untyped-def]
+    """Whether a row needs no shift, no cut and no subnormal result; not where any is NaN."""
+    m, spread = largest_lane(top), largest_lane(top - bottom)
+    return abs(m) <= shift_above(m) and spread < near(m)
+
+
+@inner
+def four_exponentials(x, e, framed, a, b, close, tree, keep, like):  # type: ignore[no-untyped-def]
+    """Exponentials of four vectors, stored at `e` if `keep`; their sum added to two vectors.
+
+    `close` is of the row: the shorter way, to the same bits. With `tree`, float32 is added in fours
+    before it is added in float64.
+    """
+    v0, v1 = load(x, like), load(x + VECTOR_BYTES, like)
+    v2, v3 = load(x + 2 * VECTOR_BYTES, like), load(x + 3 * VECTOR_BYTES, like)
+    if close:
+        v0, v1 = near_exponential(v0, framed[2]), near_exponential(v1, framed[2])
+        v2, v3 = near_exponential(v2, framed[2]), near_exponential(v3, framed[2])
+    else:
+        shift, cutoff, base = framed
+        v0, v1 = exponential(v0, shift, cutoff, base), exponential(v1, shift, cutoff, base)
+        v2, v3 = exponential(v2, shift, cutoff, base), exponential(v3, shift, cutoff, base)
+    if keep:
+        store(e, v0)
+        store(e + VECTOR_BYTES, v1)
+        store(e + 2 * VECTOR_BYTES, v2)
+        store(e + 3 * VECTOR_BYTES, v3)
+    if tree:
+        return gather4(a, b, v0, v1, v2, v3)
+    a, b = gather(a, b, v0)
+    a, b = gather(a, b, v1)
+    a, b = gather(a, b, v2)
+    return gather(a, b, v3)
+
+
+@inner
+def ask_for_four(place):  # type: ignore[no-untyped-def]
+    """Ask for the lines of four vectors."""
+    for j in range(0, 4 * VECTOR_BYTES, LINE):
+        prefetch(place + j)
+
+
+@internal
+def exponentials(x, e, n, framed, close, tree, keep, ahead, like):  # type: ignore[no-untyped-def]
+    """`four_exponentials` of `n` entries; their sum in two vectors.
+
+    Meanwhile what lies `ahead` bytes further is asked for; 0 for nothing.
+    """
+    size = itemsize(like)
+    lanes = VECTOR_BYTES // size
+    a = broadcast(0.0)
+    b = a
+    done = n // (4 * lanes) * (4 * lanes)
+    if close:
+        for i in range(0, done * size, 4 * VECTOR_BYTES):
+            if ahead:
+                ask_for_four(x + i + ahead)
+            a, b = four_exponentials(x + i, e + i, framed, a, b, True, tree, keep, like)
+    else:
+        for i in range(0, done * size, 4 * VECTOR_BYTES):
+            if ahead:
+                ask_for_four(x + i + ahead)
+            a, b = four_exponentials(x + i, e + i, framed, a, b, False, tree, keep, like)
+    return last_exponentials(x, e, done, n, framed, a, b, keep, like)
+
+
+@inner
+def last_exponentials(x, e, done, n, framed, a, b, keep, like):  # type: ignore[no-untyped-def]
+    """Those from number `done` on, fewer than four vectors, the last overlapping the one before."""
+    size = itemsize(like)
+    lanes = VECTOR_BYTES // size
+    while done < n:
+        i = min(done, n - lanes)
+        v = exponential(load(x + size * i, like), framed[0], framed[1], framed[2])
+        if keep:
+            store(e + size * i, v)
+        a, b = gather(a, b, joined_at(zero(v), v, done - i))
+        done += lanes
+    return a, b
+
+
+@inner
+def sum_of(a, b, total, rest):  # type: ignore[no-untyped-def]
+    """(total, rest) plus what two vectors hold."""
+    total, rest = two_sum(total, rest, sum_lanes(a))
+    return two_sum(total, rest, sum_lanes(b))
+
+
+@inner
+def tree_sum(a, b):  # type: ignore[no-untyped-def]
+    """`sum_of` where float32 roundings outweigh the rest: fewer steps one after the other."""
+    return sum_lanes(a + b), 0.0
+
+
+@inner
+def row_exponentials(x, e, n, framed, close, tree, ahead, like):  # type: ignore[no-untyped-def]
+    """`exponentials` of a whole row, block by block; the sum as two numbers."""
+    size = itemsize(like)
+    if size == 4:  # summed in float64, it needs no blocks
+        a, b = exponentials(x, e, n, framed, close, tree, True, ahead, like)
+        if tree:
+            return tree_sum(a, b)
+        return sum_of(a, b, 0.0, 0.0)
+    total, rest = 0.0, 0.0
+    start = 0
+    while start < n:
+        count = BLOCK if n - start >= BLOCK + VECTOR_BYTES // size else n - start
+        x_block, e_block = x + size * start, e + size * start
+        a, b = exponentials(x_block, e_block, count, framed, close, tree, True, ahead, like)
+        total, rest = sum_of(a, b, total, rest)
+        start += count
+    return two_sum(total, 0.0, rest)
+
+
+@internal
+def multiples(e, to, n, scale, close, like):  # type: ignore[no-untyped-def]
+    """Scratch entries times the scale, to `to`."""
+    size = itemsize(like)
+    lanes = VECTOR_BYTES // size
+    if close:
+        for i in range(0, n - lanes + 1, lanes):
+            store(to + size * i, near_scaled(load(e + size * i, like), scale))
+        store(to + size * (n - lanes), near_scaled(load(e + size * (n - lanes), like), scale))
+    else:
+        for i in range(0, n - lanes + 1, lanes):
+            store(to + size * i, scaled(load(e + size * i, like), scale))
+        store(to + size * (n - lanes), scaled(load(e + size * (n - lanes), like), scale))
+
+
+@internal
+def rows_through_scratch(x, y, first, last, n, past, sums, like):  # type: ignore[no-untyped-def]
+    """Softmax of rows `first` to `last`, each through a scratch row.
+
+    `sums`, if not 0, is where three float64 of each row go: the largest entry, and the sum of the
+    exponentials in its frame as (total, rest), free of float32 roundings.
+    """
+    size = itemsize(like)
+    lanes = VECTOR_BYTES // size
+    scratch, buffer = room(n * size), room((CHUNK + 2 * lanes) * size + HELD + LINE)
+    e, staging = aligned(scratch), aligned(buffer)
+    to = y + first * n * size
+    foreign = to % LINE
+    to -= foreign
+    held = foreign
+    for r in range(first, last):
+        row = x + r * n * size
+        top, bottom = extremes(row, n, like)
+        close = is_near(top, bottom)
+        framed = frame(top)
+        ahead = n * size if past and r + 1 < last else 0
+        total, rest = row_exponentials(row, e, n, framed, close, sums == 0, ahead, like)
+        if sums:
+            keep_sums(sums + 24 * r, largest_lane(top), total, rest)
+        scale = row_scale(total, rest, like)
+        start = 0
+        while start < n:
+            count = n - start
+            if past and count >= CHUNK + lanes:
+                count = CHUNK
+            result = staging + held if past else y + (r * n + start) * size
+            multiples(e + start * size, result, count, scale, close, like)
+            start += count
+            if past:
+                held += count * size
+                if held >= HELD:
+                    to, held, foreign = flush(to, staging, held, foreign, True, like)
+    if past:
+        finish(to, staging, held, foreign, True, like)
+    release(scratch)
+    release(buffer)
+
+
+@inner
+def keep_sums(place, top, total, rest):  # type: ignore[no-untyped-def]
+    store_one(place, np.float64(top))
+    store_one(place + 8, total)
+    store_one(place + 16, rest)
+
+
+@inner
+def row_scale(total, rest, like):  # type: ignore[no-untyped-def]
+    a, b = halves(total, rest, like)
+    return scale_of(a, b, like)
+
+
+@inner
+def halves(total, rest, like):  # type: ignore[no-untyped-def]
+    """A row's sum as `scale_of` wants it: float32 has it twice, float64 as a sum of two."""
+    if itemsize(like) == 8:
+        return broadcast(total), broadcast(rest)
+    return broadcast(total + rest), broadcast(total + rest)

@@ -1,0 +1,236 @@
+"""Softmax of few classes: as many rows as a vector has lanes, a row a lane.
+
+Transposed in registers, so that there are neither horizontal steps nor remainders.
+"""
+
+from __future__ import annotations
+
+from implementations._numba.exponential import (
+    exponential,
+    far_lanes,
+    frame,
+    gather,
+    gather4,
+    near_scaled,
+    scale_of,
+    scaled,
+    unit,
+)
+from implementations._numba.row import HELD, aligned, ask_for_four, release, room
+from implementations._simd.compilation import LINE, VECTOR_BYTES, inner, internal
+from implementations._simd.line_stores import finish, flush
+from implementations._simd.memory import itemsize, load, load_one, prefetch, store, store_one
+from implementations._simd.transpose import (
+    HALF,
+    QUARTER,
+    to_columns,
+    to_columns_half,
+    to_columns_quarter,
+    to_rows,
+    to_rows_half,
+    to_rows_quarter,
+)
+from implementations._simd.vectors import broadcast, larger, largest_lane, smaller, where_less, zero
+
+FEW = 47  # classes up to which a row is a lane
+SQUARES = 8  # of rows at a time, at most
+
+
+@inner
+def columns_of(rows, n, columns, like):  # type: ignore[no-untyped-def]
+    """The columns of as many rows of `n` classes as lanes, a vector each."""
+    size = itemsize(like)
+    lanes = VECTOR_BYTES // size
+    step = n * size
+    whole = n // lanes * lanes
+    for c in range(0, whole, lanes):
+        to_columns(rows + c * size, step, columns + c * VECTOR_BYTES, like)
+    rows, columns = rows + whole * size, columns + whole * VECTOR_BYTES
+    left = n - whole
+    if left == 0:
+        return
+    if left * QUARTER <= lanes:
+        to_columns_quarter(rows, step, columns, like)
+    elif left * HALF <= lanes:
+        to_columns_half(rows, step, columns, like)
+    else:
+        to_columns(rows, step, columns, like)
+
+
+@inner
+def rows_of(columns, rows, n, like):  # type: ignore[no-untyped-def]
+    """The way back; writes up to a vector beyond the last row. The last columns first, since
+    what they spill is of the next row's first ones."""
+    size = itemsize(like)
+    lanes = VECTOR_BYTES // size
+    step = n * size
+    whole = n // lanes * lanes
+    left = n - whole
+    if left:
+        place, vectors = rows + whole * size, columns + whole * VECTOR_BYTES
+        if left * QUARTER <= lanes:
+            to_rows_quarter(vectors, place, step, like)
+        elif left * HALF <= lanes:
+            to_rows_half(vectors, place, step, like)
+        else:
+            to_rows(vectors, place, step, like)
+    for c in range(0, whole, lanes):
+        to_rows(columns + c * VECTOR_BYTES, rows + c * size, step, like)
+
+
+@inner
+def copy_numbers(source, target, count, like):  # type: ignore[no-untyped-def]
+    """`count` numbers, and nothing beyond."""
+    size = itemsize(like)
+    lanes = VECTOR_BYTES // size
+    whole = count // lanes * lanes
+    for i in range(0, whole, lanes):
+        store(target + i * size, load(source + i * size, like))
+    for i in range(whole, count):
+        store_one(target + i * size, load_one(source + i * size, like))
+
+
+@inner
+def lane_exponentials(columns, n, framed, ahead, like):  # type: ignore[no-untyped-def]
+    """Exponentials in place, a row a lane; the sum lane by lane, in two vectors.
+
+    Meanwhile as much memory at `ahead` is asked for; 0 for none.
+    """
+    a = broadcast(0.0)
+    b = a
+    whole = n // 4 * 4
+    for c in range(0, whole, 4):
+        p = columns + c * VECTOR_BYTES
+        if ahead:
+            ask_for_four(ahead + c * VECTOR_BYTES)
+        v0 = exponential(load(p, like), framed[0], framed[1], framed[2])
+        p1, p2, p3 = p + VECTOR_BYTES, p + 2 * VECTOR_BYTES, p + 3 * VECTOR_BYTES
+        v1 = exponential(load(p1, like), framed[0], framed[1], framed[2])
+        v2 = exponential(load(p2, like), framed[0], framed[1], framed[2])
+        v3 = exponential(load(p3, like), framed[0], framed[1], framed[2])
+        store(p, v0)
+        store(p1, v1)
+        store(p2, v2)
+        store(p3, v3)
+        a, b = gather4(a, b, v0, v1, v2, v3)
+    for c in range(whole, n):
+        p = columns + c * VECTOR_BYTES
+        if ahead:
+            prefetch(ahead + c * VECTOR_BYTES)
+        v = exponential(load(p, like), framed[0], framed[1], framed[2])
+        store(p, v)
+        a, b = gather(a, b, v)
+    return a, b
+
+
+@inner
+def lane_extremes(columns, n, like):  # type: ignore[no-untyped-def]
+    """Largest and smallest entry of each lane."""
+    a = load(columns, like)
+    b, c, d = a, a, a
+    odd = n % 2
+    for i in range(odd, n, 2):
+        p = columns + i * VECTOR_BYTES
+        v, w = load(p, like), load(p + VECTOR_BYTES, like)
+        a, b = larger(v, a), larger(w, b)
+        c, d = smaller(v, c), smaller(w, d)
+    return larger(a, b), smaller(c, d)
+
+
+@internal
+def rows_in_lanes(x, y, first, last, rows, n, past, like):  # type: ignore[no-untyped-def]
+    """Softmax of rows `first` to `last` of `rows`, a row a lane.
+
+    Several squares of rows at once, step by step, so that one's latency is another's work.
+    """
+    size = itemsize(like)
+    lanes = VECTOR_BYTES // size
+    squares = max(1, min(SQUARES, FEW // 2 // n))
+    block = lanes * n * size
+    # One array for all: allocations take long beside a single row.
+    scratch = room((squares * n + lanes + 8 * SQUARES) * VECTOR_BYTES + squares * block + HELD)
+    frames = aligned(scratch)
+    scales = frames + 4 * SQUARES * VECTOR_BYTES
+    columns = scales + 4 * SQUARES * VECTOR_BYTES
+    staging = columns + (squares * n + lanes) * VECTOR_BYTES
+    staging += -staging % LINE
+    square, four = n * VECTOR_BYTES, 4 * VECTOR_BYTES
+    to = y + first * n * size
+    foreign = to % LINE
+    to -= foreign
+    held = foreign
+    for r in range(first, last, lanes * squares):
+        groups = min(squares, (last - r + lanes - 1) // lanes)
+        count = min(lanes * groups, last - r)
+        source = x + r * n * size
+        if (rows - r - lanes * groups) * n < lanes:  # a vector would reach beyond the array
+            padded = staging + held
+            copy_numbers(source, padded, count * n, like)
+            for i in range(count * n, lanes * groups * n):
+                store_one(padded + i * size, like)
+            source = padded
+        for g in range(groups):
+            columns_of(source + g * block, n, columns + g * square, like)
+        any_far = zero(broadcast(like))
+        for g in range(groups):
+            top, bottom = lane_extremes(columns + g * square, n, like)
+            far = far_lanes(top, bottom)
+            any_far = larger(any_far, far)
+            keep_four(frames + g * four, frame(top), far)
+        for g in range(groups):
+            framed, _ = kept_four(frames + g * four, like)
+            ahead = x + (r + lanes * squares) * n * size + g * block if past else 0
+            a, b = lane_exponentials(columns + g * square, n, framed, ahead, like)
+            scale = scale_of(a, b, like)
+            keep_four(scales + g * four, (scale[0], scale[1], scale[2]), scale[3])
+        close = not largest_lane(any_far) > 0
+        for g in range(groups):
+            _, far = kept_four(frames + g * four, like)
+            scale = kept_scale(scales + g * four, like)
+            place = columns + g * square
+            one = unit(far)
+            if close:
+                for c in range(place, place + square, VECTOR_BYTES):
+                    store(c, near_scaled(load(c, like), scale))
+            else:
+                for c in range(place, place + square, VECTOR_BYTES):
+                    v = load(c, like)
+                    store(c, where_less(far, one, near_scaled(v, scale), scaled(v, scale)))
+        for g in range(groups):
+            rows_of(columns + g * square, staging + held + g * block, n, like)
+        held += count * n * size
+        if held >= HELD:
+            to, held, foreign = flush(to, staging, held, foreign, past, like)
+    finish(to, staging, held, foreign, past, like)
+    release(scratch)
+
+
+@inner
+def keep_four(place, three, fourth):  # type: ignore[no-untyped-def]
+    """Four vectors to memory."""
+    store(place, three[0])
+    store(place + VECTOR_BYTES, three[1])
+    store(place + 2 * VECTOR_BYTES, three[2])
+    store(place + 3 * VECTOR_BYTES, fourth)
+
+
+@inner
+def kept_four(place, like):  # type: ignore[no-untyped-def]
+    """A frame and a fourth vector, from `keep_four`."""
+    three = (
+        load(place, like),
+        load(place + VECTOR_BYTES, like),
+        load(place + 2 * VECTOR_BYTES, like),
+    )
+    return three, load(place + 3 * VECTOR_BYTES, like)
+
+
+@inner
+def kept_scale(place, like):  # type: ignore[no-untyped-def]
+    """A scale, from `keep_four`."""
+    return (
+        load(place, like),
+        load(place + VECTOR_BYTES, like),
+        load(place + 2 * VECTOR_BYTES, 0.0),
+        load(place + 3 * VECTOR_BYTES, 0.0),
+    )

@@ -1,0 +1,1 @@
+"""What several implementations on one array library share."""

@@ -1,0 +1,1 @@
+"""Explicit vectors for Numba: the layer that `numba_cpu` and `numba_exact` stand on."""

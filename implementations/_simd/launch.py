@@ -1,0 +1,127 @@
+"""Compiled kernels by their addresses, and the one loop that divides their work over threads.
+
+Numba compiles a function again into every caller; a parallel loop takes it seconds. So a kernel is
+a C function of integers, compiled once for a format, and `launch` calls it by its address, on this
+thread or in parts on all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import prange, types
+from numba.core.ccallback import CFunc
+from numba.extending import intrinsic
+from numba.np.arrayobj import populate_array
+
+from implementations._simd.compilation import SourceCache, compiled
+
+ARGUMENTS = 9  # stage, x, y, rows, classes, past, state, part, parts
+_SIGNATURE = types.void(*[types.intp] * ARGUMENTS)
+
+
+@intrinsic  # type: ignore[misc]
+def _call(typingctx: Any, function: Any, arguments: Any) -> Any:
+    """The C function at an address, called with integers."""
+
+    def code(context: Any, builder: Any, _signature: Any, values: Any) -> Any:
+        word = ir.IntType(64)
+        kind = ir.FunctionType(ir.VoidType(), [word] * ARGUMENTS)
+        numbers = [builder.extract_value(values[1], i) for i in range(ARGUMENTS)]
+        builder.call(builder.inttoptr(values[0], kind.as_pointer()), numbers)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.UniTuple(types.intp, ARGUMENTS)), code
+
+
+@compiled(parallel=True)
+def launch(function, stage, x, y, rows, n, past, state, parts):  # type: ignore[no-untyped-def]
+    """Call the kernel at the address `function` once, or in `parts` on as many threads.
+
+    To be called from Python alone: Numba starts its threads when it loads this function, and not
+    when it loads one that calls it, which crashes.
+    """
+    if parts == 1:
+        _call(function, (stage, x, y, rows, n, past, state, 0, 1))
+    else:
+        for part in prange(parts):
+            _call(function, (stage, x, y, rows, n, past, state, part, parts))
+
+
+@compiled
+def places(x, y):  # type: ignore[no-untyped-def]
+    """Addresses of C-contiguous arrays; zeros if empty, of other shapes, or overlapping in part."""
+    source, target = np.intp(x.ctypes.data), np.intp(y.ctypes.data)
+    apart = source == target or abs(source - target) >= x.size * x.itemsize
+    if x.size and x.shape == y.shape and apart:
+        return source, target
+    return np.intp(0), np.intp(0)
+
+
+@compiled
+def launch_small(function, x, y):  # type: ignore[no-untyped-def]
+    """`launch` on this thread along the last axis of arrays, if `places` has them; whether."""
+    source, target = places(x, y)
+    if source == 0:
+        return False
+    n = x.shape[x.ndim - 1]
+    _call(function, (0, source, target, x.size // n, n, 0, 0, 0, 1))
+    return True
+
+
+def launch_large(function: int, x: Any, y: Any, past: int) -> bool:
+    """The same on all threads, past the caches from `past` bytes on if not in place.
+
+    The places found by compiled code spare microseconds, the time of a few thousand entries.
+    """
+    source, target = places(x, y)
+    if source == 0:
+        return False
+    classes = x.shape[-1]
+    rows = x.size // classes
+    bypass = int(source != target and x.nbytes >= past)
+    parts = min(rows, numba.get_num_threads())
+    launch(function, 0, source, target, rows, classes, bypass, 0, parts)
+    return True
+
+
+@intrinsic  # type: ignore[misc]
+def rows_at(typingctx: Any, address: Any, rows: Any, classes: Any, like: Any) -> Any:
+    """The memory at an address as a contiguous array (rows, classes) of `like`'s type."""
+    result = types.Array(like, 2, "C")
+
+    def emit(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        array = context.make_array(result)(context, builder)
+        size = like.bitwidth // 8
+        item = context.get_constant(types.intp, size)
+        data = builder.inttoptr(values[0], context.get_data_type(like).as_pointer())
+        populate_array(
+            array,
+            data=data,
+            shape=[values[1], values[2]],
+            strides=[builder.mul(values[2], item), item],
+            itemsize=item,
+            meminfo=None,
+        )
+        return array._getvalue()
+
+    return result(types.intp, types.intp, types.intp, like), emit
+
+
+def address_of(function: Callable[..., Any]) -> int:
+    """The address of a Python function compiled as a C function of `ARGUMENTS` integers."""
+    options = {"error_model": "numpy"}
+    made = CFunc(function, (_SIGNATURE.args, _SIGNATURE.return_type), {}, options)
+    with contextlib.suppress(RuntimeError):  # no folder to write to: compiled in every process
+        made._cache = SourceCache(function)
+    made.compile()
+    _KEPT.append(made)
+    return int(made.address)
+
+
+_KEPT: list[Any] = []

@@ -1,0 +1,144 @@
+"""The catalogue as data, and how its steps are performed and its expectations made."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from harness.bounds.tolerances import Arithmetic
+from harness.experiments.conformance import CASES
+from harness.experiments.conformance.call import LAYOUTS, Array, Layout, Result, Step, arranged
+from harness.experiments.conformance.cases.lengths import _prefixes
+from harness.experiments.conformance.cases.special import positions, spans
+from harness.experiments.conformance.executor import perform_steps
+from harness.experiments.conformance.expected import expected_of
+from harness.numerics.formats import float_format
+from harness.reference import softmax_exact
+from harness.worker import backends
+
+SHARED = {20: 19, 24: 23, 25: 23, 46: 44}  # judged together with another number
+
+
+def test_ids_are_unique() -> None:
+    ids = [c.id for c in CASES]
+    assert len(ids) == len(set(ids))
+
+
+def test_every_number_of_the_catalogue_has_a_case() -> None:
+    numbers = {c.number for c in CASES}
+    missing = set(range(1, 64)) - numbers
+    assert missing == set(SHARED)
+    assert set(SHARED.values()) <= numbers
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_layouts_keep_the_values(layout: Layout) -> None:
+    x = np.arange(12.0).reshape(3, 4)
+    if layout == "broadcast":
+        x = np.broadcast_to(x[:1], x.shape)
+    y = arranged(x, layout)
+    assert np.array_equal(x, y)
+    assert layout != "misaligned" or not y.flags.aligned
+    assert layout != "reversed" or all(s < 0 for s in y.strides)
+    assert layout != "broadcast" or 0 in y.strides
+
+
+def test_positions_cover_a_short_row_and_the_edges_of_a_long_one() -> None:
+    assert positions(17) == list(range(17))
+    assert {0, 1, 63, 64, 255, 256} <= set(positions(257))
+
+
+def test_spans_start_and_end_at_the_edges() -> None:
+    runs = list(spans(71))
+    assert slice(0, 64) in runs
+    assert slice(7, 71) in runs
+
+
+def softmax(x: Array, axis: int = -1) -> Array:
+    e = np.exp(x - x.max(axis=axis, keepdims=True))
+    return np.asarray(e / e.sum(axis=axis, keepdims=True))
+
+
+_BUFFER = np.zeros(3, np.float32)
+
+
+def _mutates(x: Array, axis: int = -1) -> Array:
+    x += 1
+    return softmax(x, axis)
+
+
+def _shares(x: Array, axis: int = -1) -> Array:
+    _BUFFER[...] = softmax(x, axis)
+    return _BUFFER
+
+
+def _raises(x: Array, axis: int = -1) -> Array:
+    raise ValueError("no\nreally")
+
+
+def perform(function: object, *values: list[float]) -> list[Result]:
+    steps = [Step("softmax", (np.array(v, np.float32),)) for v in values]
+    return perform_steps(lambda name: function, backends.get("numpy"), steps)  # type: ignore[arg-type,return-value]
+
+
+def test_a_modified_input_is_seen() -> None:
+    assert perform(_mutates, [1, 2, 3])[0].modified
+    assert not perform(softmax, [1, 2, 3])[0].modified
+
+
+def test_a_result_that_the_next_call_overwrites_is_seen() -> None:
+    first, second = perform(_shares, [1, 2, 3], [3, 2, 1])
+    assert first.changed
+    assert not second.changed
+    assert not any(r.changed for r in perform(softmax, [1, 2, 3], [3, 2, 1]))
+
+
+def test_an_exception_is_one_line() -> None:
+    assert perform(_raises, [1.0])[0].error == "ValueError: no"
+
+
+def test_steps_survive_the_wire() -> None:
+    step = Step(
+        "softmax", (np.zeros((2, 3)),), (0, 1), "F",
+        shape=(2, 3), take=4, scale=0.5, keywords={"dtype": "float32"},
+    )  # fmt: skip
+    again = Step.restore(step.plain(), step.arrays)
+    assert again.plain() == step.plain()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_prefix_sums_give_the_certified_rows(dtype: str) -> None:
+    z, e, sums, rests = _prefixes(dtype, 0)
+    for n in (1, 2, 77, 4096):
+        exact = softmax_exact(z[:n])
+        mine = (e.hi[:n] / sums[n - 1]) * (1 - rests[n - 1] / sums[n - 1])
+        assert np.allclose(mine, exact.to_float64(), rtol=4e-16, atol=0)
+
+
+def test_implementations_share_what_does_not_depend_on_their_algorithm() -> None:
+    fmt = float_format("float32")
+    one, other = Arithmetic("naive", None, 2.0), Arithmetic("online", "float32", 2.0)
+    assert one.relevant("log_softmax", fmt) == other.relevant("log_softmax", fmt)
+    assert one.relevant("softmax_backward", fmt) == Arithmetic()
+    assert one.relevant("softmax", fmt) != other.relevant("softmax", fmt)
+    half = float_format("float16")
+    assert one.relevant("logsumexp", half) != other.relevant("logsumexp", half)
+
+
+def test_rows_without_an_answer_are_free() -> None:
+    inf = np.inf
+    x = np.array([[0.0, 1.0], [inf, 0.0], [-inf, -inf], [np.nan, 0.0]], np.float32)
+    (expected,) = expected_of(Step("softmax", (x,)), float_format("float32"), Arithmetic())
+    assert expected.free.tolist() == [[False] * 2, [True] * 2, [True] * 2, [False] * 2]
+    assert np.isnan(expected.exact.hi[1:]).all()
+    assert expected.alternatives[0][1].tolist() == [1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("operation", "right"), [("logsumexp", [np.inf, -np.inf]), ("log_softmax", [np.nan, np.nan])]
+)
+def test_sums_of_infinities(operation: str, right: list[float]) -> None:
+    x = np.array([[np.inf, 0.0], [-np.inf, -np.inf]], np.float32)
+    (expected,) = expected_of(Step(operation, (x,)), float_format("float32"), Arithmetic())
+    got = expected.exact.hi.reshape(2, -1)[:, 0]
+    assert np.array_equal(got, right, equal_nan=True)

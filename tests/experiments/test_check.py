@@ -1,0 +1,196 @@
+"""The verdict on one implementation: right ones pass, wrong ones fail and say why."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.cli.check import to_markdown
+from harness.experiments import check as check_module
+from harness.experiments.check import Verdict, check, resolve
+from harness.experiments.profiles import Timing
+from harness.experiments.runner import NothingToRun
+from harness.registry.contract import ImplementationError
+
+Write = Callable[[str, str], Path]
+RIGHT = "e = np.exp(x - x.max(axis, keepdims=True)); return e / e.sum(axis, keepdims=True)"
+SMALL = replace(
+    check_module.JUDGED,
+    sweep_classes=(2, 100),
+    families=("normal(scale=10)",),
+    map_classes=(2,),
+    scan_points=64,
+)
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The grids without their slow parts; the catalogue has tests of its own."""
+    no_catalogue = replace(SMALL, experiments=("accuracy", "overflow"))
+    monkeypatch.setattr(check_module, "JUDGED", no_catalogue)
+    timing = {"cached": Timing((64,), 1 << 12, 3, min_sample_ns=20_000, warm_up_ns=0)}
+    monkeypatch.setattr(check_module, "TIMED", replace(check_module.TIMED, timing=timing))
+
+
+def test_a_right_file_passes(plain_file: Write) -> None:
+    found = check(str(plain_file("right", RIGHT)), timing=False)
+    assert found.verdict is Verdict.PASS
+    assert found.failures == ()
+    assert found.judged > 10
+    assert found.max_ulp["float32"] > 0
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("return np.zeros_like(x)", "times the bound"),
+        (f"x = x * x.dtype.type(1.0001); {RIGHT}", "times the bound"),
+        ("e = np.exp(x); return e / e.sum(axis, keepdims=True)", "nan"),
+        ("return x.astype('float32')", "expected shape"),
+        ("os.abort()", "SIGABRT"),
+    ],
+)
+def test_a_wrong_file_fails_and_says_why(plain_file: Write, body: str, message: str) -> None:
+    found = check(str(plain_file("wrong", body)), timing=False)
+    assert found.verdict is Verdict.FAIL
+    assert any(message in item.message for item in found.failures)
+    text = to_markdown(found)
+    assert "FAIL" in text
+    assert message in text
+
+
+def test_a_wrong_row_is_shown_in_hexadecimal(plain_file: Write) -> None:
+    found = check(str(plain_file("zeros", "return np.zeros_like(x)")), timing=False)
+    shown = [i for i in found.failures if i.expected is not None and i.got is not None]
+    assert shown
+    assert all("0x" in str(i.expected) for i in shown)
+
+
+def test_declared_overflow_is_expected(tmp_path: Path) -> None:
+    path = tmp_path / "declared.py"
+    path.write_text(
+        '"""Naive."""\nimport numpy as np\nIMPLEMENTATION = {"bound": "naive", '
+        '"dtypes": ("float32",), '
+        '"deviations": ({"id": "overflow", "reason": "no shift"},)}\n'
+        "def softmax(x, axis=-1):\n    with np.errstate(all='ignore'):\n"
+        "        e = np.exp(x); return e / e.sum(axis, keepdims=True)\n",
+        encoding="utf-8",
+    )
+    found = check(str(path), timing=False)
+    assert found.verdict is Verdict.PASS
+    assert found.expected
+
+
+@pytest.mark.parametrize(
+    "body", ["return e / e.sum(axis, keepdims=True) * F", "import os; os.abort()"]
+)
+def test_declared_overflow_excuses_nothing_else(tmp_path: Path, body: str) -> None:
+    path = tmp_path / "liar.py"
+    path.write_text(
+        '"""Says that it overflows, and is wrong otherwise."""\nimport numpy as np\n'
+        'IMPLEMENTATION = {"dtypes": ("float32",), '
+        '"deviations": ({"id": "overflow", "reason": "no shift"},)}\nF = np.float32(1.01)\n'
+        "def softmax(x, axis=-1):\n    e = np.exp(x - x.max(axis, keepdims=True))\n"
+        f"    {body}\n",
+        encoding="utf-8",
+    )
+    found = check(str(path), timing=False)
+    assert found.verdict is Verdict.FAIL
+    assert found.expected == ()
+
+
+def test_speed_is_told_beside_the_baselines(plain_file: Write) -> None:
+    found = check(str(plain_file("right", RIGHT)), baselines=("max_shift", "cupy_gpu"))
+    assert found.verdict is Verdict.PASS
+    assert any("x max_shift" in line for line in found.speeds)
+    assert any("cupy_gpu" in note for note in found.notes)
+
+
+def test_findings_fail_a_strict_check_only(plain_file: Write) -> None:
+    class Finding:
+        """A record of the catalogue, as far as the verdict reads it."""
+
+        experiment, status, verdict = "conformance", "ok", "finding"
+        operation, dtype, workload = "softmax", "float32", "58-order"
+        reason, message, case_input, expected, got = None, "2 neighbours inverted", None, None, None
+
+    subject = resolve(str(plain_file("right", RIGHT)), Path())
+    lenient = check_module._report(subject, [Finding()], [], [], strict=False)
+    strict = check_module._report(subject, [Finding()], [], [], strict=True)
+    assert (lenient.verdict, strict.verdict) == (Verdict.PASS, Verdict.FAIL)
+    assert lenient.findings[0].message == "2 neighbours inverted"
+
+
+def test_a_function_of_an_installed_module(tmp_path: Path) -> None:
+    one = resolve("scipy.special:softmax", tmp_path)
+    assert one.name == "softmax"
+    assert one.operations == ("softmax",)
+
+
+@pytest.mark.parametrize("target", ["no_such_module:f", "scipy.special:", "sofmax", "absent.py"])
+def test_an_unknown_target_is_one_line(target: str, tmp_path: Path) -> None:
+    with pytest.raises(ImplementationError) as caught:
+        resolve(target, tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_failing_import_is_one_failure(tmp_path: Path) -> None:
+    path = tmp_path / "broken.py"
+    path.write_text("raise RuntimeError('no licence')\n\ndef softmax(x, axis=-1): ...\n")
+    report = check(str(path))
+    assert report.verdict is Verdict.FAIL
+    assert [f.message for f in report.failures] == ["load: RuntimeError: no licence"]
+
+
+def test_an_unknown_bound_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(
+        'IMPLEMENTATION = {"bound": "none_such"}\n\ndef softmax(x, axis=-1):\n    return x\n'
+    )
+    with pytest.raises(ImplementationError, match="'none_such'; expected one of naive"):
+        check(str(path), timing=False)
+
+
+def test_what_cannot_run_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "needs.py"
+    path.write_text(
+        'IMPLEMENTATION = {"requires": ("no_such_package",)}\ndef softmax(x, axis=-1): ...',
+        encoding="utf-8",
+    )
+    with pytest.raises(NothingToRun, match="no_such_package"):
+        check(str(path), timing=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("factor", "code"), [("1", 0), ("1 + 6e-7", 1)])
+def test_the_command_end_to_end(tmp_path: Path, factor: str, code: int) -> None:
+    """With the catalogue: one lane of sixteen wrong by ten units is found, nothing else is."""
+    path = tmp_path / "mine.py"
+    path.write_text(
+        '"""Mine."""\nimport numpy as np\n\ndef softmax(x, axis=-1):\n'
+        "    e = np.exp(x - x.max(axis=axis, keepdims=True))\n"
+        "    y = e / e.sum(axis=axis, keepdims=True)\n"
+        "    if y.ndim:\n"
+        f"        y[..., 5::16] *= np.asarray({factor}, dtype=y.dtype)\n"
+        "    return y\n",
+        encoding="utf-8",
+    )
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "harness", "check", "mine.py", "--no-timing",
+            "--markdown", "m.md", "--json", "m.json",
+        ],
+        cwd=tmp_path, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == code, done.stdout + done.stderr
+    found: dict[str, Any] = json.loads((tmp_path / "m.json").read_text(encoding="utf-8"))
+    assert found["verdict"] == ("pass" if code == 0 else "fail")
+    assert bool(found["failures"]) == bool(code)
+    assert "mine" in (tmp_path / "m.md").read_text(encoding="utf-8")

@@ -1,0 +1,386 @@
+"""Verdicts: failure, finding, expected, unexpected pass, unsupported, crashed, and the records."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.experiments.conformance import CASES
+from harness.experiments.conformance.call import Result, Step
+from harness.experiments.conformance.case import CaseResult, Observation, worst
+from harness.experiments.conformance.executor import perform_steps
+from harness.experiments.conformance.judge import Options, judge, unneeded
+from harness.experiments.conformance.plan import _coordinates, _stepped
+from harness.experiments.conformance.record import ConformanceRecord, figures, status_of
+from harness.experiments.conformance.target import (
+    LocalSubject,
+    RemoteSubject,
+    SubjectFault,
+    limit_of,
+)
+from harness.records.reader import cell_key
+from harness.registry.contract import Metadata, read_metadata
+from harness.registry.discovery import Implementation
+from harness.worker import backends
+
+GOOD = """
+import numpy as np
+
+def softmax(x, axis=-1):
+    e = np.exp(x - x.max(axis=axis, keepdims=True))
+    return e / e.sum(axis=axis, keepdims=True)
+"""
+NAIVE = """
+import numpy as np
+
+{metadata}
+
+def softmax(x, axis=-1):
+    e = np.exp(x)
+    return e / e.sum(axis=axis, keepdims=True)
+"""
+OVERFLOW = 'IMPLEMENTATION = {"deviations": ({"id": "overflow", "reason": "no shift"},)}'
+
+
+def subject(tmp_path: Path, source: str) -> LocalSubject:
+    path = tmp_path / "candidate.py"
+    path.write_text(source)
+    return LocalSubject.from_path(path)
+
+
+def result_of(
+    who: LocalSubject, case: str, operation: str = "softmax", dtype: str = "float32"
+) -> CaseResult:
+    (found,) = judge(who, operation, dtype, options=Options(cases=(case,), thorough=False))
+    return found
+
+
+def test_a_right_result_passes(tmp_path: Path) -> None:
+    assert result_of(subject(tmp_path, GOOD), "11-overflow").verdict == "pass"
+
+
+def test_an_undeclared_overflow_is_a_failure(tmp_path: Path) -> None:
+    found = result_of(subject(tmp_path, NAIVE.format(metadata="")), "11-overflow")
+    assert found.verdict == "failure"
+    assert found.observation is not None
+    assert "out[" in found.observation.message
+    assert "but should be" in found.observation.message
+    assert "[softmax(x, axis=" in found.observation.message
+    assert "case 11]" in found.observation.message
+
+
+def test_the_input_is_kept_in_hexadecimal(tmp_path: Path) -> None:
+    found = result_of(subject(tmp_path, NAIVE.format(metadata="")), "14-largest")
+    assert found.observation is not None
+    assert found.observation.got is not None
+
+
+def test_a_declared_overflow_is_expected(tmp_path: Path) -> None:
+    found = result_of(subject(tmp_path, NAIVE.format(metadata=OVERFLOW)), "11-overflow")
+    assert (found.verdict, found.deviation, found.reason) == ("expected", "overflow", "no shift")
+
+
+def test_a_declared_deviation_is_the_one_that_the_case_names_first(tmp_path: Path) -> None:
+    both = OVERFLOW.replace("(", '({"id": "underflow", "reason": "0/0"}, ', 1)
+    who = subject(tmp_path, NAIVE.format(metadata=both))
+    assert result_of(who, "11-overflow").deviation == "overflow"
+    assert result_of(who, "12-underflow").deviation == "underflow"
+
+
+def test_a_declared_deviation_excuses_no_broken_contract(tmp_path: Path) -> None:
+    declared = "CALLS = []\n" + OVERFLOW.replace("overflow", "stalled-sum")
+    source = declared + GOOD.replace(
+        "return e /", "CALLS.append(1)\n    return (1 + len(CALLS) % 2 * x.dtype.type(2e-7)) * e /"
+    )
+    assert result_of(subject(tmp_path, source), "53-repeatable").verdict == "failure"
+
+
+def test_a_declared_deviation_that_shows_nowhere_is_unneeded(tmp_path: Path) -> None:
+    who = subject(tmp_path, OVERFLOW + GOOD)
+    results = [result_of(who, "11-overflow")]
+    assert [d.id for d in unneeded(who.metadata.deviations, results)] == ["overflow"]
+    naive = subject(tmp_path, NAIVE.format(metadata=OVERFLOW))
+    assert unneeded(naive.metadata.deviations, [result_of(naive, "11-overflow")]) == []
+
+
+def test_an_operation_that_is_not_offered_is_unsupported(tmp_path: Path) -> None:
+    found = list(judge(subject(tmp_path, GOOD), "logsumexp", "float32"))
+    assert {r.verdict for r in found} == {"unsupported"}
+
+
+def test_undeclared_half_gives_findings_and_no_failure(tmp_path: Path) -> None:
+    who = subject(tmp_path, NAIVE.format(metadata=""))
+    found = result_of(who, "11-overflow", dtype="float16")
+    assert found.verdict == "finding"
+    assert found.observation is not None
+    assert found.observation.grade == "finding"
+    assert status_of(found)[0] == "ok"
+
+
+def test_undeclared_half_that_is_refused_is_unsupported(tmp_path: Path) -> None:
+    refusing = GOOD.replace("    e =", "    assert x.dtype.itemsize > 2, 'too narrow'\n    e =")
+    found = list(judge(subject(tmp_path, refusing), "softmax", "float16"))
+    assert {r.verdict for r in found} == {"unsupported"}
+    assert found[0].reason == (
+        "declares no format, and for float16 it raises AssertionError: too narrow"
+    )
+
+
+def test_a_format_beside_the_declared_ones_is_unsupported(tmp_path: Path) -> None:
+    who = subject(tmp_path, 'IMPLEMENTATION = {"dtypes": ("float64",)}\n' + GOOD)
+    found = list(judge(who, "softmax", "float16"))
+    assert {r.reason for r in found} == {"declares float64; not float16"}
+
+
+@dataclass
+class Traced:
+    """A subject whose library makes one program of the caller and the function."""
+
+    who: LocalSubject
+    compile: Callable[[Callable[..., Any]], Callable[..., Any]]
+
+    @property
+    def metadata(self) -> Metadata:
+        return self.who.metadata
+
+    def perform(self, steps: Sequence[Step], timeout: float = 60.0) -> list[Result]:
+        backend = replace(backends.get("numpy"), compile=self.compile)
+        module = self.who.implementation.module()
+        return perform_steps(lambda name: getattr(module, name), backend, steps)
+
+
+def _lost(function: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda x: function(x) * np.float32(np.nan)
+
+
+def _refuses(function: Callable[..., Any]) -> Callable[..., Any]:
+    raise TypeError("cannot be traced")
+
+
+@pytest.mark.parametrize(
+    ("compile_", "verdict"),
+    [(lambda function: function, "pass"), (_lost, "failure"), (_refuses, "skipped")],
+)
+def test_a_compiled_caller_must_give_what_the_rounded_product_does(
+    tmp_path: Path, compile_: Callable[..., Any], verdict: str
+) -> None:
+    who = Traced(subject(tmp_path, GOOD), compile_)
+    (found,) = judge(who, "softmax", "float32", options=Options(cases=("18-contraction",)))
+    assert found.verdict == verdict
+    if verdict == "failure":
+        assert found.observation is not None
+        assert found.observation.outcome == "nan"
+        assert "compiled softmax(x, axis=-1) of 0.3*x" in found.observation.message
+
+
+def test_nothing_is_contracted_where_nothing_compiles_the_caller(tmp_path: Path) -> None:
+    found = result_of(subject(tmp_path, GOOD), "18-contraction")
+    assert found.verdict == "skipped"
+    assert found.reason == "nothing traces or compiles its caller: the product is rounded"
+
+
+@pytest.mark.slow
+def test_numba_compiles_a_caller_of_what_it_compiled(tmp_path: Path) -> None:
+    source = "import numba, numpy as np\n\n@numba.njit\ndef softmax(x, axis=-1):\n"
+    source += "    e = np.exp(x - x.max())\n    return e / e.sum()\n"
+    assert result_of(subject(tmp_path, source), "18-contraction").verdict == "pass"
+
+
+WIDE = """
+import numpy as np
+
+def softmax(x, axis=-1):
+    w = np.asarray(x, dtype=np.float64)
+    e = np.exp(w - w.max(axis=axis, keepdims=True))
+    return (e / e.sum(axis=axis, keepdims=True)).astype(x.dtype)
+"""
+BEFORE, AFTER = (
+    GOOD.replace("axis=-1)", "axis=-1, dtype=None)").replace("    e =", line)
+    for line in (
+        "    x = x.astype(dtype or x.dtype)\n    e =",
+        "    x = (x - x.max()).astype(dtype or x.dtype)\n    e =",
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("case", "source", "verdict"),
+    [
+        ("49-float8", GOOD, "finding"),
+        ("49-float8", WIDE, "pass"),
+        ("50-dtype-argument", BEFORE, "pass"),
+        ("50-dtype-argument", AFTER, "finding"),
+        ("50-dtype-argument", GOOD, "skipped"),
+    ],
+)
+def test_eight_bits_and_a_dtype_argument(
+    tmp_path: Path, case: str, source: str, verdict: str
+) -> None:
+    assert result_of(subject(tmp_path, source), case).verdict == verdict
+
+
+IGNORING = """
+import numpy as np
+
+def cross_entropy(logits, targets{argument}):
+    kept = targets != -100
+    x = np.where(kept[:, None], logits, 0).astype(logits.dtype)
+    d = x - x.max(axis=-1, keepdims=True)
+    e = np.exp(d)
+    s = e.sum(axis=-1, keepdims=True)
+    p = e / s
+    rows, t = np.arange(len(x)), np.where(kept, targets, 0)
+    loss = np.log(s)[:, 0] - d[rows, t]
+    p[rows, t] -= 1
+    {end}
+    return loss, p
+"""
+ARGUMENT = ", ignore_index=-1"
+RIGHT, LOST = "loss[~kept] = 0; p[~kept] = 0", "loss[~kept] = np.nan"
+
+
+@pytest.mark.parametrize(
+    ("argument", "end", "verdict"),
+    [
+        (ARGUMENT, RIGHT, "pass"),
+        (ARGUMENT, LOST, "finding"),
+        (ARGUMENT, "raise ValueError('not so')", "pass"),
+        ("", RIGHT, "skipped"),
+    ],
+)
+def test_ignored_rows(tmp_path: Path, argument: str, end: str, verdict: str) -> None:
+    who = subject(tmp_path, IGNORING.format(argument=argument, end=end))
+    assert result_of(who, "63-ignored-row", "cross_entropy").verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("measured", "most", "taken"),
+    [
+        (1.02, 8.0, 2.0),
+        (5.04, 8.0, 8.0),
+        (1e4, 8.0, 8.0),
+        (math.inf, 8.0, 8.0),
+        (2.0**23, 4.0, 4.0),
+    ],
+)
+def test_a_poor_exponential_is_no_excuse(measured: float, most: float, taken: float) -> None:
+    assert _stepped(measured, most) == taken
+
+
+@pytest.mark.parametrize("case", ["42-int8", "43-uint8"])
+def test_bytes_that_wrap_are_a_finding(tmp_path: Path, case: str) -> None:
+    found = result_of(subject(tmp_path, GOOD), case)
+    assert found.verdict == "finding"
+    assert found.observation is not None
+    assert found.observation.input
+
+
+def test_a_saturated_logarithm_is_a_finding(tmp_path: Path) -> None:
+    source = "import numpy as np\ndef log_softmax(x, axis=-1):\n"
+    source += "    d = x - x.max(axis=axis, keepdims=True)\n"
+    source += "    return d - np.log(np.exp(d).sum(axis=axis, keepdims=True))\n"
+    found = result_of(subject(tmp_path, source), "15-saturated-log", "log_softmax")
+    assert found.verdict == "finding"
+
+
+def test_the_limit_at_infinity_is_another_convention(tmp_path: Path) -> None:
+    source = GOOD.replace("x - x.max", "np.where(np.isposinf(x), 700, np.minimum(x, -9e3)) - x.max")
+    limits = Path(__file__).parents[1] / "meta" / "correct" / "limits_at_infinity.py"
+    found = result_of(LocalSubject.from_path(limits), "5-one-infinity")
+    assert found.verdict == "finding"
+    assert found.observation is not None
+    assert found.observation.outcome == "limit"
+    assert source != GOOD
+
+
+class Crashing:
+    """A subject whose process dies at every request."""
+
+    def __init__(self, who: LocalSubject) -> None:
+        self.metadata = who.metadata
+
+    def perform(self, steps: Sequence[Step], timeout: float = 60.0) -> list[Result]:
+        raise SubjectFault("crashed", "killed by SIGSEGV")
+
+
+def test_a_crash_is_a_failure_even_where_a_deviation_is_declared(tmp_path: Path) -> None:
+    who = Crashing(subject(tmp_path, NAIVE.format(metadata=OVERFLOW)))
+    (found,) = judge(who, "softmax", "float32", options=Options(cases=("11-overflow",)))
+    assert found.verdict == "failure"
+    assert status_of(found)[0] == "crashed"
+
+
+def test_a_worker_gives_the_same_verdicts(tmp_path: Path) -> None:
+    path = tmp_path / "candidate.py"
+    path.write_text(NAIVE.format(metadata=""))
+    remote = RemoteSubject(Implementation(read_metadata(path)))
+    options = Options(
+        cases=("2-some-masked", "11-overflow", "42-int8", "36-reversed"), thorough=False
+    )
+    try:
+        far = [(r.case.id, r.verdict) for r in judge(remote, "softmax", "float32", options=options)]
+    finally:
+        remote.stop()
+    near = LocalSubject.from_path(path)
+    assert far == [
+        (r.case.id, r.verdict) for r in judge(near, "softmax", "float32", options=options)
+    ]
+
+
+@pytest.mark.slow
+def test_a_hang_is_a_failure(tmp_path: Path) -> None:
+    path = tmp_path / "candidate.py"
+    path.write_text("def softmax(x, axis=-1):\n    while True:\n        pass\n")
+    remote = RemoteSubject(Implementation(read_metadata(path)))
+    options = Options(cases=("40-default-axis",), timeout_s=2.0)
+    try:
+        (found,) = judge(remote, "softmax", "float32", options=options)
+    finally:
+        remote.stop()
+    assert found.verdict == "failure"
+
+
+def test_the_worst_observation_decides() -> None:
+    seen = [
+        Observation("pass", "exact"),
+        Observation("failure", "nan"),
+        Observation("finding", "wrong"),
+    ]
+    assert worst(seen) is seen[1]
+
+
+def test_a_record_takes_every_field(tmp_path: Path) -> None:
+    found = result_of(subject(tmp_path, NAIVE.format(metadata="")), "11-overflow")
+    record = ConformanceRecord(implementation="candidate", workload=found.case.id, **figures(found))
+    again = ConformanceRecord.model_validate_json(record.model_dump_json())
+    assert again == record
+    assert (record.status, record.verdict, record.number) == ("failed", "failure", 11)
+
+
+def test_cases_apply_to_something() -> None:
+    assert all(c.operations and c.dtypes for c in CASES)
+
+
+def test_a_planned_cell_has_the_key_of_the_measured_one(tmp_path: Path) -> None:
+    implementation = subject(tmp_path, GOOD).implementation
+    for case in CASES:
+        planned = _coordinates(SimpleNamespace(seed=0), implementation, "softmax", "float32", case)  # type: ignore[arg-type]
+        measured = planned.model_copy(update=figures(CaseResult(case, "pass")))
+        assert cell_key(measured) == cell_key(planned)
+
+
+def test_compiling_is_no_hang() -> None:
+    assert limit_of(20.0, None) >= 120.0
+    assert limit_of(20.0, 5.0) == 30.0
+
+
+def test_the_first_of_equals_is_shown() -> None:
+    seen = [Observation("failure", "wrong", m) for m in ("first", "second")]
+    assert worst(seen) is seen[0]

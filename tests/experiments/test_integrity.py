@@ -1,0 +1,268 @@
+"""Cheats are found out: each of tests/cheats is timed as any implementation, in this process."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from contexts import MakeContext
+from numpy.typing import NDArray
+
+from harness import workloads
+from harness.experiments.profiles import SMOKE, Timing
+from harness.experiments.throughput import host as throughput
+from harness.experiments.throughput import integrity
+from harness.experiments.throughput.integrity import (
+    PAIRS,
+    Scrutiny,
+    between,
+    dishonest_clock,
+    dishonest_loops,
+    dishonest_times,
+)
+from harness.experiments.throughput.rounds import Entrant, aligned, take_rounds
+from harness.numerics.ulps import ulp_error
+from harness.records import ThroughputRecord
+from harness.reference import softmax_exact
+from harness.registry.discovery import Implementation, import_module, load
+from harness.worker import backends
+from harness.worker.timing import restless
+from harness.worker.timing.host_timer import Stopwatch
+
+CHEATS = Path(__file__).parents[1] / "cheats"
+CLASSES, ROWS = 64, 2048
+GRID = Timing((CLASSES,), CLASSES * ROWS, 7, ("one",), min_sample_ns=200_000, warm_up_ns=0,
+              warm_up_cap_ns=2_000_000)  # fmt: skip
+
+FOUND = {
+    "remembers_identity": "on new content",
+    "remembers_address": "on new content",
+    "remembers_content": "remembers inputs: in 8 of 8 pairs|on new content|fast in the timing loop",
+    "returns_earlier": "on new content",
+    "one_behind": "on new content",
+    "knows_the_caller": "on new content",
+    "knows_the_loop": "on new content",
+    "knows_the_inputs": "remembers inputs: in 8 of 8 pairs|fast in the timing loop alone",
+    "defers_to_a_thread": "changed after it was returned|on new content",
+    "defers_to_the_reader": "expected an array of its library; got _Lazy",
+    "reuses_its_buffer": "changed by the next call",
+    "ignores_out": "out=: the result is not in the array",
+    "compares_content": "fast on an input that stays the same|fast in the timing loop alone",
+    "hashes_content": "remembers inputs: in 8 of 8 pairs|fast on an input that stays the same",
+    "counts_its_calls": "on new content|changed by the next call",
+    "knows_the_harness": "on new content",
+}
+SMALL = {
+    "knows_the_pause": "on new content|fast on an input that stays the same",
+    "knows_the_probe": "fast on an input that stays the same|fast in the timing loop alone",
+    "compares_content": "fast on an input that stays the same|remembers inputs",
+    "hashes_content": "fast on an input that stays the same|remembers inputs",
+}
+"""Cheats whose calls take some microseconds: how long a single one takes says nothing there."""
+ELSEWHERE = {"stops_the_clock"}
+
+
+class Here:
+    """A worker without a process: the stopwatch of one, asked directly."""
+
+    def __init__(self, implementation: Implementation) -> None:
+        module = import_module(implementation.metadata)
+        self.stopwatch = Stopwatch(backends.get("numpy"), lambda name: getattr(module, name))
+
+    def request(
+        self,
+        command: str,
+        header: dict[str, Any] | None = None,
+        arrays: tuple[NDArray[Any], ...] = (),
+        timeout: float = 0.0,
+    ) -> Any:
+        received = [aligned(a) for a in arrays]  # as a pipe would give them
+        return getattr(self.stopwatch, command)(header or {}, received)
+
+    def settle(self) -> bool:
+        return True
+
+
+def judge(entrant: Entrant, rows: NDArray[Any], x: NDArray[Any], y: NDArray[Any]) -> dict[str, Any]:
+    error = float(np.max(ulp_error(y, softmax_exact(x))))
+    return {"status": "ok"} if error < 1000 else {"status": "failed", "reason": f"{error:.3g} ulp"}
+
+
+def timed(
+    implementation: Implementation, grid: Timing = GRID, classes: int = CLASSES, rows: int = ROWS
+) -> tuple[Entrant, Scrutiny]:
+    """An implementation after its rounds, verified once on the way."""
+    x = aligned(workloads.generate("normal(scale=1)", classes, rows, "float32", 0))
+    allocating = "softmax" not in implementation.metadata.operations_with_out
+    record = ThroughputRecord(
+        implementation=implementation.name, status="ok", dtype="float32", classes=classes,
+        rows=rows, allocating=allocating, array_bytes=x.nbytes, cache="warm",
+    )  # fmt: skip
+    worker: Any = Here(implementation)
+    entrant = Entrant(record, worker, "softmax", {"axis": -1}, implementation, content=x)
+    worker.request("place", {}, (x,))
+    scrutiny = Scrutiny("normal(scale=1)", classes, rows, "float32", judge)
+    take_rounds([entrant], grid, 60.0, "seed", between(scrutiny, [entrant]))
+    assert entrant.fault is None, entrant.fault
+    return entrant, scrutiny
+
+
+def caught(name: str, classes: int = CLASSES, rows: int = ROWS) -> dict[str, Any]:
+    """What is found of a cheat, timed up to five times: a crowded machine hides some."""
+    for _ in range(5):
+        entrant, scrutiny = timed(load(CHEATS / f"{name}.py"), classes=classes, rows=rows)
+        changes = scrutiny.verdict(entrant, [entrant])
+        if changes:
+            return changes
+    return {"status": "not found"}
+
+
+def test_every_cheat_is_expected_somewhere() -> None:
+    assert {p.stem for p in CHEATS.glob("*.py")} == {*FOUND, *SMALL, *ELSEWHERE}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_a_cheat_fails_with_its_reason_and_is_never_ranked(name: str) -> None:
+    changes = caught(name)
+    assert changes["status"] == "failed", name
+    assert changes["ranked"] is False
+    assert any(reason in changes["reason"] for reason in FOUND[name].split("|"))
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_cheat_of_some_microseconds_fails_as_well(name: str) -> None:
+    changes = caught(name, classes=1000, rows=16)
+    assert changes["status"] == "failed", name
+    assert any(reason in changes["reason"] for reason in SMALL[name].split("|"))
+
+
+@pytest.mark.parametrize("name", ["max_shift", "naive", "online", "two_pass", "log_sum_exp"])
+@pytest.mark.parametrize(("classes", "rows"), [(CLASSES, ROWS), (10, 1), (1000, 16)])
+def test_an_honest_implementation_passes(name: str, classes: int, rows: int) -> None:
+    entrant, scrutiny = timed(load(name), classes=classes, rows=rows)
+    assert scrutiny.verdict(entrant, [entrant]) == {}
+    assert entrant.record.input_seed == scrutiny.seeds[0]
+    assert len(entrant.record.unseen_ns or []) == len(entrant.record.repeated_ns or []) >= 1
+
+
+def test_cheats_and_honest_ones_in_one_run(make_context: MakeContext) -> None:
+    """The same through processes, the runner's way: reasons in the records, others unharmed."""
+    profile = replace(SMOKE, timing={"cached": replace(GRID, min_sample_ns=1_000_000)})
+    names = ["remembers_identity", "returns_earlier", "knows_the_caller", "stops_the_clock"]
+    context = make_context(["max_shift", *(CHEATS / f"{n}.py" for n in names)], profile)
+    found = {r.implementation: r for u in throughput.plan(context) for r in u.measure()}
+    for name in names:
+        assert found[name].status == "failed", found[name]
+        assert getattr(found[name], "ranked", None) is not True
+        assert found[name].reason
+    assert found["max_shift"].status == "ok", found["max_shift"].reason
+    assert found["copy_regular"].status == "ok", found["copy_regular"].reason
+
+
+def verified(unseen: list[float], repeated: list[float], samples: list[float]) -> Entrant:
+    """An entrant whose processor times are its elapsed times."""
+    record = ThroughputRecord(
+        implementation="a", status="ok", unseen_ns=unseen, repeated_ns=repeated,
+        unseen_cpu_ns=unseen, repeated_cpu_ns=repeated,
+    )  # fmt: skip
+    entrant = Entrant(record, None, "softmax", {}, calls=1)  # type: ignore[arg-type]
+    entrant.samples, entrant.processors = samples, [1.0] * len(samples)
+    return entrant
+
+
+SLOW, FAST = [2e6] * PAIRS, [1e6] * PAIRS
+
+
+@pytest.mark.parametrize(
+    ("unseen", "repeated", "samples", "reason"),
+    [
+        (SLOW, FAST, [1e6], "remembers inputs"),
+        (SLOW[:-1], FAST[:-1], [1e6], None),  # not every pair
+        ([*SLOW[:-1], 1e6], FAST, [1e6], None),
+        ([5e6], [5e6], [1e6], "in the timing loop alone"),
+        ([3.9e6], [3.9e6], [1e6], None),
+        ([5e4], [5e4], [1e3], None),  # threads that had to wake up
+        ([5e6], [5e6], [1e6, 2e6], None),  # some samples were as slow
+    ],
+)
+def test_times_of_single_calls_accuse_only_where_all_say_so(
+    unseen: list[float], repeated: list[float], samples: list[float], reason: str | None
+) -> None:
+    found = dishonest_times(verified(unseen, repeated, samples))
+    assert found is None if reason is None else reason in str(found)
+
+
+@pytest.mark.parametrize(
+    ("took", "spent", "samples", "accused"),
+    [
+        ([3e4] * 8, [3e4] * 8, [1e4] * 5, True),
+        ([3e4] * 7 + [1e4], [3e4] * 8, [1e4] * 5, False),  # not every loop
+        ([3e4] * 8, [1e4] * 8, [1e4] * 5, False),  # elapsed time alone
+        ([1.9e4] * 8, [1.9e4] * 8, [1e4] * 5, False),
+        ([2500.0] * 8, [2500.0] * 8, [1000.0] * 5, False),
+        ([4500.0] * 8, [4500.0] * 8, [1000.0] * 5, True),
+        ([3e4] * 8, [3e4] * 8, [1e4] * 4 + [3e4], True),  # the sample after the content changed
+        ([3e4] * 8, [3e4] * 8, [1e4] * 3 + [3e4] * 2, False),
+        ([], [], [1e4], False),
+    ],
+)
+def test_times_of_restless_loops_accuse_only_where_all_say_so(
+    took: list[float], spent: list[float], samples: list[float], accused: bool
+) -> None:
+    found = dishonest_loops(verified([], [], samples), took, spent)
+    assert (found is not None) is accused
+
+
+def test_elapsed_time_alone_accuses_nobody() -> None:
+    """A scheduler that interrupts every second call is no proof."""
+    entrant = verified(SLOW, FAST, [1e6])
+    entrant.update(unseen_cpu_ns=FAST)
+    assert dishonest_times(entrant) is None
+    entrant = verified([9e6], [9e6], [1e6])
+    entrant.update(unseen_cpu_ns=[1e6])
+    assert dishonest_times(entrant) is None
+
+
+@pytest.mark.parametrize(
+    ("told_ms", "more_ms", "usual_ms", "accused"),
+    [(1, 99, 1, True), (1, 9, 1, False), (25, 20.5, 1, False), (25, 50, 1, True),
+     (1, 99, 40, False)],
+)  # fmt: skip
+def test_a_clock_that_stands_still_is_seen_by_the_other(
+    told_ms: float, more_ms: float, usual_ms: float, accused: bool
+) -> None:
+    entrant, copy = verified([], [], [told_ms * 1e6] * 3), verified([], [], [1e6] * 3)
+    entrant.overheads, copy.overheads = [more_ms * 1e6] * 3, [usual_ms * 1e6] * 3
+    copy.update(role="limit")
+    assert (dishonest_clock(entrant, [entrant, copy]) is not None) is accused
+
+
+@pytest.mark.parametrize(("processors", "accused"), [(2.0, True), (0.9, False)])
+def test_more_processor_time_than_there_is_accuses_the_clock(
+    processors: float, accused: bool
+) -> None:
+    entrant = verified([], [], [1e6] * 3)
+    count = os.cpu_count() or 1
+    entrant.processors = [3.0 * count, 2.5 * count, processors * 1.1 * count]
+    assert (dishonest_clock(entrant, [entrant]) is not None) is accused
+
+
+def test_rows_to_judge_hold_the_first_and_the_last_and_differ_from_time_to_time() -> None:
+    x = np.zeros((100_000, 64), np.float32)
+    one, other = integrity.sampled_rows(x), integrity.sampled_rows(x)
+    assert {0, len(x) - 1} <= set(one.tolist())
+    assert len(one) <= 1024
+    assert one.tolist() != other.tolist()
+    assert integrity.sampled_rows(x[:3]).tolist() == [0, 1, 2]
+
+
+def test_loops_on_changing_input_that_ended_early_are_no_evidence() -> None:
+    """They ended since one was not slower than the samples of that moment."""
+    entrant, _ = timed(load("max_shift"))
+    slow = [1e9] * restless.LOOPS
+    assert integrity.dishonest_loops(entrant, slow[1:], slow[1:]) is None
+    assert "alone" in str(integrity.dishonest_loops(entrant, slow, slow))

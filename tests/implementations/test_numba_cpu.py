@@ -1,0 +1,301 @@
+"""The fastest CPU softmax: vector paths, ways by class count, memory that it must not touch."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+import numba
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from harness import reference
+from harness.numerics.ulps import ulp_error
+from implementations import numba_cpu
+from implementations._numba import softmax as kernels
+from implementations._simd import compilation as _simd_path
+
+Array = NDArray[Any]
+
+WAYS = [1, 2, 7, 8, 16, 31, 33, 47, 48, 100, 127, 128, 255, 256, 1001, 5003]
+"""Class counts of a row in a lane, of groups of rows and of a row, with and without a remainder."""
+
+
+def _logits(rows: int, classes: int, scale: float, dtype: str = "float32") -> Array:
+    rng = np.random.default_rng(classes)
+    return (scale * rng.standard_normal((rows, classes))).astype(dtype)
+
+
+@pytest.fixture
+def set_threads():
+    before = numba.get_num_threads()
+    yield numba.set_num_threads
+    numba.set_num_threads(before)
+
+
+_ON_A_PATH = """
+import sys
+import numpy as np
+from harness import reference
+from harness.numerics.ulps import ulp_error
+from implementations import _simd_path, numba_cpu
+path = sys.argv[1]
+assert path == _simd_path.PATH
+size = {"avx512": 64, "avx2": 32, "generic": 16}[path]
+assert _simd_path.compiled_for() == _simd_path.VECTOR_BYTES == size
+rng = np.random.default_rng(0)
+for classes in (3, 10, 33, 48, 127, 300, 1001):
+    for scale in (1, 30):
+        x = (scale * rng.standard_normal((9, classes))).astype(np.float32)
+        x[0, 1], x[1, 0], x[2, -1], x[3] = np.nan, np.inf, -np.inf, -np.inf
+        y = numba_cpu.softmax(x)
+        assert np.isnan(y[[0, 1, 3]]).all()
+        assert y[2, -1] == 0
+        finite = x[[2, 4, 5, 6, 7, 8]]
+        error = ulp_error(y[[2, 4, 5, 6, 7, 8]], reference.softmax_exact(finite)).max()
+        assert error <= 4, (classes, scale, error)
+x = (30 * rng.standard_normal((2, 266_000))).astype(np.float32)
+x[1, :5000] = -np.inf
+wide = np.exp(x.astype(np.longdouble) - x.max(axis=1, keepdims=True))
+exact = wide / wide.sum(axis=1, keepdims=True)
+assert (abs(numba_cpu.softmax(x) - exact) <= 4 * np.spacing(exact.astype(np.float32))).all()
+"""
+
+
+def _run_on(path: str, *command: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, _simd_path.VARIABLE: path}
+    return subprocess.run(
+        [sys.executable, *command], env=environment, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize("path", ["avx512", "avx2", "generic"])
+def test_every_path_is_right_and_the_one_that_was_asked_for(path: str) -> None:
+    if path not in _simd_path.available_paths():
+        pytest.skip(f"this processor cannot run the path {path}")
+    done = _run_on(path, "-c", _ON_A_PATH, path)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("shape", [(20, 50), (3, 4, 5), (1, 70_000), (300, 300)])
+def test_the_first_call_of_a_process_that_finds_all_compiled(shape: tuple[int, ...]) -> None:
+    """Threads are started by what is called first, whichever way that is."""
+    numba_cpu.softmax(np.zeros(shape, np.float32))
+    code = (
+        "import numpy as np; from implementations import numba_cpu; "
+        f"print(numba_cpu.softmax(np.zeros({shape}, np.float32)).size)"
+    )
+    done = _run_on(_simd_path.PATH, "-c", code)
+    assert done.stdout.strip() == str(np.prod(shape)), (done.returncode, done.stderr)
+
+
+def test_a_path_that_does_not_exist_is_refused_in_one_line() -> None:
+    done = _run_on("mmx", "-c", "import implementations._simd.compilation")
+    assert done.returncode == 1
+    assert "SOFTMAX_BENCH_SIMD: expected one of" in done.stderr
+    assert "got 'mmx'" in done.stderr
+
+
+def test_a_change_of_an_imported_module_changes_the_key_of_the_cache(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(_simd_path, "_PACKAGES", tmp_path)
+    made = tmp_path / "_made"
+    made.mkdir()
+    (made / "below.py").write_text("A = 1\n")
+    (made / "above.py").write_text("from implementations._made.below import A\n")
+    (made / "other.py").write_text("B = 1\n")
+
+    def text() -> list[bytes]:
+        return sorted(_simd_path._sources(made / "above.py", {}).values())
+
+    before = text()
+    (made / "other.py").write_text("B = 2\n")
+    assert text() == before
+    (made / "below.py").write_text("A = 2\n")
+    assert text() != before
+
+
+@pytest.mark.parametrize("classes", WAYS)
+@pytest.mark.parametrize("scale", [0.1, 1, 10, 30, 100])
+def test_float32_is_within_4_ulp(classes: int, scale: float) -> None:
+    x = _logits(max(2, 4000 // classes), classes, scale)
+    assert ulp_error(numba_cpu.softmax(x), reference.softmax_exact(x)).max() <= 4
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("classes", WAYS)
+def test_the_bits_of_a_row_depend_on_the_row_alone(classes: int, dtype: str, set_threads) -> None:
+    x = _logits(67, classes, 20, dtype)
+    x[5, 0], x[6] = np.nan, 0.25
+    want = numba_cpu.softmax(x)
+    for row in (0, 5, 6, 66):
+        assert numba_cpu.softmax(x[row]).tobytes() == want[row].tobytes()
+    big = np.tile(x, (1 + 40_000 // x.size, 1))
+    for threads in (1, min(2, numba.config.NUMBA_NUM_THREADS)):
+        set_threads(threads)
+        assert numba_cpu.softmax(big)[-67:].tobytes() == want.tobytes()
+
+
+@pytest.mark.parametrize("classes", [kernels.LONG, kernels.LONG + 4097])
+@pytest.mark.parametrize("offset", [0, -290, 1000])
+def test_a_long_row_is_divided_without_a_change_of_bits(
+    classes: int, offset: float, set_threads
+) -> None:
+    x = _logits(2, classes, 10) + np.float32(offset)
+    x[1, : classes // 2] = -np.inf
+    set_threads(1)
+    want = numba_cpu.softmax(x)
+    set_threads(min(3, numba.config.NUMBA_NUM_THREADS))
+    assert numba_cpu.softmax(x[:1]).tobytes() == want[:1].tobytes()
+    assert numba_cpu.softmax(x[1:]).tobytes() == want[1:].tobytes()
+    total = want.sum(axis=1, dtype=np.float64)
+    np.testing.assert_allclose(total, 1, rtol=1e-6)
+    shifted = x.astype(np.float64) - x.max(axis=1, keepdims=True)
+    exact = np.exp(shifted) / np.exp(shifted).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(want, exact, rtol=5e-7, atol=1e-40)
+
+
+@pytest.mark.parametrize("shift", [0, 5])
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_long_rows_past_the_caches(
+    dtype: str, threads: int, shift: int, monkeypatch, set_threads
+) -> None:
+    """Near rows, far ones, blocks far below others, a maximum that is subtracted; in place."""
+    set_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    x = _logits(6, kernels.LONG + 4099, 1, dtype)
+    x[1] *= 30
+    x[2] += np.linspace(-250, 200, x.shape[1])
+    x[3] += 1000
+    x[4, ::2] = -np.inf
+    monkeypatch.setattr(numba_cpu, "_PAST", 1 << 60)
+    want = numba_cpu.softmax(x)
+    wide = x.astype(np.longdouble) - x.max(axis=1, keepdims=True)
+    exact = np.exp(wide) / np.exp(wide).sum(axis=1, keepdims=True)
+    assert (abs(want - exact) <= 4 * np.spacing(exact.astype(dtype))).all()
+    monkeypatch.setattr(numba_cpu, "_PAST", 0)
+    for rows in (6, 2, 1):
+        buffer = np.full(rows * x.shape[1] + 32, 7, dtype)
+        out = buffer[16 + shift :][: rows * x.shape[1]].reshape(rows, -1)
+        numba_cpu.softmax(x[:rows], out=out)
+        assert out.tobytes() == want[:rows].tobytes()
+        out[:] = 7
+        assert (buffer == 7).all()
+    same = x.copy()
+    numba_cpu.softmax(same, out=same)
+    assert same.tobytes() == want.tobytes()
+
+
+@pytest.mark.parametrize("place", [0, 5000, -1])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_one_entry_of_a_long_row_makes_it_nan(place: int, value: float) -> None:
+    x = np.full(kernels.LONG + 5, -350.0, np.float32)
+    x[7] = 0
+    x[place] = value
+    assert np.isnan(numba_cpu.softmax(x)).all()
+
+
+@pytest.mark.parametrize("past", [False, True])
+@pytest.mark.parametrize("shift", [0, 1, 15])
+@pytest.mark.parametrize("classes", [1, 7, 40, 65, 129, 300, 1003])
+def test_nothing_beside_the_result_is_written(
+    classes: int, shift: int, past: bool, monkeypatch
+) -> None:
+    monkeypatch.setattr(numba_cpu, "_PAST", 0 if past else 1 << 60)
+    monkeypatch.setattr(numba_cpu, "_PARALLEL", 1)
+    x = _logits(37, classes, 5)
+    buffer = np.full(x.size + 64, 7, np.float32)
+    out = buffer[16 + shift :][: x.size].reshape(x.shape)
+    assert numba_cpu.softmax(x, out=out) is out
+    assert out.tobytes() == numba_cpu.softmax(x).tobytes()
+    out[:] = 7
+    assert (buffer == 7).all()
+
+
+@pytest.mark.parametrize("shift", [0, 3])
+@pytest.mark.parametrize("classes", [128, 256, 257, 999, 3000])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_rows_of_every_kind_past_the_caches(
+    classes: int, shift: int, threads: int, monkeypatch, set_threads
+) -> None:
+    """Rows that take the shorter way and rows that do not, in every order of three."""
+    set_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    monkeypatch.setattr(numba_cpu, "_PARALLEL", 1)
+    x = _logits(29, classes, 1)
+    kinds = "nfnnfffnnnnmfnmmn0nifn1nmfi00"
+    for row, kind in zip(x, kinds, strict=True):
+        row *= 1 if kind == "n" else 30
+        if kind == "m":
+            row[classes // 3 :] = -np.inf
+        if kind in "01i":
+            row[-int(kind == "1")] = np.inf if kind == "i" else np.nan
+    out = np.zeros(x.size + shift, np.float32)[shift:].reshape(x.shape)
+    monkeypatch.setattr(numba_cpu, "_PAST", 1 << 60)
+    want = numba_cpu.softmax(x)
+    monkeypatch.setattr(numba_cpu, "_PAST", 0)
+    for rows in (29, 3, 2, 1):
+        numba_cpu.softmax(x[:rows], out=out[:rows])
+        assert out[:rows].tobytes() == want[:rows].tobytes()
+
+
+@pytest.mark.parametrize("classes", [3, 100, 1000])
+def test_in_place_and_onto_a_shifted_part_of_the_input(classes: int) -> None:
+    x = _logits(50, classes, 3)
+    want = numba_cpu.softmax(x)
+    same = x.copy()
+    assert numba_cpu.softmax(same, out=same) is same
+    assert same.tobytes() == want.tobytes()
+    longer = np.concatenate([x, x[:1]])
+    numba_cpu.softmax(longer[:-1], out=longer[1:])
+    assert longer[1:].tobytes() == want.tobytes()
+
+
+@pytest.mark.parametrize("classes", [5, 1000])
+def test_input_that_cannot_be_written_or_is_not_aligned(classes: int) -> None:
+    x = _logits(40, classes, 3)
+    want = numba_cpu.softmax(x)
+    frozen = x.copy()
+    frozen.flags.writeable = False
+    assert numba_cpu.softmax(frozen).tobytes() == want.tobytes()
+    odd = np.zeros(x.nbytes + 1, np.uint8)[1:].view(np.float32).reshape(x.shape)
+    odd[:] = x
+    assert numba_cpu.softmax(odd).tobytes() == want.tobytes()
+    out = np.zeros(x.nbytes + 2, np.uint8)[2:].view(np.float32).reshape(x.shape)
+    assert numba_cpu.softmax(x, out=out).tobytes() == want.tobytes()
+
+
+@pytest.mark.parametrize("classes", [128, 1001])
+@pytest.mark.parametrize("peak", [0.0, 8.0, 20.0, 60.0])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_gradient_does_not_cancel_where_one_class_dominates(
+    classes: int, peak: float, dtype: str
+) -> None:
+    x = _logits(6, classes, 1, dtype)
+    x[:, 3] += peak
+    target = np.array([3, 3, 3, 0, classes - 1, 3])
+    loss, gradient = numba_cpu.cross_entropy(x, target)
+    want_loss, want = reference.cross_entropy_exact(x, target)
+    assert ulp_error(gradient, want).max() <= 4
+    assert ulp_error(loss, want_loss).max() <= 4
+
+
+def test_functions_that_only_compiled_ones_call_have_no_machine_code() -> None:
+    """Where they had some, not optimised, callers compiled in the same process ran that."""
+    import numba
+
+    from implementations._simd.compilation import internal
+
+    @internal
+    def inside(x: float) -> float:
+        return x + 1.0
+
+    @numba.njit
+    def outside(x: float) -> float:
+        return inside(x) * 2.0  # type: ignore[no-any-return]
+
+    assert outside(1.0) == 4.0
+    (found,) = inside.overloads.values()
+    with pytest.raises(RuntimeError, match="no compiled object"):
+        found.library._get_compiled_object()

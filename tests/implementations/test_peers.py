@@ -1,0 +1,181 @@
+"""The libraries' softmaxes: right where they are installed, unavailable with a reason elsewhere."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from importlib.machinery import ModuleSpec
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness import reference
+from harness.cli import listing
+from harness.registry.discovery import ImplementationUnavailable, implementations
+from harness.worker import backends
+
+PEERS = {
+    "jax": ("softmax", "log_softmax", "logsumexp"),
+    "numexpr": ("softmax",),
+    "onnxruntime": ("softmax", "log_softmax"),
+    "openvino": ("softmax", "log_softmax"),
+    "tensorflow": ("softmax", "log_softmax", "logsumexp", "cross_entropy"),
+}
+EVERYWHERE = ("numba_loop", "torch_compile")
+"""Made of packages that the tests have anyway."""
+FORWARD = ("softmax", "log_softmax", "logsumexp")
+_SLOWLY = (
+    pytest.mark.slow,
+    # torch's compiler uses what torch deprecates
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+)
+_COMPILES = [pytest.param("torch_compile", marks=_SLOWLY)]
+
+
+def _installed(name: str) -> Any:
+    found = implementations()[name]
+    if found.unavailable_reason is not None:
+        pytest.skip(f"{name} is unavailable: {found.unavailable_reason}")
+    return found
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No peer can be found, whether installed or not."""
+    find = importlib.util.find_spec
+
+    def found(name: str, package: str | None = None) -> ModuleSpec | None:
+        return None if name.partition(".")[0] in PEERS else find(name, package)
+
+    monkeypatch.setattr(importlib.util, "find_spec", found)
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_a_peer_that_is_not_installed_is_listed_with_the_reason(name: str, bare: None) -> None:
+    found = implementations()[name]
+    assert not found.available
+    assert f"package {name!r} is not installed" in str(found.unavailable_reason)
+    (row,) = [r for r in listing.implementations().rows if r[0] == name]
+    assert row[1] == "unavailable"
+    assert f"package {name!r} is not installed" in row[3]
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_a_call_of_a_peer_that_is_not_installed_says_so(name: str, bare: None) -> None:
+    found = type(implementations()[name])(implementations()[name].metadata)
+    with pytest.raises(ImplementationUnavailable, match=f"{name}: package"):
+        found.softmax(np.zeros(2, np.float32))
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_what_a_peer_offers_is_read_without_it(name: str) -> None:
+    assert implementations()[name].operations == PEERS[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "operation"),
+    [(name, o) for name, offered in PEERS.items() for o in offered if o in FORWARD]
+    + [("numba_loop", "softmax")]
+    + [pytest.param("torch_compile", o, marks=_SLOWLY) for o in FORWARD],
+)
+def test_peers_are_near_the_reference(name: str, operation: str) -> None:
+    found = _installed(name)
+    x = np.random.default_rng(1).normal(size=(3, 4, 5)).astype(np.float32)
+    for axis in (0, 1, -1):
+        got = getattr(found, operation)(x, axis=axis)
+        right = getattr(reference, operation)(x, axis=axis)
+        assert got.dtype == np.float32
+        assert np.allclose(got, right, rtol=2e-6, atol=2e-6)
+
+
+def test_jax_keeps_float64() -> None:
+    y = _installed("jax").softmax(np.array([0.0, 1e-12]))
+    assert y.dtype == np.float64
+    assert y[0] < y[1]
+
+
+@pytest.mark.parametrize("name", ["numba_loop", "numexpr", "onnxruntime", "openvino", *_COMPILES])
+def test_a_peer_writes_to_out(name: str) -> None:
+    x = np.array([[0.0, 1.0], [2.0, 2.0]], np.float32)
+    found = _installed(name)
+    for out in (np.empty_like(x), np.empty((2, 2), np.float32, order="F")):
+        assert found.softmax(x, out=out) is out
+        assert out[1].tolist() == [0.5, 0.5]
+
+
+@pytest.mark.parametrize("name", [*PEERS, "numba_loop", *_COMPILES])
+def test_a_peer_reads_read_only_logits(name: str) -> None:
+    x = np.array([[0.0, 0.0], [2.0, 2.0]], np.float32)
+    x.flags.writeable = False
+    assert _installed(name).softmax(x).tolist() == [[0.5, 0.5], [0.5, 0.5]]
+
+
+@pytest.mark.parametrize("name", ["tensorflow", *_COMPILES])
+def test_a_peers_cross_entropy_is_near_the_reference(name: str) -> None:
+    x = np.random.default_rng(2).normal(size=(3, 4, 5)).astype(np.float32)
+    targets = np.random.default_rng(3).integers(0, 5, (3, 4))
+    got = _installed(name).cross_entropy(x, targets)
+    for ours, right in zip(got, reference.cross_entropy(x, targets), strict=True):
+        assert np.allclose(ours, right, rtol=2e-6, atol=2e-6)
+
+
+def test_openvino_computes_in_float32_and_not_in_bfloat16() -> None:
+    x = np.array([0.0, 1.0, 2.0**-10], np.float32)
+    y = _installed("openvino").softmax(x)
+    assert np.allclose(y, reference.softmax(x), rtol=1e-6)
+
+
+def test_openvino_is_imported_without_its_telemetry() -> None:
+    _installed("openvino")
+    code = (
+        "import harness, threading, sys; harness.load('openvino').module();"
+        "print(threading.active_count(), sys.modules.get('openvino_telemetry'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", "None"]
+
+
+def test_torch_compile_needs_a_compiler_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = implementations()["torch_compile"]
+    _installed("torch")
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    assert "program 'g++' is not installed" in str(found.unavailable_reason)
+    monkeypatch.setenv("CXX", "other-c++ -O2")
+    assert "program 'other-c++ -O2' is not installed" in str(found.unavailable_reason)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_torch_compile_never_falls_back_to_eager() -> None:
+    found = _installed("torch_compile")
+    for rank in range(1, 11):  # more programs than torch allows by default
+        y = found.softmax(np.zeros((1,) * rank + (2,), np.float32))
+        assert y.ravel().tolist() == [0.5, 0.5]
+
+
+def test_listing_imports_no_peer() -> None:
+    code = (
+        "import sys; from harness.cli import listing; listing.implementations();"
+        f"print([m for m in {[*PEERS, 'torch', 'numba']} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_threads_of_a_peer_can_be_set(name: str) -> None:
+    _installed(name)
+    backend = backends.get(name)
+    before = backend.threads()
+    backend.set_threads(1)
+    assert backend.threads() == 1
+    backend.set_threads(before)
+    assert backend.threads() == before
+
+
+@pytest.mark.parametrize("name", EVERYWHERE)
+def test_what_needs_no_extra_is_read_without_running_it(name: str) -> None:
+    assert implementations()[name].operations[0] == "softmax"

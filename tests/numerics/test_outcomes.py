@@ -1,0 +1,79 @@
+"""Every class of outcome, once; and the order in which they are tried."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from harness.numerics.outcomes import OUTCOMES, Outcome, outcome
+from harness.reference import softmax_exact
+
+X = np.array([0.0, -1.0, -3.0], dtype=np.float32)
+P = softmax_exact(X).round_to("float32")
+NAN, INF = np.nan, np.inf
+
+
+@pytest.mark.parametrize(
+    ("computed", "expected"),
+    [
+        (P, "exact"),
+        (np.nextafter(P, np.float32(1)), "accurate"),
+        (P * np.float32(1.001), "inaccurate"),
+        ([NAN, P[1], P[2]], "nan"),
+        ([NAN, INF, 0.0], "nan"),
+        ([INF, P[1], P[2]], "inf"),
+        ([0.0, 0.0, 0.0], "zero"),
+        ([0.0, P[1], P[2]], "zero"),
+        ([P[0], P[1], 0.0], "wrong"),
+        ([P[1], P[0], P[2]], "wrong"),
+        ([-P[0], P[1], P[2]], "wrong"),
+    ],
+)
+def test_the_class_of_a_finite_row(computed: list[float], expected: Outcome) -> None:
+    got = outcome(np.asarray(computed, dtype=np.float32), softmax_exact(X), tolerance=2.0)
+    assert got == expected
+
+
+@pytest.mark.parametrize(
+    ("computed", "expected"),
+    [
+        ([NAN, NAN], "exact"),
+        ([1.0, 0.0], "limit"),
+        ([NAN, 0.0], "wrong"),
+        ([0.5, 0.5], "wrong"),
+        ([INF, 0.0], "inf"),
+    ],
+)
+def test_an_infinite_logit_has_a_convention_and_a_limit(
+    computed: list[float], expected: Outcome
+) -> None:
+    exact = softmax_exact(np.array([INF, 0.0]))
+    assert outcome(np.array(computed), exact, limit=np.array([1.0, 0.0])) == expected
+
+
+def test_without_a_limit_a_finite_answer_to_a_convention_is_wrong() -> None:
+    assert outcome(np.array([1.0, 0.0]), softmax_exact(np.array([INF, 0.0]))) == "wrong"
+
+
+def test_a_limit_does_not_excuse_a_row_that_has_a_result() -> None:
+    computed = np.array([1.0, 0.0, 0.0], dtype=np.float32)
+    assert outcome(computed, softmax_exact(X), limit=computed) == "wrong"
+
+
+def test_an_infinite_tolerance_excuses_no_nan() -> None:
+    computed = np.array([NAN, P[1], P[2]], dtype=np.float32)
+    assert outcome(computed, softmax_exact(X), tolerance=np.inf) == "nan"
+
+
+def test_a_subnormal_flushed_to_zero_is_inaccurate_not_zero() -> None:
+    x = np.array([100.0, 0.0], dtype=np.float32)
+    assert outcome(np.array([1.0, 0.0], dtype=np.float32), softmax_exact(x)) == "inaccurate"
+
+
+def test_a_result_that_rounds_to_zero_is_exact() -> None:
+    x = np.array([104.0, 0.0], dtype=np.float32)
+    assert outcome(np.array([1.0, 0.0], dtype=np.float32), softmax_exact(x)) == "exact"
+
+
+def test_every_class_is_named_once() -> None:
+    assert len(set(OUTCOMES)) == len(OUTCOMES) == 8

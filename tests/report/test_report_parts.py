@@ -1,0 +1,246 @@
+"""The report's parts: names, numbers, tables, scales, frontier, choice of timings."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import report_run
+
+from harness.report.drawing import formatting, sanitize
+from harness.report.drawing import style as palette
+from harness.report.drawing.figure import log_scale, power, ticks_between
+from harness.report.drawing.tables import Column, Entry, Table, missing, words
+from harness.report.pages.findings import noise
+from harness.report.pages.overflow import outcome_of
+from harness.report.pages.overview import quotient, ulp_entry
+from harness.report.pages.pareto import frontier
+from harness.report.run_data import RunData, from_run, worst
+from harness.report.timing_selection import headline, preferred
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "..", ".", "", "a/b", "C:\\x", "con", "\x00",
+                                  "ナイーブ", "<b>", "x" * 500, "-rf", "index"])  # fmt: skip
+def test_slugs_never_leave_their_folder(name: str) -> None:
+    slug = sanitize.slug(name)
+    assert slug
+    assert not slug.startswith((".", "-"))
+    assert set(slug) <= set("abcdefghijklmnopqrstuvwxyz0123456789._-")
+    assert ".." not in slug
+    assert slug not in ("con", "index")
+    assert len(slug) <= 80
+
+
+def test_different_names_have_different_slugs() -> None:
+    given = ["a b", "a-b", "A-b", "a_b", "ä", "ö"]
+    assert len(set(sanitize.slugs(given).values())) == len(given)
+    assert sanitize.slug("max_shift") == "max_shift"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("=1+1", "'=1+1"), ("+cmd", "'+cmd"), ("-2+3", "'-2+3"), ("@SUM(A1)", "'@SUM(A1)"),
+        (" =1", "' =1"), ("\t=1", "'\t=1"), ("-0x1.8p+3", "-0x1.8p+3"), ("-1.5", "-1.5"),
+        (-1.5, "-1.5"), (True, "true"), (None, ""), ("plain", "plain"), (math.inf, "inf"),
+    ],
+)  # fmt: skip
+def test_csv_cells_are_neutralised(value: object, expected: str) -> None:
+    assert sanitize.neutralise(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("javascript:alert(1)", None), ("data:text/html,x", None), (None, None),
+        ("see https://example.org/a, p. 3", "https://example.org/a"),
+        ("doi:10.1093/imanum/draa038.", "https://doi.org/10.1093/imanum/draa038"),
+        ('https://example.org/"onmouseover="x', "https://example.org/"),
+    ],
+)  # fmt: skip
+def test_only_web_addresses_become_links(text: str | None, expected: str | None) -> None:
+    assert sanitize.link(text) == expected
+
+
+def test_labels_are_one_short_drawable_line() -> None:
+    assert sanitize.label("a\nb\x00\u202e" + "c" * 99, 20) == "a b??" + "c" * 14 + "…"
+
+
+@pytest.mark.parametrize(
+    ("x", "expected"),
+    [
+        (0.0, "0"), (1.234, "1.23"), (12.34, "12.3"), (99.96, "100"), (999.6, "1000"),
+        (8140.4, "8140"), (12345.0, "12\u202f300"), (123456.0, "1.23×10⁵"), (0.00012, "1.20×10⁻⁴"),
+        (-0.5, "−0.500"), (math.inf, "∞"), (math.nan, "NaN"), (99999.9, "1.00×10⁵"),
+    ],
+)  # fmt: skip
+def test_figures_have_three_significant_digits(x: float, expected: str) -> None:
+    assert formatting.figure(x) == expected
+
+
+@pytest.mark.parametrize(
+    ("x", "expected"),
+    [(0.5, "0.500000"), (0.5000000017, "0.500000002"), (0.501043, "0.501043"), (0.75, "0.750000")],
+)
+def test_a_figure_is_never_rounded_to_a_limit_that_it_passes(x: float, expected: str) -> None:
+    assert formatting.apart(x, 0.5, 6) == expected
+
+
+@pytest.mark.parametrize(
+    ("x", "dtype", "expected"),
+    [
+        (88.72283172607422, "float32", "88.7228317"),
+        (709.782712893384, "float64", "709.782712893384"),
+        (11.0859375, "float16", "11.0859375"), (88.5, "bfloat16", "88.5"),
+        (-745.1332191019412, "float64", "−745.1332191019412"),
+    ],
+)  # fmt: skip
+def test_thresholds_tell_neighbours_apart(x: float, dtype: str, expected: str) -> None:
+    assert formatting.threshold(x, dtype) == expected
+
+
+@pytest.mark.parametrize(("x", "expected"), [(0.9999, ">99.9"), (1.0, "100"), (1e-6, "<0.01")])
+def test_a_percentage_is_not_rounded_to_all_or_nothing(x: float, expected: str) -> None:
+    assert formatting.percent(x) == expected
+
+
+@pytest.mark.parametrize(("x", "text"), [(0.99999, "0.9999"), (1.00001, "1.0001"), (1.0, "1.00")])
+def test_error_over_bound_is_not_rounded_across_one(x: float, text: str) -> None:
+    assert quotient(x) == text
+
+
+def test_footnotes_are_shared_and_gaps_side_by_side_joined() -> None:
+    gap = missing("timeout", "60 s")
+    columns = [Column("a", numeric=False), Column("b"), Column("c"), Column("d")]
+    table = Table("t", "T", columns, [[words("x"), gap, gap, Entry("1", note="other")]])
+    assert table.footnotes == ["timeout: 60 s", "other"]
+    assert [s for _, _, s in table.spans(table.rows[0])] == [1, 2, 1]
+    assert table.to_csv().splitlines()[1].count("timeout: 60 s") == 2
+
+
+def test_a_row_of_the_wrong_length_is_refused() -> None:
+    with pytest.raises(ValueError, match="expected 2 entries"):
+        Table("t", "T", [Column("a"), Column("b")], [[words("x")]])
+
+
+def test_zero_and_infinity_have_places_of_their_own() -> None:
+    scale = log_scale([0.0, 1.0, 100.0, math.inf])
+    low, high = scale.limits
+    assert low < scale.place(0.0) < 1.0
+    assert 100.0 < scale.place(math.inf) < high
+    assert scale.place(math.nan) == scale.place(math.inf)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [(2, 1e6, [10, 100, 1e3, 1e4, 1e5, 1e6]), (0.5, 20, [0.5, 1, 2, 5, 10, 20])],
+)
+def test_ticks_are_round(low: float, high: float, expected: list[float]) -> None:
+    assert ticks_between(low, high) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("x", "text"), [(0.5, "0.5"), (1000, "1000"), (1e4, "10⁴"),
+                                         (2e-5, "2×10⁻⁵"), (20, "20")])  # fmt: skip
+def test_tick_labels(x: float, text: str) -> None:
+    assert power(x) == text
+
+
+def test_frontier_keeps_those_that_nobody_beats() -> None:
+    points = {"slow": (1.0, 0.5), "fast": (9.0, 3.0), "beaten": (1.0, 2.0), "bad": (8.0, math.inf)}
+    assert frontier(points) == ["slow", "fast"]
+
+
+def test_of_repeated_timings_the_slowest_counts_and_the_preallocated_comes_first() -> None:
+    cells: list[dict[str, Any]] = [
+        {"median_ns": 1.0, "allocating": True},
+        {"median_ns": 2.0, "allocating": False},
+        {"median_ns": 3.0, "allocating": False},
+        {"median_ns": 0.1, "allocating": False, "implausible": True},
+        {"median_ns": None, "allocating": False},
+    ]
+    found = preferred(cells)
+    assert found is not None
+    assert found["median_ns"] == 3.0
+    assert preferred(cells[3:]) is None
+
+
+def data(records: list[dict[str, Any]]) -> RunData:
+    return from_run(report_run.run(records), "")
+
+
+def test_a_maximum_does_not_lose_an_infinite_error() -> None:
+    record = report_run.RECORD.validate_python(
+        {"experiment": "accuracy", "implementation": "naive", "dtype": "float32",
+         "status": "failed", "reason": "nan", "max_ulp": None, "nonfinite": 3}
+    ).model_dump()  # fmt: skip
+    finite = {**record, "status": "ok", "reason": None, "max_ulp": 2.0, "nonfinite": 0}
+    run = data([finite, record])
+    found = worst(run.select("accuracy"), "max_ulp")
+    assert found is not None
+    assert found["max_ulp"] == math.inf
+    entry = ulp_entry(run, "naive", "float32")
+    assert (entry.text, entry.kind) == ("∞", "bad")
+
+
+def test_headline_is_streaming_on_all_threads_at_a_thousand_classes() -> None:
+    point = headline(data(report_run.cells()))
+    assert point is not None
+    assert (point.regime, point.classes, point.group.threads) == ("streaming", 1000, 4)
+
+
+@pytest.mark.parametrize(("low", "high", "missed"), [(0.9, 1.1, 0), (1.01, 1.2, 1), (0.8, 0.9, 1)])
+def test_noise_counts_the_intervals_that_miss_one(low: float, high: float, missed: int) -> None:
+    records = report_run.cells()
+    control = next(c for c in records if c.get("role") == "control" and not c["noisy"])
+    control = {**control, "speedup_low": 0.99, "speedup_high": 1.02}
+    copy = {**control, "implementation": "copy_regular (control)", "operation": "copy",
+            "speedup_low": low, "speedup_high": high}  # fmt: skip
+    finding = noise(data([control, copy]))
+    assert finding is not None
+    assert f"{missed} of 2 intervals" in finding.text
+
+
+@pytest.mark.parametrize(
+    ("ulp", "expected"),
+    [(2.0, "accurate"), (11.0, "coarse"), (2.0**23, "lost"), (math.inf, "lost")],
+)
+def test_within_a_wide_bound_lost_digits_are_still_shown(ulp: float, expected: str) -> None:
+    cell = {"outcome": "accurate", "max_ulp": ulp, "dtype": "float32", "status": "ok"}
+    assert outcome_of(cell) == expected
+
+
+def test_unknown_outcomes_and_crashes_are_not_right() -> None:
+    assert outcome_of({"outcome": "splendid", "status": "ok"}) == "missing"
+    assert outcome_of({"outcome": None, "status": "crashed"}) == "crashed"
+    assert outcome_of(None) == "missing"
+
+
+def _luminance(colour: str) -> float:
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    r, g, b = (c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b
+
+
+@pytest.mark.parametrize("ground", ["#ffffff", "#15181c"])
+def test_every_series_stands_out_from_its_ground(ground: str) -> None:
+    styles = palette.styles(report_run.NAMES)
+    for style in styles.values():
+        colour = style.colour if ground == "#ffffff" else palette.DARK[style.colour]
+        light, dark = sorted((_luminance(colour), _luminance(ground)), reverse=True)
+        assert (light + 0.05) / (dark + 0.05) >= 3.0, (style, ground)
+
+
+def test_no_two_implementations_look_alike_and_each_keeps_its_style() -> None:
+    many = [*report_run.NAMES, "cupy_gpu", "cupy_native", *(f"mine_{i}" for i in range(10))]
+    styles = palette.styles(many)
+    assert len({(s.colour, s.marker, s.dashes) for s in styles.values()}) == len(many)
+    assert palette.styles(["torch"])["torch"] == styles["torch"]
+
+
+def test_every_outcome_of_the_schema_has_a_colour() -> None:
+    from typing import get_args
+
+    from harness.records import Outcome
+
+    assert set(get_args(Outcome)) <= set(palette.OUTCOMES)

@@ -1,0 +1,182 @@
+"""Workers: what goes wrong in one becomes a fault with a status, and the next call works."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.worker.client import RemoteImplementation, WorkerFault
+
+Make = Callable[[str], RemoteImplementation]
+X = np.array([[1.0, 2.0, 3.0]], dtype=np.float32)
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Make]:
+    workers: list[RemoteImplementation] = []
+
+    def of(body: str) -> RemoteImplementation:
+        path = tmp_path / f"subject{len(workers)}.py"
+        path.write_text(
+            "import os, sys, time, ctypes, signal\nimport numpy as np\n"
+            f"def softmax(x, axis=-1, out=None):\n    {body}\n",
+            encoding="utf-8",
+        )
+        workers.append(RemoteImplementation("subject", {"path": str(path)}))
+        return workers[-1]
+
+    yield of
+    for worker in workers:
+        worker.stop()
+
+
+def call(worker: RemoteImplementation, x: np.ndarray = X, timeout: float = 30.0) -> np.ndarray:
+    (y,) = worker.request("run", {"operation": "softmax"}, (x,), timeout=timeout)[1]
+    return y
+
+
+def fault(worker: RemoteImplementation, timeout: float = 30.0) -> WorkerFault:
+    with pytest.raises(WorkerFault) as caught:
+        call(worker, timeout=timeout)
+    return caught.value
+
+
+def test_an_address_of_this_process_is_not_inherited(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compiled code leaves it in the environment, and a worker of torch_compile changes it."""
+    name = "_TORCHINDUCTOR_PYOBJECT_TENSOR_DATA_PTR"
+    monkeypatch.setenv(name, "140000000000")
+    assert call(make(f"return x * (2 if {name!r} in os.environ else 3)")).tolist() == [
+        [3.0, 6.0, 9.0]
+    ]
+
+
+def test_results_come_back(make: Make) -> None:
+    assert call(make("return x * 2")).tolist() == [[2.0, 4.0, 6.0]]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "reason"),
+    [
+        ("raise RuntimeError('bad\\nline')", "error", "RuntimeError: bad"),
+        ("raise MemoryError", "out_of_memory", "MemoryError"),
+        ("os._exit(3)", "crashed", "exit status 3"),
+        ("sys.exit(3)", "crashed", "exit status 3"),
+        ("os.abort()", "crashed", "SIGABRT"),
+        ("ctypes.string_at(0)", "crashed", "SIGSEGV"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "out_of_memory", "SIGKILL"),
+    ],
+)
+def test_faults_have_a_status_and_a_reason(make: Make, body: str, status: str, reason: str) -> None:
+    found = fault(make(body))
+    assert found.status == status
+    assert reason in found.reason
+
+
+def test_a_hang_is_killed(make: Make) -> None:
+    worker = make("signal.signal(signal.SIGTERM, signal.SIG_IGN)\n    while True: pass")
+    worker.request("threads", {"count": 1})
+    started = time.monotonic()
+    found = fault(worker, timeout=1.0)
+    assert found.status == "timeout"
+    assert time.monotonic() - started < 20
+    assert worker.pid is None
+
+
+def test_a_worker_is_started_again_after_a_crash(make: Make) -> None:
+    worker = make("os.abort() if x[0, 0] > 0 else None\n    return x * 1")
+    assert fault(worker).status == "crashed"
+    assert call(worker, -X).tolist() == (-X).tolist()
+
+
+def test_printing_does_not_break_the_protocol(make: Make) -> None:
+    worker = make(
+        "print('noise' * 10000); os.write(1, b'noise'); os.write(2, b'n')\n    return x * 1"
+    )
+    assert (call(worker) == X).all()
+
+
+def test_modified_input_is_seen(make: Make) -> None:
+    worker = make("x[0, 0] = 9\n    return x.copy()")
+    reply, _ = worker.request("run", {"operation": "softmax"}, (X,))
+    assert reply["input_modified"]
+    assert X[0, 0] == 1
+
+
+def test_an_import_that_fails_is_a_fault(make: Make, tmp_path: Path) -> None:
+    path = tmp_path / "broken.py"
+    path.write_text("import no_such_package_at_all\ndef softmax(x, axis=-1): ...", encoding="utf-8")
+    worker = RemoteImplementation("broken", {"path": str(path)})
+    found = fault(worker)
+    assert found.status == "error"
+    assert "no_such_package_at_all" in found.reason
+
+
+def test_a_timing_is_prepared_and_sampled(make: Make) -> None:
+    worker = make("np.copyto(out, x) if out is not None else None\n    return out")
+    worker.request("place", arrays=(X,))
+    reply, _ = worker.request(
+        "prepare",
+        {
+            "handle": "out",
+            "operation": "softmax",
+            "options": {"axis": -1},
+            "allocating": False,
+            "min_sample_ns": 100_000,
+            "warm_up_ns": 0,
+        },
+    )
+    assert reply["calls"] > 1
+    sampled, _ = worker.request("sample", {"handle": "out", "calls": 10, "warm": 1})
+    assert sampled["elapsed_ns"] > 0
+    _, (rows,) = worker.request("output_rows", {"handle": "out", "rows": [0]})
+    assert (rows == X).all()
+
+
+def test_settling_waits_for_busy_threads(tmp_path: Path) -> None:
+    path = tmp_path / "spins.py"
+    path.write_text(
+        "import threading, time\n"
+        "def spin():\n"
+        "    end = time.monotonic() + 2.0\n"
+        "    while time.monotonic() < end: pass\n"
+        "threading.Thread(target=spin).start()\n"
+        "def softmax(x, axis=-1): return x * 1\n",
+        encoding="utf-8",
+    )
+    worker = RemoteImplementation("spins", {"path": str(path)})
+    try:
+        call(worker)
+        assert not worker.settle(0.05)
+        assert worker.settle(30.0)
+    finally:
+        worker.stop()
+
+
+def test_stopping_twice_is_safe(make: Make) -> None:
+    worker = make("return x * 1")
+    call(worker)
+    worker.stop()
+    worker.stop()
+    assert worker.settle()
+
+
+def test_an_answer_that_lacks_something_is_a_fault_of_its_worker(tmp_path: Path) -> None:
+    path = tmp_path / "mute.py"
+    path.write_text(
+        "from harness.worker.timing import host_timer as stopwatch\n"
+        "stopwatch.Stopwatch.sample = lambda *_: ({}, [])\n"
+        "def softmax(x, axis=-1): return x * 1\n",
+        encoding="utf-8",
+    )
+    worker = RemoteImplementation("mute", {"path": str(path)})
+    try:
+        with pytest.raises(WorkerFault, match=r"sample: .* no answer: elapsed_ns: Field required"):
+            worker.request("sample")
+    finally:
+        worker.stop()

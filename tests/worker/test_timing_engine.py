@@ -1,0 +1,304 @@
+"""What surrounds a timing: warm-up, threads, caches, memory, the machine's conditions."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.experiments.throughput.diagnostics import doubts
+from harness.experiments.throughput.interference import (
+    Reading,
+    conditions,
+    drift_of,
+    read,
+    summarise,
+    troubles,
+    warnings_of,
+)
+from harness.experiments.throughput.rounds import ALIGNMENT, Entrant, aligned
+from harness.machine.sysfs import Cache
+from harness.records import ThroughputRecord
+from harness.records.throughput import Conditions
+from harness.worker.client import RemoteImplementation
+from harness.worker.timing import cache_flush, memory_layout, thread_pools
+from harness.worker.timing.warmup import BATCH_NS, STALLS, warm_up
+
+
+def clock(times: Callable[[int], float]) -> tuple[Callable[[int], int], list[int]]:
+    """A fake `time_calls`: `times` gives the ns of one call by how many were made before."""
+    made: list[int] = []
+
+    def time_calls(calls: int) -> int:
+        first = sum(made)
+        made.append(calls)
+        return round(sum(times(first + i) for i in range(calls)))
+
+    return time_calls, made
+
+
+def test_a_steady_call_is_warm_after_as_many_batches_as_must_not_gain() -> None:
+    time_calls, made = clock(lambda i: 2e6)
+    found = warm_up(time_calls)
+    assert found.settled
+    assert len(made) == 1 + STALLS
+    assert found.per_call_ns == 2e6
+
+
+def test_the_warm_up_goes_on_while_calls_get_faster() -> None:
+    time_calls, _ = clock(lambda i: 2e6 * max(0.5, 0.95**i))
+    found = warm_up(time_calls)
+    assert found.settled
+    assert found.calls >= 14  # 0.95**14 = 0.49: so long it fell
+    assert found.per_call_ns == 1e6
+
+
+def test_a_second_compilation_is_waited_for_where_it_is_announced_by_a_minimum() -> None:
+    time_calls, _ = clock(lambda i: 2e6 if i < 30 else 1e6)
+    assert warm_up(time_calls, minimum_ns=70_000_000).per_call_ns == 1e6
+
+
+def test_the_cap_ends_a_warm_up_that_never_settles_and_says_so() -> None:
+    time_calls, _ = clock(lambda i: 2e6 * 0.97**i)
+    found = warm_up(time_calls, cap_ns=20_000_000)
+    assert not found.settled
+    assert found.elapsed_ns >= 20_000_000
+
+
+def test_two_long_calls_are_enough_and_accuse_nothing() -> None:
+    time_calls, made = clock(lambda i: 5e8 - 1e8 * i)
+    found = warm_up(time_calls, cap_ns=1_000_000)
+    assert found.settled
+    assert found.per_call_ns == 4e8
+    assert made == [1, 1]
+
+
+def test_short_calls_are_batched_to_a_millisecond() -> None:
+    time_calls, made = clock(lambda i: 1e3)
+    assert warm_up(time_calls).per_call_ns == 1e3
+    assert made[-1] * 1e3 >= BATCH_NS
+
+
+def test_a_call_that_compiled_is_no_warm_up() -> None:
+    """It took all the time there was: the calls after it begin again, and calibrate the samples."""
+    took = iter([212_000_000])
+
+    def time_calls(count: int) -> int:
+        return next(took, 1_000 * count)
+
+    found = warm_up(time_calls, cap_ns=200_000_000)
+    assert found.settled
+    assert found.per_call_ns == 1e3
+    assert found.calls > 3000
+
+
+def test_threads_are_set_and_read_back_by_one_call() -> None:
+    numba = pytest.importorskip("numba")
+    before = {**thread_pools.sizes(), "numba": numba.get_num_threads()}
+    try:
+        thread_pools.limit(1)
+        assert set(thread_pools.sizes().values()) == {1}
+    finally:
+        thread_pools.limit(max(before.values()))
+        numba.set_num_threads(before["numba"])
+
+
+@pytest.mark.parametrize(
+    ("found", "asked", "words"),
+    [
+        ({"openblas": 1, "torch": 4}, 1, "torch has 4"),
+        ({"openblas": 1}, 1, None),
+        ({"openblas": 4}, 8, None),  # more than the machine has
+        ({"openblas": 2}, 4, "openblas has 2"),
+        ({}, 4, None),
+    ],
+)
+def test_a_pool_of_another_size_is_told(
+    found: dict[str, int], asked: int, words: str | None
+) -> None:
+    said = thread_pools.mismatch(found, asked, cores=4)
+    assert said is None if words is None else words in str(said)
+
+
+def test_each_core_sweeps_twice_what_it_can_leave_in_a_cache(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    caches = (Cache(bytes=1 << 20, shared_by=2), Cache(bytes=32 << 20, shared_by=8))
+    monkeypatch.setattr(cache_flush, "data_caches", lambda: caches)
+    assert cache_flush.share_bytes(8) == 8 << 20
+    assert cache_flush.share_bytes(2) == 32 << 20
+    monkeypatch.setattr(cache_flush, "data_caches", lambda: ())
+    assert cache_flush.share_bytes(4) == 32 << 20
+
+
+def test_a_sweep_writes_all_of_its_buffer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache_flush, "share_bytes", lambda cores: 1 << 16)
+    evictor = cache_flush.Evictor()
+    evictor.evict()
+    evictor.evict()
+    evictor.close()
+    assert (evictor.buffer == 2).all()
+
+
+def test_peak_memory_is_what_a_call_held_at_its_highest_not_what_it_left() -> None:
+    def call() -> None:
+        for size in (8 << 20, 24 << 20, 16 << 20):
+            with mmap.mmap(-1, size) as block:  # not through malloc, which may keep what is freed
+                block[::4096] = bytes(size // 4096)
+
+    peak = memory_layout.peak_extra(call)
+    if peak is None:
+        pytest.skip("the kernel's high-water mark cannot be reset here")
+    assert 23 << 20 <= peak <= 26 << 20
+    assert (memory_layout.peak_extra(lambda: None) or 0) < 1 << 20
+
+
+def test_placement_tells_alignment_and_node() -> None:
+    block = np.frombuffer(mmap.mmap(-1, 1 << 16), np.uint8)
+    assert memory_layout.placement(block)["alignment"] == 4096
+    assert memory_layout.placement(block[64:])["alignment"] == 64
+    nodes = memory_layout.placement(block)["nodes"]
+    assert nodes is None or sum(nodes.values()) == pytest.approx(1.0)
+
+
+def test_timed_inputs_begin_at_a_cache_line() -> None:
+    x = np.arange(1000, dtype=np.float32).reshape(10, 100)
+    for _ in range(8):
+        copy = aligned(x)
+        assert copy.ctypes.data % ALIGNMENT == 0
+        assert np.array_equal(copy, x)
+
+
+def reading(when: float, busy: float, stolen: float = 0.0, **changes: float) -> Reading:
+    values = {"ours": 0.0, "mhz": 3000.0, "throttled": 0, **changes}
+    return Reading(when, busy, stolen, 4 * when, values["ours"], values["mhz"],
+                   int(values["throttled"]))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("after", "drift", "expected"),
+    [
+        (reading(10, 10, ours=10), None, set()),
+        (reading(10, 20, ours=10), None, {"others"}),
+        (reading(10, 10, 4.0, ours=10), None, {"stolen"}),
+        (reading(10, 10, ours=10, throttled=3), None, {"throttled"}),
+        (reading(10, 10, ours=10, mhz=2000), None, set()),  # idle at the moment of the reading
+        (reading(10, 10, ours=10, mhz=2000), (0.3, 0.001), {"clock", "slower"}),
+        (reading(10, 10, ours=10), (-0.3, 0.001), {"faster"}),
+        (reading(10, 10, ours=10), (0.3, 0.2), set()),  # no consistent order
+        (reading(10, 10, ours=10), (0.01, 0.001), set()),  # too small to matter
+    ],
+)
+def test_troubles_are_told_with_cause_and_next_action(
+    after: Reading, drift: tuple[float, float] | None, expected: set[str]
+) -> None:
+    found = conditions(reading(0, 0), after, drift)
+    assert set(troubles(found)) == expected
+    assert len(warnings_of(found)) == len(expected)
+
+
+def test_what_the_system_does_not_tell_is_unknown_and_no_trouble(tmp_path: Path) -> None:
+    nothing = read([1], tmp_path)
+    found = conditions(nothing, nothing)
+    assert (found.stolen, found.others, found.mhz_last, found.throttled) == (None,) * 4
+    assert troubles(found) == {}
+
+
+def test_the_counters_of_a_kernel_are_read(tmp_path: Path) -> None:
+    (tmp_path / "proc/7").mkdir(parents=True)
+    cpus = tmp_path / "sys/devices/system/cpu"
+    for n, mhz in ((0, 2_000_000), (1, 3_000_000)):
+        (cpus / f"cpu{n}/cpufreq").mkdir(parents=True)
+        (cpus / f"cpu{n}/cpufreq/scaling_cur_freq").write_text(f"{mhz}\n")
+        (cpus / f"cpu{n}/thermal_throttle").mkdir()
+        (cpus / f"cpu{n}/thermal_throttle/core_throttle_count").write_text("2\n")
+    (cpus / "online").write_text("0-1\n")
+    lines = ["cpu  0", *(f"cpu{n} 100 0 100 700 0 0 0 100 0 0" for n in range(3))]
+    (tmp_path / "proc/stat").write_text("\n".join(lines))
+    (tmp_path / "proc/7/stat").write_text("7 (a b) S " + "0 " * 10 + "50 50 0 0 0")
+    found = read([7], tmp_path)
+    assert (found.busy, found.stolen, found.total) == (4.0, 2.0, 20.0)
+    assert (found.ours, found.mhz, found.throttled) == (1.0, 2500.0, 4)
+
+
+def entrant(role: str = "limit", **fields: object) -> Entrant:
+    record = ThroughputRecord(implementation="a", status="ok", role=role, **fields)  # type: ignore[arg-type]
+    return Entrant(record, None, "copy", {})  # type: ignore[arg-type]
+
+
+def test_a_drift_is_what_all_anchors_have_in_common() -> None:
+    anchors = [entrant(), entrant("control")]
+    for one in anchors:
+        one.samples = [100.0 + 5 * k for k in range(9)]
+    change, p = drift_of(anchors) or (0.0, 1.0)
+    assert change == pytest.approx(40 / 120, rel=0.05)
+    assert p < 0.001
+    anchors[0].samples = [100.0, 101.0] * 4 + [100.0]
+    anchors[1].samples = [101.0, 100.0] * 4 + [101.0]
+    assert (drift_of(anchors) or (1.0, 0.0))[1] > 0.1
+    assert drift_of([]) is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "processors", "faults", "words"),
+    [
+        ({"threads": 1}, 1.0, 0.0, None),
+        ({"threads": 1}, 3.9, 0.0, "used 3.9 processors though asked for 1 thread"),
+        ({"threads": 1, "threads_found": {"torch": 4}}, 1.0, 0.0, "torch has 4"),
+        ({"threads": 1, "warm_up_settled": False, "warm_up_ns": 2e8}, 1.0, 0.0, "getting faster"),
+        ({"allocating": False, "array_bytes": 1 << 20, "threads": 1}, 1.0, 300.0, "300 page faul"),
+        ({"allocating": True, "array_bytes": 1 << 20, "threads": 1}, 1.0, 300.0, None),
+    ],
+)  # fmt: skip
+def test_a_doubt_names_its_cause(
+    fields: dict[str, object], processors: float, faults: float, words: str | None
+) -> None:
+    one = entrant("implementation", **fields)
+    one.processors, one.faults = [processors] * 3, [faults] * 3
+    found = doubts(one, cores=4)
+    assert found == [] if words is None else words in found[0]
+
+
+def test_a_run_is_summed_up_in_a_line_a_cause() -> None:
+    bad = Conditions(seconds=1.0, stolen=0.1, others=0.0)
+    records = [
+        ThroughputRecord(implementation="copy", status="ok", conditions=bad, noisy=True),
+        ThroughputRecord(implementation="copy", status="ok", conditions=Conditions(seconds=1.0)),
+        ThroughputRecord(implementation="a", status="ok", warnings=["something"]),
+    ]
+    lines = summarise(records)
+    assert len(lines) == 3
+    assert "1 of 2 groups: the hypervisor gave 10.0%" in lines[0]
+    assert "1 of 2 groups are noisy" in lines[1]
+    assert "a (1)" in lines[2]
+
+
+def test_what_is_timed_on_one_thread_has_one_core_the_same_for_everyone() -> None:
+    allowed = sorted(os.sched_getaffinity(0))
+    workers = [
+        RemoteImplementation(f"limit {k}", {"module": "harness.machine.copy_limit"})
+        for k in range(2)
+    ]
+
+    def cores(worker: RemoteImplementation) -> set[int]:
+        return os.sched_getaffinity(worker.pid or 0)
+
+    try:
+        for worker in workers:
+            worker.set_threads(1, bound=True)
+        assert [cores(w) for w in workers] == [{allowed[-1]}] * 2
+        before = [w.pid for w in workers]
+        workers[0].set_threads(len(allowed), bound=True)
+        workers[1].set_threads(1, bound=True)
+        assert cores(workers[0]) == set(allowed)
+        assert [w.pid == b for w, b in zip(workers, before, strict=True)] == [
+            len(allowed) == 1,
+            True,
+        ]  # libraries look once how many cores there are
+    finally:
+        for worker in workers:
+            worker.stop()
