@@ -10,3 +10,8 @@ def one_line(text: str, longest: int = LONGEST) -> str:
     line = " ".join(text[: 4 * longest].split())
     line = "".join(c if c.isprintable() else "\ufffd" for c in line)
     return line if len(line) <= longest else line[: longest - 1] + "…"
+
+
+def plain(text: str) -> str:
+    """`text` without control characters, so that it cannot steer a terminal."""
+    return "".join(c if c.isprintable() else "�" for c in text.replace("\n", " "))

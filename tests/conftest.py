@@ -14,8 +14,9 @@ from harness.experiments.context import Context, worker_for
 from harness.experiments.profiles import SMOKE, Profile
 from harness.experiments.throughput.host import ARITHMETIC, LIMITS
 from harness.records.timing import CONTROL_SUFFIX
-from harness.registry.discovery import Implementation, load
+from harness.registry.discovery import Implementation
 from harness.worker.client import Pool, RemoteImplementation
+from harness.worker.local import load
 
 
 @pytest.hookimpl(optionalhook=True)

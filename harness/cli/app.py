@@ -25,9 +25,9 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from harness import __version__
+        from harness.version import VERSION
 
-        typer.echo(f"softmax-bench {__version__}")
+        typer.echo(f"softmax-bench {VERSION}")
         raise typer.Exit
 
 

@@ -73,7 +73,7 @@ def _lines(item: Item) -> list[str]:
 
 
 def _show(found: Report) -> None:
-    from harness.cli.listing import plain
+    from harness.text import plain
 
     def section(title: str, items: tuple[Item, ...]) -> None:
         if not items:

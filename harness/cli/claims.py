@@ -25,7 +25,7 @@ def claims(
     from rich.table import Table
     from rich.text import Text
 
-    from harness.experiments.claims import as_json, audit_claims
+    from harness.experiments.claims.audit import as_json, audit_claims
 
     console = Console()
     error = Console(stderr=True)

@@ -93,8 +93,8 @@ def exhaustive(
 
 
 def _refuse_unknown(asked: Tables) -> None:
-    from harness.experiments.exhaustive import DTYPES
     from harness.experiments.exhaustive.plan import formats
+    from harness.experiments.exhaustive.run import DTYPES
 
     options.refuse_unknown("--table", asked.tables, DTYPES)
     for name in asked.tables:
@@ -152,7 +152,7 @@ def _show(console: Console, run: Run) -> None:
     """The result, a figure a line."""
     from rich.text import Text
 
-    from harness.cli.listing import plain
+    from harness.text import plain
 
     for record in run.records:
         console.print()

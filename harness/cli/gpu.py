@@ -17,7 +17,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import harness
 from harness.cli.gpu_packages import FASTER, REPORT, REQUIRED, absent, missing_line
 from harness.experiments.budget import BUDGET_S, Part, deadlines, planned, profile, within_budget
 
@@ -118,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _tests_folder() -> Path:
     """Beside the package, as in a checkout; for one that is installed, of the current folder."""
-    beside = Path(harness.__file__).resolve().parent.parent / "tests"
+    beside = Path(__file__).resolve().parents[2] / "tests"
     return beside if (beside / TESTS[0]).exists() else Path("tests")
 
 

@@ -26,14 +26,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import harness
 from harness.cli import gpu_unpack
 from harness.cli.gpu import TESTS
 from harness.cli.gpu_packages import FASTER, HELPFUL, OF_THE_IMAGE, REPORT, REQUIRED
 from harness.errors import UserError
-from harness.experiments.run_info import ORIGIN, git_state
+from harness.experiments.run_info import ORIGIN, PACKAGE, git_state
 
-ROOT = Path(harness.__file__).resolve().parent.parent
+ROOT = PACKAGE.resolve().parent
 PROJECT = "softmax-bench"
 _DATE = (1980, 1, 1, 0, 0, 0)  # the same content is the same file
 _OLD_TAGS = {"manylinux1": (2, 5), "manylinux2010": (2, 12), "manylinux2014": (2, 17)}
@@ -183,7 +182,7 @@ def sources(tests: Path) -> Iterator[tuple[str, bytes]]:
     """
     import implementations
 
-    for package in (Path(harness.__file__).parent, Path(implementations.__path__[0])):
+    for package in (PACKAGE, Path(implementations.__path__[0])):
         for path in sorted(package.rglob("*")):
             name = f"{package.name}/{path.relative_to(package).as_posix()}"
             if path.is_file() and not any(g in name for g in _GENERATED) and path.name != ORIGIN:

@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from harness.text import plain
+
 
 @dataclass(frozen=True)
 class Listing:
@@ -99,8 +101,3 @@ def show(listing: Listing, console: Console | None = None) -> None:
     for row in listing.rows:
         table.add_row(*(Text(plain(cell)) for cell in row))
     console.print(table)
-
-
-def plain(text: str) -> str:
-    """`text` without control characters, so that it cannot steer a terminal."""
-    return "".join(c if c.isprintable() else "�" for c in text.replace("\n", " "))

@@ -21,11 +21,11 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from harness.cli.listing import plain
 from harness.experiments.context import Unit
 from harness.experiments.runner import Progress
 from harness.records import Record, ThroughputRecord
 from harness.records.reader import Run
+from harness.text import plain
 
 _LINE_EVERY_S = 10.0
 _ETA_AFTER = 0.02

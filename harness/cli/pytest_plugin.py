@@ -12,13 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from harness.cli.pytest_options import CHOSEN, FINDING, NODE, OPTION
+
 if TYPE_CHECKING:
     from harness.registry.discovery import Implementation
-
-OPTION = "--softmax-implementation"
-NODE = "softmax-bench"
-FINDING = "softmax_finding"
-CHOSEN: pytest.StashKey[dict[str, Implementation]] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -102,7 +99,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     given: list[str] = config.getoption(OPTION)
     if not given:
         return []
-    from harness import __version__
+    from harness.version import VERSION
 
     timing = (
         "throughput by pytest-benchmark"
@@ -110,7 +107,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
         else "no throughput tests: pytest-benchmark is not installed or not enabled"
     )
     seed = config.getoption("--softmax-seed")
-    return [f"softmax-bench {__version__}: judging {', '.join(given)}; seed {seed}; {timing}"]
+    return [f"softmax-bench {VERSION}: judging {', '.join(given)}; seed {seed}; {timing}"]
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

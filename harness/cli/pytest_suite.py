@@ -16,9 +16,9 @@ import pytest
 from numpy.typing import NDArray
 
 from harness import workloads
-from harness.cli.pytest_plugin import CHOSEN, FINDING, OPTION
+from harness.cli.pytest_options import CHOSEN, FINDING, OPTION
 from harness.experiments.accuracy import judge as judge_accuracy
-from harness.experiments.conformance import CASES
+from harness.experiments.conformance.catalogue import CASES
 from harness.experiments.conformance.judge import Options
 from harness.experiments.conformance.judge import judge as judge_conformance
 from harness.experiments.conformance.target import RemoteSubject
@@ -29,6 +29,7 @@ from harness.reference import softmax_exact
 from harness.registry.discovery import Implementation
 from harness.worker import backends
 from harness.worker.client import Pool, WorkerFault
+from harness.worker.local import LocalImplementation
 
 CLASSES = (2, 10, 71, 1000)
 WORKLOADS = (
@@ -292,7 +293,7 @@ def test_throughput(
     one = bench.chosen[implementation]
     backend = backends.get(one.metadata.backend)
     x = backend.from_numpy(workloads.generate("normal(scale=1)", classes, rows, dtype, bench.seed))
-    function = one.module().softmax
+    function = LocalImplementation(one.metadata).module().softmax
 
     def call() -> Any:
         result = function(x, axis=-1)

@@ -59,7 +59,8 @@ def worst_case(
     from rich.text import Text
 
     from harness.cli import progress as terminal
-    from harness.experiments.worst_case import WorstCase, add_to_corpus
+    from harness.experiments.worst_case.corpus import add_to_corpus
+    from harness.experiments.worst_case.evaluate import WorstCase
     from harness.experiments.worst_case.plan import SECONDS, Search, plan
     from harness.numerics.formats import FORMATS
 
@@ -102,8 +103,8 @@ def _show(console: object, run: Run, whole: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from harness.cli.listing import plain
     from harness.records import WorstCaseRecord
+    from harness.text import plain
 
     assert isinstance(console, Console)
     records = [r for r in run.records if isinstance(r, WorstCaseRecord)]

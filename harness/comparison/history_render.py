@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from harness.cli.listing import plain
 from harness.comparison.history import FALSE_ALARM, LEAST_RUNS, History
 from harness.comparison.render import escape
+from harness.text import plain
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from harness.cli.listing import plain
 from harness.comparison.verdict import VERDICTS, Comparison, Item, Missing
+from harness.text import plain
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -169,7 +169,7 @@ def planned(context: Context) -> dict[str, list[Unit]]:
 
     The same cells as `runner.plan` has.
     """
-    from harness.experiments import EXPERIMENTS as PLANS
+    from harness.experiments.plans import EXPERIMENTS as PLANS
 
     wanted = [n for n in context.profile.experiments if n in EXPERIMENTS]
     apart = {i.name: i.name in COMPILED_BY_SHAPE for i in context.implementations}

@@ -13,13 +13,13 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import harness
 from harness import workloads
 from harness.machine.description import Machine, stability_warnings
 from harness.records import ImplementationInfo, RunInfo
 from harness.records.files import ResultsError, new_run_id
 from harness.registry.contract import Metadata
 from harness.registry.discovery import Implementation
+from harness.version import VERSION
 
 if TYPE_CHECKING:
     from harness.machine.nvrtc import CompileResult
@@ -31,6 +31,9 @@ _VARIABLES = (
 )  # fmt: skip
 
 
+PACKAGE = Path(__file__).parents[1]
+"""The folder of `harness`."""
+
 ORIGIN = "origin.json"
 """Beside ``harness/__init__.py`` in a bundle (`gpu_bundle`): the commit that it is of."""
 
@@ -38,7 +41,7 @@ ORIGIN = "origin.json"
 def _git(*arguments: str) -> str | None:
     try:
         done = subprocess.run(
-            ["git", "-C", str(Path(harness.__file__).parent), *arguments],
+            ["git", "-C", str(PACKAGE), *arguments],
             capture_output=True,
             text=True,
             timeout=10,
@@ -52,7 +55,7 @@ def _git(*arguments: str) -> str | None:
 def _origin() -> tuple[str | None, bool | None]:
     """The same of the checkout in which a bundle was made, as that says; else nothing."""
     try:
-        text = (Path(harness.__file__).parent / ORIGIN).read_text(encoding="utf-8")
+        text = (PACKAGE / ORIGIN).read_text(encoding="utf-8")
         found = json.loads(text)
         commit, dirty = found["commit"], found["dirty"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -162,7 +165,7 @@ def describe_run(
         seed=seed,
         baseline=baseline,
         workload_version=workloads.VERSION,
-        harness_version=harness.__version__,
+        harness_version=VERSION,
         git_commit=commit,
         git_dirty=dirty,
         machine=machine.model_dump(),
@@ -208,7 +211,7 @@ def refuse_other_conditions(before: RunInfo, machine: Machine, folder: Path) -> 
         ("processor", before.machine.get("cpu"), now["cpu"]),
         ("usable processors", before.machine.get("logical_cores"), now["logical_cores"]),
         ("Python", before.machine.get("python"), now["python"]),
-        ("harness version", before.harness_version, harness.__version__),
+        ("harness version", before.harness_version, VERSION),
         ("workload version", before.workload_version, workloads.VERSION),
     ]
     pairs += [(name, v, machine.versions.get(name)) for name, v in before.versions.items()]

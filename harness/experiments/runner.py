@@ -12,9 +12,9 @@ from typing import Any
 
 from harness import workloads
 from harness.errors import UserError
-from harness.experiments import EXPERIMENTS
 from harness.experiments.context import Context, Unit, worker_for
 from harness.experiments.jit_warmup import make_first_calls
+from harness.experiments.plans import EXPERIMENTS
 from harness.experiments.profiles import Filters, Profile, narrow
 from harness.experiments.run_info import (
     describe_implementation,

@@ -7,18 +7,11 @@ its reason, and stops no other.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import os
 import shutil
-import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from types import ModuleType
-from typing import Any
-
-import numpy as np
 
 import implementations as built_in_package
 from harness.registry.contract import ImplementationError, Metadata, read_metadata
@@ -40,10 +33,6 @@ _EXTRAS = {
 }
 _CHOICE = {"g++": "CXX"}
 """A program, and the environment variable that names another one in its place."""
-
-
-class ImplementationUnavailable(RuntimeError):
-    """A call of an implementation that cannot run here; the message is the reason."""
 
 
 def unavailable_reason(metadata: Metadata) -> str | None:
@@ -71,10 +60,7 @@ def unavailable_reason(metadata: Metadata) -> str | None:
 
 
 class Implementation:
-    """An implementation that takes and gives NumPy arrays, imported at its first call.
-
-    Each operation that the module offers is a method of the same name; an operation that it
-    lacks is no attribute.
+    """An implementation as it is listed: what it says of itself, and whether it can run here.
 
     Attributes:
         name: the module file's stem.
@@ -88,7 +74,6 @@ class Implementation:
         self.name = metadata.name
         self.metadata = metadata
         self.operations = metadata.operations
-        self._module: ModuleType | None = None
 
     @property
     def unavailable_reason(self) -> str | None:
@@ -100,91 +85,6 @@ class Implementation:
 
     def __repr__(self) -> str:
         return f"<implementation {self.name}: {', '.join(self.operations)}>"
-
-    def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *self.operations]
-
-    def __getattr__(self, operation: str) -> Any:
-        if operation.startswith("_") or operation not in self.operations:
-            raise AttributeError(
-                f"implementation {self.name!r} offers no {operation!r}; "
-                f"it offers {', '.join(self.operations)}"
-            )
-
-        def call(*arrays: Any, **options: Any) -> Any:
-            return self._call(operation, *arrays, **options)
-
-        call.__name__ = operation
-        return call
-
-    def module(self) -> ModuleType:
-        """The module itself, imported now if it was not.
-
-        Raises:
-            ImplementationUnavailable: what it requires is missing here.
-        """
-        if self._module is None:
-            reason = self.unavailable_reason
-            if reason is not None:
-                raise ImplementationUnavailable(f"{self.name}: {reason}")
-            from harness.worker import backends
-
-            backends.get(self.metadata.backend)  # it may have to prepare its library's import
-            self._module = import_module(self.metadata)
-        return self._module
-
-    def _call(self, operation: str, *arrays: Any, out: Any = None, **options: Any) -> Any:
-        from harness.worker import backends
-
-        function = getattr(self.module(), operation)
-        backend = backends.get(self.metadata.backend)
-        native = [
-            backend.from_numpy(np.asarray(a))
-            if operation != "cross_entropy" or i == 0
-            else backend.from_numpy(np.asarray(a, dtype=np.int64))
-            for i, a in enumerate(arrays)
-        ]
-        if out is None:
-            result = function(*native, **options)
-        elif operation not in self.metadata.operations_with_out:
-            raise TypeError(f"{self.name}.{operation} takes no out=; call it without")
-        else:
-            native_out = native[0] if out is arrays[0] else backend.from_numpy(out)
-            result = function(*native, out=native_out, **options)
-        backend.synchronize()
-        if isinstance(result, tuple):
-            return tuple(backend.to_numpy(r) for r in result)
-        array = backend.to_numpy(result)
-        if out is not None:
-            if not np.shares_memory(array, out):
-                np.copyto(out, array)
-            return out
-        return array
-
-
-def import_module(metadata: Metadata) -> ModuleType:
-    """Import the module: built-in ones by name, others from their path under a private name.
-
-    Modules beside a file of the latter kind can be imported by it.
-    """
-    built_in = Path(built_in_package.__path__[0]).resolve()
-    if metadata.path.resolve().parent == built_in:
-        return importlib.import_module(f"implementations.{metadata.name}")
-    name = f"_softmax_bench_{metadata.name}"
-    spec = importlib.util.spec_from_file_location(name, metadata.path)
-    if spec is None or spec.loader is None:
-        raise ImplementationError(f"{metadata.path}: expected a Python source file (.py)")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and numba look their module up by name
-    folder = str(metadata.path.resolve().parent)
-    if folder not in sys.path:  # last: a file beside it must not stand in for a package
-        sys.path.append(folder)
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
 
 
 def _built_in_paths() -> Iterator[Path]:

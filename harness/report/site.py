@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,6 @@ from harness.report.pages import (
     overview as summary,
 )
 from harness.report.pages.findings import findings
-from harness.report.parallel import done
 from harness.report.run_data import RunData
 from harness.report.run_header import flatten, headline_facts
 from harness.report.sections import SECTIONED, of_conformance, renamed
@@ -143,9 +141,16 @@ class Site:
         self._save(run, [overview], [matrix], downloads)
         self._page(f"{run.slug}index.html", "overview.html", "Overview", "index", matrix=matrix,
                    plot=overview, findings=findings(run), **context)  # fmt: skip
-        parts = self._parts(run, context)
-        for found in done(parts):
-            downloads += found
+        shown = {key for key, _ in pages_of(run)}
+        for key in SECTIONED:
+            if key in shown:
+                downloads += self._sectioned(run, key, context)
+        if run.select("conformance"):
+            downloads += self._conformance(run, context)
+        if run.select("claims"):
+            downloads += self._claims(run, context)
+        for name, path in self._implementation_pages(run).items():
+            downloads += self._implementation(run, name, path)
         machine = {k: v for k, v in run.info.machine.items() if k != "versions"}
         self._page(f"{run.slug}machine.html", "machine.html", "Machine and versions", "machine",
                    machine=flatten(machine), **context)  # fmt: skip
@@ -156,19 +161,6 @@ class Site:
         downloads[:0] = [self._download(run, path, what) for path, what in stored]
         self._page(f"{run.slug}data.html", "data.html", "Data", "data",
                    downloads=downloads, **context)  # fmt: skip
-
-    def _parts(
-        self, run: RunData, context: Mapping[str, Any]
-    ) -> list[Callable[[], list[Download]]]:
-        """What can be drawn side by side; each part returns its downloads."""
-        shown = {key for key, _ in pages_of(run)}
-        parts = [partial(self._sectioned, run, key, context) for key in SECTIONED if key in shown]
-        if run.select("conformance"):
-            parts.append(partial(self._conformance, run, context))
-        if run.select("claims"):
-            parts.append(partial(self._claims, run, context))
-        pages = self._implementation_pages(run)
-        return [*parts, *(partial(self._implementation, run, n, path) for n, path in pages.items())]
 
     def _sectioned(self, run: RunData, key: str, context: Mapping[str, Any]) -> list[Download]:
         downloads: list[Download] = []

@@ -36,6 +36,7 @@ from harness.worker.isolation.side_effects import (
 from harness.worker.timing import thread_pools
 from harness.worker.timing.device_timer import DeviceStopwatch
 from harness.worker.timing.host_timer import Reply, Stopwatch, to_arrays
+from harness.worker.timing.memoization_probe import probe
 
 _FREE_RESULT = 64 << 20
 _RESULT_SHARE = 8
@@ -71,7 +72,7 @@ class Worker:
             backend = backends.get(header.get("backend", "numpy"))
             self._watch(backend, header.get("watched", True))
         else:
-            from harness.registry.discovery import import_module
+            from harness.worker.local import import_module
 
             self.metadata = read_metadata(Path(header["path"]))
             backend = backends.get(self.metadata.backend)
@@ -156,6 +157,11 @@ class Worker:
         if any(not _same_bytes(k, r) for k, r in zip(kept, results, strict=True)):
             self.faults.append("went on writing to its result after it had returned")
         return {"input_modified": any(modified)}, kept
+
+    def verify(self, header: dict[str, Any], arrays: list[NDArray[Any]]) -> Reply:
+        """Calls on new content, in turn with the content so far: see `memoization_probe`."""
+        assert self.stopwatch is not None
+        return probe(self.stopwatch, self.stopwatch.timings[header["handle"]], header, *arrays)
 
     def _often(self, kind: Any) -> bool:
         """Whether this call of its kind is the 1st, 2nd, 4th, 8th, ...: a look that takes time."""
@@ -242,8 +248,8 @@ def _same_bytes(a: NDArray[Any], b: NDArray[Any]) -> bool:
     return np.array_equal(a.reshape(-1).view(np.uint8), flat)
 
 
-_COMMANDS = ("load", "threads", "run")
-_TIMING_COMMANDS = ("place", "prepare", "sample", "verify", "peak", "output_rows", "release")
+_COMMANDS = ("load", "threads", "run", "verify")
+_TIMING_COMMANDS = ("place", "prepare", "sample", "peak", "output_rows", "release")
 _DEVICE_COMMANDS = (
     *("device_facts", "device_place", "device_prepare", "device_sample", "device_output"),
     "device_release",

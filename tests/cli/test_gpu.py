@@ -270,6 +270,7 @@ def test_tests_that_fail_and_tests_that_are_not_there(tmp_path: Path) -> None:
     assert part.status == "skipped"
     assert "no tests" in (part.reason or "")
     hangs = "import time\n\ndef test_it():\n    time.sleep(30)\n"
+    (tmp_path / command.TESTS[0]).parent.mkdir()
     (tmp_path / command.TESTS[0]).write_text(hangs, encoding="utf-8")
     part = budget.Part("tests", 4.0)
     command.run_tests(part, tmp_path)

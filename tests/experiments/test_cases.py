@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from harness.bounds.tolerances import Arithmetic
-from harness.experiments.conformance import CASES
 from harness.experiments.conformance.call import LAYOUTS, Array, Layout, Result, Step, arranged
 from harness.experiments.conformance.cases.lengths import _prefixes
 from harness.experiments.conformance.cases.special import positions, spans
+from harness.experiments.conformance.catalogue import CASES
 from harness.experiments.conformance.executor import perform_steps
 from harness.experiments.conformance.expected import expected_of
 from harness.numerics.formats import float_format

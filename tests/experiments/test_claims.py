@@ -10,18 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.experiments.claims import (
-    CLAIMS,
-    VERDICTS,
-    Evidence,
-    Finding,
-    audit_claims,
-    calculus,
-    decide,
-)
 from harness.experiments.claims import audit as audit_module
-from harness.experiments.claims.claim import Kind, Verdict
+from harness.experiments.claims import calculus
+from harness.experiments.claims.audit import audit_claims
+from harness.experiments.claims.claim import VERDICTS, Evidence, Finding, Kind, Verdict
 from harness.experiments.claims.growth import exponential_growth, growth_slope, is_faster
+from harness.experiments.claims.register import CLAIMS
+from harness.experiments.claims.verdicts import decide
 from harness.experiments.claims.worked import compare_number, worked_example
 from harness.numerics.statistics import RatioSummary
 

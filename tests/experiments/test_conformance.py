@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.experiments.conformance import CASES
 from harness.experiments.conformance.call import Result, Step
-from harness.experiments.conformance.case import CaseResult, Observation, worst
+from harness.experiments.conformance.case import CaseResult
+from harness.experiments.conformance.catalogue import CASES
 from harness.experiments.conformance.executor import perform_steps
 from harness.experiments.conformance.judge import Options, judge, unneeded
+from harness.experiments.conformance.observation import Observation, worst
 from harness.experiments.conformance.plan import _coordinates, _stepped
 from harness.experiments.conformance.record import ConformanceRecord, figures, status_of
 from harness.experiments.conformance.target import (

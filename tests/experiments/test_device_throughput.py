@@ -29,12 +29,12 @@ from harness.machine import cuda_driver
 from harness.records import RECORD
 from harness.records.device_throughput import DeviceClock, DeviceThroughputRecord
 from harness.records.reader import cell_key
-from harness.registry.discovery import load
 from harness.report.drawing.figure import drawing, write
 from harness.report.drawing.style import styles
 from harness.report.pages import device, device_plots
 from harness.report.run_data import from_run
 from harness.worker.client import Pool
+from harness.worker.local import load
 from harness.worker.timing import device_timer
 from harness.worker.timing.device_timer import GRAPH_CALLS, DeviceStopwatch
 

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from harness.experiments.exhaustive import CheckpointError, run_exhaustive, thresholds
 from harness.experiments.exhaustive.blocks import class_of, run_blocks
 from harness.experiments.exhaustive.constant import ConstantJudge, lengths, reciprocal
 from harness.experiments.exhaustive.exp_order import OrderJudge
 from harness.experiments.exhaustive.kernels import UNDECIDED, classify, inversions, smaller_of_two
 from harness.experiments.exhaustive.line import LineJudge, TripleJudge
 from harness.experiments.exhaustive.pairs import PairJudge
-from harness.experiments.exhaustive.tally import empty_tally, save
-from harness.experiments.exhaustive.thresholds import finite_values, float64_below
+from harness.experiments.exhaustive.run import run_exhaustive
+from harness.experiments.exhaustive.tally import CheckpointError, empty_tally, save
+from harness.experiments.exhaustive.thresholds import finite_values, float64_below, thresholds
 from harness.numerics.formats import float_format, from_ordinal, to_float64, to_ordinal
 from harness.numerics.metrics import HISTOGRAM_KEYS
 from harness.numerics.ulps import ulp_error
@@ -262,7 +262,7 @@ class _Lines(LineJudge):
 
 
 def _load(path: Path) -> Any:
-    from harness.registry.discovery import load
+    from harness.worker.local import load
 
     return load(path)
 

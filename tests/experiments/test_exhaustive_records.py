@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 
 from harness.cli.commands import exhaustive as exhaustive_command
 from harness.cli.commands import worst_case as worst_case_command
-from harness.experiments.exhaustive import DTYPES, EXPERIMENTS, run_exhaustive
 from harness.experiments.exhaustive.plan import Tables, formats, record_of
+from harness.experiments.exhaustive.run import DTYPES, EXPERIMENTS, run_exhaustive
 from harness.records import RECORD, ExhaustiveRecord, WorstCaseRecord
 from harness.records.reader import read_run, read_runs
 from harness.report import build, build_site
@@ -26,12 +26,14 @@ from harness.report.pages.findings import findings
 from harness.report.run_data import from_run
 
 
-@pytest.mark.parametrize("package", ["claims", "exhaustive", "worst_case", "catalogue"])
-def test_a_package_can_be_the_first_to_be_imported(package: str) -> None:
+@pytest.mark.parametrize(
+    "package", ["claims.audit", "exhaustive.run", "worst_case.search", "conformance.catalogue"]
+)
+def test_an_experiment_can_be_the_first_to_be_imported(package: str) -> None:
     """They call workers as the experiments do, which in turn make records of them."""
     done = subprocess.run(
-        [sys.executable, "-c", f"import harness.{package}"], capture_output=True, text=True,
-        check=False,
+        [sys.executable, "-c", f"import harness.experiments.{package}"],
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
 
@@ -142,7 +144,7 @@ def test_an_interrupted_table_goes_on_where_it_was(
 
         return real(*arguments, **{**more, "on_progress": stop})
 
-    monkeypatch.setattr("harness.experiments.exhaustive.run_exhaustive", interrupted)
+    monkeypatch.setattr("harness.experiments.exhaustive.run.run_exhaustive", interrupted)
     result = command(exhaustive_command, *sample, *options)
     assert result.exit_code == 130
     (folder,) = (p.parent for p in tmp_path.rglob("run.json"))

@@ -15,7 +15,7 @@ from harness.experiments.profiles import SMOKE, Filters
 from harness.experiments.runner import Request, run
 from harness.records import AccuracyRecord
 from harness.records.reader import read_run
-from harness.registry.discovery import load
+from harness.worker.local import load
 
 Write = Callable[[str, str], Path]
 PROFILE = replace(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import harness
+from harness.experiments import run_info
 from harness.experiments.run_info import git_state
 
 
@@ -25,7 +25,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     git(tmp_path, "init", "-q")
     git(tmp_path, "add", ".")
     git(tmp_path, "commit", "-q", "-m", "one")
-    monkeypatch.setattr(harness, "__file__", str(tmp_path / "harness" / "__init__.py"))
+    monkeypatch.setattr(run_info, "PACKAGE", tmp_path / "harness")
     return tmp_path
 
 
@@ -56,14 +56,14 @@ def test_the_checkout_of_somebody_else_is_not_ours(
     installed = checkout / "venv" / "harness"
     installed.mkdir(parents=True)
     (installed / "__init__.py").write_text("")
-    monkeypatch.setattr(harness, "__file__", str(installed / "__init__.py"))
+    monkeypatch.setattr(run_info, "PACKAGE", installed)
     assert git_state() == (None, None)
 
 
 def test_a_bundle_says_of_which_commit_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(harness, "__file__", str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(run_info, "PACKAGE", tmp_path)
     assert git_state() == (None, None)
     origin = tmp_path / "origin.json"
     origin.write_text('{"commit": "abc", "dirty": true}')

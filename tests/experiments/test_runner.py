@@ -12,7 +12,7 @@ import pytest
 from harness.experiments.profiles import QUICK, SMOKE, Filters, narrow
 from harness.experiments.runner import NothingToRun, Progress, Request, run
 from harness.records.reader import CELLS_FILE, cell_key, read_run
-from harness.registry.discovery import load
+from harness.worker.local import load
 
 TINY = replace(
     SMOKE,

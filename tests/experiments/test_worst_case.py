@@ -9,18 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.experiments.worst_case import (
+from harness.experiments.worst_case.corpus import (
     CORPUS,
-    SEEDS,
     CorpusError,
-    WorstCase,
     add_to_corpus,
     entry_of,
     read_corpus,
     replay,
-    search_worst_case,
 )
-from harness.experiments.worst_case.seeds import draw, mutate
+from harness.experiments.worst_case.evaluate import WorstCase
+from harness.experiments.worst_case.search import search_worst_case
+from harness.experiments.worst_case.seeds import SEEDS, draw, mutate
 from harness.numerics.formats import float_format, from_hex, to_float64, to_ordinal
 
 FORMATS = ("float64", "float32", "float16", "bfloat16")

@@ -12,10 +12,10 @@ from misbehaving import MakeWorker, X, call, fault_of, source, workers
 from harness.experiments.profiles import SMOKE, Timing
 from harness.experiments.runner import Request, run
 from harness.records.reader import read_run
-from harness.registry.discovery import load
 from harness.worker.client import RemoteImplementation, WorkerFault
 from harness.worker.isolation.side_effects import LEAK_DESCRIPTORS
 from harness.worker.isolation.subprocesses import MAX_OUTPUT, bearers
+from harness.worker.local import load
 
 make_worker = pytest.fixture(workers, name="make_worker")
 

@@ -33,10 +33,10 @@ from harness.records.reader import (
     read_run,
     read_runs,
 )
-from harness.registry.discovery import load
 from harness.report import build
 from harness.worker.isolation.numba_cache import compiled_cache
 from harness.worker.isolation.subprocesses import TOKEN_VARIABLE
+from harness.worker.local import load
 
 TINY = replace(
     SMOKE,

@@ -12,8 +12,9 @@ import pytest
 from harness.experiments.budget import COMPILED_BY_SHAPE
 from harness.machine.cuda_driver import cuda_device_count, cuda_memory
 from harness.reference import cross_entropy, log_softmax, softmax, softmax_backward
-from harness.registry.discovery import Implementation, implementations
+from harness.registry.discovery import Implementation
 from harness.worker import backends
+from harness.worker.local import implementations
 from implementations._cuda.plan import Device, plan
 
 COUNT, REASON = cuda_device_count()

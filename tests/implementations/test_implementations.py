@@ -18,8 +18,9 @@ from harness.bounds.exp_error import ExpError, measure_exp_error
 from harness.numerics.exact import Exact
 from harness.numerics.formats import float_format
 from harness.numerics.ulps import ulp_error
-from harness.registry.discovery import Implementation, implementations
+from harness.registry.discovery import Implementation
 from harness.worker import backends
+from harness.worker.local import implementations
 
 Array = NDArray[Any]
 

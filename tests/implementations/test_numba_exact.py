@@ -17,7 +17,7 @@ from harness import reference
 from harness.bounds import error_over_bound, evaluate_bound
 from harness.numerics.formats import float_format
 from harness.numerics.ulps import ulp_error
-from harness.registry.discovery import load
+from harness.worker.local import load
 from implementations import numba_exact
 from implementations._exact.kernels import WHOLE, kernel
 from implementations._simd.launch import launch

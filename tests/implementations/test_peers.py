@@ -13,8 +13,8 @@ import pytest
 
 from harness import reference
 from harness.cli import listing
-from harness.registry.discovery import ImplementationUnavailable, implementations
 from harness.worker import backends
+from harness.worker.local import ImplementationUnavailable, implementations
 
 PEERS = {
     "jax": ("softmax", "log_softmax", "logsumexp"),

@@ -16,7 +16,7 @@ import pytest
 from harness.bounds import error_over_bound, evaluate_bound
 from harness.numerics.ulps import signed_ulp_error
 from harness.reference import softmax_exact
-from harness.registry.discovery import implementations
+from harness.worker.local import implementations
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None or importlib.util.find_spec("torch") is None,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.registry.contract import ImplementationError, read_metadata
-from harness.registry.discovery import import_module, load
+from harness.worker.local import import_module, load
 
 PLAIN = '''"""Max-shift softmax in NumPy."""
 import numpy as np

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import harness
-from harness.registry import discovery
 from harness.registry.contract import ImplementationError
+from harness.worker import local
 
 BUILT_IN = {
     "naive",
@@ -63,7 +63,7 @@ def test_unavailable_says_what_to_install(tmp_path: Path) -> None:
     one = harness.load(path)
     assert not one.available
     assert "'no_such_package' is not installed" in str(one.unavailable_reason)
-    with pytest.raises(discovery.ImplementationUnavailable, match="needs: package"):
+    with pytest.raises(local.ImplementationUnavailable, match="needs: package"):
         one.softmax(np.zeros(2))
 
 

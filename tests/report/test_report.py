@@ -209,22 +209,21 @@ def test_noise_is_marked(site: Path) -> None:
     assert "noisy: a control at this point" in text_of(site / "throughput.html")
 
 
-BY_A_CREW = """
+REBUILD = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from report_run import small_run
-from harness.report import build_site, parallel
-parallel.crew_size = lambda parts: 2
+from harness.report import build_site
 build_site([small_run()], Path(sys.argv[2]))
 """
 
 
 def test_rebuilding_is_byte_identical(site: Path, tmp_path: Path) -> None:
-    """The second time in another process, its parts drawn side by side."""
+    """The second time in another process."""
     again = tmp_path / "again"
     here = str(Path(report_run.__file__).parent)
-    subprocess.run([sys.executable, "-c", BY_A_CREW, here, str(again)], check=True, timeout=600)
+    subprocess.run([sys.executable, "-c", REBUILD, here, str(again)], check=True, timeout=600)
     first = {p.relative_to(site): p.read_bytes() for p in site.rglob("*") if p.is_file()}
     second = {p.relative_to(again): p.read_bytes() for p in again.rglob("*") if p.is_file()}
     assert sorted(first) == sorted(second)

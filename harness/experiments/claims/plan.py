@@ -58,7 +58,7 @@ def _figures(audit: Audit) -> dict[str, Any]:
 
 
 def _measure(claim: str) -> Iterator[Record]:
-    from harness.experiments.claims import audit_claims
+    from harness.experiments.claims.audit import audit_claims
 
     started = time.perf_counter()
     (audit,) = audit_claims([claim])

@@ -22,6 +22,7 @@ from harness.numerics.statistics import RatioSummary, control_verdict, paired_ra
 from harness.reference import softmax_exact
 from harness.registry.discovery import implementations, load
 from harness.worker.client import RemoteImplementation, WorkerFault
+from harness.worker.local import load as load_local
 
 Array = NDArray[Any]
 Sample = Callable[[], float]
@@ -113,7 +114,7 @@ def cost_by_classes(rounds: int = ROUNDS) -> Evidence:
     """D3: one row in NumPy, class counts in steps of four."""
     sizes = [1 << k for k in range(14, 22, 2)]
     rows = {n: _normal(1, n) for n in sizes}
-    softmax = load("max_shift").softmax
+    softmax = load_local("max_shift").softmax
     samples = interleave(
         {str(n): _call(lambda x=x: softmax(x)) for n, x in rows.items()},  # type: ignore[misc]
         rounds,

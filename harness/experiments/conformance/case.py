@@ -1,31 +1,21 @@
-"""A case of the catalogue, and the words for what came of it."""
+"""A case of the conformance catalogue, and the verdict on it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from harness.records import Outcome
-
-if TYPE_CHECKING:
-    from harness.experiments.conformance.case_run import Trial
+from harness.experiments.conformance.case_run import Trial
+from harness.experiments.conformance.observation import Observation
 
 Kind = Literal["contradiction", "convention", "finding"]
 """What a deviation from the expected result is: against mathematics or the contract (a failure),
 a legitimate difference between libraries (shown), or a weakness worth knowing (a finding)."""
 
-Grade = Literal["pass", "finding", "failure"]
-
 Verdict = Literal[
     "pass", "failure", "finding", "expected", "unexpected_pass", "unsupported", "skipped"
 ]
-
-GRADES: tuple[Grade, ...] = ("pass", "finding", "failure")
-
-SEVERITY: tuple[Outcome, ...] = (
-    "exact", "accurate", "limit", "nan", "inf", "zero", "inaccurate", "raises", "wrong", "crashed",
-)  # fmt: skip
 
 OPERATIONS = ("softmax", "log_softmax", "logsumexp", "softmax_backward", "cross_entropy")
 ALONG_AXIS = ("softmax", "log_softmax", "logsumexp", "softmax_backward")
@@ -37,35 +27,6 @@ NATIVE = ("float64", "float32")
 PYTORCH = "https://github.com/pytorch/pytorch/issues/"
 JAX = "https://github.com/jax-ml/jax/issues/"
 SCIPY = "https://github.com/scipy/scipy/issues/"
-
-
-@dataclass(frozen=True)
-class Observation:
-    """What one call (or one comparison of calls) showed.
-
-    Attributes:
-        grade: what it means.
-        outcome: class of outcome, in the words of the catalogue.
-        message: one line in the style ``out[3]=nan, but should be 0.5 [softmax(x, axis=-1),
-            float32, case 15]``; empty where it passed.
-        input: the row in question in hexadecimal (64 elements at most), else how it was made.
-        got, expected: the value in question in hexadecimal, or in words.
-        error: ulps, where there is one.
-        allowed: ulps.
-    """
-
-    grade: Grade
-    outcome: Outcome
-    message: str = ""
-    input: tuple[str, ...] = ()
-    got: str | None = None
-    expected: str | None = None
-    error: float | None = None
-    allowed: float | None = None
-
-
-class Skip(Exception):
-    """A case that cannot be judged here; the message is the reason."""
 
 
 @dataclass(frozen=True)
@@ -122,11 +83,3 @@ class CaseResult:
     reason: str | None = None
     observations: int = 0
     others: tuple[str, ...] = field(default=())
-
-
-def worst(observations: Sequence[Observation]) -> Observation:
-    """The most serious: by grade, then by outcome; the first of equals."""
-    return max(
-        observations,
-        key=lambda o: (GRADES.index(o.grade), SEVERITY.index(o.outcome)),
-    )

@@ -11,7 +11,6 @@ import numpy as np
 
 from harness.bounds.tolerances import Arithmetic
 from harness.experiments.conformance.call import Array, AxisArgument, Layout, Out, Result, Step
-from harness.experiments.conformance.case import Case, Grade, Observation, worst
 from harness.experiments.conformance.expected import (
     BoolArray,
     Expected,
@@ -22,6 +21,7 @@ from harness.experiments.conformance.expected import (
     result_rows,
     rows_of,
 )
+from harness.experiments.conformance.observation import Grade, Observation, worst
 from harness.experiments.conformance.target import Subject
 from harness.numerics.exact import Exact, from_float64
 from harness.numerics.formats import Float64Array, FloatFormat, float_format, to_float64, to_hex
@@ -43,7 +43,7 @@ class Trial:
 
     Attributes:
         subject: the implementation.
-        case: the case, for messages.
+        case_id, case_number: of the case, for messages and seeds.
         operation, dtype: what is judged.
         arithmetic: what the implementation computes with.
         seed: of every random input.
@@ -54,7 +54,8 @@ class Trial:
     """
 
     subject: Subject
-    case: Case
+    case_id: str
+    case_number: int | None
     operation: str
     dtype: str
     arithmetic: Arithmetic
@@ -69,7 +70,7 @@ class Trial:
 
     def rng(self, *salt: int) -> np.random.Generator:
         """Seeded by the run's seed and the case, the same for every implementation."""
-        number = self.case.number or 0
+        number = self.case_number or 0
         return np.random.default_rng([self.seed, number, *salt])
 
     def chosen(self, shapes: Sequence[T], most: int) -> list[T]:
@@ -135,7 +136,7 @@ class Trial:
         shape = step.arrays[0].shape if step.shape is None else step.shape
         layout = "" if step.layout == "C" else f", layout {step.layout}"
         layout += "" if step.second is None else f", second argument {step.second}"
-        name = self.case.id if self.case.number is None else f"case {self.case.number}"
+        name = self.case_id if self.case_number is None else f"case {self.case_number}"
         more = f", {note}" if note else ""
         return f"[{step.call_text()}, {self.dtype}{list(shape)}{layout}{more}, {name}]"
 
@@ -313,7 +314,7 @@ class Trial:
         if flat.size and flat.tobytes() == flat[:1].tobytes() * flat.size:
             return f"{to_hex(flat[0])} in every place, {shape}, axis {step.axis}"
         digest = hashlib.sha256(flat.tobytes()).hexdigest()[:16]
-        return f"{self.case.id} seed={self.seed} {shape} sha256={digest}"
+        return f"{self.case_id} seed={self.seed} {shape} sha256={digest}"
 
 
 def _excess(error: Float64Array, allowed: Float64Array) -> Float64Array:

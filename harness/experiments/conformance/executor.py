@@ -224,9 +224,9 @@ def perform_steps(
 @cache
 def _implementation(path: str) -> Any:
     from harness.registry.contract import read_metadata
-    from harness.registry.discovery import Implementation
+    from harness.worker.local import LocalImplementation
 
-    return Implementation(read_metadata(Path(path)))
+    return LocalImplementation(read_metadata(Path(path)))
 
 
 @cache

@@ -8,18 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from harness.bounds.tolerances import Arithmetic
-from harness.experiments.conformance import CASES
 from harness.experiments.conformance.call import Step
-from harness.experiments.conformance.case import (
-    GRADES,
-    Case,
-    CaseResult,
-    Observation,
-    Skip,
-    Verdict,
-    worst,
-)
+from harness.experiments.conformance.case import Case, CaseResult, Verdict
 from harness.experiments.conformance.case_run import Trial
+from harness.experiments.conformance.catalogue import CASES
+from harness.experiments.conformance.observation import GRADES, Observation, Skip, worst
 from harness.experiments.conformance.target import Subject, SubjectFault
 from harness.numerics.formats import float_format
 from harness.registry.contract import Deviation
@@ -63,13 +56,12 @@ def _declared(case: Case, deviations: Sequence[Deviation]) -> Deviation | None:
     return next((by_id[i] for i in (case.id, *case.deviations) if i in by_id), None)
 
 
-def judge_case(trial: Trial, *, lenient: bool = False) -> CaseResult:
+def judge_case(case: Case, trial: Trial, *, lenient: bool = False) -> CaseResult:
     """The verdict on one case; declared deviations of the subject turn it into ``expected``.
 
     Args:
         lenient: nothing was promised here: what would be a failure is a finding, but for a crash.
     """
-    case = trial.case
     try:
         observations = list(case.judge(trial))
     except Skip as e:
@@ -162,10 +154,10 @@ def judge(
             yield CaseResult(case, "skipped", reason=reason)
             continue
         trial = Trial(
-            subject, case, operation, dtype, arithmetic,
-            options.seed, options.budget_s, options.timeout_s, options.thorough,
+            subject, case.id, case.number, operation, dtype, arithmetic, options.seed,
+            options.budget_s, options.timeout_s, options.thorough,
         )  # fmt: skip
-        result = judge_case(trial, lenient=lenient)
+        result = judge_case(case, trial, lenient=lenient)
         yield result
         if options.stop(result):
             return

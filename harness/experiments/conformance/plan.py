@@ -15,8 +15,8 @@ from functools import partial
 from typing import Any
 
 from harness.bounds.tolerances import ASSUMED_EXP_ERROR, Arithmetic
-from harness.experiments.conformance import CASES, Case
-from harness.experiments.conformance.case import CaseResult
+from harness.experiments.conformance.case import Case, CaseResult
+from harness.experiments.conformance.catalogue import CASES
 from harness.experiments.conformance.judge import OF_THE_PROCESSOR, PROMISED, Options, unneeded
 from harness.experiments.conformance.judge_process import Judged, Lane, unit
 from harness.experiments.conformance.record import ConformanceRecord

@@ -16,6 +16,7 @@ from harness.registry.contract import Metadata, read_metadata
 from harness.registry.discovery import Implementation
 from harness.worker import backends
 from harness.worker.client import RemoteImplementation, WorkerFault
+from harness.worker.local import LocalImplementation
 
 _WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
 """Several are judged side by side: threads that wait must not spin."""
@@ -62,11 +63,11 @@ class Subject(Protocol):
 class LocalSubject:
     """An implementation in this process: for tests, and where nothing strange is expected."""
 
-    implementation: Implementation
+    implementation: LocalImplementation
 
     @classmethod
     def from_path(cls, path: Path) -> LocalSubject:
-        return cls(Implementation(read_metadata(path)))
+        return cls(LocalImplementation(read_metadata(path)))
 
     @property
     def metadata(self) -> Metadata:

@@ -10,19 +10,3 @@
 Implementations run in worker processes; what comes back is judged here, in bounded memory, and
 counted in a tally that survives interruption.
 """
-
-from harness.experiments.exhaustive.results import ExhaustiveResult, Worst
-from harness.experiments.exhaustive.run import DTYPES, EXPERIMENTS, run_exhaustive
-from harness.experiments.exhaustive.tally import CheckpointError
-from harness.experiments.exhaustive.thresholds import Thresholds, thresholds
-
-__all__ = [
-    "DTYPES",
-    "EXPERIMENTS",
-    "CheckpointError",
-    "ExhaustiveResult",
-    "Thresholds",
-    "Worst",
-    "run_exhaustive",
-    "thresholds",
-]

@@ -18,8 +18,7 @@ from harness.records import ExhaustiveRecord, Record
 from harness.registry.discovery import Implementation
 
 if TYPE_CHECKING:
-    from harness.experiments.exhaustive import ExhaustiveResult
-    from harness.experiments.exhaustive.results import Experiment
+    from harness.experiments.exhaustive.results import ExhaustiveResult, Experiment
 
 CLASSES: dict[str, int] = {"pairs": 2, "line": 2, "float8": 3}
 """Classes of a row, where all rows of a table have as many."""
@@ -46,7 +45,7 @@ class Tables(Filters):
 
 def formats(table: Experiment, dtypes: tuple[str, ...]) -> tuple[str, ...]:
     """The formats of a table among those asked for; its first one if nothing was."""
-    from harness.experiments.exhaustive import DTYPES
+    from harness.experiments.exhaustive.run import DTYPES
 
     have = DTYPES[table]
     return tuple(d for d in have if d in dtypes) if dtypes else have[:1]
@@ -104,7 +103,7 @@ def _measure(
     implementation: Implementation, table: Experiment, dtype: str, asked: Tables,
     folder: Callable[[], Path | None], on_rows: OnRows | None,
 ) -> Iterator[Record]:  # fmt: skip
-    from harness.experiments.exhaustive import run_exhaustive
+    from harness.experiments.exhaustive.run import run_exhaustive
 
     here = folder()
     point = None if here is None else here / f".{table}-{dtype}-{implementation.name}.npz"
@@ -134,7 +133,7 @@ def plan(
         folder: where to keep progress; of an interrupted table, it is resumed from there.
         on_rows: called with (label, rows judged, rows to judge), from several threads.
     """
-    from harness.experiments.exhaustive import EXPERIMENTS
+    from harness.experiments.exhaustive.run import EXPERIMENTS
 
     tables = EXPERIMENTS
     if asked is None:

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.experiments.context import Context
-from harness.experiments.judgement import operation_gate
 from harness.experiments.throughput.device_rounds import Entrant
+from harness.experiments.throughput.gate import operation_gate
 from harness.experiments.throughput.samples import (
     best_of,
     controls_hold,

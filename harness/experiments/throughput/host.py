@@ -20,9 +20,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from harness.experiments.context import Context, Unit, rows_for
-from harness.experiments.judgement import operation_gate
 from harness.experiments.profiles import Timing
 from harness.experiments.throughput.diagnostics import doubts, figures, noise, set_against_limit
+from harness.experiments.throughput.gate import operation_gate
 from harness.experiments.throughput.integrity import Scrutiny, between
 from harness.experiments.throughput.interference import (
     Reading,

@@ -19,7 +19,8 @@ from harness.records import Record, WorstCaseRecord
 from harness.registry.discovery import Implementation
 
 if TYPE_CHECKING:
-    from harness.experiments.worst_case import Entry, WorstCase
+    from harness.experiments.worst_case.corpus import Entry
+    from harness.experiments.worst_case.evaluate import WorstCase
 
 SECONDS = 10.0
 CLASSES = (2, 3, 10, 100)
@@ -102,7 +103,7 @@ def _measure_search(
     implementation: Implementation, dtype: str, classes: int, seed: int, asked: Search,
     on_found: Callable[[WorstCase], object],
 ) -> Iterator[Record]:  # fmt: skip
-    from harness.experiments.worst_case import search_worst_case
+    from harness.experiments.worst_case.search import search_worst_case
 
     found = search_worst_case(
         implementation, dtype, classes,
@@ -115,7 +116,7 @@ def _measure_search(
 def _measure_replay(
     implementation: Implementation, entries: tuple[Entry, ...], corpus: Path
 ) -> Iterator[Record]:
-    from harness.experiments.worst_case import replay
+    from harness.experiments.worst_case.corpus import replay
 
     started = time.perf_counter()
     found = replay(implementation, [e.id for e in entries], corpus)
@@ -126,7 +127,7 @@ def _measure_replay(
 
 
 def _entries(entries: list[Entry], ids: tuple[str, ...]) -> list[Entry]:
-    from harness.experiments.worst_case import CorpusError
+    from harness.experiments.worst_case.corpus import CorpusError
 
     missing = [i for i in ids if not any(e.id.startswith(i) for e in entries)]
     if missing:
@@ -150,7 +151,7 @@ def plan(
     Raises:
         CorpusError: the corpus cannot be read, or has no entry of one of the ids asked for.
     """
-    from harness.experiments.worst_case import CORPUS, read_corpus
+    from harness.experiments.worst_case.corpus import CORPUS, read_corpus
 
     asked = asked or Search(dtypes=context.profile.dtypes)
     corpus = CORPUS if asked.corpus is None else Path(asked.corpus)

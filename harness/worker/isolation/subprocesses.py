@@ -30,9 +30,6 @@ MAX_OUTPUT = 64 << 20
 _KEPT_OUTPUT = 16 << 10
 _FAREWELL_S = 5.0
 
-STARTER = "starter"
-"""Name of the thread that starts processes; between two of them it waits, and holds nothing."""
-
 _Job = tuple[Callable[[], subprocess.Popen[bytes]], "Future[subprocess.Popen[bytes]]"]
 
 
@@ -51,7 +48,7 @@ class _Starter:
     def start(self, job: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
         with self._lock:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._serve, name=STARTER, daemon=True)
+                self._thread = threading.Thread(target=self._serve, name="starter", daemon=True)
                 self._thread.start()
         future: Future[subprocess.Popen[bytes]] = Future()
         self._jobs.put((job, future))

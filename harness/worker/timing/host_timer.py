@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from harness.worker.timing import memory_layout, thread_pools
 from harness.worker.timing.cache_flush import Evictor
-from harness.worker.timing.memoization_probe import probe
 from harness.worker.timing.warmup import CAP_NS, MAX_CALLS, warm_up
 
 Reply = tuple[dict[str, Any], list[NDArray[Any]]]
@@ -200,10 +199,6 @@ class Stopwatch:
         else:
             self._charge(timing, header["calls"], cost)
         return vars(cost), []
-
-    def verify(self, header: dict[str, Any], arrays: list[NDArray[Any]]) -> Reply:
-        """Calls on new content, in turn with the content so far: see `memoization_probe`."""
-        return probe(self, self.timings[header["handle"]], header, *arrays)
 
     def peak(self, header: dict[str, Any], _: list[NDArray[Any]]) -> Reply:
         """Highest resident memory of one call above the level before; None where unknown.

@@ -8,15 +8,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.worker.timing import restless
-
-if TYPE_CHECKING:
-    from harness.worker.timing.host_timer import Stopwatch, Timing
+from harness.worker.timing.host_timer import Stopwatch, Timing
 
 LONG_NS = 5_000_000
 """A call this long does not feel that threads had gone to sleep before it."""

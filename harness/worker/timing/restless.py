@@ -13,13 +13,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from harness.worker.timing.host_timer import Stopwatch, Timing
+from harness.worker.timing.host_timer import Stopwatch, Timing
 
 LOOPS = 8
 """Loops that must all take longer; of an honest implementation the first seldom does. The pauses

@@ -9,8 +9,9 @@ import numpy as np
 
 from harness import reference
 from harness.experiments.conformance.call import Step
-from harness.experiments.conformance.case import ELEMENTWISE, Case, Observation, Skip
+from harness.experiments.conformance.case import ELEMENTWISE, Case
 from harness.experiments.conformance.case_run import Trial
+from harness.experiments.conformance.observation import Observation, Skip
 from harness.numerics.formats import to_float64, to_hex
 
 _TOLERANCE = 2.0**-18  # relative: these cases ask which answer comes, not how accurate it is

@@ -13,9 +13,10 @@ import numpy as np
 
 from harness.bounds import evaluate_bound
 from harness.experiments.conformance.call import Array, Step
-from harness.experiments.conformance.case import NATIVE, Case, Observation
+from harness.experiments.conformance.case import NATIVE, Case
 from harness.experiments.conformance.case_run import Trial, vanishing
 from harness.experiments.conformance.expected import expected_of
+from harness.experiments.conformance.observation import Observation
 from harness.numerics.formats import Float64Array, quantum_exponent, scale_by_power, to_float64
 from harness.numerics.ulps import signed_ulp_error
 from harness.reference import softmax_exact

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from harness.experiments.conformance.call import Result, Step
-from harness.experiments.conformance.case import JAX, NATIVE, PYTORCH, Case, Observation, Skip
+from harness.experiments.conformance.case import JAX, NATIVE, PYTORCH, Case
 from harness.experiments.conformance.case_run import Trial
+from harness.experiments.conformance.observation import Observation, Skip
 from harness.numerics.formats import to_float64, to_hex
 from harness.numerics.ulps import signed_ulp_error, ulp_error
 from harness.records import Outcome

@@ -14,9 +14,9 @@ from harness.experiments.conformance.case import (
     OF_LOGITS,
     OPERATIONS,
     Case,
-    Observation,
 )
 from harness.experiments.conformance.case_run import Trial
+from harness.experiments.conformance.observation import Observation
 from harness.numerics.formats import to_float64, to_hex
 
 
@@ -26,7 +26,7 @@ def _x(trial: Trial, shape: tuple[int, ...], salt: int = 0) -> Array:
 
 def _made(trial: Trial, shape: tuple[int, ...], *more: str) -> tuple[str, ...]:
     """How `_x` made an array: an expression that gives it to anybody who has NumPy."""
-    seed = [trial.seed, trial.case.number or 0, 0, *shape]
+    seed = [trial.seed, trial.case_number or 0, 0, *shape]
     made = f"numpy.random.default_rng({seed}).normal(scale=2.0, size={shape})"
     return (f"{made}.astype({trial.dtype!r})", *more)
 
@@ -167,7 +167,7 @@ def permuted(trial: Trial) -> Sequence[Observation]:
         total += a.size
         place = _unevenly(trial, a, b) if trial.operation == "softmax" else None
         if place is not None:
-            seed = [trial.seed, trial.case.number or 0, classes]
+            seed = [trial.seed, trial.case_number or 0, classes]
             made = _made(
                 trial, x.shape,
                 f"[:, numpy.random.default_rng({seed}).permutation({classes})]",

@@ -14,10 +14,9 @@ from harness.experiments.conformance.case import (
     OPERATIONS,
     PYTORCH,
     Case,
-    Observation,
-    Skip,
 )
 from harness.experiments.conformance.case_run import Trial
+from harness.experiments.conformance.observation import Observation, Skip
 
 
 def _x(trial: Trial, shape: tuple[int, ...]) -> Array:

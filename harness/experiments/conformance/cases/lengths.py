@@ -10,17 +10,10 @@ import numpy as np
 import psutil
 
 from harness.experiments.conformance.call import Array, Step
-from harness.experiments.conformance.case import (
-    NATIVE,
-    OPERATIONS,
-    PYTORCH,
-    Case,
-    Grade,
-    Observation,
-    Skip,
-)
+from harness.experiments.conformance.case import NATIVE, OPERATIONS, PYTORCH, Case
 from harness.experiments.conformance.case_run import Trial
 from harness.experiments.conformance.expected import expected_of
+from harness.experiments.conformance.observation import Grade, Observation, Skip
 from harness.numerics.exact import Exact
 from harness.numerics.formats import Float64Array, to_float64, to_hex, ulp
 from harness.reference.double_double import two_prod

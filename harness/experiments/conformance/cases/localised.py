@@ -12,9 +12,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from harness.experiments.conformance.call import Array, Step
-from harness.experiments.conformance.case import NATIVE, Case, Observation
+from harness.experiments.conformance.case import NATIVE, Case
 from harness.experiments.conformance.case_run import Trial
 from harness.experiments.conformance.expected import expected_of, result_rows
+from harness.experiments.conformance.observation import Observation
 from harness.numerics.exact import Exact
 from harness.numerics.formats import (
     Float64Array,

@@ -15,8 +15,9 @@ from functools import lru_cache
 import numpy as np
 
 from harness.experiments.conformance.call import Array, Step
-from harness.experiments.conformance.case import NATIVE, OPERATIONS, PYTORCH, Case, Observation
+from harness.experiments.conformance.case import NATIVE, OPERATIONS, PYTORCH, Case
 from harness.experiments.conformance.case_run import Trial
+from harness.experiments.conformance.observation import Observation
 from harness.numerics.formats import Float64Array, float_format, to_float64, to_hex
 from harness.records import Outcome
 from harness.workloads.class_counts import NAMED

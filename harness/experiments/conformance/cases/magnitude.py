@@ -14,10 +14,9 @@ from harness.experiments.conformance.case import (
     PYTORCH,
     SCIPY,
     Case,
-    Observation,
-    Skip,
 )
 from harness.experiments.conformance.case_run import Trial
+from harness.experiments.conformance.observation import Observation, Skip
 from harness.numerics.formats import to_float64, to_hex
 from harness.numerics.ulps import ulp_error
 from harness.records import Outcome

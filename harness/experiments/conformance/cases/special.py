@@ -13,9 +13,9 @@ from harness.experiments.conformance.case import (
     PYTORCH,
     SCIPY,
     Case,
-    Observation,
 )
 from harness.experiments.conformance.case_run import Trial
+from harness.experiments.conformance.observation import Observation
 
 SMALL = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33)
 MIDDLE = (47, 63, 64, 65, 71, 100, 127, 128, 129, 255, 256, 257)
