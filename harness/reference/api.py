@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from harness.numerics.arguments import checked_axis, checked_targets
 from harness.numerics.exact import Exact
 from harness.numerics.formats import Float64Array, FloatFormat, float_format, to_float64
 from harness.reference.backward import backward_rows
@@ -57,11 +58,7 @@ def _axes(ndim: int, axis: Axis) -> tuple[int, ...]:
     if axis is None:
         return tuple(range(ndim))
     given = axis if isinstance(axis, tuple) else (axis,)
-    axes = []
-    for a in given:
-        if not -ndim <= a < ndim:
-            raise np.exceptions.AxisError(a, ndim)
-        axes.append(a % ndim)
+    axes = [checked_axis(a, ndim) for a in given]
     if len(set(axes)) != len(axes):
         raise ValueError(f"axis: expected different axes; got {axis}")
     return tuple(axes)
@@ -154,25 +151,14 @@ def cross_entropy_exact(logits: ArrayLike, targets: ArrayLike) -> tuple[Exact, E
         TypeError: for targets that are not integers, and as `softmax_exact`.
     """
     lifted = lift(logits)
-    target = np.asarray(targets)
-    if lifted.ndim == 0:
-        raise ValueError("logits: expected shape (..., classes); got a scalar")
-    if target.dtype.kind not in "iu":
-        raise TypeError(f"targets: expected integers; got {target.dtype}")
+    target = checked_targets(targets, lifted.shape)
     kept, classes = lifted.shape[:-1], lifted.shape[-1]
-    if target.shape != kept:
-        raise ValueError(f"targets: expected shape {kept}; got {target.shape}")
-    if target.size and (int(target.min()) < 0 or int(target.max()) >= classes):
-        raise ValueError(
-            f"targets: expected integers of 0..{classes - 1}; "
-            f"got {int(target.min())}..{int(target.max())}"
-        )
     if lifted.size == 0:
         return empty_exact(kept), empty_exact(lifted.shape)
     _check_subnormals()
     rows = np.ascontiguousarray(lifted).reshape(-1, classes)
     with np.errstate(all="ignore"):
-        loss, gradient = cross_entropy_rows(rows, target.reshape(-1).astype(np.int64))
+        loss, gradient = cross_entropy_rows(rows, target.reshape(-1))
     return _reshape(loss, kept), _reshape(gradient, lifted.shape)
 
 

@@ -12,8 +12,10 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import implementations as built_in_package
+from harness.numerics.arguments import checked_axis, checked_targets
 from harness.registry import discovery
 from harness.registry.contract import ImplementationError, Metadata
 from harness.registry.discovery import Implementation
@@ -72,21 +74,17 @@ class LocalImplementation(Implementation):
             self._module = import_module(self.metadata)
         return self._module
 
-    def _call(self, operation: str, *arrays: Any, out: Any = None, **options: Any) -> Any:
+    def _call(self, operation: str, *given: Any, out: Any = None, **options: Any) -> Any:
+        arrays, options = _arguments(operation, given, options)
         function = getattr(self.module(), operation)
         backend = backends.get(self.metadata.backend)
-        native = [
-            backend.from_numpy(np.asarray(a))
-            if operation != "cross_entropy" or i == 0
-            else backend.from_numpy(np.asarray(a, dtype=np.int64))
-            for i, a in enumerate(arrays)
-        ]
+        native = [backend.from_numpy(a) for a in arrays]
         if out is None:
             result = function(*native, **options)
         elif operation not in self.metadata.operations_with_out:
             raise TypeError(f"{self.name}.{operation} takes no out=; call it without")
         else:
-            native_out = native[0] if out is arrays[0] else backend.from_numpy(out)
+            native_out = native[0] if out is given[0] else backend.from_numpy(out)
             result = function(*native, out=native_out, **options)
         backend.synchronize()
         if isinstance(result, tuple):
@@ -97,6 +95,37 @@ class LocalImplementation(Implementation):
                 np.copyto(out, array)
             return out
         return array
+
+
+_ARRAYS = {"softmax_backward": 2, "cross_entropy": 2}
+"""How many arrays an operation takes where it is not one; the next positional is the axis."""
+
+
+def _arguments(
+    operation: str, given: tuple[Any, ...], options: dict[str, Any]
+) -> tuple[list[NDArray[Any]], dict[str, Any]]:
+    """The arrays of a call and its options, refused in one line as the reference refuses them.
+
+    Raises:
+        TypeError: for a missing array, an axis that is no integer, targets that are no integers.
+        ValueError: for shapes that do not fit, targets or an axis (AxisError) out of range.
+    """
+    count = _ARRAYS.get(operation, 1)
+    if len(given) == count + 1 and operation != "cross_entropy" and "axis" not in options:
+        options = {"axis": given[count], **options}
+    elif len(given) != count:
+        raise TypeError(f"{operation}: expected {count} arrays; got {len(given)} arguments")
+    arrays = [np.asarray(a) for a in given[:count]]
+    if operation == "cross_entropy":
+        arrays[1] = checked_targets(arrays[1], arrays[0].shape)
+    elif count == 2 and arrays[0].shape != arrays[1].shape:
+        shapes = " and ".join(str(a.shape) for a in arrays)
+        raise ValueError(f"grad, y: expected one shape; got {shapes}")
+    if "axis" in options:
+        axis, ndim = options["axis"], arrays[0].ndim
+        checked_axis(axis, ndim)
+        options = {**options, "axis": int(axis)}
+    return arrays, options
 
 
 def import_module(metadata: Metadata) -> ModuleType:
