@@ -32,6 +32,7 @@ __all__ = [
     "evaluate_bound",
     "make_context",
     "numpy_pairwise_depth",
+    "over_bound",
 ]
 
 _BHH = (
@@ -211,11 +212,20 @@ def error_over_bound(
 ) -> Float64Array:
     """Ulp error / bound, elementwise; above 1 is a bug in the code or in the bound.
 
-    Where the bound claims nothing (infinite) the ratio is 0 whatever came; look at the outcome
-    there. An error where none is allowed is infinite. The shape is that of `computed`.
+    The shape is that of `computed`; see `over_bound` for bounds of 0 and of infinity.
     """
     error = ulp_error(computed, exact, fmt)
-    limit = bound.ulp.reshape(error.shape)
+    return over_bound(error, bound.ulp.reshape(error.shape))
+
+
+def over_bound(error: Float64Array, limit: Float64Array) -> Float64Array:
+    """Error / bound, elementwise, of errors and bounds in ulps.
+
+    0 where there is no error; infinite where there is one and none is allowed. A bound that claims
+    nothing (infinite) excuses every finite error, and no NaN or infinity in the place of a number:
+    their error is infinite, and so is the ratio.
+    """
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         ratio = error / limit
-    return np.where(np.isinf(limit) | (error == 0), 0.0, ratio)
+    unlimited = np.where(np.isfinite(error), 0.0, np.inf)
+    return np.where(error == 0, 0.0, np.where(np.isinf(limit), unlimited, ratio))

@@ -11,6 +11,7 @@ from typing import Any
 
 from harness.comparison.operands import Pair
 from harness.comparison.verdict import Item, Verdict
+from harness.numerics.outcomes import severity
 
 HALF_ULP = 0.5
 """Errors below it are as good as none: a correctly rounded result has up to half an ulp."""
@@ -18,12 +19,8 @@ HALF_ULP = 0.5
 _RATIO_FLOOR = 0.1
 """Error / bound below a tenth says nothing of a fault."""
 
-_SEVERITY = {
+_STATUSES = {
     "ok": 0, "failed": 1, "error": 2, "timeout": 3, "out_of_memory": 3, "crashed": 4,
-}  # fmt: skip
-_OUTCOMES = {
-    "exact": 0, "accurate": 0, "limit": 1, "inaccurate": 2, "zero": 3, "inf": 4, "nan": 5,
-    "raises": 6, "wrong": 7, "crashed": 8,
 }  # fmt: skip
 _COUNTS = ("nonfinite", "wrong_argmax", "flushed_count")
 
@@ -41,14 +38,14 @@ def item(
 def judge_status(pair: Pair) -> Item | None:
     """The verdict where the statuses alone decide; None where figures must."""
     a, b = pair.base, pair.new
-    before, after = _SEVERITY[a.status], _SEVERITY[b.status]
+    before, after = _STATUSES[a.status], _STATUSES[b.status]
     if after > before:
         why = f"was {a.status}, is {b.status}: {b.reason}"
         return item(pair, "status", a.status, b.status, "worse", why)
     if after < before:
         why = f"was {a.status} ({a.reason}), is {b.status}"
         return item(pair, "status", a.status, b.status, "better", why)
-    if after > _SEVERITY["failed"]:
+    if after > _STATUSES["failed"]:
         why = f"{b.status} on both sides: {b.reason}"
         return item(pair, "status", a.status, b.status, "equivalent", why)
     return None
@@ -91,7 +88,7 @@ def judge_errors(pair: Pair, factor: float, *, same_inputs: bool = True) -> Item
     _compare_numbers(a, b, factor, changes)
     outcomes = getattr(a, "outcome", None), getattr(b, "outcome", None)
     if None not in outcomes:
-        rank = [_OUTCOMES[str(o)] for o in outcomes]
+        rank = [severity(str(o)) for o in outcomes]
         if rank[0] != rank[1] and base is not None and base == new:
             why = (
                 f"equal, yet judged differently: {outcomes[0]} -> {outcomes[1]}; the judge changed"

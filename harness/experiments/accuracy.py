@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from harness import workloads
 from harness.experiments.context import Context, Unit, rows_for
-from harness.experiments.judgement import JUDGES, bound_of, worst_outcome
+from harness.experiments.judgement import JUDGES, bound_of, excused, excuses, worst_outcome
 from harness.numerics.exact import Exact, remembered
 from harness.numerics.formats import to_hex
 from harness.numerics.metrics import summarise
@@ -128,6 +128,10 @@ def judge(
     if not good:
         figures["reason"] = (
             f"{found}: error {summary.max_ulp:.4g} ulp, {over:.4g} times the bound {bound.name!r}"
+        )
+        deviations = implementation.metadata.deviations
+        figures["deviation"] = excused(
+            excuses(deviations, x, y, exact, ratio, bound.unclaimed), ratio
         )
     return figures
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.bounds import BOUNDS, evaluate_bound
+from harness.bounds import BOUNDS, evaluate_bound, over_bound
 from harness.experiments.context import Context
 from harness.numerics.exact import Exact
-from harness.numerics.formats import Float64Array, FloatFormat, float_format
-from harness.numerics.outcomes import Outcome, outcome
+from harness.numerics.formats import Float64Array, FloatFormat, float_format, to_float64
+from harness.numerics.outcomes import SEVERITY, Outcome, outcome
 from harness.numerics.ulps import ulp_error
+from harness.registry.contract import Deviation
 from harness.registry.discovery import Implementation
+
+_EXCUSING = ("overflow", "underflow", "offset")
+"""Declared deviations that explain errors beyond a bound."""
 
 JUDGES = 4
 """How many implementations are called and judged at a time, where nothing is timed."""
@@ -23,16 +29,6 @@ ASSUMED_EXP_ERROR_U = 8.0
 
 GOOD: tuple[Outcome, ...] = ("exact", "accurate")
 """Outcomes that a reader can use as they are; what is within a wide bound may be none of them."""
-_SEVERITY: tuple[Outcome, ...] = (
-    "exact",
-    "accurate",
-    "limit",
-    "inaccurate",
-    "zero",
-    "inf",
-    "nan",
-    "wrong",
-)
 
 
 @dataclass(frozen=True)
@@ -46,6 +42,7 @@ class Judgement:
             answer exists, and it has no right to miss it unnoticed.
         published_name, published_ulp: the bound of the literature, None where there is none.
         exp_error_u: the measured error E of exp that went in, in u; None if assumed.
+        unclaimed: where the implementation's own bound claims nothing.
         fmt: the format of the result.
     """
 
@@ -55,6 +52,7 @@ class Judgement:
     published_name: str | None
     published_ulp: Float64Array | None
     exp_error_u: float | None
+    unclaimed: NDArray[np.bool_]
 
     @property
     def tolerance(self) -> Float64Array:
@@ -71,14 +69,6 @@ class Judgement:
         if self.published_ulp is None:
             return None
         return float(np.max(over_bound(error, self.published_ulp)))
-
-
-def over_bound(error: Float64Array, limit: Float64Array) -> Float64Array:
-    """Error / bound, elementwise; 0 where there is no error, infinite where none is allowed."""
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        ratio = error / limit
-    unlimited = np.where(np.isfinite(error), 0.0, np.inf)
-    return np.where(error == 0, 0.0, np.where(np.isinf(limit), unlimited, ratio))
 
 
 def half_of_the_digits(fmt: FloatFormat) -> float:
@@ -112,8 +102,9 @@ def bound_of(
         return exact.once(key, lambda: evaluate_bound(which, x, exact, dtype, **given).ulp)
 
     own = allowed(name, **parameters)
-    if name != "generic" and np.isinf(own).any():
-        own = np.where(np.isinf(own), allowed("generic", **parameters), own)
+    unclaimed = np.isinf(own)
+    if name != "generic" and unclaimed.any():
+        own = np.where(unclaimed, allowed("generic", **parameters), own)
     published = BOUNDS[name].published_name if with_published else None
     return Judgement(
         name,
@@ -122,13 +113,92 @@ def bound_of(
         published,
         None if published is None else allowed(published),
         None if measured is None else measured.error_u,
+        unclaimed,
     )
+
+
+def excuses(
+    deviations: Sequence[Deviation],
+    x: NDArray[Any],
+    y: NDArray[Any],
+    exact: Exact,
+    ratio: Float64Array,
+    unclaimed: NDArray[np.bool_] | None = None,
+) -> list[str | None]:
+    """For each row, the id of the declared deviation that explains all of it beyond its bound.
+
+    A declaration excuses what it can have caused, and no other error of the same file:
+
+    - ``overflow`` or ``underflow``, either: exponentials without a shift leave the range of the
+      format. A result that is not finite or 0, in a row whose largest exponential, or the sum of
+      all, is beyond it; a NaN (0/0) or a 0 in a row whose largest exponential is below the normal
+      range, and there any result from 0 to 1 where the declared bound claims nothing any more;
+    - ``offset``: a result between 0 and 1 that is off by no more than the rounding of
+      max + log(sum), in ulps four times the larger of the two.
+
+    Whoever asks (`check`, the pytest plugin, the accuracy and overflow experiments, the search for
+    worst cases) asks here. The catalogue's cases name the deviations that they excuse themselves.
+
+    Args:
+        x, y: logits and results, (rows, classes). exact: the exact results.
+        ratio: error / bound of each. unclaimed: where the declared bound claims nothing.
+
+    Returns:
+        None for a row within its bound, or with an error that nothing declared explains.
+    """
+    declared = {d.id for d in deviations} & set(_EXCUSING)
+    rows = np.flatnonzero((ratio > 1.0).any(axis=1) | np.isnan(ratio).any(axis=1))
+    found: list[str | None] = [None] * len(x)
+    if not declared:
+        return found
+    fmt = float_format(y.dtype)
+    for row in rows:
+        logits, result = to_float64(x[row]), to_float64(y[row])
+        beyond = ~(ratio[row] <= 1.0)
+        lost = False if unclaimed is None else unclaimed[row]
+        explained = _explained(logits, result, exact[row], fmt, lost)
+        found[row] = next(
+            (d for d in _EXCUSING if d in declared and explained[d][beyond].all()), None
+        )
+    return found
+
+
+def excused(found: Sequence[str | None], ratio: Float64Array) -> str | None:
+    """The declared deviations that explain all rows beyond their bounds; None if one is left."""
+    beyond = np.flatnonzero(~(ratio <= 1.0).all(axis=1))
+    ids = {found[int(i)] for i in beyond}
+    return None if None in ids or not ids else ", ".join(sorted(str(d) for d in ids))
+
+
+def _explained(
+    logits: Float64Array,
+    result: Float64Array,
+    exact: Exact,
+    fmt: FloatFormat,
+    unclaimed: NDArray[np.bool_] | bool,
+) -> dict[str, NDArray[np.bool_]]:
+    """Which results of a row each deviation can have caused."""
+    finite = logits[np.isfinite(logits)]
+    largest = float(finite.max()) if finite.size else 0.0
+    total = largest + float(np.log(np.exp(finite - largest).sum())) if finite.size else 0.0
+    probability = (result >= 0) & (result <= 1)
+    overflows = max(largest, total) > math.log(fmt.max)
+    underflows = largest < math.log(fmt.smallest_normal)
+    lost = overflows & (~np.isfinite(result) | (result == 0))
+    lost |= underflows & (np.isnan(result) | (result == 0) | (probability & unclaimed))
+    rounding = 4.0 * max(abs(largest), abs(total))
+    error = ulp_error(result.astype(fmt.dtype), exact, fmt)
+    return {
+        "overflow": lost,
+        "underflow": lost,
+        "offset": probability & (error <= rounding),
+    }
 
 
 def worst_outcome(
     y: NDArray[Any], exact: Exact, judgement: Judgement, error: Float64Array | None = None
 ) -> Outcome:
-    """The worst class over the rows of `y`, by the order of severity of the report.
+    """The worst class over the rows of `y` (`SEVERITY`).
 
     Args:
         error: of `y`, in ulps, where it is known already.
@@ -143,4 +213,4 @@ def worst_outcome(
         found.add(outcome(y[i], exact[i], tolerance=tolerance[i], error=error[i]))
         if "wrong" in found:
             break
-    return max(found, key=_SEVERITY.index)
+    return max(found, key=SEVERITY.index)

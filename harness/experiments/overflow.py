@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from harness import workloads
 from harness.experiments.context import Context, Unit
-from harness.experiments.judgement import JUDGES, bound_of, half_of_the_digits
+from harness.experiments.judgement import JUDGES, bound_of, excuses, half_of_the_digits
 from harness.numerics.exact import Exact, remembered
 from harness.numerics.formats import (
     FloatFormat,
@@ -276,7 +276,7 @@ def _map_of(
         return
     try:
         y = context.call(implementation, "softmax", x, axis=-1)
-        bound = bound_of(context, implementation, x, exact, dtype)
+        context.exp_error(implementation, dtype)
     except WorkerFault as fault:
         outcome_of_fault = "crashed" if fault.status in ("crashed", "timeout") else "raises"
         for record in base:
@@ -288,9 +288,25 @@ def _map_of(
                 }
             )
         return
-    elapsed = time.perf_counter() - started
+    elapsed = (time.perf_counter() - started) / len(base)
+    for record in _judge_map(context, implementation, dtype, base, x, y, exact):
+        yield record.model_copy(update={"elapsed_s": elapsed})
+
+
+def _judge_map(
+    context: Context,
+    implementation: Implementation,
+    dtype: str,
+    base: Sequence[OverflowRecord],
+    x: NDArray[Any],
+    y: NDArray[Any],
+    exact: Exact,
+) -> Iterator[OverflowRecord]:
+    """The record of each row of a map."""
+    bound = bound_of(context, implementation, x, exact, dtype)
     error = ulp_error(y, exact)
     ratio, tolerance = bound.ratio(error), bound.tolerance
+    explained = excuses(implementation.metadata.deviations, x, y, exact, ratio, bound.unclaimed)
     for i, record in enumerate(base):
         found = outcome(y[i], exact[i], tolerance=tolerance[i])
         over = float(ratio[i].max())
@@ -299,9 +315,9 @@ def _map_of(
             update={
                 "status": "ok" if good else "failed",
                 "reason": None if good else f"{found}: {over:.4g} times the bound {bound.name!r}",
+                "deviation": None if good else explained[i],
                 "outcome": found,
                 "max_ulp": float(error[i].max()),
-                "elapsed_s": elapsed / len(base),
             }
         )
 

@@ -29,6 +29,22 @@ OUTCOMES: tuple[Outcome, ...] = (
 )
 """In the order in which `outcome` tries them: the first that applies is the class."""
 
+SEVERITY = (
+    "exact", "accurate", "limit", "inaccurate", "zero", "inf", "nan", "raises", "wrong", "crashed",
+)  # fmt: skip
+"""All outcomes, the least serious first, for everything that asks which of two is worse.
+
+After what a caller can use as it is comes what still has digits, then what has lost them and shows
+it: a zero can be taken for a small number, an infinity or a NaN cannot, and a NaN has lost the sign
+and the order too. A wrong number is worse than a NaN or a refusal, since nothing shows it. A crash
+takes the caller along.
+"""
+
+
+def severity(outcome: str) -> int:
+    """How serious an outcome is, by its place in `SEVERITY`; exact and accurate are alike."""
+    return max(SEVERITY.index("accurate"), SEVERITY.index(outcome))
+
 
 def outcome(
     computed: ArrayLike,

@@ -14,7 +14,7 @@ class AccuracyRecord(Record):
 
     All errors in ulps are of the result's format, against the unrounded reference.
     ``failed`` means that a result exceeded the bound of its algorithm (`error_over_bound` > 1)
-    or was wrong outright where no deviation is declared.
+    or was wrong outright; `deviation` names the declared one that explains it, if one does.
     """
 
     experiment: Literal["accuracy"] = "accuracy"
@@ -49,6 +49,9 @@ class AccuracyRecord(Record):
     bound_ulp_at_worst: float | None = None
     error_over_bound: float | None = Field(
         default=None, description="largest error / bound, elementwise"
+    )
+    deviation: str | None = Field(
+        default=None, description="declared deviation that explains what is beyond the bound"
     )
     published_bound: str | None = None
     published_bound_ulp: float | None = None

@@ -35,3 +35,6 @@ class OverflowRecord(Record):
     offset: float | None = None
     outcome: Outcome | None = None
     max_ulp: float | None = None
+    deviation: str | None = Field(
+        default=None, description="declared deviation that explains what is beyond the bound"
+    )

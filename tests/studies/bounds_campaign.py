@@ -21,9 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.experiments.context import Context, worker_for
-from harness.experiments.judgement import bound_of
+from harness.experiments.judgement import bound_of, excuses
 from harness.experiments.profiles import DTYPES, PROFILES
-from harness.experiments.worst_case.evaluate import lost_rows
 from harness.experiments.worst_case.seeds import draw
 from harness.numerics.exact import Exact
 from harness.numerics.formats import float_format, to_hex
@@ -47,7 +46,7 @@ class Score:
         bound: the name of its bound. cells: inputs (a format, class count and seed each).
         rows, results: judged.
         ratio: the largest error ÷ bound. where: of what, and the row in hex where it is short.
-        out_of_range: results not finite or lost where its own bound claims nothing and it says so.
+        out_of_range: rows whose error a declared deviation explains.
     """
 
     bound: str
@@ -67,7 +66,8 @@ def _judge(
     judgement = bound_of(context, implementation, x, exact, x.dtype.name)
     error = ulp_error(y, exact)
     ratio = judgement.ratio(error)
-    lost = lost_rows(context, implementation, x, exact, ratio)
+    explained = excuses(implementation.metadata.deviations, x, y, exact, ratio, judgement.unclaimed)
+    lost = np.array([e is not None for e in explained], bool)
     score.out_of_range += int(lost.sum())
     ratio[lost] = 0.0
     # Correctly rounded, a subnormal result comes as near to its bound as a rounding can.

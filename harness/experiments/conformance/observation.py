@@ -6,15 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from harness.numerics.outcomes import severity
 from harness.records import Outcome
 
 Grade = Literal["pass", "finding", "failure"]
 
 GRADES: tuple[Grade, ...] = ("pass", "finding", "failure")
-
-SEVERITY: tuple[Outcome, ...] = (
-    "exact", "accurate", "limit", "nan", "inf", "zero", "inaccurate", "raises", "wrong", "crashed",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -50,5 +47,5 @@ def worst(observations: Sequence[Observation]) -> Observation:
     """The most serious: by grade, then by outcome; the first of equals."""
     return max(
         observations,
-        key=lambda o: (GRADES.index(o.grade), SEVERITY.index(o.outcome)),
+        key=lambda o: (GRADES.index(o.grade), severity(o.outcome)),
     )

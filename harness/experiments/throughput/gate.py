@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.bounds import over_bound
 from harness.bounds.tolerances import Arithmetic
 from harness.experiments.context import Context
-from harness.experiments.judgement import ASSUMED_EXP_ERROR_U, bound_of, over_bound
+from harness.experiments.judgement import ASSUMED_EXP_ERROR_U, bound_of
 from harness.experiments.throughput.timed_operations import Blocks, TimedOperation
 from harness.numerics.exact import Exact
 from harness.numerics.formats import Float64Array

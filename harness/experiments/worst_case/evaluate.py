@@ -10,11 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.bounds import evaluate_bound
 from harness.experiments.context import Context, worker_for
-from harness.experiments.judgement import bound_of
+from harness.experiments.judgement import bound_of, excuses
 from harness.experiments.profiles import PROFILES
-from harness.numerics.exact import Exact
 from harness.numerics.formats import to_hex
 from harness.numerics.ulps import ulp_error
 from harness.records import Status
@@ -43,8 +41,8 @@ class WorstCase:
         evaluations: rows tried; seed: of the search; elapsed_s: seconds.
         in_batch: the ratio of the row among others, where that was another one.
         nonfinite: rows that are out of the algorithm's range: a result is not finite where one is
-            due, or lost where its own bound claims nothing (``failed`` unless a deviation is
-            declared); they are left out of the climb.
+            due, or a declared deviation explains its error (``failed`` unless one explains every
+            such row); they are left out of the climb.
         nonfinite_logits: the first of them, in hex.
     """
 
@@ -76,7 +74,9 @@ class Evaluated:
 
     A correctly rounded result is never the worst one while there is another, though in the
     subnormal range, where the bound is little more than half an ulp, its ratio comes near 1.
-    `merit` is the ratio, that of correctly rounded results divided by 1000.
+    `merit` is the ratio, that of correctly rounded results divided by 1000. Rows that are not
+    `finite` have a result that is not, or a declared deviation that explains their error
+    (`excused`, see `excuses`).
     """
 
     merit: NDArray[np.float64]
@@ -87,6 +87,7 @@ class Evaluated:
     computed: Array
     expected: Array
     finite: NDArray[np.bool_]
+    excused: list[str | None]
     bound_name: str
 
 
@@ -110,6 +111,7 @@ def evaluate(context: Context, implementation: Implementation, x: Array) -> Eval
     judgement = bound_of(context, implementation, x, exact, x.dtype.name)
     error = ulp_error(y, exact)
     ratio = judgement.ratio(error)
+    excused = excuses(implementation.metadata.deviations, x, y, exact, ratio, judgement.unclaimed)
     merit = np.where((error > 0.5) | (ratio > 1.0), ratio, ratio / 1000)
     output = merit.argmax(axis=1)
     rows = np.arange(len(x))
@@ -121,37 +123,10 @@ def evaluate(context: Context, implementation: Implementation, x: Array) -> Eval
         output=output,
         computed=y[rows, output],
         expected=exact.round_to(x.dtype)[rows, output],
-        finite=np.isfinite(error).all(axis=1)
-        & ~lost_rows(context, implementation, x, exact, ratio),
+        finite=np.isfinite(error).all(axis=1) & np.array([e is None for e in excused], bool),
+        excused=excused,
         bound_name=judgement.name,
     )
-
-
-def lost_rows(
-    context: Context, implementation: Implementation, x: Array, exact: Exact, ratio: Array
-) -> NDArray[np.bool_]:
-    """Rows beyond the bound where the algorithm's own bound claims nothing, and it says so.
-
-    Args:
-        x: (rows, classes), with its exact results and their error ÷ bound.
-
-    Returns:
-        A flag for each row.
-    """
-    beyond = np.asarray((ratio > 1.0).any(axis=1))
-    if not beyond.any() or not declared_range(implementation):
-        return np.zeros(len(x), bool)
-    name = implementation.metadata.bound or "generic"
-    dtype = x.dtype.name
-    internal = context.arithmetic(implementation, dtype)
-    own = evaluate_bound(name, x, exact, dtype, internal=internal, exp_error=8.0).ulp
-    return beyond & np.asarray(np.isinf(own).any(axis=1))
-
-
-def declared_range(implementation: Implementation) -> str | None:
-    """The declared deviations of overflow and underflow, in words; None where there are none."""
-    ids = {d.id for d in implementation.metadata.deviations} & {"overflow", "underflow"}
-    return f"as declared: {', '.join(sorted(ids))}" if ids else None
 
 
 def judge_row(context: Context, implementation: Implementation, row: Array) -> WorstCase:
@@ -164,9 +139,9 @@ def judge_row(context: Context, implementation: Implementation, row: Array) -> W
     ratio = float(found.ratio[0])
     good, reason = ratio <= 1.0, None
     if not found.finite[0]:
-        declared = declared_range(implementation)
+        declared = found.excused[0]
         good = declared is not None
-        reason = "out of range" if declared is None else f"out of range, {declared}"
+        reason = "out of range" if declared is None else f"out of range, as declared: {declared}"
     elif not good:
         reason = f"{ratio:.4g} times the bound {found.bound_name!r}"
     return WorstCase(

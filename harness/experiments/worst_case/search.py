@@ -16,7 +16,6 @@ from harness.experiments.worst_case import seeds
 from harness.experiments.worst_case.evaluate import (
     Evaluated,
     WorstCase,
-    declared_range,
     evaluate,
     judge_row,
     open_context,
@@ -38,6 +37,7 @@ class _Climb:
     def __init__(self, rows: Array, names: list[str], found: Evaluated) -> None:
         self.nonfinite = 0
         self.nonfinite_row: Array | None = None
+        self.excused: set[str | None] = set()
         merit = self._climbable(rows, found)
         order = np.argsort(-merit, kind="stable")
         kept: list[int] = []  # the best of every kind, then the best of the rest
@@ -59,6 +59,7 @@ class _Climb:
         bad = ~found.finite
         if bad.any():
             self.nonfinite += int(bad.sum())
+            self.excused |= {found.excused[i] for i in np.flatnonzero(bad)}
             if self.nonfinite_row is None:
                 self.nonfinite_row = rows[int(np.argmax(bad))].copy()
         return np.where(bad, -1.0, found.merit)
@@ -171,10 +172,11 @@ def _search(
     bad = () if climb.nonfinite_row is None else tuple(to_hex(v) for v in climb.nonfinite_row)
     status, reason = found.status, found.reason
     if climb.nonfinite:
-        declared = declared_range(implementation)
         reason = f"{climb.nonfinite} of {done} rows are out of range"
-        reason += f", {declared}" if declared else ": a result is not finite"
-        status = status if declared else "failed"
+        if None in climb.excused:
+            status, reason = "failed", f"{reason}: a result is not finite"
+        else:
+            reason += f", as declared: {', '.join(sorted(d for d in climb.excused if d))}"
     return replace(
         found,
         status=status,
