@@ -33,7 +33,9 @@ _WIDE = ((15, 120), (16, 120), (17, 120), (24, 96), (31, 96), (32, 96), (33, 96)
          (64, 80), (65, 80), (100, 64), (128, 64), (200, 48), (257, 48),
          (1000, 24), (1025, 24))  # fmt: skip
 _PLACE = 1.6
+"""u: how far the mean error of one place may be off the median of the others', chance apart."""
 _LANE = 1.0
+"""u: the same of a lane, of which there are many elements."""
 _MEAN_FACTOR, _MEAN_EXTRA = 2.0, 1.5
 
 
@@ -68,15 +70,31 @@ def _control(trial: Trial, x: Array) -> list[Array]:
         return [e / s, np.exp(x - (m + np.log(s)))]
 
 
-def _suspect(values: Float64Array, limit: float) -> int | None:
-    """The place whose value is off the median of the others by more than `limit`."""
+def _suspect(values: Float64Array, systematic: float, noise: float) -> int | None:
+    """The place whose value is off the median of the others by more than both limits together.
+
+    Args:
+        values: one for each place, in u.
+        systematic: how far places of a correct implementation may differ.
+        noise: what chance may add to one of them.
+    """
     if values.size < 2:
         return None
-    distance = np.abs(values - np.median(values))
-    if values.size == 2:
-        distance = np.abs(values - np.median(values)) * 1.0
+    distance = np.abs(values - _median_of_the_others(values))
+    if values.size == 2:  # residuals of two places are each other's negative: chance counts twice
+        noise *= 2.0
     place = int(np.argmax(distance))
-    return place if distance[place] > limit else None
+    return place if distance[place] > systematic + noise else None
+
+
+def _median_of_the_others(values: Float64Array) -> Float64Array:
+    """For each value the median of all but it; of two values, the other one."""
+    order = np.argsort(values, kind="stable")
+    rank = np.empty_like(order)
+    rank[order] = np.arange(values.size)
+    ordered = values[order]
+    middle = ((values.size - 2) // 2, (values.size - 1) // 2)  # among the others
+    return np.mean([ordered[k + (rank <= k)] for k in middle], axis=0)
 
 
 def _report(trial: Trial, step: Step, text: str) -> Observation:
@@ -89,7 +107,7 @@ def _places(trial: Trial, step: Step, scaled: Float64Array) -> list[Observation]
     noise = 6.0 * float(np.std(np.clip(residual, -20, 20)))
     rows, classes = scaled.shape
     for name, values in (("mean", residual), ("mean absolute", np.abs(residual))):
-        place = _suspect(values.mean(axis=0), _PLACE + noise / np.sqrt(rows))
+        place = _suspect(values.mean(axis=0), _PLACE, noise / np.sqrt(rows))
         if place is not None:
             size = float(values.mean(axis=0)[place])
             text = f"errors at out[..., {place}] are off those elsewhere: {name} {size:.3g} u"
@@ -100,7 +118,7 @@ def _places(trial: Trial, step: Step, scaled: Float64Array) -> list[Observation]
             used = values[:, : classes // width * width].reshape(rows, -1, width)
             lanes = used.mean(axis=(0, 1))
             count = used.shape[0] * used.shape[1]
-            lane = _suspect(lanes, _LANE + noise / np.sqrt(count))
+            lane = _suspect(lanes, _LANE, noise / np.sqrt(count))
             if lane is not None:
                 text = (
                     f"errors in lane {lane} of {width} are off those of the other lanes: "
