@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from harness.cli import app as app_module
 from harness.experiments.profiles import SMOKE
 from harness.records.reader import read_run
 
@@ -257,3 +260,29 @@ def test_run_json_is_strict(smoke: tuple[Path, str]) -> None:
     for line in (folder / "cells.jsonl").read_text(encoding="utf-8").splitlines():
         json.loads(line, parse_constant=refuse)
     json.loads((folder / "run.json").read_text(encoding="utf-8"), parse_constant=refuse)
+
+
+def commands_of(page: Path) -> list[str]:
+    """The command lines of a page's code blocks, without what stands behind a ``#``."""
+    lines = re.findall(r"^softmax-bench [^\n]*", page.read_text(encoding="utf-8"), re.M)
+    return [line.partition("#")[0].strip() for line in lines]
+
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
+def test_every_command_of_the_pages_is_one(page: Path) -> None:
+    """Each is parsed: its options exist and take what is given."""
+    import typer
+
+    group = typer.main.get_command(app_module.app)
+    for line in commands_of(page):
+        name, *arguments = shlex.split(line)[1:]
+        assert name in group.commands, line  # type: ignore[attr-defined]
+        command = group.commands[name]  # type: ignore[attr-defined]
+        try:
+            command.make_context(name, arguments)
+        except Exception as error:
+            pytest.fail(f"{page.name}: {line}: {error}")

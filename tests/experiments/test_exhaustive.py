@@ -504,3 +504,17 @@ def test_the_command_has_the_exit_codes_of_the_others(tmp_path: Path) -> None:
             assert "(lower bound)" in done.output
     (record,) = json.loads(output.read_text())
     assert record["exhaustive"] is False
+
+
+def test_what_the_page_says_of_scipys_float16_sums() -> None:
+    """docs/exhaustive.md: the first wrong row of equal logits, and from where all are 0."""
+    special = pytest.importorskip("scipy.special")
+    wrong, zero = None, None
+    for n in (*range(2, 2100), *range(65_500, 65_540)):
+        with np.errstate(over="ignore"):
+            result = special.softmax(np.zeros(n, np.float16))
+        if wrong is None and (result != np.float16(1 / n)).any():
+            wrong = n
+        if zero is None and (result == 0).all():
+            zero = n
+    assert (wrong, zero) == (2049, 65_520)

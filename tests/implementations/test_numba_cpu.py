@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from harness import reference
+from harness.bounds import error_over_bound, evaluate_bound
 from harness.numerics.ulps import ulp_error
 from implementations import numba_cpu
 from implementations._numba import softmax as kernels
@@ -117,11 +118,30 @@ def test_a_change_of_an_imported_module_changes_the_key_of_the_cache(tmp_path, m
     assert text() != before
 
 
+def error_over_its_bound(x: Any) -> float:
+    """What is proven: the bound of `two_pass`, with the exponential's error of its own test."""
+    exact = reference.softmax_exact(x)
+    bound = evaluate_bound("two_pass", x, exact, exp_error=1.5, exp_underflow=1.0)
+    return float(error_over_bound(numba_cpu.softmax(x), exact, bound).max())
+
+
 @pytest.mark.parametrize("classes", WAYS)
 @pytest.mark.parametrize("scale", [0.1, 1, 10, 30, 100])
-def test_float32_is_within_4_ulp(classes: int, scale: float) -> None:
-    x = _logits(max(2, 4000 // classes), classes, scale)
-    assert ulp_error(numba_cpu.softmax(x), reference.softmax_exact(x)).max() <= 4
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_every_way_keeps_its_bound(classes: int, scale: float, dtype: str) -> None:
+    x = _logits(max(2, 4000 // classes), classes, scale, dtype)
+    assert error_over_its_bound(x) <= 1
+
+
+LARGEST_KNOWN = ["-0x1.358b62p+2", "0x1.79f6c2p+3", "0x1.ef8c4p-1", "0x1.d3cc08p+2"]
+"""Of float32 the largest error found so far, by a search: the maximum is this or more."""
+
+
+def test_the_largest_known_error_is_within_the_bound() -> None:
+    x = np.array([[float.fromhex(v) for v in LARGEST_KNOWN]], np.float32)
+    error = ulp_error(numba_cpu.softmax(x), reference.softmax_exact(x)).max()
+    assert error <= 4.0427
+    assert error_over_its_bound(x) <= 1
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
