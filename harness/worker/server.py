@@ -65,12 +65,18 @@ class Worker:
         self.device_stopwatch: DeviceStopwatch | None = None
 
     def load(self, header: dict[str, Any], _: list[NDArray[Any]]) -> Reply:
-        """Import a module: an implementation by its path, or a module of limits by name."""
+        """Import a module: an implementation by its path, or one of the harness by name.
+
+        The latter may be given a `subject`, the path of an implementation that it calls.
+        """
         started = time.perf_counter_ns()
         if header.get("module"):
             self.module = importlib.import_module(header["module"])
             backend = backends.get(header.get("backend", "numpy"))
             self._watch(backend, header.get("watched", True))
+            if header.get("subject"):  # an implementation that the module will call
+                self.module.import_subject(header["subject"])
+                self._after_import()
         else:
             from harness.worker.local import import_module
 
@@ -78,8 +84,7 @@ class Worker:
             backend = backends.get(self.metadata.backend)
             self._watch(backend, True)
             self.module = import_module(self.metadata)
-            if self.vigil is not None:
-                self.faults += self.vigil.after_import()
+            self._after_import()
         if backend.device is None and (self.metadata is None or self.metadata.device == "cpu"):
             backend = replace(backend, empty_like=self._guarded_like(backend))
         self.backend = backend
@@ -89,6 +94,11 @@ class Worker:
             "import_ns": time.perf_counter_ns() - started,
             "backend_version": self.backend.version(),
         }, []
+
+    def _after_import(self) -> None:
+        """What it left is what calls begin with: threads that it started are no call's."""
+        if self.vigil is not None:
+            self.faults += self.vigil.after_import()
 
     def _watch(self, backend: backends.Backend, wanted: bool) -> None:
         growth = LEAK_BYTES if backend.device is None else DEVICE_LEAK_BYTES

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from misbehaving import MakeWorker, X, call, fault_of, source, workers
 
+from harness.experiments.conformance.call import Step
+from harness.experiments.conformance.judge import Options, judge
+from harness.experiments.conformance.target import RemoteSubject, SubjectFault
 from harness.experiments.profiles import SMOKE, Timing
 from harness.experiments.runner import Request, run
 from harness.records.reader import read_run
@@ -287,3 +290,55 @@ def test_an_implementation_that_is_not_deterministic_is_a_row(tmp_path: Path) ->
     finally:
         subject.stop()
     assert [r.verdict for r in results] == ["failure"]
+
+
+POOL = "from concurrent.futures import ThreadPoolExecutor\npool = ThreadPoolExecutor(2)\n"
+STARTED_AT_IMPORT = {
+    "a service": "threading.Thread(target=time.sleep, args=(60,), daemon=True).start()",
+    "a pool": POOL + "list(pool.map(abs, range(2)))",
+    "a thread of C": (
+        "libc = ctypes.CDLL(None)\n"
+        "libc.pthread_create(ctypes.byref(ctypes.c_ulong()), None,\n"
+        "    ctypes.cast(libc.pause, ctypes.c_void_p), None)"
+    ),
+}
+SHIFTED = (
+    "e = np.exp(x - x.max(axis=axis, keepdims=True))\nreturn e / e.sum(axis=axis, keepdims=True)"
+)
+
+
+@pytest.mark.parametrize("top", STARTED_AT_IMPORT.values(), ids=STARTED_AT_IMPORT)
+def test_threads_that_an_import_starts_are_allowed_wherever_it_is_called(
+    make_worker: MakeWorker, tmp_path: Path, top: str
+) -> None:
+    """In a worker of its own, and in that of the catalogue, which calls it through a module."""
+    y = call(make_worker(SHIFTED, top))
+    path = tmp_path / "starts.py"
+    path.write_text(source(SHIFTED, top), encoding="utf-8")
+    remote = RemoteSubject(load(path))
+    try:
+        found = list(
+            judge(
+                remote,
+                "softmax",
+                "float32",
+                options=Options(cases=("6-several-infinities", "53-repeatable")),
+            )
+        )
+        assert {r.verdict for r in found} <= {"pass", "finding"}
+        (result,) = remote.perform([Step("softmax", (X,))])
+        assert result.arrays[0].tobytes() == y.tobytes()
+    finally:
+        remote.stop()
+
+
+def test_a_thread_that_the_first_call_of_the_catalogue_starts_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "starts.py"
+    body = "threading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n" + SHIFTED
+    path.write_text(source(body), encoding="utf-8")
+    remote = RemoteSubject(load(path))
+    try:
+        with pytest.raises(SubjectFault, match="left 1 thread of Python running"):
+            remote.perform([Step("softmax", (X,))])
+    finally:
+        remote.stop()

@@ -42,7 +42,8 @@ import sys
 import numpy as np
 from harness import reference
 from harness.numerics.ulps import ulp_error
-from implementations import _simd_path, numba_cpu
+from implementations import numba_cpu
+from implementations._simd import compilation as _simd_path
 path = sys.argv[1]
 assert path == _simd_path.PATH
 size = {"avx512": 64, "avx2": 32, "generic": 16}[path]

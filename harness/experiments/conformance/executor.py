@@ -247,10 +247,9 @@ def _remember_programs(backend: str) -> None:
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
-def arrive(path: str) -> tuple[Array, ...]:
+def import_subject(path: str) -> None:
     """Import the implementation at `path` and its array library: seconds, for some."""
     _implementation(path).module()
-    return (np.zeros(0, np.uint8),)
 
 
 def perform(*arrays: Array, path: str, steps: list[dict[str, Any]]) -> tuple[Array, ...]:

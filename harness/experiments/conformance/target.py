@@ -100,13 +100,14 @@ class RemoteSubject:
     """How long the first call took: what compiling takes here."""
     hangs: int = field(default=0, init=False)
     """How often it did not come back: each costs its whole limit."""
-    _arrived: int | None = field(default=None, init=False)
-    _hung: WorkerFault | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.worker = RemoteImplementation(
             f"{self.implementation.name} (conformance)",
-            {"module": "harness.experiments.conformance.executor"},
+            {
+                "module": "harness.experiments.conformance.executor",
+                "subject": str(self.implementation.metadata.path.resolve()),
+            },
             _WAITING,
         )
 
@@ -121,7 +122,8 @@ class RemoteSubject:
         if self.hangs >= _PATIENCE:
             raise SubjectFault("timeout", f"not tried: it hung {self.hangs} times before")
         try:
-            self._arrive(path, timeout)
+            if self.worker.pid is None:  # importing is no call, and may take longer than one
+                self.worker.request("release", timeout=max(timeout, _IMPORT_S))
             started = time.perf_counter()
             limit = limit_of(timeout, self.first_s)
             _, answer = self.worker.request(
@@ -138,22 +140,6 @@ class RemoteSubject:
             results.append(Result.restore(plain, rest[: plain["count"]]))
             rest = rest[plain["count"] :]
         return results
-
-    def _arrive(self, path: str, timeout: float) -> None:
-        """Have a fresh process import the implementation, which may take longer than a call.
-
-        One that did not come back from it, or raised, is not tried again for every case.
-        """
-        if self._hung is not None:
-            raise self._hung
-        if self.worker.pid is None or self.worker.pid != self._arrived:
-            try:
-                request = {"operation": "arrive", "options": {"path": path}}
-                self.worker.request("run", request, (), max(timeout, _IMPORT_S))
-            except WorkerFault as fault:
-                self._hung = fault if fault.status in ("timeout", "error") else None
-                raise
-            self._arrived = self.worker.pid
 
     def stop(self) -> None:
         self.worker.stop()

@@ -94,7 +94,8 @@ def _median_of_the_others(values: Float64Array) -> Float64Array:
     rank[order] = np.arange(values.size)
     ordered = values[order]
     middle = ((values.size - 2) // 2, (values.size - 1) // 2)  # among the others
-    return np.mean([ordered[k + (rank <= k)] for k in middle], axis=0)
+    low, high = (ordered[k + (rank <= k)] for k in middle)
+    return np.asarray((low + high) / 2.0)
 
 
 def _report(trial: Trial, step: Step, text: str) -> Observation:
