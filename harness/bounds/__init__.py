@@ -55,6 +55,8 @@ class Bound:
         gate: True if a correct implementation cannot exceed it.
         misprinted: True if it is known to be violated by correct code.
         published_name: the bound of the literature for the same algorithm, if there is one.
+        theorem: of a published bound, what its paper calls it.
+        paper: of a published bound, its authors and year.
         evaluate: the bound on a `BoundContext`.
     """
 
@@ -67,18 +69,24 @@ class Bound:
     gate: bool = True
     misprinted: bool = False
     published_name: str | None = None
+    theorem: str | None = None
+    paper: str | None = None
 
 
-def _published(name: str, algorithm: str, formula: str, theorem: str, **more: Any) -> Bound:
+def _published(
+    name: str, algorithm: str, formula: str, theorem: str, remark: str = "", **more: Any
+) -> Bound:
     function = getattr(formulas, f"published_{name}")
     return Bound(
         f"published_{name}",
         algorithm,
         formula,
-        _BHH + theorem,
+        _BHH + theorem + remark,
         function,
         published=True,
         gate=False,
+        theorem=theorem,
+        paper="Blanchard, Higham and Higham (2021)",
         **more,
     )
 
@@ -129,7 +137,6 @@ _ALL = (
         "(n+2E+Δ_j+A+R(E+1))u + (½+E_η/s)η",
         _DERIVED,
         formulas.online,
-        published_name="published_shift_divide",
     ),
     Bound(
         "two_pass",
@@ -159,7 +166,6 @@ _ALL = (
         "the largest of their bounds, elementwise",
         _DERIVED,
         formulas.generic,
-        published_name="published_shift_divide",
     ),
     _published("naive", "exp(x_j) / Σ exp(x_i)", "(n+3)u", "Theorem 3.3"),
     _published(
@@ -178,7 +184,8 @@ _ALL = (
         "log_sum_exp_shifted",
         "exp(x_j−y), y = m + log1p(Σ_{i≠k} exp(x_i−m))",
         "(1+max|x_j−y|+|y+n−xmin|)u",
-        "Theorem 4.4, as printed: violated, since its proof drops the rounding of m + log1p",
+        "Theorem 4.4",
+        ", as printed: violated, since its proof drops the rounding of m + log1p",
         misprinted=True,
     ),
 )

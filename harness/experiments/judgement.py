@@ -65,10 +65,14 @@ class Judgement:
         return over_bound(error, self.ulp)
 
     def published_ratio(self, error: Float64Array) -> float | None:
-        """The largest error / published bound, None where nothing is published."""
-        if self.published_ulp is None:
+        """The largest error / published bound over the elements of which the theorem speaks.
+
+        None where nothing is published, or the theorem claims nothing of any element.
+        """
+        if self.published_ulp is None or np.isinf(self.published_ulp).all():
             return None
-        return float(np.max(over_bound(error, self.published_ulp)))
+        ratio = over_bound(error, self.published_ulp)
+        return float(np.max(ratio, where=np.isfinite(self.published_ulp), initial=0.0))
 
 
 def half_of_the_digits(fmt: FloatFormat) -> float:

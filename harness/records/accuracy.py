@@ -53,9 +53,19 @@ class AccuracyRecord(Record):
     deviation: str | None = Field(
         default=None, description="declared deviation that explains what is beyond the bound"
     )
-    published_bound: str | None = None
-    published_bound_ulp: float | None = None
-    error_over_published: float | None = None
+    published_bound: str | None = Field(
+        default=None, description="name of the literature's bound for the same algorithm"
+    )
+    published_bound_ulp: float | None = Field(
+        default=None,
+        description="largest published bound over the elements, in ulps; none where the theorem "
+        "claims nothing of some element (its algorithm overflows there)",
+    )
+    error_over_published: float | None = Field(
+        default=None,
+        description="largest error / published bound, elementwise, where the theorem claims "
+        "anything; above 1 is no failure",
+    )
     exp_error_u: float | None = Field(default=None, description="measured error E of exp, in u")
     worst_row: int | None = None
     worst_class: int | None = None

@@ -303,6 +303,29 @@ def test_a_misprinted_or_published_bound_is_never_a_gate() -> None:
     assert [b.name for b in BOUNDS.values() if b.misprinted] == ["published_log_sum_exp_shifted"]
 
 
+def test_a_published_bound_stands_beside_bounds_of_its_own_algorithm_alone() -> None:
+    for bound in BOUNDS.values():
+        assert bool(bound.theorem) is bool(bound.paper) is bound.published
+        printed = BOUNDS[bound.published_name] if bound.published_name else None
+        if printed is not None and not printed.misprinted:
+            assert bound.algorithm.startswith(printed.algorithm), bound.name
+    beside = {b.published_name for b in BOUNDS.values() if b.published_name}
+    assert beside == {b.name for b in BOUNDS.values() if b.published}
+
+
+@pytest.mark.parametrize("name", ["published_naive", "published_log_sum_exp_unshifted"])
+def test_a_theorem_on_unshifted_sums_claims_nothing_where_they_overflow(name: str) -> None:
+    rows = [[11.5, 0.0], [10.6, 10.6], [10.6, -5.0], [-12.0, -12.0]]  # float16: e^x above 65504
+    x = np.array(rows, dtype=np.float16)
+    found = evaluate_bound(name, x, softmax_exact(x))
+    claimed = np.isfinite(found.ulp)
+    assert claimed.tolist() == [[False] * 2, [False] * 2, [True] * 2, [True] * 2]
+    with np.errstate(over="ignore"):
+        assert np.isfinite(np.exp(x.astype(np.float16)).sum(axis=1))[claimed[:, 0]].all()
+    shifted = evaluate_bound("published_shift_divide", x, softmax_exact(x))
+    assert np.isfinite(shifted.ulp).all()
+
+
 def test_the_underflow_term_is_needed() -> None:
     # [100, 0] in float32: the correctly rounded 3.8e-44 is off by far more than any n u.
     x = np.array([[100.0, 0.0]], dtype=np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -62,6 +63,32 @@ def test_built_in_implementations_stay_within_their_bounds(make_context: MakeCon
     records = measured(make_context(names, profile))
     assert [r.implementation for r in records if r.status != "ok"] == []
     assert max(r.error_over_bound or 0.0 for r in records) <= 1.0
+
+
+def test_published_bounds_are_recorded_for_their_own_algorithms_within_their_assumptions(
+    make_context: MakeContext,
+) -> None:
+    profile = replace(
+        PROFILE, dtypes=("float16",), sweep_workloads=("normal(scale=1)", "normal(scale=10)"),
+        families=(),
+    )  # fmt: skip
+    names = ["naive", "max_shift", "online", "two_pass"]
+    found = {(r.implementation, r.workload): r for r in measured(make_context(names, profile))}
+    assert len(found) == 2 * len(names)
+    for (name, workload), record in found.items():
+        overflows = name == "naive" and workload == "normal(scale=10)"
+        if name in ("online", "two_pass"):
+            assert record.published_bound is None
+        else:
+            assert record.published_bound in ("published_naive", "published_shift_divide")
+        applies = record.published_bound is not None and not overflows
+        assert (record.published_bound_ulp is not None) is applies, (name, workload)
+        assert (record.error_over_published is None) is (record.published_bound is None)
+        if name == "naive":
+            assert record.error_over_published is not None
+            assert math.isfinite(record.error_over_published)
+        if applies and name == "naive":  # (n + 3) u; a number is 1 / (2 u) to 1 / u of its ulps
+            assert 13 / 2 < (record.published_bound_ulp or 0) <= 13
 
 
 def test_log_sum_exp_is_measurably_worse_at_large_offsets(make_context: MakeContext) -> None:

@@ -100,7 +100,10 @@ def test_thresholds_tell_neighbours_apart(x: float, dtype: str, expected: str) -
     assert formatting.threshold(x, dtype) == expected
 
 
-@pytest.mark.parametrize(("x", "expected"), [(0.9999, ">99.9"), (1.0, "100"), (1e-6, "<0.01")])
+@pytest.mark.parametrize(
+    ("x", "expected"),
+    [(0.9999, ">99.9"), (1.0, "100"), (1e-6, "<0.01"), (6.52e-5, "<0.01"), (1e-4, "0.0100")],
+)
 def test_a_percentage_is_not_rounded_to_all_or_nothing(x: float, expected: str) -> None:
     assert formatting.percent(x) == expected
 

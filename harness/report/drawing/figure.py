@@ -190,14 +190,16 @@ def grid(
     right: float = 0.12,
     between: float = 0.22,
     below: float = 0.42,
+    foot: float = 0.0,
 ) -> tuple[Figure, list[Any]]:
     """A figure of `count` equal panels, `columns` to a line, each `height` inches high.
 
-    Distances in inches: margins `left` and `right`, gaps `between` columns and `below` lines.
+    Distances in inches: margins `left` and `right`, gaps `between` columns and `below` lines,
+    room for a legend at the `foot`.
     """
     columns = min(columns, count)
     lines = math.ceil(count / columns)
-    top, bottom = 0.28, 0.42
+    top, bottom = 0.28, 0.42 + foot
     total = top + bottom + lines * height + (lines - 1) * below
     figure = Figure(figsize=(WIDTH, total))
     width = (WIDTH - left - right - (columns - 1) * between) / columns

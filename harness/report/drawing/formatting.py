@@ -57,7 +57,7 @@ def percent(fraction: float | None, digits: int = 3) -> str:
     x = 100.0 * fraction
     if 99.95 <= x < 100:
         return ">99.9"
-    if 0 < x < 0.005:
+    if 0 < x < 0.01:
         return "<0.01"
     return "100" if x == 100 else figure(x, digits)
 

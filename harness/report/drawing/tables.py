@@ -7,7 +7,7 @@ a missing number stands there with its reason.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from io import StringIO
 from typing import Any, Literal
@@ -61,6 +61,8 @@ class Table:
     Attributes:
         name: id within the page, and stem of its CSV.
         notes: remarks below the table, before the footnotes of its entries.
+        unshown: further columns of the CSV, a value for each row under each header: numbers that
+            the page shows as details of other entries.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Table:
     columns: Sequence[Column]
     rows: Sequence[Sequence[Entry]]
     notes: Sequence[str] = field(default=())
+    unshown: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", stem(self.name))  # it may hold words of a result file
@@ -75,6 +78,12 @@ class Table:
             if len(row) != len(self.columns):
                 raise ValueError(
                     f"table {self.name}: expected {len(self.columns)} entries a row; got {len(row)}"
+                )
+        for header, values in self.unshown.items():
+            if len(values) != len(self.rows):
+                raise ValueError(
+                    f"table {self.name}, {header}: expected {len(self.rows)} values; "
+                    f"got {len(values)}"
                 )
 
     @property
@@ -118,11 +127,12 @@ class Table:
         """The raw values as CSV (RFC 4180), formulas neutralised; footnotes in a last column."""
         header = [" ".join(p for p in (c.group, c.header, c.unit) if p) for c in self.columns]
         rows: list[list[Any]] = []
-        for row in self.rows:
+        for k, row in enumerate(self.rows):
             values: list[Any] = [e.text if e.raw is None else e.raw for e in row]
             notes = [f"{header[i]}: {e.note}" for i, e in enumerate(row) if e.note]
-            rows.append([*values, "; ".join(notes)])
-        return csv_text([*header, "notes"], rows)
+            more = [column[k] for column in self.unshown.values()]
+            rows.append([*values, *more, "; ".join(notes)])
+        return csv_text([*header, *self.unshown, "notes"], rows)
 
 
 def csv_text(header: Iterable[object], rows: Iterable[Iterable[object]]) -> str:

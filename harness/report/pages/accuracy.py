@@ -6,6 +6,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from harness.report.drawing import style as palette
@@ -14,10 +15,11 @@ from harness.report.drawing.formatting import figure, integer, plural
 from harness.report.drawing.sanitize import label
 from harness.report.drawing.style import Style
 from harness.report.drawing.tables import Column, Entry, Table, missing, words
+from harness.report.pages import published_bounds as published
 from harness.report.run_data import Cell, RunData, absent_text, measured, worst
 
 HEADROOM = 1e4
-_SCALE = re.compile(r"(?P<family>[a-z_]+)\((?:[^()]*,\s*)?scale=(?P<scale>[0-9.eE+-]+)[^()]*\)")
+_SCALE = re.compile(r"normal\(scale=([0-9.eE+-]+)\)")
 
 
 def sweep_workload(cells: Sequence[Cell]) -> str | None:
@@ -55,15 +57,17 @@ def draw_panel(
     scale: LogScale,
     context: Sequence[Sequence[tuple[int, Cell]]] = (),
 ) -> None:
-    """One implementation's errors and bound, over those of the others in grey."""
+    """One implementation's errors and bounds, over the errors of the others in grey."""
     for other in context:
         xs, ys = zip(*((n, scale.place(c["max_ulp"])) for n, c in other), strict=True)
         axes.plot(xs, ys, color=palette.CONTEXT, linewidth=0.7)
+    top = scale.limits[1] ** 2
+    published.draw(axes, curve, top)
     bound = [(n, c["bound_ulp"]) for n, c in curve if c.get("bound_ulp") is not None]
     if bound:
         axes.plot(
-            [n for n, _ in bound], [min(b, scale.limits[1] ** 2) for _, b in bound],
-            color=style.colour, linewidth=0.9, dashes=(2.5, 1.5),
+            [n for n, _ in bound], [min(b, top) for _, b in bound],
+            color=style.colour, linewidth=0.9, dashes=published.OWN_DASHES,
         )  # fmt: skip
     axes.plot(
         [n for n, _ in curve], [scale.place(c["max_ulp"]) for _, c in curve],
@@ -87,6 +91,7 @@ def error_scale(curves: Iterable[Sequence[tuple[int, Cell]]]) -> LogScale:
     errors = [float(c["max_ulp"]) for c in cells]
     ceiling = HEADROOM * max((e for e in errors if math.isfinite(e)), default=1.0)
     wide = [float(c["bound_ulp"]) for c in cells if c.get("bound_ulp") is not None]
+    wide += [found[1] for c in cells if (found := published.applying(c))]
     return log_scale([*errors, *(min(b, ceiling) for b in wide)], floor=0.5)
 
 
@@ -98,25 +103,37 @@ def curve_table(
     classes: Sequence[int],
     dtype: str,
 ) -> Table:
-    """Implementation × class count: the largest error, and the bound at it on a quieter line."""
+    """Implementation × class count: the largest error, its bounds on quieter lines below.
+
+    The bounds have columns of their own in the CSV.
+    """
     rows = []
+    unshown: dict[str, list[Any]] = {}
     for implementation, cells in cells_of.items():
-        row = [words(implementation)]
+        row, theorems = [words(implementation)], []
         for n in classes:
             here = [c for c in cells if c.get("classes") == n]
             cell = worst(here, "max_ulp")
             entry = _ulp_entry(cell, run.why(implementation, here, dtype=dtype))
-            if cell is not None and cell.get("bound_ulp") is not None:
-                entry = Entry(
-                    entry.text, entry.raw, entry.kind, entry.note, None,
-                    f"≤ {figure(cell['bound_ulp'])}",
-                )  # fmt: skip
-            row.append(entry)
+            bound = cell.get("bound_ulp") if cell is not None else None
+            size, theorem = published.entries(cell)
+            lines = [f"bound: {figure(bound)}"] if bound is not None else []
+            if size.text:
+                lines.append(f"{theorem.text}: {size.text}")
+                theorems.append(theorem.text)
+            row.append(replace(entry, detail="\n".join(lines) or None))
+            at = f"n = {integer(n)}"
+            unshown.setdefault(f"{at} bound ulp", []).append(bound)
+            unshown.setdefault(f"{at} published bound ulp", []).append(size.raw)
+        unshown.setdefault("published bound", []).append(", ".join(dict.fromkeys(theorems)))
         rows.append(row)
     columns = [Column("Implementation", numeric=False)]
     columns += [Column(f"n = {integer(n)}", "ulp") for n in classes]
-    notes = ["Second line: the largest a-priori bound over the elements, in ulps."]
-    return Table(name, caption, columns, rows, notes)
+    notes = [
+        "Below each error, in ulps, the largest over the elements of the bound that judges it, "
+        "and of the published bound where one applies, under the name of its theorem."
+    ]
+    return Table(name, caption, columns, rows, notes, unshown)
 
 
 def ulp_by_classes(
@@ -138,7 +155,9 @@ def ulp_by_classes(
         return Plot(stem, title, f"Nothing to draw.{absent_text(absent)}", "", table, None)
     scale = error_scale(curves.values())
     columns = min(5, len(drawn))
-    fig, panels = grid(len(drawn), columns, 1.45, left=scale.margin, between=0.16)
+    fig, panels = grid(
+        len(drawn), columns, 1.45, left=scale.margin, between=0.16, foot=published.LEGEND
+    )
     for k, (name, axes) in enumerate(zip(drawn, panels, strict=True)):
         draw_panel(axes, curves[name], style[name], scale, [curves[i] for i in drawn if i != name])
         axes.set_title(label(name))
@@ -148,12 +167,14 @@ def ulp_by_classes(
             axes.set_ylabel("largest error (ulp)")
         if k + columns >= len(panels):
             axes.set_xlabel("classes")
+    published.add_legend(fig, curves.values())
     caption = (
         f"Workload {workload}. Markers: largest error over the elements against the unrounded "
-        f"reference. Dashes in the same colour: a-priori bound of the algorithm. Grey: the other "
-        f"implementations. A ring marks a result that failed its check; a bound too wide for "
-        f"the scale leaves its panel at the top. The maxima are of the "
-        f"sampled inputs: lower bounds of the true maxima.{absent_text(absent)}"
+        f"reference. Dashes in the same colour: a-priori bound of the algorithm, the largest over "
+        f"the elements. Grey: the errors of the other implementations. A ring marks a result that "
+        f"failed its check; a bound too wide for the scale leaves its panel at the top. Errors are "
+        f"the largest found on these inputs; others may have larger ones."
+        f"{published.said(curves)}{absent_text(absent)}"
     )
     return Plot(stem, title, caption, _alt(title, curves, classes, scale), table, fig)
 
@@ -171,29 +192,39 @@ def _alt(
         low = min(last, key=lambda i: float(last[i][1]["max_ulp"]))
         high = max(last, key=lambda i: float(last[i][1]["max_ulp"]))
         text += (
-            f" At {integer(classes[-1])} classes the errors lie between "
-            f"{figure(last[low][1]['max_ulp'])} ulp ({low}) and "
-            f"{figure(last[high][1]['max_ulp'])} ulp ({high})."
+            f" At {integer(classes[-1])} classes the largest errors reach from "
+            f"{in_words(last[low][1]['max_ulp'])} ({low}) to "
+            f"{in_words(last[high][1]['max_ulp'])} ({high})."
         )
-    above = [
-        i
+    ratios = {
+        i: [c["error_over_bound"] for _, c in curve if c.get("error_over_bound") is not None]
         for i, curve in curves.items()
-        if any((c.get("error_over_bound") or 0.0) > 1 for _, c in curve)
-    ]
-    return text + (
-        f" Above its bound: {', '.join(above)}." if above else " No curve lies above its bound."
-    )
+    }
+    above = [i for i, found in ratios.items() if any(r > 1 for r in found)]
+    if above:
+        text += f" Above its bound: {', '.join(above)}."
+    elif any(ratios.values()):
+        text += " No error lies above the bound that judges it."
+    return text + published.shortly(curves.values())
 
 
-def scale_of(workload: str | None) -> tuple[str, float] | None:
-    """(family, scale) of a workload id such as ``normal(scale=10)``, or None."""
+def in_words(ulp: float) -> str:
+    """An error with its unit, or that there is none."""
+    return f"{figure(ulp)} ulp" if math.isfinite(ulp) else "not finite"
+
+
+def scale_of(workload: str | None) -> float | None:
+    """The standard deviation in a workload id such as ``normal(scale=10)``; None for any other.
+
+    Other families have a scale too, and more besides (an offset, a mask): a curve through all of
+    them would show the difference between families as one between scales.
+    """
     found = _SCALE.fullmatch(workload or "")
-    if not found:
-        return None
     try:
-        return found["family"], float(found["scale"])
+        scale = float(found[1]) if found else 0.0
     except ValueError:
         return None
+    return scale if 0 < scale < math.inf else None
 
 
 def ulp_by_scale(run: RunData, operation: str, style: Mapping[str, Style], stem: str) -> Plot:
@@ -204,7 +235,7 @@ def ulp_by_scale(run: RunData, operation: str, style: Mapping[str, Style], stem:
         cells = [
             c
             for c in run.select("accuracy", dtype=dtype, operation=operation)
-            if scale_of(c.get("workload")) and c.get("classes")
+            if scale_of(c.get("workload")) is not None and c.get("classes")
         ]
         scales = Counter(n for n, _ in {(c["classes"], c["workload"]) for c in cells})
         if scales and max(scales.values()) > 1:
@@ -212,11 +243,14 @@ def ulp_by_scale(run: RunData, operation: str, style: Mapping[str, Style], stem:
             chosen[dtype] = n, [c for c in cells if c["classes"] == n]
     columns = [Column(h, numeric=False) for h in ("Implementation", "dtype", "Workload")]
     columns += [Column("Classes"), Column("Largest error", "ulp"), Column("Bound", "ulp")]
+    columns += published.COLUMNS
     rows = []
     for dtype, (n, cells) in chosen.items():
         for name in run.implementations:
             mine = [c for c in cells if c["implementation"] == name]
-            for workload in sorted({c["workload"] for c in cells}, key=lambda w: scale_of(w) or w):
+            for workload in sorted(
+                {c["workload"] for c in cells}, key=lambda w: scale_of(w) or 0.0
+            ):
                 here = [c for c in mine if c["workload"] == workload]
                 cell = worst(here, "max_ulp")
                 bound = cell.get("bound_ulp") if cell else None
@@ -225,6 +259,7 @@ def ulp_by_scale(run: RunData, operation: str, style: Mapping[str, Style], stem:
                     _ulp_entry(cell, run.why(name, here, dtype=dtype)),
                     Entry(figure(bound), bound, "quiet") if bound is not None
                     else Entry("none", "none", "quiet"),
+                    *published.entries(cell),
                 ])  # fmt: skip
     table = Table(f"{stem}-table", title, columns, rows)
     if not chosen:
@@ -246,14 +281,14 @@ def ulp_by_scale(run: RunData, operation: str, style: Mapping[str, Style], stem:
                 ]
                 cell, found = worst(here, "max_ulp"), scale_of(workload)
                 if cell is not None and found is not None:
-                    points.append((found[1], scale.place(cell["max_ulp"])))
+                    points.append((found, scale.place(cell["max_ulp"])))
             if points:
                 points.sort()
                 (handles[name],) = axes.plot(
                     [p for p, _ in points], [p for _, p in points], color=style[name].colour,
                     marker=style[name].marker, linestyle=style[name].line,
                 )  # fmt: skip
-        found_scales = [s[1] for c in cells if (s := scale_of(c["workload"]))]
+        found_scales = [s for c in cells if (s := scale_of(c["workload"])) is not None]
         log_scale(found_scales).apply(axes.xaxis)
         scale.apply(axes.yaxis, labelled=k % 4 == 0)
         axes.set_title(f"{dtype}, n = {integer(n)}")
@@ -268,11 +303,13 @@ def ulp_by_scale(run: RunData, operation: str, style: Mapping[str, Style], stem:
     alt = f"{title}, for {', '.join(chosen)}."
     if top is not None:
         alt += (
-            f" The largest error is {figure(top['max_ulp'])} ulp"
+            f" The largest error is {in_words(top['max_ulp'])}"
             f" ({top['implementation']}, {top['dtype']}, {top['workload']})."
         )
     caption = (
-        "Normal logits of rising standard deviation at one class count. The rounding of the shift "
-        "x − max enters the exponential, so the error of shifted forms grows with the range."
+        "Normal logits of rising standard deviation at one class count. The difference x − max is "
+        "rounded before it enters the exponential, so that the error of shifted forms can grow "
+        "with the range. It stops growing where only logits within a factor of 2 of the maximum "
+        "have results that do not underflow: their differences are exact."
     )
     return Plot(stem, title, caption, alt, table, fig)

@@ -11,7 +11,14 @@ from harness.report.drawing.formatting import figure, integer
 from harness.report.drawing.sanitize import label
 from harness.report.drawing.style import Style
 from harness.report.drawing.tables import Column, Entry, Table, missing, words
-from harness.report.pages.accuracy import by_class, draw_panel, error_scale, sweep_workload
+from harness.report.pages import published_bounds as published
+from harness.report.pages.accuracy import (
+    by_class,
+    draw_panel,
+    error_scale,
+    in_words,
+    sweep_workload,
+)
 from harness.report.pages.overflow import add_legend, draw_map, map_cells, map_table, outcome_of
 from harness.report.pages.overview import bound_entry, quotient, ulp_entry
 from harness.report.pages.thresholds import threshold_entry
@@ -40,7 +47,7 @@ def accuracy(
             cell = worst(here, "max_ulp")
             place = [words(dtype), words(sweeps[dtype]), Entry(integer(n), n)]
             if cell is None:
-                rows.append([*place, *[missing(*run.why(name, here, dtype=dtype))] * 3])
+                rows.append([*place, *[missing(*run.why(name, here, dtype=dtype))] * 5])
                 continue
             ratio, bound = cell.get("error_over_bound"), cell.get("bound_ulp")
             bad: Any = "bad" if cell["status"] == "failed" else ""
@@ -50,10 +57,11 @@ def accuracy(
                 Entry(figure(cell["max_ulp"]), cell["max_ulp"], bad),
                 Entry(figure(bound), bound) if bound is not None else none,
                 Entry(quotient(ratio), ratio, bad) if ratio is not None else none,
+                *published.entries(cell),
             ])  # fmt: skip
     columns = [Column("dtype", numeric=False), Column("Workload", numeric=False),
                Column("Classes"), Column("Largest error", "ulp"), Column("Bound", "ulp"),
-               Column("Error ÷ bound", "largest")]  # fmt: skip
+               Column("Error ÷ bound", "largest"), *published.COLUMNS]  # fmt: skip
     table = Table(f"{stem}-table", title, columns, rows)
     drawn = [d for d in dtypes if data[d][name]]
     if not drawn:
@@ -61,7 +69,10 @@ def accuracy(
         table = _no_table(table, name, status, reason)
         return Plot(stem, title, f"Nothing to draw: {status} ({reason}).", "", table, None)
     scale = error_scale(curve for d in drawn for curve in data[d].values())
-    fig, panels = grid(len(dtypes), max(len(dtypes), 2), 1.9, left=scale.margin, between=0.16)
+    fig, panels = grid(
+        len(dtypes), max(len(dtypes), 2), 1.9, left=scale.margin, between=0.16,
+        foot=published.LEGEND,
+    )  # fmt: skip
     for k, (axes, dtype) in enumerate(zip(panels, dtypes, strict=True)):
         curve = data[dtype][name]
         classes = sorted({n for c in data[dtype].values() for n, _ in c})
@@ -78,10 +89,17 @@ def accuracy(
         axes.set_xlabel("classes")
         if k == 0:
             axes.set_ylabel("largest error (ulp)")
-    tops = [f"{d} {figure(max(float(c['max_ulp']) for _, c in data[d][name]))} ulp" for d in drawn]
+    tops = [f"{d} {in_words(max(float(c['max_ulp']) for _, c in data[d][name]))}" for d in drawn]
     which = ", ".join(dict.fromkeys(str(sweeps[d]) for d in drawn))
-    caption = f"Workload {which}. Markers: largest error; dashes: a-priori bound; grey: the others."
-    return Plot(stem, title, caption, f"{title}. Largest: {', '.join(tops)}.", table, fig)
+    curves = [data[d][name] for d in drawn]
+    published.add_legend(fig, curves)
+    caption = (
+        f"Workload {which}. Markers: largest error; dashes in the same colour: a-priori bound, "
+        "the largest over the elements; grey: the errors of the others."
+        f"{published.said({name: [point for curve in curves for point in curve]})}"
+    )
+    alt = f"{title}. Largest errors: {', '.join(tops)}.{published.shortly(curves)}"
+    return Plot(stem, title, caption, alt, table, fig)
 
 
 def outcomes(run: RunData, name: str, stem: str, operation: str = "softmax") -> Plot:
