@@ -150,8 +150,8 @@ class Workload:
         Finite, but for the -inf of families that mask.
 
         Raises:
-            WorkloadUnavailable: where the format cannot hold the values, or the digits or the
-                file cannot be had.
+            WorkloadUnavailable: where the format cannot hold the values, or the file
+                cannot be had.
         """
         fmt = float_format(self.dtype)
         if self.family == "digits":

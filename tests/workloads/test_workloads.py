@@ -10,13 +10,13 @@ import sys
 import zipfile
 from pathlib import Path
 
+import digits_training
 import ml_dtypes
 import numpy as np
 import pytest
 
 from harness import workloads as w
 from harness.numerics.formats import FORMATS, float_format, to_float64, to_ordinal
-from harness.workloads import digits as digits_module
 from harness.workloads import workload as workload_module
 from harness.workloads.families import underflow_gap
 
@@ -341,41 +341,21 @@ def test_digits_have_a_natural_shape_and_no_other_class_count():
         w.generate("digits", 11, 1)
 
 
-def test_digits_come_from_the_cache_and_a_damaged_one_is_rebuilt(tmp_path, monkeypatch):
-    wanted = w.digits_logits()
-    monkeypatch.setenv("SOFTMAX_BENCH_CACHE", str(tmp_path))
-    calls = []
-
-    def compute():
-        calls.append(1)
-        return wanted
-
-    monkeypatch.setattr(digits_module, "_compute", compute)
-    for _ in range(2):
-        w.digits_logits()
-    assert len(calls) == 1
-    stored = next(tmp_path.iterdir())
-    stored.write_bytes(stored.read_bytes()[:1000])
-    np.testing.assert_array_equal(w.digits_logits().logits, wanted.logits)
-    assert len(calls) == 2
-    assert [p.name for p in tmp_path.iterdir()] == [stored.name]
+def test_the_stored_logits_are_those_of_the_training():
+    logits, labels = digits_training.trained()
+    found = w.digits_logits()
+    np.testing.assert_array_equal(found.logits, logits * 2.0**-20)
+    np.testing.assert_array_equal(found.labels, labels)
 
 
 def test_training_is_deterministic_and_forgets_perturbations():
-    pixels, labels = digits_module._pixels()
+    pixels, labels = digits_training.pixels_and_labels()
     pixels, labels = pixels[:400], labels[:400]
-    a = digits_module.train_weights(pixels, labels)
+    a = digits_training.train_weights(pixels, labels)
     # Another order of summation, as another BLAS would have: the quantised weights agree.
     order = np.random.default_rng(0).permutation(len(labels))
-    b = digits_module.train_weights(pixels[order], labels[order])
+    b = digits_training.train_weights(pixels[order], labels[order])
     assert np.abs(a - b).max() < 2.0**-24
-
-
-def test_digits_without_scikit_learn_say_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setenv("SOFTMAX_BENCH_CACHE", str(tmp_path))
-    monkeypatch.setitem(sys.modules, "sklearn", None)
-    with pytest.raises(w.WorkloadUnavailable, match=r"softmax-bench\[training\]"):
-        w.generate("digits")
 
 
 # --- captured logits ---

@@ -239,7 +239,7 @@ def _remember_programs(backend: str) -> None:
         return
     import jax
 
-    from harness.workloads.digits import cache_directory
+    from harness.reference.cache import cache_directory
 
     folder = cache_directory() / "xla" / f"jax-{jax.__version__}"
     jax.config.update("jax_compilation_cache_dir", str(folder))
