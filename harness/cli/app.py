@@ -8,8 +8,16 @@ from typing import Annotated
 
 import typer
 
-from harness.cli import commands
+from harness.cli.check import check
+from harness.cli.claims import claims
+from harness.cli.compare import compare
+from harness.cli.exhaustive import exhaustive
 from harness.cli.exits import Exit
+from harness.cli.list import list_
+from harness.cli.new import new
+from harness.cli.report import report
+from harness.cli.run import run
+from harness.cli.worst_case import worst_case
 
 app = typer.Typer(
     name="softmax-bench",
@@ -40,15 +48,15 @@ def _root(
     pass
 
 
-app.command("list")(commands.list_)
-app.command()(commands.run)
-app.command()(commands.check)
-app.command()(commands.compare)
-app.command()(commands.report)
-app.command()(commands.new)
-app.command()(commands.claims)
-app.command()(commands.exhaustive)
-app.command("worst-case")(commands.worst_case)
+app.command("list")(list_)
+app.command()(run)
+app.command()(check)
+app.command()(compare)
+app.command()(report)
+app.command()(new)
+app.command()(claims)
+app.command()(exhaustive)
+app.command("worst-case")(worst_case)
 
 
 def main() -> None:

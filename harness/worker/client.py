@@ -22,8 +22,8 @@ from harness.records import Status
 from harness.text import one_line
 from harness.worker import transport
 from harness.worker.isolation.address_space import AddressSpace
-from harness.worker.isolation.memory import reply_limit
 from harness.worker.isolation.numba_cache import compiled_cache
+from harness.worker.isolation.resource_limits import reply_limit
 from harness.worker.isolation.subprocesses import MAX_OUTPUT, Child, end_all
 from harness.worker.replies import checked
 

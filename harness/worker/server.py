@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from harness.registry.contract import Metadata, read_metadata
 from harness.worker import backends, transport
 from harness.worker.backends import cores
+from harness.worker.commands import COMMANDS
 from harness.worker.isolation.guard_bytes import Guarded, guarded, guarded_array
 from harness.worker.isolation.resource_limits import confine
 from harness.worker.isolation.side_effects import (
@@ -190,7 +191,7 @@ class Worker:
         faults, self.faults = self.faults, []
         if self.vigil is None:
             return faults
-        if command not in _CALLING:
+        if not COMMANDS[command].calls:
             self.vigil.rebase()
             return faults
         if command == "run":
@@ -258,26 +259,13 @@ def _same_bytes(a: NDArray[Any], b: NDArray[Any]) -> bool:
     return np.array_equal(a.reshape(-1).view(np.uint8), flat)
 
 
-_COMMANDS = ("load", "threads", "run", "verify")
-_TIMING_COMMANDS = ("place", "prepare", "sample", "peak", "output_rows", "release")
-_DEVICE_COMMANDS = (
-    *("device_facts", "device_place", "device_prepare", "device_sample", "device_output"),
-    "device_release",
-)
-_CALLING = ("run", "prepare", "sample", "verify", "peak")
-"""Commands in which a stranger's code runs."""
-
-
 def _answer(worker: Worker, header: dict[str, Any], arrays: list[NDArray[Any]]) -> Reply:
-    command = header["command"]
-    if command in _COMMANDS:
-        return getattr(worker, command)(header, arrays)  # type: ignore[no-any-return]
-    if command in _TIMING_COMMANDS:
-        return getattr(worker.stopwatch, command)(header, arrays)  # type: ignore[no-any-return]
-    if command in _DEVICE_COMMANDS:
-        return getattr(worker.device_stopwatch, command)(header, arrays)  # type: ignore[no-any-return]
-    known = ", ".join((*_COMMANDS, *_TIMING_COMMANDS, *_DEVICE_COMMANDS))
-    raise ValueError(f"command {command!r}: expected one of {known}")
+    name = header["command"]
+    if name not in COMMANDS:
+        raise ValueError(f"command {name!r}: expected one of {', '.join(COMMANDS)}")
+    owner = COMMANDS[name].owner
+    asked = worker if owner == "worker" else getattr(worker, owner)
+    return getattr(asked, name)(header, arrays)  # type: ignore[no-any-return]
 
 
 def _failure(error: BaseException) -> dict[str, Any]:

@@ -14,8 +14,8 @@ import report_run
 import typer
 from typer.testing import CliRunner
 
-from harness.cli.commands import exhaustive as exhaustive_command
-from harness.cli.commands import worst_case as worst_case_command
+from harness.cli.exhaustive import exhaustive as exhaustive_command
+from harness.cli.worst_case import worst_case as worst_case_command
 from harness.experiments.exhaustive.plan import Tables, formats, record_of
 from harness.experiments.exhaustive.run import DTYPES, EXPERIMENTS, run_exhaustive
 from harness.records import RECORD, ExhaustiveRecord, WorstCaseRecord

@@ -70,7 +70,7 @@ def train_weights(pixels: Float64Array, labels: NDArray[np.int64]) -> Float64Arr
 
 
 def trained() -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
-    """Logits in units of 2**-20, ``(1797, 10)``, the 450 held-out rows first; labels ``(1797,)``."""
+    """In units of 2**-20: logits ``(1797, 10)``, held-out rows first; labels ``(1797,)``."""
     pixels, labels = pixels_and_labels()
     weights = np.rint(train_weights(pixels[HELD_OUT:], labels[HELD_OUT:]) / _QUANTUM)
     # Exact: abs(sum) < 2**20 in units of 2**-20 needs 40 bits.
