@@ -1,4 +1,4 @@
-"""The command line: the commands, registered. What they need is imported when one is called."""
+"""The command line: registers the commands. What one needs is imported when it is called."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``softmax-bench claims``: what has been printed about softmax, recomputed."""
+"""``softmax-bench claims``: recompute published statements about softmax."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``softmax-bench exhaustive``: whole domains, judged."""
+"""``softmax-bench exhaustive``: judge every input of a whole domain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How commands end: one line for what a user can mend, and the exit codes of README.md."""
+"""Exit codes, and one line for an error that a user can mend."""
 
 from __future__ import annotations
 

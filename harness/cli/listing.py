@@ -1,4 +1,4 @@
-"""What there is to choose from, as tables for the terminal."""
+"""Tables of implementations, workloads, class counts, profiles and bounds for the terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``new``: a first implementation, right from the start, and its test.
+"""The files that ``new`` writes: a correct implementation to begin with, and its test.
 
 The files are written once and never overwritten; they belong to whoever asked for them.
 """

@@ -1,4 +1,4 @@
-"""What commands that write a run have in common: select, resume, measure, report."""
+"""Shared by commands that write a run: select, resume, measure, report."""
 
 from __future__ import annotations
 

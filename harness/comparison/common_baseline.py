@@ -1,4 +1,4 @@
-"""What did not change between two runs, in whose terms their times are compared.
+"""The unchanged baseline of two runs, in whose terms their times are compared.
 
 Nothing pairs the rounds of two runs, and a machine that was slower in one of them slows everything.
 Where both had the same baseline, of the same source and on the same versions, it was timed in every

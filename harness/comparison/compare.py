@@ -1,4 +1,4 @@
-"""`compare`: two sides in, the comparison out."""
+"""The function `compare`: two runs or implementations in, their comparison out."""
 
 from __future__ import annotations
 

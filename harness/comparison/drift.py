@@ -1,4 +1,4 @@
-"""What should not have changed, and by how much it did: from run to run, and within one.
+"""Drift of the machine: how much the times of unchanged code changed between and within runs.
 
 Copies are the harness's own code, the same in every run; a control is the baseline in another
 process. What they differ by, others may differ by for no reason of their own.

@@ -1,4 +1,4 @@
-"""What a run on a device does in which order, and how long each part of it may take.
+"""The time budget of a run on a device: its parts in order, and how long each may take.
 
 Ten minutes may not be enough for all of it: what stands first here is measured first, and what no
 longer fits is the least important.

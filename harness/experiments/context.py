@@ -1,4 +1,4 @@
-"""What an experiment is given, and the units of work that it plans."""
+"""The context that every experiment is given, and the unit of work that it plans."""
 
 from __future__ import annotations
 

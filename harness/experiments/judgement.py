@@ -1,4 +1,4 @@
-"""The bound that an implementation is held to on a given input, and the verdict by it."""
+"""The verdict on one output: the bound it is held to, and what a declared deviation excuses."""
 
 from __future__ import annotations
 

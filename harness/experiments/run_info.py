@@ -1,4 +1,4 @@
-"""What a run says of itself before anything is measured: code, machine, implementations."""
+"""The description of a run (`run.json`): code, machine, implementations."""
 
 from __future__ import annotations
 

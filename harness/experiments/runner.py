@@ -1,4 +1,4 @@
-"""One invocation: plan the cells, measure them in order, journal each, go on after a fault."""
+"""Runs one invocation: plans cells, measures them in order, stores each, goes on after a fault."""
 
 from __future__ import annotations
 

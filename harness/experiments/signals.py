@@ -1,4 +1,4 @@
-"""Signals that end a run: as an interrupt, so that what was measured is kept and told of."""
+"""Turns signals that end a run into an interrupt, so that what was measured is kept."""
 
 from __future__ import annotations
 

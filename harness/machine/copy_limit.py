@@ -1,6 +1,6 @@
 """What this machine can do at best: copies of the same bytes that an implementation moves.
 
-The room of the limit lines. A copy reads each byte once and writes each byte once; no softmax of
+A copy reads each byte once and writes each byte once; no softmax of
 data larger than the caches does less. The copies take and give arrays as an operation does, so
 the worker times them like an implementation, on as many threads as `numba.set_num_threads` says:
 

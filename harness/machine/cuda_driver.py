@@ -1,6 +1,6 @@
 """CUDA devices as the driver library sees them, without importing an array library.
 
-The room of `libcuda`, reached through ctypes.
+It asks `libcuda`, through ctypes.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The machine that a run was measured on: what it is, and what about it threatens the figures.
 
-The room of hardware and operating-system facts. Everything is read from the kernel's files below
+Everything is read from the kernel's files below
 `root` (so that tests can lay out machines of their own) and is None where it is unknown, never
 guessed. Nothing here names the host or its user.
 """

@@ -1,6 +1,6 @@
 """Number formats: precision, unit roundoff, spacing, ordinals and correct rounding.
 
-The room of everything that is true of a binary floating-point format and of nothing else.
+Only what is true of every binary floating-point format is here.
 Exact values arrive here as unevaluated sums ``(hi + lo) * 2**exponent`` (see `exact`).
 """
 

@@ -1,6 +1,6 @@
 """Error measures: how far a computed array is from the exact, unrounded result.
 
-The room of the summary of one cell (the elementwise errors are `ulps`, named here too).
+It summarises one cell (the elementwise errors are `ulps`, named here too).
 Everything is measured against an `Exact` pair of about 100 bits, never against another
 implementation and never against a rounded reference. What a row *is* (nan, zero, wrong, ...) is
 in `outcomes`.

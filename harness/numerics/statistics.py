@@ -1,6 +1,6 @@
 """Medians, bootstrap intervals, ratios and trends of timing samples; the A/A control's verdict.
 
-The room of every statistic that stands behind a published timing: scipy's procedures, with the
+Every statistic behind a published timing is here: scipy's procedures, with the
 choices that make them honest for few, discrete samples. All are deterministic for a given seed,
 and none assumes a normal distribution: timings are skewed to the right.
 """

@@ -1,6 +1,6 @@
 """The error in units in the last place, against the unrounded exact value.
 
-The room of the one measure on which everything else stands.
+Every other error measure is built on this one.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Cross-entropy: the loss log sum_j exp(x_j) - x_t, and its gradient p - onehot(t).
 
-The room of p_t - 1, which cancels near saturation and is wanted to small relative error.
+The difficult part is p_t - 1: it cancels near saturation, and is wanted to small relative error.
 """
 
 from __future__ import annotations

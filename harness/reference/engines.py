@@ -1,6 +1,6 @@
 """Interval engines behind Ziv's loop: Arb balls (python-flint), else mpmath's interval context.
 
-The room of rigorous arithmetic at any precision. An engine's numbers are opaque `Any`; they
+Rigorous arithmetic at any precision. An engine's numbers are opaque `Any`; they
 support + - * /, and every operation encloses the true result. Which engine serves is chosen
 here and nowhere else: `default_engine`, overridden by `use_engine` in tests.
 """

@@ -1,6 +1,6 @@
 """Softmax, log-softmax, log-sum-exp on (rows, classes) blocks: fast filter, then Ziv's loop.
 
-The room of the a-priori error bounds of the filter's results and of its certificate. An element
+It holds the a-priori error bounds of the filter's results and its certificate. An element
 that the certificate refuses goes to `balls`, so what leaves here is certain: hi + lo rounds to
 every format of at most 53 bits as the true value does, and its relative error is below 2**-90.
 

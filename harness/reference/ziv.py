@@ -1,6 +1,6 @@
 """Ziv's loop: intervals at rising precision until the result, as hi + lo, is certain.
 
-The room of the slow path, taken by the few elements that the double-double filter can't settle.
+The slow path, for the few elements that the double-double filter can't settle.
 "Certain" means two things, for every format of at most 53 bits at once: the relative error of
 hi + lo is below 2**-100, and no number of 54 bits (all the representable values and midpoints of
 all those formats) lies between hi + lo and the true value, so that hi + lo rounds as it would.

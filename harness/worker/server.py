@@ -1,4 +1,4 @@
-"""The process that imports one implementation and does as it is told: load, call, time.
+"""The worker process: imports one implementation, and loads, calls and times it on request.
 
 Run as ``python -m harness.worker.server READ_FD WRITE_FD PARENT``. It judges no values: arrays
 come in and go out, and the coordinator, where no stranger's code runs, compares them with the

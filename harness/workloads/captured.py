@@ -1,6 +1,6 @@
 """Logits that the user captured from a model, read from `.npy` and `.npz` files.
 
-The room of untrusted files: everything that can be refused is refused from the header, before
+The files are not trusted: everything that can be refused is refused from the header, before
 an array is allocated, and nothing is ever unpickled.
 """
 

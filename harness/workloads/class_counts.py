@@ -1,6 +1,6 @@
 """Class counts by name: the lengths of the softmax axis that people really meet.
 
-The room of the names, their numbers and where each number comes from.
+Each name with its number and where the number comes from.
 """
 
 from __future__ import annotations

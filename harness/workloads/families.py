@@ -1,6 +1,6 @@
 """Families of logits: how each is drawn, its parameters and why it is in the suite.
 
-The room of the distributions. A draw fills ``(rows, classes)`` in float32 or float64 and knows
+A draw fills ``(rows, classes)`` in float32 or float64 and knows
 the target format, so that ranges follow it; rounding to the format, identity, seeds and checks
 are `harness.workloads.workload`'s.
 """

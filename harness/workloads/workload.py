@@ -1,6 +1,6 @@
 """A workload: input family, shape, format and seed, and the array that they stand for.
 
-The room of identity and reproducibility: the id that records store, the stream of random numbers
+It holds what makes an input reproducible: the id that records store, the stream of random numbers
 behind it, the rounding to the format and the check that what came out is what was asked for.
 """
 

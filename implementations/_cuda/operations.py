@@ -1,4 +1,4 @@
-"""The operations of cupy_gpu and cupy_gpu_fast on CuPy arrays, over the rows of _cuda_rows.
+"""The operations of cupy_gpu and cupy_gpu_fast on CuPy arrays, over the rows of `launch`.
 
 bfloat16, which CuPy lacks, comes as an object with the bits as uint16 in `.bits`; so does the
 result.

@@ -1,6 +1,6 @@
 """Vectors of eight float64 for the kernels of `numba_exact`, as LLVM code under construction.
 
-The room of what is not mathematics: a `Vec` has the operators of a number and emits one
+Nothing here is mathematics: a `Vec` has the operators of a number and emits one
 instruction each, in eight lanes; `Code` holds the builder, constants and loops. LLVM cuts
 the eight lanes to what the processor has (one register with AVX-512, two with AVX2, four with
 SSE2 or NEON), so that one source, and one error analysis, serves every machine, and all of them

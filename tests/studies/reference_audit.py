@@ -1,6 +1,6 @@
 """A second opinion on the reference: mpmath from the textbook formulas, and its own rounding.
 
-The room of what the oracle is held against in the tests, and by anybody who doubts a figure. It
+The tests hold the oracle against it, and so can anybody who doubts a figure. It
 shares no code with the oracle: plain point evaluation at a precision far beyond need, and
 rounding in integers. Slow: for thousands of elements, not millions.
 """

@@ -1,4 +1,4 @@
-"""One call that a case asks for, as data, and what came of it.
+"""One call that a case asks for, and its result, both as data.
 
 A step travels to the process that holds the implementation: its arrays as bytes, the rest as
 plain data. How the arrays lie in memory is built there, beside the implementation.

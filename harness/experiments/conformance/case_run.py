@@ -1,4 +1,4 @@
-"""One case on one implementation, operation and dtype: performs steps, and observes them."""
+"""Runs one case on one implementation, operation and dtype: makes its calls, observes results."""
 
 from __future__ import annotations
 

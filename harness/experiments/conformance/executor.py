@@ -1,4 +1,4 @@
-"""Performs steps on one implementation, in the process that holds it; judges nothing.
+"""Makes the calls of a case inside the process of the implementation; judges nothing.
 
 A module of the worker: ``perform`` takes arrays and plain data and gives arrays, the first being
 the JSON description of what happened. Exceptions of a single call are part of that description.

@@ -1,4 +1,5 @@
-"""What a step must give: certified values, the error allowed, and where only a convention exists.
+"""The expected result of a call: certified values, the error allowed, and where only a convention
+exists.
 
 Everything in rows: the axes of the operation last, the others flattened. Kept for the process by
 content, since many implementations are judged on the same input.

@@ -1,4 +1,4 @@
-"""Units of judgement in processes of their own, side by side: a lane each, in order within one.
+"""Judges units of the catalogue in processes of their own, side by side.
 
 A lane keeps what inputs must give, so that the implementations that are judged on the same inputs
 one after the other share it. `judge_unit` runs in the lane's process, `Lane` is its other end.

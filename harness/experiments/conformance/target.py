@@ -1,4 +1,4 @@
-"""Who is judged: anything that performs steps, and what it says of itself."""
+"""The implementation that is judged, called in this process or in one of its own."""
 
 from __future__ import annotations
 

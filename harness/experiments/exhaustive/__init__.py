@@ -1,4 +1,4 @@
-"""Whole domains, judged: true maxima where others sample.
+"""Judges every input of a whole domain, so that a maximum is the true one.
 
 - ``pairs``: softmax([a, b]) for all finite a and b of float16 or bfloat16, against certified
   thresholds: the perfect oracle (`thresholds`).

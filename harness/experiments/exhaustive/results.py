@@ -1,4 +1,4 @@
-"""What the exhaustive experiments found."""
+"""The result of an exhaustive experiment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the times of a group on a device say, and whether what was timed was right and possible."""
+"""The figures of a timed group on a device, and whether what was timed is right and possible."""
 
 from __future__ import annotations
 

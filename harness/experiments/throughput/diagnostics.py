@@ -1,4 +1,4 @@
-"""What the times of a group of entrants say: medians, ratios, noise, share of the limit."""
+"""The figures of a timed group on the host: medians, ratios, noise, share of the limit."""
 
 from __future__ import annotations
 

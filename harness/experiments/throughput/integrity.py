@@ -1,4 +1,4 @@
-"""Whether what was timed is what a caller gets: new content, judged, at a round nobody foresees.
+"""Checks that what was timed is what a caller gets, on new content at a round nobody foresees.
 
 An implementation can look fast without being it: by remembering a result by the identity, the
 address or the content of its input, by recognising the timing loop or the known workload, by

@@ -1,4 +1,4 @@
-"""What the samples of a group say, on the host and on a device: medians, ratios, controls, limits.
+"""Statistics of the samples of a group: medians, ratios to the baseline, controls, limits.
 
 A group is the entrants of one point of the grid, which were sampled in the same rounds.
 """

@@ -1,4 +1,4 @@
-"""One row, or many, against the bound: what a search climbs on and a replay repeats."""
+"""Error ÷ bound of one row or many: what a search maximises and a replay repeats."""
 
 from __future__ import annotations
 

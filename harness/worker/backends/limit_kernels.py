@@ -1,6 +1,6 @@
 """CUDA kernels that do nothing but move bytes: the limits that timings on a device are set against.
 
-The room of their source alone, so that it can be compiled, and looked at, without a device.
+Their source alone, so that it can be compiled, and looked at, without a device.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a process has that a stranger's code could leave changed: read as a whole, and compared.
+"""The state of a process that a stranger's code could leave changed, read and compared.
 
 Seen are accidents and the usual shortcuts. Code that wants to hide a change from its own process
 can (SECURITY.md).

@@ -1,4 +1,4 @@
-"""What a worker does to itself before a stranger's code is loaded: limits, and a tie to its parent.
+"""Limits that a worker sets for itself before a stranger's code is loaded, and its memory's share.
 
 Nothing here is a sandbox (SECURITY.md). It keeps accidents small: a process that outlives the run,
 an allocation without bound that takes the coordinator down, a core dump of gigabytes.

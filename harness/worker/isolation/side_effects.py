@@ -1,4 +1,4 @@
-"""The watch that a worker keeps on itself while a stranger's code runs in it.
+"""Finds side effects of a call: changed state, stray threads and processes, leaks, wild writes.
 
 After every call: has the state of the process changed, is anything left running, was anything
 written where it should not have been, do resources go on growing? Each finding is a phrase that

@@ -1,4 +1,4 @@
-"""Child processes of the coordinator: started from one thread, overheard, and ended to the last.
+"""Child processes of the coordinator: started from one thread, their output kept, all ended.
 
 A worker is the leader of a session of its own, dies with the coordinator, and carries a token in
 its environment: whatever it forks or starts inherits that, so that it is found and killed when the

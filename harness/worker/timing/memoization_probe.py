@@ -1,4 +1,4 @@
-"""Calls that no implementation can have prepared for: new content, a new output, a look at once.
+"""Calls on new content with a new output, looked at once: finds results that were remembered.
 
 The worker's side of `integrity`, which judges what is found here.
 """

@@ -1,4 +1,4 @@
-"""Timing loops in which the input is never the same twice: one element is new before each call.
+"""Timing loops in which one element of the input changes before every call.
 
 The loops of the samples repeat one call on one input. An implementation may return what it had
 before when it knows the input again, by whatever sign, or when calls follow each other closely.
