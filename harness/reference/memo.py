@@ -1,11 +1,16 @@
-"""Certified values, kept for the process by content: many are judged on the same input."""
+"""One memory of results computed from the same input, by content and bounded by bytes.
+
+Many implementations are judged on one input. Everything that is certified, rounded or expected of
+it is computed once a process, and the least recently used goes first where there is no more room.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from threading import Lock
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +18,7 @@ from numpy.typing import NDArray
 from harness import reference
 from harness.numerics.exact import Exact
 
-_KEPT_BYTES = 384 << 20
+T = TypeVar("T")
 
 _FUNCTIONS: dict[str, Callable[..., Exact | tuple[Exact, ...]]] = {
     "softmax": reference.softmax_exact,
@@ -24,35 +29,58 @@ _FUNCTIONS: dict[str, Callable[..., Exact | tuple[Exact, ...]]] = {
 }
 
 
-class _Kept:
-    """The least recently used go first beyond `_KEPT_BYTES`."""
+class Memo:
+    """Values by key, of at most `limit` bytes together; the last one asked for always stays."""
 
-    def __init__(self) -> None:
-        self.entries: OrderedDict[bytes, tuple[Exact, ...]] = OrderedDict()
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
         self.size = 0
+        self._lock = Lock()
+        self._entries: OrderedDict[bytes, tuple[Any, int]] = OrderedDict()
 
-    def add(self, key: bytes, value: tuple[Exact, ...]) -> None:
-        self.entries[key] = value
-        self.size += sum(20 * e.size for e in value)
-        while self.size > _KEPT_BYTES and len(self.entries) > 1:
-            _, dropped = self.entries.popitem(last=False)
-            self.size -= sum(20 * e.size for e in dropped)
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, key: bytes, make: Callable[[], T], nbytes: Callable[[T], int]) -> T:
+        """The value of a key, made now if it is not there."""
+        with self._lock:
+            if key in self._entries:
+                self._entries.move_to_end(key)
+                return self._entries[key][0]  # type: ignore[no-any-return]
+        value = make()  # by two threads at once perhaps, each rightly
+        size = nbytes(value)
+        with self._lock:
+            if key not in self._entries:
+                self._entries[key] = value, size
+                self.size += size
+            while self.size > self.limit and len(self._entries) > 1:
+                _, (_, dropped) = self._entries.popitem(last=False)
+                self.size -= dropped
+        return value
 
 
-_kept = _Kept()
+MEMO = Memo(512 << 20)
+
+
+def content_key(what: object, *arrays: NDArray[Any]) -> bytes:
+    """A key of `what` is computed, by its representation, from arrays, by shape, type, bytes."""
+    digest = hashlib.blake2b(repr(what).encode(), digest_size=16)
+    for array in arrays:
+        digest.update(repr((array.shape, array.dtype.name)).encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.digest()
+
+
+def bytes_of(exact: tuple[Exact, ...]) -> int:
+    """Two float64 and an int32 an element."""
+    return sum(20 * e.size for e in exact)
 
 
 def certified(operation: str, *arrays: NDArray[Any]) -> tuple[Exact, ...]:
     """The exact results of an operation along the last axis; not to be written to."""
-    digest = hashlib.blake2b(operation.encode(), digest_size=16)
-    for array in arrays:
-        digest.update(repr((array.shape, array.dtype.name)).encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    key = digest.digest()
-    if key in _kept.entries:
-        _kept.entries.move_to_end(key)
-        return _kept.entries[key]
-    value = _FUNCTIONS[operation](*arrays)
-    found = value if isinstance(value, tuple) else (value,)
-    _kept.add(key, found)
-    return found
+
+    def evaluate() -> tuple[Exact, ...]:
+        value = _FUNCTIONS[operation](*arrays)
+        return value if isinstance(value, tuple) else (value,)
+
+    return MEMO.get(content_key(operation, *arrays), evaluate, bytes_of)

@@ -14,7 +14,7 @@ from harness.experiments.profiles import QUICK, SMOKE, TIMED, Filters, Timing, n
 from harness.experiments.throughput import host as throughput
 from harness.experiments.throughput import integrity
 from harness.experiments.throughput.integrity import Scrutiny
-from harness.experiments.throughput.timed_operations import Known, operation_of
+from harness.experiments.throughput.timed_operations import exact_results, operation_of
 from harness.records import ThroughputRecord
 from harness.records.reader import cell_key
 from harness.reference import softmax_exact
@@ -115,11 +115,9 @@ def test_every_part_of_a_result_is_judged(
 
 def test_exact_results_are_kept_for_the_same_rows_alone() -> None:
     operation = operation_of("softmax")
-    known = Known(operation, most=2)
     rows = [np.float32([[0.0, k]]) for k in range(3)]
-    first = [known.of((x,)) for x in rows]
-    assert known.of((rows[2].copy(),)) is first[2]
-    assert known.of((rows[0],)) is not first[0]  # the oldest went
+    first = [exact_results(operation, (x,)) for x in rows]
+    assert exact_results(operation, (rows[2].copy(),)) is first[2]
     for x, (exact,) in zip(rows, first, strict=True):
         assert np.array_equal(exact.round_to("float32"), softmax_exact(x).round_to("float32"))
 

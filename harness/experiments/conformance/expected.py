@@ -7,9 +7,7 @@ content, since many implementations are judged on the same input.
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections import OrderedDict
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -29,10 +27,9 @@ from harness.experiments.conformance.call import Array, Step
 from harness.numerics.exact import Exact
 from harness.numerics.formats import Float64Array, FloatFormat, to_float64
 from harness.reference.api import lift
-from harness.reference.memo import certified
+from harness.reference.memo import MEMO, certified, content_key
 
 BoolArray = NDArray[np.bool_]
-_KEPT_BYTES = 256 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,21 +60,10 @@ class Expected:
         return _rounded(self.exact, self.fmt)
 
 
-_roundings: OrderedDict[bytes, Float64Array] = OrderedDict()
-
-
 def _rounded(exact: Exact, fmt: FloatFormat) -> Float64Array:
     """Kept by content for as many as are met on the same inputs under different allowances."""
-    digest = hashlib.blake2b(fmt.name.encode(), digest_size=16)
-    for part in (exact.hi, exact.lo, exact.exponent):
-        digest.update(repr(part.shape).encode())
-        digest.update(np.ascontiguousarray(part).data)
-    key = digest.digest()
-    if key not in _roundings:
-        _roundings[key] = to_float64(exact.round_to(fmt))
-        while sum(a.nbytes for a in _roundings.values()) > _KEPT_BYTES // 2:
-            _roundings.popitem(last=False)
-    return _roundings[key]
+    key = content_key(("rounded", fmt.name), exact.hi, exact.lo, exact.exponent)
+    return MEMO.get(key, lambda: to_float64(exact.round_to(fmt)), lambda a: a.nbytes)
 
 
 def axes_of(step: Step, ndim: int) -> tuple[int, ...]:
@@ -233,30 +219,13 @@ def _evaluate(step: Step, fmt: FloatFormat, arithmetic: Arithmetic) -> tuple[Exp
     return tuple(_pick(e, inverse) for e in found)
 
 
-_kept: OrderedDict[bytes, tuple[Expected, ...]] = OrderedDict()
-_total = 0
-
-
 def expected_of(step: Step, fmt: FloatFormat, arithmetic: Arithmetic) -> tuple[Expected, ...]:
     """What the results of `step` must be in the format `fmt`; see `Expected`."""
     arithmetic = arithmetic.relevant(step.operation, fmt)
-    digest = hashlib.blake2b(digest_size=16)
-    digest.update(repr((step.operation, step.axis, fmt.name, arithmetic)).encode())
-    for array in step.arrays:
-        digest.update(repr((array.shape, array.dtype.str)).encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    key = digest.digest()
-    if key in _kept:
-        _kept.move_to_end(key)
-        return _kept[key]
-    global _total
-    found = _evaluate(step, fmt, arithmetic)
-    _kept[key] = found
-    _total += sum(e.nbytes for e in found)
-    while _total > _KEPT_BYTES and len(_kept) > 1:
-        _, dropped = _kept.popitem(last=False)
-        _total -= sum(e.nbytes for e in dropped)
-    return found
+    key = content_key((step.operation, step.axis, fmt.name, arithmetic), *step.arrays)
+    return MEMO.get(
+        key, lambda: _evaluate(step, fmt, arithmetic), lambda found: sum(e.nbytes for e in found)
+    )
 
 
 def result_rows(result: Array, step: Step) -> Array:

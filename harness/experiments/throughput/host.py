@@ -34,7 +34,13 @@ from harness.experiments.throughput.interference import (
 from harness.experiments.throughput.peak_memory import peak_memory
 from harness.experiments.throughput.rounds import Entrant, aligned, place, renew, take_rounds
 from harness.experiments.throughput.samples import refused
-from harness.experiments.throughput.timed_operations import WORKLOAD, Blocks, Known, operation_of
+from harness.experiments.throughput.timed_operations import (
+    WORKLOAD,
+    Blocks,
+    TimedOperation,
+    exact_results,
+    operation_of,
+)
 from harness.numerics.formats import float_format
 from harness.records import Record, Regime, ThroughputRecord
 from harness.records.throughput import CacheState, Conditions
@@ -211,21 +217,19 @@ def _entrant(context: Context, record: ThroughputRecord) -> Entrant:
 
 
 def _judge(
-    context: Context, known: Known, others: Blocks, entrant: Entrant,
+    context: Context, operation: TimedOperation, others: Blocks, entrant: Entrant,
     rows: NDArray[Any], x: NDArray[Any], y: NDArray[Any],
 ) -> dict[str, Any]:  # fmt: skip
     """Is what was timed right? The result as large as the input, against the reference.
 
     Args:
-        known: the exact results of the operation that is timed.
         others: the arguments beside the first, whole.
         rows: indices of the rows of `x`, the first argument, and `y`.
     """
     implementation = entrant.implementation
     assert implementation is not None
-    operation = known.operation
     inputs = (x, *(other[rows] for other in others))
-    exact = known.of(inputs)
+    exact = exact_results(operation, inputs)
     if operation.part is None:
         return operation_gate(context, implementation, operation, inputs, (y,), exact)
     # What the other parts come to is judged on the output of the samples, in `_gate`.
@@ -234,7 +238,11 @@ def _judge(
 
 
 def _gate(
-    context: Context, known: Known, scrutiny: Scrutiny, others: Blocks, entrant: Entrant
+    context: Context,
+    operation: TimedOperation,
+    scrutiny: Scrutiny,
+    others: Blocks,
+    entrant: Entrant,
 ) -> dict[str, Any]:
     """Rows of the last timed output against the reference of what was the input then."""
     x = entrant.sampled
@@ -245,12 +253,12 @@ def _gate(
         "output_rows", {"handle": entrant.handle, "rows": rows.tolist()}
     )
     inputs = (x[rows], *(other[rows] for other in others))
-    exact = known.of(inputs)
+    exact = exact_results(operation, inputs)
     expected = [[len(x), *e.shape[1:]] for e in exact], [x.dtype.name] * len(exact)
     got = reply["shapes"], reply["dtypes"]
     if got != expected:
         return refused(f"timed output: expected {_arrays(*expected)}; got {_arrays(*got)}")
-    return operation_gate(context, entrant.implementation, known.operation, inputs, outputs, exact)
+    return operation_gate(context, entrant.implementation, operation, inputs, outputs, exact)
 
 
 def _arrays(shapes: Sequence[Sequence[int]], dtypes: Sequence[str]) -> str:
@@ -278,8 +286,7 @@ def _measure(context: Context, point: _Point) -> Iterator[Record]:
         except WorkerFault as fault:
             yield record.ended(fault.status, fault.reason)
     first, *others = operation.blocks(rows, classes, dtype, context.seed)
-    known = Known(operation)
-    judge = partial(_judge, context, known, tuple(others))
+    judge = partial(_judge, context, operation, tuple(others))
     scrutiny = Scrutiny(WORKLOAD, classes, rows, dtype, judge)
     arguments = (aligned(first), *others)
     before = _readings(context)
@@ -299,7 +306,7 @@ def _measure(context: Context, point: _Point) -> Iterator[Record]:
         if entrant.fault is None:
             try:
                 ours = entrant.implementation is None
-                gate = {} if ours else _gate(context, known, scrutiny, tuple(others), entrant)
+                gate = {} if ours else _gate(context, operation, scrutiny, tuple(others), entrant)
                 if gate.get("status") != "failed":
                     gate |= scrutiny.verdict(entrant, entrants)
                 entrant.update(status="ok")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +24,7 @@ from harness.reference import (
     softmax_backward_exact,
     softmax_exact,
 )
+from harness.reference.memo import MEMO, bytes_of, content_key
 
 WORKLOAD = "normal(scale=1)"
 
@@ -94,32 +94,13 @@ class TimedOperation:
         return None if self.name == "softmax" else self.name
 
 
-class Known:
-    """Exact results of rows that are judged for one implementation after another.
-
-    Args:
-        operation: whose results.
-        most: so many are kept, the latest used.
-    """
-
-    def __init__(self, operation: TimedOperation, most: int = 4) -> None:
-        self.operation = operation
-        self.most = most
-        self._results: dict[bytes, tuple[Exact, ...]] = {}
-
-    def of(self, inputs: Blocks) -> tuple[Exact, ...]:
-        """The results of rows of each argument."""
-        digest = hashlib.sha256()
-        for array in inputs:
-            digest.update(np.ascontiguousarray(array).view(np.uint8).data)
-        key = digest.digest()
-        found = self._results.pop(key, None)
-        if found is None:
-            found = tuple(remembered(e) for e in self.operation.exact(inputs))
-        self._results[key] = found
-        while len(self._results) > self.most:
-            self._results.pop(next(iter(self._results)))
-        return self._results[key]
+def exact_results(operation: TimedOperation, inputs: Blocks) -> tuple[Exact, ...]:
+    """Results of rows of each argument, for one implementation after another."""
+    return MEMO.get(
+        content_key(("timed", operation.name), *inputs),
+        lambda: tuple(remembered(e) for e in operation.exact(inputs)),
+        bytes_of,
+    )
 
 
 LIMITS: Mapping[str, tuple[str, Traffic]] = {
