@@ -33,14 +33,16 @@ _WIDE = ((15, 120), (16, 120), (17, 120), (24, 96), (31, 96), (32, 96), (33, 96)
          (64, 80), (65, 80), (100, 64), (128, 64), (200, 48), (257, 48),
          (1000, 24), (1025, 24))  # fmt: skip
 _PLACE = 1.6
-"""u: how far the mean error of one place may be off the median of the others', chance apart."""
 _LANE = 1.0
-"""u: the same of a lane, of which there are many elements."""
 _MEAN_FACTOR, _MEAN_EXTRA = 2.0, 1.5
 
 
 def _in_u(trial: Trial, step: Step, got: Array, exact: Exact) -> Float64Array:
-    """The signed error of each element, over what rounding it once may cost, u times its size."""
+    """The signed error of each element, over what rounding it once may cost, u times its size.
+
+    NaN where an element is not judged: the gradient of cross-entropy at the target, whose
+    p - 1 cancels.
+    """
     rows = result_rows(got, step)
     error = signed_ulp_error(rows, exact, trial.fmt)
     q = quantum_exponent(trial.fmt, exact.hi, exact.lo, exact.exponent)
@@ -53,9 +55,10 @@ def _in_u(trial: Trial, step: Step, got: Array, exact: Exact) -> Float64Array:
         size = size + scale_by_power(1.0, -q)
     with np.errstate(divide="ignore", invalid="ignore"):
         scaled = error / (size * trial.fmt.unit_roundoff)
+    scaled = np.nan_to_num(scaled, nan=0.0, posinf=1e9, neginf=-1e9)
     if step.operation == "cross_entropy" and rows.ndim == 2:
-        scaled[np.arange(len(scaled)), step.arrays[1].reshape(-1)] = 0.0
-    return np.nan_to_num(scaled, nan=0.0, posinf=1e9, neginf=-1e9)
+        scaled[np.arange(len(scaled)), step.arrays[1].reshape(-1)] = np.nan
+    return scaled
 
 
 def _control(trial: Trial, x: Array) -> list[Array]:
@@ -70,32 +73,30 @@ def _control(trial: Trial, x: Array) -> list[Array]:
         return [e / s, np.exp(x - (m + np.log(s)))]
 
 
-def _suspect(values: Float64Array, systematic: float, noise: float) -> int | None:
-    """The place whose value is off the median of the others by more than both limits together.
+def _suspect(values: Float64Array, limit: float) -> tuple[int, float] | None:
+    """The place whose value is off the median of the others by more than `limit`, and by how much.
 
-    Args:
-        values: one for each place, in u.
-        systematic: how far places of a correct implementation may differ.
-        noise: what chance may add to one of them.
+    The distance has the sign of the error.
     """
     if values.size < 2:
         return None
-    distance = np.abs(values - _median_of_the_others(values))
-    if values.size == 2:  # residuals of two places are each other's negative: chance counts twice
-        noise *= 2.0
-    place = int(np.argmax(distance))
-    return place if distance[place] > systematic + noise else None
+    ordered = np.sort(values)
+    rank = np.argsort(np.argsort(values))
+    low, high = (values.size - 2) // 2, (values.size - 1) // 2  # the middle of all but one
+    others = (ordered[low + (rank <= low)] + ordered[high + (rank <= high)]) / 2
+    distance = values - others
+    place = int(np.argmax(np.abs(distance)))
+    off = float(distance[place])
+    return (place, off) if abs(off) > limit else None
 
 
-def _median_of_the_others(values: Float64Array) -> Float64Array:
-    """For each value the median of all but it; of two values, the other one."""
-    order = np.argsort(values, kind="stable")
-    rank = np.empty_like(order)
-    rank[order] = np.arange(values.size)
-    ordered = values[order]
-    middle = ((values.size - 2) // 2, (values.size - 1) // 2)  # among the others
-    low, high = (ordered[k + (rank <= k)] for k in middle)
-    return np.asarray((low + high) / 2.0)
+def _less_the_row(scaled: Float64Array, fewest: int) -> Float64Array:
+    """`scaled` less the median of its row, which takes away what the row's elements share.
+
+    A row in which fewer than `fewest` elements are judged stays as it is.
+    """
+    judged = np.count_nonzero(~np.isnan(scaled), axis=1, keepdims=True)
+    return np.where(judged < fewest, scaled, scaled - np.nanmedian(scaled, axis=1, keepdims=True))
 
 
 def _report(trial: Trial, step: Step, text: str) -> Observation:
@@ -103,31 +104,37 @@ def _report(trial: Trial, step: Step, text: str) -> Observation:
 
 
 def _places(trial: Trial, step: Step, scaled: Float64Array) -> list[Observation]:
-    """Each position, each lane of every width, each row, against the rest of its kind."""
-    residual = scaled - np.median(scaled, axis=1, keepdims=True)
-    noise = 6.0 * float(np.std(np.clip(residual, -20, 20)))
+    """Each position, each lane of every width, each row, against the rest of its kind.
+
+    `scaled` has a row for each row of the result, in u; elements that are NaN are not judged.
+    """
     rows, classes = scaled.shape
-    for name, values in (("mean", residual), ("mean absolute", np.abs(residual))):
-        place = _suspect(values.mean(axis=0), _PLACE, noise / np.sqrt(rows))
-        if place is not None:
-            size = float(values.mean(axis=0)[place])
-            text = f"errors at out[..., {place}] are off those elsewhere: {name} {size:.3g} u"
-            return [_report(trial, step, text)]
-        for width in (4, 8, 16, 32, 64):
-            if classes < 2 * width:
-                continue
-            used = values[:, : classes // width * width].reshape(rows, -1, width)
-            lanes = used.mean(axis=(0, 1))
-            count = used.shape[0] * used.shape[1]
-            lane = _suspect(lanes, _LANE, noise / np.sqrt(count))
-            if lane is not None:
-                text = (
-                    f"errors in lane {lane} of {width} are off those of the other lanes: "
-                    f"{name} {float(lanes[lane]):.3g} u"
-                )
+    # One element is its own median, and two are equally far from theirs: few are looked at with
+    # and without the error that they share.
+    for fewest in (2, 3) if classes <= 3 else (2,):
+        residual = _less_the_row(scaled, fewest)
+        noise = 6.0 * float(np.nanstd(np.clip(residual, -20, 20)))
+        for name, values in (("mean", residual), ("mean absolute", np.abs(residual))):
+            found = _suspect(np.nanmean(values, axis=0), _PLACE + noise / np.sqrt(rows))
+            if found is not None:
+                place, off = found
+                text = f"errors at out[..., {place}] are off those elsewhere: {name} {off:.3g} u"
                 return [_report(trial, step, text)]
+            for width in (4, 8, 16, 32, 64):
+                if classes < 2 * width:
+                    continue
+                used = values[:, : classes // width * width].reshape(rows, -1, width)
+                count = used.shape[0] * used.shape[1]
+                found = _suspect(np.nanmean(used, axis=(0, 1)), _LANE + noise / np.sqrt(count))
+                if found is not None:
+                    lane, off = found
+                    text = (
+                        f"errors in lane {lane} of {width} are off those of the other lanes: "
+                        f"{name} {off:.3g} u"
+                    )
+                    return [_report(trial, step, text)]
     if classes <= 128:
-        by_row = np.abs(scaled).mean(axis=1)
+        by_row = np.nanmean(np.abs(scaled), axis=1)
         row = int(np.argmax(by_row))
         others = np.delete(by_row, row)
         if others.size and by_row[row] > 3.0 * float(others.max()) + 3.0:
