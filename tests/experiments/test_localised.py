@@ -31,7 +31,9 @@ def trial(tmp_path_factory: pytest.TempPathFactory) -> Trial:
     path.write_text('"""Of a test."""\n\n\ndef softmax(x, axis=-1): ...\n')
     case = next(c for c in CASES if c.id == "localised")
     arithmetic = Arithmetic("generic", None)
-    return Trial(LocalSubject.from_path(path), case.id, case.number, "softmax", "float32", arithmetic)
+    return Trial(
+        LocalSubject.from_path(path), case.id, case.number, "softmax", "float32", arithmetic
+    )
 
 
 def found(trial: Trial, scaled: Float64Array) -> str | None:
