@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.progress import (
@@ -176,50 +176,73 @@ def _threshold(run: Run, name: str, dtype: str) -> str:
     return f"{record.last_good:.9g}" if record.occurs else "never"
 
 
-def _speed(run: Run, name: str, regime: str) -> tuple[str, str]:
-    found: list[Any] = [
+class _Timed(NamedTuple):
+    """The one grid point whose speeds the summary quotes."""
+
+    operation: str
+    dtype: str
+    classes: int
+
+
+def _timed(run: Run) -> _Timed | None:
+    """Softmax, float32 and 1000 classes where they were timed, else what was; None for nothing."""
+    found: list[Any] = [r for r in _streaming(run) if r.gbps is not None]
+    if not found:
+        return None
+    operations = {r.operation for r in found}
+    operation = "softmax" if "softmax" in operations else min(operations)
+    dtypes = {r.dtype for r in found if r.operation == operation}
+    dtype = "float32" if "float32" in dtypes else min(dtypes)
+    counts = sorted({r.classes for r in found if (r.operation, r.dtype) == (operation, dtype)})
+    return _Timed(operation, dtype, 1000 if 1000 in counts else counts[len(counts) // 2])
+
+
+def _streaming(run: Run) -> list[ThroughputRecord]:
+    return [
         r
         for r in run.records
-        if r.experiment == "throughput" and r.implementation == name
-        and getattr(r, "regime", None) == regime
+        if isinstance(r, ThroughputRecord)
+        and r.regime == "streaming" and r.role == "implementation"
     ]  # fmt: skip
-    timed = [r for r in found if r.gbps is not None and r.classes == _typical(run, regime)]
+
+
+def _speed(run: Run, name: str, quoted: _Timed | None) -> tuple[str, str]:
+    found: list[Any] = [r for r in _streaming(run) if r.implementation == name]
+    timed = [r for r in found if r.gbps is not None and (r.operation, r.dtype, r.classes) == quoted]
     timed = [r for r in timed if not r.allocating] or timed
     if not timed:
         return (found[0].status if found else "–"), "–"
     best = max(timed, key=lambda r: r.threads or 0)
-    struck = "" if best.ranked or best.role != "implementation" else " (gate failed)"
+    struck = "" if best.ranked else " (gate failed)"
     about = "~" if best.noisy else ""
     share = "–" if best.percent_of_limit is None else f"{about}{best.percent_of_limit:.3g}"
     return f"{about}{best.gbps:.3g}{struck}", share
 
 
-def _typical(run: Run, regime: str) -> int | None:
-    """The class count that the summary quotes: 1000 where measured, else the middle one."""
-    counts = sorted(
-        {
-            r.classes
-            for r in run.records
-            if r.experiment == "throughput" and getattr(r, "regime", None) == regime
-            and r.classes is not None
-        }
-    )  # fmt: skip
-    if not counts:
-        return None
-    return 1000 if 1000 in counts else counts[len(counts) // 2]
+def _caption(run: Run, quoted: _Timed | None) -> str:
+    """What the columns are; nothing of those that hold no figure."""
+    kinds = {r.experiment for r in run.records}
+    parts = []
+    if "accuracy" in kinds:
+        parts.append("max ulp: worst over all inputs")
+    if "overflow" in kinds:
+        parts.append("overflow: last finite t of the row [t, 0]")
+    if quoted is not None:
+        parts.append(
+            f"GB/s: streaming, {quoted.operation}, {quoted.classes} classes, {quoted.dtype}"
+        )
+        parts.append("%: of the copy limit")
+    return "; ".join(parts)
 
 
 def summary(run: Run, console: Console | None = None) -> None:
     """The table at the end of a run: accuracy, overflow and throughput of each implementation."""
     console = console or Console()
-    classes = _typical(run, "streaming")
+    quoted = _timed(run)
     table = Table(
         title=Text(f"{run.info.profile} run on {plain(run.machine)}"),
         title_justify="left",
-        caption=Text(
-            "max ulp: worst over all inputs; overflow: last finite t of the row [t, 0]; "
-            f"GB/s: streaming, {classes} classes, float32; %: of the copy limit"
-        ),
+        caption=Text(_caption(run, quoted)),
         caption_justify="left",
         box=None,
         pad_edge=False,
@@ -234,7 +257,7 @@ def summary(run: Run, console: Console | None = None) -> None:
                 _worst_ulp(run, one.name, "float32"),
                 _worst_ulp(run, one.name, "float64"),
                 _threshold(run, one.name, "float32"),
-                *_speed(run, one.name, "streaming"),
+                *_speed(run, one.name, quoted),
             )
             table.add_row(Text(plain(one.name)), *(Text(c) for c in cells))
     console.print(table)

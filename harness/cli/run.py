@@ -16,6 +16,7 @@ from harness.cli.exits import one_line_errors
 if TYPE_CHECKING:
     from harness.experiments.profiles import Filters
     from harness.experiments.runner import Request
+    from harness.records import RunInfo
 
 
 class ProfileName(StrEnum):
@@ -150,6 +151,25 @@ def _filters(
     )
 
 
+def _same_logits(path: str, info: RunInfo, folder: Path) -> str:
+    """Where the captured logits of a run are now, unchanged since it began."""
+    from harness import workloads
+    from harness.records.reader import ResultsError
+
+    there = session.given(path, info, folder)
+    try:
+        now = workloads.make("file", params={"path": there}).id
+    except workloads.LogitsError as e:
+        raise ResultsError(
+            f"{folder}: the logits that the run began with cannot be read, put them back as they "
+            f"were, or start a new run: {e}"
+        ) from None
+    before = [w for w in info.workloads if w.startswith("file(")]
+    if before and now not in before:
+        raise ResultsError(f"{folder}: {there} has changed since the run began; start a new run")
+    return there
+
+
 def _resumed(folder: Path) -> Request:
     """The request that a run was started with, from its own description."""
     from dataclasses import fields
@@ -165,13 +185,15 @@ def _resumed(folder: Path) -> Request:
             f"{folder}: expected a profile among {', '.join(PROFILES)}; got {info.profile!r}"
         )
     names = {f.name for f in fields(Filters)}
-    given: dict[str, Any] = {
+    asked: dict[str, Any] = {
         k: tuple(v) if isinstance(v, list) else v for k, v in info.filters.items() if k in names
     }
+    if asked.get("logits") is not None:
+        asked["logits"] = _same_logits(str(asked["logits"]), info, folder)
     return Request(
         implementations=chosen,
         profile=PROFILES[info.profile],
-        filters=Filters(**given),
+        filters=Filters(**asked),
         seed=info.seed,
         machine=machine_name(info, folder),
         baseline=info.baseline or "max_shift",

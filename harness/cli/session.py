@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
@@ -56,9 +57,10 @@ def interrupted(folder: Path, kind: str) -> tuple[RunInfo, list[Implementation]]
         kind: the command that goes on with it.
 
     Raises:
-        ResultsError: finished, of another command, or an implementation has changed since.
+        ResultsError: finished, of another command, or an implementation is gone or has changed.
     """
     from harness.records.reader import ResultsError, read_run
+    from harness.registry.contract import ImplementationError
 
     info = read_run(folder).info
     if info.finished is not None:
@@ -67,8 +69,18 @@ def interrupted(folder: Path, kind: str) -> tuple[RunInfo, list[Implementation]]
     if wrote != kind:
         how = "worst-case, from its beginning" if wrote == "worst-case" else f"{wrote} --resume"
         raise ResultsError(f"{folder}: not a run of this command; use softmax-bench {how}")
-    paths = {Path(a).stem: a for a in info.command if a.endswith(".py")}
-    chosen = select([paths.get(i.name, i.name) for i in info.implementations])
+    try:
+        chosen = select(
+            [
+                i.name if i.file is None else given(i.file, info, folder)
+                for i in info.implementations
+            ]
+        )
+    except ImplementationError as e:
+        raise ResultsError(
+            f"{folder}: an implementation that the run began with cannot be read, put it back as "
+            f"it was, or start a new run: {e}"
+        ) from None
     before = {i.name: i.sha256 for i in info.implementations}
     for one in chosen:
         if one.metadata.sha256() != before.get(one.name):
@@ -76,6 +88,22 @@ def interrupted(folder: Path, kind: str) -> tuple[RunInfo, list[Implementation]]
                 f"{folder}: {one.name} has changed since the run began; start a new run"
             )
     return info, chosen
+
+
+def given(path: str, info: RunInfo, folder: Path) -> str:
+    """Where a path that was given to a run's command is now, whatever the current folder.
+
+    Args:
+        path: as it was given; of captured logits with the name of an array behind ``::``.
+        info: of the run.
+        folder: of the run. If that has been moved, the path is tried from the current folder.
+    """
+    if info.working_directory is None:
+        return path
+    began = os.path.normpath(os.path.join(os.path.realpath(folder), info.working_directory))
+    there = os.path.join(began, path)
+    exists = [os.path.exists(p) or os.path.exists(p.partition("::")[0]) for p in (there, path)]
+    return path if exists == [False, True] else there
 
 
 def request_for(

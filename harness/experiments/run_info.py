@@ -18,7 +18,7 @@ from harness.machine.description import Machine, stability_warnings
 from harness.records import ImplementationInfo, RunInfo
 from harness.records.files import ResultsError, new_run_id
 from harness.registry.contract import Metadata
-from harness.registry.discovery import Implementation
+from harness.registry.discovery import Implementation, implementations
 from harness.version import VERSION
 
 if TYPE_CHECKING:
@@ -133,6 +133,7 @@ def describe_implementation(implementation: Implementation) -> ImplementationInf
         unavailable_reason=reason,
         compiled=compiled,
         sha256=meta.sha256(),
+        file=None if implementations().get(meta.name) is implementation else str(meta.path),
     )
 
 
@@ -145,7 +146,8 @@ def _described(used: set[str]) -> dict[str, str]:
 def describe_run(
     machine: Machine,
     *,
-    implementations: Sequence[Implementation],
+    parent: Path,
+    selected: Sequence[Implementation],
     command: Sequence[str],
     profile: str,
     filters: Mapping[str, Any],
@@ -154,12 +156,14 @@ def describe_run(
     planned_cells: int,
     used: set[str],
 ) -> RunInfo:
-    """run.json of a run that begins now; `used` are the workloads in it."""
+    """run.json of a run that begins now in a folder below `parent`; `used` are its workloads."""
     commit, dirty = git_state()
+    run_id = new_run_id()
     return RunInfo(
-        id=new_run_id(),
+        id=run_id,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=list(command),
+        working_directory=os.path.relpath(os.path.realpath("."), os.path.realpath(parent / run_id)),
         profile=profile,
         filters={k: v for k, v in filters.items() if v},
         seed=seed,
@@ -171,7 +175,7 @@ def describe_run(
         machine=machine.model_dump(),
         versions=machine.versions,
         environment={v: os.environ[v] for v in _VARIABLES if v in os.environ},
-        implementations=[describe_implementation(i) for i in implementations],
+        implementations=[describe_implementation(i) for i in selected],
         planned_cells=planned_cells,
         warnings=list(stability_warnings(machine)),
         workloads=_described(used),

@@ -117,17 +117,17 @@ def run(request: Request, progress: Progress | None = None) -> Path:
                 pool.add(worker_for(implementation))
         units = plan(context) if request.plan is None else list(request.plan(context))
         _refuse_empty(context, units)
-        done: set[str] = set()
         if request.resume is not None:
             before = read_run(request.resume)
             refuse_other_conditions(before.info, machine, request.resume)
             folder, info = request.resume, before.info
-            done = {cell_key(r) for r in before.records}
         else:
             used = {c.workload for u in units for c in u.coordinates if c.workload}
+            parent = request.results / machine.slug
             info = describe_run(
                 machine,
-                implementations=request.implementations,
+                parent=parent,
+                selected=request.implementations,
                 command=request.command,
                 profile=request.profile.name,
                 filters=vars(request.filters),
@@ -136,8 +136,11 @@ def run(request: Request, progress: Progress | None = None) -> Path:
                 planned_cells=sum(len(u.coordinates) for u in units),
                 used=used,
             )
-            folder = request.results / machine.slug / info.id
+            folder = parent / info.id
         with RunWriter(folder, info, resume=request.resume is not None) as writer:
+            # Now that the writer has removed what a kill left of a last line: a record that lacks
+            # its newline alone is removed as well, and must be measured again.
+            done = {cell_key(r) for r in read_run(folder).records} if request.resume else set()
             progress.folder(folder)
             pool.start()
             _measure(units, done, writer, progress, context)

@@ -35,6 +35,9 @@ class ImplementationInfo(Strict):
         default=[], description="outcome of compiling device code without a device, one a target"
     )
     sha256: str | None = Field(default=None, description="of the source files")
+    file: str | None = Field(
+        default=None, description="path as it was given; None for one that is found by its name"
+    )
     exp_error_u: dict[str, float] = Field(
         default={}, description="measured error of exp by dtype, in u"
     )
@@ -52,6 +55,11 @@ class RunInfo(Strict):
     created: str = Field(description="UTC, ISO 8601")
     finished: str | None = Field(default=None, description="UTC; None while running or interrupted")
     command: list[str]
+    working_directory: str | None = Field(
+        default=None,
+        description="where the command was given, relative to the run's folder: paths in the "
+        "command, the filters and the implementations start there",
+    )
     profile: str
     filters: dict[str, Any] = Field(default={})
     seed: int

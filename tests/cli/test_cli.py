@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import re
 import shlex
 import signal
@@ -10,13 +12,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import report_run
+from rich.console import Console
 
+from harness.cli import progress
 from harness.cli import app as app_module
 from harness.experiments.profiles import SMOKE
-from harness.records.reader import read_run
+from harness.records import RECORD
+from harness.records.reader import Run, cell_key, read_run
 
 
 def softmax_bench(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -226,20 +233,98 @@ def test_an_interrupt_within_eval_has_the_exit_code_of_any_other(tmp_path: Path)
     assert subprocess.run(command, cwd=tmp_path, check=False).returncode == 130
 
 
-def test_a_run_of_a_file_is_resumed_unless_the_file_changed(tmp_path: Path) -> None:
-    mine = tmp_path / "mine.py"
-    mine.write_text("def softmax(x, axis=-1): return x", encoding="utf-8")
-    done = softmax_bench(
-        "run", "--profile", "smoke", "-i", "mine.py", "--experiment", "accuracy", "--no-report",
-        "--machine", "box", cwd=tmp_path,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    (folder,) = (tmp_path / "results" / "box").iterdir()
+def cut_short(folder: Path) -> None:
+    """Make a finished run one that was interrupted half way."""
     description = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     description["finished"] = None
     (folder / "run.json").write_text(json.dumps(description), encoding="utf-8")
     cells = (folder / "cells.jsonl").read_text(encoding="utf-8")
     (folder / "cells.jsonl").write_text(cells[: len(cells) // 2], encoding="utf-8")
+
+
+def small_run(cwd: Path, *options: str) -> Path:
+    """The folder of a run of a few cells."""
+    grid = "--profile smoke --experiment accuracy --dtype float32 --classes 3 --classes 7"
+    grid += " --workload normal --no-report --machine box"
+    done = softmax_bench("run", *grid.split(), *options, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    (folder,) = (cwd / "results" / "box").iterdir()
+    return folder
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "-imine.py --logits captured.npz",
+        "--implementation=mine.py",
+        "--implementation=../here/mine.py --logits=captured.npz::mine",
+        "-i {absolute}",
+        "-i max_shift.py",  # a file with the name of an implementation that is built in
+    ],
+)
+def test_a_run_is_resumed_from_any_folder_however_its_files_were_spelt(
+    tmp_path: Path, spelling: str
+) -> None:
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    here.mkdir()
+    elsewhere.mkdir()
+    for name in ("mine.py", "max_shift.py"):
+        (here / name).write_text("def softmax(x, axis=-1): return x", encoding="utf-8")
+    np.savez(here / "captured.npz", mine=np.ones((3, 7), np.float32))
+    folder = small_run(here, *spelling.format(absolute=here / "mine.py").split())
+    before = read_run(folder)
+    cut_short(folder)
+    resume = os.path.relpath(folder, elsewhere)
+    done = softmax_bench("run", "--resume", resume, "--no-report", cwd=elsewhere)
+    assert done.returncode == 0, done.stderr
+    after = read_run(folder)
+    assert after.info.finished is not None
+    assert len(after.records) == after.info.planned_cells
+    assert {(cell_key(r), r.status) for r in after.records} == {
+        (cell_key(r), r.status) for r in before.records
+    }
+
+
+def test_a_run_is_resumed_where_its_results_were_moved_to(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def softmax(x, axis=-1): return x", encoding="utf-8")
+    folder = small_run(tmp_path, "-i", "mine.py")
+    cut_short(folder)
+    moved = folder.rename(tmp_path / "moved")
+    done = softmax_bench("run", "--resume", "moved", "--no-report", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert read_run(moved).info.finished is not None
+
+
+def test_a_run_is_not_resumed_with_other_logits_or_without_its_files(tmp_path: Path) -> None:
+    mine, logits = tmp_path / "mine.py", tmp_path / "mine.npy"
+    mine.write_text("def softmax(x, axis=-1): return x", encoding="utf-8")
+    np.save(logits, np.ones((3, 7), np.float32))
+    folder = small_run(tmp_path, "-i", "mine.py", "--logits", "mine.npy")
+    cut_short(folder)
+
+    def refused() -> str:
+        done = softmax_bench("run", "--resume", str(folder), cwd=tmp_path)
+        assert done.returncode == 2, done.stderr
+        assert len(done.stderr.splitlines()) == 1, done.stderr
+        return done.stderr
+
+    np.save(logits, np.zeros((3, 7), np.float32))
+    assert "mine.npy has changed since the run began" in refused()
+    logits.unlink()
+    assert "the logits that the run began with cannot be read, put them back" in refused()
+    np.save(logits, np.ones((3, 7), np.float32))
+    mine.rename(tmp_path / "away.py")
+    assert "an implementation that the run began with cannot be read, put it back" in refused()
+    (tmp_path / "away.py").rename(mine)
+    done = softmax_bench("run", "--resume", str(folder), "--no-report", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_run_of_a_file_is_resumed_unless_the_file_changed(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text("def softmax(x, axis=-1): return x", encoding="utf-8")
+    folder = small_run(tmp_path, "-i", "mine.py")
+    cut_short(folder)
     resume = ("run", "--resume", str(folder), "--no-report")
     mine.write_text("def softmax(x, axis=-1): return x + 1", encoding="utf-8")
     changed = softmax_bench(*resume, cwd=tmp_path)
@@ -286,3 +371,51 @@ def test_every_command_of_the_pages_is_one(page: Path) -> None:
             command.make_context(name, arguments)
         except Exception as error:
             pytest.fail(f"{page.name}: {line}: {error}")
+
+
+def timed(**changes: Any) -> dict[str, Any]:
+    """A cell of a throughput in the streaming regime."""
+    figures = {"gbps": 1.0, "percent_of_limit": 10.0, "ranked": True, "status": "ok"}
+    place = {"experiment": "throughput", "implementation": "max_shift", "regime": "streaming"}
+    return {**place, **figures, "dtype": "float32", "classes": 1000, "threads": 1, **changes}
+
+
+@pytest.mark.parametrize(
+    ("cells", "present", "absent"),
+    [
+        ([], [], ["GB/s:", "None", "max ulp:", "overflow:", "%:"]),
+        (
+            [{"experiment": "accuracy", "implementation": "max_shift", "status": "ok"}],
+            ["max ulp: worst over all inputs"],
+            ["GB/s:", "None", "%:"],
+        ),
+        ([timed(regime="latency")], [], ["GB/s:", "None"]),
+        ([timed(gbps=None, status="error", reason="x")], ["error"], ["GB/s:", "None"]),
+        ([timed(implementation="copy_regular", role="limit")], [], ["GB/s:", "None"]),
+        ([timed()], ["GB/s: streaming, softmax, 1000 classes, float32"], []),
+        (
+            [timed(dtype="float64", gbps=2.0), timed(gbps=3.0), timed(classes=7, gbps=4.0)],
+            ["1000 classes, float32", " 3 "],
+            [" 2 ", " 4 "],
+        ),
+        (
+            [timed(dtype="float64", classes=7, operation="log_softmax", gbps=2.0)],
+            ["GB/s: streaming, log_softmax, 7 classes, float64", " 2 "],
+            ["float32 "],
+        ),
+    ],
+    ids=[
+        "nothing", "accuracy alone", "another regime", "no timing succeeded", "limits alone",
+        "the usual", "the usual among others", "another format, operation and size",
+    ],
+)  # fmt: skip
+def test_the_summary_says_what_was_timed_and_nothing_of_what_was_not(
+    cells: list[dict[str, Any]], present: list[str], absent: list[str]
+) -> None:
+    described = report_run.info(implementations=[report_run.implementation("max_shift")])
+    found = Run(Path("run"), described, [RECORD.validate_python(c) for c in cells])
+    console = Console(width=300, record=True, file=io.StringIO())
+    progress.summary(found, console)
+    shown = console.export_text()
+    assert [p for p in present if p not in shown] == []
+    assert [a for a in absent if a in shown] == []

@@ -61,7 +61,8 @@ def test_a_dying_implementation_leaves_a_complete_run(tmp_path: Path, plain_file
     assert {r.status for r in found.records if r.implementation == "max_shift"} == {"ok"}
 
 
-def test_an_interrupted_run_is_resumed_to_the_same_cells(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lost", [9, 1], ids=["the end of a record", "a newline alone"])
+def test_an_interrupted_run_is_resumed_to_the_same_cells(tmp_path: Path, lost: int) -> None:
     whole = read_run(run(request(tmp_path, ["max_shift"])))
     seen = 0
 
@@ -78,7 +79,7 @@ def test_an_interrupted_run_is_resumed_to_the_same_cells(tmp_path: Path) -> None
     assert part.info.finished is None
     assert 0 < len(part.records) < len(whole.records)
     cells = folder / CELLS_FILE
-    cells.write_bytes(cells.read_bytes()[:-9])  # as a kill in the middle of a write would
+    cells.write_bytes(cells.read_bytes()[:-lost])  # as a kill in the middle of a write would
     resumed = read_run(run(request(tmp_path, ["max_shift"], resume=folder)))
     assert resumed.path == folder
     assert resumed.info.finished is not None
