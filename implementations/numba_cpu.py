@@ -10,7 +10,7 @@ all rows are read once; results of 16 MiB and more are stored past the caches.
 
 Softmax and the gradient of cross-entropy are in explicit vectors of 64, 32 or 16 bytes, whatever
 the processor has, or as the environment variable SOFTMAX_BENCH_SIMD says (avx512, avx2, generic);
-docs/performance.md tells what was tried.
+docs/notes/performance.md tells what was tried.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How good the verdicts are, on planted truths: ``python -m verdict_quality``.
 
-Prints the tables of docs/comparing.md. Everything is seeded.
+Prints the tables of docs/notes/verdict-quality.md. Everything is seeded.
 """
 
 from __future__ import annotations
