@@ -19,8 +19,8 @@ import pytest
 import report_run
 from rich.console import Console
 
-from harness.cli import progress
 from harness.cli import app as app_module
+from harness.cli import progress
 from harness.experiments.profiles import SMOKE
 from harness.records import RECORD
 from harness.records.reader import Run, cell_key, read_run
@@ -419,3 +419,33 @@ def test_the_summary_says_what_was_timed_and_nothing_of_what_was_not(
     shown = console.export_text()
     assert [p for p in present if p not in shown] == []
     assert [a for a in absent if a in shown] == []
+
+
+def missing_places(page: Path) -> list[str]:
+    """The links and paths of a page that lead nowhere.
+
+    A path in backquotes may begin at the root, at ``harness/``, or at a folder that is below it.
+    """
+    text = page.read_text(encoding="utf-8")
+    links = re.findall(r"\]\((?!https?:)([^)#\s]+)", text)
+    lost = [link for link in links if not (page.parent / link).exists()]
+    files = [f.as_posix() for f in (*ROOT.glob("harness/**/*.*"), *ROOT.glob("tests/**/*.*"))]
+    for path in re.findall(r"`(\w[\w/]*/[\w.]+\.(?:py|md|toml|jsonl|html|cuh?))`", text):
+        if not (ROOT / path).exists() and not any(f.endswith(f"/{path}") for f in files):
+            lost.append(path)
+    return lost
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "SECURITY.md"], ids=lambda p: p.stem)
+def test_links_and_paths_of_the_pages_lead_somewhere(page: Path) -> None:
+    assert missing_places(page) == []
+
+
+def test_a_link_or_a_path_that_leads_nowhere_is_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "[a](gone.md) [b](page.md#part) [c](https://example.org/x) `harness/gone.py` "
+        "`worker/client.py` `client/worker.py` `tests/cli/test_cli.py`",
+        encoding="utf-8",
+    )
+    assert missing_places(page) == ["gone.md", "harness/gone.py", "client/worker.py"]
