@@ -108,7 +108,8 @@ def _resumed(folder: Path) -> tuple[list[Implementation], Tables, int, str | Non
     from harness.experiments.exhaustive.plan import Tables
     from harness.experiments.run_info import machine_name
 
-    info, chosen = session.interrupted(folder, "exhaustive")
+    before, chosen = session.interrupted(folder, "exhaustive")
+    info = before.info
     given: dict[str, Any] = {
         k: tuple(v) if isinstance(v, list) else v for k, v in info.filters.items()
     }

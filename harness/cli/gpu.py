@@ -22,6 +22,7 @@ from harness.experiments.budget import BUDGET_S, Part, deadlines, planned, profi
 
 if TYPE_CHECKING:
     from harness.experiments.context import Context, Unit
+    from harness.records.reader import Run
 
 TESTS = ("worker/test_device.py", "implementations/test_device_kernels.py")
 """Those that say something only on a device; all others have been run without one."""
@@ -64,8 +65,8 @@ def _outcome(part: Part) -> str:
     return "\n".join([*part.output.strip().splitlines()[-_SHOWN:], part.line()])
 
 
-def measure(options: argparse.Namespace, parts: dict[str, Part], start: float) -> Path:
-    """Conformance, accuracy and throughput of what runs on a device; the run's folder."""
+def measure(options: argparse.Namespace, parts: dict[str, Part], start: float) -> Run:
+    """Conformance, accuracy and throughput of what runs on a device; the finished run."""
     from harness.experiments.runner import Progress, Request, run
     from harness.registry.discovery import implementations
 
@@ -88,16 +89,16 @@ def measure(options: argparse.Namespace, parts: dict[str, Part], start: float) -
     return run(request, Progress(finished=told, note=print))
 
 
-def _report(folder: Path, reports: Path) -> str:
+def _report(run: Run, reports: Path) -> str:
     """Draw the report of a run; where it is, or why there is none: the run is what counts here."""
     try:
-        from harness.report import build
+        from harness.report import build_site
 
-        return f"report: {build([folder], reports / folder.parent.name / folder.name)}"
+        return f"report: {build_site([run], reports / run.machine / run.info.id)}"
     except Exception as e:
         return (
             f"report: not drawn here: {type(e).__name__}: {e}; elsewhere: "
-            f"softmax-bench report {folder}"
+            f"softmax-bench report {run.path}"
         )
 
 
@@ -143,15 +144,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from harness.experiments.runner import NothingToRun
 
     try:
-        folder = measure(options, parts, start)
+        run = measure(options, parts, start)
     except NothingToRun as e:
         print(f"harness.gpu: {e}", file=sys.stderr)
         return NOTHING
     told = json.dumps([asdict(p) for p in parts.values()], indent=1, ensure_ascii=False)
-    (folder / PARTS_FILE).write_text(told + "\n", encoding="utf-8")
+    (run.path / PARTS_FILE).write_text(told + "\n", encoding="utf-8")
     for part in parts.values():
         print(part.line())
-    print(f"results: {folder}")
+    print(f"results: {run.path}")
     if not absent(REPORT):
-        print(_report(folder, options.reports))
+        print(_report(run, options.reports))
     return FAILED if parts["tests"].status == "failed" else 0

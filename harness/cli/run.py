@@ -179,7 +179,8 @@ def _resumed(folder: Path) -> Request:
     from harness.experiments.runner import Request
     from harness.records.reader import ResultsError
 
-    info, chosen = session.interrupted(folder, "run")
+    before, chosen = session.interrupted(folder, "run")
+    info = before.info
     if info.profile not in PROFILES:
         raise ResultsError(
             f"{folder}: expected a profile among {', '.join(PROFILES)}; got {info.profile!r}"
@@ -199,4 +200,5 @@ def _resumed(folder: Path) -> Request:
         baseline=info.baseline or "max_shift",
         command=info.command,
         resume=folder,
+        before=before,
     )

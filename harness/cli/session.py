@@ -49,8 +49,8 @@ def select(names: Sequence[str]) -> list[Implementation]:
     return list(by_name.values())
 
 
-def interrupted(folder: Path, kind: str) -> tuple[RunInfo, list[Implementation]]:
-    """What an interrupted run was begun with, and its implementations, unchanged since.
+def interrupted(folder: Path, kind: str) -> tuple[Run, list[Implementation]]:
+    """An interrupted run, and its implementations, unchanged since.
 
     Args:
         folder: of the run.
@@ -62,7 +62,8 @@ def interrupted(folder: Path, kind: str) -> tuple[RunInfo, list[Implementation]]
     from harness.records.reader import ResultsError, read_run
     from harness.registry.contract import ImplementationError
 
-    info = read_run(folder).info
+    run = read_run(folder)
+    info = run.info
     if info.finished is not None:
         raise ResultsError(f"{folder}: the run is finished, and finished runs are never changed")
     wrote = info.profile if info.profile in _KINDS else "run"
@@ -87,7 +88,7 @@ def interrupted(folder: Path, kind: str) -> tuple[RunInfo, list[Implementation]]
             raise ResultsError(
                 f"{folder}: {one.name} has changed since the run began; start a new run"
             )
-    return info, chosen
+    return run, chosen
 
 
 def given(path: str, info: RunInfo, folder: Path) -> str:
@@ -128,14 +129,13 @@ def request_for(
 
 
 def measure(request: Request, progress: Progress, *, keep: bool = True) -> Run:
-    """The finished run; kept in the results, or thrown away once it was read."""
+    """The finished run; kept in the results, or in a folder that is thrown away."""
     from harness.experiments.runner import run
-    from harness.records.reader import read_run
 
     if keep:
-        return read_run(run(request, progress))
+        return run(request, progress)
     with tempfile.TemporaryDirectory(prefix="softmax-bench-") as folder:
-        return read_run(run(replace(request, results=Path(folder)), progress))
+        return run(replace(request, results=Path(folder)), progress)
 
 
 def say_where(run: Run, reports: Path | None) -> None:
@@ -147,9 +147,9 @@ def say_where(run: Run, reports: Path | None) -> None:
     """
     typer.echo(f"results: {run.path}")
     if reports is not None:
-        from harness.report import build
+        from harness.report import build_site
 
-        index = build([run.path], reports / run.machine / run.info.id)
+        index = build_site([run], reports / run.machine / run.info.id)
         typer.echo(f"report: {index}")
 
 

@@ -17,7 +17,6 @@ from harness.experiments.context import worker_for
 from harness.experiments.profiles import QUICK, Profile, Timing
 from harness.experiments.runner import Progress, Request, run
 from harness.records import Record
-from harness.records.reader import read_run
 from harness.registry.contract import ImplementationError
 from harness.registry.discovery import Implementation, implementations, load
 from harness.registry.module_path import find_module
@@ -174,7 +173,7 @@ def check(
         declared = tuple(dtypes) or subject.metadata.dtypes or JUDGED.dtypes
         command = ["softmax-bench", "check", target]
         judged = Request([subject], replace(JUDGED, dtypes=declared), results=kept, command=command)
-        records = read_run(run(judged, progress)).records
+        records = run(judged, progress).records
         notes: list[str] = []
         timings: list[Record] = []
         if timing and subject.metadata.device != "cpu":
@@ -188,7 +187,7 @@ def check(
                 [subject, *rivals], _timed(subject), results=kept, command=command,
                 baseline=rivals[0].name if rivals else subject.name,
             )  # fmt: skip
-            timings = read_run(run(timed, progress)).records
+            timings = run(timed, progress).records
     return _report(subject, records, timings, notes, strict=strict)
 
 

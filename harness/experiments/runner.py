@@ -24,8 +24,8 @@ from harness.experiments.run_info import (
 from harness.experiments.signals import interruptible
 from harness.experiments.throughput.interference import summarise
 from harness.machine.description import describe
-from harness.records import Record
-from harness.records.reader import ResultsError, RunWriter, cell_key, read_run
+from harness.records import Record, RunInfo
+from harness.records.reader import ResultsError, Run, RunWriter, cell_key, read_run
 from harness.registry.discovery import Implementation
 from harness.text import one_line
 from harness.worker.client import Pool
@@ -62,6 +62,7 @@ class Request:
         baseline: implementation that speeds are ratios to.
         command: the command line, for the record.
         resume: a run's folder to go on with.
+        before: that run, where the caller has read it already.
         plan: what to measure in place of the profile's experiments.
     """
 
@@ -74,6 +75,7 @@ class Request:
     baseline: str = "max_shift"
     command: Sequence[str] = ()
     resume: Path | None = None
+    before: Run | None = None
     plan: Callable[[Context], Iterable[Unit]] | None = None
 
 
@@ -85,8 +87,8 @@ def plan(context: Context) -> list[Unit]:
     return units
 
 
-def run(request: Request, progress: Progress | None = None) -> Path:
-    """Measure everything that was asked for; the run's folder.
+def run(request: Request, progress: Progress | None = None) -> Run:
+    """Measure everything that was asked for; the finished run, as it was written.
 
     What cannot be measured becomes a record with its reason. An interrupt leaves a run that
     `resume` continues.
@@ -117,10 +119,12 @@ def run(request: Request, progress: Progress | None = None) -> Path:
                 pool.add(worker_for(implementation))
         units = plan(context) if request.plan is None else list(request.plan(context))
         _refuse_empty(context, units)
-        if request.resume is not None:
+        before = request.before
+        if before is None and request.resume is not None:
             before = read_run(request.resume)
-            refuse_other_conditions(before.info, machine, request.resume)
-            folder, info = request.resume, before.info
+        if before is not None:
+            refuse_other_conditions(before.info, machine, before.path)
+            folder, info = before.path, before.info
         else:
             used = {c.workload for u in units for c in u.coordinates if c.workload}
             parent = request.results / machine.slug
@@ -136,17 +140,18 @@ def run(request: Request, progress: Progress | None = None) -> Path:
                 planned_cells=sum(len(u.coordinates) for u in units),
                 used=used,
             )
+            info = RunInfo.model_validate_json(info.model_dump_json())  # as it will be read
             folder = parent / info.id
-        with RunWriter(folder, info, resume=request.resume is not None) as writer:
-            # Now that the writer has removed what a kill left of a last line: a record that lacks
-            # its newline alone is removed as well, and must be measured again.
-            done = {cell_key(r) for r in read_run(folder).records} if request.resume else set()
+        with RunWriter(folder, info, resume=None if before is None else before.records) as writer:
             progress.folder(folder)
             pool.start()
-            _measure(units, done, writer, progress, context)
-            _note_conditions(folder, writer, progress)
+            _measure(units, set(writer.records), writer, progress, context)
+            _note_conditions(writer, progress)
             writer.finish()
-    return folder
+            problems = [] if before is None else before.problems
+            if writer.torn:
+                problems = problems[:-1]  # that of the line that is gone
+            return Run(folder, writer.info, list(writer.records.values()), problems)
 
 
 def _note_exp_errors(context: Context, writer: RunWriter) -> None:
@@ -167,10 +172,10 @@ def _note_exp_errors(context: Context, writer: RunWriter) -> None:
         writer.update(implementations=infos)
 
 
-def _note_conditions(folder: Path, writer: RunWriter, progress: Progress) -> None:
+def _note_conditions(writer: RunWriter, progress: Progress) -> None:
     """Say at the end what made timings doubtful: cause, in how many groups, next action."""
     known = set(writer.info.warnings)
-    lines = [line for line in summarise(read_run(folder).records) if line not in known]
+    lines = [line for line in summarise(list(writer.records.values())) if line not in known]
     if lines:
         writer.update(warnings=[*writer.info.warnings, *lines])
     for line in lines:

@@ -6,33 +6,47 @@ import contextlib
 import fcntl
 import os
 import warnings
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from harness.records import Record, RunInfo
-from harness.records.files import CELLS_FILE, RUN_FILE, ResultsError, ResultsWarning
+from harness.records import RECORD, Record, RunInfo
+from harness.records.files import CELLS_FILE, RUN_FILE, ResultsError, ResultsWarning, cell_key
 
 
 class RunWriter:
-    """Writes one run; use as a context manager.
+    """Writes one run, and keeps what it wrote; use as a context manager.
+
+    Args:
+        folder: of the run.
+        info: for its run.json.
+        resume: the records that the run has already; None for a new one.
+
+    Attributes:
+        records: by `cell_key`, in the order measured; of several of one cell the last.
+        torn: whether a kill had left a last line that could not be read, now removed.
 
     Raises:
         ResultsError: the folder cannot be made or written.
     """
 
-    def __init__(self, folder: Path, info: RunInfo, *, resume: bool = False) -> None:
+    def __init__(
+        self, folder: Path, info: RunInfo, *, resume: Sequence[Record] | None = None
+    ) -> None:
         self.folder = folder
         self.info = info
+        self.records = {cell_key(r): r for r in resume or ()}
+        self.torn = False
         self._cells: FileIO | None = None
         try:
-            folder.mkdir(parents=True, exist_ok=resume)
-            self._cells = FileIO(folder / CELLS_FILE, "a+" if resume else "x")
+            folder.mkdir(parents=True, exist_ok=resume is not None)
+            self._cells = FileIO(folder / CELLS_FILE, "x" if resume is None else "a+")
             self._lock()
-            if resume:
+            if resume is not None:
                 _remove_temporaries(folder)
-                _cut_torn_line(self._cells)
+                self._forget(_cut_torn_line(self._cells))
             self._end = self._cells.seek(0, os.SEEK_END)
             self._write_info()
         except (OSError, ResultsError) as e:
@@ -59,6 +73,14 @@ class RunWriter:
                 stacklevel=3,
             )
 
+    def _forget(self, line: bytes) -> None:
+        """What was removed is measured again, also a record that lacked its newline alone."""
+        if line:
+            try:
+                self.records.pop(cell_key(RECORD.validate_json(line)), None)
+            except ValueError:
+                self.torn = True
+
     def append(self, record: Record) -> None:
         """Write one record, whole, before returning.
 
@@ -76,6 +98,7 @@ class RunWriter:
                 self._cells.truncate(self._end)  # no half of a line
             raise self._unwritable(e) from None
         self._end += len(line)
+        self.records[cell_key(record)] = record
 
     def update(self, **changes: Any) -> None:
         """Replace fields of run.json, atomically.
@@ -126,8 +149,8 @@ def _remove_temporaries(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _cut_torn_line(cells: FileIO) -> None:
-    """Remove what a kill left of a last record, so that appending starts on a new line."""
+def _cut_torn_line(cells: FileIO) -> bytes:
+    """Remove what a kill left of a last record, so that appending starts on a new line; that."""
     end = cells.seek(0, os.SEEK_END)
     keep = end
     while keep > 0:
@@ -138,5 +161,8 @@ def _cut_torn_line(cells: FileIO) -> None:
             keep = start + newline + 1
             break
         keep = start
-    if keep < end:
+    cells.seek(keep)
+    torn = cells.read(end - keep)
+    if torn:
         cells.truncate(keep)
+    return torn

@@ -58,7 +58,7 @@ def test_only_what_will_be_measured_is_called(
 def test_a_crash_there_is_told_where_it_is_measured(plain_file: Write, tmp_path: Path) -> None:
     chosen = [load("max_shift"), load(plain_file("crashes", "os.abort()"))]
     request = Request(chosen, PROFILE, Filters(dtypes=("float32",)), results=tmp_path / "results")
-    records = [r for r in read_run(run(request)).records if isinstance(r, AccuracyRecord)]
+    records = [r for r in read_run(run(request).path).records if isinstance(r, AccuracyRecord)]
     assert {(r.implementation, r.status) for r in records} == {
         ("max_shift", "ok"), ("crashes", "crashed"),
     }  # fmt: skip

@@ -39,7 +39,7 @@ def request(tmp_path: Path, names: Sequence[str | Path], **changes: Any) -> Requ
 
 
 def test_a_run_describes_itself(tmp_path: Path) -> None:
-    folder = run(request(tmp_path, ["max_shift", "cupy_gpu"]))
+    folder = run(request(tmp_path, ["max_shift", "cupy_gpu"])).path
     found = read_run(folder)
     assert folder.parent == tmp_path / "results" / "box"
     assert found.info.finished is not None
@@ -54,7 +54,7 @@ def test_a_run_describes_itself(tmp_path: Path) -> None:
 
 
 def test_a_dying_implementation_leaves_a_complete_run(tmp_path: Path, plain_file: Write) -> None:
-    folder = run(request(tmp_path, ["max_shift", plain_file("dies", "os.abort()")]))
+    folder = run(request(tmp_path, ["max_shift", plain_file("dies", "os.abort()")])).path
     found = read_run(folder)
     assert found.info.finished is not None
     assert {r.status for r in found.records if r.implementation == "dies"} == {"crashed"}
@@ -63,7 +63,7 @@ def test_a_dying_implementation_leaves_a_complete_run(tmp_path: Path, plain_file
 
 @pytest.mark.parametrize("lost", [9, 1], ids=["the end of a record", "a newline alone"])
 def test_an_interrupted_run_is_resumed_to_the_same_cells(tmp_path: Path, lost: int) -> None:
-    whole = read_run(run(request(tmp_path, ["max_shift"])))
+    whole = read_run(run(request(tmp_path, ["max_shift"])).path)
     seen = 0
 
     def stop(*_: Any) -> None:
@@ -80,7 +80,7 @@ def test_an_interrupted_run_is_resumed_to_the_same_cells(tmp_path: Path, lost: i
     assert 0 < len(part.records) < len(whole.records)
     cells = folder / CELLS_FILE
     cells.write_bytes(cells.read_bytes()[:-lost])  # as a kill in the middle of a write would
-    resumed = read_run(run(request(tmp_path, ["max_shift"], resume=folder)))
+    resumed = read_run(run(request(tmp_path, ["max_shift"], resume=folder)).path)
     assert resumed.path == folder
     assert resumed.info.finished is not None
     assert {cell_key(r) for r in resumed.records} == {cell_key(r) for r in whole.records}
@@ -104,7 +104,7 @@ def test_a_defect_of_the_harness_loses_its_unit_only(
 
     monkeypatch.setattr(accuracy, "summarise", fail_once)
     notes: list[str] = []
-    found = read_run(run(request(tmp_path, ["max_shift"]), Progress(note=notes.append)))
+    found = read_run(run(request(tmp_path, ["max_shift"]), Progress(note=notes.append)).path)
     broken = [r for r in found.records if r.status == "error"]
     assert [(r.experiment, r.classes) for r in broken] == [("accuracy", 2)]
     assert "planted" in str(broken[0].reason)
@@ -125,7 +125,7 @@ def test_workload_that_a_format_cannot_hold_is_a_row(tmp_path: Path) -> None:
     filters = Filters(
         workloads=("offset(offset=100000)",), dtypes=("float16",), experiments=("accuracy",)
     )
-    found = read_run(run(request(tmp_path, ["max_shift"], filters=filters)))
+    found = read_run(run(request(tmp_path, ["max_shift"], filters=filters)).path)
     assert found.records
     assert {r.status for r in found.records} == {"unavailable"}
     assert all("float16" in str(r.reason) for r in found.records)

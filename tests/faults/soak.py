@@ -69,7 +69,7 @@ def soak(seconds: float, folder: Path) -> list[Sample]:
     samples = []
     while time.monotonic() - started < seconds:
         chosen = [load("max_shift"), load("online"), load(path)]
-        place = run(Request(chosen, profile, results=folder, machine="box", command=["soak"]))
+        place = run(Request(chosen, profile, results=folder, machine="box", command=["soak"])).path
         found = read_run(place)
         assert found.info.finished is not None
         assert not found.problems

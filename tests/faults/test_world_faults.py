@@ -75,7 +75,7 @@ def interrupted(tmp_path: Path, after: int = 2) -> Path:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run."""
-    return run(request(tmp_path_factory.mktemp("whole")))
+    return run(request(tmp_path_factory.mktemp("whole"))).path
 
 
 # --- signals ------------------------------------------------------------------------------------
@@ -169,7 +169,7 @@ def test_a_full_disk_keeps_whole_records_and_says_how_to_go_on(
     part = read_run(folders[0])
     assert part.problems == []
     assert 0 < len(part.records) < 4
-    resumed = read_run(run(request(tmp_path, resume=folders[0])))
+    resumed = read_run(run(request(tmp_path, resume=folders[0])).path)
     assert {cell_key(r) for r in resumed.records} == {cell_key(r) for r in read_run(whole).records}
 
 
@@ -189,7 +189,7 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
             run(big, Progress(folder=folders.append))
         assert read_run(folders[0]).problems == []
         subprocess.run(["mount", "-o", "remount,size=8m", str(disk)], check=True)
-        resumed = read_run(run(replace(big, resume=folders[0])))
+        resumed = read_run(run(replace(big, resume=folders[0])).path)
         assert resumed.info.finished is not None
         assert len(resumed.records) == resumed.info.planned_cells
     finally:
@@ -207,11 +207,11 @@ def test_two_writers_of_one_run_are_refused(tmp_path: Path) -> None:
     folder = interrupted(tmp_path)
     info = read_run(folder).info
     with (
-        RunWriter(folder, info, resume=True),
+        RunWriter(folder, info, resume=[]),
         pytest.raises(ResultsError, match="another process is writing"),
     ):
         run(request(tmp_path, resume=folder))
-    assert read_run(run(request(tmp_path, resume=folder))).info.finished is not None
+    assert read_run(run(request(tmp_path, resume=folder)).path).info.finished is not None
 
 
 def test_what_a_killed_writer_left_is_tidied_up(tmp_path: Path) -> None:
@@ -233,7 +233,7 @@ def test_what_is_known_of_exponentials_outlives_a_kill(tmp_path: Path, whole: Pa
     (before,) = read_run(folder).info.implementations
     (undisturbed,) = read_run(whole).info.implementations
     assert before.exp_error_u == undisturbed.exp_error_u != {}
-    (after,) = read_run(run(request(tmp_path, resume=folder))).info.implementations
+    (after,) = read_run(run(request(tmp_path, resume=folder)).path).info.implementations
     assert after == undisturbed
 
 
@@ -255,7 +255,7 @@ def test_a_clock_that_steps_back_changes_no_figure(
     monkeypatch.setattr("harness.experiments.run_info.datetime", Clock)
     monkeypatch.setattr("harness.records.writer.datetime", Clock)
     monkeypatch.setattr(time, "time", lambda: start.timestamp() - 3600.0 * len(looks))
-    found = read_run(run(request(tmp_path)))
+    found = read_run(run(request(tmp_path)).path)
     assert found.info.finished is not None
     assert found.info.finished < found.info.created
     assert all(r.status == "ok" and (r.elapsed_s or 0.0) >= 0.0 for r in found.records)
@@ -306,7 +306,7 @@ def test_processors_that_go_away_during_a_run_are_noted(tmp_path: Path) -> None:
                 unit=lambda _: os.sched_setaffinity(0, {min(usable)}),
                 note=notes.append,
             ),
-        )
+        ).path
     finally:
         os.sched_setaffinity(0, usable)
     (warning,) = [w for w in read_run(found).info.warnings if "changed during the run" in w]
@@ -339,7 +339,7 @@ def test_a_half_installed_package_is_a_row(
         source("return x * 1", 'import halfway\nIMPLEMENTATION = {"requires": ("halfway",)}\n'),
         encoding="utf-8",
     )
-    found = read_run(run(request(tmp_path, implementations=[load("max_shift"), load(path)])))
+    found = read_run(run(request(tmp_path, implementations=[load("max_shift"), load(path)])).path)
     status = {(r.implementation, r.status) for r in found.records}
     assert status == {("max_shift", "ok"), ("needs_it", "error")}
     assert all(reason in str(r.reason) for r in found.records if r.implementation == "needs_it")
@@ -351,7 +351,7 @@ def test_a_missing_package_is_a_row(tmp_path: Path) -> None:
         source("return x * 1", 'IMPLEMENTATION = {"requires": ("not_there_at_all",)}\n'),
         encoding="utf-8",
     )
-    found = read_run(run(request(tmp_path, implementations=[load("max_shift"), load(path)])))
+    found = read_run(run(request(tmp_path, implementations=[load("max_shift"), load(path)])).path)
     reasons = {r.reason for r in found.records if r.status == "unavailable"}
     assert len(reasons) == 1
     assert "not_there_at_all" in str(reasons)
@@ -375,7 +375,9 @@ def test_without_a_writable_cache_everything_still_runs(
     )
     try:
         assert compiled_cache()["NUMBA_CACHE_DIR"] != "/proc/nowhere"
-        found = read_run(run(request(tmp_path, implementations=[load("max_shift"), load(path)])))
+        found = read_run(
+            run(request(tmp_path, implementations=[load("max_shift"), load(path)])).path
+        )
     finally:
         compiled_cache.cache_clear()
     assert {r.implementation: r.status for r in found.records}["max_shift"] == "ok"
@@ -423,7 +425,7 @@ def test_of_duplicate_cells_the_last_counts_and_resuming_adds_none(tmp_path: Pat
     folder = interrupted(tmp_path)
     cells = folder / CELLS_FILE
     cells.write_bytes(cells.read_bytes() * 3)
-    again = read_run(run(request(tmp_path, resume=folder)))
+    again = read_run(run(request(tmp_path, resume=folder)).path)
     assert len(again.records) == again.info.planned_cells == 4
 
 

@@ -100,7 +100,7 @@ def test_resuming_cuts_the_torn_line_and_appends(tmp_path: Path) -> None:
     folder = write(tmp_path / "r", ACCURACY, LOST)
     cells = folder / CELLS_FILE
     cells.write_bytes(cells.read_bytes()[:-20])
-    with RunWriter(folder, info(), resume=True) as writer:
+    with RunWriter(folder, info(), resume=[]) as writer:
         writer.append(LOST)
     assert read_run(folder).records == [ACCURACY, LOST]
     assert read_run(folder).problems == []

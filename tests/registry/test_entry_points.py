@@ -182,7 +182,9 @@ def test_terrible_packages_stop_neither_listing_nor_a_run(
         SMOKE, experiments=("accuracy",), dtypes=("float32",), sweep_classes=(3,),
         sweep_elements=9, families=(), timing={},
     )  # fmt: skip
-    folder = run(Request(chosen, profile, results=tmp_path / "r", machine="box", command=["x"]))
+    folder = run(
+        Request(chosen, profile, results=tmp_path / "r", machine="box", command=["x"])
+    ).path
     done = read_run(folder)
     assert done.info.finished is not None
     rows = {r.implementation: r for r in done.records}
