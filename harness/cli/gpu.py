@@ -8,16 +8,16 @@ share of a time budget; what does not fit is recorded as skipped. It leaves a ru
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.cli.gpu_packages import FASTER, REPORT, REQUIRED, absent, missing_line
 from harness.experiments.budget import BUDGET_S, Part, deadlines, planned, profile, within_budget
 
 if TYPE_CHECKING:
@@ -29,6 +29,36 @@ TESTS = ("worker/test_device.py", "implementations/test_device_kernels.py")
 PARTS_FILE = "parts.json"
 NOTHING, USAGE, FAILED = 3, 2, 1
 _SHOWN = 40  # lines of the tests' output
+
+REQUIRED: Mapping[str, str] = {
+    "numpy": "numpy",
+    "numba": "numba",
+    "pandas": "pandas",
+    "mpmath": "mpmath",
+    "ml_dtypes": "ml_dtypes",
+    "platformdirs": "platformdirs",
+    "psutil": "psutil",
+    "pydantic": "pydantic",
+    "scipy": "scipy",
+    "threadpoolctl": "threadpoolctl",
+}
+"""Module to the package that brings it."""
+REPORT: Mapping[str, str] = {"jinja2": "jinja2", "matplotlib": "matplotlib"}
+FASTER: Mapping[str, str] = {"flint": "python-flint"}
+"""Without it the reference takes mpmath's intervals: slower, and the same results."""
+
+
+def absent(packages: Mapping[str, str]) -> list[str]:
+    """Those of some packages whose module cannot be found here."""
+    return [name for module, name in packages.items() if importlib.util.find_spec(module) is None]
+
+
+def missing_line(packages: Sequence[str]) -> str:
+    """What is missing and how to bring it to a machine without a network, in one line."""
+    return (
+        f"harness.gpu: missing: {', '.join(packages)}; install them; on a machine without a "
+        "network from a folder of wheels (docs/gpu.md)"
+    )
 
 
 def run_tests(part: Part, folder: Path) -> None:

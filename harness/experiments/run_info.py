@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -34,9 +33,6 @@ _VARIABLES = (
 PACKAGE = Path(__file__).parents[1]
 """The folder of `harness`."""
 
-ORIGIN = "origin.json"
-"""Beside ``harness/__init__.py`` in a bundle (`gpu_bundle`): the commit that it is of."""
-
 
 def _git(*arguments: str) -> str | None:
     try:
@@ -52,21 +48,10 @@ def _git(*arguments: str) -> str | None:
     return done.stdout.strip()
 
 
-def _origin() -> tuple[str | None, bool | None]:
-    """The same of the checkout in which a bundle was made, as that says; else nothing."""
-    try:
-        text = (PACKAGE / ORIGIN).read_text(encoding="utf-8")
-        found = json.loads(text)
-        commit, dirty = found["commit"], found["dirty"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None, None
-    return (commit, dirty) if isinstance(commit, str) and isinstance(dirty, bool) else (None, None)
-
-
 def git_state() -> tuple[str | None, bool | None]:
     """Commit of the checkout that the harness runs from, and whether it has changes."""
     if _git("ls-files", "--error-unmatch", "__init__.py") is None:
-        return _origin()  # no checkout, or installed within that of somebody else
+        return None, None  # no checkout, or installed within that of somebody else
     commit = _git("rev-parse", "HEAD")
     # From the root, since git runs within harness/; a module that is not added yet counts too.
     status = _git("status", "--porcelain", "--", ":/harness", ":/implementations")

@@ -21,7 +21,6 @@ from simulated_device import SOURCE, Kernel, Simulation, WholeWorker
 
 from harness.bounds.tolerances import Arithmetic
 from harness.cli import gpu as command
-from harness.cli import gpu_packages
 from harness.experiments import budget
 from harness.experiments.conformance.judge import Options
 from harness.experiments.conformance.judge_process import Lane, unit
@@ -203,10 +202,10 @@ def test_the_page_gives_the_deadlines_that_are_in_force() -> None:
 
 
 def test_what_is_missing_is_said_in_one_line_with_the_remedy() -> None:
-    line = gpu_packages.missing_line(["pydantic", "ml_dtypes"])
+    line = command.missing_line(["pydantic", "ml_dtypes"])
     assert "\n" not in line
     assert "pydantic, ml_dtypes" in line
-    assert "python -m harness.cli.gpu_bundle" in line
+    assert "docs/gpu.md" in line
 
 
 @pytest.mark.parametrize(
@@ -241,9 +240,17 @@ def test_one_of_two_plugins_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_packages_that_are_absent_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert gpu_packages.absent(gpu_packages.REQUIRED) == []
+    assert command.absent(command.REQUIRED) == []
     monkeypatch.setitem(sys.modules, "pydantic", None)
-    assert gpu_packages.absent(gpu_packages.REQUIRED) == ["pydantic"]
+    assert command.absent(command.REQUIRED) == ["pydantic"]
+
+
+def test_whatever_it_names_comes_with_the_project() -> None:
+    """The page on machines without a network installs the project, and says no more names."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = {re.split(r"[^\w-]", r)[0] for r in project["dependencies"]}
+    named = {*command.REQUIRED.values(), *command.REPORT.values(), *command.FASTER.values()}
+    assert named <= declared
 
 
 def test_missing_packages_end_it_before_anything_else(
@@ -381,13 +388,13 @@ for name in {HIDDEN!r}:
     sys.modules[name] = None
 import numpy as np
 from harness import reference
-from harness.cli import gpu as command, gpu_packages as packages
+from harness.cli import gpu as command
 from harness.reference.engines import default_engine
 assert default_engine().name == "mpmath", default_engine().name
 y = reference.softmax(np.array([[1.0, 2.0, 4.0]], np.float32))
 assert abs(float(y.sum()) - 1) < 1e-6
 import harness.experiments.runner, harness.experiments.throughput.device
-assert packages.absent(packages.REQUIRED) == []
+assert command.absent(command.REQUIRED) == []
 code = command.main([])
 assert code in (command.NOTHING, 0), code
 """

@@ -58,16 +58,3 @@ def test_the_checkout_of_somebody_else_is_not_ours(
     (installed / "__init__.py").write_text("")
     monkeypatch.setattr(run_info, "PACKAGE", installed)
     assert git_state() == (None, None)
-
-
-def test_a_bundle_says_of_which_commit_it_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(run_info, "PACKAGE", tmp_path)
-    assert git_state() == (None, None)
-    origin = tmp_path / "origin.json"
-    origin.write_text('{"commit": "abc", "dirty": true}')
-    assert git_state() == ("abc", True)
-    for nonsense in ("{", "[]", '{"commit": 1, "dirty": true}', '{"commit": "abc"}'):
-        origin.write_text(nonsense)
-        assert git_state() == (None, None)
