@@ -119,9 +119,7 @@ class Profile:
     scan_points: int
     timing: Mapping[str, Timing] = field(default_factory=dict)
     timeout_s: float = 60.0
-    experiments: tuple[str, ...] = (
-        *("accuracy", "overflow", "throughput", "device_throughput", "claims"),
-    )
+    experiments: tuple[str, ...] = ("accuracy", "overflow", "throughput", "device_throughput")
     operations: tuple[str, ...] = tuple(OPERATIONS)
     device_timing: Mapping[DeviceRegime, DeviceTiming] = field(default_factory=dict)
 
@@ -150,7 +148,6 @@ _OFFSETS = (1.0, 10.0, 50.0, 80.0, 90.0, 1e2, 1e3, 1e4, 6e4, 1e5, 1e7, 1e10, 1e3
 
 SMOKE = Profile(
     name="smoke",
-    experiments=("accuracy", "overflow", "throughput", "device_throughput"),
     dtypes=("float64", "float32"),
     sweep_workloads=("normal(scale=1)",),
     sweep_classes=(2, 10, 1000),
@@ -218,7 +215,7 @@ QUICK = Profile(
 FULL = replace(
     QUICK,
     name="full",
-    experiments=("conformance", *QUICK.experiments),
+    experiments=("conformance", *QUICK.experiments, "claims"),
     sweep_workloads=("normal(scale=1)", "normal(scale=10)", "normal(scale=100)"),
     sweep_classes=(
         2, 3, 8, 10, 32, 71, 100, 128, 1000, 1023, 4096, 10_000, 32_000, 50_257, 128_256,

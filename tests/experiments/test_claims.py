@@ -18,6 +18,7 @@ from harness.experiments.claims.growth import exponential_growth, growth_slope, 
 from harness.experiments.claims.register import CLAIMS
 from harness.experiments.claims.verdicts import decide
 from harness.experiments.claims.worked import compare_number, worked_example
+from harness.experiments.profiles import PROFILES, Filters, narrow
 from harness.numerics.statistics import RatioSummary
 
 TIMED = {"B4", "C3", "D3"}
@@ -202,6 +203,17 @@ def test_every_claim_is_registered_once_and_examined() -> None:
     ids = [c.id for c in CLAIMS]
     assert len(ids) == len(set(ids)) == 21
     assert set(ids) == set(audit_module.EXAMINATIONS) == set(EXPECTED) | TIMED
+
+
+@pytest.mark.parametrize(
+    ("profile", "asked", "there"),
+    [("smoke", (), False), ("quick", (), False), ("full", (), True), ("quick", ("claims",), True)],
+)
+def test_a_run_audits_them_in_full_or_when_asked(
+    profile: str, asked: tuple[str, ...], there: bool
+) -> None:
+    grid = narrow(PROFILES[profile], Filters(experiments=asked))
+    assert ("claims" in grid.experiments) is there
 
 
 def test_untimed_claims_get_the_verdicts_that_were_expected() -> None:
