@@ -1,4 +1,4 @@
-"""What a GPU says of its clocks, heat and power: through NVML's binding, else ``nvidia-smi``.
+"""What a GPU says of its clocks, heat and power: through NVML's binding (nvidia-ml-py).
 
 Asked by the coordinator before and after each group of timings; asking needs no CUDA context.
 """
@@ -6,8 +6,6 @@ Asked by the coordinator before and after each group of timings; asking needs no
 from __future__ import annotations
 
 import importlib
-import subprocess
-from collections.abc import Callable, Sequence
 from typing import Any
 
 from harness.records.device_throughput import DeviceClock
@@ -23,12 +21,6 @@ REASONS = {
 """nvmlClocksThrottleReason*; idle (0x1), clocks set by the user (0x2) and by the display (0x100)
 hold nothing down against anyone's will."""
 
-_FIELDS = ("clocks.sm", "clocks.mem", "temperature.gpu", "power.draw")
-_REASONS = ("clocks_event_reasons.active", "clocks_throttle_reasons.active")
-"""Its names of the mask, the newer first."""
-
-Run = Callable[[Sequence[str]], str]
-
 
 def _words(mask: int) -> list[str]:
     return [text for bit, text in REASONS.items() if mask & bit]
@@ -41,77 +33,42 @@ def _through_nvml(nvml: Any, bus_id: str | None) -> DeviceClock:
             handle = nvml.nvmlDeviceGetHandleByIndex(0)
         else:
             handle = nvml.nvmlDeviceGetHandleByPciBusId(bus_id.encode())
-        reasons = getattr(nvml, "nvmlDeviceGetCurrentClocksEventReasons", None)
-        reasons = reasons or nvml.nvmlDeviceGetCurrentClocksThrottleReasons
+        absent = (nvml.NVMLError_NotSupported, nvml.NVMLError_FunctionNotFound)
+
+        def asked(name: str, *arguments: Any) -> int | None:
+            try:
+                return int(getattr(nvml, name)(handle, *arguments))
+            except (AttributeError, *absent):  # this binding, driver or device does not have it
+                return None
+
+        power = asked("nvmlDeviceGetPowerUsage")
+        mask = asked("nvmlDeviceGetCurrentClocksEventReasons")
+        if mask is None:  # the older name
+            mask = asked("nvmlDeviceGetCurrentClocksThrottleReasons")
         return DeviceClock(
-            sm_mhz=float(nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM)),
-            memory_mhz=float(nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_MEM)),
-            celsius=float(nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)),
-            watts=nvml.nvmlDeviceGetPowerUsage(handle) / 1000.0,
-            throttled=_words(int(reasons(handle))),
+            sm_mhz=asked("nvmlDeviceGetClockInfo", nvml.NVML_CLOCK_SM),
+            memory_mhz=asked("nvmlDeviceGetClockInfo", nvml.NVML_CLOCK_MEM),
+            celsius=asked("nvmlDeviceGetTemperature", nvml.NVML_TEMPERATURE_GPU),
+            watts=None if power is None else power / 1000.0,
+            throttled=None if mask is None else _words(mask),
             source="nvml",
         )
     finally:
         nvml.nvmlShutdown()
 
 
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:  # "[N/A]", "[Not Supported]"
-        return None
-
-
-def _asked(run: Run, bus_id: str | None) -> str:
-    """The program's answer: one line for the device, under whichever name it has the reasons."""
-    for reasons in _REASONS:
-        fields = ",".join((*_FIELDS, reasons))
-        order = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits"]
-        try:
-            return run([*order, f"--id={bus_id or 0}"])
-        except subprocess.CalledProcessError:
-            if reasons == _REASONS[-1]:
-                raise
-    raise AssertionError("there is a last name")
-
-
-def _through_program(run: Run, bus_id: str | None) -> DeviceClock:
-    text = _asked(run, bus_id)
-    values = [v.strip() for v in text.strip().splitlines()[0].split(",")]
-    if len(values) != len(_FIELDS) + 1:
-        raise ValueError(f"expected {len(_FIELDS) + 1} values; got {text.strip()[:100]!r}")
-    sm, memory, celsius, watts = map(_number, values[:4])
-    mask = int(values[4], 16) if values[4].startswith("0x") else None
-    return DeviceClock(
-        sm_mhz=sm, memory_mhz=memory, celsius=celsius, watts=watts,
-        throttled=None if mask is None else _words(mask), source="nvidia-smi",
-    )  # fmt: skip
-
-
-def _run(command: Sequence[str]) -> str:
-    return subprocess.run(
-        command, capture_output=True, text=True, timeout=10.0, check=True, errors="replace"
-    ).stdout
-
-
-def read_clock(run: Run = _run, module: str = "pynvml", bus_id: str | None = None) -> DeviceClock:
+def read_clock(module: str = "pynvml", bus_id: str | None = None) -> DeviceClock:
     """A device's clocks, heat and power now; all None, with the reason, where unknown.
 
     Args:
         bus_id: of the device that CUDA has (`cuda_driver.cuda_bus_id`); None is the first.
     """
-    why = []
     try:
         return _through_nvml(importlib.import_module(module), bus_id)
     except ImportError:
-        why.append("nvidia-ml-py is not installed")
+        return DeviceClock(reason="nvidia-ml-py is not installed: pip install nvidia-ml-py")
     except Exception as e:  # NVMLError has a class of its own for each code
-        why.append(f"NVML: {e}")
-    try:
-        return _through_program(run, bus_id)
-    except (OSError, ValueError, IndexError, subprocess.SubprocessError) as e:
-        why.append(f"nvidia-smi: {e}")
-    return DeviceClock(reason="; ".join(why))
+        return DeviceClock(reason=f"NVML: {e}")
 
 
 def clock_warnings(before: DeviceClock, after: DeviceClock) -> list[str]:

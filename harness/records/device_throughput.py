@@ -18,7 +18,7 @@ class DeviceClock(Strict):
         celsius: temperature of the chip.
         watts: power drawn.
         throttled: why its clock is held down, in NVML's words; empty where it is not.
-        source: ``"nvml"`` or ``"nvidia-smi"``; None with `reason` where neither could be asked.
+        source: ``"nvml"``; None with `reason` where it could not be asked.
     """
 
     sm_mhz: float | None = None

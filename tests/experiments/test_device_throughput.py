@@ -312,7 +312,7 @@ def test_work_put_off_to_another_stream_is_found(rig: Rig, simulation: Simulatio
     ("clock", "words"),
     [
         (DeviceClock(throttled=["hardware thermal slowdown"], source="nvml"), "thermal slowdown"),
-        (DeviceClock(reason="nvidia-smi: gone"), "unknown"),
+        (DeviceClock(reason="NVML: gone"), "unknown"),
     ],
 )
 def test_throttling_and_unknown_clocks_are_told(

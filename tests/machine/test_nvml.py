@@ -1,10 +1,9 @@
-"""What a device says of itself: through its library, its program, or not at all."""
+"""What a device says of itself: through its library, or not at all."""
 
 from __future__ import annotations
 
-import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -13,11 +12,11 @@ import pytest
 from harness.machine.nvml import clock_warnings, read_clock
 from harness.records.device_throughput import DeviceClock
 
-NONE = "no_such_module_at_all"
-
 
 def nvml(mask: int) -> ModuleType:
     found: Any = ModuleType("simulated_nvml")
+    found.NVMLError_NotSupported = type("NVMLError_NotSupported", (Exception,), {})
+    found.NVMLError_FunctionNotFound = type("NVMLError_FunctionNotFound", (Exception,), {})
     found.NVML_CLOCK_SM, found.NVML_CLOCK_MEM, found.NVML_TEMPERATURE_GPU = 1, 2, 0
     found.nvmlInit = found.nvmlShutdown = lambda: None
     found.nvmlDeviceGetHandleByIndex = lambda index: "handle"
@@ -42,57 +41,64 @@ def test_through_the_library(monkeypatch: pytest.MonkeyPatch, mask: int, words: 
 
 
 def test_the_device_is_that_of_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
-    """CUDA_VISIBLE_DEVICES may leave it the fourth of eight, which NVML and its program count."""
+    """CUDA_VISIBLE_DEVICES may leave it the fourth of eight, which NVML counts."""
     library: Any = nvml(0x0)
     monkeypatch.setitem(sys.modules, "simulated_nvml", library)
     assert read_clock(module="simulated_nvml", bus_id="0000:81:00.0").source == "nvml"
     assert library.asked == [b"0000:81:00.0"]
-    asked: list[str] = []
-
-    def run(command: Sequence[str]) -> str:
-        asked.extend(command)
-        return "1980, 2619, 41, 100, 0x0\n"
-
-    assert read_clock(run, NONE, "0000:81:00.0").source == "nvidia-smi"
-    assert "--id=0000:81:00.0" in asked
 
 
-def test_an_older_program_has_another_name_for_the_reasons() -> None:
-    def run(command: Sequence[str]) -> str:
-        if "clocks_event_reasons" in command[1]:
-            raise subprocess.CalledProcessError(2, command)
-        return "1980, 2619, 41, 100, 0x0000000000000008\n"
-
-    assert read_clock(run, NONE).throttled == ["hardware slowdown"]
-
-
-def test_through_the_program() -> None:
-    asked: list[str] = []
-
-    def run(command: Sequence[str]) -> str:
-        asked.extend(command)
-        return "1980, 2619, 41, [N/A], 0x0000000000000008\n"
-
-    found = read_clock(run, NONE)
-    assert found == DeviceClock(
-        sm_mhz=1980, memory_mhz=2619, celsius=41, watts=None, throttled=["hardware slowdown"],
-        source="nvidia-smi",
-    )  # fmt: skip
-    assert asked[0] == "nvidia-smi"
+def test_without_the_library_it_is_told_what_to_install() -> None:
+    found = read_clock(module="no_such_module_at_all")
+    assert found == DeviceClock(reason="nvidia-ml-py is not installed: pip install nvidia-ml-py")
+    (text,) = clock_warnings(found, found)
+    assert "unknown" in text
+    assert "pip install nvidia-ml-py" in text
 
 
-@pytest.mark.parametrize("answer", ["", "1980, 2619\n", FileNotFoundError("no such program")])
-def test_not_at_all_is_told_with_the_reason(answer: str | Exception) -> None:
-    def run(_: Sequence[str]) -> str:
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+def raises(kind: type[Exception]) -> Callable[..., None]:
+    def call(*_: Any) -> None:
+        raise kind("Driver Not Loaded")
 
-    found = read_clock(run, NONE)
-    assert found.source is None
-    assert found.sm_mhz is None
-    assert "nvidia-ml-py is not installed" in (found.reason or "")
-    assert "nvidia-smi" in (found.reason or "")
+    return call
+
+
+@pytest.mark.parametrize("part", ["nvmlInit", "nvmlDeviceGetPowerUsage"])
+def test_what_goes_wrong_is_the_reason(monkeypatch: pytest.MonkeyPatch, part: str) -> None:
+    library: Any = nvml(0x0)
+    setattr(library, part, raises(RuntimeError))
+    monkeypatch.setitem(sys.modules, "simulated_nvml", library)
+    assert read_clock(module="simulated_nvml") == DeviceClock(reason="NVML: Driver Not Loaded")
+
+
+@pytest.mark.parametrize(
+    ("part", "field"),
+    [
+        ("nvmlDeviceGetTemperature", "celsius"),
+        ("nvmlDeviceGetPowerUsage", "watts"),
+        ("nvmlDeviceGetCurrentClocksThrottleReasons", "throttled"),
+    ],
+)
+def test_what_a_device_does_not_have_leaves_the_rest(
+    monkeypatch: pytest.MonkeyPatch, part: str, field: str
+) -> None:
+    library: Any = nvml(0x0)
+    monkeypatch.setitem(sys.modules, "simulated_nvml", library)
+    whole = read_clock(module="simulated_nvml")
+    setattr(library, part, raises(library.NVMLError_NotSupported))
+    assert read_clock(module="simulated_nvml") == whole.model_copy(update={field: None})
+
+
+def test_a_driver_without_the_newer_name_is_asked_by_the_older(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    library: Any = nvml(0x8)
+    newer = "nvmlDeviceGetCurrentClocksEventReasons"
+    setattr(library, newer, raises(library.NVMLError_FunctionNotFound))
+    monkeypatch.setitem(sys.modules, "simulated_nvml", library)
+    assert read_clock(module="simulated_nvml").throttled == ["hardware slowdown"]
+    setattr(library, newer, lambda handle: 0x4)
+    assert read_clock(module="simulated_nvml").throttled == ["software power cap"]
 
 
 def test_warnings_are_about_what_holds_the_clock_down() -> None:
