@@ -43,8 +43,9 @@ def claims(
     for name in ("id", "claimed", "certified", "verdict"):
         table.add_column(name, no_wrap=name == "id")
     for audit in audits:
-        row = audit.row()
-        table.add_row(*(Text(row[k]) for k in ("id", "claimed", "certified", "verdict")))
+        claim = audit.claim
+        cells = (claim.id, claim.claimed, audit.evidence.certified, audit.verdict)
+        table.add_row(*map(Text, cells))
     console.print(table)
     if details:
         for audit in audits:

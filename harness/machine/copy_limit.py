@@ -14,10 +14,7 @@ Bandwidth counts the bytes asked for, as STREAM does (McCalpin 1995), never the 
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numba
@@ -95,74 +92,3 @@ COPIES: Mapping[str, Copy] = {
     "copy_nontemporal": copy_nontemporal,
 }
 """The limits by name, as records spell them."""
-
-
-def stream_bandwidth(bytes_read: float, bytes_written: float, seconds: float) -> float:
-    """GB/s (10**9 bytes): (bytes read + bytes written) / time, as STREAM counts.
-
-    Raises:
-        ValueError: for a time that is not positive, or negative bytes.
-    """
-    if not seconds > 0 or bytes_read < 0 or bytes_written < 0:
-        raise ValueError(
-            "bandwidth: expected positive seconds and no negative bytes; "
-            f"got {seconds} s, {bytes_read} read, {bytes_written} written"
-        )
-    return (bytes_read + bytes_written) / seconds / 1e9
-
-
-@dataclass(frozen=True)
-class CopyLimit:
-    """A measured copy: GB/s at the median time, and at the longest and the shortest."""
-
-    name: str
-    threads: int
-    array_bytes: int
-    median: float
-    lowest: float
-    highest: float
-
-
-def measure_copy(name: str, array_bytes: int, threads: int, repeats: int = 15) -> CopyLimit:
-    """Time one of `COPIES` on float32 arrays of `array_bytes` each, in this process.
-
-    For a look at a machine; a run takes its limits through the worker, interleaved with the
-    implementations.
-    """
-    size = array_bytes // 4
-    rng = np.random.default_rng(0)
-    x, out = rng.random(size, dtype=np.float32), np.zeros(size, np.float32)
-    before = numba.get_num_threads()
-    numba.set_num_threads(threads)
-    try:
-        seconds: list[float] = []
-        for repeat in range(repeats + 2):
-            started = time.perf_counter()
-            COPIES[name](x, out)
-            elapsed = time.perf_counter() - started
-            if repeat >= 2:  # the first calls compile and start the threads
-                seconds.append(elapsed)
-    finally:
-        numba.set_num_threads(before)
-    rate = [stream_bandwidth(x.nbytes, out.nbytes, s) for s in seconds]
-    return CopyLimit(name, threads, x.nbytes, statistics.median(rate), min(rate), max(rate))
-
-
-def main() -> None:
-    """Print the copy bandwidth of this machine: ``python -m harness.machine.copy_limit``."""
-    counts = [t for t in (1, 2, 4, 8, 16, 32, 64) if t < numba.config.NUMBA_NUM_THREADS]
-    print(f"{'copy':18}{'MiB':>6}{'threads':>9}{'GB/s':>9}{'lowest':>9}{'highest':>9}")
-    for mebibytes in (64, 256):
-        for threads in [*counts, numba.config.NUMBA_NUM_THREADS]:
-            for name in COPIES:
-                if name == "copy_nontemporal" and not nontemporal_supported()[0]:
-                    continue
-                m = measure_copy(name, mebibytes * 2**20, threads)
-                print(
-                    f"{m.name:18}{mebibytes:6}{m.threads:9}{m.median:9.1f}{m.lowest:9.1f}"
-                    f"{m.highest:9.1f}"
-                )
-
-
-if __name__ == "__main__":
-    main()

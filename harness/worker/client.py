@@ -102,7 +102,6 @@ class RemoteImplementation:
         self._threads: dict[str, Any] | None = None
         self._unloadable: WorkerFault | None = None
         self.address_space: AddressSpace | None = None
-        self.import_ns: int | None = None
 
     @property
     def pid(self) -> int | None:
@@ -140,12 +139,11 @@ class RemoteImplementation:
             os.close(their_read)
             os.close(their_write)
         try:
-            reply, _ = self._exchange("load", self._load, (), timeout)
+            self._exchange("load", self._load, (), timeout)
         except WorkerFault as fault:
             if fault.status in ("error", "timeout"):  # what it does once it does every time
                 self._unloadable = fault
             raise
-        self.import_ns = reply["import_ns"]
         if self._threads is not None:
             self._exchange("threads", self._threads, (), timeout)
 

@@ -20,7 +20,6 @@ Shapes = list[list[Count]]
 
 
 class _Load(TypedDict):
-    import_ns: Count
     backend_version: NotRequired[str | None]
 
 
@@ -106,7 +105,6 @@ class _DevicePrepare(TypedDict):
 class _DeviceSample(TypedDict):
     elapsed_ns: Time
     after_ns: Finite
-    host_ns: Finite
 
 
 class _DeviceOutput(TypedDict):

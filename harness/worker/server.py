@@ -11,7 +11,6 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-import time
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
@@ -70,7 +69,6 @@ class Worker:
 
         The latter may be given a `subject`, the path of an implementation that it calls.
         """
-        started = time.perf_counter_ns()
         if header.get("module"):
             self.module = importlib.import_module(header["module"])
             backend = backends.get(header.get("backend", "numpy"))
@@ -91,10 +89,7 @@ class Worker:
         self.backend = backend
         self.stopwatch = Stopwatch(self.backend, self._function)
         self.device_stopwatch = DeviceStopwatch(self.backend, self._function)
-        return {
-            "import_ns": time.perf_counter_ns() - started,
-            "backend_version": self.backend.version(),
-        }, []
+        return {"backend_version": self.backend.version()}, []
 
     def _after_import(self) -> None:
         """What it left is what calls begin with: threads that it started are no call's."""

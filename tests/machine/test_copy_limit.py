@@ -138,21 +138,3 @@ def test_nontemporal_copy_is_refused_with_the_reason_where_unsupported(monkeypat
     with pytest.raises(RuntimeError, match=re.escape(reason)):
         copy_limit.copy_nontemporal(_X)
     assert copy_limit.copy_regular(_X).tobytes() == _X.tobytes()
-
-
-def test_bandwidth_counts_reads_and_writes_in_decimal_gigabytes():
-    assert copy_limit.stream_bandwidth(3e9, 1e9, 2.0) == 2.0
-
-
-@pytest.mark.parametrize("arguments", [(1, 1, 0.0), (1, 1, -1.0), (-1, 1, 1.0), (1, 1, np.nan)])
-def test_bandwidth_of_impossible_figures_is_refused(arguments):
-    with pytest.raises(ValueError, match="bandwidth: expected positive seconds"):
-        copy_limit.stream_bandwidth(*arguments)
-
-
-def test_measured_copy_is_consistent_and_restores_the_threads():
-    before = numba.get_num_threads()
-    found = copy_limit.measure_copy("copy_regular", 2**18, 1, repeats=5)
-    assert 0 < found.lowest <= found.median <= found.highest
-    assert (found.array_bytes, found.threads) == (2**18, 1)
-    assert numba.get_num_threads() == before

@@ -244,7 +244,6 @@ class Worker:
 class WholeWorker(Worker):
     """A worker in this process that answers every command, with the code of a real one."""
 
-    import_ns = 0
     pid = None
 
     def __init__(self, name: str, simulation: Simulation, kernel: Kernel | None) -> None:

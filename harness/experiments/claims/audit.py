@@ -81,11 +81,6 @@ def audit_claims(
     return audits
 
 
-def as_rows(audits: Iterable[Audit]) -> list[dict[str, str]]:
-    """One line a claim: id, source, claimed, certified, verdict, reason."""
-    return [a.row() for a in audits]
-
-
 def as_json(audits: Iterable[Audit]) -> list[dict[str, Any]]:
     """Everything of the audits as plain data for strict JSON."""
     return [asdict(a) for a in audits]

@@ -128,29 +128,3 @@ class Audit:
     verdict: Verdict
     reason: str
     evidence: Evidence
-
-    def row(self) -> dict[str, str]:
-        """The audit as one line of a table."""
-        return {
-            "id": self.claim.id,
-            "source": self.claim.source.id,
-            "claimed": self.claim.claimed,
-            "certified": self.evidence.certified,
-            "verdict": self.verdict,
-            "reason": self.reason,
-            "remarks": "; ".join(
-                f"{f.statement}: {_share(f)}; {f.measured}"
-                for f in self.evidence.findings
-                if f.role == "remark"
-            ),
-        }
-
-
-def _share(finding: Finding) -> str:
-    if finding.cases == 0:
-        return "not decided"
-    if finding.held == finding.cases:
-        return "so"
-    if finding.held == 0:
-        return "not so"
-    return f"in {finding.held} of {finding.cases} cases"

@@ -42,7 +42,6 @@ class Case:
         kind: what a deviation is.
         deviations: ids of declared deviations that explain a failure or finding here.
         upstream: issues in which it was reported.
-        convention: what is expected where mathematics has no answer.
         heavy: needs gigabytes or long; not in the default profile.
     """
 
@@ -55,7 +54,6 @@ class Case:
     kind: Kind = "contradiction"
     deviations: tuple[str, ...] = ()
     upstream: tuple[str, ...] = ()
-    convention: str | None = None
     heavy: bool = False
 
     def applies(self, operation: str, dtype: str) -> bool:

@@ -75,10 +75,6 @@ class ExhaustiveResult:
     rounding: str | None = None
     figures: Mapping[str, Any] | None = None
 
-    @property
-    def misrounded_total(self) -> int:
-        return sum(self.misrounded)
-
 
 def histogram(counts: Any) -> dict[str, int]:
     """Counts by class, the first axes summed."""

@@ -44,7 +44,6 @@ class _Timing:
 class _Window:
     elapsed_ns: float
     after_ns: int
-    host_ns: int
 
 
 @dataclass
@@ -193,7 +192,6 @@ class DeviceStopwatch:
         gc.disable()
         try:
             step()
-            started = _clock()
             begin = device.record()
             for _ in range(steps):
                 step()
@@ -205,7 +203,7 @@ class DeviceStopwatch:
         finally:
             if enabled:
                 gc.enable()
-        return _Window(device.elapsed_ns(begin, end), finished - seen, finished - started)
+        return _Window(device.elapsed_ns(begin, end), finished - seen)
 
     def device_sample(self, header: dict[str, Any], _: list[NDArray[Any]]) -> Reply:
         """One window of `calls` calls."""

@@ -67,12 +67,6 @@ def resident() -> int | None:
         return None
 
 
-def page_faults() -> int:
-    """Page faults of this process so far, those without a read from disk included."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_minflt + usage.ru_majflt
-
-
 def _nodes(address: int, nbytes: int) -> dict[str, float] | None:
     try:
         online = _NODES.read_text().strip()
