@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
 from implementations._numba import operations as kernels
@@ -44,7 +43,13 @@ from implementations._shared.numpy_rows import (
     deliver,
 )
 from implementations._simd.compilation import LINE
-from implementations._simd.launch import address_of, launch, launch_large, launch_small
+from implementations._simd.launch import (
+    address_of,
+    launch,
+    launch_large,
+    launch_small,
+    thread_count,
+)
 
 IMPLEMENTATION = {
     "backend": "numpy",
@@ -74,7 +79,7 @@ def _rows(x: Array, axis: int) -> tuple[Array, int]:
 
 def _run_rows(operation: str, x: Array, out: Array, count: int, more: int = 0) -> None:
     """An operation's kernel over `count` rows at `x` and `out`; larger inputs on all threads."""
-    parts = min(count, numba.get_num_threads()) if x.size >= _PARALLEL else 1
+    parts = min(count, thread_count()) if x.size >= _PARALLEL else 1
     at = kernels.kernel(operation, x.dtype)
     launch(at, 0, _address(x), _address(out), count, x.size // count, 0, more, parts)
 
@@ -101,7 +106,7 @@ def _run(x: Array, result: Array, classes: int, sums: Array | None = None) -> No
     if x.size < _PARALLEL:
         launch(kernel, 0, start, end, rows, classes, 0, kept, 1)
         return
-    threads = numba.get_num_threads()
+    threads = thread_count()
     past = int(result.nbytes >= _PAST and not np.may_share_memory(x, result))
     scratch = classes * x.itemsize * threads if past else 0
     whole = rows >= threads and scratch <= _SCRATCH
@@ -116,7 +121,7 @@ def _run_long(
     kernel: int, x: int, y: int, rows: int, classes: int, past: int, size: int, sums: Array | None
 ) -> None:
     """Long rows, each divided over the threads."""
-    threads = numba.get_num_threads()
+    threads = thread_count()
     room = np.empty(long_room(classes, size, bool(past) or x == y) + LINE, np.uint8)
     place = _address(room)
     place += -place % LINE

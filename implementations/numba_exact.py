@@ -15,13 +15,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
 from implementations._exact.kernels import RESULTS, SUMS, TOPS, WHOLE, kernel
 from implementations._exact.rows import BLOCK
 from implementations._shared.numpy_rows import Array, check, check_targets
-from implementations._simd.launch import launch, launch_large, launch_small
+from implementations._simd.launch import launch, launch_large, launch_small, thread_count
 
 IMPLEMENTATION = {
     "backend": "numpy",
@@ -84,7 +83,7 @@ def _run(
 
     `result` decides whether it is written past the caches; `more` is what the kernel says.
     """
-    threads = min(count, numba.get_num_threads()) if x.size >= _PARALLEL else 1
+    threads = min(count, thread_count()) if x.size >= _PARALLEL else 1
     past = int(result is not None and result.nbytes >= _STREAM)
     at = kernel(operation, x.dtype)
     launch(at, WHOLE, _at(x), _at(out), count, x.size // count, past, more, threads)
@@ -119,7 +118,7 @@ def softmax(x: Array, axis: int = -1, out: Array | None = None) -> Array:
     result = _result(rows, x, axis, out)
     if rows.size:
         count = rows.size // rows.shape[-1]
-        threads = numba.get_num_threads()
+        threads = thread_count()
         if count < threads and rows.shape[-1] >= _SPLIT:
             _softmax_of_long_rows(rows, result, count, threads)
         else:

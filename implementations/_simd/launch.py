@@ -3,11 +3,17 @@
 Numba compiles a function again into every caller; a parallel loop takes it seconds. So a kernel is
 a C function of integers, compiled once for a format, and `launch` calls it by its address, on this
 thread or in parts on all.
+
+Numba's threads have two limits that end the process. Those of the layer "omp" do not outlive a
+fork: the child of a process that had them computes on one thread (`thread_count`). Those of the
+layer "workqueue" serve one caller at a time: threads of Python take turns (`launch`).
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -39,9 +45,30 @@ def _call(typingctx: Any, function: Any, arguments: Any) -> Any:
     return types.void(types.intp, types.UniTuple(types.intp, ARGUMENTS)), code
 
 
+_alone = False
+_turn = threading.RLock()
+
+
+def _after_fork() -> None:
+    """In the child: whether Numba's threads were lost, and a lock that nobody holds."""
+    global _alone, _turn
+    _turn = threading.RLock()
+    with contextlib.suppress(ValueError):  # none had been started: the child may start its own
+        _alone = numba.threading_layer() == "omp"
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def thread_count() -> int:
+    """How many threads a kernel may use: Numba's number, or 1 where a fork has lost them."""
+    return 1 if _alone else int(numba.get_num_threads())
+
+
 @compiled(parallel=True)
-def launch(function, stage, x, y, rows, n, past, state, parts):  # type: ignore[no-untyped-def]
-    """Call the kernel at the address `function` once, or in `parts` on as many threads.
+def _launch(function, stage, x, y, rows, n, past, state, parts):  # type: ignore[no-untyped-def]
+    """`launch`, whoever else is at it.
 
     To be called from Python alone: Numba starts its threads when it loads this function, and not
     when it loads one that calls it, which crashes.
@@ -51,6 +78,33 @@ def launch(function, stage, x, y, rows, n, past, state, parts):  # type: ignore[
     else:
         for part in prange(parts):
             _call(function, (stage, x, y, rows, n, past, state, part, parts))
+
+
+def _in_turn(*arguments: int) -> None:
+    with _turn:
+        _launch(*arguments)
+
+
+def _first_in_parts(*arguments: int) -> None:
+    """Find the layer, which Numba chooses when it starts its threads, and what it needs."""
+    global _in_parts
+    numba.get_num_threads()
+    _in_parts = _in_turn if numba.threading_layer() == "workqueue" else _launch
+    _in_parts(*arguments)
+
+
+_in_parts: Callable[..., None] = _first_in_parts
+
+
+def launch(
+    function: int, stage: int, x: int, y: int, rows: int, n: int, past: int, state: int, parts: int
+) -> None:
+    """Call the kernel at the address `function` once, or in `parts` on as many threads.
+
+    There must be no more parts than `thread_count` says.
+    """
+    call = _launch if parts == 1 else _in_parts
+    call(function, stage, x, y, rows, n, past, state, parts)
 
 
 @compiled
@@ -85,8 +139,9 @@ def launch_large(function: int, x: Any, y: Any, past: int) -> bool:
     classes = x.shape[-1]
     rows = x.size // classes
     bypass = int(source != target and x.nbytes >= past)
-    parts = min(rows, numba.get_num_threads())
-    launch(function, 0, source, target, rows, classes, bypass, 0, parts)
+    parts = 1 if _alone else min(rows, numba.get_num_threads())
+    call = _launch if parts == 1 else _in_parts  # `thread_count` and `launch`, without calling them
+    call(function, 0, source, target, rows, classes, bypass, 0, parts)
     return True
 
 

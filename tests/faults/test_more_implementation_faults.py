@@ -14,7 +14,6 @@ from harness.experiments.conformance.judge import Options, judge
 from harness.experiments.conformance.target import RemoteSubject, SubjectFault
 from harness.experiments.profiles import SMOKE, Timing
 from harness.experiments.runner import Request, run
-from harness.records.reader import read_run
 from harness.worker.client import RemoteImplementation, WorkerFault
 from harness.worker.isolation.side_effects import LEAK_DESCRIPTORS
 from harness.worker.isolation.subprocesses import MAX_OUTPUT, bearers
@@ -154,12 +153,81 @@ def test_what_importing_it_changes_is_seen(make_worker: MakeWorker, top: str, re
     assert "while it was imported" in found.reason
 
 
-def test_importing_may_set_up_a_library(make_worker: MakeWorker) -> None:
+THREADS = "from concurrent.futures import ThreadPoolExecutor\npool = ThreadPoolExecutor(3)\n"
+SHARED = "from multiprocessing import shared_memory\n"
+SHARE = (
+    "memory = shared_memory.SharedMemory(create=True, size=8)\nmemory.close()\nmemory.unlink()\n"
+)
+IN_POOL = "return list(pool.map(np.copy, [x] * 9))[0]"
+
+
+@pytest.mark.parametrize(
+    ("top", "body"),
+    [
+        ("os.environ['LIBRARY_THREADS'] = '2'\n", "return x * 1"),
+        ("threading.Thread(target=time.sleep, args=(9,)).start()\n", "return x * 1"),
+        ("import _thread\n_thread.start_new_thread(time.sleep, (9,))\n", "return x * 1"),
+        (THREADS, IN_POOL),  # all of its threads are started by the first call
+        (THREADS + "pool.submit(int).result()\n", IN_POOL),  # one now, the others by the first call
+        ("from multiprocessing.pool import ThreadPool\npool = ThreadPool(3)\n", IN_POOL),
+        (SHARED + SHARE, "return x * 1"),  # starts the resource tracker of multiprocessing
+        (SHARED, SHARE + "return x * 1"),
+        ("from multiprocessing import forkserver\nforkserver.ensure_running()\n", "return x * 1"),
+    ],
+)
+def test_importing_may_set_up_a_library(make_worker: MakeWorker, top: str, body: str) -> None:
+    worker = make_worker(body, top)
+    first = call(worker)
+    started = worker.pid
+    for y in (first, call(worker), call(worker)):
+        assert (y == X).all()
+    assert worker.pid == started
+
+
+@pytest.mark.parametrize(
+    "top",
+    [
+        "import subprocess\nkept = subprocess.Popen(['sleep', '9'])\n",
+        "os.fork() or time.sleep(9)\n",
+        "import multiprocessing\npool = multiprocessing.get_context('fork').Pool(1)\n",
+        "import multiprocessing\npool = multiprocessing.get_context('spawn').Pool(1)\n",
+        "import multiprocessing\npool = multiprocessing.get_context('forkserver').Pool(1)\n"
+        "pool.apply(int)\n",
+    ],
+)
+def test_importing_may_not_start_processes_that_could_compute(
+    make_worker: MakeWorker, top: str
+) -> None:
+    found = fault_of(make_worker("return x * 1", top))
+    assert found.status == "failed"
+    assert "load: left a child process behind while it was imported" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("started", "reason"),
+    [
+        ("threading.Thread(target=time.sleep, args=(9,)).start()", "1 thread of Python"),
+        ("kept.append(ThreadPoolExecutor(1)); kept[-1].submit(int)", "1 thread of Python"),
+        ("kept.append(subprocess.Popen(['sleep', '9']))", "a child process"),
+        ("kept.append(serve.Process(target=time.sleep, args=(9,))); kept[-1].start()",
+         "a child process"),
+    ],
+)  # fmt: skip
+def test_what_an_import_started_does_not_excuse_what_a_call_starts(
+    make_worker: MakeWorker, started: str, reason: str
+) -> None:
     top = (
-        "os.environ['LIBRARY_THREADS'] = '2'\n"
-        "threading.Thread(target=time.sleep, args=(9,), daemon=True).start()\n"
+        f"{THREADS}{SHARED}{SHARE}pool.submit(int).result()\n"
+        "import multiprocessing, subprocess\nfrom multiprocessing import forkserver\n"
+        "serve = multiprocessing.get_context('forkserver')\nforkserver.ensure_running()\n"
+        "kept = []\n"
     )
-    assert (call(make_worker("return x * 1", top)) == X).all()
+    worker = make_worker(f"if x[0, 0] > 0: {started}\nreturn x * 1", top)
+    call(worker)
+    found = fault_of(worker, X + 5)
+    assert found.status == "failed"
+    assert f"softmax: left {reason}" in found.reason
+    assert "imported" not in found.reason
 
 
 def test_a_change_made_before_an_exception_does_not_reach_the_next_call(
@@ -253,8 +321,8 @@ def test_a_run_of_faulty_implementations_is_complete(tmp_path: Path) -> None:
         timing={"latency": Timing((10,), 0, 2, ("one",), warm_up_ns=0)},
     )
     chosen = [load("max_shift"), *(load(tmp_path / f"{name}.py") for name in FIELD)]
-    found = read_run(
-        run(Request(chosen, profile, results=tmp_path / "results", machine="box", command=["x"]))
+    found = run(
+        Request(chosen, profile, results=tmp_path / "results", machine="box", command=["x"])
     )
     assert found.info.finished is not None
     assert len(found.records) == found.info.planned_cells

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import threading
+from pathlib import Path
 from typing import Any
 
 import ml_dtypes
@@ -11,6 +14,7 @@ import numpy as np
 import pytest
 
 from harness.worker import backends
+from harness.worker.backends import cores
 
 DTYPES = [np.float64, np.float32, np.float16, ml_dtypes.bfloat16, np.int64]
 NAMES = ["numpy", "torch"]
@@ -116,6 +120,23 @@ def test_version_is_that_of_the_package(name: str) -> None:
     assert backend.version() == sys.modules[name].__version__
     assert backend.name == name
     backend.synchronize()
+
+
+def test_a_thread_that_ends_while_all_are_bound_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = os.sched_getaffinity(0)
+    ended = threading.Thread(target=int)
+    ended.start()
+    ended.join()
+    for task in (ended.native_id, threading.get_native_id()):
+        (tmp_path / str(task)).touch()
+    monkeypatch.setattr(cores, "_TASKS", tmp_path)
+    try:
+        cores.bind(1)
+        assert cores.bound() == 1
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def test_an_unknown_backend_is_refused_with_the_known_ones() -> None:

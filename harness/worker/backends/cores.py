@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -20,7 +21,8 @@ def bind(count: int) -> None:
     cores = set(_ALLOWED[-check_threads(count) :])
     if cores and _TASKS.is_dir():
         for task in _TASKS.iterdir():
-            os.sched_setaffinity(int(task.name), cores)
+            with contextlib.suppress(ProcessLookupError):  # a thread that has just ended
+                os.sched_setaffinity(int(task.name), cores)
 
 
 def bound() -> int:

@@ -13,8 +13,10 @@ import os
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from harness.worker.isolation.guard_bytes import Guarded
 from harness.worker.isolation.process_state import STEADY, Reader
@@ -27,6 +29,7 @@ LEAK_ARGUMENTS = 4
 LEAK_DESCRIPTORS = 32
 LEAK_THREADS = 64
 _SETTLED_CALLS = 3
+_PAUSE_S = 0.0002
 _QUIET_S = 0.005
 _CROWDED_S = 0.25
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -80,20 +83,62 @@ def _installed(text: str) -> bool:
     return any(folder in text for folder in _INSTALLED)
 
 
+def _executors() -> list[weakref.ref[Any]]:
+    """The executors of threads that exist. They start their threads when they are first used."""
+    kind = getattr(sys.modules.get("concurrent.futures.thread"), "ThreadPoolExecutor", None)
+    if not isinstance(kind, type):
+        return []
+    return [weakref.ref(o) for o in gc.get_objects() if issubclass(type(o), kind)]
+
+
+def _threads_of(executors: Iterable[weakref.ref[Any]]) -> set[int]:
+    alive = [executor for reference in executors if (executor := reference()) is not None]
+    return {thread.ident or 0 for executor in alive for thread in executor._threads.copy()}
+
+
 def _children() -> list[int]:
     """Children of this process, running or dead, that nobody waited for.
 
-    Not the services of an installed library, such as the processes of a compiler.
+    Not the services of an installed library, such as the processes of a compiler, nor those of
+    multiprocessing, which compute nothing; but what its fork server has forked, which may.
     """
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
         return []
-    found = []
-    for task in os.listdir("/proc/self/task"):
-        with contextlib.suppress(OSError), open(f"/proc/self/task/{task}/children", "rb") as file:
-            found += [int(pid) for pid in file.read().split()]
+    tracker = _service("resource_tracker", "_resource_tracker", "_pid")
+    server = _service("forkserver", "_forkserver", "_forkserver_pid")
+    found = [pid for pid in _children_of("self") if pid not in (tracker, server)]
+    if server is not None:
+        found += _children_of(str(server))
     return [pid for pid in found if not _is_service(pid)]
+
+
+def _service(module: str, variable: str, attribute: str) -> int | None:
+    """The process of a service of multiprocessing, as that itself knows it; None if there is none.
+
+    By their command lines a fork server and what it has forked are the same.
+    """
+    service = getattr(sys.modules.get(f"multiprocessing.{module}"), variable, None)
+    pid = getattr(service, attribute, None)
+    return pid if isinstance(pid, int) else None
+
+
+def _children_of(process: str) -> list[int]:
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for task in os.listdir(f"/proc/{process}/task"):
+            with (
+                contextlib.suppress(OSError),
+                open(f"/proc/{process}/task/{task}/children", "rb") as file,
+            ):
+                found += [int(pid) for pid in file.read().split()]
+    return found
+
+
+def _left_behind(children: list[int]) -> str:
+    several = f"{len(children)} child processes" if len(children) > 1 else "a child process"
+    return f"left {several} behind"
 
 
 def _is_service(pid: int) -> bool:
@@ -129,7 +174,7 @@ def wait_for_quiet(seconds: float = _QUIET_S, longest: float = _CROWDED_S) -> No
     started = time.monotonic()
     running, before = _others()
     while running and (passed := time.monotonic() - started) < longest:
-        time.sleep(0.0002)
+        time.sleep(_PAUSE_S)
         running, had = _others()
         if passed >= seconds if before is None or had is None else had - before >= 1e9 * seconds:
             return
@@ -158,6 +203,7 @@ class Vigil:
     _calls: int = 0
     _first_descriptors: int = 0
     _first_threads: int = 0
+    _executors: list[weakref.ref[Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._reader = Reader(self.threads)
@@ -170,15 +216,22 @@ class Vigil:
         self._modules = len(sys.modules)
 
     def after_import(self) -> list[str]:
-        """What importing the implementation changed that it must not."""
+        """What importing the implementation did that it must not; the rest is no call's fault.
+
+        Threads that it started may stay, and so may those that its executors will start. Other
+        processes may not: they would compute where no limit of threads and no clock of this
+        process reaches them.
+        """
+        time.sleep(_PAUSE_S)  # what was started has no frame before it had the interpreter once
+        wait_for_quiet()
         now = self._reader.read()
-        found = self._reader.changes(self._state, now, imported=True)
+        changes = self._reader.changes(self._state, now, imported=True)
+        found = [f"changed {c}" for c in changes if c.removeprefix("the ").startswith(STEADY)]
+        if children := _children():
+            found.append(_left_behind(children))
         self.rebase()
-        return [
-            f"changed {c} while it was imported"
-            for c in found
-            if c.removeprefix("the ").startswith(STEADY)
-        ]
+        self._executors = _executors()
+        return [f"{what} while it was imported" for what in found]
 
     def after_call(
         self, kind: Hashable, nbytes: int, guarded: Iterable[tuple[str, Guarded]]
@@ -199,11 +252,10 @@ class Vigil:
             if broken is not None:
                 found.append(f"wrote outside of {what}: {broken}")
         new = _python_threads() - self._python
-        if new and (new := new - _accounted_for(new)):
+        if new and (new := new - _accounted_for(new) - _threads_of(self._executors)):
             found.append(f"left {len(new)} thread{'s' if len(new) > 1 else ''} of Python running")
         if children := _children():
-            several = f"{len(children)} child processes" if len(children) > 1 else "a child process"
-            found.append(f"left {several} behind")
+            found.append(_left_behind(children))
         found += self._leaks(kind, nbytes)
         if imported and not found:
             self._state, self._modules = now, len(sys.modules)
