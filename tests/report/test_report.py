@@ -16,6 +16,7 @@ import pytest
 import report_run
 
 from harness.report import ReportError, build, build_site
+from harness.report.drawing import style as palette
 from harness.report.pages import side_by_side
 from harness.report.run_data import from_run
 
@@ -106,11 +107,10 @@ def test_every_figure_has_its_files_alt_text_and_table(site: Path) -> None:
         html = page.read_text(encoding="utf-8")
         for source, alt in re.findall(r'<img src="([^"]+)" alt="([^"]*)"', html):
             assert len(alt) > 60
-            light = page.parent / source
-            names.add(light.stem)
-            assert light.with_suffix(".png").stat().st_size > 2000
-            assert light.with_suffix(".csv").stat().st_size > 50
-            assert light.with_name(light.stem + "-dark.svg").exists()
+            figure = page.parent / source
+            names.add(figure.stem)
+            assert figure.with_suffix(".png").stat().st_size > 2000
+            assert figure.with_suffix(".csv").stat().st_size > 50
         assert html.count("<img") <= html.count("<summary>The numbers behind")
     assert {"pareto", "ulp-float32", "map-float32", "ulp-scale"} <= names
 
@@ -175,15 +175,17 @@ def test_hostile_names_do_not_enter_the_svg_unescaped(site: Path) -> None:
         assert "<metadata" not in text
 
 
-def test_dark_figures_differ_from_light_ones_in_colours_only(site: Path) -> None:
-    for light in site.rglob("figures/*.svg"):
-        if light.stem.endswith("-dark"):
-            continue
-        dark = light.with_name(f"{light.stem}-dark.svg").read_text(encoding="utf-8")
-        text = light.read_text(encoding="utf-8")
-        assert dark != text
-        assert re.sub(r"#[0-9a-f]{6}", "", dark) == re.sub(r"#[0-9a-f]{6}", "", text)
-        assert "#22262b" not in dark
+def test_a_figure_is_one_svg_that_the_style_sheet_darkens(site: Path) -> None:
+    figures = list(site.rglob("figures/*.svg"))
+    assert figures
+    assert {p.stem for p in figures} == {p.stem for p in site.rglob("figures/*.png")}
+    for path in figures:
+        text = path.read_text(encoding="utf-8")
+        assert palette.MUTED in text
+        assert "prefers-color-scheme" not in text  # else the colours would be exchanged twice
+    sheet = (site / "static/style.css").read_text(encoding="utf-8")
+    dark = sheet.split("@media screen and (prefers-color-scheme: dark) {")[1].split("\n}\n")[0]
+    assert "figure img { filter: invert(" in dark
 
 
 def test_csv_cells_are_no_formulas(site: Path) -> None:

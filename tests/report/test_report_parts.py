@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from harness.report.pages.overflow import outcome_of
 from harness.report.pages.overview import quotient, ulp_entry
 from harness.report.pages.pareto import frontier
 from harness.report.run_data import RunData, from_run, worst
+from harness.report.site import STATIC
 from harness.report.timing_selection import headline, preferred
 
 
@@ -219,19 +222,34 @@ def test_unknown_outcomes_and_crashes_are_not_right() -> None:
     assert outcome_of(None) == "missing"
 
 
-def _luminance(colour: str) -> float:
-    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    r, g, b = (c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
+def _luminance(colour: Sequence[float]) -> float:
+    r, g, b = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour)
     return 0.2126 * r + 0.7152 * g + 0.0722 * b
 
 
-@pytest.mark.parametrize("ground", ["#ffffff", "#15181c"])
-def test_every_series_stands_out_from_its_ground(ground: str) -> None:
+def _channels(colour: str) -> list[float]:
+    return [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+
+
+def _on_dark_pages(colour: str) -> list[float]:
+    """What the filter of the style sheet makes of a colour (W3C, "Filter Effects", §§ 8.4, 8.9)."""
+    sheet = (STATIC / "style.css").read_text(encoding="utf-8")
+    amount = re.search(r"filter: invert\(([0-9.]+)\) hue-rotate\(180deg\);", sheet)
+    assert amount is not None
+    inverted = [c * (1 - float(amount[1])) + (1 - c) * float(amount[1]) for c in _channels(colour)]
+    grey = sum(w * c for w, c in zip((0.213, 0.715, 0.072), inverted, strict=True))
+    return [min(1.0, max(0.0, 2 * grey - c)) for c in inverted]  # half a turn about grey
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_every_series_stands_out_from_its_ground(dark: bool) -> None:
+    ground = "#15181c" if dark else "#ffffff"
+    assert f"--paper: {ground};" in (STATIC / "style.css").read_text(encoding="utf-8")
     styles = palette.styles(report_run.NAMES)
-    for style in styles.values():
-        colour = style.colour if ground == "#ffffff" else palette.DARK[style.colour]
-        light, dark = sorted((_luminance(colour), _luminance(ground)), reverse=True)
-        assert (light + 0.05) / (dark + 0.05) >= 3.0, (style, ground)
+    for colour in (*(s.colour for s in styles.values()), palette.INK, palette.MUTED, palette.ALERT):
+        shown = _on_dark_pages(colour) if dark else _channels(colour)
+        low, high = sorted((_luminance(shown), _luminance(_channels(ground))))
+        assert (high + 0.05) / (low + 0.05) >= 3.0, (colour, ground)
 
 
 def test_no_two_implementations_look_alike_and_each_keeps_its_style() -> None:

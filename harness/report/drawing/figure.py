@@ -1,22 +1,20 @@
-"""Drawing and exporting figures: one set-up, two colourings, three formats.
+"""Drawing and exporting figures: one set-up, two formats.
 
-Every figure is drawn once. Its SVG is written for light pages; the dark one is the same text with
-the colours of `style` exchanged, so that both always show the same data. Text is
-stored as outlines, comments and metadata are dropped, and identifiers are salted with a constant:
-the same results give the same bytes.
+Text in an SVG is stored as outlines, comments and metadata are dropped, and identifiers are
+salted with a constant: the same results give the same bytes. Figures have a transparent ground
+and the colours of `style`; on dark pages the style sheet inverts their lightness.
 """
 
 from __future__ import annotations
 
 import math
-import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import matplotlib
 import matplotlib.style
@@ -72,21 +70,10 @@ _SETTINGS: dict[str, Any] = {
     "svg.hashsalt": "softmax-bench",
     "path.simplify": False,
 }
-_COMMENT = re.compile(r"<!--.*?-->\s*", re.DOTALL)
-_METADATA = re.compile(r"<metadata>.*?</metadata>\s*", re.DOTALL)
-_COLOUR = re.compile(r"#[0-9a-f]{6}\b")
-_INDENT = re.compile(r"\n\s+")
-_EMPTY = re.compile(r'<g id="[\w.]+_\d+"\s*/>\s*')
-_GROUP = re.compile(r'<g id="[\w.]+_\d+">')
-_RECTANGLE = re.compile(r"M (\S+) (\S+) \nL (\S+) \2 \nL \3 (\S+) \nL \1 \4 \nz")
-_SEGMENT = re.compile(r" \n([MLQCz])[ ]?")
-_LONE = re.compile(r"<g>\n(<(?:path|use) [^>]*/>)\n</g>")
-_GLYPH = re.compile(r'(<use xlink:href="#d[0-9a-f]+") transform="translate\((\S+) 0\)"/>')
-_TEXT = re.compile(r"<g>\n(<g [^>]*>\n(?:<use [^>]*/>\n)+</g>)\n</g>")
-_FONT = "DejaVuSans-"  # of the ids of glyphs, a third of the file under their full names
 PNG_COLOURS = 128
-_STYLE = re.compile(r' style="([^"]*)"')
-_DIGITS = re.compile(r"scale\([^)]*\)|-?\d+\.\d{3,}")
+_SVG = "http://www.w3.org/2000/svg"
+ElementTree.register_namespace("", _SVG)
+ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
 
 
 @contextmanager
@@ -119,47 +106,31 @@ class Plot:
         object.__setattr__(self, "name", stem(self.name))  # it may hold words of a result file
 
 
-def darkened(svg: str) -> str:
-    """The SVG with every colour of the palette replaced by its dark counterpart."""
-    return _COLOUR.sub(lambda m: palette.DARK.get(m.group(0), m.group(0)), svg)
-
-
 def svg_text(figure: Figure) -> str:
     """The figure as SVG: no comments (they would hold the text of labels), no metadata."""
     buffer = BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    svg = _COMMENT.sub("", buffer.getvalue().decode("utf-8"))
-    svg = _GROUP.sub("<g>", _EMPTY.sub("", _METADATA.sub("", svg)))
-    svg = _INDENT.sub("\n", _DIGITS.sub(_shortened, svg))
-    svg = _SEGMENT.sub(r"\1", _RECTANGLE.sub(_rectangle, svg))
-    svg = _GLYPH.sub(lambda m: f'{m[1]} x="{float(m[2]):.0f}"/>', svg.replace(_FONT, "d"))
-    return _classed(_TEXT.sub(r"\1", _LONE.sub(r"\1", svg)))
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(buffer, format="svg", metadata=nothing)
+    root = ElementTree.fromstring(buffer.getvalue())  # its parser drops comments
+    _tidy(root)
+    return ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
-def _classed(svg: str) -> str:
-    """Styles that occur again and again, once as classes: a third off the file."""
-    counts = Counter(_STYLE.findall(svg))
-    classes = {style: f"s{i}" for i, (style, n) in enumerate(counts.items()) if n > 3}
-    rules = "".join(f".{name}{{{style}}}" for style, name in classes.items())
-    svg = _STYLE.sub(lambda m: f' class="{classes[m[1]]}"' if m[1] in classes else m[0], svg)
-    return svg.replace("</style>", f"{rules}</style>", 1)
-
-
-def _rectangle(found: re.Match[str]) -> str:
-    """A rectangle by its corner and its sides."""
-    x, y, right, bottom = map(float, found.groups())
-    width, height = (f"{d:.2f}".rstrip("0").rstrip(".") for d in (right - x, bottom - y))
-    return f"M{found[1]} {found[2]}h{width}v{height}H{found[1]}z"
-
-
-def _shortened(found: re.Match[str]) -> str:
-    """A coordinate to a hundredth of a point; factors of scale keep all their digits."""
-    text = found.group(0)
-    return text if text.startswith("scale") else f"{float(text):.2f}".rstrip("0").rstrip(".")
+def _tidy(element: ElementTree.Element) -> None:
+    """Without white space between elements, names of groups and groups that are empty."""
+    for child in list(element):
+        _tidy(child)
+        child.tail = None
+        if child.tag == f"{{{_SVG}}}g":
+            child.attrib.pop("id", None)
+            if len(child) == 0:
+                element.remove(child)
+    if len(element):
+        element.text = None
 
 
 def write(plot: Plot, folder: Path) -> None:
-    """Write ``name.svg``, ``name-dark.svg``, ``name.png`` (where drawn) and ``name.csv``."""
+    """Write ``name.svg``, ``name.png`` (where drawn) and ``name.csv``."""
     (folder / f"{plot.name}.csv").write_text(plot.table.to_csv(), encoding="utf-8", newline="")
     if plot.figure is None:
         return
@@ -167,7 +138,6 @@ def write(plot: Plot, folder: Path) -> None:
         text.set_text(drawn(text.get_text()))
     svg = svg_text(plot.figure)
     (folder / f"{plot.name}.svg").write_text(svg, encoding="utf-8", newline="")
-    (folder / f"{plot.name}-dark.svg").write_text(darkened(svg), encoding="utf-8", newline="")
     _write_png(plot.figure, folder / f"{plot.name}.png")
 
 

@@ -1,8 +1,9 @@
 """Colours, markers and dashes: one style an implementation, the same in every figure.
 
 Series colours are those of Okabe and Ito ("Color Universal Design", 2008), darkened where they
-fall below 3:1 against white; every colour has its counterpart for the dark rendering. Colour is
-never the only difference: markers differ as well, and dashes from the ninth series on.
+fall below 3:1 against white; on dark pages `static/style.css` inverts the lightness of whole
+figures. Colour is never the only difference: markers differ as well, and dashes from the ninth
+series on.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ LIMIT = "#50565d"
 ALERT = "#c03a00"
 
 _SERIES = (
-    ("#d25b00", "#ff8d4f"),  # vermillion
-    ("#0071b1", "#4ea6e6"),  # blue
-    ("#b04f8b", "#e79bc8"),  # reddish purple
-    ("#00855f", "#35c79c"),  # bluish green
-    ("#b27a01", "#f0b73d"),  # orange
-    ("#3a3f46", "#dedcd4"),  # black
-    ("#2d97d0", "#9ad7fe"),  # sky blue
-    ("#8a8600", "#e6da42"),  # yellow
+    "#d25b00",  # vermillion
+    "#0071b1",  # blue
+    "#b04f8b",  # reddish purple
+    "#00855f",  # bluish green
+    "#b27a01",  # orange
+    "#3a3f46",  # black
+    "#2d97d0",  # sky blue
+    "#8a8600",  # yellow
 )
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h", "p", "d", "*", "8")
 _DASHES: tuple[tuple[float, ...], ...] = ((), (4.0, 1.6), (1.2, 1.2), (6.0, 1.5, 1.2, 1.5))
@@ -58,49 +59,33 @@ _PLACES = (
     "jax_cuda",
 )
 
-OUTCOMES: Mapping[str, tuple[str, str, str, str]] = {
-    # outcome: light, dark, letter, meaning
-    "exact": ("#d3e6f4", "#1d3f57", "", "every result correctly rounded"),
+OUTCOMES: Mapping[str, tuple[str, str, str]] = {
+    # outcome: colour, letter, meaning
+    "exact": ("#d3e6f4", "", "every result correctly rounded"),
     "accurate": (
         "#e6eff2",
-        "#24343b",
         "",
         "within its bound, below 10 ulp",
     ),
     "coarse": (
         "#f7efd3",
-        "#3b3522",
         "",
         "within its bound, yet 10 ulp off or more",
     ),
-    "lost": ("#efd88f", "#61531f", "", "within its bound, yet without a correct digit"),
+    "lost": ("#efd88f", "", "within its bound, yet without a correct digit"),
     "inaccurate": (
         "#f0c878",
-        "#7d5a12",
         "i",
         "finite, beyond the bound or with half of its digits wrong",
     ),
-    "limit": ("#b9ddce", "#1c5c47", "l", "the limit where the convention is NaN"),
-    "nan": ("#e58a5b", "#b5501d", "n", "NaN"),
-    "zero": ("#d9b0ca", "#7f3f66", "z", "zero where the result is not"),
-    "inf": ("#c9a13c", "#94731a", "∞", "infinite"),
-    "raises": ("#b5b9a0", "#5f6448", "r", "an exception"),
-    "wrong": ("#7c828a", "#8d949c", "w", "finite, no digit right"),
-    "crashed": ("#565c64", "#b9bec4", "c", "the process died"),
-    "missing": ("#fafafb", "#191c20", "·", "no result; the reason is in the table"),
-}
-
-DARK: Mapping[str, str] = {
-    INK: "#e3e5e7",
-    MUTED: "#a0a7af",
-    GRID: "#2c3136",
-    CONTEXT: "#474d55",
-    AXIS: "#6c737b",
-    LIMIT: "#b4bac1",
-    ALERT: "#ff8b5e",
-    "#ffffff": "#15181c",
-    **dict(_SERIES),
-    **{light: dark for light, dark, _, _ in OUTCOMES.values()},
+    "limit": ("#b9ddce", "l", "the limit where the convention is NaN"),
+    "nan": ("#e58a5b", "n", "NaN"),
+    "zero": ("#d9b0ca", "z", "zero where the result is not"),
+    "inf": ("#c9a13c", "∞", "infinite"),
+    "raises": ("#b5b9a0", "r", "an exception"),
+    "wrong": ("#7c828a", "w", "finite, no digit right"),
+    "crashed": ("#565c64", "c", "the process died"),
+    "missing": ("#fafafb", "·", "no result; the reason is in the table"),
 }
 
 
@@ -126,7 +111,7 @@ def styles(names: Iterable[str]) -> Mapping[str, Style]:
     places.update({n: len(_PLACES) + i for i, n in enumerate(others)})
     return {
         name: Style(
-            _SERIES[i % len(_SERIES)][0],
+            _SERIES[i % len(_SERIES)],
             _MARKERS[i % len(_MARKERS)],
             _DASHES[i // len(_SERIES) % len(_DASHES)],
         )

@@ -55,7 +55,7 @@ def draw_map(
     for i, n in enumerate(classes):
         for j, offset in enumerate(offsets):
             cell = at.get((n, offset))
-            colour, _, letter, _ = style.OUTCOMES[outcome_of(cell)]
+            colour, letter, _ = style.OUTCOMES[outcome_of(cell)]
             if cell and outcome_of(cell) in ("coarse", "lost", "inaccurate"):
                 letter = _magnitude(cell.get("max_ulp")) or letter
             fields.setdefault(colour, []).append(_field(i, j))
@@ -109,7 +109,7 @@ def add_legend(fig: Any, outcomes: Sequence[str]) -> None:
     """The outcomes that occur, in a line below the panels."""
     order = [o for o in style.OUTCOMES if o in outcomes]
     handles = [Patch(facecolor=style.OUTCOMES[o][0], linewidth=0) for o in order]
-    texts = [f"{style.OUTCOMES[o][2]}  {o}".strip() if style.OUTCOMES[o][2] else o for o in order]
+    texts = [f"{style.OUTCOMES[o][1]}  {o}".strip() if style.OUTCOMES[o][1] else o for o in order]
     fig.legend(
         handles, texts, loc="lower left", ncols=len(order), bbox_to_anchor=(0.055, 0.0),
         borderaxespad=0, columnspacing=1.6, handlelength=1.2, handleheight=1.0,
@@ -174,7 +174,7 @@ def outcome_map(run: RunData, dtype: str, operation: str, stem: str) -> Plot:
         + (f"Not right everywhere: {', '.join(trouble)}." if trouble else "All are right.")
     )
     workloads = ", ".join(sorted({str(c["workload"]) for c in cells if c.get("workload")}))
-    meanings = "; ".join(f"{o}: {style.OUTCOMES[o][3]}" for o in style.OUTCOMES if o in present)
+    meanings = "; ".join(f"{o}: {style.OUTCOMES[o][2]}" for o in style.OUTCOMES if o in present)
     caption = (
         f"Normal logits with the offset added (workload {workloads or 'not recorded'}). "
         f"{meanings}. Numbers: largest error in ulps, where 10 or more or beyond the bound. A wide "
