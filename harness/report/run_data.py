@@ -171,6 +171,11 @@ def absent_text(absent: Mapping[str, str]) -> str:
     return f" Not drawn: {'; '.join(parts)}." if parts else ""
 
 
+def of(cells: Iterable[Cell], implementation: str) -> list[Cell]:
+    """The cells of an implementation."""
+    return [c for c in cells if c["implementation"] == implementation]
+
+
 def measured(cells: Iterable[Cell]) -> list[Cell]:
     """The cells that hold figures."""
     return [c for c in cells if c["status"] in MEASURED]

@@ -95,6 +95,7 @@ class Site:
     runs: Sequence[RunData]
     styles: Mapping[str, Style]
     env: Environment = field(default_factory=environment)
+    downloads: list[Download] = field(default_factory=list)  # of the run that is being rendered
 
     def _page(self, path: str, template: str, title: str, active: str, **context: Any) -> None:
         target = self.folder / path
@@ -115,9 +116,7 @@ class Site:
         ]
         tables = side_by_side.accuracy(self.runs)
         for table in tables:
-            path = self.folder / "data" / f"{table.name}.csv"
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(table.to_csv(), encoding="utf-8", newline="")
+            self._csv(table)
         self._page("index.html", "runs.html", "Runs", "", run=None, base="", entries=entries,
                    side_by_side=tables)  # fmt: skip
 
@@ -132,25 +131,25 @@ class Site:
 
     def render_run(self, run: RunData) -> None:
         """All pages of a run."""
+        self.downloads = []
         for name in ("figures", "data"):
             (self.folder / run.slug / name).mkdir(parents=True, exist_ok=True)
-        downloads: list[Download] = []
         overview = pareto.pareto(run, self.styles, "pareto")
         matrix = self._matrix(run)
         context: dict[str, Any] = {"run": run, "base": "", "facts": headline_facts(run.info)}
-        self._save(run, [overview], [matrix], downloads)
+        self._save(run, [overview], [matrix])
         self._page(f"{run.slug}index.html", "overview.html", "Overview", "index", matrix=matrix,
                    plot=overview, findings=findings(run), **context)  # fmt: skip
         shown = {key for key, _ in pages_of(run)}
         for key in SECTIONED:
             if key in shown:
-                downloads += self._sectioned(run, key, context)
+                self._sectioned(run, key, context)
         if run.select("conformance"):
-            downloads += self._conformance(run, context)
+            self._conformance(run, context)
         if run.select("claims"):
-            downloads += self._claims(run, context)
+            self._claims(run, context)
         for name, path in self._implementation_pages(run).items():
-            downloads += self._implementation(run, name, path)
+            self._implementation(run, name, path)
         machine = {k: v for k, v in run.info.machine.items() if k != "versions"}
         self._page(f"{run.slug}machine.html", "machine.html", "Machine and versions", "machine",
                    machine=flatten(machine), **context)  # fmt: skip
@@ -158,45 +157,42 @@ class Site:
                    terms=method.TERMS, bounds=method.bounds(), limitations=method.LIMITATIONS,
                    measured=method.MEASUREMENTS, **context)  # fmt: skip
         stored = export.write_cells(run, self.folder / run.slug / "data")
-        downloads[:0] = [self._download(run, path, what) for path, what in stored]
+        self.downloads[:0] = [self._download(run, path, what) for path, what in stored]
         self._page(f"{run.slug}data.html", "data.html", "Data", "data",
-                   downloads=downloads, **context)  # fmt: skip
+                   downloads=self.downloads, **context)  # fmt: skip
 
-    def _sectioned(self, run: RunData, key: str, context: Mapping[str, Any]) -> list[Download]:
-        downloads: list[Download] = []
+    def _sectioned(self, run: RunData, key: str, context: Mapping[str, Any]) -> None:
         page = SECTIONED[key]
         sections = page.sections(run, self.styles)
         for section in sections:
-            self._save(run, section.plots, [*section.tables, *section.details], downloads)
+            self._save(run, section.plots, [*section.tables, *section.details])
         self._page(f"{run.slug}{key}.html", "sections.html", page.title, key,
                    sections=sections, lead=page.lead, **context)  # fmt: skip
-        return downloads
 
-    def _save(
-        self,
-        run: RunData,
-        plots: Sequence[Plot],
-        tables: Sequence[Table],
-        downloads: list[Download],
-    ) -> None:
+    def _save(self, run: RunData, plots: Sequence[Plot], tables: Sequence[Table]) -> None:
+        """Figures and tables as files, each of them on the data page."""
         figures = self.folder / run.slug / "figures"
         for plot in plots:
             write(plot, figures)
             for suffix in ("csv", "svg", "png"):
                 path = figures / f"{plot.name}.{suffix}"
                 if path.exists():
-                    downloads.append(self._download(run, path, plot.title))
+                    self.downloads.append(self._download(run, path, plot.title))
         for table in tables:
-            path = self.folder / run.slug / "data" / f"{table.name}.csv"
-            path.write_text(table.to_csv(), encoding="utf-8", newline="")
-            downloads.append(self._download(run, path, table.caption))
+            path = self._csv(table, run.slug)
+            self.downloads.append(self._download(run, path, table.caption))
+
+    def _csv(self, table: Table, slug: str = "") -> Path:
+        path = self.folder / slug / "data" / f"{table.name}.csv"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(table.to_csv(), encoding="utf-8", newline="")
+        return path
 
     def _download(self, run: RunData, path: Path, what: str) -> Download:
         href = path.relative_to(self.folder / run.slug).as_posix()
         return Download(href, what, byte_count(path.stat().st_size))
 
-    def _conformance(self, run: RunData, context: Mapping[str, Any]) -> list[Download]:
-        downloads: list[Download] = []
+    def _conformance(self, run: RunData, context: Mapping[str, Any]) -> None:
         sections = of_conformance(run)
         summary_table = conformance.summary(run, self._implementation_pages(run))
         deviations = conformance.deviations(run)
@@ -204,24 +200,20 @@ class Site:
         tables = [t for t in (summary_table, deviations, known) if t is not None]
         for section in sections:
             tables += [*section.tables, *section.details]
-        self._save(run, (), tables, downloads)
+        self._save(run, (), tables)
         self._page(f"{run.slug}conformance.html", "conformance.html", "Conformance", "conformance",
                    lead=method.LEADS["conformance"], sections=sections, summary=summary_table,
                    deviations=deviations, known=known, states=list(conformance.STATES.values()),
                    **context)  # fmt: skip
-        return downloads
 
-    def _claims(self, run: RunData, context: Mapping[str, Any]) -> list[Download]:
-        downloads: list[Download] = []
+    def _claims(self, run: RunData, context: Mapping[str, Any]) -> None:
         tally, register = claims.tally(run), claims.register(run)
-        self._save(run, (), [tally, register], downloads)
+        self._save(run, (), [tally, register])
         self._page(f"{run.slug}claims.html", "claims.html", "Claims", "claims",
                    lead=method.LEADS["claims"], tally=tally, register=register,
                    audits=claims.audits(run), **context)  # fmt: skip
-        return downloads
 
-    def _implementation(self, run: RunData, name: str, path: str) -> list[Download]:
-        downloads: list[Download] = []
+    def _implementation(self, run: RunData, name: str, path: str) -> None:
         stem = path.removeprefix("implementations/").removesuffix(".html")
         about = run.about(name)
         plots: list[Plot] = []
@@ -239,7 +231,7 @@ class Site:
         details = [renamed(troubles, stem)] if troubles else []
         cases = conformance_details.of_implementation(run, name, "../")
         conformity = [renamed(cases, stem)] if cases else []
-        self._save(run, plots, [*tables, *details, *conformity], downloads)
+        self._save(run, plots, [*tables, *details, *conformity])
         self._page(
             f"{run.slug}{path}", "implementation.html", name, "implementations", run=run,
             base="../", facts=headline_facts(run.info), name=name, about=about, plots=plots,
@@ -249,4 +241,3 @@ class Site:
             bound=method.bound_text(about.bound if about else None),
             others=self._implementation_pages(run),
         )  # fmt: skip
-        return downloads

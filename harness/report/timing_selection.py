@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from harness.report.drawing.formatting import plural
-from harness.report.run_data import DTYPES, REGIMES, Cell, RunData
+from harness.report.drawing.formatting import interval, plural
+from harness.report.run_data import DTYPES, REGIMES, Cell, RunData, of
 
 
 @dataclass(frozen=True)
@@ -132,6 +132,11 @@ def struck(cell: Cell) -> bool:
     return cell.get("ranked") is False
 
 
+def between(cell: Cell, field: str) -> str | None:
+    """The interval of a figure of a timing as text, for the second line of an entry."""
+    return interval(cell.get(f"{field}_low"), cell.get(f"{field}_high")) or None
+
+
 def at_point(cells: Iterable[Cell], regime: str, classes: int) -> list[Cell]:
     return [c for c in cells if c.get("regime") == regime and c.get("classes") == classes]
 
@@ -175,12 +180,10 @@ def headline_cell(run: RunData, name: str) -> tuple[Cell | None, list[Cell]]:
     """The implementation's timing at the headline point, and all of its records there."""
     point = headline(run)
     if point is None:
-        return None, [c for c in timed(run) if c["implementation"] == name]
-    mine = [c for c in timed(run, point.group) if c["implementation"] == name]
-    here = at_point(mine, point.regime, point.classes)
+        return None, of(timed(run), name)
+    here = at_point(of(timed(run, point.group), name), point.regime, point.classes)
     if not here:  # died before its coordinates were known, or timed with other threads
-        here = [c for c in timed(run) if c["implementation"] == name
-                and c["status"] not in ("ok", "failed")]  # fmt: skip
+        here = [c for c in of(timed(run), name) if c["status"] not in ("ok", "failed")]
     return preferred(here), here
 
 

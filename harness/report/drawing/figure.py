@@ -8,7 +8,7 @@ and the colours of `style`; on dark pages the style sheet inverts their lightnes
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -25,7 +25,7 @@ from PIL import Image  # of Matplotlib's own dependencies
 
 from harness.report.drawing import style as palette
 from harness.report.drawing.formatting import superscript
-from harness.report.drawing.sanitize import drawn, stem
+from harness.report.drawing.sanitize import drawn, label, stem
 from harness.report.drawing.tables import Table
 
 WIDTH = 9.6  # inches; about the text width of a page, so that 8 pt stays 8 pt
@@ -278,6 +278,17 @@ def class_axis(axes: Any, classes: Sequence[int], labelled: bool = True) -> None
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xticklabels([power(t) for t in ticks] if labelled else [""] * len(ticks))
+
+
+def side_legend(
+    fig: Any, handles: Mapping[str, Any], names: Iterable[str], room: float, limit: int
+) -> None:
+    """A legend in `room` inches at the right of a figure, names cut to `limit` characters."""
+    order = [n for n in names if n in handles]
+    fig.legend(
+        [handles[n] for n in order], [label(n, limit) for n in order], loc="upper left",
+        bbox_to_anchor=(1 - room / WIDTH, 0.95), borderaxespad=0, labelspacing=0.6,
+    )  # fmt: skip
 
 
 def note_inside(axes: Any, text: str) -> None:

@@ -7,13 +7,14 @@ a missing number stands there with its reason.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from io import StringIO
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from harness.report.drawing.sanitize import neutralise, stem
 
+Key = TypeVar("Key")
 Kind = Literal[
     "", "missing", "bad", "struck", "best", "quiet",
     "pass", "failure", "finding", "expected", "unjudged",
@@ -133,6 +134,24 @@ class Table:
             more = [column[k] for column in self.unshown.values()]
             rows.append([*values, *more, "; ".join(notes)])
         return csv_text([*header, *self.unshown, "notes"], rows)
+
+
+def texts(*headers: str) -> list[Column]:
+    """Columns of text, by their headers."""
+    return [Column(h, numeric=False) for h in headers]
+
+
+def pivot(
+    name: str,
+    caption: str,
+    implementations: Iterable[str],
+    columns: Mapping[Key, Column],
+    entry: Callable[[str, Key], Entry],
+    notes: Sequence[str] = (),
+) -> Table:
+    """Implementation × something else: `entry` of each implementation and key of a column."""
+    rows = [[words(i), *(entry(i, key) for key in columns)] for i in implementations]
+    return Table(name, caption, [*texts("Implementation"), *columns.values()], rows, notes)
 
 
 def csv_text(header: Iterable[object], rows: Iterable[Iterable[object]]) -> str:

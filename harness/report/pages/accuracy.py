@@ -14,9 +14,9 @@ from harness.report.drawing.figure import LogScale, Plot, class_axis, grid, log_
 from harness.report.drawing.formatting import figure, integer, plural
 from harness.report.drawing.sanitize import label
 from harness.report.drawing.style import Style
-from harness.report.drawing.tables import Column, Entry, Table, missing, words
+from harness.report.drawing.tables import Column, Entry, Table, missing, texts, words
 from harness.report.pages import published_bounds as published
-from harness.report.run_data import Cell, RunData, absent_text, measured, worst
+from harness.report.run_data import Cell, RunData, absent_text, measured, of, worst
 
 HEADROOM = 1e4
 _SCALE = re.compile(r"normal\(scale=([0-9.eE+-]+)\)")
@@ -127,7 +127,7 @@ def curve_table(
             unshown.setdefault(f"{at} published bound ulp", []).append(size.raw)
         unshown.setdefault("published bound", []).append(", ".join(dict.fromkeys(theorems)))
         rows.append(row)
-    columns = [Column("Implementation", numeric=False)]
+    columns = texts("Implementation")
     columns += [Column(f"n = {integer(n)}", "ulp") for n in classes]
     notes = [
         "Below each error, in ulps, the largest over the elements of the bound that judges it, "
@@ -144,11 +144,11 @@ def ulp_by_classes(
     workload = sweep_workload(cells)
     sweep = [c for c in cells if c.get("workload") == workload]
     classes = sorted({c["classes"] for c in sweep if c.get("classes")})
-    of = {i: [c for c in sweep if c["implementation"] == i] for i in run.implementations}
-    curves = {i: by_class(found, "max_ulp") for i, found in of.items()}
+    found = {i: of(sweep, i) for i in run.implementations}
+    curves = {i: by_class(cells, "max_ulp") for i, cells in found.items()}
     title = f"Largest error against class count, {dtype}"
     caption_text = f"Largest error in ulps of {dtype}, workload {workload}"
-    table = curve_table(run, f"{stem}-table", caption_text, of, classes, dtype)
+    table = curve_table(run, f"{stem}-table", caption_text, found, classes, dtype)
     drawn = [i for i in run.implementations if curves[i]]
     absent = run.absent(sweep, "max_ulp", dtype=dtype, operation=operation)
     if not drawn:
@@ -227,10 +227,9 @@ def scale_of(workload: str | None) -> float | None:
     return scale if 0 < scale < math.inf else None
 
 
-def ulp_by_scale(run: RunData, operation: str, style: Mapping[str, Style], stem: str) -> Plot:
-    """A panel a dtype: largest error against the scale of the logits at one class count."""
-    title = "Largest error against the scale of the logits"
-    chosen: dict[str, tuple[int, list[Cell]]] = {}
+def _scaled(run: RunData, operation: str) -> dict[str, tuple[int, list[Cell]]]:
+    """By dtype, the class count measured at the most scales of the logits, and its cells."""
+    chosen = {}
     for dtype in run.dtypes("accuracy"):
         cells = [
             c
@@ -241,27 +240,40 @@ def ulp_by_scale(run: RunData, operation: str, style: Mapping[str, Style], stem:
         if scales and max(scales.values()) > 1:
             n = max(scales, key=lambda n: (scales[n], n))
             chosen[dtype] = n, [c for c in cells if c["classes"] == n]
-    columns = [Column(h, numeric=False) for h in ("Implementation", "dtype", "Workload")]
-    columns += [Column("Classes"), Column("Largest error", "ulp"), Column("Bound", "ulp")]
-    columns += published.COLUMNS
+    return chosen
+
+
+def _scale_table(
+    run: RunData, chosen: Mapping[str, tuple[int, list[Cell]]], name: str, caption: str
+) -> Table:
+    columns = [
+        *texts("Implementation", "dtype", "Workload"), Column("Classes"),
+        Column("Largest error", "ulp"), Column("Bound", "ulp"), *published.COLUMNS,
+    ]  # fmt: skip
     rows = []
     for dtype, (n, cells) in chosen.items():
-        for name in run.implementations:
-            mine = [c for c in cells if c["implementation"] == name]
-            for workload in sorted(
-                {c["workload"] for c in cells}, key=lambda w: scale_of(w) or 0.0
-            ):
+        workloads = sorted({c["workload"] for c in cells}, key=lambda w: scale_of(w) or 0.0)
+        for implementation in run.implementations:
+            mine = of(cells, implementation)
+            for workload in workloads:
                 here = [c for c in mine if c["workload"] == workload]
                 cell = worst(here, "max_ulp")
                 bound = cell.get("bound_ulp") if cell else None
                 rows.append([
-                    words(name), words(dtype), words(workload), Entry(integer(n), n),
-                    _ulp_entry(cell, run.why(name, here, dtype=dtype)),
+                    words(implementation), words(dtype), words(workload), Entry(integer(n), n),
+                    _ulp_entry(cell, run.why(implementation, here, dtype=dtype)),
                     Entry(figure(bound), bound, "quiet") if bound is not None
                     else Entry("none", "none", "quiet"),
                     *published.entries(cell),
                 ])  # fmt: skip
-    table = Table(f"{stem}-table", title, columns, rows)
+    return Table(name, caption, columns, rows)
+
+
+def ulp_by_scale(run: RunData, operation: str, style: Mapping[str, Style], stem: str) -> Plot:
+    """A panel a dtype: largest error against the scale of the logits at one class count."""
+    title = "Largest error against the scale of the logits"
+    chosen = _scaled(run, operation)
+    table = _scale_table(run, chosen, f"{stem}-table", title)
     if not chosen:
         return Plot(
             stem, title, "Nothing to draw: no dtype was measured at two scales of one class count.",
@@ -275,10 +287,9 @@ def ulp_by_scale(run: RunData, operation: str, style: Mapping[str, Style], stem:
     for k, (axes, (dtype, (n, cells))) in enumerate(zip(panels, chosen.items(), strict=True)):
         for name in run.implementations:
             points = []
-            for workload in {c["workload"] for c in cells if c["implementation"] == name}:
-                here = [
-                    c for c in cells if c["implementation"] == name and c["workload"] == workload
-                ]
+            mine = of(cells, name)
+            for workload in {c["workload"] for c in mine}:
+                here = [c for c in mine if c["workload"] == workload]
                 cell, found = worst(here, "max_ulp"), scale_of(workload)
                 if cell is not None and found is not None:
                     points.append((found, scale.place(cell["max_ulp"])))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from harness.report.drawing.formatting import figure, integer, percent
-from harness.report.drawing.tables import Column, Entry, Table, missing, words
+from harness.report.drawing.tables import Column, Entry, Table, missing, texts, words
 from harness.report.pages.overview import quotient
-from harness.report.run_data import Cell, RunData, measured, worst
+from harness.report.run_data import Cell, RunData, measured, of, worst
 
 CLASSES_OF_ERROR = ("0", "<=0.5", "<=1", "<=2", "<=4", ">4", "wrong")
 
@@ -21,10 +22,9 @@ def histogram(run: RunData, dtype: str, operation: str) -> Table:
     rows = []
     for name in run.implementations:
         cells = _cells(run, name, dtype, operation)
-        counts: dict[str, int] = {}
+        counts: Counter[str] = Counter()
         for c in measured(cells):
-            for key, n in (c.get("ulp_histogram") or {}).items():
-                counts[str(key)] = counts.get(str(key), 0) + int(n)
+            counts.update(c.get("ulp_histogram") or {})
         total = sum(counts.values())
         row = [words(name)]
         if total == 0:
@@ -32,13 +32,13 @@ def histogram(run: RunData, dtype: str, operation: str) -> Table:
             rows.append([*row, *[gap] * (len(CLASSES_OF_ERROR) + 1)])
             continue
         for key in CLASSES_OF_ERROR:
-            n = counts.get(key, 0)
+            n = counts[key]
             alarming = key in (">4", "wrong") and n > 0
             shown = percent(n / total) if n else "0"
             row.append(Entry(shown, n, "bad" if alarming else "quiet" if n == 0 else ""))
         row.append(Entry(integer(total), total))
         rows.append(row)
-    columns = [Column("Implementation", numeric=False)]
+    columns = texts("Implementation")
     columns += [
         Column(key.replace("<=", "≤ "), "%", group="Error in ulp") for key in CLASSES_OF_ERROR
     ]
@@ -122,7 +122,7 @@ def metrics(run: RunData, dtype: str, operation: str) -> Table:
         for field, _, unit, how in _METRICS:
             row.append(_metric(_reduced(cells, field, how), unit, how, field))
         rows.append(row)
-    columns = [Column("Implementation", numeric=False), Column("Cells", "measured/all")]
+    columns = [*texts("Implementation"), Column("Cells", "measured/all")]
     columns += [Column(header, unit) for _, header, unit, _ in _METRICS]
     return Table(
         f"metrics-{dtype}",
@@ -150,7 +150,7 @@ def by_workload(run: RunData, dtype: str, operation: str) -> Table:
             spread += f"–{integer(counts[-1])}"
         row = [words(workload), Entry(spread, spread)]
         for name in run.implementations:
-            mine = [c for c in here if c["implementation"] == name]
+            mine = of(here, name)
             cell = worst(mine, "max_ulp")
             if cell is None:
                 row.append(missing(*run.why(name, mine, dtype=dtype, operation=operation)))
@@ -162,7 +162,7 @@ def by_workload(run: RunData, dtype: str, operation: str) -> Table:
                 note = f"{name}: {cell.get('reason') or 'above its bound'}"
             row.append(Entry(figure(cell["max_ulp"]), cell["max_ulp"], "bad" if bad else "", note))
         rows.append(row)
-    columns = [Column("Workload", numeric=False), Column("Classes")]
+    columns = [*texts("Workload"), Column("Classes")]
     columns += [Column(name, "ulp") for name in run.implementations]
     return Table(
         f"workloads-{dtype}",
@@ -190,16 +190,10 @@ def worst_inputs(run: RunData, operation: str) -> Table:
                 words(cell.get("worst_expected") or "not recorded"),
             ])  # fmt: skip
     columns = [
-        Column("Implementation", numeric=False),
-        Column("dtype", numeric=False),
-        Column("Error", "ulp"),
-        Column("Workload", numeric=False),
-        Column("Classes"),
-        Column("Seed"),
-        Column("Row, class"),
-        Column("Logit", "hex", numeric=False),
-        Column("Result", "hex", numeric=False),
+        *texts("Implementation", "dtype"), Column("Error", "ulp"), *texts("Workload"),
+        Column("Classes"), Column("Seed"), Column("Row, class"),
+        Column("Logit", "hex", numeric=False), Column("Result", "hex", numeric=False),
         Column("Correctly rounded", "hex", numeric=False),
-    ]
+    ]  # fmt: skip
     notes = ("An implementation without any accuracy figure has no line; the metrics say why.",)
     return Table("worst-inputs", "Where the largest errors were found", columns, rows, notes)

@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.report.drawing.formatting import figure, integer
 from harness.report.drawing.sanitize import slug
-from harness.report.drawing.tables import Column, Entry, Kind, Table, words
+from harness.report.drawing.tables import Column, Entry, Kind, Table, texts, words
 from harness.report.run_data import Cell, RunData
 
 UNMEASURED = "not yet measured"
@@ -73,7 +73,7 @@ def register(run: RunData) -> Table:
             words(c.get("because") or c.get("reason") or "not recorded"),
         ])  # fmt: skip
     headers = ("Claim", "Source", "As published", "Certified", "Verdict", "Because")
-    columns = [Column(h, numeric=False) for h in headers]
+    columns = texts(*headers)
     return Table("claims-register", "Published claims and their certified values", columns, rows)
 
 
@@ -88,7 +88,7 @@ def tally(run: RunData) -> Table:
     for other, n in found.items():
         rows.append([Entry(f"▽ no verdict: {other}", other, "failure"), Entry(integer(n), n),
                      words("no verdict was reached; the reason stands below")])  # fmt: skip
-    columns = [Column("Verdict", numeric=False), Column("Claims"), Column("Meaning", numeric=False)]
+    columns = [*texts("Verdict"), Column("Claims"), *texts("Meaning")]
     return Table("claims-verdicts", "Verdicts", columns, rows)
 
 
@@ -137,9 +137,10 @@ def _numbers(numbers: Sequence[Mapping[str, Any]], name: str) -> Table:
             verdict = Entry("✗ differs", "differs", "failure")
         rows.append([words(n.get("label")), words(n.get("claimed")), words(n.get("rounded")),
                      words(n.get("certified")), verdict])  # fmt: skip
-    columns = [Column("Number", numeric=False), Column("Printed"),
-               Column("Certified", "to the digits printed"), Column("Certified", "more digits"),
-               Column("Verdict", numeric=False)]  # fmt: skip
+    columns = [
+        *texts("Number"), Column("Printed"), Column("Certified", "to the digits printed"),
+        Column("Certified", "more digits"), *texts("Verdict"),
+    ]  # fmt: skip
     return Table(name, "Printed numbers", columns, rows)
 
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from harness.report.drawing.formatting import integer, plural
 from harness.report.drawing.sanitize import slug
-from harness.report.drawing.tables import Column, Entry, Kind, Table, missing, words
+from harness.report.drawing.tables import Column, Entry, Kind, Table, missing, texts, words
 from harness.report.run_data import DTYPES, Cell, RunData
 
 DEVIATIONS = "all"  # the operation under which declared deviations are recorded
@@ -254,7 +254,7 @@ def summary(run: RunData, pages: Mapping[str, str]) -> Table:
             kind: Kind = "quiet" if not n else "bad" if key in FAILURES else ""
             row.append(Entry(integer(n), n, kind))
         rows.append(row)
-    columns = [Column("Implementation", numeric=False), Column("Tried")]
+    columns = [*texts("Implementation"), Column("Tried")]
     columns += [Column(s.text) for s in STATES.values()]
     notes = ["Counted: every case × operation × format."]
     return Table("conformance-summary", "Verdicts by implementation", columns, rows, notes)
@@ -305,5 +305,5 @@ def deviations(run: RunData) -> Table | None:
     if not rows:
         return None
     headers = ("Implementation", "Deviation", "Does it show?", "Declared because", "Remark")
-    columns = [Column(h, numeric=False) for h in headers]
+    columns = texts(*headers)
     return Table("conformance-deviations", "Declared deviations", columns, rows)

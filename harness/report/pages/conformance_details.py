@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from harness.report.drawing.formatting import figure, integer, plural
 from harness.report.drawing.sanitize import upstream
-from harness.report.drawing.tables import Column, Entry, Table, words
+from harness.report.drawing.tables import Entry, Table, texts, words
 from harness.report.pages.conformance import (
     FAILURES,
     JUDGED,
@@ -149,7 +149,7 @@ def known(run: RunData) -> Table | None:
         return None
     headers = ("Number", "Case", "Operation", "Implementation", "Format", "Verdict", "Input",
                "Got", "Expected", "Upstream")  # fmt: skip
-    columns = [Column(h, numeric=False) for h in headers]
+    columns = texts(*headers)
     notes = [
         "Cases under which established libraries are known to fail, by number of the catalogue, "
         "and those with a public issue; those seen here first. Found by the same judge as all "
@@ -240,7 +240,7 @@ def of_implementation(run: RunData, name: str, base: str) -> Table | None:
     if not rows:
         return None
     headers = ("Case", "Operation", "Format", "Verdict", "Outcome", "Message", "Deviation")
-    columns = [Column(h, numeric=False) for h in headers]
+    columns = texts(*headers)
     failures = sum(r[3].raw in {STATES[s].word for s in FAILURES} for r in rows)
     caption = f"Cases that are no pass: {len(rows)}, of which {plural(failures, 'failure')}"
     return Table("no-pass", caption, columns, rows)

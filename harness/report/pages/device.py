@@ -15,7 +15,7 @@ from harness.report.drawing.formatting import (
     percent,
 )
 from harness.report.drawing.sanitize import slug
-from harness.report.drawing.tables import Column, Entry, Table, missing, words
+from harness.report.drawing.tables import Column, Entry, Table, missing, pivot, texts, words
 from harness.report.run_data import Cell, RunData
 
 LEAD = (
@@ -103,16 +103,12 @@ def _table(
         cells = [c for c in cells if c.get("role") in roles]
     counts = sorted({int(c["classes"]) for c in cells})
     at = {(c["implementation"], c["classes"]): c for c in cells}
-    rows = []
-    for who in _names(cells):
-        row = [words(who)]
-        for count in counts:
-            cell = at.get((who, count))
-            row.append(missing("skipped", "not planned") if cell is None else entry(cell))
-        rows.append(row)
-    columns = [Column("Implementation", numeric=False)]
-    columns += [Column(integer(n), unit, group="classes") for n in counts]
-    return Table(f"{name}-{group.key}", caption, columns, rows, notes)
+    return pivot(
+        f"{name}-{group.key}", caption, _names(cells),
+        {n: Column(integer(n), unit, group="classes") for n in counts},
+        lambda who, n: entry(at[who, n]) if (who, n) in at else missing("skipped", "not planned"),
+        notes,
+    )  # fmt: skip
 
 
 def points(run: RunData, group: Group) -> Table:
@@ -135,8 +131,8 @@ def points(run: RunData, group: Group) -> Table:
         rows.append(line)
     unit = "GB/s" if group.regime == "streaming" else "µs"
     columns = [
-        Column("Implementation", numeric=False), Column("Classes"),
-        Column("Median", unit), Column("Low", unit), Column("High", unit),
+        *texts("Implementation"), Column("Classes"), Column("Median", unit), Column("Low", unit),
+        Column("High", unit),
     ]  # fmt: skip
     return Table(f"device-points-{group.key}", title(group), columns, rows)
 
@@ -230,10 +226,8 @@ def conditions(run: RunData) -> Table | None:
         for key, c in seen.items()
     ]  # fmt: skip
     columns = [
-        Column("Operation", numeric=False), Column("Regime", numeric=False),
-        Column("Format", numeric=False), Column("Classes"),
-        Column("Device", numeric=False), Column("Before", numeric=False),
-        Column("After", numeric=False), Column("Doubts", numeric=False),
+        *texts("Operation", "Regime", "Format"), Column("Classes"),
+        *texts("Device", "Before", "After", "Doubts"),
     ]  # fmt: skip
     return Table("device-conditions", "Clocks, heat and power around each group", columns, rows)
 
@@ -261,8 +255,9 @@ def transfers(run: RunData) -> Table | None:
          *(_transfer(c, k) for k in ("host_to_device_ns", "device_to_host_ns"))]
         for name, c in largest.items()
     ]  # fmt: skip
-    columns = [Column("Implementation", numeric=False), Column("Bytes"),
-               Column("To the device"), Column("To the host")]  # fmt: skip
+    columns = [
+        *texts("Implementation"), Column("Bytes"), Column("To the device"), Column("To the host"),
+    ]  # fmt: skip
     caption = "Copies between host and device, pageable memory; in no other time of this page"
     return Table("device-transfers", caption, columns, rows)
 
@@ -273,5 +268,5 @@ def not_run(run: RunData) -> Table | None:
     if not cells or groups(run):
         return None
     rows = [[words(c["implementation"]), missing(str(c["status"]), c.get("reason"))] for c in cells]
-    columns = [Column("Implementation", numeric=False), Column("Status", numeric=False)]
+    columns = texts("Implementation", "Status")
     return Table("device-not-run", f"{NOT_RUN}: there are no figures", columns, rows)

@@ -6,21 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.report.drawing import style as palette
-from harness.report.drawing.figure import WIDTH, Plot, class_axis, grid, log_scale
+from harness.report.drawing.figure import Plot, class_axis, grid, log_scale, side_legend
 from harness.report.drawing.formatting import figure, integer
-from harness.report.drawing.sanitize import label
 from harness.report.drawing.style import Style
 from harness.report.pages.device import TITLES, Group, cells_of, points, title
-from harness.report.pages.throughput import draw_curve, quantity
-from harness.report.run_data import Cell, RunData, absent_text
+from harness.report.pages.throughput import LIMIT_DASHES, draw_curve, quantity
+from harness.report.run_data import Cell, RunData, absent_text, of
 from harness.report.timing_selection import has_time, struck
-
-_LIMIT_DASHES = ((5.0, 2.0), (1.2, 1.4), (7.0, 2.0, 1.2, 2.0))
 
 
 def _curve(cells: list[Cell], name: str) -> list[Cell]:
-    mine = [c for c in cells if c["implementation"] == name and has_time(c)]
-    return sorted(mine, key=lambda c: int(c["classes"]))
+    return sorted(filter(has_time, of(cells, name)), key=lambda c: int(c["classes"]))
 
 
 def by_classes(run: RunData, group: Group, style: Mapping[str, Style]) -> Plot | None:
@@ -42,7 +38,7 @@ def by_classes(run: RunData, group: Group, style: Mapping[str, Style]) -> Plot |
         if found:
             (handles[f"limit: {name}"],) = axes.plot(
                 [c["classes"] for c in found], [quantity(c, kind)[0] for c in found],
-                color=palette.LIMIT, linewidth=1.0, dashes=_LIMIT_DASHES[k % len(_LIMIT_DASHES)],
+                color=palette.LIMIT, linewidth=1.0, dashes=LIMIT_DASHES[k % len(LIMIT_DASHES)],
                 marker="|", markersize=5.0,
             )  # fmt: skip
     for name in [n for n in run.implementations if curves.get(n)]:
@@ -52,12 +48,7 @@ def by_classes(run: RunData, group: Group, style: Mapping[str, Style]) -> Plot |
     class_axis(axes, sorted({int(c["classes"]) for c in drawn}))
     axes.set_title("GB/s" if kind == "streaming" else "time of a call (µs)")
     axes.set_xlabel("classes")
-    order = [n for n in handles if not n.startswith("limit: ")]
-    order += [n for n in handles if n.startswith("limit: ")]
-    fig.legend(
-        [handles[n] for n in order], [label(n, 26) for n in order], loc="upper left",
-        bbox_to_anchor=(1 - 2.0 / WIDTH, 0.95), borderaxespad=0, labelspacing=0.6,
-    )  # fmt: skip
+    side_legend(fig, handles, sorted(handles, key=lambda n: n.startswith("limit: ")), 2.0, 26)
     own = [c for c in cells if roles[str(c["implementation"])] == "implementation"]
     here = [n for n in run.implementations if n in curves]
     absent = run.absent(own, "median_ns", dtype=group.dtype, operation=group.operation)

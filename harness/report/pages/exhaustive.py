@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from harness.numerics.metrics import HISTOGRAM_KEYS
 from harness.report.drawing.formatting import apart, figure, integer
-from harness.report.drawing.tables import Column, Entry, Table, missing, words
+from harness.report.drawing.tables import Column, Entry, Table, missing, texts, words
 from harness.report.run_data import Cell, RunData
 
 LEAD = (
@@ -48,11 +48,12 @@ def judged_table(run: RunData, table: str) -> Table:
     errors = table != "exp_order"
     keys = [] if errors else _figure_names(found)
     counted = _figure_names(found) if errors else []
-    columns = [Column("Implementation", numeric=False), Column("Format", numeric=False),
-               Column("Rows judged")]  # fmt: skip
+    columns = [*texts("Implementation", "Format"), Column("Rows judged")]
     if errors:
-        columns += [Column("Largest error", "ulp"), Column("Misrounded", "by output"),
-                    Column("Wrong", "results")]  # fmt: skip
+        columns += [
+            Column("Largest error", "ulp"), Column("Misrounded", "by output"),
+            Column("Wrong", "results"),
+        ]  # fmt: skip
     columns += [Column(k[:1].upper() + k[1:], numeric=k != "first") for k in (*counted, *keys)]
     if errors:
         columns += [Column(h, numeric=False) for h in ("Worst input", "Got", "Expected")]
@@ -145,7 +146,7 @@ def histogram(run: RunData, table: str) -> Table | None:
         given = [int(counts.get(k, 0)) for k in _ULP_KEYS]
         rows.append([words(c["implementation"]), words(c.get("dtype")),
                      *(Entry(integer(n), n, "" if n else "quiet") for n in given)])  # fmt: skip
-    columns = [Column("Implementation", numeric=False), Column("Format", numeric=False)]
+    columns = texts("Implementation", "Format")
     columns += [Column(k.replace("<=", "≤"), "" if k == "wrong" else "ulp") for k in _ULP_KEYS]
     caption = f"Results by class of error, {title(table).lower()}"
     return Table(f"exhaustive-{table}-histogram", caption, columns, rows)

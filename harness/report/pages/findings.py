@@ -9,7 +9,7 @@ from harness.report.drawing.formatting import figure, integer, interval, plural,
 from harness.report.pages import claims, conformance, exhaustive, worst_cases
 from harness.report.pages.overflow import map_cells
 from harness.report.pages.thresholds import threshold_cell
-from harness.report.run_data import Cell, RunData, measured, worst
+from harness.report.run_data import Cell, RunData, measured, of, worst
 from harness.report.timing_selection import controls, headline, headline_cell, misses_one, struck
 
 GROWTH = 10.0  # an error that grows by this factor with the offset is a finding
@@ -116,7 +116,7 @@ def offsets(run: RunData, dtype: str = "float32") -> list[Finding]:
     grown = []
     for name in run.implementations:
         best: tuple[float, Cell, Cell] | None = None
-        mine = [c for c in map_cells(run, dtype, "softmax") if c["implementation"] == name]
+        mine = of(map_cells(run, dtype, "softmax"), name)
         usable = [c for c in mine if c.get("max_ulp") is not None and c.get("offset") is not None]
         for base in usable:
             if base["offset"] != 0:

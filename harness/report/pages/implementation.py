@@ -10,7 +10,7 @@ from harness.report.drawing.figure import Plot, class_axis, grid, note_inside, w
 from harness.report.drawing.formatting import figure, integer
 from harness.report.drawing.sanitize import label
 from harness.report.drawing.style import Style
-from harness.report.drawing.tables import Column, Entry, Table, missing, words
+from harness.report.drawing.tables import Column, Entry, Table, missing, texts, words
 from harness.report.pages import published_bounds as published
 from harness.report.pages.accuracy import (
     by_class,
@@ -19,10 +19,16 @@ from harness.report.pages.accuracy import (
     in_words,
     sweep_workload,
 )
-from harness.report.pages.overflow import add_legend, draw_map, map_cells, map_table, outcome_of
+from harness.report.pages.overflow import (
+    add_legend,
+    draw_map,
+    map_cells,
+    map_table,
+    outcome_of,
+)
 from harness.report.pages.overview import bound_entry, quotient, ulp_entry
 from harness.report.pages.thresholds import threshold_entry
-from harness.report.run_data import RunData, worst
+from harness.report.run_data import RunData, of, worst
 
 
 def accuracy(
@@ -38,12 +44,9 @@ def accuracy(
         cells = run.select("accuracy", dtype=dtype, operation=operation)
         sweeps[dtype] = sweep_workload(cells)
         sweep = [c for c in cells if c.get("workload") == sweeps[dtype]]
-        data[dtype] = {
-            n: by_class([c for c in sweep if c["implementation"] == n], "max_ulp")
-            for n in run.implementations
-        }
+        data[dtype] = {n: by_class(of(sweep, n), "max_ulp") for n in run.implementations}
         for n in sorted({c["classes"] for c in sweep if c.get("classes")}):
-            here = [c for c in sweep if c["implementation"] == name and c["classes"] == n]
+            here = [c for c in of(sweep, name) if c["classes"] == n]
             cell = worst(here, "max_ulp")
             place = [words(dtype), words(sweeps[dtype]), Entry(integer(n), n)]
             if cell is None:
@@ -59,9 +62,10 @@ def accuracy(
                 Entry(quotient(ratio), ratio, bad) if ratio is not None else none,
                 *published.entries(cell),
             ])  # fmt: skip
-    columns = [Column("dtype", numeric=False), Column("Workload", numeric=False),
-               Column("Classes"), Column("Largest error", "ulp"), Column("Bound", "ulp"),
-               Column("Error ÷ bound", "largest"), *published.COLUMNS]  # fmt: skip
+    columns = [
+        *texts("dtype", "Workload"), Column("Classes"), Column("Largest error", "ulp"),
+        Column("Bound", "ulp"), Column("Error ÷ bound", "largest"), *published.COLUMNS,
+    ]  # fmt: skip
     table = Table(f"{stem}-table", title, columns, rows)
     drawn = [d for d in dtypes if data[d][name]]
     if not drawn:
@@ -118,17 +122,13 @@ def outcomes(run: RunData, name: str, stem: str, operation: str = "softmax") -> 
     everything = sorted({n for _, classes in places.values() for n in classes})
     for dtype, (offsets, _) in places.items():
         part = map_table(run, dtype, operation, stem, offsets, everything, only=name)
-        columns = [Column("dtype", numeric=False), *part.columns[1:]]
+        columns = [*texts("dtype"), *part.columns[1:]]
         rows += [[words(dtype), *row[1:]] for row in part.rows]
     table = Table(f"{stem}-table", title, columns or [Column("dtype")], rows)
-    drawn = {
-        d: [c for c in by_dtype[d] if c["implementation"] == name and c.get("outcome")]
-        for d in places
-    }
+    drawn = {d: [c for c in of(by_dtype[d], name) if c.get("outcome")] for d in places}
     if not any(drawn.values()):
-        status, reason = run.why(
-            name, [c for c in run.select("overflow", implementation=name) if c.get("kind") == "map"]
-        )
+        mine = run.select("overflow", implementation=name, kind="map")
+        status, reason = run.why(name, mine)
         table = _no_table(table, name, status, reason)
         return Plot(stem, title, f"Nothing to draw: {status} ({reason}).", "", table, None)
     tallest = max(len(o) for o, _ in places.values())
@@ -146,8 +146,9 @@ def outcomes(run: RunData, name: str, stem: str, operation: str = "softmax") -> 
         offsets, classes = places[dtype]
         if not drawn[dtype]:
             draw_map(axes, [], [], [], (False, False))
-            mine = [c for c in by_dtype[dtype] if c["implementation"] == name]
-            status, reason = run.why(name, mine, dtype=dtype, operation=operation)
+            status, reason = run.why(
+                name, of(by_dtype[dtype], name), dtype=dtype, operation=operation
+            )
             note_inside(axes, wrapped(f"{status}: {label(reason, 120)}", 28, 4))
             continue
         found = {(c.get("classes"), c.get("offset")): c for c in drawn[dtype]}
@@ -166,7 +167,7 @@ def outcomes(run: RunData, name: str, stem: str, operation: str = "softmax") -> 
 
 def _no_table(table: Table, name: str, status: str, reason: str) -> Table:
     """In place of a table in which every place would hold the same gap."""
-    columns = [Column("Implementation", numeric=False), Column("Figures", numeric=False)]
+    columns = texts("Implementation", "Figures")
     return Table(table.name, table.caption, columns, [[words(name), missing(status, reason)]])
 
 
@@ -184,9 +185,10 @@ def brief(run: RunData, name: str, operation: str = "softmax") -> Table:
             Entry(figure(exp), exp) if exp is not None
             else missing("not measured", "the run holds no measured error of this exponential"),
         ])  # fmt: skip
-    columns = [Column("dtype", numeric=False), Column("Largest error", "ulp"),
-               Column("Last finite t", "[t, 0]"), Column("Last accurate t", "[t, 0]"),
-               Column("Error of exp", "u")]  # fmt: skip
+    columns = [
+        *texts("dtype"), Column("Largest error", "ulp"), Column("Last finite t", "[t, 0]"),
+        Column("Last accurate t", "[t, 0]"), Column("Error of exp", "u"),
+    ]  # fmt: skip
     over = bound_entry(run, name, operation)
     notes = [f"Largest error ÷ bound: {over.text}."]
     return Table("brief", f"{name} in figures", columns, rows, notes)

@@ -8,19 +8,18 @@ paired by round, not quotients of figures from different runs.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.numerics.statistics import paired_ratio
 from harness.report.drawing import style as palette
-from harness.report.drawing.figure import WIDTH, Plot, class_axis, grid
+from harness.report.drawing.figure import Plot, class_axis, grid, side_legend
 from harness.report.drawing.formatting import figure, integer, interval
-from harness.report.drawing.sanitize import label
 from harness.report.drawing.style import Style
-from harness.report.drawing.tables import Column, Entry, Table, missing, words
+from harness.report.drawing.tables import Column, Entry, Table, missing, pivot, texts, words
 from harness.report.pages.throughput_tables import timing_entry
-from harness.report.run_data import Cell, RunData, absent_text
-from harness.report.timing_selection import Group, curve, groups, limits, struck, timed
+from harness.report.run_data import Cell, RunData, absent_text, of
+from harness.report.timing_selection import Group, at_point, curve, groups, limits, struck, timed
 
 LEAD = (
     "Each time as a share of the best that this machine showed in the same rounds: 100% is the "
@@ -90,8 +89,8 @@ class Panel:
         return copy
 
     def points(self, name: str) -> list[Cell]:
-        mine = [c for c in timed(self.run, self.group) if c["implementation"] == name]
-        return [c for c in curve(mine, self.regime) if self.binding(c["classes"]) is not None]
+        found = curve(of(timed(self.run, self.group), name), self.regime)
+        return [c for c in found if self.binding(c["classes"]) is not None]
 
     @property
     def classes(self) -> list[int]:
@@ -143,11 +142,7 @@ def by_classes(run: RunData, group: Group, style: Mapping[str, Style], stem: str
         class_axis(axes, panel.classes)
         axes.set_title(f"{panel.regime} — {_MEANING[panel.regime].split(':')[0]}")
         axes.set_xlabel("classes")
-    order = [n for n in (*run.implementations, *_TITLES.values()) if n in handles]
-    fig.legend(
-        [handles[n] for n in order], [label(n, 30) for n in order], loc="upper left",
-        bbox_to_anchor=(1 - 1.77 / WIDTH, 0.95), borderaxespad=0, labelspacing=0.6,
-    )  # fmt: skip
+    side_legend(fig, handles, [*run.implementations, *_TITLES.values()], 1.77, 30)
     caption = (
         f"Workload {group.workload}. Time of the limit over the time of the implementation, paired "
         "by round; grey, the limits by themselves, the lower of which is 100%. "
@@ -228,9 +223,8 @@ def shares(run: RunData, group: Group, shown: Sequence[Panel], name: str) -> Tab
                     row.append(_entry(cell, other, interval_shown=False))
                 rows.append(row)
     columns = [
-        Column("Implementation", numeric=False), Column("Regime", numeric=False),
-        Column("Classes"), Column("Bandwidth", "GB/s"), Column("Of its limit", "%"),
-        Column("Limit", numeric=False), Column("Of non-temporal copy", "%"),
+        *texts("Implementation", "Regime"), Column("Classes"), Column("Bandwidth", "GB/s"),
+        Column("Of its limit", "%"), *texts("Limit"), Column("Of non-temporal copy", "%"),
         Column("Of regular copy", "%"), Column("Of exponentials alone", "%"),
     ]  # fmt: skip
     return Table(name, f"Shares of the limits, {group.title}", columns, rows)
@@ -246,7 +240,6 @@ def _entry(cell: Cell, limit: Cell | None, interval_shown: bool = True) -> Entry
 
 def summary(run: RunData, group: Group, panel: Panel) -> Table:
     """Implementation × class count: the share of the binding limit."""
-    rows = []
     best: dict[int, float] = {}
     found: dict[tuple[str, int], tuple[Cell, Share]] = {}
     for name in run.implementations:
@@ -256,21 +249,18 @@ def summary(run: RunData, group: Group, panel: Panel) -> Table:
                 found[name, cell["classes"]] = cell, at
                 if not struck(cell):
                     best[cell["classes"]] = max(at.percent, best.get(cell["classes"], 0.0))
-    for name in run.implementations:
-        row = [words(name)]
-        for n in panel.classes:
-            if (name, n) in found:
-                cell, at = found[name, n]
-                entry = timing_entry(figure(at.percent), at.percent, cell,
-                                     interval(at.low, at.high) or None)  # fmt: skip
-                if not entry.kind and at.percent == best.get(n):
-                    entry = Entry(entry.text, entry.raw, "best", entry.note, None, entry.detail)
-                row.append(entry)
-            else:
-                here = [c for c in timed(run, group) if c["implementation"] == name
-                        and c.get("regime") == panel.regime and c.get("classes") == n]  # fmt: skip
-                row.append(missing(*run.why(name, here, dtype=group.dtype)))
-        rows.append(row)
+
+    def entry(name: str, n: int) -> Entry:
+        if (name, n) not in found:
+            here = at_point(of(timed(run, group), name), panel.regime, n)
+            return missing(*run.why(name, here, dtype=group.dtype))
+        cell, at = found[name, n]
+        detail = interval(at.low, at.high) or None
+        shown = timing_entry(figure(at.percent), at.percent, cell, detail)
+        return (
+            replace(shown, kind="best") if not shown.kind and at.percent == best.get(n) else shown
+        )
+
     limit_row = [words("the limit")]
     for n in panel.classes:
         at_n = panel.binding(n)
@@ -279,11 +269,10 @@ def summary(run: RunData, group: Group, panel: Panel) -> Table:
             Entry(f"{figure(at_n.get('gbps'))} GB/s", at_n.get("gbps"), "quiet", detail=named)
             if at_n is not None else missing("none", "no limit was timed at this point")
         )  # fmt: skip
-    columns = [Column("Implementation", numeric=False)]
-    columns += [Column(f"n = {integer(n)}", "%") for n in panel.classes]
-    return Table(
-        f"limit-{panel.regime}", f"Share of the limit, {panel.regime}, {group.title}", columns,
-        [*rows, limit_row],
+    table = pivot(
+        f"limit-{panel.regime}", f"Share of the limit, {panel.regime}, {group.title}",
+        run.implementations, {n: Column(f"n = {integer(n)}", "%") for n in panel.classes}, entry,
         (f"{_MEANING[panel.regime]}. Second line: 95% bootstrap interval. Bold: nearest to the "
          "limit among those that passed the accuracy gate.",),
     )  # fmt: skip
+    return replace(table, rows=[*table.rows, limit_row])

@@ -15,16 +15,15 @@ from harness.report.drawing import style
 from harness.report.drawing.figure import Plot, grid, power
 from harness.report.drawing.formatting import figure, integer, plural, superscript
 from harness.report.drawing.sanitize import label
-from harness.report.drawing.tables import Column, Entry, Table, missing, words
-from harness.report.run_data import Cell, RunData, absent_text
+from harness.report.drawing.tables import Column, Entry, Table, missing, texts, words
+from harness.report.run_data import Cell, RunData, absent_text, of
 
 COARSE_ULP = 10.0
 
 
 def map_cells(run: RunData, dtype: str, operation: str) -> list[Cell]:
     """The cells of the offset map of a dtype."""
-    return [c for c in run.select("overflow", dtype=dtype, operation=operation)
-            if c.get("kind") == "map"]  # fmt: skip
+    return run.select("overflow", dtype=dtype, operation=operation, kind="map")
 
 
 def outcome_of(cell: Cell | None) -> str:
@@ -144,13 +143,10 @@ def outcome_map(run: RunData, dtype: str, operation: str, stem: str) -> Plot:
     fig.set_size_inches(9.6, total)
     present: set[str] = set()
     for k, (name, axes) in enumerate(zip(names, panels, strict=True)):
-        mine = [c for c in cells if c["implementation"] == name]
+        mine = of(cells, name)
         axes.set_title(label(name))
-        present |= {
-            outcome_of(next((c for c in mine if (c.get("classes"), c.get("offset")) == (n, o)),
-                            None))
-            for n in classes for o in offsets
-        }  # fmt: skip
+        at = {(c.get("classes"), c.get("offset")): c for c in reversed(mine)}
+        present |= {outcome_of(at.get((n, o))) for n in classes for o in offsets}
         last_line = k + columns >= len(panels)
         draw_map(axes, mine, offsets, classes, (last_line, k % columns == 0))
         if k % columns == 0:
@@ -160,13 +156,8 @@ def outcome_map(run: RunData, dtype: str, operation: str, stem: str) -> Plot:
     add_legend(fig, sorted(present))
     counts = Counter(outcome_of(c) for c in cells)
     counted = ", ".join(f"{o} {counts[o]}" for o in style.OUTCOMES if counts[o])
-    trouble = sorted(
-        {
-            c["implementation"]
-            for c in cells
-            if outcome_of(c) not in ("exact", "accurate", "missing")
-        }
-    )
+    trouble = sorted({c["implementation"] for c in cells
+                      if outcome_of(c) not in ("exact", "accurate", "missing")})  # fmt: skip
     alt = (
         f"{title}: {plural(len(offsets), 'offset')} from {_signed(offsets[0])} to "
         f"{_signed(offsets[-1])}, {integer(classes[0])} to {integer(classes[-1])} classes. "
@@ -216,7 +207,7 @@ def map_table(
                     detail=f"{figure(ulp)} ulp" if ulp is not None else None,
                 ))  # fmt: skip
             rows.append(row)
-    columns = [Column("Implementation", numeric=False), Column("Offset")]
+    columns = [*texts("Implementation"), Column("Offset")]
     columns += [Column(f"n = {integer(n)}", numeric=False) for n in classes]
     notes = [absent_text(absent).strip().replace("Not drawn", "Without any outcome")]
     caption = f"Outcome by offset and class count, {dtype}"

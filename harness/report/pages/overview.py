@@ -6,8 +6,8 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from harness.report.drawing.formatting import figure, integer, interval, plural
-from harness.report.drawing.tables import Column, Entry, Table, missing
+from harness.report.drawing.formatting import figure, integer, plural
+from harness.report.drawing.tables import Column, Entry, Table, missing, texts
 from harness.report.pages import conformance
 from harness.report.pages.thresholds import threshold_entry
 from harness.report.pages.throughput_tables import timing_entry
@@ -15,6 +15,7 @@ from harness.report.run_data import RunData, measured, worst
 from harness.report.timing_selection import (
     Headline,
     at_point,
+    between,
     headline,
     headline_cell,
     rejected,
@@ -152,8 +153,8 @@ def matrix(run: RunData, pages: dict[str, str]) -> Table:
             gap = missing(*(rejected(here) or run.why(name, here, dtype=dtype)))
             row += [gap, gap, gap]
         else:
-            detail = interval(cell.get("gbps_low"), cell.get("gbps_high")) or None
-            speed = timing_entry(figure(cell.get("gbps")), cell.get("gbps"), cell, detail)
+            gbps = cell.get("gbps")
+            speed = timing_entry(figure(gbps), gbps, cell, between(cell, "gbps"))
             if cell.get("allocating") and speed.note is None:
                 speed = replace(speed, note="timed with a newly allocated result, without out=")
             row.append(speed)
@@ -167,8 +168,7 @@ def matrix(run: RunData, pages: dict[str, str]) -> Table:
             if ratio is None:
                 row.append(missing("no ratio", "no baseline was timed at this point"))
             else:
-                detail = interval(cell.get("speedup_low"), cell.get("speedup_high")) or None
-                row.append(timing_entry(figure(ratio), ratio, cell, detail))
+                row.append(timing_entry(figure(ratio), ratio, cell, between(cell, "speedup")))
         if judged:
             row.append(conformance.overview_entry(run, name))
         row.append(status_entry(run, name))
@@ -176,7 +176,7 @@ def matrix(run: RunData, pages: dict[str, str]) -> Table:
     baseline = next(
         (c["baseline"] for c in run.select("throughput") if c.get("baseline")), "the baseline"
     )
-    columns = [Column("Implementation", numeric=False)]
+    columns = texts("Implementation")
     columns += [Column(d, "ulp", group="Largest error") for d in ULP_DTYPES]
     columns.append(Column("÷ bound", "largest"))
     columns += [Column(d, "t", group="Last finite t in [t, 0]") for d in THRESHOLD_DTYPES]
@@ -185,7 +185,7 @@ def matrix(run: RunData, pages: dict[str, str]) -> Table:
         Column("bandwidth", "GB/s", group=f"Throughput, {regime}"),
         Column("of limit", "%", group=f"Throughput, {regime}"),
         Column(f"vs {baseline}", "×", group=f"Throughput, {regime}"),
-    ]
+    ]  # fmt: skip
     if judged:
         columns.append(Column("Conformance", numeric=False))
     columns.append(Column("Cells", numeric=False))

@@ -7,12 +7,12 @@ from typing import Any
 
 from harness.report.drawing import style as palette
 from harness.report.drawing.figure import LogScale, Plot, grid, log_scale
-from harness.report.drawing.formatting import figure, integer, interval
+from harness.report.drawing.formatting import figure, integer
 from harness.report.drawing.sanitize import label
 from harness.report.drawing.style import Style
-from harness.report.drawing.tables import Column, Entry, Kind, Table, missing, words
+from harness.report.drawing.tables import Column, Entry, Kind, Table, missing, texts, words
 from harness.report.run_data import RunData, worst
-from harness.report.timing_selection import headline, headline_cell, rejected, struck
+from harness.report.timing_selection import between, headline, headline_cell, rejected, struck
 
 
 def frontier(points: Mapping[str, tuple[float, float]]) -> list[str]:
@@ -47,9 +47,8 @@ def pareto(run: RunData, style: Mapping[str, Style], stem: str) -> Plot:
         gate_entry, state = speed_entry, "not drawn"
         if cell is not None and cell.get("gbps") is not None:
             speed = float(cell["gbps"])
-            spread = interval(cell.get("gbps_low"), cell.get("gbps_high")) or None
             kind: Kind = "struck" if struck(cell) else ""
-            speed_entry = Entry(figure(speed), speed, kind, detail=spread)
+            speed_entry = Entry(figure(speed), speed, kind, detail=between(cell, "gbps"))
             state = "struck out" if struck(cell) else "ranked"
             if struck(cell):
                 out.add(name)
@@ -76,9 +75,8 @@ def pareto(run: RunData, style: Mapping[str, Style], stem: str) -> Plot:
         else "no point"
     )
     columns = [
-        Column("Implementation", numeric=False), Column("Throughput", "GB/s"),
-        Column("Worst error", "ulp"), Column("Error on the timed input", "ulp"),
-        Column("State", numeric=False),
+        *texts("Implementation"), Column("Throughput", "GB/s"), Column("Worst error", "ulp"),
+        Column("Error on the timed input", "ulp"), *texts("State"),
     ]  # fmt: skip
     table = Table(f"{stem}-table", f"{title}: {where}", columns, rows)
     if point is None or not any(panels_data):

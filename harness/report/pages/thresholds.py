@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from harness.report.drawing.formatting import figure, threshold
-from harness.report.drawing.tables import Column, Entry, Table, missing, words
+from harness.report.drawing.tables import Column, Entry, Table, missing, texts, words
 from harness.report.run_data import Cell, RunData
 
 PROBES = {"dominant": "[t, 0]", "tie": "[t, t]"}
@@ -75,7 +75,7 @@ def thresholds(run: RunData, dtype: str, operation: str) -> Table:
     ]
     silent = [p for p in places if p not in shown and any(e.text == "never" for e in grid_of[p])]
     unmeasured = [p for p in places if p not in shown and p not in silent]
-    columns = [Column("Implementation", numeric=False)]
+    columns = texts("Implementation")
     columns += [
         Column(
             EVENTS[e], "last t before", group=f"{PROBES[p]}, t {'→ +max' if s > 0 else '→ −max'}"
@@ -132,5 +132,5 @@ def details(run: RunData, dtype: str, operation: str) -> Table:
         for h in ("Implementation", "Probe", "Direction", "Event", "Happens", "Last good",
                   "First bad", "Result there", "Correctly rounded")
     ]  # fmt: skip
-    columns += [Column("Tolerance", "ulp"), Column("Reason", numeric=False)]
+    columns += [Column("Tolerance", "ulp"), *texts("Reason")]
     return Table(f"threshold-details-{dtype}", f"Thresholds in full, {dtype}", columns, rows)

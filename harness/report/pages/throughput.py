@@ -7,22 +7,22 @@ from typing import Any
 
 from harness.report.drawing import style as palette
 from harness.report.drawing.figure import (
-    WIDTH,
     Plot,
     class_axis,
     grid,
     log_scale,
     note_inside,
+    side_legend,
     wrapped,
 )
 from harness.report.drawing.formatting import figure, integer
 from harness.report.drawing.sanitize import label
 from harness.report.drawing.style import Style
 from harness.report.pages.throughput_tables import points_table
-from harness.report.run_data import REGIMES, Cell, RunData, absent_text
+from harness.report.run_data import REGIMES, Cell, RunData, absent_text, of
 from harness.report.timing_selection import Group, curve, has_time, limits, rejected, struck, timed
 
-_LIMIT_DASHES = ((5.0, 2.0), (1.2, 1.4), (7.0, 2.0, 1.2, 2.0))
+LIMIT_DASHES = ((5.0, 2.0), (1.2, 1.4), (7.0, 2.0, 1.2, 2.0))
 
 
 _OF_PROCESSES = " Several processes shared the rounds; intervals are Student's over those."
@@ -86,22 +86,16 @@ def by_classes(
     names = run.implementations
     table = points_table(run, group, f"{stem}-table", only)
     regimes = [r for r in REGIMES if any(curve(cells, r))]
-    if not regimes or (only and not any(has_time(c) for c in cells if c["implementation"] == only)):
+    if not regimes or (only and not any(map(has_time, of(cells, only)))):
         who = [only] if only else names
         reasons = [
-            "{} {} ({})".format(
-                n, *run.why(n, [c for c in cells if c["implementation"] == n], dtype=group.dtype)
-            )
-            for n in who
+            "{} {} ({})".format(n, *run.why(n, of(cells, n), dtype=group.dtype)) for n in who
         ]
         return Plot(stem, title, f"Nothing to draw: {'; '.join(reasons)}.", "", table, None)
     fig, panels = grid(len(regimes), 3, 2.7 if only is None else 2.2, right=1.85, between=0.5)
     handles: dict[str, Any] = {}
     for axes, regime in zip(panels, regimes, strict=True):
-        curves = {
-            n: _drawable(curve([c for c in cells if c["implementation"] == n], regime), regime)
-            for n in names
-        }
+        curves = {n: _drawable(curve(of(cells, n), regime), regime) for n in names}
         lines = {n: _drawable(c, regime) for n, c in limits(run, group, regime).items()}
         shown = [c for cs in (*curves.values(), *lines.values()) for c in cs]
         for name, points in curves.items():
@@ -114,13 +108,13 @@ def by_classes(
                 (handles[_limit_label(name)],) = axes.plot(
                     [c["classes"] for c in points], [quantity(c, regime)[0] for c in points],
                     color=palette.LIMIT, linewidth=1.0,
-                    dashes=_LIMIT_DASHES[k % len(_LIMIT_DASHES)],
+                    dashes=LIMIT_DASHES[k % len(LIMIT_DASHES)],
                 )  # fmt: skip
         for name, points in curves.items():
             if points and only in (None, name):
                 handles[name] = draw_curve(axes, points, regime, style[name], 1.3)
         if only and not curves[only]:
-            mine = [c for c in cells if c["implementation"] == only and c.get("regime") == regime]
+            mine = [c for c in of(cells, only) if c.get("regime") == regime]
             status, reason = rejected(mine) or run.why(only, mine, dtype=group.dtype)
             note_inside(axes, wrapped(f"{status}: {label(reason, 120)}", 34, 4))
         values = [v for c in shown for v in quantity(c, regime) if v is not None]
@@ -128,11 +122,8 @@ def by_classes(
         class_axis(axes, sorted({c["classes"] for c in shown if c.get("classes")}))
         axes.set_title(f"{regime} — " + ("time of a call (µs)" if regime == "latency" else "GB/s"))
         axes.set_xlabel("classes")
-    order = [n for n in names if n in handles] + [n for n in handles if n.startswith("copy: ")]
-    fig.legend(
-        [handles[n] for n in order], [label(n, 24) for n in order], loc="upper left",
-        bbox_to_anchor=(1 - 1.77 / WIDTH, 0.95), borderaxespad=0, labelspacing=0.6,
-    )  # fmt: skip
+    copies = [n for n in handles if n.startswith("copy: ")]
+    side_legend(fig, handles, [*names, *copies], 1.77, 24)
     drawable = [c for c in cells if only in (None, c["implementation"]) and has_time(c)]
     missing_here = run.absent(drawable, "median_ns", dtype=group.dtype) if only is None else {}
     caption = (
@@ -152,10 +143,7 @@ def _alt(run: RunData, group: Group, title: str, regimes: Sequence[str], only: s
     text = f"{title}; regimes {', '.join(regimes)}."
     for regime in regimes:
         points = [
-            c
-            for n in run.implementations
-            for c in curve([c for c in cells if c["implementation"] == n], regime)
-            if not struck(c)
+            c for n in run.implementations for c in curve(of(cells, n), regime) if not struck(c)
         ]
         points = _drawable(points, regime)
         if not points:

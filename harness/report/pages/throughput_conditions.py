@@ -6,15 +6,14 @@ from collections import Counter
 from typing import Any
 
 from harness.report.drawing.formatting import byte_count, duration, figure, integer, percent, plural
-from harness.report.drawing.tables import Column, Entry, Table, missing, words
+from harness.report.drawing.tables import Column, Entry, Table, missing, pivot, texts, words
 from harness.report.pages.throughput_tables import timing_entry
-from harness.report.run_data import Cell, RunData
+from harness.report.run_data import Cell, RunData, of
 from harness.report.timing_selection import (
     Group,
     anchors,
     at_point,
     group_of,
-    has_time,
     preferred,
     timed,
 )
@@ -28,31 +27,21 @@ def cold_caches(run: RunData, group: Group) -> Table | None:
     places = sorted({(str(c.get("regime")), c["classes"]) for c in cold if c.get("classes")})
     if not places:
         return None
-    rows = []
-    for name in run.implementations:
-        row = [words(name)]
-        for regime, classes in places:
-            mine = [c for c in cold if c["implementation"] == name]
-            here = at_point(mine, regime, classes)
-            one = preferred(here)
-            if one is None:
-                row.append(missing(*run.why(name, here, dtype=group.dtype)))
-                continue
-            same = [
-                c
-                for c in at_point(warm, regime, classes)
-                if c["implementation"] == name and c.get("allocating") == one.get("allocating")
-            ]
-            other = preferred(same)
-            detail = None
-            if other is not None and has_time(other):
-                detail = f"{figure(one['median_ns'] / other['median_ns'])} × warm"
-            row.append(timing_entry(duration(one["median_ns"]), one["median_ns"], one, detail))
-        rows.append(row)
-    columns = [Column("Implementation", numeric=False)]
-    columns += [Column(f"n = {integer(n)}", group=regime) for regime, n in places]
-    return Table(
-        "cold", f"Time of a call with cold caches, {group.title}", columns, rows,
+
+    def entry(name: str, place: tuple[str, int]) -> Entry:
+        here = at_point(of(cold, name), *place)
+        one = preferred(here)
+        if one is None:
+            return missing(*run.why(name, here, dtype=group.dtype))
+        same = at_point(of(warm, name), *place)
+        other = preferred([c for c in same if c.get("allocating") == one.get("allocating")])
+        detail = f"{figure(one['median_ns'] / other['median_ns'])} × warm" if other else None
+        return timing_entry(duration(one["median_ns"]), one["median_ns"], one, detail)
+
+    columns = {(r, n): Column(f"n = {integer(n)}", group=r) for r, n in places}
+    return pivot(
+        "cold", f"Time of a call with cold caches, {group.title}", run.implementations, columns,
+        entry,
         ("Before each call all caches of all cores are swept by writing through a larger buffer. "
          "Second line: over the time of the same call with warm caches. The CSV gives "
          "nanoseconds.",),
@@ -65,32 +54,24 @@ def peak_memory(run: RunData, group: Group) -> Table | None:
     counts = sorted({(c["classes"], bool(c.get("allocating"))) for c in cells})
     if not counts:
         return None
-    rows = []
-    for name in run.implementations:
-        mine = [c for c in cells if c["implementation"] == name]
-        row = [words(name)]
-        for n, allocating in counts:
-            here = [
-                c for c in mine if c["classes"] == n and bool(c.get("allocating")) == allocating
-            ]
-            if not here:
-                row.append(missing("not measured", "no call of this kind was timed here"))
-                continue
-            extra, array = int(here[0]["peak_extra_bytes"]), here[0].get("array_bytes") or 0
-            share = f"{figure(extra / array)} arrays" if array else None
-            if extra < _RESOLUTION:
-                row.append(Entry("under 0.5 MiB", extra))
-            else:
-                row.append(Entry(byte_count(extra), extra, detail=share))
-        rows.append(row)
-    columns = [Column("Implementation", numeric=False)]
-    columns += [
-        Column(f"n = {integer(n)}", group="new result" if allocating else "result in place")
-        for n, allocating in counts
-    ]
-    return Table(
-        "memory", f"Peak memory of a call beyond its input and output, {group.title}", columns,
-        rows,
+
+    def entry(name: str, place: tuple[int, bool]) -> Entry:
+        here = [c for c in of(cells, name) if (c["classes"], bool(c.get("allocating"))) == place]
+        if not here:
+            return missing("not measured", "no call of this kind was timed here")
+        extra, array = int(here[0]["peak_extra_bytes"]), here[0].get("array_bytes") or 0
+        if extra < _RESOLUTION:
+            return Entry("under 0.5 MiB", extra)
+        share = f"{figure(extra / array)} arrays" if array else None
+        return Entry(byte_count(extra), extra, detail=share)
+
+    columns = {
+        (n, new): Column(f"n = {integer(n)}", group="new result" if new else "result in place")
+        for n, new in counts
+    }
+    return pivot(
+        "memory", f"Peak memory of a call beyond its input and output, {group.title}",
+        run.implementations, columns, entry,
         ("Resident bytes at the highest, less those before the call; of a call that allocates its "
          "result, that result is taken off. Good to about half a MiB. Second line: as a multiple "
          "of one array.",),
@@ -124,12 +105,9 @@ def preparation(run: RunData, group: Group) -> Table | None:
             words("; ".join(c.get("warnings") or [])),
         ])  # fmt: skip
     columns = [
-        Column("Implementation", numeric=False), Column("Regime", numeric=False),
-        Column("Classes"), Column("Cache", numeric=False), Column("Allocates", numeric=False),
-        Column("First call"), Column("Warm-up"), Column("Warm-up ended", numeric=False),
-        Column("Processors used"), Column("Pools of threads", numeric=False),
-        Column("Page faults", "a call"), Column("Placement", numeric=False),
-        Column("Doubts", numeric=False),
+        *texts("Implementation", "Regime"), Column("Classes"), *texts("Cache", "Allocates"),
+        Column("First call"), Column("Warm-up"), *texts("Warm-up ended"), Column("Processors used"),
+        *texts("Pools of threads"), Column("Page faults", "a call"), *texts("Placement", "Doubts"),
     ]  # fmt: skip
     return Table(
         "preparation", f"First calls, warm-ups, threads and memory, {group.title}", columns, rows,
@@ -183,11 +161,10 @@ def conditions(run: RunData) -> Table | None:
     if not rows:
         return None
     columns = [
-        Column("Regime", numeric=False), Column("Timings", numeric=False), Column("Classes"),
-        Column("Took", "s"), Column("Other programs", "processors"), Column("Stolen", "%"),
+        *texts("Regime", "Timings"), Column("Classes"), Column("Took", "s"),
+        Column("Other programs", "processors"), Column("Stolen", "%"),
         Column("Clock at the end", "MHz"), Column("Throttled", "times"),
-        Column("Drift of the same code", "%"), Column("Control", numeric=False),
-        Column("Cause and next action", numeric=False),
+        Column("Drift of the same code", "%"), *texts("Control", "Cause and next action"),
     ]  # fmt: skip
     return Table(
         "conditions", "The machine during each group of timings", columns, rows,
@@ -206,6 +183,5 @@ def doubts(run: RunData) -> Table | None:
     if not counts:
         return None
     rows = [[words(name), Entry(integer(n), n), words(text)] for (name, text), n in counts.items()]
-    columns = [Column("Implementation", numeric=False), Column("Timings"),
-               Column("Cause and next action", numeric=False)]  # fmt: skip
+    columns = [*texts("Implementation"), Column("Timings"), *texts("Cause and next action")]
     return Table("doubts", "Doubts about single timings", columns, rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 from harness.report.drawing.formatting import (
@@ -13,11 +14,12 @@ from harness.report.drawing.formatting import (
     interval,
     plural,
 )
-from harness.report.drawing.tables import Column, Entry, Kind, Table, missing, words
-from harness.report.run_data import REGIMES, Cell, RunData
+from harness.report.drawing.tables import Column, Entry, Kind, Table, missing, pivot, texts, words
+from harness.report.run_data import REGIMES, Cell, RunData, of
 from harness.report.timing_selection import (
     Group,
     at_point,
+    between,
     controls,
     group_of,
     has_time,
@@ -74,20 +76,19 @@ def points_table(run: RunData, group: Group, name: str, only: str | None = None)
                   else ""),
             Entry(duration(c.get("median_ns")), c.get("median_ns") or "", kind, detail=bounds),
             Entry(figure(c.get("gbps")), c.get("gbps") or "", kind,
-                  detail=interval(c.get("gbps_low"), c.get("gbps_high")) or None),
+                  detail=between(c, "gbps")),
             Entry(figure(c.get("percent_of_limit")), c.get("percent_of_limit") or "", kind),
             Entry(figure(c.get("speedup")), c.get("speedup") or "", kind,
-                  detail=interval(c.get("speedup_low"), c.get("speedup_high")) or None),
+                  detail=between(c, "speedup")),
             Entry(figure(c.get("gate_ulp")), c.get("gate_ulp") if c.get("gate_ulp") is not None
                   else ""),
             words(", ".join(state) or "ok"), words(c.get("reason")),
         ])  # fmt: skip
     columns = [
-        Column("Implementation", numeric=False), Column("Role", numeric=False),
-        Column("Regime", numeric=False), Column("Classes"), Column("Rows"), Column("Array"),
-        Column("Cache", numeric=False), Column("Allocates", numeric=False), Column("Median", ""),
+        *texts("Implementation", "Role", "Regime"), Column("Classes"), Column("Rows"),
+        Column("Array"), *texts("Cache", "Allocates"), Column("Median"),
         Column("Bandwidth", "GB/s"), Column("Of limit", "%"), Column("Baseline ÷ time"),
-        Column("Gate", "ulp"), Column("State", numeric=False), Column("Reason", numeric=False),
+        Column("Gate", "ulp"), *texts("State", "Reason"),
     ]  # fmt: skip
     return Table(name, f"Timings, {group.title}: medians with 95% intervals", columns, rows,
                  ("The CSV gives times in nanoseconds and sizes in bytes.",))  # fmt: skip
@@ -100,37 +101,31 @@ def ratios(run: RunData, group: Group, regime: str) -> Table:
     baseline = next((c["baseline"] for c in cells if c.get("baseline")), None)
     best: dict[int, float] = {}
     picked = {
-        (name, n): preferred(at_point([c for c in cells if c["implementation"] == name], regime, n))
-        for name in run.implementations for n in classes
-    }  # fmt: skip
+        (name, n): preferred(at_point(of(cells, name), regime, n))
+        for name in run.implementations
+        for n in classes
+    }
     for (_, n), c in picked.items():
         if c is not None and c.get("speedup") is not None and not struck(c):
             best[n] = max(best.get(n, 0.0), c["speedup"])
-    rows = []
-    for name in run.implementations:
-        row = [words(name)]
-        for n in classes:
-            c = picked[name, n]
-            here = [x for x in cells if x["implementation"] == name and x.get("classes") == n]
-            if c is None or c.get("speedup") is None:
-                row.append(missing(*(rejected(here) or run.why(name, here, dtype=group.dtype))))
-                continue
-            text = figure(c["speedup"])
-            detail = interval(c.get("speedup_low"), c.get("speedup_high")) or None
-            entry = timing_entry(text, c["speedup"], c, detail)
-            if not entry.kind and best.get(n) == c["speedup"]:
-                entry = Entry(entry.text, entry.raw, "best", entry.note, None, entry.detail)
-            row.append(entry)
-        rows.append(row)
-    columns = [Column("Implementation", numeric=False)]
-    columns += [Column(f"n = {integer(n)}", "×") for n in classes]
+
+    def entry(name: str, n: int) -> Entry:
+        c = picked[name, n]
+        if c is None or c.get("speedup") is None:
+            here = at_point(of(cells, name), regime, n)
+            return missing(*(rejected(here) or run.why(name, here, dtype=group.dtype)))
+        found = timing_entry(figure(c["speedup"]), c["speedup"], c, between(c, "speedup"))
+        first = not found.kind and best.get(n) == c["speedup"]
+        return replace(found, kind="best") if first else found
+
+    columns = {n: Column(f"n = {integer(n)}", "×") for n in classes}
     caption = f"Speed relative to {baseline or 'the baseline'}, {regime}, {group.title}"
     notes = (
         "Time of the baseline divided by the time of the implementation, paired round by round: "
         "above 1 is faster. Second line: 95% bootstrap interval. Bold: the fastest of the column "
         "among those that passed the accuracy gate.",
     )
-    return Table(f"ratio-{regime}", caption, columns, rows, notes)
+    return pivot(f"ratio-{regime}", caption, run.implementations, columns, entry, notes)
 
 
 def allocation(run: RunData, group: Group) -> Table | None:
@@ -138,43 +133,34 @@ def allocation(run: RunData, group: Group) -> Table | None:
     cells = [c for c in timed(run, group) if has_time(c)]
     places = sorted({(REGIMES.index(c["regime"]), c["classes"]) for c in cells
                      if c.get("regime") in REGIMES and c.get("classes")})  # fmt: skip
-    rows, used = [], []
     values: dict[tuple[str, tuple[int, int]], tuple[Cell, Cell]] = {}
     for name in run.implementations:
         for place in places:
-            here = at_point([c for c in cells if c["implementation"] == name],
-                            REGIMES[place[0]], place[1])  # fmt: skip
+            here = at_point(of(cells, name), REGIMES[place[0]], place[1])
             new = [c for c in here if c.get("allocating") is True]
             old = [c for c in here if c.get("allocating") is False]
             if new and old:
                 values[name, place] = new[0], old[0]
-                used.append(place)
     if not values:
         return None
-    shown = [p for p in places if p in used]
-    for name in run.implementations:
-        row = [words(name)]
+
+    def entry(name: str, place: tuple[int, int]) -> Entry:
+        if (name, place) in values:
+            new, old = values[name, place]
+            ratio = new["median_ns"] / old["median_ns"]
+            detail = f"{duration(new['median_ns'])} / {duration(old['median_ns'])}"
+            return timing_entry(figure(ratio), ratio, new, detail)
         about = run.about(name)
-        for place in shown:
-            if (name, place) in values:
-                new_cell, old_cell = values[name, place]
-                ratio = new_cell["median_ns"] / old_cell["median_ns"]
-                detail = f"{duration(new_cell['median_ns'])} / {duration(old_cell['median_ns'])}"
-                row.append(timing_entry(figure(ratio), ratio, new_cell, detail))
-            elif (
-                about is not None
-                and about.available
-                and (group.operation not in about.operations_with_out)
-            ):
-                row.append(missing("no out=", "the implementation always allocates its result"))
-            else:
-                row.append(missing(*run.why(name, [], dtype=group.dtype)))
-        rows.append(row)
-    columns = [Column("Implementation", numeric=False)]
-    columns += [Column(f"n = {integer(n)}", "×", group=REGIMES[r]) for r, n in shown]
-    return Table(
+        if about and about.available and group.operation not in about.operations_with_out:
+            return missing("no out=", "the implementation always allocates its result")
+        return missing(*run.why(name, [], dtype=group.dtype))
+
+    used = {place for _, place in values}
+    columns = {p: Column(f"n = {integer(p[1])}", "×", group=REGIMES[p[0]])
+               for p in places if p in used}  # fmt: skip
+    return pivot(
         "allocation", f"Time with a new result ÷ time with a preallocated one, {group.title}",
-        columns, rows,
+        run.implementations, columns, entry,
         ("Ratio of two medians, without an interval: the two calls were not paired.",),
     )  # fmt: skip
 
@@ -196,12 +182,9 @@ def control_table(run: RunData, group: Group) -> Table | None:
     if not rows:
         return None
     columns = [
-        Column("Control", numeric=False),
-        Column("Regime", numeric=False),
-        Column("Classes"),
-        Column("Ratio to itself"),
-        Column("Verdict", numeric=False),
-    ]
+        *texts("Control", "Regime"), Column("Classes"), Column("Ratio to itself"),
+        *texts("Verdict"),
+    ]  # fmt: skip
     noisy_count = sum(row[-1].kind == "bad" for row in rows)
     caption = f"Control, {group.title}: {noisy_count} of {plural(len(rows), 'interval')} miss 1.0"
     return Table("control", caption, columns, rows)
@@ -221,11 +204,5 @@ def untimed(run: RunData) -> Table | None:
         [words(name), words(group), words(status), Entry(integer(n), n), words(reason)]
         for (name, group, status, reason), n in counts.items()
     ]
-    columns = [
-        Column("Implementation", numeric=False),
-        Column("Timings", numeric=False),
-        Column("Status", numeric=False),
-        Column("Cells"),
-        Column("Reason", numeric=False),
-    ]
+    columns = [*texts("Implementation", "Timings", "Status"), Column("Cells"), *texts("Reason")]
     return Table("untimed", "Timings that are missing, with the reason", columns, rows)

@@ -6,7 +6,7 @@ import shlex
 from collections import Counter
 
 from harness.report.drawing.formatting import figure, integer, plural
-from harness.report.drawing.tables import Column, Entry, Table, missing, words
+from harness.report.drawing.tables import Column, Entry, Table, missing, texts, words
 from harness.report.run_data import Cell, RunData
 
 LEAD = (
@@ -64,11 +64,9 @@ def searched(run: RunData) -> Table | None:
     if not rows:
         return None
     columns = [
-        Column("Implementation", numeric=False), Column("Format", numeric=False),
-        Column("Classes"), Column("Error ÷ bound", "at least"), Column("Error", "ulp"),
-        Column("Bound", "ulp", numeric=False), Column("Row", numeric=False),
-        Column("Got", numeric=False), Column("Expected", numeric=False),
-        Column("Begun from", numeric=False), Column("Rows tried"), Column("Again", numeric=False),
+        *texts("Implementation", "Format"), Column("Classes"), Column("Error ÷ bound", "at least"),
+        Column("Error", "ulp"), Column("Bound", "ulp", numeric=False),
+        *texts("Row", "Got", "Expected", "Begun from"), Column("Rows tried"), *texts("Again"),
     ]  # fmt: skip
     notes = ["Where a search ended by the clock, another machine tries more or fewer rows; with "
              "the number of rows in the command, it finds the same one."]  # fmt: skip
@@ -110,9 +108,9 @@ def replayed(run: RunData) -> Table | None:
     if not rows:
         return None
     columns = [
-        Column("Implementation", numeric=False), Column("Format", numeric=False), Column("Rows"),
-        Column("Failed"), Column("Out of range", "declared"), Column("Largest error ÷ bound"),
-        Column("Error there", "ulp"), Column("Again", numeric=False),
+        *texts("Implementation", "Format"), Column("Rows"), Column("Failed"),
+        Column("Out of range", "declared"), Column("Largest error ÷ bound"),
+        Column("Error there", "ulp"), *texts("Again"),
     ]  # fmt: skip
     caption = "The corpus: rows that were the worst of some implementation, tried on all"
     return Table("worst-cases-corpus", caption, columns, rows)
