@@ -20,6 +20,7 @@ from harness.report.pages.accuracy import (
     sweep_workload,
 )
 from harness.report.pages.overflow import (
+    LEGEND,
     add_legend,
     draw_map,
     map_cells,
@@ -133,13 +134,7 @@ def outcomes(run: RunData, name: str, stem: str, operation: str = "softmax") -> 
         return Plot(stem, title, f"Nothing to draw: {status} ({reason}).", "", table, None)
     tallest = max(len(o) for o, _ in places.values())
     fig, panels = grid(len(places), max(len(places), 2), max(1.3, 0.17 * tallest), left=0.8,
-                       between=0.75)  # fmt: skip
-    total = fig.get_size_inches()[1]
-    for axes in panels:
-        box = axes.get_position()
-        axes.set_position((box.x0, (box.y0 * total + 0.28) / (total + 0.28), box.width,
-                           box.height * total / (total + 0.28)))  # fmt: skip
-    fig.set_size_inches(9.6, total + 0.28)
+                       between=0.75, foot=LEGEND)  # fmt: skip
     present: set[str] = set()
     for k, (axes, dtype) in enumerate(zip(panels, places, strict=True)):
         axes.set_title(dtype)

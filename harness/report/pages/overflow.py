@@ -18,6 +18,7 @@ from harness.report.drawing.sanitize import label
 from harness.report.drawing.tables import Column, Entry, Table, missing, texts, words
 from harness.report.run_data import Cell, RunData, absent_text, of
 
+LEGEND = 0.28  # inches that `add_legend` needs at the foot of a figure
 COARSE_ULP = 10.0
 
 
@@ -131,16 +132,7 @@ def outcome_map(run: RunData, dtype: str, operation: str, stem: str) -> Plot:
         return Plot(stem, title, f"Nothing to draw.{absent_text(absent)}", "", table, None)
     columns = min(5, len(names))
     height = max(1.2, 0.135 * len(offsets))
-    fig, panels = grid(len(names), columns, height, left=0.8, between=0.14, below=0.36)
-    extra = 0.28  # the legend's line
-    total = fig.get_size_inches()[1] + extra
-    for axes in panels:
-        box = axes.get_position()
-        axes.set_position((
-            box.x0, (box.y0 * (total - extra) + extra) / total, box.width,
-            box.height * (total - extra) / total,
-        ))  # fmt: skip
-    fig.set_size_inches(9.6, total)
+    fig, panels = grid(len(names), columns, height, left=0.8, between=0.14, below=0.36, foot=LEGEND)
     present: set[str] = set()
     for k, (name, axes) in enumerate(zip(names, panels, strict=True)):
         mine = of(cells, name)
