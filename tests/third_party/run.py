@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-QUICK = "test_case and float32-8_ or test_invariant and repeat or test_accuracy and 71"
+QUICK = "test_case and float32-8_ or test_case and 53_repeatable or test_accuracy and 71"
 
 
 def check(condition: bool, what: str, output: str = "") -> None:
