@@ -3,6 +3,8 @@
 import sys
 
 from harness.cli.gpu import main
+from harness.text import exit_code, forgiving_streams
 
 if __name__ == "__main__":
-    sys.exit(main())
+    forgiving_streams()
+    sys.exit(exit_code(main(), "harness.gpu"))

@@ -18,6 +18,7 @@ from harness.cli.new import new
 from harness.cli.report import report
 from harness.cli.run import run
 from harness.cli.worst_case import worst_case
+from harness.text import exit_code, forgiving_streams
 
 app = typer.Typer(
     name="softmax-bench",
@@ -35,7 +36,7 @@ def _version(wanted: bool) -> None:
     if wanted:
         from harness.version import VERSION
 
-        typer.echo(f"softmax-bench {VERSION}")
+        print(f"softmax-bench {VERSION}")
         raise typer.Exit
 
 
@@ -61,14 +62,14 @@ app.command("worst-case")(worst_case)
 
 def main() -> None:
     """Run the command; the console script."""
+    forgiving_streams()
     try:
         app()
     except SystemExit as end:
-        if end.code != Exit.INTERRUPTED:
-            raise
+        code = exit_code(end.code if isinstance(end.code, int) else 0, "softmax-bench")
+        if code != Exit.INTERRUPTED:
+            sys.exit(code)
         # CPython dies by SIGINT, whatever the exit code, once a KeyboardInterrupt has come out of
         # an `eval` or `exec`, also where it was caught (`unhandled_keyboard_interrupt` in
         # Python/pythonrun.c); which libraries make such calls is not ours to know.
-        sys.stdout.flush()
-        sys.stderr.flush()
         os._exit(Exit.INTERRUPTED)

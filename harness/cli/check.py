@@ -78,26 +78,26 @@ def _show(found: Report) -> None:
     def section(title: str, items: tuple[Item, ...]) -> None:
         if not items:
             return
-        typer.echo(f"\n{title} ({len(items)})")
+        print(f"\n{title} ({len(items)})")
         for item in items[:_SHOWN]:
             for line in _lines(item):
-                typer.echo(f"  {plain(line)}")
+                print(f"  {plain(line)}")
         if len(items) > _SHOWN:
-            typer.echo(f"  ... and {len(items) - _SHOWN} more; --json has all")
+            print(f"  ... and {len(items) - _SHOWN} more; --json has all")
 
     section("FAILURES", found.failures)
     section("Findings", found.findings)
     section("Declared deviations that showed", found.expected)
     if found.max_ulp:
         worst = ", ".join(f"{d} {u:.4g}" for d, u in sorted(found.max_ulp.items()))
-        typer.echo(f"\nLargest error, ulp: {worst}")
+        print(f"\nLargest error, ulp: {worst}")
     if found.speeds:
-        typer.echo("\nSpeed (how many times as fast as each baseline)")
+        print("\nSpeed (how many times as fast as each baseline)")
         for line in found.speeds:
-            typer.echo(f"  {plain(line)}")
+            print(f"  {plain(line)}")
     for note in found.notes:
-        typer.echo(f"note: {plain(note)}")
-    typer.echo(
+        print(f"note: {plain(note)}")
+    print(
         f"\n{plain(found.name)}: {found.verdict.name} "
         f"({len(found.failures)} failures, {len(found.findings)} findings, "
         f"{found.judged} cells judged)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
@@ -50,7 +51,7 @@ def say(text: str) -> None:
     """One line on standard error."""
     from harness.text import one_line
 
-    typer.echo(f"softmax-bench: {one_line(text, 4000)}", err=True)
+    print(f"softmax-bench: {one_line(text, 4000)}", file=sys.stderr)
 
 
 def _code(error: Exception) -> Exit:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 TESTS = ("worker/test_device.py", "implementations/test_device_kernels.py")
 """Those that say something only on a device; all others have been run without one."""
 PARTS_FILE = "parts.json"
-NOTHING, USAGE, FAILED = 3, 2, 1
+FAILED, USAGE, NOTHING, INTERRUPTED = 1, 2, 3, 130
 _SHOWN = 40  # lines of the tests' output
 
 REQUIRED: Mapping[str, str] = {
@@ -153,15 +153,23 @@ def _tests_folder() -> Path:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run everything; 0 done, 1 the tests failed, 2 packages are missing, 3 there is no device."""
+    """Run everything; 0 done, 1 the tests failed, 2 packages are missing, 3 nothing ran."""
     start = time.monotonic()
     options = _parser().parse_args(arguments)
     lacking = absent(REQUIRED)
     if lacking:
         print(missing_line(lacking), file=sys.stderr)
         return USAGE
+    from harness.errors import UserError
     from harness.machine.cuda_driver import cuda_device_count
+    from harness.machine.description import refuse_unsafe
 
+    try:
+        if options.machine is not None:
+            refuse_unsafe(options.machine)
+    except UserError as e:
+        print(f"harness.gpu: {e}", file=sys.stderr)
+        return USAGE
     count, reason = cuda_device_count()
     if not count:
         print(f"harness.gpu: not run on a GPU: {reason}", file=sys.stderr)
@@ -175,9 +183,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         run = measure(options, parts, start)
-    except NothingToRun as e:
+    except (UserError, OSError) as e:
         print(f"harness.gpu: {e}", file=sys.stderr)
-        return NOTHING
+        return NOTHING if isinstance(e, NothingToRun) else USAGE
+    except KeyboardInterrupt:
+        print("harness.gpu: interrupted; what was measured is kept", file=sys.stderr)
+        return INTERRUPTED
     told = json.dumps([asdict(p) for p in parts.values()], indent=1, ensure_ascii=False)
     (run.path / PARTS_FILE).write_text(told + "\n", encoding="utf-8")
     for part in parts.values():
@@ -185,4 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"results: {run.path}")
     if not absent(REPORT):
         print(_report(run, options.reports))
-    return FAILED if parts["tests"].status == "failed" else 0
+    nothing = run.nothing_measured
+    if nothing is not None:
+        print(f"harness.gpu: {nothing}", file=sys.stderr)
+    return FAILED if parts["tests"].status == "failed" else 0 if nothing is None else NOTHING

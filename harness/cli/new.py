@@ -21,6 +21,6 @@ def new(
 
     with one_line_errors(debug):
         implementation, test = scaffold(name, folder)
-    typer.echo(f"wrote {implementation} and {test}")
-    typer.echo(f"judge it:     softmax-bench check {implementation}")
-    typer.echo(f"run its test: pytest {test} --softmax-implementation {implementation}")
+    print(f"wrote {implementation} and {test}")
+    print(f"judge it:     softmax-bench check {implementation}")
+    print(f"run its test: pytest {test} --softmax-implementation {implementation}")

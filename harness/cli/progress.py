@@ -264,6 +264,10 @@ def summary(run: Run, console: Console | None = None) -> None:
     for one in absent:
         reason = plain(one.unavailable_reason or "no reason given")
         console.print(Text(f"{plain(one.name)}: unavailable, {reason}"), soft_wrap=True)
+    for name, cell in run.unmeasured.items():
+        if cell.status not in ("unavailable", "unsupported", "skipped"):
+            why = plain(f"{name}: nothing was measured, {cell.status}: {cell.reason}")
+            console.print(Text(why), soft_wrap=True)
     counts: dict[str, int] = {}
     for record in run.records:
         counts[record.status] = counts.get(record.status, 0) + 1

@@ -35,6 +35,6 @@ def report(
             from harness.report.pytest_benchmark import export_pytest_benchmark
 
             for written in export_pytest_benchmark(results, output):
-                typer.echo(f"{export.value}: {written}")
+                print(f"{export.value}: {written}")
         else:
-            typer.echo(f"report: {build(results, output)}")
+            print(f"report: {build(results, output)}")

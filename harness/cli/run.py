@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.cli import options, session
-from harness.cli.exits import one_line_errors
+from harness.cli.exits import Exit, one_line_errors, say
 
 if TYPE_CHECKING:
     from harness.experiments.profiles import Filters
@@ -72,7 +72,7 @@ def run(
     report: options.Render = True,
     debug: options.Debug = False,
 ) -> None:
-    """Measure all available implementations; write a run and its report."""
+    """Measure all available implementations; write a run and its report. Exit 3 for no figure."""
     from harness.cli import progress as terminal
     from harness.experiments.profiles import PROFILES
     from harness.experiments.runner import Request
@@ -104,6 +104,9 @@ def run(
             finished = session.measure(request, progress)
         terminal.summary(finished)
         session.say_where(finished, reports if report else None)
+    if finished.nothing_measured is not None:
+        say(finished.nothing_measured)
+        raise typer.Exit(Exit.NOTHING)
 
 
 def _filters(

@@ -10,8 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 from harness.cli.exits import Exit
 
 if TYPE_CHECKING:
@@ -145,12 +143,12 @@ def say_where(run: Run, reports: Path | None) -> None:
         run: finished.
         reports: where the report goes; None for no report.
     """
-    typer.echo(f"results: {run.path}")
+    print(f"results: {run.path}")
     if reports is not None:
         from harness.report import build_site
 
         index = build_site([run], reports / run.machine / run.info.id)
-        typer.echo(f"report: {index}")
+        print(f"report: {index}")
 
 
 def exit_code(run: Run) -> Exit:

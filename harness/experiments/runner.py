@@ -24,7 +24,7 @@ from harness.experiments.run_info import (
 from harness.experiments.signals import interruptible
 from harness.experiments.throughput.interference import summarise
 from harness.machine.description import describe
-from harness.records import Record, RunInfo
+from harness.records import Record
 from harness.records.reader import ResultsError, Run, RunWriter, cell_key, read_run
 from harness.registry.discovery import Implementation
 from harness.text import one_line
@@ -140,7 +140,6 @@ def run(request: Request, progress: Progress | None = None) -> Run:
                 planned_cells=sum(len(u.coordinates) for u in units),
                 used=used,
             )
-            info = RunInfo.model_validate_json(info.model_dump_json())  # as it will be read
             folder = parent / info.id
         with RunWriter(folder, info, resume=None if before is None else before.records) as writer:
             progress.folder(folder)

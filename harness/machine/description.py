@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 from pydantic import BaseModel, ConfigDict
 
+from harness.errors import UserError
 from harness.machine.cuda_driver import cuda_device_count, cuda_devices
 from harness.machine.sysfs import (
     CPUS,
@@ -29,9 +30,11 @@ from harness.machine.sysfs import (
 
 __all__ = [
     "Machine",
+    "MachineNameError",
     "cuda_device_count",
     "describe",
     "make_slug",
+    "refuse_unsafe",
     "stability_warnings",
 ]
 
@@ -144,6 +147,10 @@ def _turbo(root: Path) -> bool | None:
     return boost == "1" if boost in ("0", "1") else None
 
 
+class MachineNameError(UserError):
+    """A name of a machine that cannot be that of a folder."""
+
+
 def make_slug(cpu: str, cores: int) -> str:
     """A file-system-safe machine name such as ``intel-xeon-gold-6230-4c``."""
     text = re.sub(r"\((?:r|tm)\)|@.*$|\b\d+-core\b|\b(?:processor|cpu)\b", " ", cpu.lower())
@@ -162,6 +169,19 @@ def package_versions() -> dict[str, str]:
     return versions
 
 
+def refuse_unsafe(slug: str) -> None:
+    """A name that cannot be a folder's, everywhere.
+
+    Raises:
+        MachineNameError: with what is expected.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", slug):
+        raise MachineNameError(
+            f"machine name: expected 1 to 80 letters, digits, '.', '_' or '-', the first a letter "
+            f"or a digit; got {slug!r}"
+        )
+
+
 def describe(slug: str | None = None, root: Path = Path("/")) -> Machine:
     """This machine.
 
@@ -170,12 +190,10 @@ def describe(slug: str | None = None, root: Path = Path("/")) -> Machine:
         root: where the kernel's files are.
 
     Raises:
-        ValueError: for a slug that is not safe as a folder name.
+        MachineNameError: for a slug that is not safe as a folder name.
     """
-    if slug is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", slug):
-        raise ValueError(
-            f"machine name: expected 1 to 80 letters, digits, '.', '_' or '-'; got {slug!r}"
-        )
+    if slug is not None:
+        refuse_unsafe(slug)
     info = _cpuinfo(root)
     cpu = info.get("model name") or platform.processor() or platform.machine() or "unknown"
     cpus = usable_cpus()

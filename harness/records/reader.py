@@ -51,6 +51,7 @@ __all__ = [
 _MAX_LINE = 4 << 20
 _MAX_INFO = 64 << 20
 _MAX_PROBLEMS = 100
+_BESIDE = ("control", "limit")  # roles of what is timed beside the implementations
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,23 @@ class Run:
     @property
     def machine(self) -> str:
         return str(self.info.machine.get("slug") or self.path.parent.name)
+
+    @property
+    def unmeasured(self) -> dict[str, Record]:
+        """Implementations without any figure or verdict, and the first cell of each."""
+        cells = [r for r in self.records if getattr(r, "role", "") not in _BESIDE]
+        measured = {r.implementation for r in cells if r.status in ("ok", "failed")}
+        first = {r.implementation: r for r in reversed(cells)}
+        return {name: cell for name, cell in first.items() if name not in measured}
+
+    @property
+    def nothing_measured(self) -> str | None:
+        """Why no implementation has a figure or a verdict, in one line; None where one has."""
+        names = {r.implementation for r in self.records if getattr(r, "role", "") not in _BESIDE}
+        if names - self.unmeasured.keys():
+            return None
+        why = (f"{name}: {r.status}, {r.reason}" for name, r in self.unmeasured.items())
+        return f"nothing was measured ({'; '.join(why)})"
 
     @property
     def rows(self) -> list[dict[str, Any]]:

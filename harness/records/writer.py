@@ -41,6 +41,13 @@ class RunWriter:
         self.torn = False
         self._cells: FileIO | None = None
         try:
+            self.info = RunInfo.model_validate_json(info.model_dump_json())  # as it will be read
+        except ValueError as e:
+            raise ResultsError(
+                f"{folder}: a name, path or docstring of the run is not UTF-8, as {RUN_FILE} must "
+                f"be ({e}); rename that file or folder, or mend the docstring"
+            ) from None
+        try:
             folder.mkdir(parents=True, exist_ok=resume is not None)
             self._cells = FileIO(folder / CELLS_FILE, "x" if resume is None else "a+")
             self._lock()

@@ -341,7 +341,7 @@ def _parsed(path: Path) -> ast.Module:
                 f"{path}: expected a source of at most {MAX_SOURCE >> 20} MiB; "
                 f"it has {path.stat().st_size} bytes"
             )
-        return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+        return ast.parse(path.read_bytes(), filename=str(path))  # decoded as Python decodes it
     except FileNotFoundError:
         raise ImplementationError(
             f"{path}: no such file; give the path of a Python module, or a name that "

@@ -55,15 +55,32 @@ def split_source(source: str | os.PathLike[str]) -> tuple[Path, str | None, bool
     return Path(head), (rest[0] if rest else None), as_bfloat16
 
 
+def _pickled(path: Path) -> LogitsError:
+    return LogitsError(
+        f"{path}: expected a .npy or .npz file; got pickled objects (torch.save, pickle), which "
+        f"are never unpickled; save a tensor of PyTorch with numpy.save('logits.npy', "
+        f"tensor.float().numpy(force=True)), an array with numpy.save('logits.npy', "
+        f"array.astype('float32'))"
+    )
+
+
 def _member(archive: zipfile.ZipFile, path: Path, name: str | None) -> zipfile.ZipInfo:
-    arrays = {m.filename.removesuffix(".npy"): m for m in archive.infolist()}
+    members = {m.filename: m for m in archive.infolist()}
+    if any(m.endswith("data.pkl") for m in members):  # as torch.save writes it
+        raise _pickled(path)
+    arrays = {n.removesuffix(".npy"): m for n, m in members.items() if n.endswith(".npy")}
     if not arrays:
-        raise LogitsError(f"{path}: expected at least one array; got an empty archive")
+        held = f"an archive of {', '.join(sorted(members)[:8])}" if members else "an empty archive"
+        raise LogitsError(
+            f"{path}: expected at least one array; got {held}; write it with numpy.savez"
+        )
     if name is None:
         return next(iter(arrays.values()))
     if name not in arrays:
         shown = ", ".join(sorted(arrays)[:8])
-        raise LogitsError(f"{path}: expected an array named {name!r}; got {shown}")
+        raise LogitsError(
+            f"{path}: expected an array named {name!r}; got {shown}; give one of these"
+        )
     return arrays[name]
 
 
@@ -78,13 +95,17 @@ def _opened(path: Path, name: str | None) -> Iterator[tuple[IO[bytes], int]]:
         file.seek(0)
         if start == npy.MAGIC_PREFIX:
             if name is not None:
-                raise LogitsError(f"{path}: a .npy file holds one array without a name; drop it")
+                raise LogitsError(
+                    f"{path}: a .npy file holds one array without a name; drop ::{name}"
+                )
             yield file, path.stat().st_size
         elif start[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
             with zipfile.ZipFile(file) as archive:
                 member = _member(archive, path, name)
                 with archive.open(member) as stream:
                     yield stream, member.file_size
+        elif start[:1] == b"\x80":  # the opcode that pickles begin with
+            raise _pickled(path)
         else:
             raise LogitsError(
                 f"{path}: expected a .npy or .npz file; got one that starts with {start!r}; "
@@ -110,7 +131,10 @@ def _header(stream: IO[bytes], path: Path) -> tuple[tuple[int, ...], bool, np.dt
         raise
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise LogitsError(f"{path}: expected a valid .npy header; got: {reason[:200]}") from error
+        raise LogitsError(
+            f"{path}: expected a valid .npy header; got: {reason[:200]}; write it again with "
+            f"numpy.save"
+        ) from error
     return shape, fortran, dtype, stream.tell()
 
 
@@ -126,7 +150,29 @@ def _check_header_length(stream: IO[bytes], path: Path) -> None:
         )
 
 
-def _stored_dtype(dtype: np.dtype[Any], as_bfloat16: bool, path: Path) -> np.dtype[Any]:
+def _remedy(dtype: np.dtype[Any], named: str) -> str:
+    """What to do about an array of a dtype that is not read.
+
+    Args:
+        named: the array as it was given, ``FILE`` or ``FILE::NAME``.
+    """
+    convert = "save array.astype('float32')"
+    if dtype.fields is not None:
+        return (
+            f"save one of its fields, such as array[{next(iter(dtype.fields))!r}].astype('float32')"
+        )
+    if dtype.kind == "c":
+        return "save array.real.astype('float32')"
+    if dtype.str[1:] in ("V2", "u2"):
+        return f"for bits of bfloat16 numbers give {named}::bfloat16, for others {convert}"
+    if dtype.kind == "V":  # what NumPy writes for a type that is not its own, and cannot read
+        return f"{convert}, converted before it is saved"
+    return convert
+
+
+def _stored_dtype(
+    dtype: np.dtype[Any], as_bfloat16: bool, path: Path, name: str | None
+) -> np.dtype[Any]:
     """The dtype the bytes stand for, or a refusal."""
     if as_bfloat16:
         # NumPy writes ml_dtypes' bfloat16 as two void bytes; others store the bits as uint16.
@@ -134,17 +180,17 @@ def _stored_dtype(dtype: np.dtype[Any], as_bfloat16: bool, path: Path) -> np.dty
             return float_format("bfloat16").dtype
         raise LogitsError(
             f"{path}: ::bfloat16 expected two-byte words (uint16 or V2); got {dtype.str}; "
-            "drop the suffix"
+            "drop ::bfloat16"
         )
     if dtype.hasobject:
         raise LogitsError(
             f"{path}: expected dtype {_ACCEPTED}; got Python objects, which are never unpickled; "
-            "save with array.astype('float32')"
+            "save array.astype('float32')"
         )
     if dtype.kind != "f" or dtype.itemsize not in (2, 4, 8) or dtype.fields is not None:
         raise LogitsError(
             f"{path}: expected dtype {_ACCEPTED}; got {dtype.str}; "
-            "convert with array.astype('float32')"
+            f"{_remedy(dtype, f'{path}::{name}' if name else str(path))}"
         )
     native: np.dtype[Any] = dtype.newbyteorder("=")
     return native
@@ -202,7 +248,7 @@ def load_logits(source: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> N
     try:
         with _opened(path, name) as (stream, held):
             shape, fortran, stored, start = _header(stream, path)
-            dtype = _stored_dtype(stored, as_bfloat16, path)
+            dtype = _stored_dtype(stored, as_bfloat16, path, name)
             count = _check_shape(shape, path)
             wanted = count * stored.itemsize
             if wanted > max_bytes:
@@ -227,7 +273,9 @@ def load_logits(source: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> N
             f"{path}: expected {wanted:,} bytes; got {len(data):,}; the file is cut off, "
             "write it again"
         )
-    flat = np.frombuffer(data, dtype if as_bfloat16 else stored)
+    flat = np.frombuffer(data, stored)
+    if as_bfloat16:  # two void bytes have no byte order of their own
+        flat = (flat if stored.kind == "V" else flat.astype(np.uint16)).view(dtype)
     array = flat.reshape(shape, order="F" if fortran else "C")
     logits = np.array(array.reshape(-1, shape[-1]), dtype=dtype, order="C")
     _check_values(logits, path)
@@ -242,7 +290,9 @@ def file_digest(source: str | os.PathLike[str]) -> str:
     """
     path, _, _ = split_source(source)
     if not os.path.isfile(path):
-        raise LogitsError(f"{path}: expected a .npy or .npz file; got nothing there or no file")
+        raise LogitsError(
+            f"{path}: expected a .npy or .npz file; got nothing there or no file; check the path"
+        )
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -10,6 +10,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -334,6 +335,175 @@ def test_a_run_of_a_file_is_resumed_unless_the_file_changed(tmp_path: Path) -> N
     assert softmax_bench(*resume, cwd=tmp_path).returncode == 0
     run = read_run(folder)
     assert len(run.records) == run.info.planned_cells
+
+
+JUDGED = """
+import sys
+from harness import check, cli
+item = check.Item("softmax é", "expected ∑ – got µ 软", ("0x1p+0",), "é", "µ")
+report = check.Report(
+    "mine", check.Verdict.PASS, (), (item,), (item,), 1, {"float32": 0.5}, ("1 µs",), ("é",)
+)
+check.check = lambda *_, **__: report
+cli.main()
+"""
+"""`check` with a verdict that is there at once, and prints everything that a check can print."""
+GRID = "--profile smoke --experiment accuracy --dtype float32 --classes 3 --workload normal"
+SMALL = "--every 100000 --workers 1 --no-keep"
+COMMANDS = {
+    "-m harness --help": 0,
+    "-m harness --version": 0,
+    "-m harness list bounds": 0,
+    "-m harness list workloads": 0,
+    "-m harness claims A1 --details": 0,
+    "-m harness new fresh --folder {fresh}": 0,
+    f"-m harness run {GRID} -i max_shift --results {{fresh}} --reports {{fresh}}/reports": 0,
+    "-m harness compare results results": 0,
+    "-m harness report results -o {fresh}": 0,
+    f"-m harness exhaustive -i max_shift --table exp_order {SMALL}": 0,
+    "-m harness worst-case max_shift --evaluations 10 --no-keep": 0,
+    "-m judged check mine": 0,
+    "-m harness.gpu --tests {fresh} --profile smoke": 3,
+    "-m harness list stars–µ": 2,
+    "-m harness run -i absent–µ.py": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def busy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one run in it, in which commands can be given."""
+    folder = tmp_path_factory.mktemp("busy")
+    small_run(folder, "-i", "max_shift")
+    (folder / "judged.py").write_text(JUDGED, encoding="utf-8")
+    return folder
+
+
+def command_line(given: str, folder: Path) -> list[str]:
+    fresh = Path(tempfile.mkdtemp(dir=folder))
+    return [sys.executable, *given.format(fresh=fresh.name).split()]
+
+
+ENCODINGS = [
+    {"PYTHONIOENCODING": "ascii"},
+    {"PYTHONIOENCODING": "gbk"},
+    {"PYTHONIOENCODING": "cp1252"},
+    {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+]
+
+
+@pytest.mark.parametrize(("given", "code"), COMMANDS.items())
+def test_no_encoding_ends_a_command(busy: Path, given: str, code: int) -> None:
+    by_rich_and_print = re.search(r"bounds|judged", given)
+    for variables in ENCODINGS if by_rich_and_print else ENCODINGS[:1]:
+        done = subprocess.run(
+            command_line(given, busy),
+            cwd=busy,
+            capture_output=True,
+            env={**os.environ, **variables},
+        )
+        encoding = variables.get("PYTHONIOENCODING", "ascii")
+        errors = done.stderr.decode(encoding)
+        assert done.returncode == code, (variables, errors)
+        assert "Traceback" not in errors
+        assert "UnicodeEncodeError" not in errors
+        assert done.stdout.decode(encoding) or errors
+
+
+@pytest.mark.parametrize(("given", "code"), COMMANDS.items())
+def test_a_reader_who_leaves_changes_no_exit_code(busy: Path, given: str, code: int) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(
+            command_line(given, busy), cwd=busy, stdout=write, stderr=subprocess.PIPE, text=True
+        )
+    finally:
+        os.close(write)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Broken" not in done.stderr
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+@pytest.mark.parametrize("unbuffered", [[], ["-u"]], ids=["", "unbuffered"])
+def test_output_that_cannot_be_written_is_told(
+    tmp_path: Path, stream: str, unbuffered: list[str]
+) -> None:
+    words = [sys.executable, *unbuffered, "-m", "harness", "list", "bounds"]
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        done = subprocess.run(words, cwd=tmp_path, text=True, **{**streams, stream: full})
+    if stream == "stdout":
+        assert done.returncode == 2
+        assert "standard output cannot be written (No space left on device)" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    else:
+        assert (done.returncode, len(done.stdout.splitlines()) > 4) == (0, True)
+
+
+def test_without_standard_streams_a_command_does_its_work(tmp_path: Path) -> None:
+    script = f"{sys.executable} -m harness new mine >&- 2>&-"
+    assert subprocess.run(script, shell=True, cwd=tmp_path).returncode == 0
+    assert (tmp_path / "mine.py").is_file()
+
+
+@pytest.mark.parametrize(
+    ("source", "others", "code", "told"),
+    [
+        ("from . import absent", [], 3, "error, load: ImportError: attempted relative import"),
+        ("raise SystemExit(0)", [], 3, "crashed, load: the process left with exit status 0"),
+        ("def softmax(x, axis=-1): raise RuntimeError('no')", [], 3, "run: RuntimeError: no"),
+        ("import os\ndef softmax(x, axis=-1): os.abort()", [], 3, "crashed, "),
+        ("IMPLEMENTATION = {'dtypes': ('float64',)}", [], 3, "unsupported, "),
+        ("from . import absent", ["-i", "max_shift"], 0, None),
+        ("def softmax(x, axis=-1): return x", [], 0, None),  # measured, and wrong
+    ],
+)
+def test_a_run_that_measured_nothing_is_told_from_one_that_did(
+    tmp_path: Path, source: str, others: list[str], code: int, told: str | None
+) -> None:
+    """Also where limits and controls were timed beside it, which are no implementations."""
+    mine = source if "softmax" in source else f"{source}\ndef softmax(x, axis=-1): return x\n"
+    (tmp_path / "mine.py").write_text(mine, encoding="utf-8")
+    grid = "--profile smoke --experiment accuracy --experiment throughput --dtype float32"
+    grid += " --classes 3 --threads one"
+    options = f"--operation softmax --workload normal --no-report -i mine.py {' '.join(others)}"
+    done = softmax_bench("run", *grid.split(), *options.split(), cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    last = done.stderr.splitlines()[-1]
+    if told is None:
+        assert "nothing was measured" not in last
+    else:
+        assert last.startswith("softmax-bench: nothing was measured (mine: "), last
+        assert told in last
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "-i", "max_shift", "--machine", "a/b c:é"],
+        ["exhaustive", "-i", "max_shift", "--machine", "a/b c:é"],
+        ["worst-case", "max_shift", "--machine", "a/b c:é"],
+        ["run", "-i", "mine\udcff.py"],
+        ["run", "-i", "mine.py"],
+        ["check", "mine\udcff.py"],
+        ["exhaustive", "-i", "mine\udcff.py"],
+        ["worst-case", "mine\udcff.py"],
+    ],
+    ids=ascii,
+)
+def test_what_run_json_cannot_hold_is_refused_in_one_line(
+    tmp_path: Path, arguments: list[str]
+) -> None:
+    source = '"""Half of a surrogate: \\udc80."""\ndef softmax(x, axis=-1): return x\n'
+    for name in ("mine.py", "mine\udcff.py"):
+        (tmp_path / name).write_text(source, encoding="utf-8")
+    done = softmax_bench(*arguments, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    (line,) = [x for x in done.stderr.splitlines() if x.startswith("softmax-bench:")]
+    assert "is not UTF-8" in line or "machine name: expected 1 to 80 letters" in line
+    assert not (tmp_path / "results").exists()
 
 
 def test_run_json_is_strict(smoke: tuple[Path, str]) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import report_run
 from simulated_device import SOURCE, Kernel, Simulation, WholeWorker
 
 from harness.bounds.tolerances import Arithmetic
@@ -28,9 +29,11 @@ from harness.experiments.context import Context, Unit
 from harness.experiments.profiles import DeviceTiming
 from harness.experiments.runner import plan
 from harness.records.device_throughput import DeviceThroughputRecord
-from harness.records.reader import cell_key, read_run
+from harness.records.reader import ResultsError, RunWriter, cell_key, read_run
 from harness.registry.discovery import implementations, load
 from harness.worker.client import Pool
+from harness.records import AccuracyRecord, ThroughputRecord
+from harness.records.base import Status
 
 ROOT = Path(__file__).parents[2]
 RECORD = DeviceThroughputRecord(implementation="ours", device="cuda", status="skipped")
@@ -269,6 +272,63 @@ def test_without_a_device_it_says_why(
     )
     assert command.main([]) == command.NOTHING
     assert "not run on a GPU: none for this test" in capsys.readouterr().err
+
+
+def test_a_machine_without_a_name_fit_for_a_folder_is_refused_before_the_tests(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert command.main(["--machine", "a/b c:é"]) == command.USAGE
+    assert "machine name: expected 1 to 80 letters" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("statuses", "code"), [(("error", "skipped"), command.NOTHING), (("error", "ok"), 0)]
+)
+def test_a_run_without_a_figure_is_told(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    statuses: tuple[Status, ...],
+    code: int,
+) -> None:
+    with RunWriter(tmp_path / "run", report_run.info()) as writer:
+        for i, status in enumerate(statuses):
+            cell = AccuracyRecord(implementation="cupy_ours", classes=i + 2, status=status)
+            writer.append(cell.model_copy(update={"reason": f"reason {i}"}))
+        limit = ThroughputRecord(implementation="copy", role="limit", status="ok")
+        writer.append(limit)
+        writer.finish()
+    monkeypatch.setattr("harness.machine.cuda_driver.cuda_device_count", lambda: (1, ""))
+    monkeypatch.setattr(command, "measure", lambda *_: read_run(tmp_path / "run"))
+    monkeypatch.setattr(command, "REPORT", {"no_such_module_at_all": "no-such"})
+    assert command.main(["--tests", str(tmp_path)]) == code
+    told = "nothing was measured (cupy_ours: error, reason 0)" in capsys.readouterr().err
+    assert told is (code != 0)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ResultsError("cannot be written"), command.USAGE),
+        (OSError("cannot be written"), command.USAGE),
+        (KeyboardInterrupt(), command.INTERRUPTED),
+    ],
+    ids=["results", "system", "interrupt"],
+)
+def test_what_ends_the_run_of_a_device_is_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+    code: int,
+) -> None:
+    def measure(*_: Any) -> Path:
+        raise error
+
+    monkeypatch.setattr("harness.machine.cuda_driver.cuda_device_count", lambda: (1, ""))
+    monkeypatch.setattr(command, "measure", measure)
+    assert command.main(["--tests", str(tmp_path)]) == code
+    assert len(capsys.readouterr().err.splitlines()) == 1
 
 
 def test_tests_that_fail_and_tests_that_are_not_there(tmp_path: Path) -> None:

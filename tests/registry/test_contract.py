@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from harness.registry.contract import ImplementationError, read_metadata
@@ -33,6 +35,37 @@ def test_a_plain_file_needs_nothing_of_ours(tmp_path: Path) -> None:
     assert meta.operations == ("softmax",)
     assert meta.operations_with_out == ()
     assert (meta.backend, meta.device, meta.dtypes, meta.bound) == ("numpy", "cpu", None, None)
+
+
+ACCENTED = '"""Été."""\ndef softmax(x, axis=-1): return x\n'
+ENCODED = {
+    "a byte order mark": b"\xef\xbb\xbf" + ACCENTED.encode(),
+    "latin-1, declared": b"# -*- coding: latin-1 -*-\n" + ACCENTED.encode("latin-1"),
+    "gbk, declared in the second line": b"#!python\n# vim: set fileencoding=gbk :\n"
+    + ACCENTED.replace("Été", "软").encode("gbk"),
+    "a mark and a declaration": b"\xef\xbb\xbf# coding: utf-8\n" + ACCENTED.encode(),
+    "carriage returns": ACCENTED.replace("\n", "\r\n").encode(),
+    "latin-1, not declared": ACCENTED.encode("latin-1"),
+    "a mark that contradicts": b"\xef\xbb\xbf# coding: latin-1\n" + ACCENTED.encode(),
+    "an unknown encoding": b"# coding: klingon\n" + ACCENTED.encode(),
+    "UTF-16": ACCENTED.encode("utf-16"),
+    "a zero byte": ACCENTED.encode() + b"\0",
+}
+
+
+@pytest.mark.parametrize("source", ENCODED.values(), ids=ENCODED)
+def test_a_source_is_read_as_python_reads_it(tmp_path: Path, source: bytes) -> None:
+    path = tmp_path / "mine.py"
+    path.write_bytes(source)
+    try:
+        code = SourceFileLoader("mine", str(path)).get_code("mine")
+    except SyntaxError:
+        with pytest.raises(ImplementationError, match="cannot be read as a Python module"):
+            read_metadata(path)
+    else:
+        assert code is not None
+        assert read_metadata(path).documentation == code.co_consts[0]
+        assert load(path).softmax(np.ones(2)).tolist() == [1, 1]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import math
+import pickle
+import re
 import struct
 import subprocess
 import sys
@@ -386,10 +388,11 @@ def test_load_npz_by_name_or_first(tmp_path, save):
         w.load_logits(f"{tmp_path / 'x.npz'}::c")
 
 
-@pytest.mark.parametrize("view", [np.uint16, "V2"])
+@pytest.mark.parametrize("view", ["<u2", ">u2", "V2"])
 def test_load_bfloat16_bits(tmp_path, view):
     x = np.array([[1.5, -2.25, 0.0]], ml_dtypes.bfloat16)
-    path = _save(tmp_path / "x.npy", x.view(view))
+    bits = x.view(np.uint16)
+    path = _save(tmp_path / "x.npy", bits.view(view) if view == "V2" else bits.astype(view))
     got = w.load_logits(f"{path}::bfloat16")
     assert got.dtype == x.dtype
     assert got.tobytes() == x.tobytes()
@@ -429,17 +432,150 @@ def test_unusable_arrays_are_refused_in_one_line(tmp_path, array, message):
     assert isinstance(caught.value, ValueError)
 
 
-def _npy(header: str, data: bytes = b"", version: tuple[int, int] = (1, 0)) -> bytes:
-    text = header.encode().ljust(117) + b"\n"
-    return b"\x93NUMPY" + bytes(version) + struct.pack("<H", len(text)) + text + data
-
-
-def _zip(**members: bytes) -> bytes:
+def _zip(suffix: str = ".npy", **members: bytes) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in members.items():
-            archive.writestr(f"{name}.npy", data)
+            archive.writestr(name + suffix, data)
     return buffer.getvalue()
+
+
+_NUMBERS = np.random.default_rng(3).normal(size=(3, 5))
+
+
+def _packed(numbers):
+    packed = np.zeros(numbers.shape, [("a", "f8"), ("b", "f4")])
+    packed["a"] = numbers
+    return packed
+
+
+@pytest.mark.parametrize("suffix", ["npy", "npz"])
+@pytest.mark.parametrize(
+    "array",
+    [
+        _NUMBERS.astype(ml_dtypes.bfloat16),  # saved as |V2
+        _NUMBERS.astype(ml_dtypes.bfloat16).view(np.uint16),
+        _NUMBERS.astype(ml_dtypes.float8_e4m3fn),  # saved as |V1
+        _NUMBERS.astype(complex),
+        _NUMBERS.astype(np.longdouble),
+        _NUMBERS.astype(np.int32),
+        _NUMBERS > 0,
+        _NUMBERS.astype(object),
+        _NUMBERS.astype(str),
+        _packed(_NUMBERS),
+    ],
+    ids=lambda array: array.dtype.str,
+)
+def test_advice_about_a_dtype_can_be_followed(tmp_path, monkeypatch, array, suffix):
+    """The words of the message themselves are run: the suffix to give, or the code to save with."""
+    monkeypatch.chdir(tmp_path)
+    path = f"x.{suffix}"
+    np.save(path, array) if suffix == "npy" else np.savez(path, other=_NUMBERS, mine=array)
+    given = path if suffix == "npy" else f"{path}::mine"
+    with pytest.raises(w.LogitsError) as caught:
+        w.load_logits(given)
+    advice = str(caught.value).rpartition("; ")[2]
+    suffixed = re.search(r" give (\S+),", advice)
+    assert (suffixed is not None) is (array.dtype.str[1:] in ("V2", "u2"))
+    if suffixed is not None:
+        assert w.load_logits(suffixed[1]).tobytes() == array.tobytes()
+    code = re.search(r"array\S*\)", advice)
+    assert code is not None, advice
+    np.save("converted.npy", eval(code[0], {"array": array}))
+    got = w.load_logits("converted.npy")
+    assert got.dtype == np.float32
+    if array.dtype.kind in "cfOUV" and array.dtype.itemsize > 1:
+        close = array.dtype == ml_dtypes.bfloat16
+        np.testing.assert_allclose(got, _NUMBERS, rtol=2**-8 if close else 1e-6)
+
+
+def _torch_saved(path, what):
+    torch = pytest.importorskip("torch")
+    tensor = torch.tensor(_NUMBERS, dtype=torch.bfloat16, requires_grad=True)
+    if what == "a state":
+        torch.save({"logits": tensor}, path)
+    else:
+        torch.save(tensor, path, _use_new_zipfile_serialization=what == "a tensor")
+    return {"tensor": tensor}
+
+
+def _pickle_saved(path, what):
+    path.write_bytes(pickle.dumps(_NUMBERS))
+    return {"array": _NUMBERS}
+
+
+@pytest.mark.parametrize(
+    ("saved", "what"),
+    [
+        (_torch_saved, "a tensor"),
+        (_torch_saved, "a tensor of old"),
+        (_torch_saved, "a state"),
+        (_pickle_saved, "an array"),
+    ],
+)
+def test_advice_about_pickled_objects_can_be_followed(tmp_path, monkeypatch, saved, what):
+    monkeypatch.chdir(tmp_path)
+    names = saved(tmp_path / "x.pt", what)
+    with pytest.raises(w.LogitsError, match=r"pickled objects .* never unpickled") as caught:
+        w.load_logits("x.pt")
+    (kind,) = names
+    code = re.search(rf"numpy\.save\('logits\.npy', {kind}\.[\w.('=)]+?\)\)", str(caught.value))
+    assert code is not None
+    exec(code[0], {"numpy": np, **names})
+    np.testing.assert_allclose(w.load_logits("logits.npy"), _NUMBERS, rtol=2**-8)
+
+
+@pytest.mark.parametrize(
+    ("given", "advised"),
+    [
+        ("single.npy::x", r"drop ::x$"),
+        ("single.npy::bfloat16", r"drop ::bfloat16$"),
+        ("several.npz::c", r"got a, b; give one of these$"),
+    ],
+)
+def test_advice_about_a_suffix_can_be_followed(tmp_path, monkeypatch, given, advised):
+    monkeypatch.chdir(tmp_path)
+    np.save("single.npy", _NUMBERS)
+    np.savez("several.npz", a=_NUMBERS, b=_NUMBERS)
+    with pytest.raises(w.LogitsError, match=advised):
+        w.load_logits(given)
+    file = given.partition("::")[0]
+    for followed in ("several.npz::a", "several.npz::b") if "several" in given else (file,):
+        np.testing.assert_array_equal(w.load_logits(followed), _NUMBERS)
+
+
+@pytest.mark.parametrize(
+    ("array", "advised", "follow"),
+    [
+        (np.float64(1), "save with one axis", np.atleast_1d),
+        (np.ones((1,) * 33), "save (rows, classes)", lambda a: a.reshape(1, -1)),
+        (np.array([[1.0], [np.nan]]), "remove those rows", lambda a: a[:1]),
+        (np.array([[1.0, 2], [np.inf, 1]]), "remove those rows", lambda a: a[:1]),
+        (np.array([[1.0], [-np.inf]]), "such rows; remove them", lambda a: a[:1]),
+    ],
+    ids=["scalar", "axes", "NaN", "infinity", "masked"],
+)
+def test_advice_about_a_shape_or_a_value_can_be_followed(tmp_path, array, advised, follow):
+    path = _save(tmp_path / "x.npy", array)
+    with pytest.raises(w.LogitsError, match=re.escape(advised)):
+        w.load_logits(path)
+    assert np.isfinite(w.load_logits(_save(path, follow(array)))).all()
+
+
+@pytest.mark.parametrize("content", [b"", b"1.0,2.0\n", _zip(), _zip(".txt", a=b"hello")])
+def test_advice_about_what_is_no_array_can_be_followed(tmp_path, monkeypatch, content):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.npz").write_bytes(content)
+    with pytest.raises(w.LogitsError, match=r"write it with numpy\.savez?$") as caught:
+        w.load_logits("x.npz")
+    with open("x.npz", "wb") as file:
+        eval(str(caught.value).rpartition(" ")[2], {"numpy": np})(file, _NUMBERS)
+    np.testing.assert_array_equal(w.load_logits("x.npz"), _NUMBERS)
+
+
+def _npy(header: str, data: bytes = b"", version: tuple[int, int] = (1, 0)) -> bytes:
+    text = header.encode().ljust(117) + b"\n"
+    return b"\x93NUMPY" + bytes(version) + struct.pack("<H", len(text)) + text + data
 
 
 _HUGE = "{'descr': '<f4', 'fortran_order': False, 'shape': (1099511627776, 1099511627776)}"
