@@ -339,7 +339,8 @@ def test_a_run_of_a_file_is_resumed_unless_the_file_changed(tmp_path: Path) -> N
 
 JUDGED = """
 import sys
-from harness import check, cli
+from harness.cli import app as cli
+from harness.experiments import check
 item = check.Item("softmax é", "expected ∑ – got µ 软", ("0x1p+0",), "é", "µ")
 report = check.Report(
     "mine", check.Verdict.PASS, (), (item,), (item,), 1, {"float32": 0.5}, ("1 µs",), ("é",)

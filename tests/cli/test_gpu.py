@@ -28,12 +28,12 @@ from harness.experiments.conformance.judge_process import Lane, unit
 from harness.experiments.context import Context, Unit
 from harness.experiments.profiles import DeviceTiming
 from harness.experiments.runner import plan
+from harness.records import AccuracyRecord, ThroughputRecord
+from harness.records.base import Status
 from harness.records.device_throughput import DeviceThroughputRecord
 from harness.records.reader import ResultsError, RunWriter, cell_key, read_run
 from harness.registry.discovery import implementations, load
 from harness.worker.client import Pool
-from harness.records import AccuracyRecord, ThroughputRecord
-from harness.records.base import Status
 
 ROOT = Path(__file__).parents[2]
 RECORD = DeviceThroughputRecord(implementation="ours", device="cuda", status="skipped")
@@ -367,8 +367,7 @@ def test_the_run_of_a_device_keeps_a_record_of_every_cell(
     cpu_too = replace(subject.metadata, device="cuda")
     monkeypatch.setattr(subject, "metadata", cpu_too)
     monkeypatch.setattr("harness.registry.discovery.unavailable_reason", lambda metadata: None)
-    folder = command.measure(options, budget.deadlines(0.0), time.monotonic())
-    run = read_run(folder)
+    run = command.measure(options, budget.deadlines(0.0), time.monotonic())
     assert run.info.finished is not None
     assert {r.status for r in run.records} == {"skipped"}
     assert len(run.records) == run.info.planned_cells
