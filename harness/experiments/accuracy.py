@@ -130,9 +130,7 @@ def judge(
             f"{found}: error {summary.max_ulp:.4g} ulp, {over:.4g} times the bound {bound.name!r}"
         )
         deviations = implementation.metadata.deviations
-        figures["deviation"] = excused(
-            excuses(deviations, x, y, exact, ratio, bound.unclaimed), ratio
-        )
+        figures["deviation"] = excused(excuses(deviations, x, y, exact, ratio, bound), ratio)
     return figures
 
 

@@ -43,6 +43,7 @@ class Judgement:
         published_name, published_ulp: the bound of the literature, None where there is none.
         exp_error_u: the measured error E of exp that went in, in u; None if assumed.
         unclaimed: where the implementation's own bound claims nothing.
+        internal: the format that it computes in.
         fmt: the format of the result.
     """
 
@@ -53,6 +54,7 @@ class Judgement:
     published_ulp: Float64Array | None
     exp_error_u: float | None
     unclaimed: NDArray[np.bool_]
+    internal: FloatFormat
 
     @property
     def tolerance(self) -> Float64Array:
@@ -118,6 +120,7 @@ def bound_of(
         None if published is None else allowed(published),
         None if measured is None else measured.error_u,
         unclaimed,
+        context.arithmetic(implementation, dtype),
     )
 
 
@@ -127,25 +130,30 @@ def excuses(
     y: NDArray[Any],
     exact: Exact,
     ratio: Float64Array,
-    unclaimed: NDArray[np.bool_] | None = None,
+    judgement: Judgement | None = None,
 ) -> list[str | None]:
     """For each row, the id of the declared deviation that explains all of it beyond its bound.
 
     A declaration excuses what it can have caused, and no other error of the same file:
 
     - ``overflow`` or ``underflow``, either: exponentials without a shift leave the range of the
-      format. A result that is not finite or 0, in a row whose largest exponential, or the sum of
-      all, is beyond it; a NaN (0/0) or a 0 in a row whose largest exponential is below the normal
-      range, and there any result from 0 to 1 where the declared bound claims nothing any more;
+      format that it computes in. A result that is not finite or 0, in a row whose largest
+      exponential, or the sum of all, is beyond it; a NaN (0/0) or a 0 in a row whose largest
+      exponential is below the normal range, and there any result from 0 to 1 where the declared
+      bound claims nothing any more;
     - ``offset``: a result between 0 and 1 that is off by no more than the rounding of
       max + log(sum), in ulps four times the larger of the two.
+
+    In a row with a NaN or +inf nothing is excused: what is due there needs no exponential.
 
     Whoever asks (`check`, the pytest plugin, the accuracy and overflow experiments, the search for
     worst cases) asks here. The catalogue's cases name the deviations that they excuse themselves.
 
     Args:
         x, y: logits and results, (rows, classes). exact: the exact results.
-        ratio: error / bound of each. unclaimed: where the declared bound claims nothing.
+        ratio: error / bound of each.
+        judgement: where the declared bound claims nothing, and the format computed in; without
+            it that of the results.
 
     Returns:
         None for a row within its bound, or with an error that nothing declared explains.
@@ -155,12 +163,13 @@ def excuses(
     found: list[str | None] = [None] * len(x)
     if not declared:
         return found
-    fmt = float_format(y.dtype)
+    internal = float_format(y.dtype) if judgement is None else judgement.internal
     for row in rows:
         logits, result = to_float64(x[row]), to_float64(y[row])
         beyond = ~(ratio[row] <= 1.0)
-        lost = False if unclaimed is None else unclaimed[row]
-        explained = _explained(logits, result, exact[row], fmt, lost)
+        unclaimed = False if judgement is None else judgement.unclaimed[row]
+        error = ulp_error(y[row], exact[row])
+        explained = _explained(logits, result, error, internal, unclaimed)
         found[row] = next(
             (d for d in _EXCUSING if d in declared and explained[d][beyond].all()), None
         )
@@ -177,21 +186,22 @@ def excused(found: Sequence[str | None], ratio: Float64Array) -> str | None:
 def _explained(
     logits: Float64Array,
     result: Float64Array,
-    exact: Exact,
-    fmt: FloatFormat,
+    error: Float64Array,
+    internal: FloatFormat,
     unclaimed: NDArray[np.bool_] | bool,
 ) -> dict[str, NDArray[np.bool_]]:
     """Which results of a row each deviation can have caused."""
+    if np.isnan(logits).any() or np.isposinf(logits).any():
+        return dict.fromkeys(_EXCUSING, np.zeros(logits.shape, bool))
     finite = logits[np.isfinite(logits)]
     largest = float(finite.max()) if finite.size else 0.0
     total = largest + float(np.log(np.exp(finite - largest).sum())) if finite.size else 0.0
     probability = (result >= 0) & (result <= 1)
-    overflows = max(largest, total) > math.log(fmt.max)
-    underflows = largest < math.log(fmt.smallest_normal)
+    overflows = max(largest, total) > math.log(internal.max)
+    underflows = largest < math.log(internal.smallest_normal)
     lost = overflows & (~np.isfinite(result) | (result == 0))
     lost |= underflows & (np.isnan(result) | (result == 0) | (probability & unclaimed))
     rounding = 4.0 * max(abs(largest), abs(total))
-    error = ulp_error(result.astype(fmt.dtype), exact, fmt)
     return {
         "overflow": lost,
         "underflow": lost,

@@ -311,7 +311,7 @@ def _judge_map(
     bound = bound_of(context, implementation, x, exact, dtype)
     error = ulp_error(y, exact)
     ratio, tolerance = bound.ratio(error), bound.tolerance
-    explained = excuses(implementation.metadata.deviations, x, y, exact, ratio, bound.unclaimed)
+    explained = excuses(implementation.metadata.deviations, x, y, exact, ratio, bound)
     for i, record in enumerate(base):
         found = outcome(y[i], exact[i], tolerance=tolerance[i])
         over = float(ratio[i].max())

@@ -77,6 +77,36 @@ def test_a_declaration_excuses_what_it_can_have_caused_and_no_more(
     assert rows_with(X, y, *ids) == expected
 
 
+def test_a_row_with_a_nan_or_an_infinity_is_never_excused() -> None:
+    for value in (np.nan, np.inf):
+        x = np.array([[value, 100.0]], F)
+        ratio = np.full((1, 2), np.inf)
+        found = excuses([Deviation("overflow", "no shift")], x, np.zeros((1, 2), F),
+                        softmax_exact(x), ratio)  # fmt: skip
+        assert found == [None]
+
+
+def test_what_is_computed_in_a_wider_format_overflows_where_that_one_does(
+    tmp_path: Path, make_context: MakeContext
+) -> None:
+    """float16 in and out, float32 inside: exp(20) is no overflow, exp(100) is."""
+    path = tmp_path / "wide.py"
+    path.write_text(
+        '"""Wide inside."""\nimport numpy as np\nIMPLEMENTATION = {"accumulator": "float32", '
+        '"dtypes": ("float16",), "deviations": ({"id": "overflow", "reason": "no shift"},)}\n\n\n'
+        "def softmax(x, axis=-1):\n    return np.full_like(x, np.nan)\n",
+        encoding="utf-8",
+    )
+    one = load(path)
+    context = make_context([one], SMOKE)
+    for largest, deviation in ((20.0, None), (100.0, "overflow")):
+        x = np.array([[largest, 0.0]], np.float16)
+        y = context.call(one, "softmax", x, axis=-1)
+        figures = accuracy.judge(context, one, x, y, softmax_exact(x))
+        assert figures["status"] == "failed"
+        assert figures["deviation"] == deviation
+
+
 def test_all_rows_beyond_must_be_explained() -> None:
     ratio = np.array([[0.5, 2.0], [3.0, 0.0], [0.1, 0.2]])
     assert excused(["overflow", "offset", None], ratio) == "offset, overflow"

@@ -66,7 +66,7 @@ def _judge(
     judgement = bound_of(context, implementation, x, exact, x.dtype.name)
     error = ulp_error(y, exact)
     ratio = judgement.ratio(error)
-    explained = excuses(implementation.metadata.deviations, x, y, exact, ratio, judgement.unclaimed)
+    explained = excuses(implementation.metadata.deviations, x, y, exact, ratio, judgement)
     lost = np.array([e is not None for e in explained], bool)
     score.out_of_range += int(lost.sum())
     ratio[lost] = 0.0

@@ -111,7 +111,7 @@ def evaluate(context: Context, implementation: Implementation, x: Array) -> Eval
     judgement = bound_of(context, implementation, x, exact, x.dtype.name)
     error = ulp_error(y, exact)
     ratio = judgement.ratio(error)
-    excused = excuses(implementation.metadata.deviations, x, y, exact, ratio, judgement.unclaimed)
+    excused = excuses(implementation.metadata.deviations, x, y, exact, ratio, judgement)
     merit = np.where((error > 0.5) | (ratio > 1.0), ratio, ratio / 1000)
     output = merit.argmax(axis=1)
     rows = np.arange(len(x))
