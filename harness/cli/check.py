@@ -52,7 +52,7 @@ def check(
                 progress=progress,
             )
         if markdown is not None:
-            markdown.write_text(to_markdown(found), encoding="utf-8")
+            options.write_text(to_markdown(found), markdown)
         if json is not None:
             options.write_json(found.as_json(), json)
     _show(found)

@@ -68,7 +68,7 @@ def compare(
             text = render.to_markdown(found)
             if found_runs is not None:
                 text += "\n" + history_render.to_markdown(found_runs)
-            markdown.write_text(text, encoding="utf-8")
+            options.write_text(text, markdown)
         if json is not None:
-            json.write_text(render.to_json(found), encoding="utf-8")
+            options.write_text(render.to_json(found), json)
     raise typer.Exit(found.exit_code(strict=strict))

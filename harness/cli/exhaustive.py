@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -60,7 +61,9 @@ def exhaustive(
     folders: list[Path] = []
 
     def go_on() -> str | None:
-        return f"softmax-bench exhaustive --resume {folders[-1]}" if keep and folders else None
+        if not keep or not folders:
+            return None
+        return f"softmax-bench exhaustive --resume {shlex.quote(str(folders[-1]))}"
 
     with one_line_errors(debug, go_on=go_on):
         if resume is not None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import resource
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 
 import typer
+
+from harness.errors import TOO_MANY_FILES, UserError
 
 
 class Exit(IntEnum):
@@ -31,14 +34,12 @@ def one_line_errors(
         debug: let them pass, with their traceback.
         go_on: after an interrupt, the command that goes on with what was measured, if any.
     """
-    from harness.errors import UserError
-
     try:
         yield
     except (UserError, OSError) as e:
         if debug:
             raise
-        say(str(e))
+        say(_told(e) if isinstance(e, OSError) else str(e))
         raise typer.Exit(_code(e)) from None
     except KeyboardInterrupt:
         command = go_on()
@@ -52,6 +53,19 @@ def say(text: str) -> None:
     from harness.text import one_line
 
     print(f"softmax-bench: {one_line(text, 4000)}", file=sys.stderr)
+
+
+def _told(error: OSError) -> str:
+    """What the system says, without its number, and what to do about it."""
+    what = error.strerror or str(error)
+    if error.errno in TOO_MANY_FILES:
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        return (
+            f"{what}, with a limit of {limit}; raise it with ulimit -n {max(1024, 2 * limit)}, in "
+            f"a new shell if this one refuses"
+        )
+    where = "" if error.filename is None else f"{error.filename}: "
+    return f"{where}{what}; mend that, or give another path"
 
 
 def _code(error: Exception) -> Exit:

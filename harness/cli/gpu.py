@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -128,7 +129,7 @@ def _report(run: Run, reports: Path) -> str:
     except Exception as e:
         return (
             f"report: not drawn here: {type(e).__name__}: {e}; elsewhere: "
-            f"softmax-bench report {run.path}"
+            f"softmax-bench report {shlex.quote(str(run.path))}"
         )
 
 

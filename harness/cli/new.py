@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -22,5 +23,6 @@ def new(
     with one_line_errors(debug):
         implementation, test = scaffold(name, folder)
     print(f"wrote {implementation} and {test}")
-    print(f"judge it:     softmax-bench check {implementation}")
-    print(f"run its test: pytest {test} --softmax-implementation {implementation}")
+    path, its_test = shlex.quote(str(implementation)), shlex.quote(str(test))
+    print(f"judge it:     softmax-bench check {path}")
+    print(f"run its test: pytest {its_test} --softmax-implementation {path}")

@@ -45,9 +45,17 @@ def refuse_unknown(
             raise typer.BadParameter(f"{option}: expected one of {', '.join(known)}; got {value!r}")
 
 
+def write_text(text: str, path: Path) -> None:
+    """A file that was asked for, as UTF-8."""
+    from harness.errors import writing
+
+    with writing(path):
+        path.write_text(text, encoding="utf-8")
+
+
 def write_json(what: Any, path: Path) -> None:
     """Strict JSON, a final newline."""
     import json
 
     text = json.dumps(what, ensure_ascii=False, indent=1, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    write_text(text + "\n", path)

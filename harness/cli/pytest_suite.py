@@ -7,6 +7,7 @@ fails its test and no other; throughput alone is measured in this process, by py
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -132,7 +133,7 @@ def _id(cell: tuple[Any, ...]) -> str:
 def _replay(request: pytest.FixtureRequest, *lines: str) -> str:
     bench: Bench = request.getfixturevalue("bench")
     name = request.node.callspec.params["implementation"]
-    path = bench.chosen[name].metadata.path
+    path = shlex.quote(str(bench.chosen[name].metadata.path))
     again = f"pytest {OPTION} {path} --softmax-seed {bench.seed} -k '{request.node.name}'"
     return "\n".join([*(f"  replay:   {line}" for line in lines), f"  again:    {again}"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
@@ -80,7 +81,7 @@ def run(
     begun: list[Path] = []
 
     def go_on() -> str | None:
-        return f"softmax-bench run --resume {begun[-1]}" if begun else None
+        return f"softmax-bench run --resume {shlex.quote(str(begun[-1]))}" if begun else None
 
     with one_line_errors(debug, go_on=go_on):
         if resume is not None:

@@ -9,6 +9,7 @@ import keyword
 import re
 from pathlib import Path
 
+from harness.errors import writing
 from harness.registry.contract import ImplementationError
 
 _IMPLEMENTATION = '''"""{name}: the max-shift softmax, to be replaced by yours.
@@ -112,7 +113,7 @@ def scaffold(name: str, folder: Path = Path()) -> tuple[Path, Path]:
     Raises:
         ImplementationError: the name is no lower-case Python name, is that of an implementation
             that exists, or one of the files is there already. Then nothing is written.
-        OSError: the folder cannot be written.
+        CannotWrite: the folder cannot be written; nothing of it is left.
     """
     from harness.registry.discovery import implementations
 
@@ -133,9 +134,17 @@ def scaffold(name: str, folder: Path = Path()) -> tuple[Path, Path]:
             raise ImplementationError(
                 f"{path}: exists, and is not overwritten; choose another name"
             )
-    folder.mkdir(parents=True, exist_ok=True)
-    for path, text in texts.items():
-        with open(path, "x", encoding="utf-8") as file:
-            file.write(text)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        made = []
+        try:
+            for path, text in texts.items():
+                with open(path, "x", encoding="utf-8") as file:
+                    made.append(path)
+                    file.write(text)
+        except OSError:  # what is there would not be overwritten the next time
+            for path in made:
+                path.unlink(missing_ok=True)
+            raise
     first, second = texts
     return first, second

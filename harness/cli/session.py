@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from harness.registry.discovery import Implementation
 
 Plan = Callable[["Context"], Iterable["Unit"]]
-
-_KINDS = ("exhaustive", "worst-case")
-"""Profiles named after the one command that writes them; `run` writes the others."""
 
 
 def select(names: Sequence[str]) -> list[Implementation]:
@@ -57,17 +54,21 @@ def interrupted(folder: Path, kind: str) -> tuple[Run, list[Implementation]]:
     Raises:
         ResultsError: finished, of another command, or an implementation is gone or has changed.
     """
-    from harness.records.reader import ResultsError, read_run
+    from harness.records.reader import ResultsError, read_run, resume_command
     from harness.registry.contract import ImplementationError
 
     run = read_run(folder)
     info = run.info
     if info.finished is not None:
         raise ResultsError(f"{folder}: the run is finished, and finished runs are never changed")
-    wrote = info.profile if info.profile in _KINDS else "run"
-    if wrote != kind:
-        how = "worst-case, from its beginning" if wrote == "worst-case" else f"{wrote} --resume"
-        raise ResultsError(f"{folder}: not a run of this command; use softmax-bench {how}")
+    how = resume_command(info, folder)
+    if how is None:
+        raise ResultsError(
+            f"{folder}: a run of this kind is not gone on with; begin it anew with: "
+            f"{shlex.join(info.command)}"
+        )
+    if how.split()[1] != kind:
+        raise ResultsError(f"{folder}: not a run of this command; use {how}")
     try:
         chosen = select(
             [
@@ -129,11 +130,12 @@ def request_for(
 def measure(request: Request, progress: Progress, *, keep: bool = True) -> Run:
     """The finished run; kept in the results, or in a folder that is thrown away."""
     from harness.experiments.runner import run
+    from harness.records.reader import temporary_results
 
     if keep:
         return run(request, progress)
-    with tempfile.TemporaryDirectory(prefix="softmax-bench-") as folder:
-        return run(replace(request, results=Path(folder)), progress)
+    with temporary_results() as folder:
+        return run(replace(request, results=folder), progress)
 
 
 def say_where(run: Run, reports: Path | None) -> None:

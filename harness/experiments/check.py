@@ -6,7 +6,7 @@ what is a failure and what a finding was decided where it was measured.
 
 from __future__ import annotations
 
-import tempfile
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import IntEnum
@@ -17,10 +17,12 @@ from harness.experiments.context import worker_for
 from harness.experiments.profiles import QUICK, Profile, Timing
 from harness.experiments.runner import Progress, Request, run
 from harness.records import Record
+from harness.records.reader import temporary_results
 from harness.registry.contract import ImplementationError
 from harness.registry.discovery import Implementation, implementations, load
 from harness.registry.module_path import find_module
 from harness.worker.client import WorkerFault
+from harness.worker.isolation.subprocesses import allow_open_files
 
 BASELINES = ("max_shift", "numba_cpu", "torch")
 
@@ -163,13 +165,15 @@ def check(
     Raises:
         ImplementationError: `target` is no implementation.
         NothingToRun: it cannot run here.
+        TooFewFiles: the system allows fewer open files than the workers take.
     """
-    with tempfile.TemporaryDirectory(prefix="softmax-bench-") as folder:
-        subject = resolve(target, Path(folder))
+    allow_open_files(1 + len(baselines))
+    with temporary_results() as folder:
+        subject = resolve(target, folder)
         stillborn = _import_fault(subject)
         if stillborn is not None:
             return _report(subject, [stillborn], [], [], strict=strict)
-        kept = Path(folder) / "results" if results is None else results
+        kept = folder / "results" if results is None else results
         declared = tuple(dtypes) or subject.metadata.dtypes or JUDGED.dtypes
         command = ["softmax-bench", "check", target]
         judged = Request([subject], replace(JUDGED, dtypes=declared), results=kept, command=command)
@@ -179,7 +183,7 @@ def check(
         if timing and subject.metadata.device != "cpu":
             notes.append(
                 f"not timed: it runs on a device; `softmax-bench run --experiment "
-                f"device_throughput --implementation {target}` times it there"
+                f"device_throughput --implementation {shlex.quote(target)}` times it there"
             )
         elif timing:
             rivals = _rivals(subject, baselines, notes)

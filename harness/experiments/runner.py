@@ -29,6 +29,7 @@ from harness.records.reader import ResultsError, Run, RunWriter, cell_key, read_
 from harness.registry.discovery import Implementation
 from harness.text import one_line
 from harness.worker.client import Pool
+from harness.worker.isolation.subprocesses import allow_open_files
 
 __all__ = ["NothingToRun", "Progress", "Request", "describe_implementation", "plan", "run"]
 
@@ -95,10 +96,12 @@ def run(request: Request, progress: Progress | None = None) -> Run:
 
     Raises:
         NothingToRun: no cell could be measured.
+        TooFewFiles: the system allows fewer open files than the workers take.
         ResultsError: the folder cannot be written.
         KeyboardInterrupt: passed on, after the records so far have been kept.
     """
     progress = progress or Progress()
+    allow_open_files(len(request.implementations))
     machine = describe(request.machine)
     profile = narrow(request.profile, request.filters)
     with Pool() as pool, interruptible(pool.kill):

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import secrets
-from collections.abc import Mapping
+import shlex
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError
-from harness.records import Record
+from harness.records import Record, RunInfo
 
 RUN_FILE = "run.json"
 CELLS_FILE = "cells.jsonl"
@@ -41,6 +46,20 @@ class ResultsError(UserError):
     """A path that holds no run, or a run that cannot be read; one line that says what to do."""
 
 
+class Unwritable(ResultsError):
+    """The folder of a run cannot be written, or not any more.
+
+    Attributes:
+        folder: of the run.
+        why: what the system says.
+    """
+
+    def __init__(self, folder: Path, why: str, message: str) -> None:
+        super().__init__(f"{folder}: {message}")
+        self.folder = folder
+        self.why = why
+
+
 class ResultsWarning(UserWarning):
     """Part of a run could not be read; what could is used."""
 
@@ -56,3 +75,43 @@ def new_run_id(now: datetime | None = None) -> str:
     """``<UTC>-<short id>``, the name of a run's folder."""
     now = now or datetime.now(UTC)
     return f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+
+
+def resume_command(info: RunInfo, folder: Path) -> str | None:
+    """What goes on with a run that was interrupted; None for a kind of run that begins anew."""
+    if info.profile in ("check", "worst-case") or info.profile.startswith("gpu-"):
+        return None
+    name = "exhaustive" if info.profile == "exhaustive" else "run"
+    return f"softmax-bench {name} --resume {shlex.quote(str(folder))}"
+
+
+@contextmanager
+def temporary_results() -> Iterator[Path]:
+    """A folder for runs that are not kept.
+
+    Raises:
+        ResultsError: there is none, or no room in it: of a run that is gone nothing is kept.
+    """
+    try:
+        made = tempfile.TemporaryDirectory(prefix="softmax-bench-")
+    except OSError as e:
+        raise ResultsError(
+            f"no folder for temporary files can be written ({e.strerror}); set TMPDIR to one"
+        ) from None
+    with made as folder:
+        why = None
+        try:
+            yield Path(folder)
+        except Unwritable as e:
+            if not e.folder.is_relative_to(folder):
+                raise
+            why = e.why
+        except OSError as e:
+            if e.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            why = e.strerror
+        if why is not None:
+            raise ResultsError(
+                f"{folder}: the temporary files of a run that is not kept cannot be written any "
+                f"more ({why}); make room there, or set TMPDIR to another folder"
+            )

@@ -24,8 +24,11 @@ from harness.records.files import (
     RUN_FILE,
     ResultsError,
     ResultsWarning,
+    Unwritable,
     cell_key,
     new_run_id,
+    resume_command,
+    temporary_results,
 )
 from harness.records.writer import RunWriter
 from harness.text import one_line
@@ -40,12 +43,15 @@ __all__ = [
     "ResultsWarning",
     "Run",
     "RunWriter",
+    "Unwritable",
     "cell_key",
     "find_runs",
     "new_run_id",
     "read_results",
     "read_run",
     "read_runs",
+    "resume_command",
+    "temporary_results",
 ]
 
 _MAX_LINE = 4 << 20

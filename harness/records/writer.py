@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from harness.records import RECORD, Record, RunInfo
-from harness.records.files import CELLS_FILE, RUN_FILE, ResultsError, ResultsWarning, cell_key
+from harness.records.files import (
+    CELLS_FILE,
+    RUN_FILE,
+    ResultsError,
+    ResultsWarning,
+    Unwritable,
+    cell_key,
+    resume_command,
+)
 
 
 class RunWriter:
@@ -60,8 +68,10 @@ class RunWriter:
             self.close()
             if isinstance(e, ResultsError):
                 raise
-            raise ResultsError(
-                f"{folder}: cannot be written ({e.strerror}); choose another place with --results"
+            raise Unwritable(
+                folder,
+                str(e.strerror),
+                f"cannot be written ({e.strerror}); choose another place with --results",
             ) from None
 
     def _lock(self) -> None:
@@ -119,10 +129,14 @@ class RunWriter:
         except OSError as e:
             raise self._unwritable(e) from None
 
-    def _unwritable(self, error: OSError) -> ResultsError:
-        return ResultsError(
-            f"{self.folder}: cannot be written any more ({error.strerror}); what was measured is "
-            f"kept: make room, then go on with: softmax-bench run --resume {self.folder}"
+    def _unwritable(self, error: OSError) -> Unwritable:
+        command = resume_command(self.info, self.folder)
+        then = "begin anew" if command is None else f"go on with: {command}"
+        return Unwritable(
+            self.folder,
+            str(error.strerror),
+            f"cannot be written any more ({error.strerror}); what was measured is kept: make "
+            f"room, then {then}",
         )
 
     def finish(self) -> None:

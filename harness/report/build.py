@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from harness.errors import UserError
+from harness.errors import UserError, writing
 from harness.report.drawing.figure import Plot, drawing, write
 from harness.report.drawing.sanitize import slugs
 from harness.report.drawing.style import styles
@@ -64,17 +64,18 @@ def build_site(runs: Iterable[RunLike], output: Path) -> Path:
     names = slugs(f"{i:04d} {r.info.id}" for i, r in enumerate(found))
     folders = _folders([r.info.id for r in found], list(names.values()))
     data = [from_run(r, folder) for r, folder in zip(found, folders, strict=True)]
-    output.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
-    try:
-        _write(data, work)
-        if output.exists():
-            shutil.rmtree(output)
-        work.rename(output)
-        output.chmod(0o755)
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
-        raise
+    with writing(output):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
+        try:
+            _write(data, work)
+            if output.exists():
+                shutil.rmtree(output)
+            work.rename(output)
+            output.chmod(0o755)
+        except BaseException:
+            shutil.rmtree(work, ignore_errors=True)
+            raise
     return output / "index.html"
 
 

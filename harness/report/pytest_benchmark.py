@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.errors import writing
 from harness.records import ThroughputRecord
 from harness.records.reader import Run, read_runs
 
@@ -164,17 +165,18 @@ def export_pytest_benchmark(
 
     Raises:
         ResultsError: nothing there is a run.
-        OSError: the folder cannot be written.
+        CannotWrite: the folder cannot be written.
     """
     written: list[Path] = []
     numbers: dict[str, int] = {}
     for run in read_runs(results):
         numbers[run.machine] = numbers.get(run.machine, 0) + 1
         folder = Path(output) / _file_name(run.machine)
-        folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{numbers[run.machine]:04}_{_file_name(run.info.id)}.json"
         text = json.dumps(_plain(pytest_benchmark(run)), indent=1, allow_nan=False)
-        path.write_text(text + "\n", encoding="utf-8")
+        with writing(path):
+            folder.mkdir(parents=True, exist_ok=True)
+            path.write_text(text + "\n", encoding="utf-8")
         written.append(path)
     return written
 

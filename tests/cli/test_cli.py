@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
 import re
+import resource
 import shlex
 import signal
 import subprocess
@@ -18,10 +20,12 @@ from typing import Any
 import numpy as np
 import pytest
 import report_run
+import typer
 from rich.console import Console
 
 from harness.cli import app as app_module
 from harness.cli import progress
+from harness.cli.exits import one_line_errors
 from harness.experiments.profiles import SMOKE
 from harness.records import RECORD
 from harness.records.reader import Run, cell_key, read_run
@@ -511,6 +515,122 @@ def test_what_run_json_cannot_hold_is_refused_in_one_line(
     (line,) = [x for x in done.stderr.splitlines() if x.startswith("softmax-bench:")]
     assert "is not UTF-8" in line or "machine name: expected 1 to 80 letters" in line
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        f"run {GRID} -i max_shift --no-report",
+        "check max_shift --no-timing",
+        f"exhaustive -i max_shift --table exp_order {SMALL}",
+        "worst-case max_shift --evaluations 10 --no-keep",
+    ],
+)
+def test_advice_about_open_files_can_be_followed(busy: Path, arguments: str) -> None:
+    """The number of the message is enough; no implementation is blamed for too small a one."""
+
+    def limited(limit: int) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "harness", *arguments.split()], cwd=busy, text=True,
+            capture_output=True,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit)),
+        )  # fmt: skip
+
+    done = limited(24)
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.splitlines()
+    advised = re.search(r"raise it with ulimit -n (\d+)", line)
+    assert advised is not None, line
+    assert "Errno" not in line
+    if not arguments.startswith("check"):  # which would take a minute
+        done = limited(int(advised[1]))
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.EMFILE, os.strerror(errno.EMFILE), "a font"), "raise it with ulimit -n "),
+        (OSError(errno.ENOENT, "No such file", "a b"), "a b: No such file; mend that, or give"),
+        (OSError("something"), "something; mend that, or give another path"),
+    ],
+    ids=["open files", "with a path", "without a number"],
+)
+def test_what_the_system_says_is_told_with_advice(
+    capsys: pytest.CaptureFixture[str], error: OSError, told: str
+) -> None:
+    with pytest.raises(typer.Exit) as caught, one_line_errors():
+        raise error
+    assert caught.value.exit_code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert told in line
+    assert "Errno" not in line
+
+
+def test_a_soft_limit_of_open_files_is_raised(busy: Path) -> None:
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    done = subprocess.run(
+        [sys.executable, "-m", "harness", *f"run {GRID} -i max_shift --no-report".split()],
+        cwd=busy, capture_output=True, text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (24, most)),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "place"),
+    [
+        ("claims A1 --json", "/dev/full"),
+        ("compare {run} {run} --json", "/dev/full"),
+        ("compare {run} {run} --markdown", "/dev/full"),
+        ("report results -o", "judged.py/site"),
+        ("report results --export pytest-benchmark -o", "judged.py/site"),
+        ("new mine --folder", "judged.py/mine"),
+        ("-m judged check mine --markdown", "/dev/full"),
+        ("-m judged check mine --json", "/dev/full"),
+        (f"run {GRID} -i max_shift --results", "judged.py/results"),
+    ],
+)
+def test_a_place_that_takes_no_output_is_named(busy: Path, arguments: str, place: str) -> None:
+    (run, *_) = (busy / "results" / "box").iterdir()
+    words = arguments.format(run=run).removeprefix("-m judged ").split()
+    module = "judged" if arguments.startswith("-m judged") else "harness"
+    done = subprocess.run(
+        [sys.executable, "-m", module, *words, place], cwd=busy, capture_output=True, text=True
+    )
+    assert done.returncode == 2, done.stderr
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith(f"softmax-bench: {place}"), line
+    assert "cannot be written" in line
+    assert re.search("another place", line), line
+    assert "Errno" not in line
+    assert "Traceback" not in done.stderr
+
+
+FULL = """
+import errno, os, sys
+from harness.cli import app as cli
+from harness.records import writer as run_writer
+
+class FullDisk(run_writer.FileIO):
+    def write(self, data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+run_writer.FileIO = FullDisk
+cli.main()
+"""
+
+
+def test_the_command_that_a_full_disk_advises_goes_on(tmp_path: Path) -> None:
+    """Word for word, with a name that a shell would part."""
+    (tmp_path / "full.py").write_text(FULL, encoding="utf-8")
+    options = ["-i", "max_shift", "--results", "my results", "--no-report"]
+    words = [sys.executable, "-m", "full", "run", *GRID.split(), *options]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    command = done.stderr.strip().partition("go on with: softmax-bench ")[2]
+    done = softmax_bench(*shlex.split(command), "--no-report", cwd=tmp_path)
+    assert done.returncode == 0, (command, done.stderr)
 
 
 def test_run_json_is_strict(smoke: tuple[Path, str]) -> None:

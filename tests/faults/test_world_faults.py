@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
+import resource
+import shlex
 import signal
 import subprocess
 import sys
@@ -19,8 +22,14 @@ import pytest
 from kill_loop import _left
 from misbehaving import source
 
+from harness.cli import session
+from harness.cli.scaffold import scaffold
+from harness.errors import CannotWrite
+from harness.experiments.check import check
 from harness.experiments.profiles import SMOKE
 from harness.experiments.runner import Progress, Request, run
+from harness.experiments.worst_case.corpus import add_to_corpus, read_corpus
+from harness.experiments.worst_case.search import search_worst_case
 from harness.records import AccuracyRecord
 from harness.records import writer as run_writer
 from harness.records.reader import (
@@ -171,6 +180,108 @@ def test_a_full_disk_keeps_whole_records_and_says_how_to_go_on(
     assert 0 < len(part.records) < 4
     resumed = read_run(run(request(tmp_path, resume=folders[0])).path)
     assert {cell_key(r) for r in resumed.records} == {cell_key(r) for r in read_run(whole).records}
+
+
+def test_a_full_disk_for_temporary_files_tells_of_no_run_to_go_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that is not kept is gone by then; TMPDIR, which the message names, is followed."""
+    (tmp_path / "first").mkdir()
+    (tmp_path / "second").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "first"))
+    with monkeypatch.context() as patch:
+        patch.setattr(FullDisk, "room", 3000)
+        patch.setattr(run_writer, "FileIO", FullDisk)
+        for not_kept in (
+            lambda: session.measure(request(tmp_path), Progress(), keep=False),
+            lambda: check("max_shift", timing=False, dtypes=("float32",)),
+        ):
+            with pytest.raises(ResultsError, match=r"No space left .* set TMPDIR") as caught:
+                not_kept()
+            assert "--resume" not in str(caught.value)
+            assert str(tmp_path / "first") in str(caught.value)
+    assert list((tmp_path / "first").iterdir()) == []
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "second"))
+    assert session.measure(request(tmp_path), Progress(), keep=False).info.finished is not None
+
+
+def test_without_a_folder_for_temporary_files_one_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(*_: Any) -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tempfile.mkdtemp", none)
+        with pytest.raises(ResultsError, match="set TMPDIR to one"):
+            session.measure(request(tmp_path), Progress(), keep=False)
+
+
+@pytest.mark.parametrize(
+    ("profile", "advised"),
+    [
+        ("smoke", "go on with: softmax-bench run --resume '"),
+        ("exhaustive", "go on with: softmax-bench exhaustive --resume '"),
+        ("worst-case", "then begin anew"),
+        ("check", "then begin anew"),
+        ("gpu-quick", "then begin anew"),
+    ],
+)
+def test_a_full_disk_advises_what_the_kind_of_run_allows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Path, profile: str, advised: str
+) -> None:
+    """And what is advised is what `--resume` takes: no other command goes on with such a run."""
+    folder = tmp_path / "a folder with spaces"
+    with monkeypatch.context() as patch:
+        patch.setattr(FullDisk, "room", 100)
+        patch.setattr(run_writer, "FileIO", FullDisk)
+        described = read_run(whole).info.model_copy(update={"profile": profile, "finished": None})
+        with (
+            pytest.raises(ResultsError, match="No space left") as caught,
+            RunWriter(folder, described) as writer,
+        ):
+            writer.append(RECORD)
+    assert advised in str(caught.value)
+    _, _, command = str(caught.value).partition("go on with: softmax-bench ")
+    for kind in ("run", "exhaustive"):
+        if command and shlex.split(command) == [kind, "--resume", str(folder)]:
+            found, chosen = session.interrupted(folder, kind)
+            assert (found.info.profile, [c.name for c in chosen]) == (profile, ["max_shift"])
+        else:
+            with pytest.raises(ResultsError, match=f"use softmax-bench {command}|begin it anew"):
+                session.interrupted(folder, kind)
+
+
+@contextlib.contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """No file may grow beyond so many bytes: part of a write succeeds, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_nothing_is_left_of_a_file_that_did_not_fit(tmp_path: Path) -> None:
+    whole = sorted(p.stat().st_size for p in scaffold("mine", tmp_path / "whole"))
+    folder = tmp_path / "folder"
+    for size in (100, whole[1] - 1):  # the first of two files fails, or the larger one
+        with largest_file(size), pytest.raises(CannotWrite, match=f"{folder}: cannot be written"):
+            scaffold("mine", folder)
+        assert list(folder.iterdir()) == []
+    assert [p.name for p in scaffold("mine", folder)] == ["mine.py", "test_mine.py"]
+    corpus = tmp_path / "corpus.jsonl"
+    cases = [
+        search_worst_case("max_shift", seconds=None, evaluations=20, classes=c) for c in (2, 3)
+    ]
+    (first,) = add_to_corpus(cases[:1], corpus)
+    size = corpus.stat().st_size
+    with largest_file(size + 50), pytest.raises(CannotWrite, match=r"corpus\.jsonl: cannot be"):
+        add_to_corpus(cases, corpus)
+    assert corpus.stat().st_size == size
+    assert read_corpus(corpus) == [first]
+    assert len(add_to_corpus(cases, corpus)) == 1
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a small disk can be mounted by root alone")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import UserError
+from harness.errors import UserError, writing
 from harness.experiments.worst_case.evaluate import WorstCase, judge_row, open_context
 from harness.numerics.formats import FORMATS, from_hex
 from harness.registry.discovery import Implementation, load
@@ -127,9 +128,16 @@ def add_to_corpus(found: Iterable[WorstCase], path: Path = CORPUS) -> list[Entry
         if entry.id not in known:
             known.add(entry.id)
             added.append(entry)
-    with path.open("a", encoding="utf-8") as stream:
-        for entry in added:
-            stream.write(json.dumps(asdict(entry), allow_nan=False) + "\n")
+    text = "".join(json.dumps(asdict(entry), allow_nan=False) + "\n" for entry in added)
+    with writing(path), path.open("ab", buffering=0) as stream:
+        end = os.fstat(stream.fileno()).st_size
+        left = memoryview(text.encode())
+        try:
+            while left:
+                left = left[stream.write(left) or 0 :]
+        except OSError:
+            stream.truncate(end)  # no half of an entry
+            raise
     return added
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import resource
 import secrets
 import select
 import signal
@@ -21,14 +22,46 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from queue import SimpleQueue
 
+from harness.errors import UserError
 from harness.worker.isolation import address_space, reaper
 from harness.worker.isolation.reaper import TOKEN_VARIABLE, bearers
 
-__all__ = ["MAX_OUTPUT", "TOKEN_VARIABLE", "Child", "Output", "bearers"]
+__all__ = [
+    "MAX_OUTPUT", "TOKEN_VARIABLE", "Child", "Output", "TooFewFiles", "allow_open_files", "bearers",
+]  # fmt: skip
 
 MAX_OUTPUT = 64 << 20
 _KEPT_OUTPUT = 16 << 10
 _FAREWELL_S = 5.0
+
+_OWN_FILES, _FILES_PER_CHILD = 64, 8
+"""Descriptors: what a process needs for itself (26 were seen), and for each of its children (5)."""
+_CHILDREN_OF_OURS = 12
+"""Workers of the harness, such as those of the limits, and processes that judge."""
+
+
+def allow_open_files(implementations: int) -> None:
+    """Have as many open files allowed as a run of so many implementations takes.
+
+    Each has a worker, and a control. With too few files it would be blamed for what it cannot open.
+
+    Raises:
+        TooFewFiles: the hard limit is below that.
+    """
+    needed = _OWN_FILES + _FILES_PER_CHILD * (2 * implementations + _CHILDREN_OF_OURS)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise TooFewFiles(
+            f"open files: expected a limit of at least {needed}; got {hard}; raise it with "
+            f"ulimit -n {needed}, in a new shell if this one refuses"
+        )
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
+class TooFewFiles(UserError):
+    """The system lets this process open fewer files than it needs."""
+
 
 _Job = tuple[Callable[[], subprocess.Popen[bytes]], "Future[subprocess.Popen[bytes]]"]
 
