@@ -31,6 +31,16 @@ from harness.records import RECORD
 from harness.records.reader import Run, cell_key, read_run
 
 
+def become(statement: str) -> list[str]:
+    """The start of a command line: Python runs the statement, then becomes the command.
+
+    No `preexec_fn`: it forks, and JAX, where an earlier test imported it, warns of any fork.
+    """
+    command = "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    code = f"import os, resource, signal, sys; {statement}; {command}"
+    return [sys.executable, "-c", code, "-m"]
+
+
 def softmax_bench(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "harness", *arguments],
@@ -177,7 +187,9 @@ def test_version(tmp_path: Path) -> None:
 
 def test_interrupt_keeps_what_was_measured_and_resumes(tmp_path: Path) -> None:
     command = [
-        sys.executable, "-m", "harness", "run", "--profile", "quick", "-i", "max_shift",
+        # A runner of tests in the background may have it ignored, which children inherit.
+        *become("signal.signal(signal.SIGINT, signal.SIG_DFL)"),
+        "harness", "run", "--profile", "quick", "-i", "max_shift",
         "--experiment", "accuracy", "--dtype", "float32", "--machine", "box", "--no-report",
     ]  # fmt: skip
     process = subprocess.Popen(
@@ -186,8 +198,6 @@ def test_interrupt_keeps_what_was_measured_and_resumes(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A runner of tests in the background may have it ignored, which children inherit.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     deadline = time.monotonic() + 120
     cells: list[Path] = []
@@ -355,6 +365,7 @@ cli.main()
 """`check` with a verdict that is there at once, and prints everything that a check can print."""
 GRID = "--profile smoke --experiment accuracy --dtype float32 --classes 3 --workload normal"
 SMALL = "--every 100000 --workers 1 --no-keep"
+TIMED = "--operation softmax --experiment throughput --threads one"  # beside the grid
 COMMANDS = {
     "-m harness --help": 0,
     "-m harness --version": 0,
@@ -459,27 +470,24 @@ def test_without_standard_streams_a_command_does_its_work(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("source", "others", "code", "told"),
+    ("source", "options", "code", "told"),
     [
-        ("from . import absent", [], 3, "error, load: ImportError: attempted relative import"),
-        ("raise SystemExit(0)", [], 3, "crashed, load: the process left with exit status 0"),
-        ("def softmax(x, axis=-1): raise RuntimeError('no')", [], 3, "run: RuntimeError: no"),
-        ("import os\ndef softmax(x, axis=-1): os.abort()", [], 3, "crashed, "),
-        ("IMPLEMENTATION = {'dtypes': ('float64',)}", [], 3, "unsupported, "),
-        ("from . import absent", ["-i", "max_shift"], 0, None),
-        ("def softmax(x, axis=-1): return x", [], 0, None),  # measured, and wrong
+        ("from . import absent", TIMED, 3, "error, load: ImportError: attempted relative import"),
+        ("raise SystemExit(0)", "", 3, "crashed, load: the process left with exit status 0"),
+        ("def softmax(x, axis=-1): raise RuntimeError('no')", "", 3, "run: RuntimeError: no"),
+        ("import os\ndef softmax(x, axis=-1): os.abort()", "", 3, "crashed, "),
+        ("IMPLEMENTATION = {'dtypes': ('float64',)}", "", 3, "unsupported, "),
+        ("from . import absent", "-i max_shift", 0, None),
+        ("def softmax(x, axis=-1): return x", "", 0, None),  # measured, and wrong
     ],
 )
 def test_a_run_that_measured_nothing_is_told_from_one_that_did(
-    tmp_path: Path, source: str, others: list[str], code: int, told: str | None
+    tmp_path: Path, source: str, options: str, code: int, told: str | None
 ) -> None:
     """Also where limits and controls were timed beside it, which are no implementations."""
     mine = source if "softmax" in source else f"{source}\ndef softmax(x, axis=-1): return x\n"
     (tmp_path / "mine.py").write_text(mine, encoding="utf-8")
-    grid = "--profile smoke --experiment accuracy --experiment throughput --dtype float32"
-    grid += " --classes 3 --threads one"
-    options = f"--operation softmax --workload normal --no-report -i mine.py {' '.join(others)}"
-    done = softmax_bench("run", *grid.split(), *options.split(), cwd=tmp_path)
+    done = softmax_bench("run", *f"{GRID} --no-report -i mine.py {options}".split(), cwd=tmp_path)
     assert done.returncode == code, done.stderr
     last = done.stderr.splitlines()[-1]
     if told is None:
@@ -530,11 +538,10 @@ def test_advice_about_open_files_can_be_followed(busy: Path, arguments: str) -> 
     """The number of the message is enough; no implementation is blamed for too small a one."""
 
     def limited(limit: int) -> subprocess.CompletedProcess[str]:
+        start = become(f"resource.setrlimit(resource.RLIMIT_NOFILE, ({limit}, {limit}))")
         return subprocess.run(
-            [sys.executable, "-m", "harness", *arguments.split()], cwd=busy, text=True,
-            capture_output=True,
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit)),
-        )  # fmt: skip
+            [*start, "harness", *arguments.split()], cwd=busy, text=True, capture_output=True
+        )
 
     done = limited(24)
     assert done.returncode == 2, done.stderr
@@ -569,10 +576,10 @@ def test_what_the_system_says_is_told_with_advice(
 
 def test_a_soft_limit_of_open_files_is_raised(busy: Path) -> None:
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    start = become(f"resource.setrlimit(resource.RLIMIT_NOFILE, (24, {most}))")
     done = subprocess.run(
-        [sys.executable, "-m", "harness", *f"run {GRID} -i max_shift --no-report".split()],
+        [*start, "harness", *f"run {GRID} -i max_shift --no-report".split()],
         cwd=busy, capture_output=True, text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (24, most)),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
 
