@@ -40,8 +40,16 @@ MODULES = [(o, f, False) for o in OPERATIONS for f in FORMATS]
 MODULES += [(o, f, True) for o in OPERATIONS[:3] for f in FORMATS[1:]]
 
 
-@pytest.mark.parametrize("arch", nvrtc.ARCHITECTURES)
-@pytest.mark.parametrize(("operation", "name", "fast"), MODULES)
+def _cost(operation: str, name: str, fast: bool, arch: str) -> Any:
+    """Every operation and target in float32, every format once; the rest, two minutes, is slow."""
+    quick = name == "float32" or (operation, arch) == ("Softmax", "sm_90")
+    return pytest.param(operation, name, fast, arch, marks=[] if quick else pytest.mark.slow)
+
+
+@pytest.mark.parametrize(
+    ("operation", "name", "fast", "arch"),
+    [_cost(*module, arch) for arch in nvrtc.ARCHITECTURES for module in MODULES],
+)
 def test_kernels_compile_without_spilling(operation: str, name: str, fast: bool, arch: str) -> None:
     _nvrtc_version()
     result = nvrtc.compile_for(SOURCE.read_text(), arch, _options(operation, name, fast))
