@@ -50,7 +50,10 @@ def test_a_run_and_its_report_read_nothing_back(tmp_path: Path, reads: list[str]
 
 
 def test_a_check_reads_nothing_back(tmp_path: Path, reads: list[str]) -> None:
-    check("max_shift", timing=False, dtypes=("float16",), results=tmp_path)
+    (tmp_path / "own.py").write_text(
+        "def softmax(x, axis=-1): return x\nIMPLEMENTATION = {'dtypes': ('float64',)}\n"
+    )
+    check(str(tmp_path / "own.py"), timing=False, dtypes=("float64",), results=tmp_path)
     assert reads == []
 
 
