@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli import options
-from harness.cli.exits import one_line_errors
+from harness.cli.exits import OF_CHECK, one_line_errors
 
 if TYPE_CHECKING:
     from harness.experiments.check import Item, Report
@@ -56,7 +56,7 @@ def check(
         if json is not None:
             options.write_json(found.as_json(), json)
     _show(found)
-    raise typer.Exit(int(found.verdict))
+    raise typer.Exit(OF_CHECK[found.verdict])
 
 
 def _lines(item: Item) -> list[str]:
@@ -98,7 +98,7 @@ def _show(found: Report) -> None:
     for note in found.notes:
         print(f"note: {plain(note)}")
     print(
-        f"\n{plain(found.name)}: {found.verdict.name} "
+        f"\n{plain(found.name)}: {found.verdict.upper()} "
         f"({len(found.failures)} failures, {len(found.findings)} findings, "
         f"{found.judged} cells judged)"
     )
@@ -111,7 +111,7 @@ def to_markdown(found: Report) -> str:
         return "`" + " ".join(text.replace("`", "'").split()) + "`"
 
     lines = [
-        f"## softmax-bench check {code(found.name)}: {found.verdict.name}",
+        f"## softmax-bench check {code(found.name)}: {found.verdict.upper()}",
         "",
         f"{len(found.failures)} failures, {len(found.findings)} findings, "
         f"{len(found.expected)} declared deviations; {found.judged} cells judged.",

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from harness.cli import options
-from harness.cli.exits import one_line_errors
+from harness.cli.exits import of_comparison, one_line_errors
 
 
 def compare(
@@ -71,4 +71,4 @@ def compare(
             options.write_text(text, markdown)
         if json is not None:
             options.write_text(render.to_json(found), json)
-    raise typer.Exit(found.exit_code(strict=strict))
+    raise typer.Exit(of_comparison(found, strict=strict))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.cli import options, session
-from harness.cli.exits import one_line_errors
+from harness.cli.exits import of_run, one_line_errors
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -92,7 +92,7 @@ def exhaustive(
             plain = [r.model_dump(mode="json", exclude_none=True) for r in run.records]
             options.write_json(plain, output)
     _show(Console(), run)
-    raise typer.Exit(session.exit_code(run))
+    raise typer.Exit(of_run(run))
 
 
 def _refuse_unknown(asked: Tables) -> None:

@@ -1,4 +1,4 @@
-"""Exit codes, and one line for an error that a user can mend."""
+"""Exit codes, what each outcome is worth, and one line for an error that a user can mend."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
-
-import typer
+from typing import TYPE_CHECKING
 
 from harness.errors import TOO_MANY_FILES, UserError
+
+if TYPE_CHECKING:
+    from harness.comparison import Comparison
+    from harness.records.reader import Run
 
 
 class Exit(IntEnum):
@@ -24,6 +27,27 @@ class Exit(IntEnum):
     INTERRUPTED = 130
 
 
+OF_CHECK = {"pass": Exit.DONE, "fail": Exit.FAILED, "nothing": Exit.NOTHING}
+
+
+def of_comparison(found: Comparison, *, strict: bool) -> Exit:
+    """Failed if anything is worse; if `strict`, inconclusive if a cell is, or a side lacks one."""
+    if found.verdict == "nothing":
+        return Exit.NOTHING
+    if found.verdict == "worse":
+        return Exit.FAILED
+    unclear = found.counts["inconclusive"] or found.missing
+    return Exit.INCONCLUSIVE if strict and unclear else Exit.DONE
+
+
+def of_run(run: Run) -> Exit:
+    """Done where something was judged, and without a fault; failed with one; else nothing."""
+    states = {r.status for r in run.records}
+    if states - {"ok", "unsupported", "unavailable", "skipped"}:
+        return Exit.FAILED
+    return Exit.DONE if "ok" in states else Exit.NOTHING
+
+
 @contextmanager
 def one_line_errors(
     debug: bool = False, *, go_on: Callable[[], str | None] = lambda: None
@@ -34,6 +58,8 @@ def one_line_errors(
         debug: let them pass, with their traceback.
         go_on: after an interrupt, the command that goes on with what was measured, if any.
     """
+    import typer  # which the GPU command does without
+
     try:
         yield
     except (UserError, OSError) as e:

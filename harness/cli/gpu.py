@@ -19,6 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.cli.exits import Exit
 from harness.experiments.budget import BUDGET_S, Part, deadlines, planned, profile, within_budget
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 TESTS = ("worker/test_device.py", "implementations/test_device_kernels.py")
 """Those that say something only on a device; all others have been run without one."""
 PARTS_FILE = "parts.json"
-FAILED, USAGE, NOTHING, INTERRUPTED = 1, 2, 3, 130
 _SHOWN = 40  # lines of the tests' output
 
 REQUIRED: Mapping[str, str] = {
@@ -160,7 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     lacking = absent(REQUIRED)
     if lacking:
         print(missing_line(lacking), file=sys.stderr)
-        return USAGE
+        return Exit.USAGE
     from harness.errors import UserError
     from harness.machine.cuda_driver import cuda_device_count
     from harness.machine.description import refuse_unsafe
@@ -170,11 +170,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             refuse_unsafe(options.machine)
     except UserError as e:
         print(f"harness.gpu: {e}", file=sys.stderr)
-        return USAGE
+        return Exit.USAGE
     count, reason = cuda_device_count()
     if not count:
         print(f"harness.gpu: not run on a GPU: {reason}", file=sys.stderr)
-        return NOTHING
+        return Exit.NOTHING
     for name in absent({**FASTER, **REPORT}):
         print(f"harness.gpu: without {name}: the reference is slower, or no report is drawn here")
     parts = deadlines(options.budget)
@@ -186,10 +186,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run = measure(options, parts, start)
     except (UserError, OSError) as e:
         print(f"harness.gpu: {e}", file=sys.stderr)
-        return NOTHING if isinstance(e, NothingToRun) else USAGE
+        return Exit.NOTHING if isinstance(e, NothingToRun) else Exit.USAGE
     except KeyboardInterrupt:
         print("harness.gpu: interrupted; what was measured is kept", file=sys.stderr)
-        return INTERRUPTED
+        return Exit.INTERRUPTED
     told = json.dumps([asdict(p) for p in parts.values()], indent=1, ensure_ascii=False)
     (run.path / PARTS_FILE).write_text(told + "\n", encoding="utf-8")
     for part in parts.values():
@@ -200,4 +200,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     nothing = run.nothing_measured
     if nothing is not None:
         print(f"harness.gpu: {nothing}", file=sys.stderr)
-    return FAILED if parts["tests"].status == "failed" else 0 if nothing is None else NOTHING
+    if parts["tests"].status == "failed":
+        return Exit.FAILED
+    return Exit.DONE if nothing is None else Exit.NOTHING

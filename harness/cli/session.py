@@ -10,8 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.cli.exits import Exit
-
 if TYPE_CHECKING:
     from harness.experiments.context import Context, Unit
     from harness.experiments.profiles import Filters
@@ -151,11 +149,3 @@ def say_where(run: Run, reports: Path | None) -> None:
 
         index = build_site([run], reports / run.machine / run.info.id)
         print(f"report: {index}")
-
-
-def exit_code(run: Run) -> Exit:
-    """Done where something was judged, and without a fault; failed with one; else nothing."""
-    states = {r.status for r in run.records}
-    if states - {"ok", "unsupported", "unavailable", "skipped"}:
-        return Exit.FAILED
-    return Exit.DONE if "ok" in states else Exit.NOTHING

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli import options, session
-from harness.cli.exits import Exit, one_line_errors
+from harness.cli.exits import Exit, of_run, one_line_errors
 
 if TYPE_CHECKING:
     from harness.records.reader import Run
@@ -93,7 +93,7 @@ def worst_case(
                 error.print(Text(f"saved as {entry.id} in {save}"), soft_wrap=True)
     _show(Console(), run, whole=not replay)
     judged = any(getattr(r, "error_over_bound", None) is not None for r in run.records)
-    code = session.exit_code(run)
+    code = of_run(run)
     raise typer.Exit(Exit.NOTHING if code == Exit.DONE and not judged else code)
 
 

@@ -11,9 +11,6 @@ Verdict = Literal["worse", "inconclusive", "better", "equivalent"]
 VERDICTS: tuple[Verdict, ...] = ("worse", "inconclusive", "better", "equivalent")
 """In the order in which they are shown, and in which they decide the whole."""
 
-PASS, FAILED, NOTHING, INCONCLUSIVE = 0, 1, 3, 4
-"""Exit codes, those of every command (the design's table)."""
-
 
 @dataclass(frozen=True)
 class Item:
@@ -98,16 +95,3 @@ class Comparison:
         if not self.items:
             return "nothing"
         return next(v for v in VERDICTS if self.counts[v])
-
-    def exit_code(self, *, strict: bool = False) -> int:
-        """0 pass, 1 something is worse, 3 nothing comparable, 4 inconclusive and `strict`.
-
-        Under `strict` a cell that one side lacks is inconclusive, too.
-        """
-        if not self.items:
-            return NOTHING
-        if self.counts["worse"]:
-            return FAILED
-        if strict and (self.counts["inconclusive"] or self.missing):
-            return INCONCLUSIVE
-        return PASS

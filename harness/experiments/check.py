@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from enum import IntEnum
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +55,12 @@ TIMED = replace(
 )
 
 
-class Verdict(IntEnum):
-    """Exit codes of a check, as for every command."""
+class Verdict(StrEnum):
+    """The verdict of a check."""
 
-    PASS = 0
-    FAIL = 1
-    NOTHING = 3
+    PASS = "pass"
+    FAIL = "fail"
+    NOTHING = "nothing"
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,6 @@ class Report:
     def as_json(self) -> dict[str, Any]:
         """Everything as plain data."""
         plain = asdict(self)
-        plain["verdict"] = self.verdict.name.lower()
         plain["max_ulp"] = {
             k: v if v < float("inf") else "Infinity" for k, v in self.max_ulp.items()
         }

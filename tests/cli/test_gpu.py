@@ -22,6 +22,7 @@ from simulated_device import SOURCE, Kernel, Simulation, WholeWorker
 
 from harness.bounds.tolerances import Arithmetic
 from harness.cli import gpu as command
+from harness.cli.exits import Exit
 from harness.experiments import budget
 from harness.experiments.conformance.judge import Options
 from harness.experiments.conformance.judge_process import Lane, unit
@@ -260,7 +261,7 @@ def test_missing_packages_end_it_before_anything_else(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(command, "REQUIRED", {"no_such_module_at_all": "no-such"})
-    assert command.main([]) == command.USAGE
+    assert command.main([]) == Exit.USAGE
     assert "missing: no-such" in capsys.readouterr().err
 
 
@@ -270,19 +271,19 @@ def test_without_a_device_it_says_why(
     monkeypatch.setattr(
         "harness.machine.cuda_driver.cuda_device_count", lambda: (0, "none for this test")
     )
-    assert command.main([]) == command.NOTHING
+    assert command.main([]) == Exit.NOTHING
     assert "not run on a GPU: none for this test" in capsys.readouterr().err
 
 
 def test_a_machine_without_a_name_fit_for_a_folder_is_refused_before_the_tests(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert command.main(["--machine", "a/b c:é"]) == command.USAGE
+    assert command.main(["--machine", "a/b c:é"]) == Exit.USAGE
     assert "machine name: expected 1 to 80 letters" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("statuses", "code"), [(("error", "skipped"), command.NOTHING), (("error", "ok"), 0)]
+    ("statuses", "code"), [(("error", "skipped"), Exit.NOTHING), (("error", "ok"), 0)]
 )
 def test_a_run_without_a_figure_is_told(
     tmp_path: Path,
@@ -309,9 +310,9 @@ def test_a_run_without_a_figure_is_told(
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (ResultsError("cannot be written"), command.USAGE),
-        (OSError("cannot be written"), command.USAGE),
-        (KeyboardInterrupt(), command.INTERRUPTED),
+        (ResultsError("cannot be written"), Exit.USAGE),
+        (OSError("cannot be written"), Exit.USAGE),
+        (KeyboardInterrupt(), Exit.INTERRUPTED),
     ],
     ids=["results", "system", "interrupt"],
 )
@@ -448,6 +449,7 @@ for name in {HIDDEN!r}:
 import numpy as np
 from harness import reference
 from harness.cli import gpu as command
+from harness.cli.exits import Exit
 from harness.reference.engines import default_engine
 assert default_engine().name == "mpmath", default_engine().name
 y = reference.softmax(np.array([[1.0, 2.0, 4.0]], np.float32))
@@ -455,7 +457,7 @@ assert abs(float(y.sum()) - 1) < 1e-6
 import harness.experiments.runner, harness.experiments.throughput.device
 assert command.absent(command.REQUIRED) == []
 code = command.main([])
-assert code in (command.NOTHING, 0), code
+assert code in (command.Exit.NOTHING, 0), code
 """
 
 

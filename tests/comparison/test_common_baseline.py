@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.cli.exits import of_comparison
 from harness.comparison import Comparison, compare
 from harness.records import ImplementationInfo, Record, RunInfo, ThroughputRecord
 from harness.records.reader import RunWriter
@@ -103,7 +104,7 @@ def test_what_slows_everything_cancels(tmp_path: Path, processes: int | None) ->
     (item,) = (i for i in found.items if i.implementation == "a")
     assert item.ratio == pytest.approx(1.2, rel=0.02)
     assert "in terms of base, which did not change" in item.reason
-    assert found.exit_code(strict=False) == 1
+    assert of_comparison(found, strict=False) == 1
 
 
 @pytest.mark.parametrize(

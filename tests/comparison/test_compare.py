@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from verdict_trials import Repetition, Trial
 
 from harness.cli.compare import compare as command
+from harness.cli.exits import of_comparison
 from harness.comparison import Comparison, compare, p_values, timings
 from harness.comparison.drift import control_ratios
 from harness.comparison.render import missing_lines, to_json, to_markdown
@@ -124,7 +125,7 @@ def test_a_run_against_itself_is_equivalent_everywhere(tmp_path: Path) -> None:
     found = compare(run, run)
     assert found.counts == {"worse": 0, "inconclusive": 0, "better": 0, "equivalent": 8}
     assert found.verdict == "equivalent"
-    assert found.exit_code(strict=True) == 0
+    assert of_comparison(found, strict=True) == 0
     assert sum(found.unmeasured.values()) == 1
 
 
@@ -154,7 +155,7 @@ def test_a_planted_factor_is_found(tmp_path: Path, factor: float, verdict: str, 
     found = between(tmp_path, base, [*new, copied(seed=1)])
     assert {i.verdict for i in found.items if ", 3 classes" in i.where} == {verdict}
     assert {i.verdict for i in found.items if ", 3 classes" not in i.where} == {"equivalent"}
-    assert found.exit_code() == code
+    assert of_comparison(found, strict=False) == code
 
 
 @pytest.mark.parametrize(
@@ -172,7 +173,11 @@ def test_what_the_samples_do_not_bear_out_is_inconclusive(
 ) -> None:
     found = between(tmp_path, [timed()], [timed(factor=1.2, seed=1, **change)])
     (item,) = found.items
-    assert (item.verdict, found.exit_code(), found.exit_code(strict=True)) == ("inconclusive", 0, 4)
+    assert (
+        item.verdict,
+        of_comparison(found, strict=False),
+        of_comparison(found, strict=True),
+    ) == ("inconclusive", 0, 4)
     assert word in item.reason
 
 
@@ -302,7 +307,7 @@ def test_cells_of_one_side_are_listed_not_compared(tmp_path: Path) -> None:
         ("new", "has no such cell"),
         ("base", "has no such cell"),
     }
-    assert (found.exit_code(), found.exit_code(strict=True)) == (0, 4)
+    assert (of_comparison(found, strict=False), of_comparison(found, strict=True)) == (0, 4)
     assert len(missing_lines(found.missing)) == 3
 
 
@@ -313,7 +318,7 @@ def test_timings_of_different_machines_are_refused(tmp_path: Path) -> None:
     found = compare(base, new)
     assert [i.experiment for i in found.items] == ["accuracy"]
     assert "cpu 'a cpu' and 'another'" in found.notes[0]
-    assert compare(base, new, across_machines=True).exit_code() == 1
+    assert of_comparison(compare(base, new, across_machines=True), strict=False) == 1
 
 
 def test_all_threads_of_two_machines_match_when_asked(tmp_path: Path) -> None:
@@ -326,7 +331,11 @@ def test_all_threads_of_two_machines_match_when_asked(tmp_path: Path) -> None:
 
 def test_nothing_comparable_has_its_own_exit_code(tmp_path: Path) -> None:
     found = between(tmp_path, [errors(classes=1)], [errors(classes=2)])
-    assert (found.verdict, found.exit_code(), found.exit_code(strict=True)) == ("nothing", 3, 3)
+    assert (
+        found.verdict,
+        of_comparison(found, strict=False),
+        of_comparison(found, strict=True),
+    ) == ("nothing", 3, 3)
 
 
 @pytest.mark.parametrize(
