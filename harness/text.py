@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 from typing import Any
 
@@ -19,6 +20,14 @@ def one_line(text: str, longest: int = LONGEST) -> str:
 def plain(text: str) -> str:
     """`text` without control characters, so that it cannot steer a terminal."""
     return "".join(c if c.isprintable() else "�" for c in text.replace("\n", " "))
+
+
+def strict_json(value: Any) -> str:
+    """Plain data, dataclasses and models as JSON; numbers that are not finite are strings."""
+    from pydantic_core import to_json
+
+    plain = json.loads(to_json(value, inf_nan_mode="strings"))
+    return json.dumps(plain, ensure_ascii=False, indent=1) + "\n"
 
 
 class _Stream(io.FileIO):

@@ -54,7 +54,7 @@ def check(
         if markdown is not None:
             options.write_text(to_markdown(found), markdown)
         if json is not None:
-            options.write_json(found.as_json(), json)
+            options.write_json(found, json)
     _show(found)
     raise typer.Exit(OF_CHECK[found.verdict])
 

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.cli.exits import Exit
 from harness.experiments.budget import BUDGET_S, Part, deadlines, planned, profile, within_budget
+from harness.text import strict_json
 
 if TYPE_CHECKING:
     from harness.experiments.context import Context, Unit
@@ -190,8 +189,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("harness.gpu: interrupted; what was measured is kept", file=sys.stderr)
         return Exit.INTERRUPTED
-    told = json.dumps([asdict(p) for p in parts.values()], indent=1, ensure_ascii=False)
-    (run.path / PARTS_FILE).write_text(told + "\n", encoding="utf-8")
+    told = strict_json(list(parts.values()))
+    (run.path / PARTS_FILE).write_text(told, encoding="utf-8")
     for part in parts.values():
         print(part.line())
     print(f"results: {run.path}")

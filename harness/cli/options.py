@@ -54,8 +54,7 @@ def write_text(text: str, path: Path) -> None:
 
 
 def write_json(what: Any, path: Path) -> None:
-    """Strict JSON, a final newline."""
-    import json
+    """Strict JSON, as `text.strict_json` spells it."""
+    from harness.text import strict_json
 
-    text = json.dumps(what, ensure_ascii=False, indent=1, allow_nan=False)
-    write_text(text + "\n", path)
+    write_text(strict_json(what), path)

@@ -6,15 +6,13 @@ interpreted.
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.comparison.verdict import VERDICTS, Comparison, Item, Missing
-from harness.text import plain
+from harness.text import plain, strict_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -144,17 +142,6 @@ def to_markdown(comparison: Comparison, *, most: int = _MOST) -> str:
     return "\n".join([*lines, "", escape(method(comparison)), ""])
 
 
-def _strict(value: Any) -> Any:
-    """Plain data without bare NaN or Infinity, which are no JSON."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
-    if isinstance(value, dict):
-        return {k: _strict(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_strict(v) for v in value]
-    return value
-
-
 def to_json(comparison: Comparison) -> str:
     """Everything, as strict JSON; non-finite figures are strings, as in run files."""
     data = {
@@ -164,7 +151,7 @@ def to_json(comparison: Comparison) -> str:
         "counts": comparison.counts,
         **asdict(comparison),
     }
-    return json.dumps(_strict(data), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+    return strict_json(data)
 
 
 def show(comparison: Comparison, console: Console | None = None, *, most: int = _MOST) -> None:

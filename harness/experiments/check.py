@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -106,14 +106,6 @@ class Report:
     max_ulp: dict[str, float]
     speeds: tuple[str, ...]
     notes: tuple[str, ...]
-
-    def as_json(self) -> dict[str, Any]:
-        """Everything as plain data."""
-        plain = asdict(self)
-        plain["max_ulp"] = {
-            k: v if v < float("inf") else "Infinity" for k, v in self.max_ulp.items()
-        }
-        return plain
 
 
 def resolve(target: str, scratch: Path) -> Implementation:
