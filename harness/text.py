@@ -5,7 +5,11 @@ from __future__ import annotations
 import io
 import json
 import sys
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 LONGEST = 600
 
@@ -20,6 +24,33 @@ def one_line(text: str, longest: int = LONGEST) -> str:
 def plain(text: str) -> str:
     """`text` without control characters, so that it cannot steer a terminal."""
     return "".join(c if c.isprintable() else "�" for c in text.replace("\n", " "))
+
+
+def table(
+    header: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    title: str | None = None,
+    caption: str | None = None,
+    right: int | None = None,
+) -> Table:
+    """A table for the terminal; what strangers wrote in it is shown, never interpreted.
+
+    Args:
+        right: index of the first column that is aligned to the right, as all after it are.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(box=None, pad_edge=False, title_justify="left", caption_justify="left")
+    made.title = None if title is None else Text(plain(title))
+    made.caption = None if caption is None else Text(plain(caption))
+    for i, name in enumerate(header):
+        side: Literal["right", "left"] = "left" if right is None or i < right else "right"
+        made.add_column(Text(plain(name)), no_wrap=i == 0, overflow="fold", justify=side)
+    for row in rows:
+        made.add_row(*(Text(plain(cell)) for cell in row))
+    return made
 
 
 def strict_json(value: Any) -> str:

@@ -22,10 +22,10 @@ def claims(
 ) -> None:
     """Audit published claims about softmax: claimed value, certified value, verdict."""
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
     from harness.experiments.claims.audit import as_json, audit_claims
+    from harness.text import table
 
     console = Console()
     error = Console(stderr=True)
@@ -39,14 +39,8 @@ def claims(
         )
         if output is not None:
             options.write_json(as_json(audits), output)
-    table = Table(box=None, pad_edge=False)
-    for name in ("id", "claimed", "certified", "verdict"):
-        table.add_column(name, no_wrap=name == "id")
-    for audit in audits:
-        claim = audit.claim
-        cells = (claim.id, claim.claimed, audit.evidence.certified, audit.verdict)
-        table.add_row(*map(Text, cells))
-    console.print(table)
+    rows = [(a.claim.id, a.claim.claimed, a.evidence.certified, a.verdict) for a in audits]
+    console.print(table(("id", "claimed", "certified", "verdict"), rows))
     if details:
         for audit in audits:
             console.print(Text(f"\n{audit.claim.id} {audit.verdict}: {audit.reason}"))

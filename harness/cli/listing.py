@@ -6,10 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from harness.text import plain
+from harness.text import table
 
 
 @dataclass(frozen=True)
@@ -92,12 +90,6 @@ TABLES: Mapping[str, Callable[[], Listing]] = {
 }
 
 
-def show(listing: Listing, console: Console | None = None) -> None:
-    """Print a listing; names and docstrings of strangers are shown, never interpreted."""
-    console = console or Console()
-    table = Table(title=listing.title, title_justify="left", box=None, pad_edge=False)
-    for name in listing.header:
-        table.add_column(name, overflow="fold")
-    for row in listing.rows:
-        table.add_row(*(Text(plain(cell)) for cell in row))
-    console.print(table)
+def show(listing: Listing) -> None:
+    """Print a listing."""
+    Console().print(table(listing.header, listing.rows, title=listing.title))

@@ -11,6 +11,8 @@ from harness.cli import options, session
 from harness.cli.exits import Exit, of_run, one_line_errors
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from harness.records.reader import Run
 
 
@@ -97,31 +99,24 @@ def worst_case(
     raise typer.Exit(Exit.NOTHING if code == Exit.DONE and not judged else code)
 
 
-def _show(console: object, run: Run, whole: bool) -> None:
+def _show(console: Console, run: Run, whole: bool) -> None:
     """A table of the results, and the whole rows of a search."""
-    from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
     from harness.records import WorstCaseRecord
-    from harness.text import plain
+    from harness.text import table
 
-    assert isinstance(console, Console)
     records = [r for r in run.records if isinstance(r, WorstCaseRecord)]
-    table = Table(box=None, pad_edge=False)
-    table.add_column("what", no_wrap=True)
-    columns = ("implementation", "dtype", "classes", "status", "error / bound", "error (ulp)",
-               "bound", "reason")  # fmt: skip
-    for name in columns:
-        table.add_column(name)
+    header = ("what", "implementation", "dtype", "classes", "status", "error / bound",
+              "error (ulp)", "bound", "reason")  # fmt: skip
+    rows = []
     for r in records:
         what = f"corpus {r.entry}" if r.kind == "replay" else r.origin or "–"
         bound = "–" if r.bound is None else f"{r.bound} {_number(r.bound_ulp)}"
         ratio, ulp = _number(r.error_over_bound), _number(r.error_ulp)
         coordinates = (r.implementation, str(r.dtype), str(r.classes), r.status)
-        values = (what, *coordinates, ratio, ulp, bound, r.reason or "")
-        table.add_row(*(Text(plain(v)) for v in values))
-    console.print(table)
+        rows.append((what, *coordinates, ratio, ulp, bound, r.reason or ""))
+    console.print(table(header, rows))
     for r in records:
         if whole and r.worst_logits:
             console.print(

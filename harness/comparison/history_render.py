@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 from harness.comparison.history import FALSE_ALARM, LEAST_RUNS, History
 from harness.comparison.render import escape
-from harness.text import plain
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from harness.text import plain, table
 
 
 def step_lines(found: History) -> list[str]:
@@ -47,6 +43,10 @@ def caveats(found: History) -> list[str]:
     return lines
 
 
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"
+
+
 def to_markdown(found: History) -> str:
     """Steps, and every series as a table with a column a run."""
     ids = [r.info.id for r in found.runs]
@@ -57,36 +57,27 @@ def to_markdown(found: History) -> str:
     lines += [f"|{' --- |' * (len(ids) + 2)}"]
     for one in found.series:
         at = {s.index for s in one.steps}
-        cells = [
-            "–" if v is None else f"{'**' if i in at else ''}{v:.4g}{'**' if i in at else ''}"
-            for i, v in enumerate(one.values)
-        ]
+        shown = map(_number, one.values)
+        cells = [f"**{text}**" if i in at else text for i, text in enumerate(shown)]
         name, figure = escape(one.implementation), escape(f"{one.figure} ({one.unit})")
         lines.append(f"| {name} | {figure} | {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
 
 
-def show(found: History, console: Console | None = None) -> None:
+def show(found: History) -> None:
     """Print the series (the last runs of them) and the steps."""
-    from rich.console import Console as MakeConsole
-    from rich.table import Table
+    from rich.console import Console
     from rich.text import Text
 
-    console = console or MakeConsole()
+    console = Console()
     last = min(5, len(found.runs))
-    table = Table(
-        title=Text(f"{len(found.runs)} runs on {plain(found.machine)}, the last {last} shown"),
-        title_justify="left", box=None, pad_edge=False,
-    )  # fmt: skip
-    table.add_column("implementation")
-    table.add_column("figure", overflow="fold")
-    for run in found.runs[-last:]:
-        table.add_column(Text(plain(run.info.created[:16])), justify="right")
-    for one in found.series:
-        cells = ["–" if v is None else f"{v:.4g}" for v in one.values[-last:]]
-        texts = (one.implementation, f"{one.figure} ({one.unit})", *cells)
-        table.add_row(*(Text(plain(t)) for t in texts))
-    console.print(table)
+    header = ("implementation", "figure", *(r.info.created[:16] for r in found.runs[-last:]))
+    rows = [
+        (s.implementation, f"{s.figure} ({s.unit})", *map(_number, s.values[-last:]))
+        for s in found.series
+    ]
+    title = f"{len(found.runs)} runs on {found.machine}, the last {last} shown"
+    console.print(table(header, rows, title=title, right=2))
     for line in step_lines(found) or ["no step changes"]:
         console.print(Text(plain(f"step: {line}")), soft_wrap=True)
     for line in caveats(found):

@@ -9,13 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 from harness.comparison.verdict import VERDICTS, Comparison, Item, Missing
-from harness.text import plain, strict_json
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from harness.text import plain, strict_json, table
 
 JSON_VERSION = 1
 _MOST = 40
@@ -117,7 +113,7 @@ def missing_lines(missing: Sequence[Missing]) -> list[str]:
     return lines
 
 
-def to_markdown(comparison: Comparison, *, most: int = _MOST) -> str:
+def to_markdown(comparison: Comparison) -> str:
     """A summary for a pull request: what is worse first; equivalent cells as counts."""
     lines = [
         f"## softmax-bench compare: {escape(headline(comparison))}",
@@ -128,9 +124,9 @@ def to_markdown(comparison: Comparison, *, most: int = _MOST) -> str:
     lines += [f"- {escape(note)}" for note in comparison.notes]
     shown = _shown(comparison)
     if shown:
-        lines += ["", *_table(_HEADER, (_row(i) for i in shown[:most]))]
-    if len(shown) > most:
-        lines += ["", f"{len(shown) - most} more are in the JSON."]
+        lines += ["", *_table(_HEADER, (_row(i) for i in shown[:_MOST]))]
+    if len(shown) > _MOST:
+        lines += ["", f"{len(shown) - _MOST} more are in the JSON."]
     if comparison.items:
         lines += ["", *_table(("implementation", "experiment", *VERDICTS), _overview(comparison))]
     if comparison.missing:
@@ -154,13 +150,12 @@ def to_json(comparison: Comparison) -> str:
     return strict_json(data)
 
 
-def show(comparison: Comparison, console: Console | None = None, *, most: int = _MOST) -> None:
+def show(comparison: Comparison) -> None:
     """Print a comparison: what is worse first."""
-    from rich.console import Console as MakeConsole
-    from rich.table import Table
+    from rich.console import Console
     from rich.text import Text
 
-    console = console or MakeConsole()
+    console = Console()
 
     def say(text: str) -> None:
         console.print(Text(plain(text)), soft_wrap=True)
@@ -169,24 +164,18 @@ def show(comparison: Comparison, console: Console | None = None, *, most: int = 
     for note in comparison.notes:
         say(f"note: {note}")
     shown = _shown(comparison)
-    for item in shown[:most]:
+    for item in shown[:_MOST]:
         figures = f"{_number(item.base, item.unit)} -> {_number(item.new, item.unit)}"
         ratio = "" if item.ratio is None else f", ratio {_ratio(item)}"
         say(
             f"{item.verdict}: {item.implementation}, {item.experiment}, {item.where}: "
             f"{item.figure} {figures}{ratio}: {item.reason}"
         )
-    if len(shown) > most:
-        say(f"{len(shown) - most} more are in the JSON (--json)")
+    if len(shown) > _MOST:
+        say(f"{len(shown) - _MOST} more are in the JSON (--json)")
     if comparison.items:
-        table = Table(box=None, pad_edge=False)
-        for name in ("implementation", "experiment"):
-            table.add_column(name)
-        for verdict in VERDICTS:
-            table.add_column(verdict, justify="right")
-        for row in _overview(comparison):
-            table.add_row(*(Text(plain(cell)) for cell in row))
-        console.print(table)
+        header = ("implementation", "experiment", *VERDICTS)
+        console.print(table(header, _overview(comparison), right=2))
     for line in missing_lines(comparison.missing):
         say(line)
     for why, count in comparison.unmeasured.items():
