@@ -4,28 +4,21 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, TypeGuard
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
-from rich.progress import (
-    Progress as Bar,
-)
-from rich.table import Table
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
 from rich.text import Text
 
 from harness.experiments.context import Unit
 from harness.experiments.runner import Progress
 from harness.records import Record, ThroughputRecord
 from harness.records.reader import Run
-from harness.text import plain
+from harness.text import plain, table
 
 _LINE_EVERY_S = 10.0
 _ETA_AFTER = 0.02
@@ -35,9 +28,11 @@ class _Eta:
     """Seconds left, from the weights of the units that are done; their scale is learnt."""
 
     def __init__(self, units: Sequence[Unit]) -> None:
-        self.left = {e: sum(u.weight for u in units if u.experiment == e) for e in _names(units)}
-        self.done = dict.fromkeys(self.left, 0.0)
-        self.spent = dict.fromkeys(self.left, 0.0)
+        self.left: dict[str, float] = defaultdict(float)  # weights, by experiment
+        self.done: dict[str, float] = defaultdict(float)
+        self.spent: dict[str, float] = defaultdict(float)  # seconds
+        for unit in units:
+            self.left[unit.experiment] += unit.weight
         self.since = time.monotonic()
 
     def finished(self, unit: Unit) -> None:
@@ -52,24 +47,16 @@ class _Eta:
         seen = sum(self.done.values())
         if seen < _ETA_AFTER * (seen + sum(self.left.values())):
             return "unknown"
-        return _clock(self.seconds())
+        minutes, seconds = divmod(max(0, round(self.seconds())), 60)
+        return f"{minutes}:{seconds:02}"
 
     def seconds(self) -> float:
-        total_done, total_spent = sum(self.done.values()), sum(self.spent.values())
-        overall = total_spent / total_done if total_done else 1.0
+        done = sum(self.done.values())
+        overall = sum(self.spent.values()) / done if done else 1.0
         return sum(
             left * (self.spent[e] / self.done[e] if self.done[e] else overall)
             for e, left in self.left.items()
         )
-
-
-def _names(units: Sequence[Unit]) -> list[str]:
-    return list(dict.fromkeys(u.experiment for u in units))
-
-
-def _clock(seconds: float) -> str:
-    whole = max(0, round(seconds))
-    return f"{whole // 60}:{whole % 60:02}"
 
 
 @contextmanager
@@ -137,37 +124,27 @@ def _lines(console: Console) -> Iterator[Progress]:
     yield Progress(started=started, finished=finished, note=say)
 
 
-def _largest(records: Sequence[Any], figure: str) -> Any:
-    values = [getattr(r, figure) for r in records if getattr(r, figure) is not None]
-    return max(values, default=None)
-
-
-def _number(value: float | None, form: str = ".3g") -> str:
-    if value is None:
-        return "–"
-    return "inf" if math.isinf(value) else format(value, form)
+def _cells(run: Run, name: str, experiment: str, **equal: object) -> list[Any]:
+    """The records of an implementation in an experiment, with the given values."""
+    return [
+        r
+        for r in run.records
+        if (r.implementation, r.experiment) == (name, experiment)
+        and all(getattr(r, field) == value for field, value in equal.items())
+    ]
 
 
 def _worst_ulp(run: Run, name: str, dtype: str) -> str:
-    found = [
-        r
-        for r in run.records
-        if r.experiment == "accuracy" and r.implementation == name and r.dtype == dtype
-    ]
-    measured = [r for r in found if getattr(r, "max_ulp", None) is not None]
-    if not measured:
-        return found[0].status if found else "–"
-    return _number(_largest(measured, "max_ulp"))
+    found = _cells(run, name, "accuracy", dtype=dtype)
+    ulps = [r.max_ulp for r in found if r.max_ulp is not None]
+    if ulps:
+        return f"{max(ulps):.3g}"
+    return found[0].status if found else "–"
 
 
 def _threshold(run: Run, name: str, dtype: str) -> str:
-    found: list[Any] = [
-        r
-        for r in run.records
-        if r.experiment == "overflow" and r.implementation == name and r.dtype == dtype
-        and getattr(r, "kind", None) == "threshold" and getattr(r, "event", None) == "nonfinite"
-        and getattr(r, "probe", None) == "dominant" and getattr(r, "sign", None) == 1
-    ]  # fmt: skip
+    event = {"kind": "threshold", "event": "nonfinite", "probe": "dominant", "sign": 1}
+    found = _cells(run, name, "overflow", dtype=dtype, **event)
     if not found:
         return "–"
     record = found[0]
@@ -176,50 +153,47 @@ def _threshold(run: Run, name: str, dtype: str) -> str:
     return f"{record.last_good:.9g}" if record.occurs else "never"
 
 
-class _Timed(NamedTuple):
-    """The one grid point whose speeds the summary quotes."""
-
-    operation: str
-    dtype: str
-    classes: int
+_Point = tuple[str, str | None, int]
+"""Operation, format and class count of the timings whose speeds the summary quotes."""
 
 
-def _timed(run: Run) -> _Timed | None:
-    """Softmax, float32 and 1000 classes where they were timed, else what was; None for nothing."""
-    found: list[Any] = [r for r in _streaming(run) if r.gbps is not None]
-    if not found:
-        return None
-    operations = {r.operation for r in found}
-    operation = "softmax" if "softmax" in operations else min(operations)
-    dtypes = {r.dtype for r in found if r.operation == operation}
-    dtype = "float32" if "float32" in dtypes else min(dtypes)
-    counts = sorted({r.classes for r in found if (r.operation, r.dtype) == (operation, dtype)})
-    return _Timed(operation, dtype, 1000 if 1000 in counts else counts[len(counts) // 2])
+def _quoted(run: Run) -> _Point | None:
+    """Softmax in float32 near 1000 classes where that was timed, else what was, if anything."""
+    points = {_point(r) for r in run.records if _streaming(r) and r.gbps is not None}
+
+    def rank(point: _Point) -> tuple[object, ...]:
+        operation, dtype, classes = point
+        distance = abs(math.log(classes / 1000))
+        return operation != "softmax", operation, dtype != "float32", str(dtype), distance
+
+    return min(points, key=rank, default=None)
 
 
-def _streaming(run: Run) -> list[ThroughputRecord]:
-    return [
-        r
-        for r in run.records
-        if isinstance(r, ThroughputRecord)
-        and r.regime == "streaming" and r.role == "implementation"
-    ]  # fmt: skip
+def _point(record: ThroughputRecord) -> _Point:
+    return record.operation, record.dtype, record.classes or 1
 
 
-def _speed(run: Run, name: str, quoted: _Timed | None) -> tuple[str, str]:
-    found: list[Any] = [r for r in _streaming(run) if r.implementation == name]
-    timed = [r for r in found if r.gbps is not None and (r.operation, r.dtype, r.classes) == quoted]
-    timed = [r for r in timed if not r.allocating] or timed
+def _streaming(record: Record) -> TypeGuard[ThroughputRecord]:
+    """Whether it is a timing of an implementation on arrays beyond the caches."""
+    return (
+        isinstance(record, ThroughputRecord)
+        and record.regime == "streaming" and record.role == "implementation"
+    )  # fmt: skip
+
+
+def _speed(run: Run, name: str, quoted: _Point | None) -> tuple[str, str]:
+    found = [r for r in _cells(run, name, "throughput") if _streaming(r)]
+    timed = [r for r in found if r.gbps is not None and _point(r) == quoted]
     if not timed:
         return (found[0].status if found else "–"), "–"
-    best = max(timed, key=lambda r: r.threads or 0)
+    best = max(timed, key=lambda r: (not r.allocating, r.threads or 0))
     struck = "" if best.ranked else " (gate failed)"
     about = "~" if best.noisy else ""
     share = "–" if best.percent_of_limit is None else f"{about}{best.percent_of_limit:.3g}"
     return f"{about}{best.gbps:.3g}{struck}", share
 
 
-def _caption(run: Run, quoted: _Timed | None) -> str:
+def _caption(run: Run, quoted: _Point | None) -> str:
     """What the columns are; nothing of those that hold no figure."""
     kinds = {r.experiment for r in run.records}
     parts = []
@@ -228,9 +202,8 @@ def _caption(run: Run, quoted: _Timed | None) -> str:
     if "overflow" in kinds:
         parts.append("overflow: last finite t of the row [t, 0]")
     if quoted is not None:
-        parts.append(
-            f"GB/s: streaming, {quoted.operation}, {quoted.classes} classes, {quoted.dtype}"
-        )
+        operation, dtype, classes = quoted
+        parts.append(f"GB/s: streaming, {operation}, {classes} classes, {dtype}")
         parts.append("%: of the copy limit")
     return "; ".join(parts)
 
@@ -238,54 +211,39 @@ def _caption(run: Run, quoted: _Timed | None) -> str:
 def summary(run: Run, console: Console | None = None) -> None:
     """The table at the end of a run: accuracy, overflow and throughput of each implementation."""
     console = console or Console()
-    quoted = _timed(run)
-    table = Table(
-        title=Text(f"{run.info.profile} run on {plain(run.machine)}"),
-        title_justify="left",
-        caption=Text(_caption(run, quoted)),
-        caption_justify="left",
-        box=None,
-        pad_edge=False,
-    )
-    table.add_column("implementation", no_wrap=True)
-    for name in ("max ulp f32", "max ulp f64", "overflow f32", "GB/s", "% of limit"):
-        table.add_column(name, justify="right")
-    absent = [one for one in run.info.implementations if not one.available]
+
+    def say(text: str) -> None:
+        console.print(Text(plain(text)), soft_wrap=True)
+
+    quoted = _quoted(run)
+    header = ("implementation", "max ulp f32", "max ulp f64", "overflow f32", "GB/s", "% of limit")
+    rows = [
+        (
+            one.name,
+            _worst_ulp(run, one.name, "float32"),
+            _worst_ulp(run, one.name, "float64"),
+            _threshold(run, one.name, "float32"),
+            *_speed(run, one.name, quoted),
+        )
+        for one in run.info.implementations
+        if one.available
+    ]
+    title = f"{run.info.profile} run on {run.machine}"
+    console.print(table(header, rows, title=title, caption=_caption(run, quoted), right=1))
     for one in run.info.implementations:
-        if one.available:
-            cells = (
-                _worst_ulp(run, one.name, "float32"),
-                _worst_ulp(run, one.name, "float64"),
-                _threshold(run, one.name, "float32"),
-                *_speed(run, one.name, quoted),
-            )
-            table.add_row(Text(plain(one.name)), *(Text(c) for c in cells))
-    console.print(table)
-    for one in absent:
-        reason = plain(one.unavailable_reason or "no reason given")
-        console.print(Text(f"{plain(one.name)}: unavailable, {reason}"), soft_wrap=True)
+        if not one.available:
+            say(f"{one.name}: unavailable, {one.unavailable_reason or 'no reason given'}")
     for name, cell in run.unmeasured.items():
         if cell.status not in ("unavailable", "unsupported", "skipped"):
-            why = plain(f"{name}: nothing was measured, {cell.status}: {cell.reason}")
-            console.print(Text(why), soft_wrap=True)
-    counts: dict[str, int] = {}
-    for record in run.records:
-        counts[record.status] = counts.get(record.status, 0) + 1
-    console.print(Text("cells: " + ", ".join(f"{n} {s}" for s, n in sorted(counts.items()))))
-    noisy = len(
-        {
-            (r.regime, r.classes, r.threads)
-            for r in run.records
-            if isinstance(r, ThroughputRecord) and r.noisy
-        }
-    )
+            say(f"{name}: nothing was measured, {cell.status}: {cell.reason}")
+    counts = Counter(r.status for r in run.records)
+    say("cells: " + ", ".join(f"{n} {s}" for s, n in sorted(counts.items())))
+    timings = [r for r in run.records if isinstance(r, ThroughputRecord)]
+    noisy = len({(r.regime, r.classes, r.threads) for r in timings if r.noisy})
     if noisy:
-        console.print(
-            Text(
-                f"noisy (~): {noisy} timing groups whose control misses 1.0, or whose copies lost "
-                f"their processors to other programs; close those and run again"
-            ),
-            soft_wrap=True,
+        say(
+            f"noisy (~): {noisy} timing groups whose control misses 1.0, or whose copies lost "
+            f"their processors to other programs; close those and run again"
         )
     for warning in run.info.warnings:
-        console.print(Text("warning: " + plain(warning)), soft_wrap=True)
+        say(f"warning: {warning}")
