@@ -8,7 +8,9 @@ at the end. What underflow adds is absolute and kept apart.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,6 +21,10 @@ from harness.numerics.formats import Float64Array, float_format, scale_by_power
 # The bounds are evaluated in float64, in some 30 operations: allow for their own roundings.
 _EVALUATION = 1.0 + 2.0**-40
 _LN2 = float(np.log(2.0))
+_BHH = (
+    "P. Blanchard, D. J. Higham, N. J. Higham, Accurately computing the log-sum-exp and softmax "
+    "functions, IMA J. Numer. Anal. 41 (2021) 2311-2330, doi:10.1093/imanum/draa038, "
+)
 
 
 @dataclass(frozen=True)
@@ -29,17 +35,97 @@ class BoundResult:
     a convention); zero at masked places, where the result is exactly 0.
 
     Attributes:
-        name: of the bound.
         relative: (rows, classes), the part that is relative to the exact value, dimensionless,
             without underflow and without the rounding to a narrower output.
         ulp: (rows, classes), the whole bound in ulps of the output format at the exact value.
         absolute: (rows, classes), the whole bound in units of the result.
     """
 
-    name: str
     relative: Float64Array
     ulp: Float64Array
     absolute: Float64Array
+
+
+Evaluate = Callable[[BoundContext], BoundResult]
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A bound with its provenance.
+
+    Attributes:
+        name: key in `BOUNDS`; what an implementation's metadata names.
+        algorithm: the computation that it is a bound for.
+        formula: to first order, relative error unless it says otherwise.
+        source: paper and theorem, or where it is derived.
+        evaluate: the bound on a `BoundContext`.
+        published_name: the bound of the literature for the same algorithm, if there is one.
+        misprinted: True if it is known to be violated by correct code.
+        theorem: of a published bound, what its paper calls it.
+        paper: of a published bound, its authors and year.
+    """
+
+    name: str
+    algorithm: str
+    formula: str
+    source: str
+    evaluate: Evaluate
+    published_name: str | None = None
+    misprinted: bool = False
+    theorem: str | None = None
+    paper: str | None = None
+
+    @property
+    def published(self) -> bool:
+        """Whether it is as printed in the literature: drawn, and no implementation fails by it."""
+        return self.theorem is not None
+
+    @property
+    def gate(self) -> bool:
+        """Whether a correct implementation cannot exceed it."""
+        return not self.published
+
+
+_bounds: dict[str, Bound] = {}
+BOUNDS: Mapping[str, Bound] = MappingProxyType(_bounds)
+"""Every bound by name: each function below that is marked as one."""
+
+
+def _derived(
+    algorithm: str, formula: str, more: str = "", published_name: str | None = None
+) -> Callable[[Evaluate], Evaluate]:
+    """Mark a function as a bound of its name that is derived in docs/bounds.md."""
+
+    def enter(evaluate: Evaluate) -> Evaluate:
+        name, source = evaluate.__name__, "derived in docs/bounds.md" + more
+        _bounds[name] = Bound(name, algorithm, formula, source, evaluate, published_name)
+        return evaluate
+
+    return enter
+
+
+InUnits = Callable[[BoundContext], Float64Array]
+
+
+def _published(
+    algorithm: str, formula: str, theorem: str, remark: str = "", misprinted: bool = False
+) -> Callable[[InUnits], InUnits]:
+    """Mark a function as a bound that is printed in the paper below.
+
+    It is first order, relative, with exp and log accurate to u and no underflow. The function
+    gives it in units of u, (rows, 1); infinite where the theorem claims nothing.
+    """
+
+    def enter(in_u: InUnits) -> InUnits:
+        name = in_u.__name__
+        _bounds[name] = Bound(
+            name, algorithm, formula, _BHH + theorem + remark,
+            lambda c: _first_order(c, in_u(c)), misprinted=misprinted, theorem=theorem,
+            paper="Blanchard, Higham and Higham (2021)",
+        )  # fmt: skip
+        return in_u
+
+    return enter
 
 
 def _exp_cost(c: BoundContext) -> float:
@@ -99,7 +185,7 @@ def _unshifted_sum(c: BoundContext) -> Float64Array:
     return np.where(overflows, np.inf, cost)
 
 
-def _finish(c: BoundContext, name: str, cost: Float64Array, eta: Float64Array) -> BoundResult:
+def _finish(c: BoundContext, cost: Float64Array, eta: Float64Array) -> BoundResult:
     """The bound in ulps from the cost L of each element and its absolute part, in eta."""
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         relative = np.expm1(np.minimum(cost, 700.0))
@@ -116,7 +202,6 @@ def _finish(c: BoundContext, name: str, cost: Float64Array, eta: Float64Array) -
     total = np.where(c.finite, total, 0.0)
     total = np.where(c.defined, total, np.inf)
     return BoundResult(
-        name=name,
         relative=np.where(c.defined, relative, np.inf),
         ulp=total,
         absolute=scale_by_power(total, c.quantum),
@@ -135,77 +220,109 @@ def _rounded_once_more(c: BoundContext, total: Float64Array) -> Float64Array:
     return total + np.where(total <= 0.5, 0.5, 0.5 * scale_by_power(1.0, wider))
 
 
+@_derived(
+    "exp(x_j) / Σ exp(x_i)",
+    "(n+2E)u + underflow of exp(x_i) against the sum; nothing where the sum overflows",
+    published_name="published_naive",
+)
 def naive(c: BoundContext) -> BoundResult:
     total = _unshifted_sum(c)
     cost = _exp_cost(c) + total + c.rounding
     with np.errstate(over="ignore"):
         eta = c.exp_eta * np.exp(np.minimum(total, 700.0) - c.logsumexp) * (1.0 + c.u) + c.half_eta
     eta = np.where(_may_underflow(c, c.logits) > 0, eta, c.half_eta)
-    return _finish(c, "naive", np.broadcast_to(cost, c.gap.shape), eta)
+    return _finish(c, np.broadcast_to(cost, c.gap.shape), eta)
 
 
-def _shift_divide(c: BoundContext, name: str, rescalings: Float64Array | float) -> BoundResult:
+def _shift_divide(c: BoundContext, rescalings: Float64Array | float) -> BoundResult:
     total = _shifted_sum(c, rescalings)
     cost = c.u * c.gap + _exp_cost(c) + total + c.rounding
     with np.errstate(over="ignore"):
         eta = c.exp_eta * np.exp(np.minimum(total, 700.0) - c.log_sum) * (1.0 + c.u) + c.half_eta
-    return _finish(c, name, cost, eta)
+    return _finish(c, cost, eta)
 
 
+@_derived(
+    "exp(x_j−m) / Σ exp(x_i−m), m = max x",
+    "(n+2E+Δ_j+A)u + (½+E_η/s)η; Δ_j = m−x_j, A = Σ p_i Δ_i ≤ ln n",
+    published_name="published_shift_divide",
+)
 def shift_divide(c: BoundContext) -> BoundResult:
-    return _shift_divide(c, "shift_divide", 0.0)
+    return _shift_divide(c, 0.0)
 
 
-def online(c: BoundContext) -> BoundResult:
-    return _shift_divide(c, "online", c.records)
-
-
-def half_in_out(c: BoundContext) -> BoundResult:
-    wide = c if c.internal.precision > c.output.precision else _widened(c)
-    return replace(shift_divide(wide), name="half_in_out")
-
-
-def _widened(c: BoundContext) -> BoundContext:
-    # A new object: the cached quantities of the other arithmetic must not follow.
-    return replace(c, internal=float_format("float32"))
-
-
-def _from_logarithm(c: BoundContext, name: str, log_cost: Float64Array) -> BoundResult:
+def _from_logarithm(c: BoundContext, log_cost: Float64Array) -> BoundResult:
     """exp(x_j - lse), given the absolute error of the computed lse."""
     distance = c.gap + c.log_sum
     with np.errstate(invalid="ignore", over="ignore"):
         cost = log_cost + c.u * (distance + log_cost) + _exp_cost(c)
-    return _finish(c, name, cost, np.full(c.gap.shape, c.exp_eta))
+    return _finish(c, cost, np.full(c.gap.shape, c.exp_eta))
 
 
+@_derived(
+    "exp(x_j−y), y = log Σ exp(x_i)",
+    "(n−1+2E+E_l·|y|+|x_j−y|)u + E_η η; nothing where the sum overflows",
+    published_name="published_log_sum_exp_unshifted",
+)
 def log_sum_exp_unshifted(c: BoundContext) -> BoundResult:
     total = _unshifted_sum(c)
     with np.errstate(invalid="ignore"):
         error = total + c.log_error * c.u * (np.abs(c.logsumexp) + total)
-    return _from_logarithm(c, "log_sum_exp_unshifted", error)
+    return _from_logarithm(c, error)
 
 
+@_derived(
+    "exp(x_j−y), y = m + log Σ exp(x_i−m)",
+    "(n−1+2E+A+E_l·ln s+|y|+|x_j−y|)u + E_η η; with E_l = 1, A + ln s is the entropy H",
+    published_name="published_log_sum_exp_shifted",
+)
 def log_sum_exp_shifted(c: BoundContext) -> BoundResult:
     total = _shifted_sum(c)
     error = total + c.log_error * c.u * (c.log_sum + total)
     error = error + c.u * (np.abs(c.logsumexp) + error)
-    return _from_logarithm(c, "log_sum_exp_shifted", error)
+    return _from_logarithm(c, error)
 
 
+@_derived(
+    "exp((x_j−m) − log Σ exp(x_i−m))",
+    "(n−1+2E+A+E_l·ln s+Δ_j+|x_j−y|)u + E_η η",
+)
 def log_sum_exp_shifted_difference(c: BoundContext) -> BoundResult:
     total = _shifted_sum(c)
     error = total + c.log_error * c.u * (c.log_sum + total)
-    return _from_logarithm(c, "log_sum_exp_shifted_difference", error + c.u * c.gap)
+    return _from_logarithm(c, error + c.u * c.gap)
 
 
+@_derived(
+    "exp(x_j−m) / s with a running maximum, s rescaled by exp(m_old−m_new) R times",
+    "(n+2E+Δ_j+A+R(E+1))u + (½+E_η/s)η",
+)
+def online(c: BoundContext) -> BoundResult:
+    return _shift_divide(c, c.records)
+
+
+@_derived(
+    "(mantissa, exponent) pairs: a_j·2^k_j / Σ a_i·2^k_i, no shift",
+    "(n+2E+2ρ+1)u + η/2; ρu the absolute error of the reduced argument",
+    "; algorithm: M. Dukhan, A. Ablavatski, The two-pass softmax algorithm, 2020, arXiv:2001.04438",
+)
 def two_pass(c: BoundContext) -> BoundResult:
     pair = _exp_cost(c) + c.reduction * c.u
     # Scaling by powers of two is exact but for underflow, against a sum of at least 0.7.
     lost = _growth(2.0 * c.count * 2.0 * c.half_eta * c.internal.smallest_subnormal)
     cost = 2.0 * pair + c.depth * c.rounding + lost + 2.0 * c.rounding
-    return _finish(
-        c, "two_pass", np.broadcast_to(cost, c.gap.shape), np.full(c.gap.shape, c.half_eta)
-    )
+    return _finish(c, np.broadcast_to(cost, c.gap.shape), np.full(c.gap.shape, c.half_eta))
+
+
+@_derived(
+    "float16 or bfloat16 in and out, shift and divide in float32 inside",
+    "½ + (n+2E+Δ_j+A)·2^(p−24) ulp, p = 11 or 8, + underflow",
+)
+def half_in_out(c: BoundContext) -> BoundResult:
+    if c.internal.precision <= c.output.precision:
+        # A new object: the cached quantities of the other arithmetic must not follow.
+        c = replace(c, internal=float_format("float32"))
+    return shift_divide(c)
 
 
 _TABLE_EXP_SINGLE = 2.0**-47.3 + 5.0 * 2.0**-53
@@ -214,6 +331,10 @@ _BLOCK_ADDITIONS = 137.0
 _TABLE_EXP_PAIR = 2.0**-63.2
 
 
+@_derived(
+    "exp(x_j−m) / Σ exp(x_i−m) in float64 (double-double for float64) by a table of sixteen",
+    "½ + (2^6.8+k+2Δ_j+2A)·2^(p−53) ulp, k = min(n−1, 137); float64: ½ + 2^−9.2 ulp",
+)
 def rounded_once(c: BoundContext) -> BoundResult:
     """Float64 inside for what is narrower, double-double for float64; the exponential its own."""
     c = replace(c, internal=float_format("float64"))
@@ -224,7 +345,7 @@ def rounded_once(c: BoundContext) -> BoundResult:
         cost = cost + (depth + 4.0) * c.rounding
     else:
         cost = np.full(c.gap.shape, 2.0 * _TABLE_EXP_PAIR + 2.0**-75)
-    result = _finish(c, "rounded_once", cost, np.zeros(c.gap.shape))
+    result = _finish(c, cost, np.zeros(c.gap.shape))
     if c.output != c.internal:
         return result
     once = _rounded_once_more(c, result.ulp)
@@ -232,34 +353,29 @@ def rounded_once(c: BoundContext) -> BoundResult:
     return replace(result, ulp=ulp, absolute=scale_by_power(ulp, c.quantum))
 
 
+@_derived(
+    "nothing declared: any of shift and divide, online, exp(x−lse) in both shifted forms",
+    "the largest of their bounds, elementwise",
+)
 def generic(c: BoundContext) -> BoundResult:
-    results = [
-        f(c) for f in (shift_divide, online, log_sum_exp_shifted, log_sum_exp_shifted_difference)
-    ]
-    first, *others = results
-    relative, ulp, absolute = first.relative, first.ulp, first.absolute
-    for other in others:
-        relative = np.maximum(relative, other.relative)
-        ulp = np.maximum(ulp, other.ulp)
-        absolute = np.maximum(absolute, other.absolute)
-    return BoundResult("generic", relative, ulp, absolute)
+    forms = (shift_divide, online, log_sum_exp_shifted, log_sum_exp_shifted_difference)
+    results = [form(c) for form in forms]
+    return BoundResult(
+        *(
+            np.maximum.reduce([getattr(r, part) for r in results])
+            for part in ("relative", "ulp", "absolute")
+        )
+    )
 
 
-def _published(c: BoundContext, name: str, in_u: Float64Array) -> BoundResult:
-    """A bound as printed: first order, relative, exp and log accurate to u, no underflow.
-
-    Args:
-        in_u: (rows, 1), in units of u; infinite where the theorem claims nothing.
-    """
+def _first_order(c: BoundContext, in_u: Float64Array) -> BoundResult:
+    """A bound as printed, (rows, 1) in units of u, at each element."""
     relative = np.broadcast_to(c.u * in_u, c.gap.shape)
     with np.errstate(invalid="ignore", over="ignore"):
         total = np.where(c.finite, c.in_ulp * relative, 0.0)
     total = np.where(c.defined & ~np.isnan(total), total, np.inf)
     return BoundResult(
-        name,
-        np.where(c.defined, relative, np.inf),
-        total,
-        scale_by_power(total, c.quantum),
+        np.where(c.defined, relative, np.inf), total, scale_by_power(total, c.quantum)
     )
 
 
@@ -272,21 +388,30 @@ def _unless_it_overflows(c: BoundContext, in_u: Float64Array) -> Float64Array:
     return np.where(c.logsumexp + c.u * in_u >= np.log(c.internal.max), np.inf, in_u)
 
 
-def published_naive(c: BoundContext) -> BoundResult:
-    return _published(c, "published_naive", _unless_it_overflows(c, c.count + 3.0))
+@_published("exp(x_j) / Σ exp(x_i)", "(n+3)u", "Theorem 3.3")
+def published_naive(c: BoundContext) -> Float64Array:
+    return _unless_it_overflows(c, c.count + 3.0)
 
 
-def published_shift_divide(c: BoundContext) -> BoundResult:
-    spread = c.gap.max(axis=1, keepdims=True)
-    return _published(c, "published_shift_divide", c.count + 2.0 + 2.0 * spread)
+@_published("exp(x_j−m) / Σ exp(x_i−m)", "(n+2+2(xmax−xmin))u", "Theorem 4.3")
+def published_shift_divide(c: BoundContext) -> Float64Array:
+    spread: Float64Array = c.gap.max(axis=1, keepdims=True)
+    return c.count + 2.0 + 2.0 * spread
 
 
-def published_log_sum_exp_unshifted(c: BoundContext) -> BoundResult:
+@_published("exp(x_j−y), y = log Σ exp(x_i)", "(|y|+max|x_j−y|+n+2)u", "Theorem 3.4")
+def published_log_sum_exp_unshifted(c: BoundContext) -> Float64Array:
     in_u = np.abs(c.logsumexp) + _furthest(c) + c.count + 2.0
-    return _published(c, "published_log_sum_exp_unshifted", _unless_it_overflows(c, in_u))
+    return _unless_it_overflows(c, in_u)
 
 
-def published_log_sum_exp_shifted(c: BoundContext) -> BoundResult:
-    smallest = np.where(c.finite, c.logits, np.inf).min(axis=1, keepdims=True)
-    in_u = 1.0 + _furthest(c) + np.abs(c.logsumexp + c.count - smallest)
-    return _published(c, "published_log_sum_exp_shifted", in_u)
+@_published(
+    "exp(x_j−y), y = m + log1p(Σ_{i≠k} exp(x_i−m))",
+    "(1+max|x_j−y|+|y+n−xmin|)u",
+    "Theorem 4.4",
+    ", as printed: violated, since its proof drops the rounding of m + log1p",
+    misprinted=True,
+)
+def published_log_sum_exp_shifted(c: BoundContext) -> Float64Array:
+    smallest: Float64Array = np.where(c.finite, c.logits, np.inf).min(axis=1, keepdims=True)
+    return 1.0 + _furthest(c) + np.abs(c.logsumexp + c.count - smallest)
