@@ -19,7 +19,6 @@ from harness.numerics.formats import FloatFormat, from_ordinal, to_float64, to_o
 
 Array = NDArray[Any]
 Values = Mapping[str, float]
-Draw = Callable[[np.random.Generator, int, int, FloatFormat, Values], Array]
 
 
 @dataclass(frozen=True)
@@ -49,45 +48,66 @@ class Family:
     name: str
     description: str
     parameters: Mapping[str, Parameter]
-    draw: Draw | None
+    draw: Callable[[Draw], Array] | None
     presets: tuple[Mapping[str, float], ...] = ({},)
     masks: bool = False
     fixed_classes: int | None = None
 
 
-def _work_dtype(fmt: FloatFormat) -> type[np.float32] | type[np.float64]:
-    return np.float64 if fmt.name == "float64" else np.float32
+@dataclass(frozen=True)
+class Draw:
+    """What a family draws from: random numbers, a shape, a format and its parameters."""
+
+    rng: np.random.Generator
+    rows: int
+    classes: int
+    fmt: FloatFormat
+    values: Values
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.rows, self.classes
+
+    @property
+    def dtype(self) -> type[np.float32] | type[np.float64]:
+        """What is drawn in: float32 where it holds the format, else float64."""
+        return np.float64 if self.fmt.name == "float64" else np.float32
+
+    def standard_normal(self) -> Array:
+        return self.rng.standard_normal(self.shape, dtype=self.dtype)
+
+    def uniform(self) -> Array:
+        """On [0, 1)."""
+        return self.rng.random(self.shape, dtype=self.dtype)
+
+    def places(self) -> NDArray[np.int64]:
+        """A class of each row."""
+        return self.rng.integers(self.classes, size=self.rows)
+
+    def others(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Another class of each row, of at least two."""
+        return (places + self.rng.integers(1, self.classes, size=self.rows)) % self.classes
 
 
-def _standard_normal(rng: np.random.Generator, rows: int, classes: int, fmt: FloatFormat) -> Array:
-    return rng.standard_normal((rows, classes), dtype=_work_dtype(fmt))
-
-
-def _normal(
-    rng: np.random.Generator, rows: int, classes: int, fmt: FloatFormat, p: Values
-) -> Array:
-    x = _standard_normal(rng, rows, classes, fmt)
-    x *= x.dtype.type(p["scale"])
+def _normal(d: Draw) -> Array:
+    x = d.standard_normal()
+    x *= d.dtype(d.values["scale"])
     return x
 
 
-def _uniform(
-    rng: np.random.Generator, rows: int, classes: int, fmt: FloatFormat, p: Values
-) -> Array:
-    low, high = p["low"], p["high"]
+def _uniform(d: Draw) -> Array:
+    low, high = d.values["low"], d.values["high"]
     if not low <= high:
         raise ValueError(f"uniform: expected low <= high; got low={low:g}, high={high:g}")
-    x = rng.random((rows, classes), dtype=_work_dtype(fmt))
-    x *= x.dtype.type(high - low)
-    x += x.dtype.type(low)
+    x = d.uniform()
+    x *= d.dtype(high - low)
+    x += d.dtype(low)
     return x
 
 
-def _offset(
-    rng: np.random.Generator, rows: int, classes: int, fmt: FloatFormat, p: Values
-) -> Array:
-    x = _normal(rng, rows, classes, fmt, p)
-    x += x.dtype.type(p["offset"])
+def _offset(d: Draw) -> Array:
+    x = _normal(d)
+    x += d.dtype(d.values["offset"])
     return x
 
 
@@ -106,101 +126,76 @@ def underflow_gap(fmt: FloatFormat, classes: int) -> float:
     return gap
 
 
-def _wide_range(
-    rng: np.random.Generator, rows: int, classes: int, fmt: FloatFormat, p: Values
-) -> Array:
-    gap = underflow_gap(fmt, classes)
-    x = rng.random((rows, classes), dtype=_work_dtype(fmt))
-    x *= x.dtype.type(-gap)
+def _wide_range(d: Draw) -> Array:
+    gap = underflow_gap(d.fmt, d.classes)
+    x = d.uniform()
+    x *= d.dtype(-gap)
     # The maximum and the deepest logit occur in every row, at random places.
-    row = np.arange(rows)
-    top = rng.integers(classes, size=rows)
-    if classes > 1:
-        x[row, (top + rng.integers(1, classes, size=rows)) % classes] = -gap
+    row, top = np.arange(d.rows), d.places()
+    if d.classes > 1:
+        x[row, d.others(top)] = -gap
     x[row, top] = 0
     return x
 
 
-def _constant(
-    rng: np.random.Generator, rows: int, classes: int, fmt: FloatFormat, p: Values
-) -> Array:
-    return np.full((rows, classes), p["value"], dtype=np.float64)
+def _constant(d: Draw) -> Array:
+    return np.full(d.shape, d.values["value"], dtype=np.float64)
 
 
-def _one_dominant(
-    rng: np.random.Generator, rows: int, classes: int, fmt: FloatFormat, p: Values
-) -> Array:
-    x = _standard_normal(rng, rows, classes, fmt)
-    top = rng.integers(classes, size=rows)
-    row = np.arange(rows)
-    if classes > 1:
+def _one_dominant(d: Draw) -> Array:
+    x = d.standard_normal()
+    row, top = np.arange(d.rows), d.places()
+    if d.classes > 1:
         x[row, top] = -np.inf  # the lead is over the others
-        x[row, top] = x.max(axis=1) + x.dtype.type(p["gap"])
+        x[row, top] = x.max(axis=1) + d.dtype(d.values["gap"])
     return x
 
 
-def _near_ties(
-    rng: np.random.Generator, rows: int, classes: int, fmt: FloatFormat, p: Values
-) -> Array:
-    ulps = int(p["ulps"])
-    steps = rng.integers(-ulps, ulps, endpoint=True, size=(rows, classes), dtype=np.int32)
+def _near_ties(d: Draw) -> Array:
+    ulps = int(d.values["ulps"])
+    steps = d.rng.integers(-ulps, ulps, endpoint=True, size=d.shape, dtype=np.int32)
     # Every step of the few once in the format, then looked up: ordinals of whole arrays are slow.
     with np.errstate(over="ignore", invalid="ignore"):  # beyond the format: refused after rounding
-        base = np.array([p["base"]]).astype(fmt.dtype)
-        ladder = from_ordinal(to_ordinal(base) + np.arange(-ulps, ulps + 1), fmt)
+        base = np.array([d.values["base"]]).astype(d.fmt.dtype)
+        ladder = from_ordinal(to_ordinal(base) + np.arange(-ulps, ulps + 1), d.fmt)
         values = to_float64(ladder)
         if not np.isfinite(values).all():
             values = np.full(len(ladder), np.inf)
-        found: Array = values.astype(_work_dtype(fmt))[steps + ulps]
+        found: Array = values.astype(d.dtype)[steps + ulps]
     return found
 
 
-def _ramp(
-    rng: np.random.Generator, rows: int, classes: int, fmt: FloatFormat, span: float
-) -> Array:
-    ramp = np.linspace(-span, 0, classes) if classes > 1 else np.zeros(1)
+def _ascending(d: Draw) -> Array:
+    ramp = np.linspace(-d.values["span"], 0, d.classes) if d.classes > 1 else np.zeros(1)
     # A shift of its own, so that no two rows are alike; rounding keeps the order.
-    shift: Array = rng.random((rows, 1), dtype=_work_dtype(fmt))
-    x: Array = ramp.astype(shift.dtype) + shift
+    shift: Array = d.rng.random((d.rows, 1), dtype=d.dtype)
+    x: Array = ramp.astype(d.dtype) + shift
     return x
 
 
-def _ascending(
-    rng: np.random.Generator, rows: int, classes: int, fmt: FloatFormat, p: Values
-) -> Array:
-    return _ramp(rng, rows, classes, fmt, p["span"])
+def _descending(d: Draw) -> Array:
+    return _ascending(d)[:, ::-1]
 
 
-def _descending(
-    rng: np.random.Generator, rows: int, classes: int, fmt: FloatFormat, p: Values
-) -> Array:
-    return _ramp(rng, rows, classes, fmt, p["span"])[:, ::-1]
-
-
-def _masked(
-    rng: np.random.Generator, rows: int, classes: int, fmt: FloatFormat, p: Values
-) -> Array:
-    x = _normal(rng, rows, classes, fmt, p)
-    if classes == 1:
+def _masked(d: Draw) -> Array:
+    x = _normal(d)
+    if d.classes == 1:
         return x
-    kept = rng.integers(classes, size=rows)
-    dropped = (kept + rng.integers(1, classes, size=rows)) % classes
-    row = np.arange(rows)
+    kept = d.places()
+    dropped = d.others(kept)
+    row = np.arange(d.rows)
     survivor = x[row, kept]
-    x[rng.random((rows, classes), dtype=np.float32) < p["fraction"]] = -np.inf
+    x[d.rng.random(d.shape, dtype=np.float32) < d.values["fraction"]] = -np.inf
     x[row, kept] = survivor
     x[row, dropped] = -np.inf
     return x
 
 
-def _heavy_tailed(
-    rng: np.random.Generator, rows: int, classes: int, fmt: FloatFormat, p: Values
-) -> Array:
-    df = p["df"]
-    size = (rows, classes)
-    x = rng.standard_cauchy(size) if df == 1 else rng.standard_t(df, size)
+def _heavy_tailed(d: Draw) -> Array:
+    df = d.values["df"]
+    x = d.rng.standard_cauchy(d.shape) if df == 1 else d.rng.standard_t(df, d.shape)
     # Half of the largest finite value, so that no difference of two logits overflows either.
-    limit = fmt.max / 2
+    limit = d.fmt.max / 2
     clipped: Array = np.clip(x, -limit, limit)
     return clipped
 

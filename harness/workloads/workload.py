@@ -20,7 +20,7 @@ from numpy.typing import DTypeLike, NDArray
 from harness.numerics.formats import FloatFormat, float_format
 from harness.workloads.captured import file_digest, load_logits, split_source
 from harness.workloads.digits import ROWS, WorkloadUnavailable, digits_logits
-from harness.workloads.families import FAMILIES, Family
+from harness.workloads.families import FAMILIES, Draw, Family
 
 VERSION = 1
 """Version of the definitions of all families; it enters every stream and every record."""
@@ -162,7 +162,7 @@ class Workload:
             draw = FAMILIES[self.family].draw
             assert draw is not None
             values = {k: float(v) for k, v in self.params}
-            drawn = draw(self._rng(), self.distinct_rows, self.classes, fmt, values)
+            drawn = draw(Draw(self._rng(), self.distinct_rows, self.classes, fmt, values))
         rounded = _rounded(drawn, fmt)
         self._check(drawn, rounded, fmt)
         return np.ascontiguousarray(_repeat(rounded, self.rows))
