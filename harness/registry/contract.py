@@ -156,6 +156,7 @@ def _shown(node: ast.expr) -> str:
 
 
 def _literal(path: Path, node: ast.expr) -> dict[str, Any]:
+    """The dict that ``IMPLEMENTATION`` is, read without running anything."""
     try:
         value = ast.literal_eval(node)
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
@@ -167,44 +168,52 @@ def _literal(path: Path, node: ast.expr) -> dict[str, Any]:
         raise ImplementationError(
             f"{path}: IMPLEMENTATION: expected a dict; got {type(value).__name__}"
         )
-    unknown = sorted(str(k) for k in value if k not in _KNOWN)
+    return value
+
+
+def _refused(path: Path, key: str, expected: str, got: object) -> ImplementationError:
+    return ImplementationError(f"{path}: IMPLEMENTATION[{key!r}]: expected {expected}; got {got!r}")
+
+
+def _check_entries(path: Path, declared: Mapping[str, Any]) -> None:
+    """Refuse entries that are unknown or of the wrong kind."""
+    unknown = sorted(str(k) for k in declared if k not in _KNOWN)
     if unknown:
         raise ImplementationError(
             f"{path}: IMPLEMENTATION: unknown entries {', '.join(unknown)}; "
             f"known are {', '.join(sorted(_KNOWN))}"
         )
     for key in _TEXT:
-        if key in value and not isinstance(value[key], str):
-            raise ImplementationError(
-                f"{path}: IMPLEMENTATION[{key!r}]: expected a string; got {value[key]!r}"
-            )
+        if not isinstance(declared.get(key, ""), str):
+            raise _refused(path, key, "a string", declared[key])
     for key in _TEXTS:
-        entry = value.get(key, ())
+        entry = declared.get(key, ())
         if not isinstance(entry, list | tuple) or not all(isinstance(t, str) for t in entry):
-            raise ImplementationError(
-                f"{path}: IMPLEMENTATION[{key!r}]: expected a tuple of strings; got {entry!r}"
-            )
-    if value.get("device", "cpu") not in DEVICES:
-        raise ImplementationError(
-            f"{path}: IMPLEMENTATION['device']: expected one of {', '.join(DEVICES)}; "
-            f"got {value['device']!r}"
-        )
-    _check_names(path, value)
-    passes = value.get("passes")
+            raise _refused(path, key, "a tuple of strings", entry)
+    if declared.get("device", "cpu") not in DEVICES:
+        raise _refused(path, "device", f"one of {', '.join(DEVICES)}", declared["device"])
+    passes = declared.get("passes")
     if passes is not None and (not isinstance(passes, int) or passes < 1):
-        raise ImplementationError(
-            f"{path}: IMPLEMENTATION['passes']: expected a positive integer; got {passes!r}"
-        )
-    return value
+        raise _refused(path, "passes", "a positive integer", passes)
+    for name in declared.get("files", ()):
+        parts = Path(name)
+        if ".." in parts.parts or parts.is_absolute() or not (path.parent / name).is_file():
+            raise _refused(path, "files", "files in the module's folder or below", name)
+    deviations = declared.get("deviations", ())
+    if not isinstance(deviations, list | tuple):
+        raise _refused(path, "deviations", "a tuple of dicts", deviations)
+    for entry in deviations:
+        if not isinstance(entry, dict) or set(entry) != {"id", "reason"}:
+            raise _refused(path, "deviations", "dicts with 'id' and 'reason'", entry)
 
 
-def _check_names(path: Path, value: Mapping[str, Any]) -> None:
+def _check_names(path: Path, declared: Mapping[str, Any]) -> None:
     """Refuse formats and bounds that do not exist: every experiment looks them up."""
     from harness.bounds import BOUNDS  # both take a while, and plain files declare neither
     from harness.numerics.formats import FORMATS
 
     for key, known in (("dtypes", FORMATS), ("accumulator", FORMATS), ("bound", BOUNDS)):
-        given = value.get(key, ())
+        given = declared.get(key, ())
         for name in (given,) if isinstance(given, str) else given:
             if name not in known:
                 more = " (softmax-bench list bounds says what each is)" if key == "bound" else ""
@@ -212,35 +221,6 @@ def _check_names(path: Path, value: Mapping[str, Any]) -> None:
                     f"{path}: IMPLEMENTATION[{key!r}] is {given!r}; expected one of "
                     f"{', '.join(known)}{more}"
                 )
-
-
-def _deviations(path: Path, entries: Any) -> tuple[Deviation, ...]:
-    found = []
-    if not isinstance(entries, list | tuple):
-        raise ImplementationError(
-            f"{path}: IMPLEMENTATION['deviations']: expected a tuple of dicts; got {entries!r}"
-        )
-    for entry in entries:
-        if not isinstance(entry, dict) or set(entry) != {"id", "reason"}:
-            raise ImplementationError(
-                f"{path}: IMPLEMENTATION['deviations']: expected dicts with 'id' and 'reason'; "
-                f"got {entry!r}"
-            )
-        found.append(Deviation(str(entry["id"]), str(entry["reason"])))
-    return tuple(found)
-
-
-def _files(path: Path, names: Any) -> tuple[Path, ...]:
-    found = []
-    for name in names:
-        file = path.parent / name
-        if ".." in Path(name).parts or Path(name).is_absolute() or not file.is_file():
-            raise ImplementationError(
-                f"{path}: IMPLEMENTATION['files']: expected files in the module's folder or "
-                f"below; got {name!r}"
-            )
-        found.append(file)
-    return tuple(found)
 
 
 def _private_modules(path: Path, tree: ast.Module) -> tuple[Path, ...]:
@@ -379,27 +359,32 @@ def read_metadata(path: Path) -> Metadata:
             node
         ):
             declared = _literal(path, node.value or ast.Constant(None))
+            _check_entries(path, declared)
+            _check_names(path, declared)
     operations = _operations(path, tree)
     if not operations:
         raise ImplementationError(
             f"{path}: offers no operation; define at least one function named "
             f"{', '.join(OPERATIONS)}"
         )
-    dtypes = declared.get("dtypes")
-    own = _private_modules(path, tree)
     return Metadata(
         name=path.stem,
         path=path,
         documentation=ast.get_docstring(tree) or "",
         operations=tuple(o for o in OPERATIONS if o in operations),
         operations_with_out=tuple(o for o in OPERATIONS if operations.get(o)),
-        dtypes=None if dtypes is None else tuple(dtypes),
+        dtypes=tuple(declared["dtypes"]) if "dtypes" in declared else None,
         requires=tuple(declared.get("requires", ())),
         programs=tuple(declared.get("programs", ())),
-        deviations=_deviations(path, declared.get("deviations", ())),
+        deviations=tuple(
+            Deviation(str(d["id"]), str(d["reason"])) for d in declared.get("deviations", ())
+        ),
         passes=declared.get("passes"),
         offers_exp=offers_exp,
         offers_loss=offers_loss,
-        files=(*_files(path, declared.get("files", ())), *own),
+        files=(
+            *(path.parent / name for name in declared.get("files", ())),
+            *_private_modules(path, tree),
+        ),
         **{key: declared[key] for key in _TEXT if key in declared},
     )
