@@ -62,7 +62,6 @@ def worst_case(
 
     from harness.cli import progress as terminal
     from harness.experiments.worst_case.corpus import add_to_corpus
-    from harness.experiments.worst_case.evaluate import WorstCase
     from harness.experiments.worst_case.plan import SECONDS, Search, plan
     from harness.numerics.formats import FORMATS
 
@@ -78,12 +77,11 @@ def worst_case(
         ids=() if not replay or "all" in replay else tuple(replay),
         corpus=None if corpus is None else str(corpus),
     )
-    found: list[WorstCase] = []
     kept = not replay if keep is None else keep
     with one_line_errors(debug):
         request = session.request_for(
             "worst-case", session.select(implementation), asked,
-            partial(plan, asked=asked, on_found=found.append),
+            partial(plan, asked=asked),
             seed=seed, results=results, machine=machine,
         )  # fmt: skip
         with terminal.progress(error) as progress:
@@ -91,7 +89,7 @@ def worst_case(
         if kept:
             session.say_where(run, reports if report else None)
         if save is not None:
-            for entry in add_to_corpus(found, save):
+            for entry in add_to_corpus(run.records, save):
                 error.print(Text(f"saved as {entry.id} in {save}"), soft_wrap=True)
     _show(Console(), run, whole=not replay)
     judged = any(getattr(r, "error_over_bound", None) is not None for r in run.records)

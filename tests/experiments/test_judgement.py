@@ -17,7 +17,7 @@ from harness.experiments import accuracy, overflow
 from harness.experiments.check import _report
 from harness.experiments.judgement import excused, excuses
 from harness.experiments.profiles import SMOKE
-from harness.experiments.worst_case.evaluate import judge_row
+from harness.experiments.worst_case.evaluate import coordinates, judge_row
 from harness.numerics.outcomes import OUTCOMES, SEVERITY, severity
 from harness.numerics.ulps import ulp_error
 from harness.records.base import Outcome
@@ -177,7 +177,7 @@ def test_check_the_plugin_accuracy_overflow_and_worst_case_agree(
     report = _report(one, [record, cell], [], [], strict=False)
     assert report.verdict.name == ("FAIL" if given.expected == "failed" else "PASS")
     assert bool(report.expected) == (given.expected == "declared")
-    row = judge_row(context, one, x[0])
+    row = judge_row(context, one, x[0], coordinates(one, "float32", 2))
     assert row.status == ("failed" if given.expected == "failed" else "ok")
     assert ("as declared" in (row.reason or "")) == (given.expected == "declared")
 

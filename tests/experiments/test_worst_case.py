@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +16,10 @@ from harness.experiments.worst_case.corpus import (
     read_corpus,
     replay,
 )
-from harness.experiments.worst_case.evaluate import WorstCase
 from harness.experiments.worst_case.search import search_worst_case
 from harness.experiments.worst_case.seeds import SEEDS, draw, mutate
 from harness.numerics.formats import float_format, from_hex, to_float64, to_ordinal
+from harness.records import WorstCaseRecord
 
 FORMATS = ("float64", "float32", "float16", "bfloat16")
 
@@ -64,8 +63,8 @@ def test_the_same_seed_and_evaluations_find_the_same_row() -> None:
         search_worst_case("max_shift", "float32", 3, seconds=None, evaluations=1500, seed=4)
         for _ in range(2)
     )
-    assert replace(first, elapsed_s=0.0) == replace(second, elapsed_s=0.0)
-    assert first.evaluations >= 1500
+    assert first == second.model_copy(update={"elapsed_s": first.elapsed_s})
+    assert (first.evaluations or 0) >= 1500
 
 
 def test_climbing_finds_more_than_drawing() -> None:
@@ -80,6 +79,7 @@ def test_climbing_finds_more_than_drawing() -> None:
 
 def test_a_budget_in_seconds_ends() -> None:
     found = search_worst_case("max_shift", "float32", 2, seconds=0.2)
+    assert found.elapsed_s is not None
     assert found.elapsed_s < 10
 
 
@@ -109,7 +109,8 @@ def test_an_error_that_only_a_climb_reaches_is_reached(tmp_path: Path) -> None:
     path = _module(tmp_path, body)
     drawn = search_worst_case(path, "float32", 2, seconds=None, evaluations=1)
     found = search_worst_case(path, "float32", 2, seconds=None, evaluations=8000)
-    gap = abs(float.fromhex(found.logits[0]) - float.fromhex(found.logits[1]))
+    high, low = (float.fromhex(v) for v in found.worst_logits or ())
+    gap = abs(high - low)
     assert abs(gap - 5.0) < 0.01
     assert (found.error_over_bound or 0) > 1.5 * (drawn.error_over_bound or 0)
 
@@ -118,13 +119,14 @@ def test_results_that_are_not_finite_fail_unless_declared(tmp_path: Path) -> Non
     body = "        y[np.abs(x).max(axis=-1) > 20] = np.nan"
     found = search_worst_case(_module(tmp_path, body), seconds=None, evaluations=300)
     assert found.status == "failed"
-    assert found.nonfinite > 0
-    assert len(found.nonfinite_logits) == 2
-    assert max(abs(float.fromhex(v)) for v in found.nonfinite_logits) > 20
+    assert (found.nonfinite or 0) > 0
+    lost = found.nonfinite_logits or ()
+    assert len(lost) == 2
+    assert max(abs(float.fromhex(v)) for v in lost) > 20
     assert found.error_over_bound is not None
     assert np.isfinite(found.error_over_bound)
     naive = search_worst_case("naive", seconds=None, evaluations=300)
-    assert naive.nonfinite > 0
+    assert (naive.nonfinite or 0) > 0
     assert naive.status == "ok"
     assert "declared" in (naive.reason or "")
 
@@ -159,17 +161,18 @@ def test_what_is_found_is_kept_and_replays_to_the_same_figures(tmp_path: Path) -
     (entry,) = add_to_corpus([found], path)
     assert add_to_corpus([found], path) == []
     assert read_corpus(path) == [entry]
-    ((same, again),) = replay("max_shift", [entry.id[:6]], path)
-    assert same == entry
+    assert read_corpus(path, [entry.id[:6]]) == [entry]
+    (again,) = replay("max_shift", [entry])
+    assert (again.entry, again.worst_logits) == (entry.id, found.worst_logits)
     assert again.error_over_bound == found.error_over_bound
-    assert again.computed == found.computed
+    assert again.worst_got == found.worst_got
 
 
 def test_a_replay_catches_what_has_become_worse(tmp_path: Path) -> None:
     path = tmp_path / "corpus.jsonl"
     add_to_corpus([search_worst_case("max_shift", seconds=None, evaluations=300)], path)
     broken = _module(tmp_path, "        y = y * np.float32(1.0001)")
-    ((_, result),) = replay(broken, None, path)
+    (result,) = replay(broken, read_corpus(path))
     assert result.status == "failed"
 
 
@@ -177,20 +180,22 @@ def test_a_replay_says_what_is_not_supported(tmp_path: Path) -> None:
     path = tmp_path / "corpus.jsonl"
     case = search_worst_case("max_shift", "bfloat16", seconds=None, evaluations=10)
     add_to_corpus([case], path)
-    ((_, result),) = replay("scipy", None, path)
+    (result,) = replay("scipy", read_corpus(path))
     assert result.status == "unsupported"
 
 
-def _case(**more: object) -> WorstCase:
+def _case(**more: object) -> WorstCaseRecord:
     plain: dict[str, object] = {
-        "bound": "shift_divide", "error_over_bound": 0.5, "error_ulp": 1.0, "bound_ulp": 2.0,
-        "logits": ("0x1.0000000000000p+0", "0x0.0p+0"),
+        "implementation": "mine", "dtype": "float32", "classes": 2, "status": "ok",
+        "kind": "search", "bound": "shift_divide", "error_over_bound": 0.5, "error_ulp": 1.0,
+        "bound_ulp": 2.0, "worst_logits": ["0x1.0000000000000p+0", "0x0.0p+0"],
     }  # fmt: skip
-    return WorstCase("mine", "float32", 2, "ok", None, **{**plain, **more})  # type: ignore[arg-type]
+    return WorstCaseRecord.model_validate({**plain, **more})
 
 
 def test_an_infinite_error_is_no_corpus_entry(tmp_path: Path) -> None:
-    assert add_to_corpus([_case(error_over_bound=float("inf"))], tmp_path / "c.jsonl") == []
+    cases = [_case(error_over_bound=float("inf")), _case(kind="replay")]
+    assert add_to_corpus(cases, tmp_path / "c.jsonl") == []
     with pytest.raises(ValueError, match="finite"):
         entry_of(_case(error_ulp=float("inf")))
 
@@ -221,7 +226,7 @@ def test_an_unknown_id_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "corpus.jsonl"
     add_to_corpus([_case()], path)
     with pytest.raises(ValueError, match="zzz"):
-        replay("max_shift", ["zzz"], path)
+        read_corpus(path, ["zzz"])
 
 
 def test_the_committed_corpus_can_be_read_and_is_in_hex() -> None:
@@ -235,7 +240,8 @@ def test_the_committed_corpus_can_be_read_and_is_in_hex() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["max_shift", "numba_cpu", "online"])
 def test_the_corpus_holds_no_failure_of_ours(name: str) -> None:
-    failed = [(e.id, r.reason) for e, r in replay(name) if r.status == "failed"]
+    records = replay(name, read_corpus())
+    failed = [(r.entry, r.reason) for r in records if r.status == "failed"]
     assert failed == []
 
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import UserError, writing
-from harness.experiments.worst_case.evaluate import WorstCase, judge_row, open_context
+from harness.experiments.worst_case.evaluate import coordinates, judge_row, open_context
 from harness.numerics.formats import FORMATS, from_hex
+from harness.records import Record, WorstCaseRecord
 from harness.registry.discovery import Implementation, load
 from harness.worker.client import WorkerFault
 
@@ -63,38 +64,44 @@ def entry_id(dtype: str, logits: Sequence[str]) -> str:
     return hashlib.sha256(" ".join([dtype, *logits]).encode()).hexdigest()[:12]
 
 
-def entry_of(found: WorstCase) -> Entry:
+def entry_of(found: WorstCaseRecord) -> Entry:
     """The corpus entry of a finished search.
 
     Raises:
         ValueError: the search found nothing, or only an error that is not finite.
     """
-    ratio, ulp = found.error_over_bound, found.error_ulp
-    if found.bound is None or ratio is None or ulp is None or not np.isfinite([ratio, ulp]).all():
+    row, ratio, ulp = found.worst_logits, found.error_over_bound, found.error_ulp
+    if not (
+        found.dtype and found.bound and row and ratio is not None and ulp is not None
+        and np.isfinite([ratio, ulp]).all()
+    ):  # fmt: skip
         raise ValueError(
             f"{found.implementation} {found.dtype}: expected a finite worst case to keep; "
             f"got {found.status}: {found.reason}"
         )
     return Entry(
-        id=entry_id(found.dtype, found.logits),
+        id=entry_id(found.dtype, row),
         dtype=found.dtype,
-        logits=found.logits,
+        logits=tuple(row),
         implementation=found.implementation,
         bound=found.bound,
         error_over_bound=ratio,
         error_ulp=ulp,
         origin=found.origin,
-        seed=found.seed,
-        evaluations=found.evaluations,
+        seed=found.seed or 0,
+        evaluations=found.evaluations or 0,
     )
 
 
-def read_corpus(path: Path = CORPUS) -> list[Entry]:
-    """All entries, in the order of the file.
+def read_corpus(path: Path = CORPUS, ids: Sequence[str] = ()) -> list[Entry]:
+    """The entries, in the order of the file.
+
+    Args:
+        ids: of entries to return, each an id or the beginning of one; empty for all.
 
     Raises:
         CorpusError: a line is no entry, its hex is no number of its format, or its id is not
-            that of its input.
+            that of its input; or there is no entry of one of `ids`.
     """
     entries = []
     try:
@@ -114,14 +121,19 @@ def read_corpus(path: Path = CORPUS) -> list[Entry]:
         except (ValueError, TypeError, KeyError) as e:
             raise CorpusError(f"{path}:{number}: expected a corpus entry; got {e}") from None
         entries.append(entry)
-    return entries
+    missing = [i for i in ids if not any(e.id.startswith(i) for e in entries)]
+    if missing:
+        raise CorpusError(f"expected ids of entries in the corpus; got {', '.join(missing)}")
+    return [e for e in entries if not ids or e.id.startswith(tuple(ids))]
 
 
-def add_to_corpus(found: Iterable[WorstCase], path: Path = CORPUS) -> list[Entry]:
-    """Append finite worst cases that the corpus does not hold yet; returns those added."""
+def add_to_corpus(found: Iterable[Record], path: Path = CORPUS) -> list[Entry]:
+    """Append what searches found, where it is finite and new; returns the entries added."""
     known = {e.id for e in read_corpus(path)} if path.exists() else set()
     added = []
     for case in found:
+        if not isinstance(case, WorstCaseRecord) or case.kind != "search":
+            continue
         if case.error_over_bound is None or not np.isfinite(case.error_over_bound):
             continue
         entry = entry_of(case)
@@ -141,47 +153,36 @@ def add_to_corpus(found: Iterable[WorstCase], path: Path = CORPUS) -> list[Entry
     return added
 
 
+def planned(implementation: Implementation, entry: Entry) -> WorstCaseRecord:
+    """The record of an entry that is still to be replayed."""
+    return coordinates(
+        implementation, entry.dtype, len(entry.logits),
+        workload=f"corpus {entry.id}", kind="replay", entry=entry.id, origin=entry.origin,
+    )  # fmt: skip
+
+
 def replay(
-    implementation: Implementation | str | Path,
-    ids: Iterable[str] | None = None,
-    path: Path = CORPUS,
-) -> list[tuple[Entry, WorstCase]]:
-    """What an implementation makes of the corpus today: each row on its own, against its bound.
+    implementation: Implementation | str | Path, entries: Iterable[Entry]
+) -> list[WorstCaseRecord]:
+    """What an implementation makes of the entries today: each row on its own, against its bound.
 
     Args:
         implementation: an implementation, its name or the path of its file.
-        ids: entries to replay, each by its id or the beginning of it; None for all.
-        path: the corpus.
+        entries: of a corpus (`read_corpus`).
 
     Returns:
-        Each entry with its result; formats that the implementation lacks are ``unsupported``.
-
-    Raises:
-        ValueError: an id that is in no entry. CorpusError: as `read_corpus`.
+        A record for each; formats that the implementation lacks are ``unsupported``.
     """
-    entries = read_corpus(path)
-    if ids is not None:
-        wanted = list(ids)
-        missing = [i for i in wanted if not any(e.id.startswith(i) for e in entries)]
-        if missing:
-            raise ValueError(f"ids: expected entries of {path.name}; got {', '.join(missing)}")
-        entries = [e for e in entries if any(e.id.startswith(i) for i in wanted)]
     if not isinstance(implementation, Implementation):
         implementation = load(implementation)
-    results = []
+    records = []
     with open_context(implementation) as context:
         for entry in entries:
-            blank = WorstCase(
-                implementation.name, entry.dtype, len(entry.logits), "skipped", None,
-                logits=entry.logits,
-            )  # fmt: skip
-            refusal = context.refusal(implementation, "softmax", entry.dtype)
-            if refusal is not None:
-                result = replace(blank, status=refusal[0], reason=refusal[1])
-            else:
-                try:
-                    result = judge_row(context, implementation, entry.row())
-                except WorkerFault as fault:
-                    result = replace(blank, status=fault.status, reason=fault.reason)
-            results.append((entry, replace(result, origin=f"corpus {entry.id}")))
-    return results
+            blank = planned(implementation, entry)
+            blank = blank.model_copy(update={"worst_logits": list(entry.logits)})
+            try:
+                context.demand(implementation, "softmax", entry.dtype)
+                records.append(judge_row(context, implementation, entry.row(), blank))
+            except WorkerFault as fault:
+                records.append(blank.ended(fault.status, fault.reason))
+    return records

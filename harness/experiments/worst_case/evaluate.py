@@ -15,57 +15,12 @@ from harness.experiments.judgement import bound_of, excuses
 from harness.experiments.profiles import PROFILES
 from harness.numerics.formats import to_hex
 from harness.numerics.ulps import ulp_error
-from harness.records import Status
+from harness.records import WorstCaseRecord
 from harness.reference import softmax_exact
 from harness.registry.discovery import Implementation
 from harness.worker.client import Pool
 
 Array = NDArray[Any]
-
-
-@dataclass(frozen=True)
-class WorstCase:
-    """The largest error ÷ bound that a search found: a lower bound on the largest there is.
-
-    Attributes:
-        implementation, dtype, classes: of what.
-        status, reason: ``ok``, ``failed`` where the bound is exceeded or a result is not finite,
-            or why nothing was searched.
-        bound: name of the bound.
-        error_over_bound: the ratio of the row on its own. None if nothing was searched.
-        error_ulp, bound_ulp: of the element where it is largest.
-        output: index of that class.
-        logits: the row in hex.
-        computed, expected: what came there, and the correctly rounded value, in hex.
-        origin: the kind of row that the climb began from.
-        evaluations: rows tried; seed: of the search; elapsed_s: seconds.
-        in_batch: the ratio of the row among others, where that was another one.
-        nonfinite: rows that are out of the algorithm's range: a result is not finite where one is
-            due, or a declared deviation explains its error (``failed`` unless one explains every
-            such row); they are left out of the climb.
-        nonfinite_logits: the first of them, in hex.
-    """
-
-    implementation: str
-    dtype: str
-    classes: int
-    status: Status
-    reason: str | None
-    bound: str | None = None
-    error_over_bound: float | None = None
-    error_ulp: float | None = None
-    bound_ulp: float | None = None
-    output: int | None = None
-    logits: tuple[str, ...] = ()
-    computed: str | None = None
-    expected: str | None = None
-    origin: str | None = None
-    evaluations: int = 0
-    seed: int = 0
-    elapsed_s: float = 0.0
-    in_batch: float | None = None
-    nonfinite: int = 0
-    nonfinite_logits: tuple[str, ...] = ()
 
 
 @dataclass
@@ -129,8 +84,24 @@ def evaluate(context: Context, implementation: Implementation, x: Array) -> Eval
     )
 
 
-def judge_row(context: Context, implementation: Implementation, row: Array) -> WorstCase:
-    """One row on its own against the bound.
+def coordinates(
+    implementation: Implementation, dtype: str, classes: int, **more: Any
+) -> WorstCaseRecord:
+    """The record of a row that is still to be searched or replayed."""
+    return WorstCaseRecord(
+        implementation=implementation.name,
+        dtype=dtype,
+        device=implementation.metadata.device,
+        classes=classes,
+        status="skipped",
+        **more,
+    )
+
+
+def judge_row(
+    context: Context, implementation: Implementation, row: Array, blank: WorstCaseRecord
+) -> WorstCaseRecord:
+    """`blank` with the figures of one row on its own against the bound.
 
     Raises:
         WorkerFault: the call failed or broke the contract.
@@ -144,19 +115,17 @@ def judge_row(context: Context, implementation: Implementation, row: Array) -> W
         reason = "out of range" if declared is None else f"out of range, as declared: {declared}"
     elif not good:
         reason = f"{ratio:.4g} times the bound {found.bound_name!r}"
-    return WorstCase(
-        implementation=implementation.name,
-        dtype=row.dtype.name,
-        classes=row.size,
-        status="ok" if good else "failed",
-        reason=reason,
-        bound=found.bound_name,
-        error_over_bound=ratio,
-        error_ulp=float(found.error[0]),
-        bound_ulp=float(found.bound[0]),
-        output=int(found.output[0]),
-        logits=tuple(to_hex(v) for v in row),
-        computed=to_hex(found.computed[0]),
-        expected=to_hex(found.expected[0]),
-        evaluations=1,
-    )
+    figures = {
+        "status": "ok" if good else "failed",
+        "reason": reason,
+        "bound": found.bound_name,
+        "error_over_bound": ratio,
+        "error_ulp": float(found.error[0]),
+        "bound_ulp": float(found.bound[0]),
+        "worst_class": int(found.output[0]),
+        "worst_logits": [to_hex(v) for v in row],
+        "worst_got": to_hex(found.computed[0]),
+        "worst_expected": to_hex(found.expected[0]),
+        "evaluations": 1,
+    }
+    return blank.model_copy(update=figures)

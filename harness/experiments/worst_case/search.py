@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +14,17 @@ from harness.experiments.context import Context
 from harness.experiments.worst_case import seeds
 from harness.experiments.worst_case.evaluate import (
     Evaluated,
-    WorstCase,
+    coordinates,
     evaluate,
     judge_row,
     open_context,
 )
-from harness.numerics.formats import float_format, to_hex
+from harness.numerics.formats import FloatFormat, float_format, to_hex
+from harness.records import WorstCaseRecord
 from harness.registry.discovery import Implementation, load
 from harness.worker.client import WorkerFault
 
 Array = NDArray[Any]
-OnProgress = Callable[[int, float, float], None]
 CHAINS = 8
 PROPOSALS = 16
 _PATIENCE = 60  # rounds without progress before a chain begins anew
@@ -89,6 +88,11 @@ class _Climb:
         self.merit[chain], self.stale[chain] = -1.0, 0
 
 
+def planned(implementation: Implementation, dtype: str, classes: int, seed: int) -> WorstCaseRecord:
+    """The record of a search that is still to be made."""
+    return coordinates(implementation, dtype, classes, workload="search", seed=seed, kind="search")
+
+
 def search_worst_case(
     implementation: Implementation | str | Path,
     dtype: str = "float32",
@@ -97,8 +101,7 @@ def search_worst_case(
     seconds: float | None = 10.0,
     evaluations: int | None = None,
     seed: int = 0,
-    on_progress: OnProgress | None = None,
-) -> WorstCase:
+) -> WorstCaseRecord:
     """Climb towards the largest error ÷ bound of softmax rows of so many classes.
 
     The same seed and number of evaluations find the same row; a budget in seconds ends where the
@@ -110,7 +113,6 @@ def search_worst_case(
         seconds: budget; None for none.
         evaluations: budget in rows; None for none. At least one batch is always evaluated.
         seed: of everything random.
-        on_progress: called after each batch with (rows, seconds, best ratio).
 
     Raises:
         ValueError: for no budget, or classes below 1. TypeError: for an unknown format.
@@ -123,69 +125,62 @@ def search_worst_case(
     fmt = float_format(dtype)
     if not isinstance(implementation, Implementation):
         implementation = load(implementation)
-    nothing = WorstCase(implementation.name, fmt.name, classes, "skipped", None, seed=seed)
+    blank = planned(implementation, fmt.name, classes, seed)
     started = time.monotonic()
+
+    def spent(rows: int) -> bool:
+        over_time = seconds is not None and time.monotonic() - started >= seconds
+        return over_time or (evaluations is not None and rows >= evaluations)
+
     with open_context(implementation) as context:
         refusal = context.refusal(implementation, "softmax", fmt.name)
         if refusal is not None:
-            return replace(nothing, status=refusal[0], reason=refusal[1])
+            return blank.ended(*refusal)
         try:
-            return _search(
-                context, implementation, nothing, seconds, evaluations, started, on_progress
-            )
+            rng = np.random.default_rng([seed, classes, fmt.bits, fmt.precision])
+            climb, rows = _climbed(context, implementation, rng, classes, fmt, spent)
+            found = judge_row(context, implementation, climb.best_row, blank)
+            found = found.model_copy(update=_of_the_search(found, climb, rows))
         except WorkerFault as fault:
-            elapsed = time.monotonic() - started
-            return replace(nothing, status=fault.status, reason=fault.reason, elapsed_s=elapsed)
+            found = blank.ended(fault.status, fault.reason)
+    return found.model_copy(update={"elapsed_s": time.monotonic() - started})
 
 
-def _search(
+def _climbed(
     context: Context,
     implementation: Implementation,
-    blank: WorstCase,
-    seconds: float | None,
-    evaluations: int | None,
-    started: float,
-    on_progress: OnProgress | None,
-) -> WorstCase:
-    fmt = float_format(blank.dtype)
-    rng = np.random.default_rng([blank.seed, blank.classes, fmt.bits, fmt.precision])
-    rows, names = seeds.draw(rng, CHAINS * PROPOSALS, blank.classes, fmt)
+    rng: np.random.Generator,
+    classes: int,
+    fmt: FloatFormat,
+    spent: Callable[[int], bool],
+) -> tuple[_Climb, int]:
+    """The chains at the end of the budget, and how many rows were tried."""
+    rows, names = seeds.draw(rng, CHAINS * PROPOSALS, classes, fmt)
     climb = _Climb(rows, names, evaluate(context, implementation, rows))
     done = len(rows)
-
-    def spent() -> bool:
-        over_time = seconds is not None and time.monotonic() - started >= seconds
-        return over_time or (evaluations is not None and done >= evaluations)
-
-    while not spent():
+    while not spent(done):
         for chain in np.nonzero(climb.stale >= _PATIENCE)[0]:
-            fresh, kind = seeds.draw(rng, len(seeds.SEEDS), blank.classes, fmt)
+            fresh, kind = seeds.draw(rng, len(seeds.SEEDS), classes, fmt)
             pick = int(rng.integers(len(fresh)))
             climb.restart(int(chain), fresh[pick], kind[pick])
         proposals = np.concatenate([seeds.mutate(rng, row, PROPOSALS, fmt) for row in climb.rows])
         climb.step(proposals, evaluate(context, implementation, proposals))
         done += len(proposals)
-        if on_progress is not None:
-            on_progress(done, time.monotonic() - started, climb.best_ratio)
-    found = judge_row(context, implementation, climb.best_row)
-    in_batch = climb.best_ratio if climb.best_ratio != found.error_over_bound else None
-    bad = () if climb.nonfinite_row is None else tuple(to_hex(v) for v in climb.nonfinite_row)
-    status, reason = found.status, found.reason
-    if climb.nonfinite:
-        reason = f"{climb.nonfinite} of {done} rows are out of range"
+    return climb, done
+
+
+def _of_the_search(best: WorstCaseRecord, climb: _Climb, rows: int) -> dict[str, Any]:
+    """What a record says of the whole search, beside its best row."""
+    figures: dict[str, Any] = {"origin": climb.best_name, "evaluations": rows}
+    if climb.best_ratio != best.error_over_bound:
+        figures["in_batch"] = climb.best_ratio
+    if climb.nonfinite_row is not None:
+        figures["nonfinite"] = climb.nonfinite
+        figures["nonfinite_logits"] = [to_hex(v) for v in climb.nonfinite_row]
+        reason = f"{climb.nonfinite} of {rows} rows are out of range"
         if None in climb.excused:
-            status, reason = "failed", f"{reason}: a result is not finite"
+            figures |= {"status": "failed", "reason": f"{reason}: a result is not finite"}
         else:
-            reason += f", as declared: {', '.join(sorted(d for d in climb.excused if d))}"
-    return replace(
-        found,
-        status=status,
-        reason=reason,
-        origin=climb.best_name,
-        evaluations=done,
-        seed=blank.seed,
-        elapsed_s=time.monotonic() - started,
-        in_batch=in_batch,
-        nonfinite=climb.nonfinite,
-        nonfinite_logits=bad,
-    )
+            declared = ", ".join(sorted(d for d in climb.excused if d))
+            figures["reason"] = f"{reason}, as declared: {declared}"
+    return figures
