@@ -18,7 +18,7 @@ from harness.experiments.throughput import (
     device as device_throughput,
 )
 from harness.experiments.throughput import (
-    device_diagnostics,
+    device_gate,
     device_sizes,
     timed_operations,
 )
@@ -227,7 +227,7 @@ def test_the_rows_judged_have_both_ends_and_fit_the_reference() -> None:
     for classes, rows in ((8, 1 << 20), (1000, 5000), (1 << 16, 9), (1 << 22, 9), (64, 1)):
         block = np.zeros((min(rows, 4), classes), np.float32)
         operation = timed_operations.operation_of("softmax")
-        found = device_diagnostics.sampled(operation, (block,), rows, False)
+        found = device_gate.sampled(operation, (block,), rows, False)
         assert len(found.rows) * classes <= max(3 * (1 << 16), classes)
         assert all(0 <= r < rows for r in found.rows)
         if classes <= 1 << 16:

@@ -24,7 +24,7 @@ from harness.experiments.throughput.integrity import (
     dishonest_loops,
     dishonest_times,
 )
-from harness.experiments.throughput.rounds import Entrant, aligned, take_rounds
+from harness.experiments.throughput.rounds import HostEntrant, aligned, take_rounds
 from harness.numerics.ulps import ulp_error
 from harness.records import ThroughputRecord
 from harness.reference import softmax_exact
@@ -91,14 +91,16 @@ class Here:
         return True
 
 
-def judge(entrant: Entrant, rows: NDArray[Any], x: NDArray[Any], y: NDArray[Any]) -> dict[str, Any]:
+def judge(
+    entrant: HostEntrant, rows: NDArray[Any], x: NDArray[Any], y: NDArray[Any]
+) -> dict[str, Any]:
     error = float(np.max(ulp_error(y, softmax_exact(x))))
     return {"status": "ok"} if error < 1000 else {"status": "failed", "reason": f"{error:.3g} ulp"}
 
 
 def timed(
     implementation: Implementation, grid: Timing = GRID, classes: int = CLASSES, rows: int = ROWS
-) -> tuple[Entrant, Scrutiny]:
+) -> tuple[HostEntrant, Scrutiny]:
     """An implementation after its rounds, verified once on the way."""
     x = aligned(workloads.generate("normal(scale=1)", classes, rows, "float32", 0))
     allocating = "softmax" not in implementation.metadata.operations_with_out
@@ -107,10 +109,10 @@ def timed(
         rows=rows, allocating=allocating, array_bytes=x.nbytes, cache="warm",
     )  # fmt: skip
     worker: Any = Here(implementation)
-    entrant = Entrant(record, worker, "softmax", {"axis": -1}, implementation, content=x)
+    entrant = HostEntrant(record, worker, implementation, content=x)
     worker.request("place", {}, (x,))
     scrutiny = Scrutiny("normal(scale=1)", classes, rows, "float32", judge)
-    take_rounds([entrant], grid, 60.0, "seed", between(scrutiny, [entrant]))
+    take_rounds([entrant], grid, 60.0, "seed", between(scrutiny, [entrant], 60.0))
     assert entrant.fault is None, entrant.fault
     return entrant, scrutiny
 
@@ -167,13 +169,13 @@ def test_cheats_and_honest_ones_in_one_run(make_context: MakeContext) -> None:
     assert found["copy_regular"].status == "ok", found["copy_regular"].reason
 
 
-def verified(unseen: list[float], repeated: list[float], samples: list[float]) -> Entrant:
+def verified(unseen: list[float], repeated: list[float], samples: list[float]) -> HostEntrant:
     """An entrant whose processor times are its elapsed times."""
     record = ThroughputRecord(
         implementation="a", status="ok", unseen_ns=unseen, repeated_ns=repeated,
         unseen_cpu_ns=unseen, repeated_cpu_ns=repeated,
     )  # fmt: skip
-    entrant = Entrant(record, None, "softmax", {}, calls=1)  # type: ignore[arg-type]
+    entrant = HostEntrant(record, None, calls=1)  # type: ignore[arg-type]
     entrant.samples, entrant.processors = samples, [1.0] * len(samples)
     return entrant
 

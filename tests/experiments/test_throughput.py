@@ -17,9 +17,9 @@ from contexts import MakeContext
 
 from harness.experiments.profiles import SMOKE, Timing
 from harness.experiments.throughput import host as throughput
-from harness.experiments.throughput.diagnostics import noise, set_against_limit
-from harness.experiments.throughput.host import baseline_of, describe_fit
-from harness.experiments.throughput.rounds import Entrant
+from harness.experiments.throughput.diagnostics import noise
+from harness.experiments.throughput.host import baseline_of, describe_fit, set_against_limit
+from harness.experiments.throughput.rounds import HostEntrant
 from harness.records import ThroughputRecord
 from harness.records.reader import cell_key
 from harness.records.timing import CONTROL_SUFFIX
@@ -165,7 +165,7 @@ def test_the_baseline_is_the_first_that_runs_where_the_chosen_one_is_absent(
     assert baseline_of(make_context(["naive", "online"], PROFILE)) == "naive"
 
 
-def entrant(name: str, gbps: float, role: str = "implementation", mib: int = 256) -> Entrant:
+def entrant(name: str, gbps: float, role: str = "implementation", mib: int = 256) -> HostEntrant:
     record = ThroughputRecord(
         implementation=name,
         role=role,  # type: ignore[arg-type]
@@ -178,7 +178,7 @@ def entrant(name: str, gbps: float, role: str = "implementation", mib: int = 256
         gbps_high=gbps * 1.01,
         ranked=True,
     )
-    return Entrant(record, None, "softmax", {})  # type: ignore[arg-type]
+    return HostEntrant(record, None)  # type: ignore[arg-type]
 
 
 def test_faster_than_a_copy_beyond_the_cache_is_rejected() -> None:

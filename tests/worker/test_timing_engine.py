@@ -20,7 +20,7 @@ from harness.experiments.throughput.interference import (
     troubles,
     warnings_of,
 )
-from harness.experiments.throughput.rounds import ALIGNMENT, Entrant, aligned
+from harness.experiments.throughput.rounds import ALIGNMENT, HostEntrant, aligned
 from harness.machine.sysfs import Cache
 from harness.records import ThroughputRecord
 from harness.records.throughput import Conditions
@@ -225,9 +225,9 @@ def test_the_counters_of_a_kernel_are_read(tmp_path: Path) -> None:
     assert (found.ours, found.mhz, found.throttled) == (1.0, 2500.0, 4)
 
 
-def entrant(role: str = "limit", **fields: object) -> Entrant:
+def entrant(role: str = "limit", **fields: object) -> HostEntrant:
     record = ThroughputRecord(implementation="a", status="ok", role=role, **fields)  # type: ignore[arg-type]
-    return Entrant(record, None, "copy", {})  # type: ignore[arg-type]
+    return HostEntrant(record, None)  # type: ignore[arg-type]
 
 
 def test_a_drift_is_what_all_anchors_have_in_common() -> None:

@@ -18,17 +18,17 @@ from typing import Any
 
 from harness.experiments.context import Context, Unit
 from harness.experiments.profiles import DeviceRegime
-from harness.experiments.throughput.device_diagnostics import (
-    Sampled,
-    figures,
-    gate,
-    noisy_of,
-    sampled,
-    set_against_limit,
-)
-from harness.experiments.throughput.device_rounds import Entrant, give_up, place, take_rounds
+from harness.experiments.throughput.device_gate import gate, sampled
 from harness.experiments.throughput.device_sizes import shape_of
-from harness.experiments.throughput.rounds import by_worker
+from harness.experiments.throughput.diagnostics import best_of, conclude, set_against
+from harness.experiments.throughput.rounds import (
+    DeviceEntrant,
+    by_worker,
+    control_of,
+    enrol,
+    place,
+    take_rounds,
+)
 from harness.experiments.throughput.timed_operations import (
     LIMITS,
     OPERATIONS,
@@ -42,7 +42,6 @@ from harness.machine import cuda_driver
 from harness.machine.nvml import clock_warnings, read_clock
 from harness.records import Record, Status
 from harness.records.device_throughput import DeviceThroughputRecord
-from harness.records.timing import CONTROL_SUFFIX
 from harness.registry.discovery import Implementation
 from harness.worker.client import WorkerFault
 
@@ -51,6 +50,7 @@ MOVER = "device copy"
 MOVING_BACKENDS = ("cupy", "torch_cuda")
 """Array libraries with limits, the better ones first."""
 BASELINE = "torch_cuda"
+IMPLAUSIBLE = 1.02
 BLOCK_BYTES = 16 << 20
 """Input that goes to the device, and is repeated there: as many rows as make this, or one."""
 
@@ -124,9 +124,7 @@ def _coordinates(
         for one in on_device(context)
     ]  # fmt: skip
     baseline = baseline_of(context, operation, dtype, regime)
-    for original in [r for r in found if r.implementation == baseline]:
-        name = original.implementation + CONTROL_SUFFIX
-        found.append(original.model_copy(update={"implementation": name, "role": "control"}))
+    found += [control_of(r) for r in found if r.implementation == baseline]
     for limit in operation.limits:
         kind, by = LIMITS[limit]
         found.append(
@@ -140,7 +138,7 @@ def _coordinates(
 
 def _entrant(
     context: Context, operation: TimedOperation, record: DeviceThroughputRecord
-) -> Entrant:
+) -> DeviceEntrant:
     name = record.implementation
     if record.role == "limit":
         backends = {i.metadata.backend for i in _available(context)}
@@ -148,13 +146,13 @@ def _entrant(
         if backend is None:
             raise WorkerFault("unavailable", f"no library with limits: {MOVING_BACKENDS}")
         load = {"module": "harness.worker.backends.device", "backend": backend, "watched": False}
-        return Entrant(record, context.mover(MOVER, load))
+        return DeviceEntrant(record, context.mover(MOVER, load))
     implementation = context.named(name)
     assert record.regime is not None
     refused = refusal(context, implementation, operation, str(record.dtype), record.regime)
     if refused is not None:
         raise WorkerFault(*refused)
-    return Entrant(record, context.worker(name, implementation), implementation)
+    return DeviceEntrant(record, context.worker(name, implementation), implementation)
 
 
 def _blocks(operation: TimedOperation, record: DeviceThroughputRecord, seed: int) -> Blocks:
@@ -165,31 +163,29 @@ def _blocks(operation: TimedOperation, record: DeviceThroughputRecord, seed: int
     return operation.blocks(rows, record.classes, record.dtype, seed)
 
 
-def _finish(
-    context: Context, operation: TimedOperation, entrants: list[Entrant], blocks: Blocks
-) -> None:
-    if not entrants:
+def _set_against_limit(entrants: list[DeviceEntrant], l2: int) -> None:
+    """Bandwidths against the best limit; without one, whether they are possible is unknown."""
+    best = best_of(e for e in entrants if e.record.role == "limit")
+    timed = [e for e in entrants if e.record.gbps is not None and e.record.regime == "streaming"]
+    if best is None:
+        text = "no limit was measured beside it: whether its bandwidth is possible is unknown"
+        for entrant in timed:
+            entrant.update(warnings=[text])
         return
-    record = entrants[0].record
-    assert record.regime is not None
-    baseline = baseline_of(context, operation, str(record.dtype), record.regime)
-    noisy = noisy_of(entrants)
-    fresh = _blocks(operation, record, secrets.randbits(48))
-    samples: tuple[Sampled, ...] = tuple(
-        sampled(operation, b, record.rows or 1, b is fresh) for b in (blocks, fresh)
-    )
-    for entrant in entrants:
-        if entrant.fault is None:
-            try:
-                found = {} if entrant.implementation is None else gate(context, entrant, samples)
-                entrant.update(status="ok", reason=None, noisy=noisy)
-                entrant.update(**figures(entrant, entrants, baseline), **found)
-            except WorkerFault as fault:
-                give_up([e for e in entrants if e.worker is entrant.worker], fault)
-        if entrant.fault is not None:
-            entrant.update(status=entrant.fault.status, reason=entrant.fault.reason)
-            if not entrant.record.samples_ns:
-                entrant.update(ranked=False)
+
+    def impossible(record: DeviceThroughputRecord, limit: DeviceThroughputRecord) -> str | None:
+        assert record.gbps is not None
+        assert limit.gbps is not None
+        share = record.gbps / limit.gbps
+        beyond = (record.moved_bytes or 0) * (record.buffers or 1) > l2
+        if not (beyond and share > IMPLAUSIBLE):
+            return None
+        return (
+            f"{record.gbps:.4g} GB/s is {share:.3g} times the limit of the same rounds, "
+            f"{limit.implementation} at {limit.gbps:.4g} GB/s, beyond L2"
+        )
+
+    set_against(best, timed, impossible)
 
 
 def _measure(
@@ -199,35 +195,34 @@ def _measure(
     grid = context.profile.device_timing[regime]
     timeout = context.profile.timeout_s
     records = _coordinates(context, regime, operation, dtype, classes)
-    entrants: list[Entrant] = []
-    for record in records:
-        try:
-            entrants.append(_entrant(context, operation, record))
-        except WorkerFault as fault:
-            yield record.ended(fault.status, fault.reason)
+    entrants, absent = enrol(records, partial(_entrant, context, operation))
+    yield from absent
     if all(e.record.role == "limit" for e in entrants):  # nobody to set against them
         for entrant in entrants:
             yield entrant.record.ended("skipped", "no implementation could be timed beside it")
         return
-    blocks = _blocks(operation, records[0], context.seed)
+    blocks, fresh = (
+        _blocks(operation, records[0], s) for s in (context.seed, secrets.randbits(48))
+    )
     place(entrants, blocks, timeout)
     before = read_clock(bus_id=cuda_driver.cuda_bus_id())
     seed = f"{context.seed} {regime} {operation.name} {dtype} {classes}"
     take_rounds(entrants, grid, timeout, seed)
     after = read_clock(bus_id=cuda_driver.cuda_bus_id())
-    _finish(context, operation, entrants, blocks)
-    set_against_limit(entrants, cuda_driver.cuda_memory()[1])
+    samples = [sampled(operation, b, records[0].rows or 1, b is fresh) for b in (blocks, fresh)]
+    baseline = baseline_of(context, operation, dtype, regime)
+    conclude(entrants, baseline, lambda entrant: gate(context, entrant, samples))
+    _set_against_limit(entrants, cuda_driver.cuda_memory()[1])
     for mine in by_worker(e for e in entrants if e.fault is None):
-        try:
-            mine[0].worker.request("device_release", {}, timeout=30.0)
-        except WorkerFault:
-            mine[0].worker.stop()
+        mine[0].release()
     elapsed = (time.perf_counter() - started) / len(records)
     found = clock_warnings(before, after)
     for entrant in entrants:
         told = [*(entrant.record.warnings or []), *found]
         if entrant.record.warm_up_settled is False:
             told.append("calls were still getting faster at the cap of the warm-up; raise the cap")
+        if entrant.fault is not None and not entrant.record.samples_ns:
+            entrant.update(ranked=False)
         entrant.update(
             clock_before=before, clock_after=after, warnings=told or None, elapsed_s=elapsed
         )

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from harness.experiments.context import Context, Unit, rows_for
 from harness.experiments.profiles import Timing
-from harness.experiments.throughput.diagnostics import doubts, figures, noise, set_against_limit
-from harness.experiments.throughput.gate import operation_gate
+from harness.experiments.throughput.diagnostics import best_of, conclude, doubts, set_against
+from harness.experiments.throughput.gate import operation_gate, refused
 from harness.experiments.throughput.integrity import Scrutiny, between
 from harness.experiments.throughput.interference import (
     Reading,
@@ -32,8 +32,15 @@ from harness.experiments.throughput.interference import (
     warnings_of,
 )
 from harness.experiments.throughput.peak_memory import peak_memory
-from harness.experiments.throughput.rounds import Entrant, aligned, place, renew, take_rounds
-from harness.experiments.throughput.samples import refused
+from harness.experiments.throughput.rounds import (
+    HostEntrant,
+    aligned,
+    control_of,
+    enrol,
+    place,
+    renew,
+    take_rounds,
+)
 from harness.experiments.throughput.timed_operations import (
     WORKLOAD,
     Blocks,
@@ -133,6 +140,7 @@ def _coordinates(context: Context, point: _Point) -> tuple[ThroughputRecord, ...
         "cache": cache,
         "fits": describe_fit(array_bytes, context.l2_cache, context.last_level_cache),
         "status": "skipped",
+        "device": "cpu",
     }
     found = []
     for implementation in on_cpu(context):
@@ -142,7 +150,6 @@ def _coordinates(context: Context, point: _Point) -> tuple[ThroughputRecord, ...
                 ThroughputRecord(
                     implementation=implementation.name,
                     operation=operation.name,
-                    device=implementation.metadata.device,
                     allocating=allocating,
                     processes=grid.processes if grid.processes > 1 else None,
                     moved_bytes=None if moved == 2 * array_bytes else moved,
@@ -151,73 +158,44 @@ def _coordinates(context: Context, point: _Point) -> tuple[ThroughputRecord, ...
             )
     baseline = baseline_of(context, operation.name)
     if baseline is not None:
-        original = next(r for r in found if r.implementation == baseline)
-        found.append(
-            original.model_copy(
-                update={"implementation": baseline + CONTROL_SUFFIX, "role": "control"}
-            )
-        )
-    controlled = LIMITS[0] + CONTROL_SUFFIX  # as many threads as any; the baseline may have one
-    # Its two processes stay while the others are replaced: what differs is then their places.
-    for name in LIMITS if grid.processes > 1 else (*LIMITS, controlled):
-        found.append(
-            ThroughputRecord(
-                implementation=name,
-                operation="copy",
-                role="control" if name == controlled else "limit",
-                beside=operation.beside,
-                device="cpu",
-                allocating=False,
-                **common,
-            )
-        )
+        found.append(control_of(next(r for r in found if r.implementation == baseline)))
+    limits = [(name, "copy", operation.beside) for name in LIMITS]
     bare = operation.name == "softmax" and regime == "cached" and cache == "warm"
     if bare and dtype == "float32" and array_bytes >= 64:
-        found.append(
-            ThroughputRecord(
-                implementation=ARITHMETIC,
-                operation="exp",
-                role="limit",
-                device="cpu",
-                allocating=False,
-                **common,
-            )
-        )
+        limits.append((ARITHMETIC, "exp", None))
+    for name, kind, beside in limits:
+        limit = ThroughputRecord(
+            implementation=name, operation=kind, role="limit", beside=beside, allocating=False,
+            **common,
+        )  # fmt: skip
+        found.append(limit)
+        # As many threads as any; the baseline may have one. The two processes of a copy stay while
+        # the others are replaced: what differs is then their places.
+        if name == LIMITS[0] and grid.processes == 1:
+            found.append(control_of(limit))
     return tuple(found)
 
 
-def _refuse_unsupported_limit(name: str) -> None:
-    from harness.machine.copy_limit import (
-        nontemporal_supported,
-    )  # numba, which planning does without
-
-    supported, reason = nontemporal_supported()
-    if name == "copy_nontemporal" and not supported:
-        raise WorkerFault("unsupported", reason)
-
-
-def _entrant(context: Context, record: ThroughputRecord) -> Entrant:
+def _entrant(context: Context, record: ThroughputRecord) -> HostEntrant:
     """The worker of a record's implementation, control or limit; workers live for the run."""
     name = record.implementation
     original = name.removesuffix(CONTROL_SUFFIX)
-    if original in LIMITS:
-        _refuse_unsupported_limit(original)
-        return Entrant(
-            record, context.mover(name, {"module": "harness.machine.copy_limit"}), original, {}
-        )
-    if name == ARITHMETIC:
-        return Entrant(
-            record, context.mover(name, {"module": "harness.machine.exp_limit"}), name, {}
-        )
+    if original in (*LIMITS, ARITHMETIC):
+        module = "exp_limit" if original == ARITHMETIC else "copy_limit"
+        if original == "copy_nontemporal":
+            from harness.machine import copy_limit  # numba, which planning does without
+
+            supported, reason = copy_limit.nontemporal_supported()
+            if not supported:
+                raise WorkerFault("unsupported", reason)
+        return HostEntrant(record, context.mover(name, {"module": f"harness.machine.{module}"}))
     implementation = context.named(name)
     context.demand(implementation, record.operation, str(record.dtype))
-    worker = context.worker(name, implementation)
-    timed = operation_of(record.operation)
-    return Entrant(record, worker, timed.name, timed.options, implementation, timed.part)
+    return HostEntrant(record, context.worker(name, implementation), implementation)
 
 
 def _judge(
-    context: Context, operation: TimedOperation, others: Blocks, entrant: Entrant,
+    context: Context, operation: TimedOperation, others: Blocks, entrant: HostEntrant,
     rows: NDArray[Any], x: NDArray[Any], y: NDArray[Any],
 ) -> dict[str, Any]:  # fmt: skip
     """Is what was timed right? The result as large as the input, against the reference.
@@ -226,15 +204,14 @@ def _judge(
         others: the arguments beside the first, whole.
         rows: indices of the rows of `x`, the first argument, and `y`.
     """
-    implementation = entrant.implementation
-    assert implementation is not None
+    assert entrant.implementation is not None
     inputs = (x, *(other[rows] for other in others))
     exact = exact_results(operation, inputs)
-    if operation.part is None:
-        return operation_gate(context, implementation, operation, inputs, (y,), exact)
-    # What the other parts come to is judged on the output of the samples, in `_gate`.
-    outputs = [e.round_to(x.dtype) if k != operation.part else y for k, e in enumerate(exact)]
-    return operation_gate(context, implementation, operation, inputs, outputs, exact)
+    # What other parts come to is judged on the output of the samples, in `_gate`.
+    outputs = [
+        y if operation.part in (None, k) else e.round_to(x.dtype) for k, e in enumerate(exact)
+    ]
+    return operation_gate(context, entrant.implementation, operation, inputs, outputs, exact)
 
 
 def _gate(
@@ -242,7 +219,7 @@ def _gate(
     operation: TimedOperation,
     scrutiny: Scrutiny,
     others: Blocks,
-    entrant: Entrant,
+    entrant: HostEntrant,
 ) -> dict[str, Any]:
     """Rows of the last timed output against the reference of what was the input then."""
     x = entrant.sampled
@@ -279,12 +256,8 @@ def _measure(context: Context, point: _Point) -> Iterator[Record]:
     records = _coordinates(context, point)
     rows = records[0].rows
     assert rows is not None
-    entrants: list[Entrant] = []
-    for record in records:
-        try:
-            entrants.append(_entrant(context, record))
-        except WorkerFault as fault:
-            yield record.ended(fault.status, fault.reason)
+    entrants, absent = enrol(records, partial(_entrant, context))
+    yield from absent
     first, *others = operation.blocks(rows, classes, dtype, context.seed)
     judge = partial(_judge, context, operation, tuple(others))
     scrutiny = Scrutiny(WORKLOAD, classes, rows, dtype, judge)
@@ -297,26 +270,21 @@ def _measure(context: Context, point: _Point) -> Iterator[Record]:
         seed = " ".join(map(str, (context.seed, point.label, *([process] * (process > 0)))))
         if several:
             renew(entrants, arguments, timeout, seed)
-        test = between(scrutiny, entrants) if process == tested else None
+        test = between(scrutiny, entrants, timeout) if process == tested else None
         take_rounds(entrants, grid, timeout, seed, test)
     after = _readings(context)
     baseline = baseline_of(context, operation.name)
-    noisy = noise(entrants)
+
+    def judged(entrant: HostEntrant) -> dict[str, Any]:
+        found = _gate(context, operation, scrutiny, tuple(others), entrant)
+        return found if found["status"] == "failed" else found | scrutiny.verdict(entrant, entrants)
+
+    def also(entrant: HostEntrant) -> None:
+        if regime == "streaming":
+            peak_memory(entrant, timeout)
+
+    conclude(entrants, baseline, judged, also)
     for entrant in entrants:
-        if entrant.fault is None:
-            try:
-                ours = entrant.implementation is None
-                gate = {} if ours else _gate(context, operation, scrutiny, tuple(others), entrant)
-                if gate.get("status") != "failed":
-                    gate |= scrutiny.verdict(entrant, entrants)
-                entrant.update(status="ok")
-                entrant.update(**figures(entrant, entrants, baseline, noisy), **gate)
-                if regime == "streaming":
-                    peak_memory(entrant, timeout)
-            except WorkerFault as fault:
-                entrant.fault = fault
-        if entrant.fault is not None:
-            entrant.update(status=entrant.fault.status, reason=entrant.fault.reason)
         entrant.update(warnings=doubts(entrant, context.cores) or None)
     for worker in {e.worker for e in entrants if e.fault is None}:
         worker.request("release")
@@ -328,12 +296,31 @@ def _measure(context: Context, point: _Point) -> Iterator[Record]:
         yield entrant.record
 
 
-def _describe(entrants: list[Entrant], found: Conditions) -> None:
+def _describe(entrants: list[HostEntrant], found: Conditions) -> None:
     """Write the conditions of a group on one of its records: a control's if there is one."""
     if entrants:
-        last = max(entrants, key=lambda e: (e.record.role == "control", e.operation == "copy"))
+        last = max(entrants, key=lambda e: e.record.role == "control")
         told = [*(last.record.warnings or []), *warnings_of(found)]
         last.update(conditions=found, warnings=told or None)
+
+
+def set_against_limit(entrants: list[HostEntrant], last_level_cache: int | None) -> None:
+    """Set each time against the best copy of the same rounds; flag what no machine can do."""
+    copies = (e for e in entrants if e.record.role == "limit" and e.record.operation == "copy")
+    best = best_of(copies)
+    if best is None:
+        return
+
+    def impossible(record: ThroughputRecord, limit: ThroughputRecord) -> str | None:
+        beyond = last_level_cache is not None and (record.array_bytes or 0) > last_level_cache
+        if not beyond or (record.gbps_low or 0.0) <= (limit.gbps_high or limit.gbps or 0.0):
+            return None
+        return (
+            f"{record.gbps:.3g} GB/s is above the copy limit {limit.gbps:.3g} GB/s of the same "
+            "rounds for data beyond the cache"
+        )
+
+    set_against(best, (e for e in entrants if e.record.regime != "latency"), impossible)
 
 
 def plan(context: Context) -> Iterator[Unit]:

@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import workloads
-from harness.experiments.profiles import Timing
-from harness.experiments.throughput.rounds import Entrant
+from harness.experiments.throughput.gate import refused
+from harness.experiments.throughput.rounds import HostEntrant
 from harness.worker.client import WorkerFault
 from harness.worker.timing import restless
 from harness.worker.timing.memoization_probe import LOOP_FACTOR, LOOP_SLACK_NS, longer
@@ -44,7 +44,7 @@ _GATE_ELEMENTS = 1 << 16
 
 _PAIRED = ("unseen_ns", "repeated_ns", "unseen_cpu_ns", "repeated_cpu_ns")
 
-Judge = Callable[[Entrant, NDArray[Any], NDArray[Any], NDArray[Any]], dict[str, Any]]
+Judge = Callable[[HostEntrant, NDArray[Any], NDArray[Any], NDArray[Any]], dict[str, Any]]
 """Of an entrant, indices of rows, those rows of the first argument, and of the result."""
 
 
@@ -63,10 +63,6 @@ def _some(count: int, classes: int) -> NDArray[np.int64]:
     most = max(1, 2 * _GATE_ELEMENTS // classes)
     rng = np.random.default_rng(secrets.randbits(64))
     return np.sort(rng.permutation(count)[:most])
-
-
-def _failed(reason: str) -> dict[str, Any]:
-    return {"status": "failed", "ranked": False, "reason": reason}
 
 
 @dataclass
@@ -100,7 +96,7 @@ class Scrutiny:
         self._chosen.append((content, sampled_rows(content)))
         return self._chosen[-1][1]
 
-    def _content(self, entrant: Entrant) -> NDArray[Any]:
+    def _content(self, entrant: HostEntrant) -> NDArray[Any]:
         """Content that the entrant's worker has not seen: a second entrant gets it upside down."""
         if not self.contents:
             drawn = workloads.generate(
@@ -113,7 +109,7 @@ class Scrutiny:
             self.contents.append(np.ascontiguousarray(self.contents[0][::-1, ::-1]))
         return self.contents[1]
 
-    def verify(self, entrant: Entrant, entrants: list[Entrant], timeout: float) -> None:
+    def verify(self, entrant: HostEntrant, entrants: list[HostEntrant], timeout: float) -> None:
         """Judge one call on new content, and its time; content and findings are kept.
 
         Raises:
@@ -164,7 +160,7 @@ class Scrutiny:
             if changes.get("status") == "failed":
                 reason = f"on new content before every call: {changes['reason']}"
         if reason is not None:
-            self.found[id(entrant)] = _failed(reason)
+            self.found[id(entrant)] = refused(reason)
 
     def _values(self) -> NDArray[Any]:
         """What an element becomes, time after time: of the workload, never seen before."""
@@ -174,7 +170,7 @@ class Scrutiny:
         drawn = workloads.generate(self.workload, self.classes, rows, self.dtype, seed)
         return drawn.reshape(-1)[:count]
 
-    def verdict(self, entrant: Entrant, entrants: Sequence[Entrant]) -> dict[str, Any]:
+    def verdict(self, entrant: HostEntrant, entrants: Sequence[HostEntrant]) -> dict[str, Any]:
         """What is wrong with a timing, as changes to its record; empty if nothing is."""
         if entrant.implementation is None:
             return {}
@@ -186,10 +182,10 @@ class Scrutiny:
             or dishonest_loops(entrant, *loops)
             or dishonest_clock(entrant, entrants)
         )
-        return {} if reason is None else _failed(reason)
+        return {} if reason is None else refused(reason)
 
 
-def _loops(entrant: Entrant) -> list[int]:
+def _loops(entrant: HostEntrant) -> list[int]:
     """How many calls each restless loop makes: about as many as a sample, a number unforeseen."""
     if entrant.record.cache == "cold":
         return []
@@ -228,7 +224,7 @@ def _broken(reply: dict[str, Any], fresh: NDArray[Any]) -> str | None:
     return None
 
 
-def dishonest_times(entrant: Entrant) -> str | None:
+def dishonest_times(entrant: HostEntrant) -> str | None:
     """Why the times on new content do not fit those of the samples; None if they do.
 
     Both the elapsed and the processor time must say so: the one alone is at the mercy of the
@@ -268,7 +264,9 @@ def _slow(times: Sequence[float]) -> float:
     return sorted(times)[-1 - (len(times) + 1) // 4]
 
 
-def dishonest_loops(entrant: Entrant, took: Sequence[float], spent: Sequence[float]) -> str | None:
+def dishonest_loops(
+    entrant: HostEntrant, took: Sequence[float], spent: Sequence[float]
+) -> str | None:
     """Why the times of loops on changing input do not fit those of the samples; None if they do.
 
     Fewer than all loops say nothing: they ended since a call took no longer than the samples before
@@ -287,7 +285,7 @@ def dishonest_loops(entrant: Entrant, took: Sequence[float], spent: Sequence[flo
     return None
 
 
-def dishonest_clock(entrant: Entrant, entrants: Sequence[Entrant]) -> str | None:
+def dishonest_clock(entrant: HostEntrant, entrants: Sequence[HostEntrant]) -> str | None:
     """Why the worker's clock cannot be right: the system's or the coordinator's saw more time.
 
     How much more is usual, the copies of the same rounds tell. On a crowded machine single
@@ -313,10 +311,12 @@ def dishonest_clock(entrant: Entrant, entrants: Sequence[Entrant]) -> str | None
     return None
 
 
-def between(scrutiny: Scrutiny, entrants: list[Entrant]) -> Callable[..., None]:
+def between(
+    scrutiny: Scrutiny, entrants: list[HostEntrant], timeout: float
+) -> Callable[[HostEntrant], None]:
     """The step that `take_rounds` makes between the rounds."""
 
-    def step(entrant: Entrant, grid: Timing, timeout: float) -> None:
+    def step(entrant: HostEntrant) -> None:
         try:
             scrutiny.verify(entrant, entrants, timeout)
         except workloads.WorkloadUnavailable as e:

@@ -11,12 +11,12 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from harness.experiments.throughput.rounds import Entrant
+from harness.experiments.throughput.rounds import HostEntrant
 from harness.machine.sysfs import cpu_list
 from harness.numerics.statistics import trend
 from harness.records import Record
@@ -25,8 +25,9 @@ from harness.records.throughput import Conditions
 STOLEN = 0.02
 OTHERS = 0.25
 SLOWER_CLOCK = 0.05
-DRIFT = 0.05
-"""Beyond these a warning is given: shares of time, processors, relative changes."""
+DRIFT, DRIFT_P = 0.05, 0.02
+"""Beyond these a warning is given: shares of time, processors, relative changes; a drift must also
+be consistent, its p-value below the latter."""
 
 _TICK = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 _CPUS = "sys/devices/system/cpu"
@@ -137,7 +138,7 @@ def conditions(
     )  # fmt: skip
 
 
-def drift_of(entrants: Iterable[Entrant]) -> tuple[float, float] | None:
+def drift_of(entrants: Iterable[HostEntrant]) -> tuple[float, float] | None:
     """How far the anchors, code that is the same in every round, moved from first to last.
 
     The copies, the controls and their originals, each divided by its median, are averaged round
@@ -150,13 +151,6 @@ def drift_of(entrants: Iterable[Entrant]) -> tuple[float, float] | None:
         return None
     found = trend(np.exp(np.mean(np.log(rows), axis=0)))
     return None if found is None else (found.change, found.p)
-
-
-def drifted(found: Conditions) -> bool:
-    """Whether the drift is both large and consistent."""
-    if found.drift is None or found.drift_p is None:
-        return False
-    return abs(found.drift) > DRIFT and found.drift_p < 0.02
 
 
 _CAUSES = {
@@ -181,14 +175,16 @@ def troubles(found: Conditions) -> dict[str, float]:
         sizes["stolen"] = found.stolen
     if found.others is not None and found.others > OTHERS:
         sizes["others"] = found.others
-    if found.mhz_first and found.mhz_last:
+    drift, p = found.drift or 0.0, 1.0 if found.drift_p is None else found.drift_p
+    drifted = abs(drift) > DRIFT and p < DRIFT_P
+    if drifted and found.mhz_first and found.mhz_last:  # an idle clock says nothing by itself
         fell = 1.0 - found.mhz_last / found.mhz_first
-        if fell > SLOWER_CLOCK and drifted(found):  # an idle clock says nothing by itself
+        if fell > SLOWER_CLOCK:
             sizes["clock"] = fell
     if found.throttled:
         sizes["throttled"] = found.throttled
-    if drifted(found) and found.drift is not None:
-        sizes["slower" if found.drift > 0 else "faster"] = abs(found.drift)
+    if drifted:
+        sizes["slower" if drift > 0 else "faster"] = abs(drift)
     return sizes
 
 
@@ -197,50 +193,33 @@ def warnings_of(found: Conditions) -> list[str]:
     return [_CAUSES[cause].format(size) for cause, size in troubles(found).items()]
 
 
-@dataclass
-class Summary:
-    """Warnings of a whole run, gathered while its records come in."""
-
-    groups: int = 0
-    noisy: int = 0
-    sizes: dict[str, list[float]] = field(default_factory=dict)
-    others: Counter[str] = field(default_factory=Counter)
-
-    def add(self, record: Record) -> None:
-        """Take in a record; those without conditions count for nothing but their warnings."""
-        found = getattr(record, "conditions", None)
-        if found is not None:
-            self.groups += 1
-            self.noisy += bool(getattr(record, "noisy", None))
-            for cause, size in troubles(found).items():
-                self.sizes.setdefault(cause, []).append(size)
-        elif getattr(record, "warnings", None):
-            self.others[record.implementation] += 1
-
-    def lines(self) -> list[str]:
-        """One line a cause: in how many groups, the largest size, and the next action."""
-        lines = [
-            f"timings, {len(sizes)} of {self.groups} groups: {_CAUSES[cause].format(max(sizes))}"
-            for cause, sizes in self.sizes.items()
-        ]
-        if self.noisy:
-            lines.append(
-                f"timings, {self.noisy} of {self.groups} groups are noisy: a control differs from "
-                "itself; take no ratio there for more than the control's, and run again with other "
-                "programs stopped"
-            )
-        if self.others:
-            names = ", ".join(f"{n} ({c})" for n, c in sorted(self.others.items()))
-            lines.append(
-                f"timings with doubts of their own (threads, warm-up, memory), by implementation: "
-                f"{names}; the throughput page gives each with its cause"
-            )
-        return lines
-
-
 def summarise(records: Iterable[Record]) -> list[str]:
-    """The warnings of a run from its records."""
-    summary = Summary()
+    """The warnings of a run: one line a cause, in how many groups, the largest size, what to do."""
+    groups = noisy = 0
+    sizes: dict[str, list[float]] = {}
+    others: Counter[str] = Counter()
     for record in records:
-        summary.add(record)
-    return summary.lines()
+        found = getattr(record, "conditions", None)
+        if found is not None:  # on one record of each group
+            groups += 1
+            noisy += bool(getattr(record, "noisy", None))
+            for cause, size in troubles(found).items():
+                sizes.setdefault(cause, []).append(size)
+        elif getattr(record, "warnings", None):
+            others[record.implementation] += 1
+    lines = [
+        f"timings, {len(found)} of {groups} groups: {_CAUSES[cause].format(max(found))}"
+        for cause, found in sizes.items()
+    ]
+    if noisy:
+        lines.append(
+            f"timings, {noisy} of {groups} groups are noisy: a control differs from itself; take "
+            "no ratio there for more than the control's, and run again with other programs stopped"
+        )
+    if others:
+        names = ", ".join(f"{n} ({c})" for n, c in sorted(others.items()))
+        lines.append(
+            f"timings with doubts of their own (threads, warm-up, memory), by implementation: "
+            f"{names}; the throughput page gives each with its cause"
+        )
+    return lines

@@ -6,12 +6,12 @@ import threading
 
 import psutil
 
-from harness.experiments.throughput.rounds import Entrant
+from harness.experiments.throughput.rounds import HostEntrant
 
 _PERIOD_S = 0.0005
 
 
-def peak_memory(entrant: Entrant, timeout: float) -> None:
+def peak_memory(entrant: HostEntrant, timeout: float) -> None:
     """Measure one call of an entrant that was timed, and put the figure into its record.
 
     Bytes resident at the highest, less what was resident before, which holds the input and, if it
@@ -31,7 +31,7 @@ def peak_memory(entrant: Entrant, timeout: float) -> None:
         entrant.update(peak_extra_bytes=max(0, extra - own), peak_method=method)
 
 
-def _watch(entrant: Entrant, timeout: float) -> int | None:
+def _watch(entrant: HostEntrant, timeout: float) -> int | None:
     """As much from outside the worker: the largest resident size that was seen during the call."""
     pid = entrant.worker.pid
     if pid is None:

@@ -1,8 +1,9 @@
-"""The figures of a timed group on a device, and whether what was timed is right and possible."""
+"""Whether what was timed on a device is right, and done when its times say so."""
 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,20 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.experiments.context import Context
-from harness.experiments.throughput.device_rounds import Entrant
-from harness.experiments.throughput.gate import operation_gate
-from harness.experiments.throughput.samples import (
-    best_of,
-    controls_hold,
-    medians,
-    ratio_to,
-    refused,
-)
+from harness.experiments.throughput.gate import operation_gate, refused
+from harness.experiments.throughput.rounds import DeviceEntrant
 from harness.experiments.throughput.timed_operations import Blocks, TimedOperation
 from harness.numerics.exact import Exact
 from harness.worker.client import WorkerFault
 
-IMPLAUSIBLE = 1.02
 AFTER_SHARE = 0.05
 AFTER_NS = 50_000.0
 """Work after the end event beyond this, and beyond this share of the window, was put off."""
@@ -65,7 +58,7 @@ def sampled(operation: TimedOperation, blocks: Blocks, rows: int, fresh: bool) -
     return Sampled(operation, blocks, tuple(sorted({*ends, *drawn.tolist()})), fresh)
 
 
-def _outputs(entrant: Entrant, chosen: Sampled, timeout: float) -> list[NDArray[Any]]:
+def _outputs(entrant: DeviceEntrant, chosen: Sampled, timeout: float) -> list[NDArray[Any]]:
     record = entrant.record
     order = {"handle": entrant.handle, "rows": list(chosen.rows)}
     arrays = chosen.blocks if chosen.fresh else ()
@@ -80,7 +73,7 @@ def _outputs(entrant: Entrant, chosen: Sampled, timeout: float) -> list[NDArray[
     return outputs
 
 
-def gate(context: Context, entrant: Entrant, samples: tuple[Sampled, ...]) -> dict[str, Any]:
+def gate(context: Context, entrant: DeviceEntrant, samples: Iterable[Sampled]) -> dict[str, Any]:
     """The accuracy gate, on the last timed output and on one of content never seen."""
     implementation = entrant.implementation
     assert implementation is not None
@@ -101,47 +94,7 @@ def gate(context: Context, entrant: Entrant, samples: tuple[Sampled, ...]) -> di
     return worst
 
 
-def put_off(entrant: Entrant) -> bool:
+def put_off(entrant: DeviceEntrant) -> bool:
     """Whether work regularly went on after the windows' end events."""
     after, window = float(np.median(entrant.after)), float(np.median(entrant.windows))
     return after > max(AFTER_NS, AFTER_SHARE * window)
-
-
-def figures(entrant: Entrant, entrants: list[Entrant], baseline: str | None) -> dict[str, Any]:
-    return {
-        **medians(entrant, float(entrant.record.moved_bytes or 0)),
-        **ratio_to(entrant, entrants, baseline),
-        "after_ns": entrant.after,
-    }
-
-
-def noisy_of(entrants: list[Entrant]) -> bool | None:
-    """Whether a control is not itself; None where none was measured."""
-    held = controls_hold(entrants)
-    return not all(held) if held else None
-
-
-def set_against_limit(entrants: list[Entrant], l2: int) -> None:
-    """Each bandwidth against the best limit of the rounds; reject what no device can do."""
-    best = best_of(e for e in entrants if e.record.role == "limit")
-    for entrant in entrants:
-        record = entrant.record
-        if record.gbps is None or record.regime != "streaming":
-            continue
-        if best is None:
-            text = "no limit was measured beside it: whether its bandwidth is possible is unknown"
-            entrant.update(warnings=[*(record.warnings or []), text])
-            continue
-        limit = best.record
-        assert limit.gbps is not None
-        share = record.gbps / limit.gbps
-        changes: dict[str, Any] = {"limit": limit.implementation, "percent_of_limit": 100.0 * share}
-        if record.role != "limit":
-            beyond = (record.moved_bytes or 0) * (record.buffers or 1) > l2
-            changes["implausible"] = beyond and share > IMPLAUSIBLE
-            if changes["implausible"]:
-                changes |= refused(
-                    f"implausible: {record.gbps:.4g} GB/s is {share:.3g} times the limit of the "
-                    f"same rounds, {limit.implementation} at {limit.gbps:.4g} GB/s, beyond L2"
-                )
-        entrant.update(**changes)
