@@ -1,21 +1,48 @@
-"""A run as the report reads it: its records as plain mappings, and why a figure is missing."""
+"""A run as the report reads it: its records by experiment, and why a figure is missing."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar, overload
 
-from harness.records import ImplementationInfo, RunInfo
+from harness.records import (
+    AccuracyRecord,
+    ClaimRecord,
+    ConformanceRecord,
+    DeviceThroughputRecord,
+    ExhaustiveRecord,
+    ImplementationInfo,
+    OverflowRecord,
+    Record,
+    RunInfo,
+    ThroughputRecord,
+    WorstCaseRecord,
+)
+from harness.records.timing import TimingRecord
 
-Cell = Mapping[str, Any]
 DTYPES = ("float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
 REGIMES = ("latency", "cached", "streaming")
 MEASURED = ("ok", "failed")
+
+R = TypeVar("R", bound=Record)
+T = TypeVar("T")
+
+Cell = Mapping[str, Any]
 _INDEXED = ("implementation", "dtype", "role")
+_KINDS: Mapping[str, type[Record]] = {
+    "accuracy": AccuracyRecord,
+    "overflow": OverflowRecord,
+    "throughput": ThroughputRecord,
+    "device_throughput": DeviceThroughputRecord,
+    "conformance": ConformanceRecord,
+    "claims": ClaimRecord,
+    "exhaustive": ExhaustiveRecord,
+    "worst_case": WorstCaseRecord,
+}
 
 
 class RunLike(Protocol):
@@ -24,12 +51,13 @@ class RunLike(Protocol):
     @property
     def info(self) -> RunInfo: ...
     @property
-    def rows(self) -> list[dict[str, Any]]: ...
+    def records(self) -> Sequence[Record]: ...
     @property
     def problems(self) -> list[str]: ...
 
 
-def _ordered(values: Iterable[Any], first: Sequence[Any] = ()) -> list[Any]:
+def ordered(values: Iterable[str | None], first: Sequence[str] = ()) -> list[str]:
+    """The distinct values, those of `first` in front and in its order, the others sorted."""
     present = {v for v in values if v is not None}
     return [v for v in first if v in present] + sorted(present - set(first))
 
@@ -40,27 +68,27 @@ class RunData:
 
     Attributes:
         info: its description.
-        cells: its records, in the order of measurement; absent figures are None.
+        records: in the order of measurement.
         slug: its folder in the site, with a slash at its end; empty for the root.
         problems: what of the stored run could not be read, a line each.
     """
 
     info: RunInfo
-    cells: Sequence[Cell]
+    records: Sequence[Record]
     slug: str
     problems: Sequence[str] = ()
 
     @cached_property
     def implementations(self) -> list[str]:
-        """Names: available ones in the run's order, those only in cells, unavailable ones."""
+        """Names: available ones in the run's order, those only in records, unavailable ones."""
         named = [i.name for i in self.info.implementations if i.available]
         absent = [i.name for i in self.info.implementations if not i.available]
         seen = {
-            c["implementation"]
-            for c in self.cells
-            if c.get("role") in (None, "implementation")
-            and c.get("operation") != "copy"
-            and c.get("experiment") != "claims"  # those are about sentences, not code
+            c.implementation
+            for c in self.records
+            if timed_beside(c) is None
+            and c.operation != "copy"
+            and not isinstance(c, ClaimRecord)  # those are about sentences, not code
         }
         return named + sorted(seen - set(named) - set(absent)) + absent
 
@@ -72,12 +100,39 @@ class RunData:
         """The run's description of an implementation; None where it has none."""
         return self._info_by_name.get(name)
 
-    def select(self, experiment: str, **equal: Any) -> list[Cell]:
-        """The cells of an experiment with the given values."""
+    @cached_property
+    def _pools(self) -> dict[tuple[type[Record], str | None], list[Any]]:
+        """Records by kind, and by kind and implementation."""
+        found: dict[tuple[type[Record], str | None], list[Any]] = {}
+        for c in self.records:
+            for name in (None, c.implementation):
+                found.setdefault((type(c), name), []).append(c)
+        return found
+
+    @overload
+    def select(
+        self, kind: type[R], /, *, implementation: str | None = None, dtype: str | None = None,
+        operation: str | None = None,
+    ) -> list[R]: ...  # fmt: skip
+    @overload
+    def select(self, kind: str, /, **equal: Any) -> list[Cell]: ...
+    def select(self, kind: type[Any] | str, /, **equal: Any) -> list[Any]:
+        """The records of an experiment, of everyone and everything that is not given."""
+        if isinstance(kind, str):
+            return self._mapped(kind, **equal)
+        pool = self._pools.get((kind, equal.get("implementation")), [])
+        dtype, operation = equal.get("dtype"), equal.get("operation")
+        return [c for c in pool if dtype in (None, c.dtype) and operation in (None, c.operation)]
+
+    def _mapped(self, experiment: str, **equal: Any) -> list[Cell]:
         pools = [self._index.get((experiment, k, v), []) for k, v in equal.items() if k in _INDEXED]
         pool = min(pools, key=len) if pools else self._index.get((experiment, "", None), [])
         wanted = list(equal.items())
         return [c for c in pool if all(c.get(k) == v for k, v in wanted)]
+
+    @cached_property
+    def cells(self) -> Sequence[Cell]:
+        return [c.model_dump() for c in self.records]
 
     @cached_property
     def _index(self) -> dict[tuple[str, str, Any], list[Cell]]:
@@ -90,8 +145,29 @@ class RunData:
                 found.setdefault((experiment, k, c.get(k)), []).append(c)
         return found
 
-    def absent(self, cells: Iterable[Cell], field: str, **wanted: Any) -> dict[str, str]:
-        """Implementations without any figure among some cells, each with status and reason."""
+    def absent(
+        self, records: Iterable[Any], value: Any, dtype: str | None = None,
+        operation: str | None = None,
+    ) -> dict[str, str]:  # fmt: skip
+        """Implementations none of whose `records` has a `value`, with status and reason.
+
+        Args:
+            records: of everyone at the place that is drawn.
+            value: of a record; None where it has none.
+            dtype, operation: of that place.
+        """
+        if isinstance(value, str):
+            return self._absent(records, value, dtype=dtype, operation=operation)
+        given = list(records)
+        present = {c.implementation for c in given if value(c) is not None}
+        found = {}
+        for name in self.implementations:
+            if name not in present:
+                status, reason = self.why(name, of(given, name), dtype, operation)
+                found[name] = f"{status.replace('_', ' ')}: {reason}"
+        return found
+
+    def _absent(self, cells: Iterable[Cell], field: str, **wanted: Any) -> dict[str, str]:
         given = list(cells)
         present = {c["implementation"] for c in given if c.get(field) is not None}
         found = {}
@@ -102,37 +178,42 @@ class RunData:
                 found[name] = f"{status.replace('_', ' ')}: {reason}"
         return found
 
-    def dtypes(self, experiment: str) -> list[str]:
-        return _ordered((c.get("dtype") for c in self.select(experiment)), DTYPES)
+    def dtypes(self, kind: type[Record] | str) -> list[str]:
+        kind = _KINDS[kind] if isinstance(kind, str) else kind
+        return ordered((c.dtype for c in self.select(kind)), DTYPES)
 
-    def operations(self, experiment: str) -> list[str]:
-        found = (c.get("operation") for c in self.select(experiment))
-        return [o for o in _ordered(found, ("softmax",)) if o != "copy"]
+    def operations(self, kind: type[Record] | str) -> list[str]:
+        kind = _KINDS[kind] if isinstance(kind, str) else kind
+        found = ordered((c.operation for c in self.select(kind)), ("softmax",))
+        return [o for o in found if o != "copy"]
 
     def statuses(self, name: str) -> Counter[str]:
         """How many cells of an implementation ended in each status."""
         return Counter(
-            c["status"]
-            for c in self.cells
-            if c["implementation"] == name and c.get("role") in (None, "implementation")
+            c.status for c in self.records if c.implementation == name and timed_beside(c) is None
         )
 
-    def why(self, name: str, cells: Iterable[Cell] = (), **wanted: Any) -> tuple[str, str]:
+    def why(
+        self, name: str, records: Iterable[Any] = (), dtype: str | None = None,
+        operation: str | None = None,
+    ) -> tuple[str, str]:  # fmt: skip
         """Status and reason where an implementation has no figure.
 
         Args:
             name: the implementation.
-            cells: its cells at the place that is empty, if there are any.
-            wanted: ``dtype`` and ``operation`` of that place.
+            records: its records at the place that is empty, if there are any.
+            dtype, operation: of that place.
         """
-        for c in cells:
-            if c["status"] not in MEASURED:
-                return c["status"], c.get("reason") or "no reason recorded"
+        for c in records:
+            status, reason = (
+                (c.status, c.reason) if isinstance(c, Record) else (c["status"], c.get("reason"))
+            )
+            if status not in MEASURED:
+                return status, reason or "no reason recorded"
         about = self.about(name)
         if about is not None and not about.available:
             return "unavailable", about.unavailable_reason or "no reason recorded"
         if about is not None:
-            dtype, operation = wanted.get("dtype"), wanted.get("operation")
             if dtype is not None and about.dtypes and dtype not in about.dtypes:
                 return "unsupported", f"does not declare {dtype}"
             if operation is not None and operation not in about.operations:
@@ -144,22 +225,28 @@ class RunData:
 
 def from_run(run: RunLike, slug: str) -> RunData:
     """The report's view of a stored run."""
-    return RunData(run.info, [_completed(r) for r in run.rows], slug, tuple(run.problems))
+    return RunData(run.info, [_completed(r) for r in run.records], slug, tuple(run.problems))
 
 
-def _completed(row: dict[str, Any]) -> Cell:
+def _completed(record: Record) -> Record:
     """A failed accuracy cell whose result was not finite has an infinite error, by definition.
 
-    Without this, a record that lost its infinity would drop out of every maximum. The names of
-    run and machine, the same in every row, stand in run.json.
+    Without this, a record that lost its infinity would drop out of every maximum.
     """
-    row = {k: v for k, v in row.items() if k not in ("run", "machine")}
-    lost = row.get("experiment") == "accuracy" and row.get("max_ulp") is None
-    if lost and row.get("status") == "failed" and row.get("nonfinite"):
-        row["max_ulp"] = math.inf
-        if row.get("bound") is not None and row.get("error_over_bound") is None:
-            row["error_over_bound"] = math.inf
-    return row
+    if not isinstance(record, AccuracyRecord) or record.max_ulp is not None:
+        return record
+    if record.status != "failed" or not record.nonfinite:
+        return record
+    changes = {"max_ulp": math.inf}
+    if record.bound is not None and record.error_over_bound is None:
+        changes["error_over_bound"] = math.inf
+    return record.model_copy(update=changes)
+
+
+def timed_beside(record: Record) -> str | None:
+    """``"control"`` or ``"limit"`` where a record is of what is timed beside implementations."""
+    role = record.role if isinstance(record, TimingRecord) else "implementation"
+    return None if role == "implementation" else role
 
 
 def absent_text(absent: Mapping[str, str]) -> str:
@@ -171,17 +258,38 @@ def absent_text(absent: Mapping[str, str]) -> str:
     return f" Not drawn: {'; '.join(parts)}." if parts else ""
 
 
-def of(cells: Iterable[Cell], implementation: str) -> list[Cell]:
-    """The cells of an implementation."""
-    return [c for c in cells if c["implementation"] == implementation]
+def known(value: T | None) -> T:
+    """A figure that its record has: the records were chosen by it."""
+    if value is None:
+        raise ValueError("known: expected a figure; got a record without it")
+    return value
 
 
-def measured(cells: Iterable[Cell]) -> list[Cell]:
-    """The cells that hold figures."""
-    return [c for c in cells if c["status"] in MEASURED]
+def of(records: Iterable[R], implementation: str) -> list[R]:
+    """The records of an implementation."""
+    return [
+        c
+        for c in records
+        if (c.implementation if isinstance(c, Record) else c["implementation"]) == implementation
+    ]
 
 
-def worst(cells: Iterable[Cell], field: str) -> Cell | None:
-    """The measured cell with the largest value of `field`."""
-    found = [c for c in measured(cells) if c.get(field) is not None]
-    return max(found, key=lambda c: float(c[field])) if found else None
+def measured(records: Iterable[R]) -> list[R]:
+    """The records that hold figures."""
+    return [c for c in records if c.status in MEASURED]
+
+
+def class_counts(records: Iterable[Record]) -> list[int]:
+    """The class counts of some records, rising."""
+    return sorted({c.classes for c in records if c.classes})
+
+
+def worst(records: Iterable[R], value: Callable[[R], float | None]) -> tuple[float, R] | None:
+    """The largest `value` of the measured records, and the first that has it."""
+    found = [(v, c) for c in measured(records) if (v := value(c)) is not None]
+    return max(found, key=lambda pair: pair[0], default=None)
+
+
+def worst_error(records: Iterable[AccuracyRecord]) -> tuple[float, AccuracyRecord] | None:
+    """The largest error, in ulps, and its record."""
+    return worst(records, lambda c: c.max_ulp)

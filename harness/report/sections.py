@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from harness.records import AccuracyRecord
 from harness.report import timing_selection
 from harness.report.drawing.figure import Plot
 from harness.report.drawing.sanitize import slug
@@ -87,10 +88,10 @@ def of_conformance(run: RunData) -> list[Section]:
 
 def _accuracy(run: RunData, styles: Styles) -> list[Section]:
     found = []
-    for operation in run.operations("accuracy"):
+    for operation in run.operations(AccuracyRecord):
         names = _names(operation)
         head, tail = names.head, names.tail
-        for dtype in run.dtypes("accuracy"):
+        for dtype in run.dtypes(AccuracyRecord):
             key = names.key(dtype)
             found.append(Section(
                 f"{head}{dtype}", key,

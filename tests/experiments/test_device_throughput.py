@@ -466,7 +466,7 @@ def test_what_was_measured_is_drawn(rig: Rig, simulation: Simulation, tmp_path: 
     }
     context, _ = rig(kernels, {"streaming": grid})
     records = [r for u in device_throughput.plan(context) for r in u.measure()]
-    run = from_run(report_run.run([r.model_dump(mode="json") for r in records]), "")
+    run = from_run(report_run.run(records), "")
     groups = device.groups(run)
     assert {g.operation for g in groups} == {o.name for o in timed_operations.OPERATIONS}
     for group in groups:

@@ -18,7 +18,7 @@ from harness.cli.exhaustive import exhaustive as exhaustive_command
 from harness.cli.worst_case import worst_case as worst_case_command
 from harness.experiments.exhaustive.plan import Tables, formats, record_of
 from harness.experiments.exhaustive.run import DTYPES, EXPERIMENTS, run_exhaustive
-from harness.records import RECORD, ExhaustiveRecord, WorstCaseRecord
+from harness.records import ExhaustiveRecord, WorstCaseRecord
 from harness.records.reader import read_run, read_runs
 from harness.report import build, build_site
 from harness.report.pages import exhaustive, worst_cases
@@ -45,8 +45,7 @@ def command(function: Any, *arguments: object) -> Any:
 
 
 def data(cells: list[dict[str, Any]]) -> Any:
-    rows = [RECORD.validate_python(c).model_dump() for c in cells]
-    return from_run(report_run.SyntheticRun(report_run.info(), rows), "")
+    return from_run(report_run.run(cells), "")
 
 
 def pairs(name: str, **changes: Any) -> dict[str, Any]:
@@ -241,17 +240,15 @@ def test_a_row_beyond_a_declared_range_is_no_largest_ratio() -> None:
 
 
 def test_a_run_without_them_has_no_such_pages(tmp_path: Path) -> None:
-    rows = [c for c in report_run.run().rows if c["experiment"] == "accuracy"][:3]
-    site = build_site([report_run.SyntheticRun(report_run.info(), rows)], tmp_path / "s").parent
+    site = build_site([report_run.run(report_run.accuracy_cells()[:3])], tmp_path / "s").parent
     assert not (site / "exhaustive.html").exists()
     assert not (site / "worst_case.html").exists()
     assert "Exhaustive" not in (site / "index.html").read_text(encoding="utf-8")
 
 
 def test_hostile_names_are_escaped(tmp_path: Path) -> None:
-    rows = [RECORD.validate_python(c).model_dump()
-            for c in (pairs(report_run.HOSTILE), search(report_run.HOSTILE))]  # fmt: skip
-    site = build_site([report_run.SyntheticRun(report_run.info(), rows)], tmp_path / "s").parent
+    run = report_run.run([pairs(report_run.HOSTILE), search(report_run.HOSTILE)])
+    site = build_site([run], tmp_path / "s").parent
     for name in ("exhaustive", "worst_case"):
         assert "<script>alert" not in (site / f"{name}.html").read_text(encoding="utf-8")
     (row,) = rows_of(site / "data/exhaustive-pairs.csv")

@@ -152,8 +152,7 @@ def test_the_limits_of_a_plot_are_those_of_its_own_operation(make_context: MakeC
     import report_run
 
     records = measured(make_context(["max_shift"], PROFILE))
-    made = report_run.run([r.model_dump() for r in records])
-    run = RunData(made.info, made.rows, "")
+    run = RunData(report_run.info(), records, "")
     for group in groups(run):
         shown = limits(run, group, "cached")
         assert set(shown) == {"copy_regular", "copy_nontemporal"}

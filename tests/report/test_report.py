@@ -201,7 +201,7 @@ def test_csv_cells_are_no_formulas(site: Path) -> None:
 def test_the_whole_run_is_there_to_download(site: Path) -> None:
     files = list((site / "data").glob("cells-*.csv"))
     assert {f.stem for f in files} == {"cells-accuracy", "cells-overflow", "cells-throughput"}
-    assert sum(len(rows_of(f)) for f in files) == len(report_run.small_run().rows)
+    assert sum(len(rows_of(f)) for f in files) == len(report_run.small_run().records)
     for file in files:
         columns = list(zip(*(r.values() for r in rows_of(file)), strict=True))
         assert all(any(column) for column in columns)

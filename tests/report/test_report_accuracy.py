@@ -12,11 +12,12 @@ import pytest
 import report_run
 
 from harness.bounds import BOUNDS
+from harness.records import AccuracyRecord
 from harness.report.drawing import style as palette
 from harness.report.drawing.figure import Plot, drawing
 from harness.report.pages import accuracy, implementation
 from harness.report.pages import published_bounds as published
-from harness.report.run_data import RunData, from_run
+from harness.report.run_data import RunData, from_run, known
 
 SHIFT_DIVIDE = ("max_shift", "numba_cpu", "torch", "scipy")
 WITHOUT = ("log_sum_exp", "online", "two_pass")
@@ -56,8 +57,10 @@ def lines_of(plot: Plot) -> dict[str, dict[str, list[tuple[int, float]]]]:
 
 
 def recorded(run: RunData, name: str, dtype: str, field: str) -> list[tuple[int, float]]:
-    cells = run.select("accuracy", implementation=name, dtype=dtype, workload="normal(scale=10)")
-    return [(c["classes"], c[field]) for c in cells]
+    records = run.select(AccuracyRecord, implementation=name, dtype=dtype)
+    return [
+        (known(c.classes), getattr(c, field)) for c in records if c.workload == "normal(scale=10)"
+    ]
 
 
 def rows_of(plot: Plot) -> dict[str, dict[str, str]]:

@@ -34,7 +34,7 @@ def _limit(name: str, ns: float, **changes: Any) -> dict[str, Any]:
 
 
 def _run(*cells: dict[str, Any]) -> RunData:
-    return from_run(report_run.SyntheticRun(report_run.info(), list(cells)), "")
+    return from_run(report_run.run(list(cells)), "")
 
 
 def _panel(run: RunData, regime: str = "cached") -> limits.Panel:

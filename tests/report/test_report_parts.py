@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import report_run
 
+from harness.records import AccuracyRecord
 from harness.report.drawing import formatting, sanitize
 from harness.report.drawing import style as palette
 from harness.report.drawing.figure import log_scale, power, ticks_between
@@ -18,7 +19,7 @@ from harness.report.pages.findings import noise
 from harness.report.pages.overflow import outcome_of
 from harness.report.pages.overview import quotient, ulp_entry
 from harness.report.pages.pareto import frontier
-from harness.report.run_data import RunData, from_run, worst
+from harness.report.run_data import RunData, from_run, worst_error
 from harness.report.site import STATIC
 from harness.report.timing_selection import headline, preferred
 
@@ -182,9 +183,9 @@ def test_a_maximum_does_not_lose_an_infinite_error() -> None:
     ).model_dump()  # fmt: skip
     finite = {**record, "status": "ok", "reason": None, "max_ulp": 2.0, "nonfinite": 0}
     run = data([finite, record])
-    found = worst(run.select("accuracy"), "max_ulp")
+    found = worst_error(run.select(AccuracyRecord))
     assert found is not None
-    assert found["max_ulp"] == math.inf
+    assert found[0] == found[1].max_ulp == math.inf
     entry = ulp_entry(run, "naive", "float32")
     assert (entry.text, entry.kind) == ("∞", "bad")
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.records import RECORD, ImplementationInfo, RunInfo
+from harness.records import RECORD, ImplementationInfo, Record, RunInfo
 
 HOSTILE = '../../<script>alert("x")</script> $x^2$ =1+1'
 FORMULA = '=HYPERLINK("http://example.org")'
@@ -21,7 +22,7 @@ class SyntheticRun:
     """What `read_runs` gives."""
 
     info: RunInfo
-    rows: list[dict[str, Any]]
+    records: list[Record]
     problems: list[str] = field(default_factory=list)
 
 
@@ -271,10 +272,14 @@ def cells() -> list[dict[str, Any]]:
     return [RECORD.validate_python(c).model_dump() for c in found]
 
 
-def run(records: list[dict[str, Any]] | None = None, **changes: Any) -> SyntheticRun:
-    records = cells() if records is None else records
-    changes.setdefault("planned_cells", len(records))
-    return SyntheticRun(info(**changes), records)
+def run(
+    records: Sequence[Record | Mapping[str, Any]] | None = None, **changes: Any
+) -> SyntheticRun:
+    """A run of records, or of their fields."""
+    given = cells() if records is None else records
+    made = [c if isinstance(c, Record) else RECORD.validate_python(c) for c in given]
+    changes.setdefault("planned_cells", len(made))
+    return SyntheticRun(info(**changes), made)
 
 
 _KEPT = ("naive", "max_shift", "log_sum_exp", "two_pass", "numba_cpu", "scipy", HOSTILE)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 INK = "#22262b"
 MUTED = "#666d75"
@@ -18,6 +19,17 @@ CONTEXT = "#c6cbd1"
 AXIS = "#9aa0a7"
 LIMIT = "#50565d"
 ALERT = "#c03a00"
+
+# How points are marked, and the curves behind them: keywords of Matplotlib's `plot`.
+BEHIND: Mapping[str, Any] = {"color": CONTEXT, "linewidth": 0.7}
+BAR: Mapping[str, Any] = {"linewidth": 2.4, "alpha": 0.45, "solid_capstyle": "butt"}
+_RING: Mapping[str, Any] = {"marker": "o", "linestyle": "none", "markerfacecolor": "none"}
+FAILED = {**_RING, "markersize": 8.5, "markeredgecolor": ALERT}
+NOISY = {**_RING, "markersize": 8.0, "markeredgecolor": MUTED, "markeredgewidth": 0.8}
+STRUCK: Mapping[str, Any] = {
+    "marker": "x", "linestyle": "none", "markersize": 8.0, "markeredgecolor": ALERT,
+    "markeredgewidth": 1.4,
+}  # fmt: skip
 
 _SERIES = (
     "#d25b00",  # vermillion

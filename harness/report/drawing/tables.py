@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from io import StringIO
 from typing import Any, Literal, TypeVar
 
+from harness.report.drawing.formatting import figure, integer
 from harness.report.drawing.sanitize import neutralise, stem
 
 Key = TypeVar("Key")
@@ -167,6 +168,16 @@ def csv_text(header: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
 def words(text: object, **options: Any) -> Entry:
     """An entry of text."""
     return Entry("" if text is None else str(text), raw="" if text is None else text, **options)
+
+
+def count(n: int | None, **options: Any) -> Entry:
+    """An entry of an integer; empty where there is none."""
+    return Entry("", "", **options) if n is None else Entry(integer(n), n, **options)
+
+
+def number(x: float | None, digits: int = 3, **options: Any) -> Entry:
+    """An entry of a number, shown to `digits` significant digits; empty where there is none."""
+    return Entry(figure(x, digits), "" if x is None else x, **options)
 
 
 def missing(status: str, reason: str | None) -> Entry:

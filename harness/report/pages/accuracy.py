@@ -9,89 +9,90 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from harness.records import AccuracyRecord
 from harness.report.drawing import style as palette
-from harness.report.drawing.figure import LogScale, Plot, class_axis, grid, log_scale
+from harness.report.drawing.figure import LogScale, Plot, class_axis, grid, log_scale, side_legend
 from harness.report.drawing.formatting import figure, integer, plural
 from harness.report.drawing.sanitize import label
 from harness.report.drawing.style import Style
-from harness.report.drawing.tables import Column, Entry, Table, missing, texts, words
+from harness.report.drawing.tables import Column, Entry, Table, count, missing, number, texts, words
 from harness.report.pages import published_bounds as published
-from harness.report.run_data import Cell, RunData, absent_text, measured, of, worst
+from harness.report.pages.published_bounds import Curve, Point
+from harness.report.run_data import (
+    RunData,
+    absent_text,
+    class_counts,
+    measured,
+    of,
+    worst_error,
+)
 
 HEADROOM = 1e4
 _SCALE = re.compile(r"normal\(scale=([0-9.eE+-]+)\)")
 
 
-def sweep_workload(cells: Sequence[Cell]) -> str | None:
-    """The workload measured at the most class counts; the one with most cells among equals."""
-    points = Counter({(c.get("workload"), c.get("classes")) for c in cells})
-    counts = Counter(w for w, _ in points)
-    volume = Counter(c.get("workload") for c in measured(cells))
-    names = [w for w in counts if w is not None]
-    return max(names, key=lambda w: (counts[w], volume[w], w), default=None)
+def sweep_of(records: Sequence[AccuracyRecord]) -> tuple[str | None, list[AccuracyRecord]]:
+    """The workload measured at the most class counts, and its records.
+
+    Among equals the one with the most measured records.
+    """
+    points = Counter(w for w, _ in {(c.workload, c.classes) for c in records})
+    volume = Counter(c.workload for c in measured(records))
+    names = [w for w in points if w is not None]
+    chosen = max(names, key=lambda w: (points[w], volume[w], w), default=None)
+    return chosen, [c for c in records if c.workload == chosen]
 
 
-def by_class(cells: Sequence[Cell], field: str) -> list[tuple[int, Cell]]:
-    """(class count, the cell that is worst in `field`) in rising order."""
-    found = []
-    for classes in sorted({c["classes"] for c in cells if c.get("classes")}):
-        cell = worst([c for c in cells if c.get("classes") == classes], field)
-        if cell is not None:
-            found.append((classes, cell))
-    return found
+def by_class(records: Sequence[AccuracyRecord]) -> list[Point]:
+    """The largest error at each class count, in rising order."""
+    found = ((n, worst_error(c for c in records if c.classes == n)) for n in class_counts(records))
+    return [Point(n, *at) for n, at in found if at is not None]
 
 
-def _ulp_entry(cell: Cell | None, why: tuple[str, str]) -> Entry:
-    if cell is None or cell.get("max_ulp") is None:
-        return missing(*why)
-    text = figure(cell["max_ulp"])
-    if cell["status"] == "failed":
-        return Entry(text, cell["max_ulp"], "bad", note=f"failed: {cell.get('reason') or ''}")
-    return Entry(text, cell["max_ulp"])
+def error_entry(run: RunData, name: str, records: Sequence[AccuracyRecord], dtype: str) -> Entry:
+    """The largest error of some records of an implementation, or why there is none."""
+    found = worst_error(records)
+    if found is None:
+        return missing(*run.why(name, records, dtype))
+    ulp, record = found
+    if record.status == "failed":
+        return number(ulp, kind="bad", note=f"failed: {record.reason or ''}")
+    return number(ulp)
 
 
 def draw_panel(
-    axes: Any,
-    curve: Sequence[tuple[int, Cell]],
-    style: Style,
-    scale: LogScale,
-    context: Sequence[Sequence[tuple[int, Cell]]] = (),
+    axes: Any, curve: Curve, style: Style, scale: LogScale, context: Iterable[Curve] = ()
 ) -> None:
     """One implementation's errors and bounds, over the errors of the others in grey."""
+
+    def places(points: Curve) -> tuple[list[int], list[float]]:
+        return [p.classes for p in points], [scale.place(p.ulp) for p in points]
+
     for other in context:
-        xs, ys = zip(*((n, scale.place(c["max_ulp"])) for n, c in other), strict=True)
-        axes.plot(xs, ys, color=palette.CONTEXT, linewidth=0.7)
+        axes.plot(*places(other), **palette.BEHIND)
     top = scale.limits[1] ** 2
     published.draw(axes, curve, top)
-    bound = [(n, c["bound_ulp"]) for n, c in curve if c.get("bound_ulp") is not None]
+    bound = [(n, min(c.bound_ulp, top)) for n, _, c in curve if c.bound_ulp is not None]
     if bound:
-        axes.plot(
-            [n for n, _ in bound], [min(b, top) for _, b in bound],
-            color=style.colour, linewidth=0.9, dashes=published.OWN_DASHES,
-        )  # fmt: skip
-    axes.plot(
-        [n for n, _ in curve], [scale.place(c["max_ulp"]) for _, c in curve],
-        color=style.colour, marker=style.marker, linestyle=style.line,
-    )  # fmt: skip
-    failed = [(n, scale.place(c["max_ulp"])) for n, c in curve if c["status"] == "failed"]
+        axes.plot(*zip(*bound, strict=True), color=style.colour, linewidth=0.9,
+                  dashes=published.OWN_DASHES)  # fmt: skip
+    axes.plot(*places(curve), color=style.colour, marker=style.marker, linestyle=style.line)
+    failed = [p for p in curve if p.record.status == "failed"]
     if failed:
-        axes.plot(
-            [n for n, _ in failed], [y for _, y in failed], linestyle="none", marker="o",
-            markersize=8.5, markerfacecolor="none", markeredgecolor=palette.ALERT,
-        )  # fmt: skip
+        axes.plot(*places(failed), **palette.FAILED)
 
 
-def error_scale(curves: Iterable[Sequence[tuple[int, Cell]]]) -> LogScale:
+def error_scale(curves: Iterable[Curve]) -> LogScale:
     """The common scale of some curves: all errors, and bounds up to `HEADROOM` above them.
 
     A bound can be wider than anything that could be drawn to scale (10⁸⁰ ulp, or infinite): it
     then leaves its panel at the top.
     """
-    cells = [c for curve in curves for _, c in curve]
-    errors = [float(c["max_ulp"]) for c in cells]
+    points = [p for curve in curves for p in curve]
+    errors = [p.ulp for p in points]
     ceiling = HEADROOM * max((e for e in errors if math.isfinite(e)), default=1.0)
-    wide = [float(c["bound_ulp"]) for c in cells if c.get("bound_ulp") is not None]
-    wide += [found[1] for c in cells if (found := published.applying(c))]
+    wide = [p.record.bound_ulp for p in points if p.record.bound_ulp is not None]
+    wide += [found[1] for p in points if (found := published.applying(p.record))]
     return log_scale([*errors, *(min(b, ceiling) for b in wide)], floor=0.5)
 
 
@@ -99,7 +100,7 @@ def curve_table(
     run: RunData,
     name: str,
     caption: str,
-    cells_of: Mapping[str, Sequence[Cell]],
+    records_of: Mapping[str, Sequence[AccuracyRecord]],
     classes: Sequence[int],
     dtype: str,
 ) -> Table:
@@ -109,19 +110,20 @@ def curve_table(
     """
     rows = []
     unshown: dict[str, list[Any]] = {}
-    for implementation, cells in cells_of.items():
+    for implementation, records in records_of.items():
         row, theorems = [words(implementation)], []
         for n in classes:
-            here = [c for c in cells if c.get("classes") == n]
-            cell = worst(here, "max_ulp")
-            entry = _ulp_entry(cell, run.why(implementation, here, dtype=dtype))
-            bound = cell.get("bound_ulp") if cell is not None else None
-            size, theorem = published.entries(cell)
+            here = [c for c in records if c.classes == n]
+            found = worst_error(here)
+            record = found[1] if found else None
+            bound = record.bound_ulp if record else None
+            size, theorem = published.entries(record)
             lines = [f"bound: {figure(bound)}"] if bound is not None else []
             if size.text:
                 lines.append(f"{theorem.text}: {size.text}")
                 theorems.append(theorem.text)
-            row.append(replace(entry, detail="\n".join(lines) or None))
+            entry = error_entry(run, implementation, here, dtype)
+            row.append(replace(entry, detail="\n".join(lines)))
             at = f"n = {integer(n)}"
             unshown.setdefault(f"{at} bound ulp", []).append(bound)
             unshown.setdefault(f"{at} published bound ulp", []).append(size.raw)
@@ -140,19 +142,17 @@ def ulp_by_classes(
     run: RunData, dtype: str, operation: str, style: Mapping[str, Style], stem: str
 ) -> Plot:
     """Small multiples, one panel an implementation: largest error and bound against classes."""
-    cells = run.select("accuracy", dtype=dtype, operation=operation)
-    workload = sweep_workload(cells)
-    sweep = [c for c in cells if c.get("workload") == workload]
-    classes = sorted({c["classes"] for c in sweep if c.get("classes")})
+    workload, sweep = sweep_of(run.select(AccuracyRecord, dtype=dtype, operation=operation))
+    classes = class_counts(sweep)
     found = {i: of(sweep, i) for i in run.implementations}
-    curves = {i: by_class(cells, "max_ulp") for i, cells in found.items()}
+    curves = {i: by_class(records) for i, records in found.items()}
     title = f"Largest error against class count, {dtype}"
     caption_text = f"Largest error in ulps of {dtype}, workload {workload}"
     table = curve_table(run, f"{stem}-table", caption_text, found, classes, dtype)
     drawn = [i for i in run.implementations if curves[i]]
-    absent = run.absent(sweep, "max_ulp", dtype=dtype, operation=operation)
+    absent = absent_text(run.absent(sweep, lambda c: c.max_ulp, dtype, operation))
     if not drawn:
-        return Plot(stem, title, f"Nothing to draw.{absent_text(absent)}", "", table, None)
+        return Plot(stem, title, f"Nothing to draw.{absent}", "", table, None)
     scale = error_scale(curves.values())
     columns = min(5, len(drawn))
     fig, panels = grid(
@@ -174,31 +174,25 @@ def ulp_by_classes(
         f"the elements. Grey: the errors of the other implementations. A ring marks a result that "
         f"failed its check; a bound too wide for the scale leaves its panel at the top. Errors are "
         f"the largest found on these inputs; others may have larger ones."
-        f"{published.said(curves)}{absent_text(absent)}"
+        f"{published.said(curves)}{absent}"
     )
-    return Plot(stem, title, caption, _alt(title, curves, classes, scale), table, fig)
+    return Plot(stem, title, caption, _alt(title, curves, classes), table, fig)
 
 
-def _alt(
-    title: str,
-    curves: Mapping[str, Sequence[tuple[int, Cell]]],
-    classes: Sequence[int],
-    scale: LogScale,
-) -> str:
-    last = {i: c[-1] for i, c in curves.items() if c and c[-1][0] == classes[-1]}
-    text = f"{title}: {plural(len([c for c in curves.values() if c]), 'implementation')}"
+def _alt(title: str, curves: Mapping[str, Curve], classes: Sequence[int]) -> str:
+    drawn = {i: curve for i, curve in curves.items() if curve}
+    text = f"{title}: {plural(len(drawn), 'implementation')}"
     text += f", {integer(classes[0])} to {integer(classes[-1])} classes."
+    last = {i: curve[-1].ulp for i, curve in drawn.items() if curve[-1].classes == classes[-1]}
     if last:
-        low = min(last, key=lambda i: float(last[i][1]["max_ulp"]))
-        high = max(last, key=lambda i: float(last[i][1]["max_ulp"]))
+        low, high = min(last, key=lambda i: last[i]), max(last, key=lambda i: last[i])
         text += (
             f" At {integer(classes[-1])} classes the largest errors reach from "
-            f"{in_words(last[low][1]['max_ulp'])} ({low}) to "
-            f"{in_words(last[high][1]['max_ulp'])} ({high})."
+            f"{in_words(last[low])} ({low}) to {in_words(last[high])} ({high})."
         )
     ratios = {
-        i: [c["error_over_bound"] for _, c in curve if c.get("error_over_bound") is not None]
-        for i, curve in curves.items()
+        i: [r for p in curve if (r := p.record.error_over_bound) is not None]
+        for i, curve in drawn.items()
     }
     above = [i for i, found in ratios.items() if any(r > 1 for r in found)]
     if above:
@@ -227,44 +221,44 @@ def scale_of(workload: str | None) -> float | None:
     return scale if 0 < scale < math.inf else None
 
 
-def _scaled(run: RunData, operation: str) -> dict[str, tuple[int, list[Cell]]]:
-    """By dtype, the class count measured at the most scales of the logits, and its cells."""
-    chosen = {}
-    for dtype in run.dtypes("accuracy"):
-        cells = [
-            c
-            for c in run.select("accuracy", dtype=dtype, operation=operation)
-            if scale_of(c.get("workload")) is not None and c.get("classes")
-        ]
-        scales = Counter(n for n, _ in {(c["classes"], c["workload"]) for c in cells})
-        if scales and max(scales.values()) > 1:
-            n = max(scales, key=lambda n: (scales[n], n))
-            chosen[dtype] = n, [c for c in cells if c["classes"] == n]
+Scales = Mapping[float, Sequence[AccuracyRecord]]
+"""The records of one class count by the scale of their logits, rising."""
+
+
+def _scaled(run: RunData, operation: str) -> dict[str, tuple[int, Scales]]:
+    """By dtype, the class count measured at the most scales of the logits, and its records."""
+    chosen: dict[str, tuple[int, Scales]] = {}
+    for dtype in run.dtypes(AccuracyRecord):
+        at: dict[int, dict[float, list[AccuracyRecord]]] = {}
+        for c in run.select(AccuracyRecord, dtype=dtype, operation=operation):
+            scale = scale_of(c.workload)
+            if scale is not None and c.classes:
+                at.setdefault(c.classes, {}).setdefault(scale, []).append(c)
+        n = max(at, key=lambda n: (len(at[n]), n), default=0)
+        if n and len(at[n]) > 1:
+            chosen[dtype] = n, {scale: at[n][scale] for scale in sorted(at[n])}
     return chosen
 
 
 def _scale_table(
-    run: RunData, chosen: Mapping[str, tuple[int, list[Cell]]], name: str, caption: str
+    run: RunData, chosen: Mapping[str, tuple[int, Scales]], name: str, caption: str
 ) -> Table:
     columns = [
         *texts("Implementation", "dtype", "Workload"), Column("Classes"),
         Column("Largest error", "ulp"), Column("Bound", "ulp"), *published.COLUMNS,
     ]  # fmt: skip
     rows = []
-    for dtype, (n, cells) in chosen.items():
-        workloads = sorted({c["workload"] for c in cells}, key=lambda w: scale_of(w) or 0.0)
+    for dtype, (n, scales) in chosen.items():
         for implementation in run.implementations:
-            mine = of(cells, implementation)
-            for workload in workloads:
-                here = [c for c in mine if c["workload"] == workload]
-                cell = worst(here, "max_ulp")
-                bound = cell.get("bound_ulp") if cell else None
+            for records in scales.values():
+                here = of(records, implementation)
+                found = worst_error(here)
+                bound = found[1].bound_ulp if found else None
                 rows.append([
-                    words(implementation), words(dtype), words(workload), Entry(integer(n), n),
-                    _ulp_entry(cell, run.why(implementation, here, dtype=dtype)),
-                    Entry(figure(bound), bound, "quiet") if bound is not None
-                    else Entry("none", "none", "quiet"),
-                    *published.entries(cell),
+                    words(implementation), words(dtype), words(records[0].workload), count(n),
+                    error_entry(run, implementation, here, dtype),
+                    words("none", kind="quiet") if bound is None else number(bound, kind="quiet"),
+                    *published.entries(found[1] if found else None),
                 ])  # fmt: skip
     return Table(name, caption, columns, rows)
 
@@ -279,43 +273,32 @@ def ulp_by_scale(run: RunData, operation: str, style: Mapping[str, Style], stem:
             stem, title, "Nothing to draw: no dtype was measured at two scales of one class count.",
             "", table, None,
         )  # fmt: skip
-    everything = [float(c["max_ulp"]) for _, cells in chosen.values() for c in measured(cells)
-                  if c.get("max_ulp") is not None]  # fmt: skip
-    scale = log_scale(everything, floor=0.5)
+    everything = [c for _, scales in chosen.values() for cs in scales.values() for c in cs]
+    scale = log_scale([c.max_ulp for c in measured(everything) if c.max_ulp is not None], floor=0.5)
     fig, panels = grid(len(chosen), 4, 2.1, left=scale.margin, right=1.85)
     handles = {}
-    for k, (axes, (dtype, (n, cells))) in enumerate(zip(panels, chosen.items(), strict=True)):
+    for k, (axes, (dtype, (n, scales))) in enumerate(zip(panels, chosen.items(), strict=True)):
         for name in run.implementations:
-            points = []
-            mine = of(cells, name)
-            for workload in {c["workload"] for c in mine}:
-                here = [c for c in mine if c["workload"] == workload]
-                cell, found = worst(here, "max_ulp"), scale_of(workload)
-                if cell is not None and found is not None:
-                    points.append((found, scale.place(cell["max_ulp"])))
+            found = [(x, worst_error(of(records, name))) for x, records in scales.items()]
+            points = [(x, scale.place(at[0])) for x, at in found if at is not None]
             if points:
-                points.sort()
                 (handles[name],) = axes.plot(
-                    [p for p, _ in points], [p for _, p in points], color=style[name].colour,
+                    *zip(*points, strict=True), color=style[name].colour,
                     marker=style[name].marker, linestyle=style[name].line,
                 )  # fmt: skip
-        found_scales = [s for c in cells if (s := scale_of(c["workload"])) is not None]
-        log_scale(found_scales).apply(axes.xaxis)
+        log_scale(list(scales)).apply(axes.xaxis)
         scale.apply(axes.yaxis, labelled=k % 4 == 0)
         axes.set_title(f"{dtype}, n = {integer(n)}")
         axes.set_xlabel("scale (standard deviation)")
         if k % 4 == 0:
             axes.set_ylabel("largest error (ulp)")
-    fig.legend(
-        handles.values(), [label(n, 24) for n in handles], loc="upper left",
-        bbox_to_anchor=(1 - 1.77 / 9.6, 0.95), borderaxespad=0, labelspacing=0.55,
-    )  # fmt: skip
-    top = worst([c for _, cells in chosen.values() for c in cells], "max_ulp")
+    side_legend(fig, handles, handles, 1.77, 24)
     alt = f"{title}, for {', '.join(chosen)}."
+    top = worst_error(everything)
     if top is not None:
+        ulp, c = top
         alt += (
-            f" The largest error is {in_words(top['max_ulp'])}"
-            f" ({top['implementation']}, {top['dtype']}, {top['workload']})."
+            f" The largest error is {in_words(ulp)} ({c.implementation}, {c.dtype}, {c.workload})."
         )
     caption = (
         "Normal logits of rising standard deviation at one class count. The difference x − max is "

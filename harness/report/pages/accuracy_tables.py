@@ -3,44 +3,56 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
-from harness.report.drawing.formatting import figure, integer, percent
-from harness.report.drawing.tables import Column, Entry, Table, missing, texts, words
+from harness.numerics.metrics import HISTOGRAM_KEYS
+from harness.records import AccuracyRecord
+from harness.report.drawing.formatting import integer, percent
+from harness.report.drawing.tables import (
+    Column,
+    Entry,
+    Kind,
+    Table,
+    count,
+    missing,
+    number,
+    texts,
+    words,
+)
 from harness.report.pages.overview import quotient
-from harness.report.run_data import Cell, RunData, measured, of, worst
-
-CLASSES_OF_ERROR = ("0", "<=0.5", "<=1", "<=2", "<=4", ">4", "wrong")
-
-
-def _cells(run: RunData, name: str, dtype: str, operation: str) -> list[Cell]:
-    return run.select("accuracy", implementation=name, dtype=dtype, operation=operation)
+from harness.report.run_data import (
+    MEASURED,
+    RunData,
+    class_counts,
+    measured,
+    of,
+    worst_error,
+)
 
 
 def histogram(run: RunData, dtype: str, operation: str) -> Table:
     """Share of the elements in each class of error, over all cells of an implementation."""
     rows = []
     for name in run.implementations:
-        cells = _cells(run, name, dtype, operation)
+        records = run.select(AccuracyRecord, implementation=name, dtype=dtype, operation=operation)
         counts: Counter[str] = Counter()
-        for c in measured(cells):
-            counts.update(c.get("ulp_histogram") or {})
-        total = sum(counts.values())
-        row = [words(name)]
+        for c in measured(records):
+            counts.update(c.ulp_histogram or {})
+        total = counts.total()
         if total == 0:
-            gap = missing(*run.why(name, cells, dtype=dtype, operation=operation))
-            rows.append([*row, *[gap] * (len(CLASSES_OF_ERROR) + 1)])
+            gap = missing(*run.why(name, records, dtype, operation))
+            rows.append([words(name), *[gap] * (len(HISTOGRAM_KEYS) + 1)])
             continue
-        for key in CLASSES_OF_ERROR:
+        shares = []
+        for key in HISTOGRAM_KEYS:
             n = counts[key]
-            alarming = key in (">4", "wrong") and n > 0
-            shown = percent(n / total) if n else "0"
-            row.append(Entry(shown, n, "bad" if alarming else "quiet" if n == 0 else ""))
-        row.append(Entry(integer(total), total))
-        rows.append(row)
+            kind: Kind = "quiet" if n == 0 else "bad" if key in (">4", "wrong") else ""
+            shares.append(Entry(percent(n / total), n, kind))
+        rows.append([words(name), *shares, count(total)])
     columns = texts("Implementation")
     columns += [
-        Column(key.replace("<=", "≤ "), "%", group="Error in ulp") for key in CLASSES_OF_ERROR
+        Column(key.replace("<=", "≤ "), "%", group="Error in ulp") for key in HISTOGRAM_KEYS
     ]
     columns.append(Column("Elements"))
     return Table(
@@ -56,74 +68,83 @@ def histogram(run: RunData, dtype: str, operation: str) -> Table:
     )
 
 
-_METRICS: Sequence[tuple[str, str, str, str]] = (
-    # field, header, unit, how the worst over the cells is taken
-    ("max_ulp", "max", "ulp", "max"),
-    ("p999_ulp", "p99.9", "ulp", "max"),
-    ("p99_ulp", "p99", "ulp", "max"),
-    ("p50_ulp", "median", "ulp", "max"),
-    ("bias_ulp", "bias", "ulp", "abs"),
-    ("correctly_rounded", "correctly rounded", "%", "min"),
-    ("error_over_bound", "error ÷ bound", "", "max"),
-    ("exp_error_u", "E of exp", "u", "max"),
-    ("max_relative", "relative", "", "max"),
-    ("normwise_relative", "normwise", "", "max"),
-    ("sum_residual", "sum residual", "", "max"),
-    ("kl_divergence", "KL", "nat", "max"),
-    ("total_variation", "total variation", "", "max"),
-    ("flushed_count", "flushed", "elements", "sum"),
-    ("wrong_argmax", "wrong argmax", "rows", "sum"),
-    ("wrong_order", "wrong order", "pairs", "sum"),
-    ("nonfinite", "not finite", "elements", "sum"),
+def _largest(values: Iterable[float]) -> Entry:
+    return number(max(values))
+
+
+def _farthest(values: Iterable[float]) -> Entry:
+    return number(max(values, key=abs))
+
+
+def _smallest_percent(values: Iterable[float]) -> Entry:
+    value = min(values)
+    return Entry(percent(value), 100 * value)
+
+
+def _total(values: Iterable[float]) -> Entry:
+    n = int(sum(values))
+    return count(n, kind="quiet" if n == 0 else "")
+
+
+def _largest_quotient(values: Iterable[float]) -> Entry:
+    value = max(values)
+    return Entry(quotient(value), value, "bad" if value > 1 else "")
+
+
+@dataclass(frozen=True)
+class _Metric:
+    """A column: a figure of a record, and how the figures of all records become an entry."""
+
+    header: str
+    unit: str
+    of: Callable[[AccuracyRecord], float | None]
+    reduced: Callable[[Iterable[float]], Entry] = _largest
+
+    def entry(self, records: Iterable[AccuracyRecord]) -> Entry:
+        values = [float(v) for c in records if (v := self.of(c)) is not None]
+        if not values:
+            return words("none", kind="quiet", note="none: does not apply to these cells")
+        return self.reduced(values)
+
+
+_METRICS = (
+    _Metric("max", "ulp", lambda c: c.max_ulp),
+    _Metric("p99.9", "ulp", lambda c: c.p999_ulp),
+    _Metric("p99", "ulp", lambda c: c.p99_ulp),
+    _Metric("median", "ulp", lambda c: c.p50_ulp),
+    _Metric("bias", "ulp", lambda c: c.bias_ulp, _farthest),
+    _Metric("correctly rounded", "%", lambda c: c.correctly_rounded, _smallest_percent),
+    _Metric("error ÷ bound", "", lambda c: c.error_over_bound, _largest_quotient),
+    _Metric("E of exp", "u", lambda c: c.exp_error_u),
+    _Metric("relative", "", lambda c: c.max_relative),
+    _Metric("normwise", "", lambda c: c.normwise_relative),
+    _Metric("sum residual", "", lambda c: c.sum_residual),
+    _Metric("KL", "nat", lambda c: c.kl_divergence),
+    _Metric("total variation", "", lambda c: c.total_variation),
+    _Metric("flushed", "elements", lambda c: c.flushed_count, _total),
+    _Metric("wrong argmax", "rows", lambda c: c.wrong_argmax, _total),
+    _Metric("wrong order", "pairs", lambda c: c.wrong_order, _total),
+    _Metric("not finite", "elements", lambda c: c.nonfinite, _total),
 )
-
-
-def _reduced(cells: Sequence[Cell], field: str, how: str) -> float | None:
-    values = [float(c[field]) for c in measured(cells) if c.get(field) is not None]
-    if not values:
-        return None
-    if how == "sum":
-        return sum(values)
-    if how == "abs":
-        return max(values, key=abs)
-    return min(values) if how == "min" else max(values)
-
-
-def _metric(value: float | None, unit: str, how: str, field: str) -> Entry:
-    if value is None:
-        return Entry("none", "none", "quiet", note="none: does not apply to these cells")
-    if how == "sum":
-        return Entry(integer(int(value)), int(value), "quiet" if value == 0 else "")
-    if unit == "%":
-        return Entry(percent(value), 100 * value)
-    bad = field == "error_over_bound" and value > 1
-    shown = quotient(value) if field == "error_over_bound" else figure(value)
-    return Entry(shown, value, "bad" if bad else "")
 
 
 def metrics(run: RunData, dtype: str, operation: str) -> Table:
     """Every metric, worst over the cells of an implementation."""
     rows = []
     for name in run.implementations:
-        cells = _cells(run, name, dtype, operation)
-        good = measured(cells)
+        records = run.select(AccuracyRecord, implementation=name, dtype=dtype, operation=operation)
+        good = measured(records)
         if not good:
-            gap = missing(*run.why(name, cells, dtype=dtype, operation=operation))
+            gap = missing(*run.why(name, records, dtype, operation))
             rows.append([words(name), *[gap] * (len(_METRICS) + 1)])
             continue
-        short = [c for c in cells if c not in good]
-        note = None
-        if short:
-            note = f"{name}: " + "; ".join(
-                sorted({f"{c['status']} ({c.get('reason') or 'no reason recorded'})"
-                        for c in short})
-            )  # fmt: skip
-        row = [words(name), Entry(f"{len(good)}/{len(cells)}", note=note)]
-        for field, _, unit, how in _METRICS:
-            row.append(_metric(_reduced(cells, field, how), unit, how, field))
-        rows.append(row)
+        reasons = sorted({f"{c.status} ({c.reason or 'no reason recorded'})"
+                          for c in records if c.status not in MEASURED})  # fmt: skip
+        note = f"{name}: {'; '.join(reasons)}" if reasons else None
+        share = Entry(f"{len(good)}/{len(records)}", note=note)
+        rows.append([words(name), share, *(m.entry(good) for m in _METRICS)])
     columns = [*texts("Implementation"), Column("Cells", "measured/all")]
-    columns += [Column(header, unit) for _, header, unit, _ in _METRICS]
+    columns += [Column(m.header, m.unit) for m in _METRICS]
     return Table(
         f"metrics-{dtype}",
         f"Metrics, {dtype}: the worst over all cells of the implementation",
@@ -139,29 +160,19 @@ def metrics(run: RunData, dtype: str, operation: str) -> Table:
 
 def by_workload(run: RunData, dtype: str, operation: str) -> Table:
     """Workload × implementation: the largest error over all class counts."""
-    everything = run.select("accuracy", dtype=dtype, operation=operation)
-    workloads = sorted({str(c["workload"]) for c in everything if c.get("workload")})
+    by_id: dict[str, list[AccuracyRecord]] = {}
+    for c in run.select(AccuracyRecord, dtype=dtype, operation=operation):
+        if c.workload:
+            by_id.setdefault(c.workload, []).append(c)
     rows = []
-    for workload in workloads:
-        here = [c for c in everything if c.get("workload") == workload]
-        counts = sorted({c["classes"] for c in here if c.get("classes")})
-        spread = integer(counts[0]) if counts else ""
-        if len(counts) > 1:
-            spread += f"–{integer(counts[-1])}"
-        row = [words(workload), Entry(spread, spread)]
-        for name in run.implementations:
-            mine = of(here, name)
-            cell = worst(mine, "max_ulp")
-            if cell is None:
-                row.append(missing(*run.why(name, mine, dtype=dtype, operation=operation)))
-                continue
-            over = cell.get("error_over_bound")
-            bad = cell["status"] == "failed" or (over is not None and over > 1)
-            note = None
-            if bad:
-                note = f"{name}: {cell.get('reason') or 'above its bound'}"
-            row.append(Entry(figure(cell["max_ulp"]), cell["max_ulp"], "bad" if bad else "", note))
-        rows.append(row)
+    for workload in sorted(by_id):
+        counts = class_counts(by_id[workload])
+        spread = "–".join(integer(n) for n in dict.fromkeys([*counts[:1], *counts[-1:]]))
+        errors = [
+            _workload_entry(run, name, of(by_id[workload], name), dtype, operation)
+            for name in run.implementations
+        ]
+        rows.append([words(workload), words(spread), *errors])
     columns = [*texts("Workload"), Column("Classes")]
     columns += [Column(name, "ulp") for name in run.implementations]
     return Table(
@@ -172,22 +183,34 @@ def by_workload(run: RunData, dtype: str, operation: str) -> Table:
     )
 
 
+def _workload_entry(
+    run: RunData, name: str, records: Sequence[AccuracyRecord], dtype: str, operation: str
+) -> Entry:
+    found = worst_error(records)
+    if found is None:
+        return missing(*run.why(name, records, dtype, operation))
+    ulp, c = found
+    if c.status == "failed" or (c.error_over_bound is not None and c.error_over_bound > 1):
+        return number(ulp, kind="bad", note=f"{name}: {c.reason or 'above its bound'}")
+    return number(ulp)
+
+
 def worst_inputs(run: RunData, operation: str) -> Table:
     """For each implementation and dtype, the element with the largest error, in hexadecimal."""
     rows = []
     for name in run.implementations:
-        for dtype in run.dtypes("accuracy"):
-            cell = worst(_cells(run, name, dtype, operation), "max_ulp")
-            if cell is None:
+        for dtype in run.dtypes(AccuracyRecord):
+            found = worst_error(run.select(
+                AccuracyRecord, implementation=name, dtype=dtype, operation=operation
+            ))  # fmt: skip
+            if found is None:
                 continue
-            place = f"{cell.get('worst_row')}, {cell.get('worst_class')}"
+            ulp, c = found
+            element = (c.worst_logit, c.worst_got, c.worst_expected)
             rows.append([
-                words(name), words(dtype), Entry(figure(cell["max_ulp"]), cell["max_ulp"]),
-                words(cell.get("workload")), Entry(integer(cell["classes"] or 0), cell["classes"]),
-                Entry(str(cell.get("seed")), cell.get("seed")), words(place),
-                words(cell.get("worst_logit") or "not recorded"),
-                words(cell.get("worst_got") or "not recorded"),
-                words(cell.get("worst_expected") or "not recorded"),
+                words(name), words(dtype), number(ulp), words(c.workload), count(c.classes),
+                Entry(str(c.seed), c.seed), words(f"{c.worst_row}, {c.worst_class}"),
+                *(words(value or "not recorded") for value in element),
             ])  # fmt: skip
     columns = [
         *texts("Implementation", "dtype"), Column("Error", "ulp"), *texts("Workload"),

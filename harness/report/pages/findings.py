@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+from harness.records import AccuracyRecord
 from harness.report.drawing.formatting import figure, integer, interval, plural, threshold
 from harness.report.pages import claims, conformance, exhaustive, worst_cases
 from harness.report.pages.overflow import map_cells
@@ -31,17 +32,11 @@ def _names(names: list[str]) -> str:
 def most_accurate(run: RunData, dtype: str = "float32") -> Finding | None:
     """The smallest worst error, over the places that all compared implementations share."""
     places: dict[str, dict[tuple[object, ...], float]] = {}
-    for name in run.implementations:
-        cells = measured(
-            run.select("accuracy", implementation=name, dtype=dtype, operation="softmax")
-        )
-        found: dict[tuple[object, ...], float] = {
-            (c.get("workload"), c.get("classes"), c.get("rows"), c.get("seed")): float(c["max_ulp"])
-            for c in cells
-            if c.get("max_ulp") is not None
-        }
-        if found:
-            places[name] = found
+    for c in measured(run.select(AccuracyRecord, dtype=dtype, operation="softmax")):
+        if c.max_ulp is not None:
+            place = (c.workload, c.classes, c.rows, c.seed)
+            places.setdefault(c.implementation, {})[place] = c.max_ulp
+    places = {n: places[n] for n in run.implementations if n in places}
     if len(places) < 2:
         return None
     common = set.intersection(*(set(p) for p in places.values()))
@@ -63,28 +58,25 @@ def most_accurate(run: RunData, dtype: str = "float32") -> Finding | None:
 
 def bounds(run: RunData) -> Finding | None:
     """Whether any result lies above the bound of its algorithm."""
-    cells = [c for c in measured(run.select("accuracy")) if c.get("error_over_bound") is not None]
-    top = worst(cells, "error_over_bound")
-    if top is None:
+    judged = [c for c in measured(run.select(AccuracyRecord)) if c.error_over_bound is not None]
+    found = worst(judged, lambda c: c.error_over_bound)
+    if found is None:
         return None
-    above = [c for c in cells if float(c["error_over_bound"]) > 1]
-    place = f"{top['implementation']}, {top['dtype']}, {top.get('workload')}, "
-    place += f"n = {integer(top.get('classes') or 0)}"
+    ratio, top = found
+    place = f"{top.implementation}, {top.dtype}, {top.workload}, n = {integer(top.classes or 0)}"
+    above = [c for c in judged if c.error_over_bound is not None and c.error_over_bound > 1]
     if above:
-        who = sorted({c["implementation"] for c in above})
+        who = sorted({c.implementation for c in above})
         text = (
-            f"{plural(len(above), 'cell')} of {integer(len(cells))} lie above the a-priori bound "
+            f"{plural(len(above), 'cell')} of {integer(len(judged))} lie above the a-priori bound "
             f"of the algorithm ({_names(who)}); the farthest is "
-            + (
-                f"{figure(top['error_over_bound'])} times the bound ({place})."
-                if float(top["error_over_bound"]) < float("inf")
-                else f"not finite ({place})."
-            )
+            + (f"{figure(ratio)} times the bound" if ratio < float("inf") else "not finite")
+            + f" ({place})."
         )
     else:
         text = (
-            f"In {plural(len(cells), 'cell')} no error lies above the a-priori bound of its "
-            f"algorithm; the nearest comes to {figure(top['error_over_bound'])} of it ({place})."
+            f"In {plural(len(judged), 'cell')} no error lies above the a-priori bound of its "
+            f"algorithm; the nearest comes to {figure(ratio)} of it ({place})."
         )
     return Finding("Bounds", text, "accuracy.html")
 

@@ -6,18 +6,29 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from harness.records import AccuracyRecord
 from harness.report.drawing.figure import Plot, class_axis, grid, note_inside, wrapped
 from harness.report.drawing.formatting import figure, integer
 from harness.report.drawing.sanitize import label
 from harness.report.drawing.style import Style
-from harness.report.drawing.tables import Column, Entry, Table, missing, texts, words
+from harness.report.drawing.tables import (
+    Column,
+    Entry,
+    Kind,
+    Table,
+    count,
+    missing,
+    number,
+    texts,
+    words,
+)
 from harness.report.pages import published_bounds as published
 from harness.report.pages.accuracy import (
     by_class,
     draw_panel,
     error_scale,
     in_words,
-    sweep_workload,
+    sweep_of,
 )
 from harness.report.pages.overflow import (
     LEGEND,
@@ -28,8 +39,9 @@ from harness.report.pages.overflow import (
     outcome_of,
 )
 from harness.report.pages.overview import bound_entry, quotient, ulp_entry
+from harness.report.pages.published_bounds import Point
 from harness.report.pages.thresholds import threshold_entry
-from harness.report.run_data import RunData, of, worst
+from harness.report.run_data import RunData, class_counts, of, worst_error
 
 
 def accuracy(
@@ -37,31 +49,31 @@ def accuracy(
 ) -> Plot:
     """A panel a dtype: errors and bound of this implementation, the others in grey."""
     title = f"Error and bound of {name} against class count"
-    dtypes = run.dtypes("accuracy")
-    data: dict[str, dict[str, list[Any]]] = {}
+    dtypes = run.dtypes(AccuracyRecord)
+    data: dict[str, dict[str, list[Point]]] = {}
     sweeps: dict[str, str | None] = {}
     rows = []
     for dtype in dtypes:
-        cells = run.select("accuracy", dtype=dtype, operation=operation)
-        sweeps[dtype] = sweep_workload(cells)
-        sweep = [c for c in cells if c.get("workload") == sweeps[dtype]]
-        data[dtype] = {n: by_class(of(sweep, n), "max_ulp") for n in run.implementations}
-        for n in sorted({c["classes"] for c in sweep if c.get("classes")}):
-            here = [c for c in of(sweep, name) if c["classes"] == n]
-            cell = worst(here, "max_ulp")
-            place = [words(dtype), words(sweeps[dtype]), Entry(integer(n), n)]
-            if cell is None:
-                rows.append([*place, *[missing(*run.why(name, here, dtype=dtype))] * 5])
+        records = run.select(AccuracyRecord, dtype=dtype, operation=operation)
+        sweeps[dtype], sweep = sweep_of(records)
+        data[dtype] = {n: by_class(of(sweep, n)) for n in run.implementations}
+        for n in class_counts(sweep):
+            here = [c for c in of(sweep, name) if c.classes == n]
+            found = worst_error(here)
+            place = [words(dtype), words(sweeps[dtype]), count(n)]
+            if found is None:
+                rows.append([*place, *[missing(*run.why(name, here, dtype))] * 5])
                 continue
-            ratio, bound = cell.get("error_over_bound"), cell.get("bound_ulp")
-            bad: Any = "bad" if cell["status"] == "failed" else ""
+            ulp, c = found
+            ratio = c.error_over_bound
+            bad: Kind = "bad" if c.status == "failed" else ""
             none = missing("no bound", "no error bound is declared")
             rows.append([
                 *place,
-                Entry(figure(cell["max_ulp"]), cell["max_ulp"], bad),
-                Entry(figure(bound), bound) if bound is not None else none,
-                Entry(quotient(ratio), ratio, bad) if ratio is not None else none,
-                *published.entries(cell),
+                number(ulp, kind=bad),
+                none if c.bound_ulp is None else number(c.bound_ulp),
+                none if ratio is None else Entry(quotient(ratio), ratio, bad),
+                *published.entries(c),
             ])  # fmt: skip
     columns = [
         *texts("dtype", "Workload"), Column("Classes"), Column("Largest error", "ulp"),
@@ -70,7 +82,7 @@ def accuracy(
     table = Table(f"{stem}-table", title, columns, rows)
     drawn = [d for d in dtypes if data[d][name]]
     if not drawn:
-        status, reason = run.why(name, run.select("accuracy", implementation=name))
+        status, reason = run.why(name, run.select(AccuracyRecord, implementation=name))
         table = _no_table(table, name, status, reason)
         return Plot(stem, title, f"Nothing to draw: {status} ({reason}).", "", table, None)
     scale = error_scale(curve for d in drawn for curve in data[d].values())
@@ -80,13 +92,13 @@ def accuracy(
     )  # fmt: skip
     for k, (axes, dtype) in enumerate(zip(panels, dtypes, strict=True)):
         curve = data[dtype][name]
-        classes = sorted({n for c in data[dtype].values() for n, _ in c})
+        classes = sorted({p.classes for c in data[dtype].values() for p in c})
         if curve:
             draw_panel(axes, curve, style[name], scale,
                        [c for n, c in data[dtype].items() if n != name and c])  # fmt: skip
         else:
-            mine = run.select("accuracy", implementation=name, dtype=dtype)
-            status, reason = run.why(name, mine, dtype=dtype, operation=operation)
+            mine = run.select(AccuracyRecord, implementation=name, dtype=dtype)
+            status, reason = run.why(name, mine, dtype, operation)
             note_inside(axes, wrapped(f"{status}: {label(reason, 120)}", 28, 4))
         scale.apply(axes.yaxis, labelled=k == 0)
         class_axis(axes, classes or [1, 10])
@@ -94,7 +106,7 @@ def accuracy(
         axes.set_xlabel("classes")
         if k == 0:
             axes.set_ylabel("largest error (ulp)")
-    tops = [f"{d} {in_words(max(float(c['max_ulp']) for _, c in data[d][name]))}" for d in drawn]
+    tops = [f"{d} {in_words(max(p.ulp for p in data[d][name]))}" for d in drawn]
     which = ", ".join(dict.fromkeys(str(sweeps[d]) for d in drawn))
     curves = [data[d][name] for d in drawn]
     published.add_legend(fig, curves)
@@ -170,7 +182,7 @@ def brief(run: RunData, name: str, operation: str = "softmax") -> Table:
     """The decisive figures by dtype."""
     rows = []
     about = run.about(name)
-    dtypes = [*run.dtypes("accuracy"), *run.dtypes("overflow")]
+    dtypes = [*run.dtypes(AccuracyRecord), *run.dtypes("overflow")]
     for dtype in dict.fromkeys(dtypes):
         exp = about.exp_error_u.get(dtype) if about else None
         rows.append([
@@ -215,10 +227,10 @@ def not_ok(run: RunData, name: str) -> Table | None:
             [*map(words, (status, c["experiment"], operation, dtype)), *place,
              words(", ".join(more)), Entry("1", 1), words(reason)]
         )  # fmt: skip
-    for (status, experiment, operation, dtype, reason), count in gathered.items():
+    for (status, experiment, operation, dtype, reason), n in gathered.items():
         rows.append(
             [*map(words, (status, experiment, operation, dtype, "all", "all", "all", "")),
-             Entry(integer(count), count), words(reason)]
+             count(n), words(reason)]
         )  # fmt: skip
     if not rows:
         return None

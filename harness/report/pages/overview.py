@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from harness.records import AccuracyRecord
 from harness.report.drawing.formatting import figure, integer, plural
-from harness.report.drawing.tables import Column, Entry, Table, missing, texts
+from harness.report.drawing.tables import Column, Entry, Table, missing, number, texts
 from harness.report.pages import conformance
 from harness.report.pages.thresholds import threshold_entry
 from harness.report.pages.throughput_tables import timing_entry
-from harness.report.run_data import RunData, measured, worst
+from harness.report.run_data import MEASURED, RunData, measured, worst, worst_error
 from harness.report.timing_selection import (
     Headline,
     at_point,
@@ -78,26 +80,23 @@ def status_entry(run: RunData, name: str) -> Entry:
 
 def ulp_entry(run: RunData, name: str, dtype: str, operation: str = "softmax") -> Entry:
     """The largest error over all cells of a dtype."""
-    cells = run.select("accuracy", implementation=name, dtype=dtype, operation=operation)
-    cell = worst(cells, "max_ulp")
-    if cell is None:
-        return missing(*run.why(name, cells, dtype=dtype, operation=operation))
-    text = figure(cell["max_ulp"])
-    failed = [c for c in cells if c["status"] == "failed"]
-    left_out = [c for c in cells if c["status"] not in ("ok", "failed")]
+    records = run.select(AccuracyRecord, implementation=name, dtype=dtype, operation=operation)
+    found = worst_error(records)
+    if found is None:
+        return missing(*run.why(name, records, dtype, operation))
+    failed = [c for c in records if c.status == "failed"]
+    left_out = [c for c in records if c.status not in MEASURED]
     note = None
-    if failed:
-        note = f"{name}, {dtype}: {plural(len(failed), 'cell')} failed: " + _reasons(failed)
-    elif left_out:
-        note = f"{name}, {dtype}: {plural(len(left_out), 'cell')} not measured: "
-        note += _reasons(left_out)
-    return Entry(text, cell["max_ulp"], "bad" if failed else "", note)
+    if failed or left_out:
+        which, told = (failed, "failed") if failed else (left_out, "not measured")
+        note = f"{name}, {dtype}: {plural(len(which), 'cell')} {told}: {_reasons(which)}"
+    return number(found[0], kind="bad" if failed else "", note=note)
 
 
-def _reasons(cells: list[Any], limit: int = 3) -> str:
+def _reasons(records: Sequence[AccuracyRecord], limit: int = 3) -> str:
     distinct = list(dict.fromkeys(
-        (f"{c['status'].replace('_', ' ')}: " if c["status"] != "failed" else "")
-        + (c.get("reason") or "no reason recorded") for c in cells
+        (f"{c.status.replace('_', ' ')}: " if c.status != "failed" else "")
+        + (c.reason or "no reason recorded") for c in records
     ))  # fmt: skip
     text = "; ".join(distinct[:limit])
     return text + (f"; and {len(distinct) - limit} more" if len(distinct) > limit else "")
@@ -105,15 +104,15 @@ def _reasons(cells: list[Any], limit: int = 3) -> str:
 
 def bound_entry(run: RunData, name: str, operation: str = "softmax") -> Entry:
     """The largest error ÷ bound over all dtypes."""
-    cells = run.select("accuracy", implementation=name, operation=operation)
-    cell = worst(cells, "error_over_bound")
-    if cell is None:
-        if measured(cells):
+    records = run.select(AccuracyRecord, implementation=name, operation=operation)
+    found = worst(records, lambda c: c.error_over_bound)
+    if found is None:
+        if measured(records):
             return missing("no bound", "no error bound is declared for this implementation")
-        return missing(*run.why(name, cells, operation=operation))
-    value = float(cell["error_over_bound"])
-    place = f"{cell['dtype']}, {cell.get('workload')}, n = {integer(cell.get('classes') or 0)}"
+        return missing(*run.why(name, records, operation=operation))
+    value, c = found
     if value > 1:
+        place = f"{c.dtype}, {c.workload}, n = {integer(c.classes or 0)}"
         return Entry(quotient(value), value, "bad", note=f"{name} exceeds its bound: {place}")
     return Entry(quotient(value), value)
 

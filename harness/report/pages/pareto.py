@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from harness.records import AccuracyRecord
 from harness.report.drawing import style as palette
 from harness.report.drawing.figure import LogScale, Plot, grid, log_scale
 from harness.report.drawing.formatting import figure, integer
 from harness.report.drawing.sanitize import label
 from harness.report.drawing.style import Style
-from harness.report.drawing.tables import Column, Entry, Kind, Table, missing, texts, words
-from harness.report.run_data import RunData, worst
+from harness.report.drawing.tables import Column, Entry, Kind, Table, missing, number, texts, words
+from harness.report.run_data import RunData, worst_error
 from harness.report.timing_selection import between, headline, headline_cell, rejected, struck
 
 
@@ -41,8 +42,9 @@ def pareto(run: RunData, style: Mapping[str, Style], stem: str) -> Plot:
     for name in run.implementations:
         cell, here = headline_cell(run, name)
         dtype = point.group.dtype if point else None
-        mine = run.select("accuracy", implementation=name, dtype=dtype, operation="softmax")
-        accuracy = worst(mine, "max_ulp")
+        mine = run.select(AccuracyRecord, implementation=name, operation="softmax")
+        mine = [c for c in mine if c.dtype == dtype]
+        accuracy = worst_error(mine)
         speed_entry = missing(*(rejected(here) or run.why(name, here, dtype=dtype)))
         gate_entry, state = speed_entry, "not drawn"
         if cell is not None and cell.get("gbps") is not None:
@@ -55,7 +57,7 @@ def pareto(run: RunData, style: Mapping[str, Style], stem: str) -> Plot:
             if cell.get("gbps_low") is not None and cell.get("gbps_high") is not None:
                 intervals[name] = cell["gbps_low"], cell["gbps_high"]
             if accuracy is not None:
-                panels_data[0][name] = speed, float(accuracy["max_ulp"])
+                panels_data[0][name] = speed, accuracy[0]
             gate = cell.get("gate_ulp")
             if gate is not None:
                 panels_data[1][name] = speed, float(gate)
@@ -63,10 +65,9 @@ def pareto(run: RunData, style: Mapping[str, Style], stem: str) -> Plot:
             else:
                 gate_entry = missing("not measured", "no gate figure was recorded")
         error_entry = (
-            Entry(figure(accuracy["max_ulp"]), accuracy["max_ulp"],
-                  detail=str(accuracy.get("workload")))
+            number(accuracy[0], detail=str(accuracy[1].workload))
             if accuracy is not None
-            else missing(*run.why(name, mine, dtype=dtype, operation="softmax"))
+            else missing(*run.why(name, mine, dtype, "softmax"))
         )  # fmt: skip
         rows.append([words(name), speed_entry, error_entry, gate_entry, words(state)])
     where = (

@@ -8,19 +8,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from matplotlib.lines import Line2D
 
 from harness.bounds import BOUNDS, Bound
 from harness.numerics.formats import FORMATS
+from harness.records import AccuracyRecord
 from harness.report.drawing import style
 from harness.report.drawing.figure import WIDTH
-from harness.report.drawing.formatting import figure
-from harness.report.drawing.tables import Column, Entry
-from harness.report.run_data import Cell
+from harness.report.drawing.tables import Column, Entry, number, words
 
-Curve = Sequence[tuple[int, Cell]]
+
+class Point(NamedTuple):
+    """The largest error at a class count, in ulps, and its record."""
+
+    classes: int
+    ulp: float
+    record: AccuracyRecord
+
+
+Curve = Sequence[Point]
 
 OWN_DASHES = (2.5, 1.5)
 """Of the bound that judges; those of the literature have others, one a theorem."""
@@ -36,28 +44,26 @@ LEGEND = 0.3
 """Inches that `add_legend` needs at the foot of a figure."""
 
 
-def printed(cell: Cell) -> Bound | None:
-    """The published bound of the algorithm of a cell; None where there is none."""
-    own = BOUNDS.get(str(cell.get("bound")))
-    name = cell.get("published_bound")
+def printed(record: AccuracyRecord) -> Bound | None:
+    """The published bound of the algorithm of a record; None where there is none."""
+    own, name = BOUNDS.get(record.bound or ""), record.published_bound
     return BOUNDS[name] if own is not None and name and own.published_name == name else None
 
 
-def applying(cell: Cell | None) -> tuple[Bound, float] | None:
-    """The published bound that applies to a cell, with its size in ulps.
+def applying(record: AccuracyRecord) -> tuple[Bound, float] | None:
+    """The published bound that applies to a record, with its size in ulps.
 
-    None where there is none, or it is misprinted, or the cell lies outside what it assumes: the
+    None where there is none, or it is misprinted, or the record lies outside what it assumes: the
     result is not finite (every theorem assumes that nothing overflows), or the bound comes to the
     whole result, 2**p ulps, where first order in u says nothing.
     """
-    bound = printed(cell) if cell else None
-    fmt = FORMATS.get(str(cell.get("dtype"))) if cell else None
-    if cell is None or bound is None or bound.misprinted or fmt is None:
+    bound, fmt = printed(record), FORMATS.get(record.dtype or "")
+    if bound is None or bound.misprinted or fmt is None:
         return None
-    ulp, error = cell.get("published_bound_ulp"), cell.get("max_ulp")
+    ulp, error = record.published_bound_ulp, record.max_ulp
     if ulp is None or error is None or not math.isfinite(error):
         return None
-    return (bound, float(ulp)) if 0 < ulp < 2.0**fmt.precision else None
+    return (bound, ulp) if 0 < ulp < 2.0**fmt.precision else None
 
 
 def draw(axes: Any, curve: Curve, top: float) -> None:
@@ -66,18 +72,18 @@ def draw(axes: Any, curve: Curve, top: float) -> None:
     Where it does not apply, its line is broken. Lines are labelled with an underscore and the
     bound's name, which no legend shows.
     """
-    found = [applying(c) for _, c in curve]
+    found = [applying(p.record) for p in curve]
     for name in dict.fromkeys(bound.name for bound, _ in filter(None, found)):
         heights = [min(f[1], top) if f and f[0].name == name else math.nan for f in found]
         axes.plot(
-            [n for n, _ in curve], heights, color=style.LIMIT, linewidth=1.2,
+            [p.classes for p in curve], heights, color=style.LIMIT, linewidth=1.2,
             dashes=DASHES[name], label=f"_{name}",
         )  # fmt: skip
 
 
 def _drawn(curves: Iterable[Curve]) -> list[Bound]:
     """The published bounds that some curves have, in the order of the theorems."""
-    names = {f[0].name for curve in curves for _, c in curve if (f := applying(c))}
+    names = {f[0].name for curve in curves for p in curve if (f := applying(p.record))}
     return [BOUNDS[n] for n in DASHES if n in names]
 
 
@@ -106,11 +112,11 @@ def said(curves: Mapping[str, Curve]) -> str:
     shown: dict[str, dict[str, None]] = {}
     withheld: dict[str, dict[str, None]] = {}
     for name, curve in curves.items():
-        for _, cell in curve:
-            bound = printed(cell)
+        for _, _, record in curve:
+            bound = printed(record)
             if bound is not None and bound.misprinted:
                 withheld.setdefault(bound.name, {})[name] = None
-            elif applying(cell) is not None and bound is not None:
+            elif applying(record) is not None and bound is not None:
                 shown.setdefault(bound.name, {})[name] = None
     text = ""
     if shown:
@@ -138,10 +144,10 @@ def shortly(curves: Iterable[Curve]) -> str:
     return f" Published bounds drawn: {', '.join(theorems)}." if theorems else ""
 
 
-def entries(cell: Cell | None) -> list[Entry]:
+def entries(record: AccuracyRecord | None) -> list[Entry]:
     """The entries of `COLUMNS`; both empty where no published bound applies."""
-    found = applying(cell)
+    found = applying(record) if record else None
     if found is None:
-        return [Entry("", "", "quiet")] * 2
+        return [words("", kind="quiet")] * 2
     bound, ulp = found
-    return [Entry(figure(ulp), ulp, "quiet"), Entry(str(bound.theorem), None, "quiet")]
+    return [number(ulp, kind="quiet"), words(bound.theorem, kind="quiet")]

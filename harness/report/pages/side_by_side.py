@@ -7,22 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.report.drawing.formatting import figure, integer
-from harness.report.drawing.tables import Column, Entry, Table, missing
-from harness.report.run_data import DTYPES, Cell, RunData, worst
-
-_SAME = ("workload", "classes", "rows", "seed", "input_sha256")
+from harness.records import AccuracyRecord
+from harness.report.drawing.tables import Column, Entry, Table, count, missing, number, texts, words
+from harness.report.run_data import DTYPES, RunData, worst_error
 
 Key = tuple[object, ...]
 
 
-def _cells(run: RunData, name: str, dtype: str, operation: str) -> dict[Key, Cell]:
-    """Cells with an error, by the input that they were judged on."""
-    found = run.select("accuracy", implementation=name, dtype=dtype, operation=operation)
+def _records(run: RunData, name: str, dtype: str, operation: str) -> dict[Key, AccuracyRecord]:
+    """Records with an error, by the input that they were judged on."""
     return {
-        tuple(c.get(k) for k in _SAME): c
-        for c in found
-        if c.get("max_ulp") is not None and c.get("input_sha256")
+        (c.workload, c.classes, c.rows, c.seed, c.input_sha256): c
+        for c in run.select(AccuracyRecord, implementation=name, dtype=dtype, operation=operation)
+        if c.max_ulp is not None and c.input_sha256
     }
 
 
@@ -31,24 +28,24 @@ def _rows(runs: Sequence[RunData], operation: str) -> list[list[Entry]]:
     rows = []
     for name in names:
         for dtype in DTYPES:
-            given = [_cells(run, name, dtype, operation) for run in runs]
+            given = [_records(run, name, dtype, operation) for run in runs]
             present = [g for g in given if g]
             if len(present) < 2:
                 continue
             shared = set.intersection(*(set(g) for g in present))
-            row = [Entry(name, name), Entry(dtype, dtype), Entry(integer(len(shared)), len(shared))]
+            row = [words(name), words(dtype), count(len(shared))]
             largest: list[float] = []
-            for run, cells in zip(runs, given, strict=True):
-                if not cells:
-                    row.append(missing(*run.why(name, dtype=dtype, operation=operation)))
+            for run, records in zip(runs, given, strict=True):
+                if not records:
+                    row.append(missing(*run.why(name, (), dtype, operation)))
                     continue
-                cell = worst([c for k, c in cells.items() if k in shared], "max_ulp")
-                if cell is None:
+                found = worst_error(c for key, c in records.items() if key in shared)
+                if found is None:
                     row.append(missing("no shared input", "the runs judged it on other inputs"))
                     continue
-                largest.append(float(cell["max_ulp"]))
-                bad = any(cells[k]["status"] == "failed" for k in shared)
-                row.append(Entry(figure(largest[-1]), largest[-1], "bad" if bad else ""))
+                largest.append(found[0])
+                bad = any(records[key].status == "failed" for key in shared)
+                row.append(number(found[0], kind="bad" if bad else ""))
             differ = len(set(largest)) > 1
             row.append(Entry(
                 "differ" if differ else "equal" if len(largest) > 1 else "–",
@@ -64,16 +61,15 @@ def accuracy(runs: Sequence[RunData]) -> list[Table]:
     An implementation stands there where at least two runs measured it in a format; only inputs
     that all of those have, by their SHA-256, count.
     """
-    operations = dict.fromkeys(o for run in runs for o in run.operations("accuracy"))
-    measured = [run for run in runs if run.select("accuracy")]
+    operations = dict.fromkeys(o for run in runs for o in run.operations(AccuracyRecord))
+    measured = [run for run in runs if run.select(AccuracyRecord)]
     tables = []
     for operation in operations:
         rows = _rows(measured, operation)
         if not rows:
             continue
         columns = [
-            Column("Implementation", numeric=False),
-            Column("Format", numeric=False),
+            *texts("Implementation", "Format"),
             Column("Shared inputs"),
             *(Column(_title(run), "ulp", group="Largest error") for run in measured),
             Column("Runs", numeric=False),
