@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.records import AccuracyRecord
+from harness.records import AccuracyRecord, OverflowRecord
 from harness.report import timing_selection
 from harness.report.drawing.figure import Plot
 from harness.report.drawing.sanitize import slug
@@ -115,13 +115,13 @@ def _accuracy(run: RunData, styles: Styles) -> list[Section]:
 
 def _overflow(run: RunData, styles: Styles) -> list[Section]:
     found = []
-    for operation in run.operations("overflow"):
+    for operation in run.operations(OverflowRecord):
         names = _names(operation)
         head, tail = names.head, names.tail
-        for dtype in run.dtypes("overflow"):
+        for dtype in run.dtypes(OverflowRecord):
             key = names.key(dtype)
             plots = []
-            if overflow.map_cells(run, dtype, operation):
+            if overflow.map_records(run, dtype, operation):
                 plots = [overflow.outcome_map(run, dtype, operation, f"map-{key}")]
             found.append(Section(
                 f"{head}{dtype}", key, plots,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import report_run
 
-from harness.records import AccuracyRecord
+from harness.records import AccuracyRecord, OverflowRecord
 from harness.report.drawing import formatting, sanitize
 from harness.report.drawing import style as palette
 from harness.report.drawing.figure import log_scale, power, ticks_between
@@ -213,13 +213,15 @@ def test_noise_counts_the_intervals_that_miss_one(low: float, high: float, misse
     [(2.0, "accurate"), (11.0, "coarse"), (2.0**23, "lost"), (math.inf, "lost")],
 )
 def test_within_a_wide_bound_lost_digits_are_still_shown(ulp: float, expected: str) -> None:
-    cell = {"outcome": "accurate", "max_ulp": ulp, "dtype": "float32", "status": "ok"}
-    assert outcome_of(cell) == expected
+    record = OverflowRecord(
+        implementation="torch", outcome="accurate", max_ulp=ulp, dtype="float32", status="ok"
+    )
+    assert outcome_of(record) == expected
 
 
-def test_unknown_outcomes_and_crashes_are_not_right() -> None:
-    assert outcome_of({"outcome": "splendid", "status": "ok"}) == "missing"
-    assert outcome_of({"outcome": None, "status": "crashed"}) == "crashed"
+def test_absent_outcomes_and_crashes_are_not_right() -> None:
+    assert outcome_of(OverflowRecord(implementation="torch", status="ok")) == "missing"
+    assert outcome_of(OverflowRecord(implementation="torch", status="crashed")) == "crashed"
     assert outcome_of(None) == "missing"
 
 

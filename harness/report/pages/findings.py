@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from harness.records import AccuracyRecord
 from harness.report.drawing.formatting import figure, integer, interval, plural, threshold
 from harness.report.pages import claims, conformance, exhaustive, worst_cases
-from harness.report.pages.overflow import map_cells
-from harness.report.pages.thresholds import threshold_cell
-from harness.report.run_data import Cell, RunData, measured, of, worst
+from harness.report.pages.overflow import map_of, map_records
+from harness.report.pages.thresholds import threshold_record
+from harness.report.run_data import RunData, measured, worst
 from harness.report.timing_selection import controls, headline, headline_cell, misses_one, struck
 
 GROWTH = 10.0  # an error that grows by this factor with the offset is a finding
@@ -85,16 +85,16 @@ def overflow(run: RunData, dtype: str = "float32") -> Finding | None:
     """Who overflows on [t, 0], and where."""
     breaks, never = [], []
     for name in run.implementations:
-        cell, _ = threshold_cell(run, name, dtype)
-        if cell is None:
+        record, _ = threshold_record(run, name, dtype)
+        if record is None:
             continue
-        if not cell["occurs"]:
+        if not record.occurs:
             never.append(name)
-        elif cell.get("last_good") is not None:
-            breaks.append(f"{name} stops being finite above t = "
-                          f"{threshold(cell['last_good'], dtype)}")  # fmt: skip
-        else:
+        elif record.last_good is None:
             breaks.append(f"{name} is not finite for any t")
+        else:
+            last = threshold(record.last_good, dtype)
+            breaks.append(f"{name} stops being finite above t = {last}")
     if not breaks and not never:
         return None
     text = f"On the row [t, 0] in {dtype} " + ("; ".join(breaks) if breaks else "none overflows")
@@ -106,24 +106,20 @@ def overflow(run: RunData, dtype: str = "float32") -> Finding | None:
 def offsets(run: RunData, dtype: str = "float32") -> list[Finding]:
     """Whose error grows with an offset that leaves the exact softmax almost unchanged."""
     grown = []
+    records = map_records(run, dtype, "softmax")
     for name in run.implementations:
-        best: tuple[float, Cell, Cell] | None = None
-        mine = of(map_cells(run, dtype, "softmax"), name)
-        usable = [c for c in mine if c.get("max_ulp") is not None and c.get("offset") is not None]
-        for base in usable:
-            if base["offset"] != 0:
-                continue
-            for c in usable:
-                finite = float(c["max_ulp"]) < float("inf")
-                if c.get("classes") == base.get("classes") and finite:
-                    ratio = float(c["max_ulp"]) / max(float(base["max_ulp"]), 0.5)
-                    if ratio >= GROWTH and (best is None or ratio > best[0]):
-                        best = ratio, base, c
-        if best:
-            _, base, c = best
+        at = map_of(records, name).items()
+        errors = {place: c.max_ulp for place, c in at if c.max_ulp is not None}
+        found = [
+            (ulp / max(errors[0.0, n], 0.5), errors[0.0, n], ulp, offset, n)
+            for (offset, n), ulp in errors.items()
+            if (0.0, n) in errors and ulp < float("inf")
+        ]
+        ratio, base, ulp, offset, n = max(found, key=lambda f: f[0], default=(0.0, 0, 0, 0, 0))
+        if ratio >= GROWTH:
             grown.append(
-                f"{name} from {figure(base['max_ulp'])} to {figure(c['max_ulp'])} ulp "
-                f"(offset {figure(c['offset'])}, n = {integer(c['classes'])})"
+                f"{name} from {figure(base)} to {figure(ulp)} ulp "
+                f"(offset {figure(offset)}, n = {integer(n)})"
             )
     if not grown:
         return []

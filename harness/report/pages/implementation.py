@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-from harness.records import AccuracyRecord
+from harness.records import AccuracyRecord, OverflowRecord
 from harness.report.drawing.figure import Plot, class_axis, grid, note_inside, wrapped
 from harness.report.drawing.formatting import figure, integer
 from harness.report.drawing.sanitize import label
@@ -34,13 +33,15 @@ from harness.report.pages.overflow import (
     LEGEND,
     add_legend,
     draw_map,
-    map_cells,
+    map_of,
+    map_records,
     map_table,
+    offsets_of,
     outcome_of,
 )
 from harness.report.pages.overview import bound_entry, quotient, ulp_entry
 from harness.report.pages.published_bounds import Point
-from harness.report.pages.thresholds import threshold_entry
+from harness.report.pages.thresholds import INACCURATE, threshold_entry
 from harness.report.run_data import RunData, class_counts, of, worst_error
 
 
@@ -122,26 +123,24 @@ def accuracy(
 def outcomes(run: RunData, name: str, stem: str, operation: str = "softmax") -> Plot:
     """A panel a dtype: the map of outcomes."""
     title = f"Outcomes of {name} against offset and class count"
-    by_dtype = {d: map_cells(run, d, operation) for d in run.dtypes("overflow")}
-    by_dtype = {d: cells for d, cells in by_dtype.items() if cells}
-    rows: list[Any] = []
-    columns: list[Column] = []
-    places: dict[str, tuple[list[float], list[int]]] = {}
-    for dtype, cells in by_dtype.items():
-        offsets = sorted({c["offset"] for c in cells if c.get("offset") is not None})
-        classes = sorted({c["classes"] for c in cells if c.get("classes") is not None})
-        if offsets and classes:
-            places[dtype] = offsets, classes
+    by_dtype = {d: map_records(run, d, operation) for d in run.dtypes(OverflowRecord)}
+    places = {
+        d: (offsets, classes)
+        for d, records in by_dtype.items()
+        if (offsets := offsets_of(records)) and (classes := class_counts(records))
+    }
     everything = sorted({n for _, classes in places.values() for n in classes})
-    for dtype, (offsets, _) in places.items():
-        part = map_table(run, dtype, operation, stem, offsets, everything, only=name)
+    rows: list[Sequence[Entry]] = []
+    columns = texts("dtype")
+    for dtype in places:
+        part = map_table(run, dtype, operation, stem, everything, only=name)
         columns = [*texts("dtype"), *part.columns[1:]]
         rows += [[words(dtype), *row[1:]] for row in part.rows]
-    table = Table(f"{stem}-table", title, columns or [Column("dtype")], rows)
-    drawn = {d: [c for c in of(by_dtype[d], name) if c.get("outcome")] for d in places}
+    table = Table(f"{stem}-table", title, columns, rows)
+    drawn = {d: map_of([c for c in by_dtype[d] if c.outcome], name) for d in places}
     if not any(drawn.values()):
-        mine = run.select("overflow", implementation=name, kind="map")
-        status, reason = run.why(name, mine)
+        mine = run.select(OverflowRecord, implementation=name)
+        status, reason = run.why(name, [c for c in mine if c.kind == "map"])
         table = _no_table(table, name, status, reason)
         return Plot(stem, title, f"Nothing to draw: {status} ({reason}).", "", table, None)
     tallest = max(len(o) for o, _ in places.values())
@@ -152,22 +151,19 @@ def outcomes(run: RunData, name: str, stem: str, operation: str = "softmax") -> 
         axes.set_title(dtype)
         offsets, classes = places[dtype]
         if not drawn[dtype]:
-            draw_map(axes, [], [], [], (False, False))
-            status, reason = run.why(
-                name, of(by_dtype[dtype], name), dtype=dtype, operation=operation
-            )
+            draw_map(axes, {}, [], [], (False, False))
+            status, reason = run.why(name, of(by_dtype[dtype], name), dtype, operation)
             note_inside(axes, wrapped(f"{status}: {label(reason, 120)}", 28, 4))
             continue
-        found = {(c.get("classes"), c.get("offset")): c for c in drawn[dtype]}
-        present |= {outcome_of(found.get((n, o))) for n in classes for o in offsets}
+        present |= {outcome_of(drawn[dtype].get((o, n))) for n in classes for o in offsets}
         draw_map(axes, drawn[dtype], offsets, classes, (True, True))
         axes.set_xlabel("classes")
         if k == 0:
             axes.set_ylabel("offset of the logits")
     add_legend(fig, sorted(present))
-    bad = sum(outcome_of(c) not in ("exact", "accurate") for cs in drawn.values() for c in cs)
-    count = sum(len(cs) for cs in drawn.values())
-    alt = f"{title}: {integer(bad)} of {integer(count)} cells are not exact or accurate."
+    found = [outcome_of(c) for at in drawn.values() for c in at.values()]
+    bad = sum(outcome not in ("exact", "accurate") for outcome in found)
+    alt = f"{title}: {integer(bad)} of {integer(len(found))} cells are not exact or accurate."
     return Plot(stem, title, "Normal logits with the offset added; colours and letters as on the "
                 "overflow page.", alt, table, fig)  # fmt: skip
 
@@ -182,14 +178,14 @@ def brief(run: RunData, name: str, operation: str = "softmax") -> Table:
     """The decisive figures by dtype."""
     rows = []
     about = run.about(name)
-    dtypes = [*run.dtypes(AccuracyRecord), *run.dtypes("overflow")]
+    dtypes = [*run.dtypes(AccuracyRecord), *run.dtypes(OverflowRecord)]
     for dtype in dict.fromkeys(dtypes):
         exp = about.exp_error_u.get(dtype) if about else None
         rows.append([
             words(dtype), ulp_entry(run, name, dtype, operation),
-            threshold_entry(run, name, dtype, operation=operation),
-            threshold_entry(run, name, dtype, operation=operation, event="inaccurate"),
-            Entry(figure(exp), exp) if exp is not None
+            threshold_entry(run, name, dtype, operation),
+            threshold_entry(run, name, dtype, operation, INACCURATE),
+            number(exp) if exp is not None
             else missing("not measured", "the run holds no measured error of this exponential"),
         ])  # fmt: skip
     columns = [

@@ -4,60 +4,79 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from matplotlib.patches import Patch, PathPatch
 from matplotlib.path import Path as MplPath
 
 from harness.numerics.formats import FORMATS
+from harness.records import OverflowRecord
 from harness.report.drawing import style
 from harness.report.drawing.figure import Plot, grid, power
 from harness.report.drawing.formatting import figure, integer, plural, superscript
 from harness.report.drawing.sanitize import label
 from harness.report.drawing.tables import Column, Entry, Table, missing, texts, words
-from harness.report.run_data import Cell, RunData, absent_text, of
+from harness.report.run_data import RunData, absent_text, class_counts, of
 
 LEGEND = 0.28  # inches that `add_legend` needs at the foot of a figure
 COARSE_ULP = 10.0
 
 
-def map_cells(run: RunData, dtype: str, operation: str) -> list[Cell]:
-    """The cells of the offset map of a dtype."""
-    return run.select("overflow", dtype=dtype, operation=operation, kind="map")
+Map = Mapping[tuple[float, int], OverflowRecord]
+"""The records of an implementation by offset and class count."""
 
 
-def outcome_of(cell: Cell | None) -> str:
-    """An outcome of `palette.OUTCOMES`; ``missing`` where the cell has none.
+def map_records(run: RunData, dtype: str, operation: str) -> list[OverflowRecord]:
+    """The records of the offset map of a dtype."""
+    found = run.select(OverflowRecord, dtype=dtype, operation=operation)
+    return [c for c in found if c.kind == "map"]
+
+
+def map_of(records: Iterable[OverflowRecord], implementation: str) -> Map:
+    """The map of an implementation."""
+    return {
+        (c.offset, c.classes): c
+        for c in of(records, implementation)
+        if c.offset is not None and c.classes is not None
+    }
+
+
+def offsets_of(records: Iterable[OverflowRecord]) -> list[float]:
+    """The offsets of some records, rising."""
+    return sorted({c.offset for c in records if c.offset is not None})
+
+
+def outcome_of(record: OverflowRecord | None) -> str:
+    """An outcome of `palette.OUTCOMES`; ``missing`` where the record has none.
 
     A result may lie within a wide bound and still have lost its digits: `COARSE_ULP` tells.
     """
-    outcome = str(cell.get("outcome")) if cell else ""
-    ulp = (cell.get("max_ulp") or 0.0) if cell else 0.0
-    if cell and outcome == "accurate" and ulp >= COARSE_ULP:
-        fmt = FORMATS.get(str(cell.get("dtype")))
+    if record is None:
+        return "missing"
+    ulp = record.max_ulp or 0.0
+    if record.outcome == "accurate" and ulp >= COARSE_ULP:
+        fmt = FORMATS.get(record.dtype or "")
         return "lost" if fmt and ulp >= 2.0 ** (fmt.precision - 1) else "coarse"
-    if outcome in style.OUTCOMES:
-        return outcome
-    return "crashed" if cell and cell["status"] == "crashed" else "missing"
+    return record.outcome or ("crashed" if record.status == "crashed" else "missing")
 
 
 def draw_map(
     axes: Any,
-    cells: Sequence[Cell],
+    at: Map,
     offsets: Sequence[float],
     classes: Sequence[int],
     labels: tuple[bool, bool],
 ) -> None:
     """One panel: a coloured field for every (class count, offset), with a letter unless right."""
-    at = {(c.get("classes"), c.get("offset")): c for c in cells}
     fields: dict[str, list[Any]] = {}
     for i, n in enumerate(classes):
         for j, offset in enumerate(offsets):
-            cell = at.get((n, offset))
-            colour, letter, _ = style.OUTCOMES[outcome_of(cell)]
-            if cell and outcome_of(cell) in ("coarse", "lost", "inaccurate"):
-                letter = _magnitude(cell.get("max_ulp")) or letter
+            record = at.get((offset, n))
+            outcome = outcome_of(record)
+            colour, letter, _ = style.OUTCOMES[outcome]
+            if record and outcome in ("coarse", "lost", "inaccurate"):
+                letter = _magnitude(record.max_ulp) or letter
             fields.setdefault(colour, []).append(_field(i, j))
             if letter:
                 axes.text(
@@ -118,15 +137,14 @@ def add_legend(fig: Any, outcomes: Sequence[str]) -> None:
 
 def outcome_map(run: RunData, dtype: str, operation: str, stem: str) -> Plot:
     """Small multiples, one panel an implementation: outcome against offset and class count."""
-    cells = map_cells(run, dtype, operation)
+    records = map_records(run, dtype, operation)
     title = f"Outcome against offset and class count, {dtype}"
-    offsets = sorted({c["offset"] for c in cells if c.get("offset") is not None})
-    classes = sorted({c["classes"] for c in cells if c.get("classes") is not None})
-    table = map_table(run, dtype, operation, f"{stem}-table", offsets, classes)
+    offsets, classes = offsets_of(records), class_counts(records)
+    table = map_table(run, dtype, operation, f"{stem}-table", classes)
     if not offsets or not classes:
         return Plot(stem, title, f"Nothing to draw: no map was measured for {dtype}.", "", table,
                     None)  # fmt: skip
-    absent = run.absent(cells, "outcome", dtype=dtype, operation=operation)
+    absent = run.absent(records, lambda c: c.outcome, dtype, operation)
     names = [n for n in run.implementations if n not in absent]
     if not names:
         return Plot(stem, title, f"Nothing to draw.{absent_text(absent)}", "", table, None)
@@ -135,20 +153,19 @@ def outcome_map(run: RunData, dtype: str, operation: str, stem: str) -> Plot:
     fig, panels = grid(len(names), columns, height, left=0.8, between=0.14, below=0.36, foot=LEGEND)
     present: set[str] = set()
     for k, (name, axes) in enumerate(zip(names, panels, strict=True)):
-        mine = of(cells, name)
+        at = map_of(records, name)
         axes.set_title(label(name))
-        at = {(c.get("classes"), c.get("offset")): c for c in reversed(mine)}
-        present |= {outcome_of(at.get((n, o))) for n in classes for o in offsets}
+        present |= {outcome_of(at.get((o, n))) for n in classes for o in offsets}
         last_line = k + columns >= len(panels)
-        draw_map(axes, mine, offsets, classes, (last_line, k % columns == 0))
+        draw_map(axes, at, offsets, classes, (last_line, k % columns == 0))
         if k % columns == 0:
             axes.set_ylabel("offset of the logits")
         if last_line:
             axes.set_xlabel("classes")
     add_legend(fig, sorted(present))
-    counts = Counter(outcome_of(c) for c in cells)
+    counts = Counter(outcome_of(c) for c in records)
     counted = ", ".join(f"{o} {counts[o]}" for o in style.OUTCOMES if counts[o])
-    trouble = sorted({c["implementation"] for c in cells
+    trouble = sorted({c.implementation for c in records
                       if outcome_of(c) not in ("exact", "accurate", "missing")})  # fmt: skip
     alt = (
         f"{title}: {plural(len(offsets), 'offset')} from {_signed(offsets[0])} to "
@@ -156,7 +173,7 @@ def outcome_map(run: RunData, dtype: str, operation: str, stem: str) -> Plot:
         f"Outcomes: {counted}. "
         + (f"Not right everywhere: {', '.join(trouble)}." if trouble else "All are right.")
     )
-    workloads = ", ".join(sorted({str(c["workload"]) for c in cells if c.get("workload")}))
+    workloads = ", ".join(sorted({c.workload for c in records if c.workload}))
     meanings = "; ".join(f"{o}: {style.OUTCOMES[o][2]}" for o in style.OUTCOMES if o in present)
     caption = (
         f"Normal logits with the offset added (workload {workloads or 'not recorded'}). "
@@ -171,32 +188,29 @@ def map_table(
     dtype: str,
     operation: str,
     name: str,
-    offsets: Sequence[float],
     classes: Sequence[int],
     only: str | None = None,
 ) -> Table:
     """Implementation and offset × class count: the outcome, with the largest error below it."""
     rows = []
-    cells: Mapping[tuple[Any, ...], Cell] = {
-        (c["implementation"], c.get("offset"), c.get("classes")): c
-        for c in map_cells(run, dtype, operation)
-    }
-    absent = {} if only else run.absent(cells.values(), "outcome", dtype=dtype, operation=operation)
+    records = map_records(run, dtype, operation)
+    absent = {} if only else run.absent(records, lambda c: c.outcome, dtype, operation)
     shown = [only] if only else [n for n in run.implementations if n not in absent]
     for implementation in shown:
-        for offset in offsets:
+        at = map_of(records, implementation)
+        for offset in offsets_of(records):
             row = [words(implementation), Entry(_signed(offset), offset)]
             for n in classes:
-                cell = cells.get((implementation, offset, n))
-                if cell is None or cell.get("outcome") is None:
-                    row.append(missing(*run.why(implementation, [cell] if cell else [],
-                                                dtype=dtype, operation=operation)))  # fmt: skip
+                record = at.get((offset, n))
+                if record is None or record.outcome is None:
+                    here = [record] if record else []
+                    row.append(missing(*run.why(implementation, here, dtype, operation)))
                     continue
-                right = cell["outcome"] in ("exact", "accurate", "limit")
-                ulp = cell.get("max_ulp")
-                row.append(Entry(
-                    str(cell["outcome"]), cell["outcome"], "" if right else "bad",
-                    detail=f"{figure(ulp)} ulp" if ulp is not None else None,
+                right = record.outcome in ("exact", "accurate", "limit")
+                ulp = record.max_ulp
+                row.append(words(
+                    record.outcome, kind="" if right else "bad",
+                    detail="" if ulp is None else f"{figure(ulp)} ulp",
                 ))  # fmt: skip
             rows.append(row)
     columns = [*texts("Implementation"), Column("Offset")]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import NamedTuple
 
-from harness.report.drawing.formatting import figure, threshold
-from harness.report.drawing.tables import Column, Entry, Table, missing, texts, words
-from harness.report.run_data import Cell, RunData
+from harness.records import OverflowRecord
+from harness.report.drawing.formatting import threshold
+from harness.report.drawing.tables import Column, Entry, Table, missing, number, texts, words
+from harness.report.run_data import MEASURED, RunData
 
 PROBES = {"dominant": "[t, 0]", "tie": "[t, t]"}
 EVENTS = {
@@ -17,57 +18,49 @@ EVENTS = {
 }
 
 
-def threshold_cell(
-    run: RunData,
-    name: str,
-    dtype: str,
-    operation: str = "softmax",
-    probe: str = "dominant",
-    sign: int = 1,
-    event: str = "nonfinite",
-) -> tuple[Cell | None, list[Cell]]:
+class Place(NamedTuple):
+    """What a threshold is of: a probe, a direction of t, an event."""
+
+    probe: str
+    sign: int
+    event: str
+
+
+OVERFLOWS = Place("dominant", 1, "nonfinite")
+INACCURATE = Place("dominant", 1, "inaccurate")
+
+
+def threshold_record(
+    run: RunData, name: str, dtype: str, operation: str = "softmax", place: Place = OVERFLOWS
+) -> tuple[OverflowRecord | None, list[OverflowRecord]]:
     """The measured record of a threshold, and all records at its place."""
-    here = [
-        c
-        for c in run.select("overflow", implementation=name, dtype=dtype, operation=operation)
-        if c.get("kind") == "threshold"
-        and (c.get("probe"), c.get("sign"), c.get("event")) == (probe, sign, event)
-    ]
-    found = [c for c in here if c.get("occurs") is not None]
+    mine = run.select(OverflowRecord, implementation=name, dtype=dtype, operation=operation)
+    here = [c for c in mine if c.kind == "threshold" and (c.probe, c.sign, c.event) == place]
     if not here:  # a cell that died before it knew its own figures
-        here = [
-            c
-            for c in run.select("overflow", implementation=name, dtype=dtype, operation=operation)
-            if c.get("kind") in (None, "threshold") and c["status"] not in ("ok", "failed")
-        ]
-    return (found[0] if found else None), here
+        here = [c for c in mine if c.kind != "map" and c.status not in MEASURED]
+    return next((c for c in here if c.occurs is not None), None), here
 
 
-def threshold_entry(run: RunData, name: str, dtype: str, **place: Any) -> Entry:
+def threshold_entry(
+    run: RunData, name: str, dtype: str, operation: str = "softmax", place: Place = OVERFLOWS
+) -> Entry:
     """The last good logit, ``never``, or why there is none."""
-    cell, here = threshold_cell(run, name, dtype, **place)
-    if cell is None:
-        operation = place.get("operation", "softmax")
-        return missing(*run.why(name, here, dtype=dtype, operation=operation))
-    if not cell["occurs"]:
-        return Entry("never", "never", "quiet")
-    last = cell.get("last_good")
-    if last is None:
-        first = threshold(cell.get("first_bad"), dtype)
-        return Entry("always", "always", note=f"already at t = {first or '0'}")
-    return Entry(threshold(last, dtype), last)
+    record, here = threshold_record(run, name, dtype, operation, place)
+    if record is None:
+        return missing(*run.why(name, here, dtype, operation))
+    if not record.occurs:
+        return words("never", kind="quiet")
+    if record.last_good is None:
+        first = threshold(record.first_bad, dtype)
+        return words("always", note=f"already at t = {first or '0'}")
+    return Entry(threshold(record.last_good, dtype), record.last_good)
 
 
 def thresholds(run: RunData, dtype: str, operation: str) -> Table:
     """Implementation × (probe, event): the last t before the event, both directions of t."""
-    places = [(p, s, e) for s in (1, -1) for p in PROBES for e in EVENTS]
+    places = [Place(p, s, e) for s in (1, -1) for p in PROBES for e in EVENTS]
     grid_of = {
-        place: [
-            threshold_entry(
-                run, name, dtype, operation=operation, probe=place[0], sign=place[1], event=place[2]
-            )
-            for name in run.implementations
-        ]
+        place: [threshold_entry(run, n, dtype, operation, place) for n in run.implementations]
         for place in places
     }
     shown = [
@@ -89,7 +82,7 @@ def thresholds(run: RunData, dtype: str, operation: str) -> Table:
         columns.append(Column("Any event", numeric=False))
         for k, row in enumerate(rows):
             gap = next((grid_of[p][k] for p in places if grid_of[p][k].kind == "missing"), None)
-            row.append(gap if gap is not None and not silent else Entry("never", kind="quiet"))
+            row.append(gap if gap is not None and not silent else words("never", kind="quiet"))
     notes = [
         "Each figure is the last t of the format at which the row is still right: at the next "
         "number of the format the event happens. t runs to the largest finite number; “never” "
@@ -104,7 +97,7 @@ def thresholds(run: RunData, dtype: str, operation: str) -> Table:
     return Table(f"thresholds-{dtype}", caption, columns, rows, notes)
 
 
-def _places(places: Sequence[tuple[str, int, str]]) -> str:
+def _places(places: Sequence[Place]) -> str:
     return "; ".join(
         f"{EVENTS[e]} on {PROBES[p]} towards {'+' if s > 0 else '−'}max" for p, s, e in places
     )
@@ -112,25 +105,23 @@ def _places(places: Sequence[tuple[str, int, str]]) -> str:
 
 def details(run: RunData, dtype: str, operation: str) -> Table:
     """Every threshold record, with its hexadecimal neighbours and the results there."""
-    rows = []
-    for c in run.select("overflow", dtype=dtype, operation=operation):
-        if c.get("kind") not in (None, "threshold"):
-            continue
-        rows.append([
-            words(c["implementation"]), words(PROBES.get(str(c.get("probe")), c.get("probe"))),
-            words({1: "+", -1: "−"}.get(c.get("sign") or 0, "")),
-            words(EVENTS.get(str(c.get("event")), c.get("event"))),
-            words(c["status"] if c.get("occurs") is None else "yes" if c["occurs"] else "never"),
-            words(c.get("last_good_hex")), words(c.get("first_bad_hex")),
-            words(" ".join(c.get("got_at_first_bad") or [])),
-            words(" ".join(c.get("expected_at_first_bad") or [])),
-            Entry(figure(c.get("tolerance_ulp")), c.get("tolerance_ulp") or ""),
-            words(c.get("reason")),
-        ])  # fmt: skip
-    columns = [
-        Column(h, numeric=False)
-        for h in ("Implementation", "Probe", "Direction", "Event", "Happens", "Last good",
-                  "First bad", "Result there", "Correctly rounded")
+    rows = [
+        [
+            words(c.implementation), words(PROBES.get(c.probe or "", c.probe)),
+            words({1: "+", -1: "−"}.get(c.sign or 0, "")),
+            words(EVENTS.get(c.event or "", c.event)),
+            words(c.status if c.occurs is None else "yes" if c.occurs else "never"),
+            words(c.last_good_hex), words(c.first_bad_hex),
+            words(" ".join(c.got_at_first_bad or ())),
+            words(" ".join(c.expected_at_first_bad or ())),
+            number(c.tolerance_ulp), words(c.reason),
+        ]
+        for c in run.select(OverflowRecord, dtype=dtype, operation=operation)
+        if c.kind != "map"
     ]  # fmt: skip
-    columns += [Column("Tolerance", "ulp"), *texts("Reason")]
+    columns = [
+        *texts("Implementation", "Probe", "Direction", "Event", "Happens", "Last good",
+               "First bad", "Result there", "Correctly rounded"),
+        Column("Tolerance", "ulp"), *texts("Reason"),
+    ]  # fmt: skip
     return Table(f"threshold-details-{dtype}", f"Thresholds in full, {dtype}", columns, rows)
