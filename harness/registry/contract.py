@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -230,38 +231,47 @@ def _private_modules(path: Path, tree: ast.Module) -> tuple[Path, ...]:
         ImplementationError: one of them cannot be read.
     """
     found: dict[Path, None] = {}
-    left = [(path, tree)]
+    left = [(path, _private_names(tree))]
     while left:
-        importer, body = left.pop()
-        for node in ast.walk(body):
-            names: list[str] = []
-            if isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                module = node.module or ""
-                names = [f"{module}.{alias.name}" for alias in node.names]
-            for file in _candidates(names, (path.parent, importer.parent)):
-                if file not in found and file.is_file():
-                    found[file] = None
-                    left.append((file, _parsed(file)))
+        importer, names = left.pop()
+        for file in _candidates(names, dict.fromkeys((path.parent, importer.parent))):
+            if file not in found and file.is_file():
+                found[file] = None
+                left.append((file, _names_imported_by(file, file.stat().st_mtime_ns)))
+    return tuple(found)
+
+
+@lru_cache(maxsize=1024)
+def _names_imported_by(file: Path, modified_ns: int) -> tuple[str, ...]:
+    """Many implementations share private modules: each is parsed once, until it is modified."""
+    return _private_names(_parsed(file))
+
+
+_HOLDS_STATEMENTS = (ast.stmt, ast.excepthandler, ast.match_case)
+
+
+def _private_names(tree: ast.Module) -> tuple[str, ...]:
+    """From the private part on, the dotted names that are imported: ``_b.c`` of ``a._b.c``."""
+    found = []
+    nodes: list[ast.AST] = [tree]
+    for node in nodes:  # of any depth, but no expression, which ast.walk would go through too
+        nodes += (n for n in ast.iter_child_nodes(node) if isinstance(n, _HOLDS_STATEMENTS))
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            module = f"{node.module or ''}." if isinstance(node, ast.ImportFrom) else ""
+            for parts in (f"{module}{alias.name}".split(".") for alias in node.names):
+                private = [p.startswith("_") and not p.startswith("__") for p in parts]
+                if any(private):
+                    found.append(".".join(parts[private.index(True) :]))
     return tuple(found)
 
 
 def _candidates(names: Iterable[str], folders: Iterable[Path]) -> Iterator[Path]:
-    """Where the private part of dotted names would lie: ``a._b.c`` is ``_b/c.py``, if anything."""
+    """Where a module or a package of these dotted names would lie: ``_b.c`` is ``_b/c.py``."""
     for parts in (name.split(".") for name in names):
-        private = [p.startswith("_") and not p.startswith("__") for p in parts]
-        if any(private):
-            own = parts[private.index(True) :]
-            for folder in folders:
-                yield from (
-                    file
-                    for k in range(1, len(own) + 1)
-                    for file in (
-                        folder.joinpath(*own[: k - 1], f"{own[k - 1]}.py"),
-                        folder.joinpath(*own[:k], "__init__.py"),
-                    )
-                )
+        for folder in folders:
+            for k in range(1, len(parts) + 1):
+                yield folder.joinpath(*parts[: k - 1], f"{parts[k - 1]}.py")
+                yield folder.joinpath(*parts[:k], "__init__.py")
 
 
 def _statements(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
