@@ -111,8 +111,15 @@ assert check()
 
 
 @pytest.mark.parametrize("case", _CASES)
-@pytest.mark.parametrize("layer", ["omp", "workqueue"])
-@pytest.mark.parametrize("name", ["numba_cpu", "numba_exact"])
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [  # both launch their loops by the same lines
+        ("numba_cpu", "omp"),
+        ("numba_cpu", "workqueue"),
+        pytest.param("numba_exact", "omp", marks=pytest.mark.slow),
+        pytest.param("numba_exact", "workqueue", marks=pytest.mark.slow),
+    ],
+)
 def test_forks_and_threads_change_no_bit_and_end_no_process(
     name: str, layer: str, case: str
 ) -> None:

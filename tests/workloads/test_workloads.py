@@ -343,6 +343,7 @@ def test_digits_have_a_natural_shape_and_no_other_class_count():
         w.generate("digits", 11, 1)
 
 
+@pytest.mark.slow  # trains for 20 seconds
 def test_the_stored_logits_are_those_of_the_training():
     logits, labels = digits_training.trained()
     found = w.digits_logits()
