@@ -7,6 +7,7 @@ import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -98,27 +99,18 @@ def describe_implementation(implementation: Implementation) -> ImplementationInf
     meta = implementation.metadata
     reason = implementation.unavailable_reason
     compiled = _compiled(meta) if reason is not None and meta.device == "cuda" else []
-    return ImplementationInfo(
-        name=meta.name,
-        description=meta.description,
-        documentation=meta.documentation,
-        backend=meta.backend,
-        device=meta.device,
-        dtypes=list(meta.dtypes or ()),
-        operations=list(meta.operations),
-        operations_with_out=list(meta.operations_with_out),
-        requires=list(meta.requires),
-        source=meta.source,
-        formula=meta.formula,
-        bound=meta.bound,
-        passes=meta.passes,
-        threads=meta.threads,
-        deviations=[{"id": d.id, "reason": d.reason} for d in meta.deviations],
-        available=reason is None,
-        unavailable_reason=reason,
-        compiled=compiled,
-        sha256=meta.sha256(),
-        file=None if implementations().get(meta.name) is implementation else str(meta.path),
+    said = {**asdict(meta), "dtypes": meta.dtypes or ()}
+    known = implementations().get(meta.name) is implementation
+    return ImplementationInfo.model_validate(
+        {
+            **{f: said[f] for f in ImplementationInfo.model_fields if f in said},
+            "description": meta.description,
+            "available": reason is None,
+            "unavailable_reason": reason,
+            "compiled": compiled,
+            "sha256": meta.sha256(),
+            "file": None if known else str(meta.path),
+        }
     )
 
 

@@ -17,7 +17,7 @@ import psutil
 from pydantic import BaseModel, ConfigDict
 
 from harness.errors import UserError
-from harness.machine.cuda_driver import cuda_device_count, cuda_devices
+from harness.machine.cuda_driver import cuda_devices
 from harness.machine.sysfs import (
     CPUS,
     Cache,
@@ -26,17 +26,7 @@ from harness.machine.sysfs import (
     memory_limit,
     read_text,
     usable_cpus,
-)  # fmt: skip
-
-__all__ = [
-    "Machine",
-    "MachineNameError",
-    "cuda_device_count",
-    "describe",
-    "make_slug",
-    "refuse_unsafe",
-    "stability_warnings",
-]
+)
 
 _SIMD = (
     *("sse4_2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl"),
@@ -49,11 +39,7 @@ _PACKAGES = (
 )
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Machine(_Frozen):
+class Machine(BaseModel):
     """Facts about a machine; None means unknown.
 
     Attributes:
@@ -70,6 +56,8 @@ class Machine(_Frozen):
         cuda_driver: CUDA version that the driver supports.
         load_average: over the minute before the run.
     """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     slug: str
     cpu: str

@@ -161,18 +161,3 @@ def compile_for(source: str, arch: str, options: tuple[str, ...] = ()) -> Compil
     finally:
         library.nvrtcDestroyProgram(ctypes.byref(program))
     return CompileResult(bool(cubin), log, arch, version(), cubin, _resources(log))
-
-
-def summary(source: str, architectures: tuple[str, ...] = ARCHITECTURES) -> str:
-    """One line on what compiling `source` came to, for the record of what cannot run here."""
-    try:
-        results = [compile_for(source, arch) for arch in architectures]
-    except NvrtcUnavailable as e:
-        return f"not compiled: {e}"
-    good = [r.arch for r in results if r.ok]
-    bad = [r for r in results if not r.ok]
-    parts = [f"compiled for {', '.join(good)}"] if good else []
-    parts += [
-        f"does not compile for {r.arch}: {r.log.splitlines()[0] if r.log else '?'}" for r in bad
-    ]
-    return f"{'; '.join(parts)} with NVRTC {version()}; not run on a GPU"

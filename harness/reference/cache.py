@@ -29,12 +29,7 @@ from harness.reference import api
 MAX_BYTES = 1 << 30
 CACHE_VARIABLE = "SOFTMAX_BENCH_CACHE"
 
-_OPERATIONS: dict[str, Callable[..., Exact]] = {
-    "softmax": api.softmax_exact,
-    "log_softmax": api.log_softmax_exact,
-    "logsumexp": api.logsumexp_exact,
-    "softmax_backward": api.softmax_backward_exact,
-}
+_OPERATIONS = ("softmax", "log_softmax", "logsumexp", "softmax_backward")
 
 
 def cache_directory() -> Path:
@@ -70,9 +65,10 @@ def cached_exact(operation: str, *arrays: ArrayLike, axis: api.Axis = -1) -> Exa
     if operation not in _OPERATIONS:
         raise ValueError(f"operation: expected one of {', '.join(_OPERATIONS)}; got {operation!r}")
     inputs = [np.asarray(a) for a in arrays]
-    return _through_cache(
-        _key(operation, inputs, axis), 1, lambda: [_OPERATIONS[operation](*inputs, axis=axis)]
-    )[0]
+    evaluate: Callable[..., Exact] = getattr(api, f"{operation}_exact")
+    return _through_cache(_key(operation, inputs, axis), 1, lambda: [evaluate(*inputs, axis=axis)])[
+        0
+    ]
 
 
 def cached_softmax_exact(x: ArrayLike, axis: api.Axis = -1) -> Exact:

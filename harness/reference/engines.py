@@ -81,10 +81,7 @@ class ArbEngine:
         return x.log1p()
 
     def sum(self, terms: Iterable[Any]) -> Any:
-        total = self._flint.arb(0)
-        for term in terms:
-            total += term
-        return total
+        return sum(terms, self._flint.arb(0))
 
     def endpoints(self, x: Any) -> Endpoints:
         if not x.is_finite():
@@ -152,10 +149,7 @@ class MpmathEngine:
             return self._iv.log(1 + x)
 
     def sum(self, terms: Iterable[Any]) -> Any:
-        total = self._iv.mpf(0)
-        for term in terms:
-            total += term
-        return total
+        return sum(terms, self._iv.mpf(0))
 
     def endpoints(self, x: Any) -> Endpoints:
         ends = []

@@ -150,19 +150,12 @@ def test_an_error_in_the_source_is_reported_with_its_line() -> None:
     assert "nonsense" in result.log
 
 
-def test_summary_says_what_was_compiled_and_that_it_was_not_run() -> None:
-    version = _nvrtc_version()
-    line = nvrtc.summary('extern "C" __global__ void f() {}', ("sm_80", "sm_90"))
-    assert line == f"compiled for sm_80, sm_90 with NVRTC {version}; not run on a GPU"
-    broken = nvrtc.summary("nonsense", ("sm_90",))
-    assert broken.startswith("does not compile for sm_90: ")
-
-
-def test_summary_without_nvrtc_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_nvrtc_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nvrtc, "_candidates", list)
     nvrtc._library.cache_clear()
     try:
-        assert "install nvidia-cuda-nvrtc" in nvrtc.summary("")
+        with pytest.raises(nvrtc.NvrtcUnavailable, match="install nvidia-cuda-nvrtc"):
+            nvrtc.compile_for("", "sm_90")
     finally:
         nvrtc._library.cache_clear()
 

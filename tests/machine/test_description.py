@@ -264,7 +264,7 @@ class _Driver:
 )
 def test_cuda_devices_are_counted(monkeypatch, driver, count, reason):
     monkeypatch.setattr(cuda_driver, "_load_cuda", lambda: driver)
-    found, why = machine.cuda_device_count()
+    found, why = cuda_driver.cuda_device_count()
     assert found == count
     assert why.startswith(reason)
     assert bool(why) == (count == 0)
@@ -279,7 +279,7 @@ def test_no_cuda_driver_is_a_reason(monkeypatch):
         raise OSError("cannot open shared object file")
 
     monkeypatch.setattr(cuda_driver, "_load_cuda", absent)
-    count, reason = machine.cuda_device_count()
+    count, reason = cuda_driver.cuda_device_count()
     assert count == 0
     assert "libcuda.so.1 is not installed" in reason
     assert machine.describe().gpu_reason == reason
