@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -67,8 +67,9 @@ def exhaustive(
 
     with one_line_errors(debug, go_on=go_on):
         if resume is not None:
-            chosen, asked, seed, machine = _resumed(resume)
+            before, chosen, asked, machine = _resumed(resume)
         else:
+            before = None
             asked = Tables(
                 dtypes=tuple(dtype or ()), tables=tuple(table or ("pairs",)),
                 every=every, workers=workers,
@@ -76,14 +77,15 @@ def exhaustive(
             _refuse_unknown(asked)
             if not implementation:
                 raise typer.BadParameter("--implementation: expected at least one; got none")
-            chosen, seed = session.select(implementation), 0
+            chosen = session.select(implementation)
         progress = Progress(
             folder=folders.append, note=lambda text: error.print(Text(one_line(text)))
         )
         request = session.request_for(
             "exhaustive", chosen, asked,
             partial(plan, asked=asked, folder=lambda: folders[-1], on_rows=_Lines(error).say),
-            seed=seed, results=results, machine=machine, resume=resume,
+            seed=0 if before is None else before.info.seed,
+            results=results, machine=machine, resume=before,
         )  # fmt: skip
         run = session.measure(request, progress, keep=keep)
         if keep:
@@ -106,17 +108,14 @@ def _refuse_unknown(asked: Tables) -> None:
             raise typer.BadParameter(f"--dtype: {name} has {have}; got {wanted}")
 
 
-def _resumed(folder: Path) -> tuple[list[Implementation], Tables, int, str | None]:
-    """What an interrupted run was asked for: implementations, tables, seed and machine."""
+def _resumed(folder: Path) -> tuple[Run, list[Implementation], Tables, str | None]:
+    """An interrupted run, its implementations, what was asked for, and the machine's name."""
     from harness.experiments.exhaustive.plan import Tables
     from harness.experiments.run_info import machine_name
 
     before, chosen = session.interrupted(folder, "exhaustive")
-    info = before.info
-    given: dict[str, Any] = {
-        k: tuple(v) if isinstance(v, list) else v for k, v in info.filters.items()
-    }
-    return chosen, Tables(**given), info.seed, machine_name(info, folder)
+    asked = Tables(**session.asked(before.info))
+    return before, chosen, asked, machine_name(before.info, folder)
 
 
 class _Lines:

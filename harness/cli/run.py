@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -190,9 +190,7 @@ def _resumed(folder: Path) -> Request:
             f"{folder}: expected a profile among {', '.join(PROFILES)}; got {info.profile!r}"
         )
     names = {f.name for f in fields(Filters)}
-    asked: dict[str, Any] = {
-        k: tuple(v) if isinstance(v, list) else v for k, v in info.filters.items() if k in names
-    }
+    asked = {k: v for k, v in session.asked(info).items() if k in names}
     if asked.get("logits") is not None:
         asked["logits"] = _same_logits(str(asked["logits"]), info, folder)
     return Request(
@@ -203,6 +201,5 @@ def _resumed(folder: Path) -> Request:
         machine=machine_name(info, folder),
         baseline=info.baseline or "max_shift",
         command=info.command,
-        resume=folder,
-        before=before,
+        resume=before,
     )

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from harness.experiments.context import Context, Unit
@@ -104,9 +104,14 @@ def given(path: str, info: RunInfo, folder: Path) -> str:
     return path if exists == [False, True] else there
 
 
+def asked(info: RunInfo) -> dict[str, Any]:
+    """What the command line of a run asked for; JSON has lists for its tuples."""
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in info.filters.items()}
+
+
 def request_for(
     kind: str, implementations: Sequence[Implementation], filters: Filters, plan: Plan,
-    *, seed: int, results: Path, machine: str | None, resume: Path | None = None,
+    *, seed: int, results: Path, machine: str | None, resume: Run | None = None,
 ) -> Request:  # fmt: skip
     """A run of `plan` alone, its profile named after the command."""
     from harness.experiments.profiles import PROFILES

@@ -62,8 +62,7 @@ class Request:
         machine: name of the machine's folder; by default derived from its processor.
         baseline: implementation that speeds are ratios to.
         command: the command line, for the record.
-        resume: a run's folder to go on with.
-        before: that run, where the caller has read it already.
+        resume: a run to go on with, or its folder.
         plan: what to measure in place of the profile's experiments.
     """
 
@@ -75,8 +74,7 @@ class Request:
     machine: str | None = None
     baseline: str = "max_shift"
     command: Sequence[str] = ()
-    resume: Path | None = None
-    before: Run | None = None
+    resume: Run | Path | None = None
     plan: Callable[[Context], Iterable[Unit]] | None = None
 
 
@@ -122,9 +120,9 @@ def run(request: Request, progress: Progress | None = None) -> Run:
                 pool.add(worker_for(implementation))
         units = plan(context) if request.plan is None else list(request.plan(context))
         _refuse_empty(context, units)
-        before = request.before
-        if before is None and request.resume is not None:
-            before = read_run(request.resume)
+        before = request.resume
+        if isinstance(before, Path):
+            before = read_run(before)
         if before is not None:
             refuse_other_conditions(before.info, machine, before.path)
             folder, info = before.path, before.info
