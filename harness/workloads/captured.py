@@ -28,6 +28,8 @@ _LONGEST_MESSAGE = 6000  # longer than any path
 _MAX_HEADER = 1 << 16
 _MAX_AXES = 32  # as many as any NumPy has
 _SUFFIX = "bfloat16"
+_FILE = "a .npy or .npz file"
+_CUT_OFF = "the file is cut off, write it again"
 _ACCEPTED = "float16, float32 or float64, or bfloat16 bits as uint16 with the suffix ::bfloat16"
 
 
@@ -39,6 +41,10 @@ class LogitsError(UserError):
 
     def __init__(self, message: str) -> None:
         super().__init__(one_line(message, _LONGEST_MESSAGE))
+
+
+def _refused(path: Path, expected: str, got: object, advice: str) -> LogitsError:
+    return LogitsError(f"{path}: expected {expected}; got {got}; {advice}")
 
 
 def split_source(source: str | os.PathLike[str]) -> tuple[Path, str | None, bool]:
@@ -56,11 +62,13 @@ def split_source(source: str | os.PathLike[str]) -> tuple[Path, str | None, bool
 
 
 def _pickled(path: Path) -> LogitsError:
-    return LogitsError(
-        f"{path}: expected a .npy or .npz file; got pickled objects (torch.save, pickle), which "
-        f"are never unpickled; save a tensor of PyTorch with numpy.save('logits.npy', "
-        f"tensor.float().numpy(force=True)), an array with numpy.save('logits.npy', "
-        f"array.astype('float32'))"
+    return _refused(
+        path,
+        _FILE,
+        "pickled objects (torch.save, pickle), which are never unpickled",
+        "save a tensor of PyTorch with numpy.save('logits.npy', "
+        "tensor.float().numpy(force=True)), an array with numpy.save('logits.npy', "
+        "array.astype('float32'))",
     )
 
 
@@ -71,16 +79,12 @@ def _member(archive: zipfile.ZipFile, path: Path, name: str | None) -> zipfile.Z
     arrays = {n.removesuffix(".npy"): m for n, m in members.items() if n.endswith(".npy")}
     if not arrays:
         held = f"an archive of {', '.join(sorted(members)[:8])}" if members else "an empty archive"
-        raise LogitsError(
-            f"{path}: expected at least one array; got {held}; write it with numpy.savez"
-        )
+        raise _refused(path, "at least one array", held, "write it with numpy.savez")
     if name is None:
         return next(iter(arrays.values()))
     if name not in arrays:
         shown = ", ".join(sorted(arrays)[:8])
-        raise LogitsError(
-            f"{path}: expected an array named {name!r}; got {shown}; give one of these"
-        )
+        raise _refused(path, f"an array named {name!r}", shown, "give one of these")
     return arrays[name]
 
 
@@ -89,7 +93,7 @@ def _opened(path: Path, name: str | None) -> Iterator[tuple[IO[bytes], int]]:
     """The stream of one array in `.npy` form, and how many bytes it holds."""
     if not os.path.isfile(path):  # which takes names that no file can have
         kind = "a folder or a device" if os.path.exists(path) else "nothing there"
-        raise LogitsError(f"{path}: expected a .npy or .npz file; got {kind}; check the path")
+        raise _refused(path, _FILE, kind, "check the path")
     with path.open("rb") as file:
         start = file.read(6)
         file.seek(0)
@@ -107,10 +111,8 @@ def _opened(path: Path, name: str | None) -> Iterator[tuple[IO[bytes], int]]:
         elif start[:1] == b"\x80":  # the opcode that pickles begin with
             raise _pickled(path)
         else:
-            raise LogitsError(
-                f"{path}: expected a .npy or .npz file; got one that starts with {start!r}; "
-                "write it with numpy.save"
-            )
+            got = f"one that starts with {start!r}"
+            raise _refused(path, _FILE, got, "write it with numpy.save")
 
 
 def _header(stream: IO[bytes], path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
@@ -123,10 +125,8 @@ def _header(stream: IO[bytes], path: Path) -> tuple[tuple[int, ...], bool, np.dt
             _check_header_length(stream, path)
             shape, fortran, dtype = npy.read_array_header_2_0(stream)
         else:  # version 3 exists for field names beyond latin-1, which no plain float has
-            raise LogitsError(
-                f"{path}: expected .npy format 1.0 or 2.0; got {version[0]}.{version[1]}; "
-                "save a plain array"
-            )
+            got = f"{version[0]}.{version[1]}"
+            raise _refused(path, ".npy format 1.0 or 2.0", got, "save a plain array")
     except LogitsError:
         raise
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
@@ -144,10 +144,8 @@ def _check_header_length(stream: IO[bytes], path: Path) -> None:
     length = int.from_bytes(stream.read(4), "little")
     stream.seek(start)
     if length > _MAX_HEADER:
-        raise LogitsError(
-            f"{path}: expected a valid .npy header of at most {_MAX_HEADER:,} bytes; "
-            f"got {length:,}; save a plain array"
-        )
+        expected = f"a valid .npy header of at most {_MAX_HEADER:,} bytes"
+        raise _refused(path, expected, f"{length:,}", "save a plain array")
 
 
 def _remedy(dtype: np.dtype[Any], named: str) -> str:
@@ -183,30 +181,24 @@ def _stored_dtype(
             "drop ::bfloat16"
         )
     if dtype.hasobject:
-        raise LogitsError(
-            f"{path}: expected dtype {_ACCEPTED}; got Python objects, which are never unpickled; "
-            "save array.astype('float32')"
-        )
+        got = "Python objects, which are never unpickled"
+        raise _refused(path, f"dtype {_ACCEPTED}", got, "save array.astype('float32')")
     if dtype.kind != "f" or dtype.itemsize not in (2, 4, 8) or dtype.fields is not None:
-        raise LogitsError(
-            f"{path}: expected dtype {_ACCEPTED}; got {dtype.str}; "
-            f"{_remedy(dtype, f'{path}::{name}' if name else str(path))}"
-        )
+        advice = _remedy(dtype, f"{path}::{name}" if name else str(path))
+        raise _refused(path, f"dtype {_ACCEPTED}", dtype.str, advice)
     native: np.dtype[Any] = dtype.newbyteorder("=")
     return native
 
 
 def _check_shape(shape: tuple[int, ...], path: Path) -> int:
     if len(shape) == 0:
-        raise LogitsError(f"{path}: expected (..., classes); got a scalar; save with one axis")
+        raise _refused(path, "(..., classes)", "a scalar", "save with one axis")
     if len(shape) > _MAX_AXES:
-        raise LogitsError(
-            f"{path}: expected at most {_MAX_AXES} axes; got {len(shape)}; save (rows, classes)"
-        )
+        raise _refused(path, f"at most {_MAX_AXES} axes", len(shape), "save (rows, classes)")
     if min(shape) < 1:
-        raise LogitsError(
-            f"{path}: expected at least one row and one class; got shape {shape}; "
-            "save an array that is not empty"
+        got = f"shape {shape}"
+        raise _refused(
+            path, "at least one row and one class", got, "save an array that is not empty"
         )
     return math.prod(shape)
 
@@ -215,16 +207,12 @@ def _check_values(logits: NDArray[Any], path: Path) -> None:
     bad = np.isnan(logits) | (logits == np.inf)
     if bad.any():
         row, column = (int(i) for i in np.argwhere(bad)[0])
-        raise LogitsError(
-            f"{path}: expected finite logits (or -inf for a mask); got {logits[row, column]} at "
-            f"row {row}, class {column}; {int(bad.sum())} in all; remove those rows"
-        )
+        got = f"{logits[row, column]} at row {row}, class {column}; {int(bad.sum())} in all"
+        raise _refused(path, "finite logits (or -inf for a mask)", got, "remove those rows")
     masked = np.isneginf(logits).all(axis=1)
     if masked.any():
-        raise LogitsError(
-            f"{path}: expected a finite logit in every row; got only -inf in row "
-            f"{int(masked.argmax())}; {int(masked.sum())} such rows; remove them"
-        )
+        got = f"only -inf in row {int(masked.argmax())}; {int(masked.sum())} such rows"
+        raise _refused(path, "a finite logit in every row", got, "remove them")
 
 
 def load_logits(source: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> NDArray[Any]:
@@ -252,27 +240,20 @@ def load_logits(source: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> N
             count = _check_shape(shape, path)
             wanted = count * stored.itemsize
             if wanted > max_bytes:
-                raise LogitsError(
-                    f"{path}: expected at most {max_bytes:,} bytes; got shape {shape} of "
-                    f"{wanted:,} bytes; save fewer rows"
-                )
+                got = f"shape {shape} of {wanted:,} bytes"
+                raise _refused(path, f"at most {max_bytes:,} bytes", got, "save fewer rows")
             if held - start < wanted:
-                raise LogitsError(
-                    f"{path}: expected {wanted:,} bytes of data for shape {shape}; got "
-                    f"{held - start:,}; the file is cut off, write it again"
-                )
+                expected = f"{wanted:,} bytes of data for shape {shape}"
+                raise _refused(path, expected, f"{held - start:,}", _CUT_OFF)
             data = stream.read(wanted)
     except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
         raise LogitsError(f"{path}: cannot be read: {error}; write it again") from error
+    except LogitsError:
+        raise
     except Exception as error:  # zlib, lzma and bz2 raise errors of their own on damaged data
-        if isinstance(error, LogitsError):
-            raise
         raise LogitsError(f"{path}: cannot be decompressed: {error}; write it again") from error
     if len(data) != wanted:
-        raise LogitsError(
-            f"{path}: expected {wanted:,} bytes; got {len(data):,}; the file is cut off, "
-            "write it again"
-        )
+        raise _refused(path, f"{wanted:,} bytes", f"{len(data):,}", _CUT_OFF)
     flat = np.frombuffer(data, stored)
     if as_bfloat16:  # two void bytes have no byte order of their own
         flat = (flat if stored.kind == "V" else flat.astype(np.uint16)).view(dtype)
@@ -290,9 +271,7 @@ def file_digest(source: str | os.PathLike[str]) -> str:
     """
     path, _, _ = split_source(source)
     if not os.path.isfile(path):
-        raise LogitsError(
-            f"{path}: expected a .npy or .npz file; got nothing there or no file; check the path"
-        )
+        raise _refused(path, _FILE, "nothing there or no file", "check the path")
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
