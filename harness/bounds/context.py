@@ -184,7 +184,7 @@ def make_context(
         internal: format of the arithmetic; by default `output`.
         exp_error, exp_underflow, log_error, additions, rescalings, reduction, flushes: as in
             `BoundContext`. By default `exp_underflow` is E, at least 1, and `log_error` is
-            `ASSUMED_LOG_ERROR`, at least E; `exp_error` measures all three.
+            `ASSUMED_LOG_ERROR`, at least E; `exp_error` measures the other two.
 
     Raises:
         ValueError: for unequal shapes, no element, or an error that is negative or not finite.

@@ -1,4 +1,4 @@
-"""The measured error E of an exponential (and of a logarithm), which the bounds are built on.
+"""The measured error E of an exponential, which the bounds are built on.
 
 Against double-double values with a proven error far below one u^2, so the measurement adds
 nothing visible. Exhaustive for 16-bit formats: a true maximum. For wider ones a seeded sample: a
@@ -30,13 +30,11 @@ from harness.reference import elementary
 
 Function = Callable[[NDArray[Any]], NDArray[Any]]
 _LN2 = float(np.log(2.0))
-LOG_RANGE = (1.0, 2.0**20)
-"""The sums of max-shifted exponentials of up to 2**20 classes lie here."""
 
 
 @dataclass(frozen=True)
 class ExpError:
-    """The largest errors found of an exponential (or logarithm) in one format.
+    """The largest errors found of an exponential (in tests, of a logarithm too) in one format.
 
     Attributes:
         error_u: largest relative error in u, where the exact result is normal: E. A correctly
@@ -46,7 +44,6 @@ class ExpError:
             result. A function that flushes subnormals to zero has about 2**(p - 1).
         points: arguments tried.
         worst_input: argument of the largest relative error, hexadecimal.
-        worst_underflow_input: that of the largest absolute one; None if no result is subnormal.
         exhaustive: True if every argument in the range was tried: a true maximum.
     """
 
@@ -54,7 +51,6 @@ class ExpError:
     underflow_eta: float
     points: int
     worst_input: str
-    worst_underflow_input: str | None
     exhaustive: bool
 
 
@@ -103,36 +99,10 @@ def measure_exp_error(
     x, exhaustive = exp_arguments(fmt, points, seed)
     values = to_float64(x)
     hi, lo, k = elementary.exp(values, np.zeros_like(values))
-    return _measure(exp, "exp", x, Exact(hi, lo, k.astype(np.int32)), fmt, exhaustive)
+    return largest_error(exp, "exp", x, Exact(hi, lo, k.astype(np.int32)), fmt, exhaustive)
 
 
-def measure_log_error(
-    log: Function, fmt: DTypeLike | FloatFormat, *, points: int = 2**18, seed: int = 0
-) -> ExpError:
-    """The largest error of `log` on `LOG_RANGE` (or up to the largest number of the format).
-
-    Args and raises as `measure_exp_error`. A sample of 1, dense above it, where the logarithm is
-    small, and log-uniform beyond; exhaustive for 16-bit formats.
-    """
-    fmt = float_format(fmt)
-    high = min(LOG_RANGE[1], fmt.max)
-    ends = to_ordinal(np.array([LOG_RANGE[0], high], dtype=fmt.dtype))
-    exhaustive = fmt.bits <= 16
-    if exhaustive:
-        x = from_ordinal(np.arange(ends[0], ends[1] + 1), fmt)
-    else:
-        rng = np.random.default_rng(seed)
-        near = 1.0 + np.exp2(-rng.uniform(0.0, fmt.precision - 1.0, points // 2))
-        wide = np.exp2(rng.uniform(0.0, np.log2(high), points - points // 2 - 1))
-        x = np.clip(np.concatenate([[1.0], near, wide]), 1.0, high).astype(fmt.dtype)
-    values = to_float64(x)
-    count = np.floor(values)
-    rest = values - count
-    hi, lo = elementary.log_count_plus(count, (rest, np.zeros_like(rest)))
-    return _measure(log, "log", x, Exact(hi, lo, np.zeros(hi.shape, np.int32)), fmt, exhaustive)
-
-
-def _measure(
+def largest_error(
     function: Function,
     name: str,
     x: NDArray[Any],
@@ -140,6 +110,7 @@ def _measure(
     fmt: FloatFormat,
     exhaustive: bool,
 ) -> ExpError:
+    """The largest error of a function of `name` on `x`, where its results are `exact`."""
     with np.errstate(all="ignore"):
         computed = np.asarray(function(x.copy()))
     if computed.shape != x.shape or computed.dtype != fmt.dtype:
@@ -162,8 +133,5 @@ def _measure(
         underflow_eta=max(float(underflow.max()), 0.0),
         points=int(x.size),
         worst_input=to_hex(x[int(np.argmax(relative))]),
-        worst_underflow_input=(
-            to_hex(x[int(np.argmax(underflow))]) if float(underflow.max()) >= 0 else None
-        ),
         exhaustive=exhaustive,
     )

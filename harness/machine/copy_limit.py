@@ -14,7 +14,6 @@ Bandwidth counts the bytes asked for, as STREAM does (McCalpin 1995), never the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import numba
@@ -24,7 +23,6 @@ from numpy.typing import NDArray
 from harness.machine.copy_kernels import IS_X86_64, copy_parallel, copy_serial
 
 Array = NDArray[Any]
-Copy = Callable[..., Array]
 
 _SERIAL_BYTES = 2**17  # below this, starting the threads takes longer than the copy
 
@@ -85,10 +83,3 @@ def copy_nontemporal(x: Array, out: Array | None = None) -> Array:
     if not supported:
         raise RuntimeError(f"copy_nontemporal: {reason}")
     return _copy(x, out, nontemporal=True)
-
-
-COPIES: Mapping[str, Copy] = {
-    "copy_regular": copy_regular,
-    "copy_nontemporal": copy_nontemporal,
-}
-"""The limits by name, as records spell them."""

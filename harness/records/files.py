@@ -71,10 +71,9 @@ def cell_key(record: Record | Mapping[str, Any]) -> str:
     return "|".join("" if (v := get(f)) in (None, "warm") else f"{v}" for f in KEY_FIELDS)
 
 
-def new_run_id(now: datetime | None = None) -> str:
+def new_run_id() -> str:
     """``<UTC>-<short id>``, the name of a run's folder."""
-    now = now or datetime.now(UTC)
-    return f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 
 
 def resume_command(info: RunInfo, folder: Path) -> str | None:

@@ -2,7 +2,7 @@
 
 Rigorous arithmetic at any precision. An engine's numbers are opaque `Any`; they
 support + - * /, and every operation encloses the true result. Which engine serves is chosen
-here and nowhere else: `default_engine`, overridden by `use_engine` in tests.
+here and nowhere else: `default_engine`.
 """
 
 from __future__ import annotations
@@ -183,27 +183,10 @@ def mpmath_engine() -> Engine:
     return MpmathEngine()
 
 
-_override: list[Engine] = []
-
-
 @cache
-def _installed_engine() -> Engine:
+def default_engine() -> Engine:
+    """Arb where python-flint is installed, else mpmath: slower, and as rigorous."""
     try:
         return arb_engine()
     except ImportError:
         return mpmath_engine()
-
-
-def default_engine() -> Engine:
-    """Arb where python-flint is installed, else mpmath: slower, and as rigorous."""
-    return _override[-1] if _override else _installed_engine()
-
-
-@contextmanager
-def use_engine(engine: Engine) -> Iterator[None]:
-    """Makes `engine` the default within the block (not across threads)."""
-    _override.append(engine)
-    try:
-        yield
-    finally:
-        _override.pop()

@@ -9,6 +9,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
+from log_error import measure_log_error
 from numpy.typing import NDArray
 
 from harness.bounds import (
@@ -19,7 +20,7 @@ from harness.bounds import (
     make_context,
     numpy_pairwise_depth,
 )
-from harness.bounds.exp_error import measure_exp_error, measure_log_error
+from harness.bounds.exp_error import measure_exp_error
 from harness.numerics.exact import Exact
 from harness.numerics.formats import float_format
 from harness.numerics.metrics import ulp_error

@@ -7,9 +7,10 @@ from typing import Any
 import flint
 import numpy as np
 import pytest
+from log_error import measure_log_error
 from numpy.typing import NDArray
 
-from harness.bounds.exp_error import exp_arguments, measure_exp_error, measure_log_error
+from harness.bounds.exp_error import exp_arguments, measure_exp_error
 from harness.numerics.formats import float_format, to_float64
 
 Array = NDArray[Any]
