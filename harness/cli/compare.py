@@ -42,23 +42,28 @@ def compare(
     the one before it.
     """
     from harness import comparison
-    from harness.comparison import history, history_render, render
-    from harness.records.reader import ResultsError, find_runs
+    from harness.comparison import history_render, render
+    from harness.comparison.history import history
+    from harness.comparison.operands import Side
+    from harness.records.reader import ResultsError, read_runs
 
     with one_line_errors(debug):
-        found_runs = None
-        if new is None and len(find_runs([base])) > 1:
-            found_runs = history.history(base, threshold=threshold)
-            history_render.show(found_runs)
-            base, new = history.latest_two(base)
-        elif new is None:
-            raise ResultsError(
-                f"{base}: one run; give the run or implementation to compare with, or a folder "
-                f"of several runs"
-            )
+        over_time = None
+        sides: list[str | Side]
+        if new is not None:
+            sides = [base, new]
+        else:
+            runs = read_runs([base])
+            if len(runs) < 2:
+                raise ResultsError(
+                    f"{base}: one run; give the run or implementation to compare with, or a "
+                    f"folder of several runs"
+                )
+            over_time = history(runs, threshold=threshold)
+            history_render.show(over_time)
+            sides = [Side(str(run.path), run) for run in runs[-2:]]
         found = comparison.compare(
-            base,
-            new,
+            *sides,
             threshold=threshold,
             across_machines=across_machines,
             accuracy_factor=accuracy_factor,
@@ -66,8 +71,8 @@ def compare(
         render.show(found)
         if markdown is not None:
             text = render.to_markdown(found)
-            if found_runs is not None:
-                text += "\n" + history_render.to_markdown(found_runs)
+            if over_time is not None:
+                text += "\n" + history_render.to_markdown(over_time)
             options.write_text(text, markdown)
         if json is not None:
             options.write_text(render.to_json(found), json)

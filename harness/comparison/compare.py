@@ -20,7 +20,7 @@ from harness.comparison.operands import (
 from harness.comparison.verdict import VERDICTS, Comparison, Item
 from harness.records.reader import ResultsError, Run
 
-Given = str | os.PathLike[str] | Run
+Given = str | os.PathLike[str] | Run | Side
 
 
 def compare(
@@ -34,7 +34,8 @@ def compare(
     """Two runs, or two implementations of one run or of two: is the new side worse?
 
     Args:
-        base, new: a run's folder, a `Run`, or ``"RUN::IMPLEMENTATION"`` (on both sides).
+        base, new: a run's folder, a `Run`, or ``"RUN::IMPLEMENTATION"`` (on both sides); or a
+            side that has been read.
         threshold: practical threshold of timings: 0.05 calls nothing better or worse that is
             within 5%.
         across_machines: compare timings even if the machines differ.
@@ -50,16 +51,7 @@ def compare(
         raise ValueError(f"threshold: expected a fraction between 0 and 1, got {threshold}")
     if not accuracy_factor >= 1.0:
         raise ValueError(f"accuracy_factor: expected at least 1, got {accuracy_factor}")
-    return compare_sides(
-        load_side(base), load_side(new), threshold=threshold, across_machines=across_machines,
-        accuracy_factor=accuracy_factor,
-    )  # fmt: skip
-
-
-def compare_sides(
-    a: Side, b: Side, *, threshold: float, across_machines: bool, accuracy_factor: float
-) -> Comparison:
-    """`compare`, of two sides that have been read: `a` is the base."""
+    a, b = load_side(base), load_side(new)
     if (a.implementation is None) != (b.implementation is None):
         raise ResultsError(
             f"{a.label}, {b.label}: expected an implementation on both sides or on neither; "

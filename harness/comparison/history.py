@@ -7,7 +7,6 @@ larger than the practical threshold and than what their scatter gives by chance 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from harness.comparison.operands import changed_settings, changed_versions
 from harness.numerics.formats import Float64Array
-from harness.records.reader import ResultsError, Run, read_runs
+from harness.records.reader import ResultsError, Run
 
 LEAST_RUNS = 5
 """Runs below which scatter cannot be told from steps."""
@@ -161,19 +161,13 @@ def _changes(values: Sequence[float]) -> list[int]:
 def _cause(before: Run, after: Run, implementation: str) -> str:
     """What is known to have changed from one run to the next."""
     a, b = before.info, after.info
-    found = []
-    digests = [next((i.sha256 for i in r.implementations if i.name == implementation), None)
-               for r in (a, b)]  # fmt: skip
-    if digests[0] != digests[1]:
-        found.append("its source changed")
-    found += [
-        f"{name} {a.versions.get(name)} -> {b.versions.get(name)}"
-        for name in sorted({*a.versions, *b.versions})
-        if a.versions.get(name) != b.versions.get(name)
+    digests = [
+        next((i.sha256 for i in info.implementations if i.name == implementation), None)
+        for info in (a, b)
     ]
-    for name in ("kernel", "governor", "turbo"):
-        if a.machine.get(name) != b.machine.get(name):
-            found.append(f"{name} {a.machine.get(name)} -> {b.machine.get(name)}")
+    found = ["its source changed"] if digests[0] != digests[1] else []
+    found += changed_versions(a, b)
+    found += [f"{name} {change}" for name, change in changed_settings(a, b).items()]
     if a.git_commit != b.git_commit:
         found.append(f"commit {(a.git_commit or 'none')[:8]} -> {(b.git_commit or 'none')[:8]}")
     return ", ".join(found) or "nothing that the runs record changed"
@@ -241,7 +235,7 @@ def _value(cells: Iterable[float], unit: str) -> float:
     )
 
 
-def history_of(runs: Sequence[Run], *, threshold: float = 0.05) -> History:
+def history(runs: Sequence[Run], *, threshold: float = 0.05) -> History:
     """The history of runs of one machine, given oldest first.
 
     Of each series, the cells are those that every run with the series has, so that runs of
@@ -270,24 +264,3 @@ def history_of(runs: Sequence[Run], *, threshold: float = 0.05) -> History:
         ]
         series.append(_series(runs, *key, values, threshold))
     return History(machines[0], list(runs), series, threshold)
-
-
-def history(folder: str | os.PathLike[str], *, threshold: float = 0.05) -> History:
-    """The history of all runs below a folder.
-
-    Raises:
-        ResultsError: it holds no run, or runs of several machines.
-    """
-    return history_of(read_runs([folder]), threshold=threshold)
-
-
-def latest_two(folder: str | os.PathLike[str]) -> tuple[str, str]:
-    """Folders of the newest run below `folder` and of the one before it, older first.
-
-    Raises:
-        ResultsError: there are fewer than two.
-    """
-    runs = read_runs([folder])
-    if len(runs) < 2:
-        raise ResultsError(f"{folder}: holds one run; two are needed to compare")
-    return str(runs[-2].path), str(runs[-1].path)

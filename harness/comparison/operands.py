@@ -51,12 +51,14 @@ class Pair:
     where: str
 
 
-def load_side(given: str | os.PathLike[str] | Run) -> Side:
+def load_side(given: str | os.PathLike[str] | Run | Side) -> Side:
     """The side that ``RUN`` or ``RUN::IMPLEMENTATION`` stands for.
 
     Raises:
         ResultsError: there is no run, more than one, or no such implementation in it.
     """
+    if isinstance(given, Side):
+        return given
     if isinstance(given, Run):
         return Side(given.info.id, given)
     text = os.fspath(given)
@@ -175,6 +177,24 @@ def same_run(base: Side, new: Side) -> bool:
     return base.run.info.id == new.run.info.id and base.run.machine == new.run.machine
 
 
+def changed_versions(a: RunInfo, b: RunInfo) -> list[str]:
+    """Packages of which two runs had different versions, with both."""
+    return [
+        f"{name} {a.versions.get(name)} -> {b.versions.get(name)}"
+        for name in sorted({*a.versions, *b.versions})
+        if a.versions.get(name) != b.versions.get(name)
+    ]
+
+
+def changed_settings(a: RunInfo, b: RunInfo) -> dict[str, str]:
+    """What an administrator changed of the machine between two runs: from what to what."""
+    return {
+        name: f"{a.machine.get(name)} -> {b.machine.get(name)}"
+        for name in ("kernel", "governor", "turbo")
+        if a.machine.get(name) != b.machine.get(name)
+    }
+
+
 def describe(base: Side, new: Side) -> list[str]:
     """What differs between the sides beside their figures, one line each."""
     notes = []
@@ -185,16 +205,10 @@ def describe(base: Side, new: Side) -> list[str]:
     if same_run(base, new):
         return notes
     a, b = base.run.info, new.run.info
-    versions = [
-        f"{n} {a.versions.get(n)} -> {b.versions.get(n)}"
-        for n in sorted({*a.versions, *b.versions})
-        if a.versions.get(n) != b.versions.get(n)
-    ]
+    versions = changed_versions(a, b)
     if versions:
         notes.append(f"versions differ: {', '.join(versions)}")
-    for field in ("kernel", "governor", "turbo"):
-        if a.machine.get(field) != b.machine.get(field):
-            notes.append(f"{field} differs: {a.machine.get(field)} -> {b.machine.get(field)}")
+    notes += [f"{name} differs: {change}" for name, change in changed_settings(a, b).items()]
     if a.git_commit != b.git_commit:
         notes.append(f"harness commit differs: {a.git_commit} -> {b.git_commit}")
     before = {i.name: i.sha256 for i in a.implementations}

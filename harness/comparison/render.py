@@ -7,6 +7,7 @@ interpreted.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
@@ -88,16 +89,9 @@ def _shown(comparison: Comparison) -> list[Item]:
 
 def _overview(comparison: Comparison) -> list[tuple[str, ...]]:
     """Counts of verdicts by implementation and experiment."""
-    groups = dict.fromkeys((i.implementation, i.experiment) for i in comparison.items)
-    rows = []
-    for name, experiment in sorted(groups):
-        inside = [
-            i.verdict
-            for i in comparison.items
-            if (i.implementation, i.experiment) == (name, experiment)
-        ]
-        rows.append((name, experiment, *(str(inside.count(v)) for v in VERDICTS)))
-    return rows
+    counts = Counter((i.implementation, i.experiment, i.verdict) for i in comparison.items)
+    groups = sorted({(name, experiment) for name, experiment, _ in counts})
+    return [(*group, *(str(counts[*group, v]) for v in VERDICTS)) for group in groups]
 
 
 def missing_lines(missing: Sequence[Missing]) -> list[str]:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.comparison.history import FALSE_ALARM, critical_value, find_steps, history, latest_two
+from harness.comparison.history import FALSE_ALARM, critical_value, find_steps, history
 from harness.comparison.history_render import caveats, step_lines, to_markdown
 from harness.records import AccuracyRecord, ImplementationInfo, RunInfo, ThroughputRecord
-from harness.records.reader import ResultsError, RunWriter
+from harness.records.reader import ResultsError, RunWriter, read_runs
 
 
 def implementation(digest: str) -> ImplementationInfo:
@@ -115,7 +115,7 @@ def test_a_step_names_what_changed(tmp_path: Path) -> None:
         versions=[{"numpy": "2.0" if i < 5 else "2.1"} for i in range(10)],
         implementations=[[implementation("x" if i < 5 else "y")] for i in range(10)],
     )
-    (line,) = step_lines(history(tmp_path))
+    (line,) = step_lines(history(read_runs([tmp_path])))
     assert line.startswith("run-05: a, time, cached float32, 1 threads: ")
     assert "(+2" in line
     assert line.endswith("its source changed, numpy 2.0 -> 2.1")
@@ -123,7 +123,7 @@ def test_a_step_names_what_changed(tmp_path: Path) -> None:
 
 def test_every_change_of_an_error_is_a_step(tmp_path: Path) -> None:
     write(tmp_path, [1.0, 1.0, 1.0], [1.5, 1.5, 1.75])
-    found = history(tmp_path)
+    found = history(read_runs([tmp_path]))
     (series,) = [s for s in found.series if s.unit == "ulp"]
     assert [(s.index, s.before, s.after) for s in series.steps] == [(2, 1.5, 1.75)]
     assert "nothing that the runs record changed" in step_lines(found)[0]
@@ -132,13 +132,13 @@ def test_every_change_of_an_error_is_a_step(tmp_path: Path) -> None:
 def test_series_hold_only_cells_that_all_runs_share(tmp_path: Path) -> None:
     """Every other run has a slower cell more; the geometric mean must not swing with it."""
     write(tmp_path, [1.0] * 6)
-    (series,) = history(tmp_path).series
+    (series,) = history(read_runs([tmp_path])).series
     assert series.values == pytest.approx([10.0] * 6)
 
 
 def test_few_runs_are_shown_and_not_searched(tmp_path: Path) -> None:
     write(tmp_path, [1.0, 2.0])
-    found = history(tmp_path)
+    found = history(read_runs([tmp_path]))
     assert "steps of times need" in found.series[0].note
     assert "no steps were looked for" in caveats(found)[0]
     assert "No step changes." in to_markdown(found)
@@ -147,9 +147,4 @@ def test_few_runs_are_shown_and_not_searched(tmp_path: Path) -> None:
 def test_several_machines_are_refused(tmp_path: Path) -> None:
     write(tmp_path, [1.0, 1.0], machine=[{"slug": "x"}, {"slug": "y"}])
     with pytest.raises(ResultsError, match=r"got 2 \(x, y\)"):
-        history(tmp_path)
-
-
-def test_the_newest_two_are_those_by_date(tmp_path: Path) -> None:
-    write(tmp_path, [1.0, 1.0, 1.0])
-    assert [Path(p).name for p in latest_two(tmp_path)] == ["run-01", "run-02"]
+        history(read_runs([tmp_path]))

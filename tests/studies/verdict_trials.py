@@ -33,7 +33,7 @@ from planted_truths import CLASSES, ROWS, planted_slowdown, write_kernel
 
 import harness
 from harness import workloads
-from harness.comparison.compare import compare_sides
+from harness.comparison.compare import compare
 from harness.comparison.operands import Side
 from harness.experiments.context import Context
 from harness.experiments.profiles import SMOKE, Timing
@@ -204,7 +204,7 @@ def repetition(
             records += unit.measure()
     run = Run(Path("trial"), _info(machine, len(records)), records)
     sides = [Side(one.name, run, one.name) for one in context.implementations]
-    found = compare_sides(*sides, threshold=THRESHOLD, across_machines=False, accuracy_factor=1.25)
+    found = compare(*sides, threshold=THRESHOLD, across_machines=False, accuracy_factor=1.25)
     seconds = time.perf_counter() - started
     item = found.items[0]
     control = next((c for r in records if (c := _control(r)) is not None), None)
