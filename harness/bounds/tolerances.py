@@ -15,6 +15,7 @@ underflow of what may underflow. They are elementwise, and tight where there are
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -58,6 +59,14 @@ class Arithmetic:
                 return inside
         return fmt
 
+    def errors(self, fmt: FloatFormat) -> dict[str, Any]:
+        """What bounds on results of a format are told of it (`make_context`)."""
+        return {
+            "internal": self.internal(fmt),
+            "exp_error": self.exp_error,
+            "exp_underflow": self.exp_underflow,
+        }
+
     def relevant(self, operation: str, fmt: FloatFormat) -> Arithmetic:
         """What the allowance of an operation depends on, so that implementations share it."""
         accumulator = None if self.internal(fmt) == fmt else self.accumulator
@@ -76,27 +85,17 @@ def softmax_allowance(
     stands in: the right answer exists.
     """
     output = float_format(fmt)
-    more = {
-        "internal": arithmetic.internal(output),
-        "exp_error": arithmetic.exp_error,
-        "exp_underflow": arithmetic.exp_underflow,
-    }
-    own = evaluate_bound(arithmetic.bound, x, exact, output, **more).ulp
+    errors = arithmetic.errors(output)
+    own = evaluate_bound(arithmetic.bound, x, exact, output, **errors).ulp
     if arithmetic.bound != "generic" and np.isinf(own).any():
-        stand_in = evaluate_bound("generic", x, exact, output, **more).ulp
+        stand_in = evaluate_bound("generic", x, exact, output, **errors).ulp
         own = np.where(np.isinf(own), stand_in, own)
     return own
 
 
 def _context(x: ArrayLike, fmt: FloatFormat, arithmetic: Arithmetic) -> BoundContext:
-    return make_context(
-        x,
-        certified("softmax", np.asarray(x))[0],
-        fmt,
-        internal=arithmetic.internal(fmt),
-        exp_error=arithmetic.exp_error,
-        exp_underflow=arithmetic.exp_underflow,
-    )
+    exact = certified("softmax", np.asarray(x))[0]
+    return make_context(x, exact, fmt, **arithmetic.errors(fmt))
 
 
 def _sum_cost(c: BoundContext) -> Float64Array:

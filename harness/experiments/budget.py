@@ -88,14 +88,6 @@ def deadlines(budget: float) -> dict[str, Part]:
     return found
 
 
-def _skipped(unit: Unit, written: set[str], reason: str) -> Iterator[Record]:
-    from harness.records.reader import cell_key
-
-    for record in unit.coordinates:
-        if cell_key(record) not in written:
-            yield record.ended("skipped", reason)
-
-
 def within_budget(units: Iterable[Unit], part: Part, clock: Callable[[], float]) -> list[Unit]:
     """The same units, which give skipped records once the time of their part is over.
 
@@ -111,14 +103,20 @@ def within_budget(units: Iterable[Unit], part: Part, clock: Callable[[], float])
     def measure(unit: Unit) -> Iterator[Record]:
         from harness.records.reader import cell_key
 
+        written: set[str] = set()
+
+        def skip_the_rest() -> Iterator[Record]:
+            part.skipped, part.status, part.reason = part.skipped + 1, "skipped", reason
+            for record in unit.coordinates:
+                if cell_key(record) not in written:
+                    yield record.ended("skipped", reason)
+
         started = clock()
         part.units += 1
         if started + part.longest_s > part.until_s:
             unit.abandon()
-            part.skipped, part.status, part.reason = part.skipped + 1, "skipped", reason
-            yield from _skipped(unit, set(), reason)
+            yield from skip_the_rest()
             return
-        written: set[str] = set()
         ending = threading.Timer(part.until_s - started, unit.abandon)
         ending.daemon = True
         ending.start()
@@ -129,8 +127,7 @@ def within_budget(units: Iterable[Unit], part: Part, clock: Callable[[], float])
         except Exception:
             if clock() < part.until_s:
                 raise
-            part.skipped, part.status, part.reason = part.skipped + 1, "skipped", reason
-            yield from _skipped(unit, written, reason)
+            yield from skip_the_rest()
         finally:
             ending.cancel()
         took = clock() - started

@@ -16,11 +16,7 @@ from harness.experiments.context import Context, Unit, worker_for
 from harness.experiments.jit_warmup import make_first_calls
 from harness.experiments.plans import EXPERIMENTS
 from harness.experiments.profiles import Filters, Profile, narrow
-from harness.experiments.run_info import (
-    describe_implementation,
-    describe_run,
-    refuse_other_conditions,
-)
+from harness.experiments.run_info import describe_run, refuse_other_conditions
 from harness.experiments.signals import interruptible
 from harness.experiments.throughput.interference import summarise
 from harness.machine.description import describe
@@ -31,7 +27,7 @@ from harness.text import one_line
 from harness.worker.client import Pool
 from harness.worker.isolation.subprocesses import allow_open_files
 
-__all__ = ["NothingToRun", "Progress", "Request", "describe_implementation", "plan", "run"]
+__all__ = ["NothingToRun", "Progress", "Request", "plan", "run"]
 
 
 class NothingToRun(UserError):
@@ -156,18 +152,13 @@ def run(request: Request, progress: Progress | None = None) -> Run:
 
 def _note_exp_errors(context: Context, writer: RunWriter) -> None:
     """Keep what is known of exponentials in run.json, as soon as it is: a kill must not lose it."""
-    infos = []
     errors = {i.name: context.exp_errors_of(i) for i in context.implementations}
+    infos = []
     for info in writer.info.implementations:
         found = errors.get(info.name, {})
-        changes = {
-            "exp_error_u": {**info.exp_error_u, **{f: e.error_u for f, e in found.items()}},
-            "exp_error_points": {
-                **info.exp_error_points,
-                **{f: e.points for f, e in found.items()},
-            },
-        }
-        infos.append(info.model_copy(update=changes))
+        largest = info.exp_error_u | {f: e.error_u for f, e in found.items()}
+        points = info.exp_error_points | {f: e.points for f, e in found.items()}
+        infos.append(info.model_copy(update={"exp_error_u": largest, "exp_error_points": points}))
     if infos != writer.info.implementations:
         writer.update(implementations=infos)
 
