@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import workloads
-from harness.machine.description import Machine, stability_warnings
+from harness.machine.description import SAFE_NAME, Machine, stability_warnings
 from harness.records import ImplementationInfo, RunInfo
 from harness.records.files import ResultsError, new_run_id
 from harness.registry.contract import Metadata
@@ -159,9 +158,6 @@ def describe_run(
     )
 
 
-_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
-
-
 def machine_name(info: RunInfo, folder: Path) -> str:
     """The machine's folder name of a run that is to go on; what it names stays below ours.
 
@@ -170,7 +166,7 @@ def machine_name(info: RunInfo, folder: Path) -> str:
     """
     slug = str(info.machine.get("slug"))
     for what, name in (("machine", slug), ("run", info.id)):
-        if not _SAFE_NAME.fullmatch(name):
+        if not SAFE_NAME.fullmatch(name):
             raise ResultsError(
                 f"{folder}: {name!r:.80} is no name of a {what}; it was not written by us, "
                 f"start a new run"

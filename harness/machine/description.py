@@ -7,6 +7,7 @@ guessed. Nothing here names the host or its user.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -91,17 +92,8 @@ class Machine(BaseModel):
 
 
 def _cpuinfo(root: Path) -> dict[str, str]:
-    """The first processor's lines of /proc/cpuinfo; py-cpuinfo where there is no such file."""
-    text = read_text(root / "proc/cpuinfo")
-    if text is None:
-        import cpuinfo  # starts processes of its own: only where there is no other way
-
-        info = cpuinfo.get_cpu_info()
-        return {
-            "model name": str(info.get("brand_raw") or ""),
-            "flags": " ".join(info.get("flags") or ()),
-        }
-    first = text.split("\n\n")[0]
+    """The first processor's lines of /proc/cpuinfo."""
+    first = (read_text(root / "proc/cpuinfo") or "").split("\n\n")[0]
     pairs = (line.partition(":") for line in first.splitlines() if ":" in line)
     return {key.strip().lower(): value.strip() for key, _, value in pairs}
 
@@ -150,11 +142,12 @@ def package_versions() -> dict[str, str]:
     """Versions of the installed packages that can matter to a figure."""
     versions: dict[str, str] = {}
     for name in _PACKAGES:
-        try:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return versions
+
+
+SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 
 def refuse_unsafe(slug: str) -> None:
@@ -163,7 +156,7 @@ def refuse_unsafe(slug: str) -> None:
     Raises:
         MachineNameError: with what is expected.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", slug):
+    if not SAFE_NAME.fullmatch(slug):
         raise MachineNameError(
             f"machine name: expected 1 to 80 letters, digits, '.', '_' or '-', the first a letter "
             f"or a digit; got {slug!r}"
@@ -215,7 +208,7 @@ def describe(slug: str | None = None, root: Path = Path("/")) -> Machine:
         governor=read_text(root / CPUS / f"cpu{cpus[0]}/cpufreq/scaling_governor"),
         turbo=_turbo(root),
         virtual="hypervisor" in flags if "flags" in info else None,
-        load_average=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        load_average=os.getloadavg()[0],
     )
 
 

@@ -46,9 +46,7 @@ def cpu_list(text: str) -> list[int]:
 
 def usable_cpus() -> list[int]:
     """Numbers of the logical processors that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
+    return sorted(os.sched_getaffinity(0))
 
 
 def _control_groups(root: Path, controller: str) -> list[Path]:

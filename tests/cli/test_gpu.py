@@ -441,7 +441,7 @@ def test_the_whole_command_on_a_simulated_device(
     assert "cross_entropy_loss" in (site / "device_throughput.html").read_text(encoding="utf-8")
 
 
-HIDDEN = ("flint", "typer", "rich", "jinja2", "matplotlib", "cpuinfo", "sklearn", "pyarrow")
+HIDDEN = ("flint", "typer", "rich", "jinja2", "matplotlib", "sklearn", "pyarrow")
 WITHOUT = f"""
 import sys
 for name in {HIDDEN!r}:
