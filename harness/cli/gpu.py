@@ -30,18 +30,11 @@ TESTS = ("worker/test_device.py", "implementations/test_device_kernels.py")
 PARTS_FILE = "parts.json"
 _SHOWN = 40  # lines of the tests' output
 
-REQUIRED: Mapping[str, str] = {
-    "numpy": "numpy",
-    "numba": "numba",
-    "pandas": "pandas",
-    "mpmath": "mpmath",
-    "ml_dtypes": "ml_dtypes",
-    "platformdirs": "platformdirs",
-    "psutil": "psutil",
-    "pydantic": "pydantic",
-    "scipy": "scipy",
-    "threadpoolctl": "threadpoolctl",
-}
+_SAME = (
+    "numpy", "numba", "pandas", "mpmath", "ml_dtypes",
+    "platformdirs", "psutil", "pydantic", "scipy", "threadpoolctl",
+)  # fmt: skip
+REQUIRED: Mapping[str, str] = {name: name for name in _SAME}
 """Module to the package that brings it."""
 REPORT: Mapping[str, str] = {"jinja2": "jinja2", "matplotlib": "matplotlib"}
 FASTER: Mapping[str, str] = {"flint": "python-flint"}
@@ -161,15 +154,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(missing_line(lacking), file=sys.stderr)
         return Exit.USAGE
     from harness.errors import UserError
+    from harness.experiments.runner import NothingToRun
+
+    try:
+        return _everything(options, start)
+    except (UserError, OSError) as e:
+        print(f"harness.gpu: {e}", file=sys.stderr)
+        return Exit.NOTHING if isinstance(e, NothingToRun) else Exit.USAGE
+    except KeyboardInterrupt:
+        print("harness.gpu: interrupted; what was measured is kept", file=sys.stderr)
+        return Exit.INTERRUPTED
+
+
+def _everything(options: argparse.Namespace, start: float) -> Exit:
+    """The tests, the measurements and the report, where there is a device."""
     from harness.machine.cuda_driver import cuda_device_count
     from harness.machine.description import refuse_unsafe
 
-    try:
-        if options.machine is not None:
-            refuse_unsafe(options.machine)
-    except UserError as e:
-        print(f"harness.gpu: {e}", file=sys.stderr)
-        return Exit.USAGE
+    if options.machine is not None:
+        refuse_unsafe(options.machine)
     count, reason = cuda_device_count()
     if not count:
         print(f"harness.gpu: not run on a GPU: {reason}", file=sys.stderr)
@@ -179,16 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parts = deadlines(options.budget)
     run_tests(parts["tests"], options.tests)
     print(_outcome(parts["tests"]), flush=True)  # now: whoever watches may end it and mend first
-    from harness.experiments.runner import NothingToRun
-
-    try:
-        run = measure(options, parts, start)
-    except (UserError, OSError) as e:
-        print(f"harness.gpu: {e}", file=sys.stderr)
-        return Exit.NOTHING if isinstance(e, NothingToRun) else Exit.USAGE
-    except KeyboardInterrupt:
-        print("harness.gpu: interrupted; what was measured is kept", file=sys.stderr)
-        return Exit.INTERRUPTED
+    run = measure(options, parts, start)
     told = strict_json(list(parts.values()))
     (run.path / PARTS_FILE).write_text(told, encoding="utf-8")
     for part in parts.values():

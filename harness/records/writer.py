@@ -172,18 +172,9 @@ def _remove_temporaries(folder: Path) -> None:
 
 def _cut_torn_line(cells: FileIO) -> bytes:
     """Remove what a kill left of a last record, so that appending starts on a new line; that."""
-    end = cells.seek(0, os.SEEK_END)
-    keep = end
-    while keep > 0:
-        start = max(0, keep - (1 << 16))
-        cells.seek(start)
-        newline = cells.read(keep - start).rfind(b"\n")
-        if newline >= 0:
-            keep = start + newline + 1
-            break
-        keep = start
-    cells.seek(keep)
-    torn = cells.read(end - keep)
-    if torn:
+    cells.seek(0)
+    text = cells.readall()
+    keep = text.rfind(b"\n") + 1
+    if keep < len(text):
         cells.truncate(keep)
-    return torn
+    return text[keep:]
