@@ -112,21 +112,11 @@ def _timings(
             items.append(decided)
         elif b.status == "failed":
             why = f"failed on both sides, so that its time does not count: {b.reason}"
-            items.append(figures.item(pair, "status", a.status, b.status, "equivalent", why))
+            items.append(pair.by_status("equivalent", why))
         elif a == b:  # to the last sample: no second measurement gives that
-            median = getattr(b, "median_ns", None)
-            items.append(
-                figures.item(
-                    pair, "time", median, median, "equivalent", "the same measurement", "ns"
-                )
-            )
+            items.append(pair.by_time("equivalent", "the same measurement"))
         elif (reason := timings.unusable(pair)) is not None:
-            items.append(
-                figures.item(
-                    pair, "time", getattr(a, "median_ns", None), getattr(b, "median_ns", None),
-                    "inconclusive", reason, "ns",
-                )
-            )  # fmt: skip
+            items.append(pair.by_time("inconclusive", reason))
         else:
             beside = None if unchanged is None else unchanged.beside(pair)
             if unchanged is None or beside is None:

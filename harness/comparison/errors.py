@@ -25,29 +25,16 @@ _STATUSES = {
 _COUNTS = ("nonfinite", "wrong_argmax", "flushed_count")
 
 
-def item(
-    pair: Pair, figure: str, base: Any, new: Any, verdict: Verdict, reason: str, unit: str = ""
-) -> Item:
-    """An item of a pair."""
-    return Item(
-        pair.new.experiment, pair.implementation, pair.where, figure, base, new, verdict, reason,
-        unit,
-    )  # fmt: skip
-
-
 def judge_status(pair: Pair) -> Item | None:
     """The verdict where the statuses alone decide; None where figures must."""
     a, b = pair.base, pair.new
     before, after = _STATUSES[a.status], _STATUSES[b.status]
     if after > before:
-        why = f"was {a.status}, is {b.status}: {b.reason}"
-        return item(pair, "status", a.status, b.status, "worse", why)
+        return pair.by_status("worse", f"was {a.status}, is {b.status}: {b.reason}")
     if after < before:
-        why = f"was {a.status} ({a.reason}), is {b.status}"
-        return item(pair, "status", a.status, b.status, "better", why)
+        return pair.by_status("better", f"was {a.status} ({a.reason}), is {b.status}")
     if after > _STATUSES["failed"]:
-        why = f"{b.status} on both sides: {b.reason}"
-        return item(pair, "status", a.status, b.status, "equivalent", why)
+        return pair.by_status("equivalent", f"{b.status} on both sides: {b.reason}")
     return None
 
 
@@ -70,45 +57,37 @@ def judge_errors(pair: Pair, factor: float, *, same_inputs: bool = True) -> Item
     where there is one, says more.
     """
     a, b = pair.base, pair.new
-    figure = "max ulp"
     base, new = getattr(a, "max_ulp", None), getattr(b, "max_ulp", None)
 
     def found(verdict: Verdict, reason: str) -> Item:
-        return item(pair, figure, base, new, verdict, reason)
+        return pair.item("max ulp", base, new, verdict, reason)
 
-    if pair.base == pair.new:
+    if a == b:
         return found("equivalent", "the same measurement")
     different = _inputs_differ(a, b, same_inputs)
     if different:
         return found("inconclusive", different)
     changes: dict[int, list[str]] = {1: [], -1: [], 0: []}
     _compare_numbers(a, b, factor, changes)
-    outcomes = getattr(a, "outcome", None), getattr(b, "outcome", None)
-    if None not in outcomes:
-        rank = [severity(str(o)) for o in outcomes]
-        if rank[0] != rank[1] and base is not None and base == new:
-            why = (
-                f"equal, yet judged differently: {outcomes[0]} -> {outcomes[1]}; the judge changed"
-            )
+    before, after = getattr(a, "outcome", None), getattr(b, "outcome", None)
+    if before is not None and after is not None and severity(before) != severity(after):
+        moved = f"{before} -> {after}"
+        if base is not None and base == new:
+            why = f"equal, yet judged differently: {moved}; the judge changed"
             return found("inconclusive", why)
-        if rank[0] != rank[1]:
-            changes[1 if rank[1] > rank[0] else -1].append(
-                f"outcome {outcomes[0]} -> {outcomes[1]}"
-            )
+        changes[1 if severity(after) > severity(before) else -1].append(f"outcome {moved}")
     _compare_counts(a, b, factor, changes)
     if changes[1]:
         also = f"; on the other hand {', '.join(changes[-1])}" if changes[-1] else ""
         return found("worse", ", ".join(changes[1]) + also)
     if changes[-1]:
         return found("better", ", ".join(changes[-1]))
-    if base is None and outcomes[0] is None:
-        if (a.status, b.status) == ("ok", "ok") and new is None:
-            if a.experiment == "accuracy":
-                return found("inconclusive", "neither side has a figure")
-            return item(pair, "status", a.status, b.status, "equivalent", "ok on both sides")
-        if a.status == b.status and new is None:
-            why = f"{b.status} on both sides: {b.reason}"
-            return item(pair, "status", a.status, b.status, "equivalent", why)
+    if base is None and new is None and before is None and a.status == b.status:
+        if b.status != "ok":
+            return pair.by_status("equivalent", f"{b.status} on both sides: {b.reason}")
+        if a.experiment == "accuracy":
+            return found("inconclusive", "neither side has a figure")
+        return pair.by_status("equivalent", "ok on both sides")
     if (base is None) != (new is None):
         return found("inconclusive", "one side has no figure")
     text = ", ".join(changes[0])
@@ -164,9 +143,7 @@ def judge_threshold(pair: Pair, *, same_search: bool) -> Item:
     before, after = _onset(a), _onset(b)
 
     def found(verdict: Verdict, reason: str) -> Item:
-        return item(
-            pair, "last good", _onset_text(before), _onset_text(after), verdict, reason
-        )  # fmt: skip
+        return pair.item("last good", _onset_text(before), _onset_text(after), verdict, reason)
 
     if before is None or after is None:
         return found("inconclusive", "a side does not say whether the event occurs")

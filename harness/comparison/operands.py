@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from harness.comparison.verdict import Missing
+from harness.comparison.verdict import Item, Missing, Verdict
 from harness.records import Record, RunInfo
 from harness.records.reader import ResultsError, Run, cell_key, find_runs, read_run
 
@@ -49,6 +49,24 @@ class Pair:
     new: Record
     implementation: str
     where: str
+
+    def item(
+        self, figure: str, base: Any, new: Any, verdict: Verdict, reason: str, unit: str = ""
+    ) -> Item:
+        """The verdict on a figure of both."""
+        return Item(
+            self.new.experiment, self.implementation, self.where, figure, base, new, verdict,
+            reason, unit,
+        )  # fmt: skip
+
+    def by_status(self, verdict: Verdict, reason: str) -> Item:
+        """The verdict where the statuses decide."""
+        return self.item("status", self.base.status, self.new.status, verdict, reason)
+
+    def by_time(self, verdict: Verdict, reason: str) -> Item:
+        """The verdict on the median times."""
+        base, new = (getattr(r, "median_ns", None) for r in (self.base, self.new))
+        return self.item("time", base, new, verdict, reason, "ns")
 
 
 def load_side(given: str | os.PathLike[str] | Run | Side) -> Side:

@@ -214,13 +214,9 @@ def judge(timed: Timed, threshold: float) -> Item:
             )
     if timed.terms is not None:
         why += f", in terms of {timed.terms}, which did not change"
-    a: Any = timed.pair.base
-    b: Any = timed.pair.new
-    return Item(
-        timed.pair.new.experiment, timed.pair.implementation, timed.pair.where, "time",
-        float(np.median(samples_of(a))), float(np.median(samples_of(b))), verdict, why, "ns",
-        timed.ratio, timed.low, timed.high,
-    )  # fmt: skip
+    base, new = (float(np.median(samples_of(r))) for r in (timed.pair.base, timed.pair.new))
+    found = timed.pair.item("time", base, new, verdict, why, "ns")
+    return replace(found, ratio=timed.ratio, low=timed.low, high=timed.high)
 
 
 Hypothesis = tuple[str, ...]
