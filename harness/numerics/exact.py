@@ -67,9 +67,7 @@ class Exact:
     def reshape(self, *shape: int) -> Exact:
         if shape == self.shape:
             return self
-        return Exact(
-            self.hi.reshape(*shape), self.lo.reshape(*shape), self.exponent.reshape(*shape)
-        )
+        return Exact(self.hi.reshape(shape), self.lo.reshape(shape), self.exponent.reshape(shape))
 
     def moveaxis(self, source: int, destination: int) -> Exact:
         return Exact(

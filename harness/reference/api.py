@@ -82,10 +82,6 @@ def _from_rows(value: Exact, shape: tuple[int, ...], axes: tuple[int, ...]) -> E
     return Exact(back(value.hi), back(value.lo), back(value.exponent))
 
 
-def _reshape(value: Exact, shape: tuple[int, ...]) -> Exact:
-    return Exact(value.hi.reshape(shape), value.lo.reshape(shape), value.exponent.reshape(shape))
-
-
 def _elementwise(rows_function: Callable[[Float64Array], Exact], x: ArrayLike, axis: Axis) -> Exact:
     lifted = lift(x)
     axes = _axes(lifted.ndim, axis)
@@ -130,10 +126,10 @@ def logsumexp_exact(x: ArrayLike, axis: Axis = -1) -> Exact:
     if rows.size == 0:
         empty = empty_exact((rows.shape[0],))
         empty.hi[...], empty.lo[...], empty.exponent[...] = -np.inf, 0.0, 0
-        return _reshape(empty, kept)
+        return empty.reshape(*kept)
     _check_subnormals()
     with np.errstate(all="ignore"):
-        return _reshape(logsumexp_rows(rows), kept)
+        return logsumexp_rows(rows).reshape(*kept)
 
 
 def cross_entropy_exact(logits: ArrayLike, targets: ArrayLike) -> tuple[Exact, Exact]:
@@ -159,7 +155,7 @@ def cross_entropy_exact(logits: ArrayLike, targets: ArrayLike) -> tuple[Exact, E
     rows = np.ascontiguousarray(lifted).reshape(-1, classes)
     with np.errstate(all="ignore"):
         loss, gradient = cross_entropy_rows(rows, target.reshape(-1))
-    return _reshape(loss, kept), _reshape(gradient, lifted.shape)
+    return loss.reshape(*kept), gradient.reshape(*lifted.shape)
 
 
 def softmax_backward_exact(grad: ArrayLike, y: ArrayLike, axis: Axis = -1) -> Exact:

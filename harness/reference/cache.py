@@ -25,6 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from harness.numerics.exact import Exact
 from harness.reference import api
+from harness.reference.memo import content_key
 
 MAX_BYTES = 1 << 30
 CACHE_VARIABLE = "SOFTMAX_BENCH_CACHE"
@@ -96,20 +97,12 @@ def _through_cache(key: str, results: int, evaluate: Callable[[], list[Exact]]) 
 
 
 def _key(operation: str, inputs: list[NDArray[Any]], axis: api.Axis) -> str:
-    digest = hashlib.sha256(f"{oracle_version()}|{operation}|{axis!r}".encode())
-    for array in inputs:
-        digest.update(f"|{array.dtype.name}|{array.dtype.byteorder}|{array.shape}|".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
+    return content_key((oracle_version(), operation, axis), *inputs).hex()
 
 
 def _checksum(key: str, parts: dict[str, NDArray[Any]]) -> NDArray[np.uint8]:
-    digest = hashlib.sha256(key.encode())
-    for name in sorted(parts):
-        part = parts[name]
-        digest.update(f"|{name}|{part.dtype.str}|{part.shape}|".encode())
-        digest.update(np.ascontiguousarray(part).tobytes())
-    return np.frombuffer(digest.digest(), dtype=np.uint8)
+    names = sorted(parts)
+    return np.frombuffer(content_key((key, names), *(parts[n] for n in names)), dtype=np.uint8)
 
 
 def _read(path: Path, results: int) -> list[Exact] | None:
