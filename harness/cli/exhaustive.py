@@ -98,8 +98,7 @@ def exhaustive(
 
 
 def _refuse_unknown(asked: Tables) -> None:
-    from harness.experiments.exhaustive.plan import formats
-    from harness.experiments.exhaustive.run import DTYPES
+    from harness.experiments.exhaustive.tables import DTYPES, formats
 
     options.refuse_unknown("--table", asked.tables, DTYPES)
     for name in asked.tables:

@@ -84,15 +84,7 @@ class Context:
         self, implementation: Implementation, operation: str, dtype: str
     ) -> tuple[Status, str] | None:
         """The status and reason of a cell that cannot be measured at all; None where it can."""
-        reason = self.unavailable(implementation)
-        if reason is not None:
-            return "unavailable", reason
-        if operation not in implementation.operations:
-            return "unsupported", f"offers no {operation}"
-        declared = implementation.metadata.dtypes
-        if declared is not None and dtype not in declared:
-            return "unsupported", f"declares {', '.join(declared)}; not {dtype}"
-        return None
+        return refusal_of(implementation, self.unavailable(implementation), operation, dtype)
 
     def demand(self, implementation: Implementation, operation: str, dtype: str) -> None:
         """Nothing where a cell can be measured.
@@ -168,29 +160,57 @@ class Context:
     def call(
         self, implementation: Implementation, operation: str, x: NDArray[Any], **options: Any
     ) -> NDArray[Any]:
-        """One call in the worker, checked against the contract.
+        """One call in the worker, checked against the contract; see `checked_call`."""
+        worker = self.pool[implementation.name]
+        return checked_call(worker, operation, x, options, self.profile.timeout_s)
 
-        Raises:
-            WorkerFault: it failed, or its result breaks the contract (shape, dtype, input).
-        """
-        reply, results = self.pool[implementation.name].request(
-            "run",
-            {"operation": operation, "options": options},
-            (x,),
-            timeout=self.profile.timeout_s,
+
+def refusal_of(
+    implementation: Implementation, unavailable: str | None, operation: str | None, dtype: str
+) -> tuple[Status, str] | None:
+    """The status and reason of what an implementation cannot be asked; None where it can.
+
+    Args:
+        unavailable: why it cannot run, if it cannot.
+        operation: that it must offer; None for one that every worker has.
+        dtype: the format that is passed.
+    """
+    if unavailable is not None:
+        return "unavailable", unavailable
+    if operation is not None and operation not in implementation.operations:
+        return "unsupported", f"offers no {operation}"
+    declared = implementation.metadata.dtypes
+    if declared is not None and dtype not in declared:
+        return "unsupported", f"declares {', '.join(declared)}; not {dtype}"
+    return None
+
+
+def checked_call(
+    worker: RemoteImplementation,
+    operation: str,
+    x: NDArray[Any],
+    options: Mapping[str, Any],
+    timeout_s: float,
+) -> NDArray[Any]:
+    """One call in a worker, checked against the contract.
+
+    Raises:
+        WorkerFault: it failed, or its result breaks the contract (shape, dtype, input).
+    """
+    request = {"operation": operation, "options": dict(options)}
+    reply, results = worker.request("run", request, (x,), timeout=timeout_s)
+    if len(results) != 1:
+        raise WorkerFault("failed", f"{operation}: expected one array; got {len(results)}")
+    (y,) = results
+    if y.shape != x.shape or y.dtype != x.dtype:
+        raise WorkerFault(
+            "failed",
+            f"{operation}: expected shape {x.shape} and dtype {x.dtype}; "
+            f"got {y.shape} and {y.dtype}",
         )
-        if len(results) != 1:
-            raise WorkerFault("failed", f"{operation}: expected one array; got {len(results)}")
-        (y,) = results
-        if y.shape != x.shape or y.dtype != x.dtype:
-            raise WorkerFault(
-                "failed",
-                f"{operation}: expected shape {x.shape} and dtype {x.dtype}; "
-                f"got {y.shape} and {y.dtype}",
-            )
-        if reply["input_modified"]:
-            raise WorkerFault("failed", f"{operation}: the input was modified")
-        return y
+    if reply["input_modified"]:
+        raise WorkerFault("failed", f"{operation}: the input was modified")
+    return y
 
 
 def rows_for(elements: int, classes: int) -> int:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
-from harness.experiments.context import worker_for
+from harness.experiments.context import checked_call, worker_for
 from harness.registry.discovery import Implementation
-from harness.worker.client import RemoteImplementation, WorkerFault
+from harness.worker.client import RemoteImplementation
 
 T = TypeVar("T")
 TIMEOUT_S = 600.0
@@ -27,58 +26,35 @@ def default_workers(implementation: Implementation) -> int:
 
 
 class Crew:
-    """Worker processes of one implementation, each with one thread, lent to one caller at a time.
+    """Worker processes of one implementation, lent to one caller at a time.
 
     Args:
         implementation: whose.
-        count: processes.
+        count: processes; of several, each has one thread.
     """
 
     def __init__(self, implementation: Implementation, count: int) -> None:
-        self.implementation = implementation
-        self._free = [worker_for(implementation) for _ in range(count)]
-        self._all = list(self._free)
-        self._available = threading.Semaphore(count)
-        self._started: set[int] = set()
-
-    @contextmanager
-    def _borrow(self) -> Iterator[RemoteImplementation]:
-        with self._available:
-            worker = self._free.pop()
-            try:
-                if id(worker) not in self._started and len(self._all) > 1:
-                    worker.set_threads(1)
-                    self._started.add(id(worker))
-                yield worker
-            finally:
-                self._free.append(worker)
+        self._all = [worker_for(implementation) for _ in range(count)]
+        self._free: SimpleQueue[RemoteImplementation] = SimpleQueue()
+        for worker in self._all:
+            if count > 1:
+                worker.expect_threads(1)
+            self._free.put(worker)
 
     def call(self, x: NDArray[Any], operation: str = "softmax", **options: Any) -> NDArray[Any]:
-        """One call in a worker, checked against the contract.
-
-        Raises:
-            WorkerFault: it failed, or its result breaks the contract (shape, dtype, input).
-        """
-        with self._borrow() as worker:
-            reply, results = worker.request(
-                "run", {"operation": operation, "options": options}, (x,), timeout=TIMEOUT_S
-            )
-        if len(results) != 1 or results[0].shape != x.shape or results[0].dtype != x.dtype:
-            got = ", ".join(f"{r.dtype} {r.shape}" for r in results)
-            raise WorkerFault("failed", f"{operation}: expected {x.dtype} {x.shape}; got {got}")
-        if reply["input_modified"]:
-            raise WorkerFault("failed", f"{operation}: the input was modified")
-        return results[0]
-
-    def stop(self) -> None:
-        for worker in self._all:
-            worker.stop()
+        """One call in a worker that is free, checked against the contract; see `checked_call`."""
+        worker = self._free.get()
+        try:
+            return checked_call(worker, operation, x, options, TIMEOUT_S)
+        finally:
+            self._free.put(worker)
 
     def __enter__(self) -> Crew:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
+        for worker in self._all:
+            worker.stop()
 
 
 def in_parallel(work: Callable[[T], None], items: Iterable[T], threads: int) -> None:

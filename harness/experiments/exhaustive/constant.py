@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.experiments.exhaustive.blocks import class_of
+from harness.experiments.exhaustive.block_judge import BlockJudge, class_of
 from harness.experiments.exhaustive.kernels import CLASSES
-from harness.experiments.exhaustive.results import Worst
 from harness.experiments.exhaustive.tally import Tally, empty_tally
 from harness.numerics.exact import Exact
 from harness.numerics.formats import float_format, to_float64, to_hex
@@ -38,7 +37,7 @@ def reciprocal(n: int) -> Exact:
     return Exact(np.array([hi]), np.array([lo]), np.zeros(1, np.int32))
 
 
-class ConstantJudge:
+class ConstantJudge(BlockJudge):
     """softmax of n equal logits must be 1/n, rounded, in every place.
 
     Args:
@@ -47,10 +46,8 @@ class ConstantJudge:
         ns: the lengths; by default those of `lengths`.
     """
 
-    experiment = "constant"
-    operation = "softmax"
-    measures_error = True
-    rounding: str | None = None
+    table = "constant"
+    outputs = 1
 
     def __init__(self, dtype: str, value: float = 0.0, ns: list[int] | None = None) -> None:
         self.fmt = float_format(dtype)
@@ -62,7 +59,7 @@ class ConstantJudge:
         self.domain = f"n logits equal to {float(self.value):g}, {count} lengths n up to {largest}"
 
     def tally(self) -> Tally:
-        return empty_tally(self.blocks, 1, self.blocks)
+        return empty_tally(self.blocks, self.outputs, self.blocks)
 
     def rows_of(self, block: int) -> int:
         return 1
@@ -92,19 +89,21 @@ class ConstantJudge:
             np.array([block], np.int64),
         )
 
-    def worst(self, tally: Tally) -> Worst | None:
+    def element(self, place: int) -> tuple[NDArray[Any], int]:
+        return self.inputs(place)[0], 0
+
+    def worst(self, tally: Tally) -> dict[str, Any]:
         if tally.worst[0, 0] < 0:
-            return None
+            return {}
         n = self.ns[int(tally.worst_place[0])]
-        exact = reciprocal(n)
-        return Worst(
-            logits=(to_hex(self.value),),
-            output=0,
-            computed=to_hex(tally.worst[0, 1]),
-            expected=to_hex(exact.round_to(self.fmt)[0]),
-            ulp=float(tally.worst[0, 0]),
-            repeat=n,
-        )
+        return {
+            "max_ulp": float(tally.worst[0, 0]),
+            "worst_logits": [to_hex(self.value)],
+            "worst_repeat": n if n > 1 else None,
+            "worst_class": 0,
+            "worst_got": to_hex(tally.worst[0, 1]),
+            "worst_expected": to_hex(reciprocal(n).round_to(self.fmt)[0]),
+        }
 
     def figures(self, tally: Tally) -> dict[str, Any] | None:
         wrong = np.nonzero(tally.done & (tally.extremes[:, 0] > 0))[0]

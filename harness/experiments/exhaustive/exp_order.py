@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.experiments.exhaustive.block_judge import BlockJudge
 from harness.experiments.exhaustive.kernels import CLASSES, inversions
-from harness.experiments.exhaustive.results import Worst
-from harness.experiments.exhaustive.tally import Tally, empty_tally
+from harness.experiments.exhaustive.tally import Tally
 from harness.numerics.formats import float_format, from_ordinal, to_float64, to_hex, to_ordinal
 
 BLOCK = 1 << 21
 _NAN = 6
 
 
-class OrderJudge:
+class OrderJudge(BlockJudge):
     """exp of all numbers from ln(smallest subnormal) - 1 to ln(largest), neighbour by neighbour.
 
     Args:
@@ -27,10 +27,9 @@ class OrderJudge:
         TypeError: for a wider format.
     """
 
-    experiment = "exp_order"
+    table = "exp_order"
     operation = "exp"
     measures_error = False
-    rounding: str | None = None
 
     def __init__(self, dtype: str, block: int = BLOCK) -> None:
         self.fmt = float_format(dtype)
@@ -44,9 +43,6 @@ class OrderJudge:
         self.size = block
         self.blocks = -(-(self.total - 1) // block)
         self.domain = f"exp, all numbers of {dtype} from {float(ends[0]):g} to {float(ends[1]):g}"
-
-    def tally(self) -> Tally:
-        return empty_tally(self.blocks, 2)
 
     def rows_of(self, block: int) -> int:
         """Numbers that are new in a block: the last one belongs to the next."""
@@ -75,8 +71,11 @@ class OrderJudge:
             worst[:, 1] = lifted[first : first + 2]
         tally.add(block, self.rows_of(block), counts, worst, place)
 
-    def worst(self, tally: Tally) -> Worst | None:
-        return None
+    def element(self, place: int) -> tuple[NDArray[Any], int]:
+        return from_ordinal(np.array([self.low + place, self.low + place + 1]), self.fmt), 0
+
+    def worst(self, tally: Tally) -> dict[str, Any]:
+        return {}  # what the tally keeps there is the first inversion
 
     def figures(self, tally: Tally) -> dict[str, Any] | None:
         found: dict[str, Any] = {
@@ -85,8 +84,7 @@ class OrderJudge:
             "NaN": int(tally.counts[0, _NAN]),
         }
         if tally.worst_place[0] >= 0:
-            at = self.low + int(tally.worst_place[0])
-            x = from_ordinal(np.array([at, at + 1]), self.fmt)
+            x, _ = self.element(int(tally.worst_place[0]))
             found["first"] = " ".join(
                 f"exp({to_hex(v)})={to_hex(e)}" for v, e in zip(x, tally.worst[:, 1], strict=True)
             )

@@ -93,6 +93,30 @@ def smaller_of_two(d: float) -> float:
 
 
 @_compiled  # type: ignore[untyped-decorator]
+def _count(
+    found: int,
+    error: float,
+    value: float,
+    k: int,
+    place: int,
+    counts: Any,
+    worst: Any,
+    worst_place: Any,
+    undecided: Any,
+    open_count: int,
+) -> int:
+    """Count a result of output k, or leave it to the reference; how many are left so far."""
+    if found == UNDECIDED:
+        if open_count < undecided.size:
+            undecided[open_count] = place
+        return open_count + 1
+    counts[k, found] += 1
+    if error > worst[k, 0]:
+        worst[k, 0], worst[k, 1], worst_place[k] = error, value, place
+    return open_count
+
+
+@_compiled  # type: ignore[untyped-decorator]
 def judge_pairs(
     a: Any,
     b: Any,
@@ -147,17 +171,12 @@ def judge_pairs(
                         places[y, 1] = 2 * (row + j) + k
                     continue
                 found, error = classify(values[y], smaller_of_two(d), d > 0.0, precision, emin)
-                if found <= 1 or found == UNDECIDED:
-                    # The thresholds say misrounded; the class of the error is what is open
-                    if open_count < undecided.size:
-                        undecided[open_count] = 2 * (row + j) + k
-                    open_count += 1
-                    continue
-                counts[k, found] += 1
-                if error > worst[k, 0]:
-                    worst[k, 0] = error
-                    worst[k, 1] = values[y]
-                    worst_place[k] = 2 * (row + j) + k
+                if found <= 1:
+                    found = UNDECIDED  # the thresholds say misrounded; what is open is the class
+                open_count = _count(
+                    found, error, values[y], k, 2 * (row + j) + k,
+                    counts, worst, worst_place, undecided, open_count,
+                )  # fmt: skip
     return open_count
 
 
@@ -186,16 +205,10 @@ def judge_line(
                 counts[k, 0] += 1
                 continue
             found, error = classify(y[i, k], small, d > 0.0, precision, emin)
-            if found == UNDECIDED:
-                if open_count < undecided.size:
-                    undecided[open_count] = first + 2 * i + k
-                open_count += 1
-                continue
-            counts[k, found] += 1
-            if error > worst[k, 0]:
-                worst[k, 0] = error
-                worst[k, 1] = y[i, k]
-                worst_place[k] = first + 2 * i + k
+            open_count = _count(
+                found, error, y[i, k], k, first + 2 * i + k,
+                counts, worst, worst_place, undecided, open_count,
+            )  # fmt: skip
     return open_count
 
 
@@ -223,16 +236,10 @@ def judge_triples(
             # Infinite where the class has no chance: 1/(1 + inf) is 0, and 0 stands for tiny
             small = others / (1.0 + others) if upper else 1.0 / (1.0 + others)
             found, error = classify(y[i, k], small, upper, precision, emin)
-            if found == UNDECIDED:
-                if open_count < undecided.size:
-                    undecided[open_count] = first + 3 * i + k
-                open_count += 1
-                continue
-            counts[0, found] += 1
-            if error > worst[0, 0]:
-                worst[0, 0] = error
-                worst[0, 1] = y[i, k]
-                worst_place[0] = first + 3 * i + k
+            open_count = _count(
+                found, error, y[i, k], 0, first + 3 * i + k,
+                counts, worst, worst_place, undecided, open_count,
+            )  # fmt: skip
     return open_count
 
 

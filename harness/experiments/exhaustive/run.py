@@ -3,71 +3,44 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
 
-from harness.experiments.exhaustive.blocks import BlockJudge, OnProgress, run_blocks
+from harness.experiments.context import refusal_of
+from harness.experiments.exhaustive.block_judge import BlockJudge
+from harness.experiments.exhaustive.blocks import OnProgress, run_blocks
 from harness.experiments.exhaustive.constant import ConstantJudge
 from harness.experiments.exhaustive.exp_order import OrderJudge
-from harness.experiments.exhaustive.line import FLOAT8, LineJudge, TripleJudge
+from harness.experiments.exhaustive.line import LineJudge, TripleJudge
 from harness.experiments.exhaustive.pairs import PairJudge
-from harness.experiments.exhaustive.results import ExhaustiveResult, Experiment
-from harness.numerics.formats import FORMATS
-from harness.records import Status
+from harness.experiments.exhaustive.tables import DTYPES, planned
+from harness.records import ExhaustiveRecord
+from harness.records.exhaustive import ExhaustiveTable
 from harness.registry.discovery import Implementation, load
 
-EXPERIMENTS: tuple[Experiment, ...] = get_args(Experiment)
-DTYPES = {
-    "pairs": ("float16", "bfloat16"),
-    "line": ("float32",),
-    "constant": tuple(FORMATS),
-    "float8": FLOAT8,
-    "exp_order": ("float32", "float16", "bfloat16"),
-}
-"""The formats of each table; the first is the default."""
 
-
-def _judge(implementation: Implementation, experiment: Experiment, dtype: str) -> BlockJudge:
-    if experiment == "pairs":
+def _judge(table: ExhaustiveTable, dtype: str, *, direct: bool) -> BlockJudge:
+    """The judge of a table; `direct`: the implementation takes that format itself."""
+    if table == "pairs":
         return PairJudge(dtype)
-    if experiment == "line":
+    if table == "line":
         return LineJudge()
-    if experiment == "constant":
+    if table == "constant":
         return ConstantJudge(dtype)
-    if experiment == "exp_order":
+    if table == "exp_order":
         return OrderJudge(dtype)
-    declared = implementation.metadata.dtypes or ()
-    return TripleJudge(dtype, direct=dtype in declared)
-
-
-def _refusal(
-    implementation: Implementation, experiment: Experiment, dtype: str
-) -> tuple[Status, str] | None:
-    """As `harness.experiments.context.Context.refusal`, for the dtype that is really passed."""
-    reason = implementation.unavailable_reason
-    if reason is not None:
-        return "unavailable", reason
-    if experiment != "exp_order" and "softmax" not in implementation.operations:
-        return "unsupported", "offers no softmax"
-    declared = implementation.metadata.dtypes
-    wanted = dtype
-    if experiment == "float8" and declared is not None and dtype not in declared:
-        wanted = "float32"
-    if declared is not None and wanted not in declared:
-        return "unsupported", f"declares {', '.join(declared)}; not {wanted}"
-    return None
+    return TripleJudge(dtype, direct)
 
 
 def run_exhaustive(
     implementation: Implementation | str | Path,
-    experiment: Experiment = "pairs",
+    experiment: ExhaustiveTable = "pairs",
     dtype: str | None = None,
     *,
     workers: int | None = None,
     checkpoint: Path | None = None,
     every: int = 1,
     on_progress: OnProgress | None = None,
-) -> ExhaustiveResult:
-    """Judge a whole domain; see `EXPERIMENTS` and `exhaustive`.
+) -> ExhaustiveRecord:
+    """Judge a whole domain; see `tables` and `exhaustive`.
 
     Args:
         implementation: an implementation, its name or the path of its file.
@@ -79,7 +52,7 @@ def run_exhaustive(
         on_progress: called with (rows judged, rows to judge), from several threads.
 
     Returns:
-        The result. What cannot run has the status ``unavailable`` or ``unsupported``; a fault of
+        The record. What cannot run has the status ``unavailable`` or ``unsupported``; a fault of
         a worker is the status, beside the counts up to then.
 
     Raises:
@@ -94,16 +67,19 @@ def run_exhaustive(
         raise ValueError(f"dtype: {experiment} has {', '.join(DTYPES[experiment])}; got {dtype}")
     if not isinstance(implementation, Implementation):
         implementation = load(implementation)
-    refusal = _refusal(implementation, experiment, dtype)
+    declared = implementation.metadata.dtypes
+    direct = dtype in (declared or ())
+    passed = "float32" if experiment == "float8" and declared is not None and not direct else dtype
+    operation = None if experiment == "exp_order" else "softmax"
+    refusal = refusal_of(implementation, implementation.unavailable_reason, operation, passed)
     if refusal is not None:
-        return ExhaustiveResult(
-            experiment, implementation.name, dtype, *refusal, domain="", rows=0, total=0,
-            exhaustive=False, misrounded=(), histogram={}, max_ulp=None, worst=None,
-            elapsed_s=0.0,
-        )  # fmt: skip
+        blank = planned(
+            implementation, experiment, dtype, every=every, workers=workers, elapsed_s=0.0
+        )
+        return blank.ended(*refusal)
     return run_blocks(
         implementation,
-        _judge(implementation, experiment, dtype),
+        _judge(experiment, dtype, direct=direct),
         workers=workers,
         checkpoint=checkpoint,
         every=every,

@@ -1,0 +1,142 @@
+"""What a table is to the loop over its blocks, and what the judges of several tables share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.experiments.exhaustive.kernels import CAPACITY, CLASSES
+from harness.experiments.exhaustive.tally import Tally, empty_tally
+from harness.numerics.formats import FloatFormat, float_format, to_hex
+from harness.numerics.ulps import ulp_error, wrong_threshold
+from harness.records.exhaustive import ExhaustiveTable
+from harness.reference import softmax_exact
+
+BLOCK_ROWS = 1 << 20
+
+
+class BlockJudge(ABC):
+    """A domain in blocks: inputs go out, results come in and are added to a tally.
+
+    Attributes:
+        table, operation: which, and what is called.
+        outputs: that are counted apart.
+        measures_error: the counts are of ulp errors, by class.
+        rounding: how results come to be in the format, where not by themselves.
+        dtype, fmt: the format.
+        domain: what the rows are, in words.
+        blocks, total: how many there are, and rows.
+    """
+
+    table: ExhaustiveTable
+    operation: str = "softmax"
+    outputs: int = 2
+    measures_error: bool = True
+    rounding: str | None = None
+    dtype: str
+    fmt: FloatFormat
+    domain: str
+    blocks: int
+    total: int
+
+    def tally(self) -> Tally:
+        """An empty one."""
+        return empty_tally(self.blocks, self.outputs)
+
+    @abstractmethod
+    def rows_of(self, block: int) -> int:
+        """How many rows a block has."""
+
+    @abstractmethod
+    def inputs(self, block: int) -> NDArray[Any]:
+        """(rows, classes) of a block."""
+
+    @abstractmethod
+    def judge(self, block: int, y: NDArray[Any], tally: Tally) -> None:
+        """Add the results of a block.
+
+        Raises:
+            ArithmeticError: more of them than expected lie on the edge of a class.
+        """
+
+    @abstractmethod
+    def element(self, place: int) -> tuple[NDArray[Any], int]:
+        """The row of a place of the tally, and which of its outputs."""
+
+    def worst(self, tally: Tally) -> dict[str, Any]:
+        """Fields of the record: the largest error, certified; none where no error was kept."""
+        k = int(np.argmax(tally.worst[:, 0]))
+        if tally.worst[k, 0] < 0:
+            return {}
+        return self.certified(int(tally.worst_place[k]), float(tally.worst[k, 1]))
+
+    def certified(self, place: int, value: float) -> dict[str, Any]:
+        """Fields of the record: one result, its error taken from the certified reference."""
+        row, output = self.element(place)
+        exact = softmax_exact(row)
+        with np.errstate(invalid="ignore"):
+            y = np.array([value]).astype(self.fmt.dtype)
+        return {
+            "max_ulp": float(ulp_error(y, exact[output : output + 1])[0]),
+            "worst_logits": [to_hex(v) for v in row],
+            "worst_class": output,
+            "worst_got": to_hex(y[0]),
+            "worst_expected": to_hex(exact.round_to(self.fmt)[output]),
+        }
+
+    def figures(self, tally: Tally) -> dict[str, Any] | None:
+        """What else the domain counts."""
+        return None
+
+
+def class_of(error: float, fmt: FloatFormat, *, misrounded: bool = False) -> int:
+    """The index in `HISTOGRAM_KEYS` of a nonzero error; a misrounded one is beyond 0.5."""
+    if error >= wrong_threshold(fmt):
+        return 6
+    found = 1 + int(np.searchsorted([0.5, 1.0, 2.0, 4.0], error))
+    return max(found, 2) if misrounded else found
+
+
+class BlockCounts:
+    """What a kernel counts in one block, and what it leaves to the certified reference.
+
+    Args:
+        outputs: that are counted apart.
+    """
+
+    def __init__(self, outputs: int) -> None:
+        self.counts = np.zeros((outputs, CLASSES), np.int64)
+        self.worst = np.full((outputs, 2), -1.0)
+        self.place = np.full(outputs, -1, np.int64)
+        self.undecided = np.empty(CAPACITY, np.int64)
+
+    def settle(
+        self, left: int, first: int, x: NDArray[Any], y: NDArray[Any], *, misrounded: bool = False
+    ) -> None:
+        """The classes of the first `left` undecided results of the rows x, y of the block.
+
+        Args:
+            first: the place of the block's first result.
+            misrounded: known to be so.
+
+        Raises:
+            ArithmeticError: more than there is room for.
+        """
+        if left > CAPACITY:
+            raise ArithmeticError(
+                f"{left} results of a block on the edges of the error classes; "
+                f"expected at most {CAPACITY}; please report this implementation"
+            )
+        places = self.undecided[:left]
+        rows, outputs = np.divmod(places - first, x.shape[1])
+        fmt = float_format(y.dtype)
+        errors = ulp_error(y[rows], softmax_exact(x[rows]))[np.arange(left), outputs]
+        for place, row, output, error in zip(places, rows, outputs, errors, strict=True):
+            k = int(output) if len(self.counts) > 1 else 0
+            self.counts[k, class_of(float(error), fmt, misrounded=misrounded)] += 1
+            if error > self.worst[k, 0]:
+                self.worst[k] = error, float(y[row, output])
+                self.place[k] = place

@@ -1,0 +1,47 @@
+"""The exhaustive tables there are: their formats, and the record of one that is not judged yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from harness.numerics.formats import FORMATS
+from harness.records import ExhaustiveRecord
+from harness.records.exhaustive import ExhaustiveTable
+from harness.registry.discovery import Implementation
+
+TABLES: tuple[ExhaustiveTable, ...] = get_args(ExhaustiveTable)
+DTYPES: Mapping[str, tuple[str, ...]] = {
+    "pairs": ("float16", "bfloat16"),
+    "line": ("float32",),
+    "constant": tuple(FORMATS),
+    "float8": ("float8_e4m3fn", "float8_e5m2"),
+    "exp_order": ("float32", "float16", "bfloat16"),
+}
+"""The formats of each table; the first is the default."""
+
+CLASSES: Mapping[str, int] = {"pairs": 2, "line": 2, "float8": 3}
+"""Classes of a row, where all rows of a table have as many."""
+
+
+def formats(table: ExhaustiveTable, dtypes: tuple[str, ...]) -> tuple[str, ...]:
+    """The formats of a table among those asked for; its first one if nothing was."""
+    have = DTYPES[table]
+    return tuple(d for d in have if d in dtypes) if dtypes else have[:1]
+
+
+def planned(
+    implementation: Implementation, table: ExhaustiveTable, dtype: str, **more: Any
+) -> ExhaustiveRecord:
+    """The record of a table that is still to be judged."""
+    return ExhaustiveRecord(
+        implementation=implementation.name,
+        operation="exp" if table == "exp_order" else "softmax",
+        dtype=dtype,
+        device=implementation.metadata.device,
+        workload=table,
+        classes=CLASSES.get(table),
+        table=table,
+        status="skipped",
+        **more,
+    )
