@@ -140,25 +140,24 @@ def test_case(
     """One case of the conformance catalogue."""
     options = Options(seed=bench.seed, cases=(case,))
     (result,) = judge_conformance(bench.subject(implementation), operation, dtype, options=options)
-    seen = result.observation
     if result.verdict in ("skipped", "unsupported"):
         pytest.skip(str(result.reason))
-    if seen is None or result.verdict in ("pass", "unexpected_pass"):
+    if result.verdict == "pass":
         return
     if result.verdict == "expected":
-        pytest.xfail(f"declared deviation {result.deviation!r}: {result.reason}")
+        pytest.xfail(f"declared deviation {result.deviation!r}: {result.deviation_reason}")
     text = "\n".join(
         [
-            f"{implementation}: {seen.message}",
-            f"  case:     {result.case.title}",
-            f"  input:    {' '.join(seen.input) or 'as the case makes it'}",
-            f"  expected: {seen.expected}",
-            f"  got:      {seen.got}",
-            *(f"  also:     {other}" for other in result.others),
+            f"{implementation}: {result.message}",
+            f"  case:     {result.title}",
+            f"  input:    {' '.join(result.case_input or ()) or 'as the case makes it'}",
+            f"  expected: {result.expected}",
+            f"  got:      {result.got}",
+            *(f"  also:     {other}" for other in result.others or ()),
         ]
     )
     if result.verdict == "finding" and not bench.strict:
-        request.node.user_properties.append((FINDING, f"{implementation}: {seen.message}"))
+        request.node.user_properties.append((FINDING, f"{implementation}: {result.message}"))
         return
     pytest.fail(f"{text}\n{_replay(request)}", pytrace=False)
 

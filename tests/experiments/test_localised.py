@@ -168,4 +168,4 @@ def cross_entropy(x, targets):
     )
     options = Options(cases=("localised",))
     (result,) = judge(LocalSubject.from_path(path), operation, "float32", options=options)
-    assert result.verdict == verdict, result.observation
+    assert result.verdict == verdict, result.message

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.experiments.conformance.case import CaseResult
 from harness.experiments.conformance.judge import Options, judge
 from harness.experiments.conformance.target import LocalSubject
+from harness.records import ConformanceRecord
 
 HERE = Path(__file__).parent
 MUTANTS = sorted((HERE / "mutants").glob("*.py"))
@@ -39,14 +39,14 @@ CAUGHT_BY = {
 QUICK_TO_JUDGE = {"limits_at_infinity", "with_out", "one_by_one"}
 
 
-def failed(result: CaseResult) -> bool:
+def failed(result: ConformanceRecord) -> bool:
     return result.verdict == "failure"
 
 
-def failures(path: Path, options: Options) -> list[CaseResult]:
+def failures(path: Path, options: Options) -> list[ConformanceRecord]:
     """Failures over the operations and formats on which the module is judged, or the first."""
     subject = LocalSubject.from_path(path)
-    found: list[CaseResult] = []
+    found: list[ConformanceRecord] = []
     for operation in subject.metadata.operations:
         for dtype in subject.metadata.dtypes or ("float32", "float64"):
             found += filter(failed, judge(subject, operation, dtype, options=options))
@@ -64,10 +64,8 @@ def test_mutant_is_caught(path: Path) -> None:
         assert found, f"{path.stem} was not caught by {cases[0]}"
     found = found or failures(path, Options(stop=failed))
     assert found, f"{path.stem} was not caught"
-    observation = found[0].observation
-    assert observation is not None
-    name = found[0].case.id if found[0].case.number is None else f"case {found[0].case.number}"
-    assert name in observation.message
+    name = found[0].case if found[0].number is None else f"case {found[0].number}"
+    assert str(name) in (found[0].message or "")
 
 
 @pytest.mark.parametrize(
@@ -82,14 +80,14 @@ def test_mutant_is_caught(path: Path) -> None:
 def test_correct_implementation_has_no_failure(path: Path) -> None:
     thorough = path.stem not in QUICK_TO_JUDGE
     found = failures(path, Options(thorough=thorough, budget_s=2.0 if thorough else 0.3))
-    assert [o.observation.message for o in found if o.observation] == []
+    assert [o.message for o in found] == []
 
 
 @pytest.mark.slow
 def test_torch_functional_has_no_failure() -> None:
     pytest.importorskip("torch", reason="the extra 'torch' is not installed")
     found = failures(HERE / "correct" / "torch_functional.py", Options(thorough=False))
-    assert [o.observation.message for o in found if o.observation] == []
+    assert [o.message for o in found] == []
 
 
 def test_there_are_enough_of_both() -> None:

@@ -1,21 +1,13 @@
-"""A case of the conformance catalogue, and the verdict on it."""
+"""A case of the conformance catalogue, and to what it applies."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
 
 from harness.experiments.conformance.case_run import Trial
 from harness.experiments.conformance.observation import Observation
-
-Kind = Literal["contradiction", "convention", "finding"]
-"""What a deviation from the expected result is: against mathematics or the contract (a failure),
-a legitimate difference between libraries (shown), or a weakness worth knowing (a finding)."""
-
-Verdict = Literal[
-    "pass", "failure", "finding", "expected", "unexpected_pass", "unsupported", "skipped"
-]
+from harness.records.conformance import Kind
 
 OPERATIONS = ("softmax", "log_softmax", "logsumexp", "softmax_backward", "cross_entropy")
 ALONG_AXIS = ("softmax", "log_softmax", "logsumexp", "softmax_backward")
@@ -39,7 +31,9 @@ class Case:
         title: what goes in and what must come out, in a line.
         judge: yields what it observes on a subject, through a `Trial`.
         operations, dtypes: to which it applies.
-        kind: what a deviation is.
+        kind: what a deviation is: a contradiction of mathematics or the contract (a failure), a
+            difference of convention between libraries (shown), or a weakness worth knowing (a
+            finding).
         deviations: ids of declared deviations that explain a failure or finding here.
         upstream: issues in which it was reported.
         heavy: needs gigabytes or long; not in the default profile.
@@ -58,26 +52,3 @@ class Case:
 
     def applies(self, operation: str, dtype: str) -> bool:
         return operation in self.operations and dtype in self.dtypes
-
-
-@dataclass(frozen=True)
-class CaseResult:
-    """The verdict on one case, for one implementation, operation and dtype.
-
-    Attributes:
-        case: the case.
-        verdict: see `Verdict`; ``expected`` is a declared deviation that showed.
-        observation: the most serious one.
-        deviation: id of the declared deviation that explains it, or None.
-        reason: of a verdict without an observation, or of the declared deviation.
-        observations: how many were made.
-        others: further failures, in one line each (8 at most).
-    """
-
-    case: Case
-    verdict: Verdict
-    observation: Observation | None = None
-    deviation: str | None = None
-    reason: str | None = None
-    observations: int = 0
-    others: tuple[str, ...] = field(default=())

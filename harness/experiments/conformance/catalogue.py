@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from harness.experiments.conformance.case import Case
 from harness.experiments.conformance.cases import (
     dtypes,
@@ -28,3 +30,4 @@ CASES: tuple[Case, ...] = (
     *invariants.CASES,
     *gradients.CASES,
 )
+BY_ID: Mapping[str, Case] = {c.id: c for c in CASES}

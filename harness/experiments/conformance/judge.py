@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from harness.bounds.tolerances import Arithmetic
 from harness.experiments.conformance.call import Step
-from harness.experiments.conformance.case import Case, CaseResult, Verdict
+from harness.experiments.conformance.case import NATIVE, Case
 from harness.experiments.conformance.case_run import Trial
-from harness.experiments.conformance.catalogue import CASES
+from harness.experiments.conformance.catalogue import BY_ID, CASES
 from harness.experiments.conformance.observation import GRADES, Observation, Skip, worst
 from harness.experiments.conformance.target import Subject, SubjectFault
 from harness.numerics.formats import float_format
-from harness.registry.contract import Deviation
+from harness.records import ConformanceRecord, Status
+from harness.records.conformance import Verdict
+from harness.registry.contract import Deviation, Metadata
 
-PROMISED = ("float64", "float32")
+PROMISED = NATIVE
 """The formats on which a module that declares none is judged."""
 
 OF_THE_PROCESSOR = frozenset({"order", "last-bit"})
@@ -47,7 +50,7 @@ class Options:
     timeout_s: float = 60.0
     cases: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
-    stop: Callable[[CaseResult], bool] = lambda result: False
+    stop: Callable[[ConformanceRecord], bool] = lambda result: False
 
 
 def _declared(case: Case, deviations: Sequence[Deviation]) -> Deviation | None:
@@ -56,7 +59,38 @@ def _declared(case: Case, deviations: Sequence[Deviation]) -> Deviation | None:
     return next((by_id[i] for i in (case.id, *case.deviations) if i in by_id), None)
 
 
-def judge_case(case: Case, trial: Trial, *, lenient: bool = False) -> CaseResult:
+def planned(
+    subject: Metadata, operation: str, dtype: str, case: Case, seed: int
+) -> ConformanceRecord:
+    """The record of a case that is still to be judged."""
+    return ConformanceRecord(
+        implementation=subject.name,
+        operation=operation,
+        dtype=dtype,
+        device=subject.device,
+        workload=case.id,
+        case=case.id,
+        kind=case.kind,  # a part of the cell's key
+        seed=seed,
+        status="skipped",
+    )
+
+
+def _decided(trial: Trial, case: Case, verdict: Verdict, **figures: Any) -> ConformanceRecord:
+    """The record of a case with its verdict, which is also the status if nothing else is."""
+    blank = planned(trial.subject.metadata, trial.operation, trial.dtype, case, trial.seed)
+    constant = {
+        "status": verdict,
+        "verdict": verdict,
+        "number": case.number,
+        "title": case.title,
+        "upstream": list(case.upstream) or None,
+        "observations": 0,
+    }
+    return blank.model_copy(update={**constant, **figures})
+
+
+def judge_case(case: Case, trial: Trial, *, lenient: bool = False) -> ConformanceRecord:
     """The verdict on one case; declared deviations of the subject turn it into ``expected``.
 
     Args:
@@ -65,34 +99,46 @@ def judge_case(case: Case, trial: Trial, *, lenient: bool = False) -> CaseResult
     try:
         observations = list(case.judge(trial))
     except Skip as e:
-        return CaseResult(case, "skipped", reason=str(e))
+        return _decided(trial, case, "skipped", reason=str(e))
     except SubjectFault as e:
         text = f"{e} [{trial.operation}, {trial.dtype}, {case.id}]"
         observations = [Observation("failure", "crashed", text)]
     if not observations:
-        return CaseResult(case, "skipped", reason="nothing to judge in this format")
+        return _decided(trial, case, "skipped", reason="nothing to judge in this format")
     found = worst(observations)
     others = [o.message for o in observations if o.grade == found.grade and o is not found]
     if lenient and found.grade == "failure" and found.outcome != "crashed":
         found = replace(found, grade="finding")
     verdict: Verdict = found.grade
-    deviation = _declared(case, trial.subject.metadata.deviations)
-    reason = None
     # A declared error of values excuses no broken contract: what differs from call to call, say.
     broken = any(
         o.grade == "failure" and o.outcome == "wrong" and o.got is None for o in observations
     )
-    excusable = not broken and found.outcome != "crashed"
-    if verdict != "pass" and deviation is not None and excusable:
-        verdict, reason = "expected", deviation.reason
-    return CaseResult(
+    deviation = None
+    if verdict != "pass" and not broken and found.outcome != "crashed":
+        deviation = _declared(case, trial.subject.metadata.deviations)
+    if deviation is not None:
+        verdict = "expected"
+    status: Status = "failed" if verdict == "failure" else "ok"
+    if found.outcome == "crashed":
+        status = "crashed"
+    return _decided(
+        trial,
         case,
         verdict,
-        found,
-        deviation.id if verdict == "expected" and deviation is not None else None,
-        reason,
-        len(observations),
-        tuple(m for m in others if m)[:8],
+        status=status,
+        reason=None if status == "ok" else found.message,
+        deviation=None if deviation is None else deviation.id,
+        deviation_reason=None if deviation is None else deviation.reason,
+        observations=len(observations),
+        others=[m for m in others if m][:8] or None,
+        outcome=found.outcome,
+        message=found.message or None,
+        case_input=list(found.input) or None,
+        got=found.got,
+        expected=found.expected,
+        error_ulp=found.error,
+        allowed_ulp=found.allowed,
     )
 
 
@@ -119,8 +165,8 @@ def judge(
     dtype: str,
     arithmetic: Arithmetic | None = None,
     options: Options | None = None,
-) -> Iterator[CaseResult]:
-    """One result for each case that applies to the operation and dtype, in catalogue order.
+) -> Iterator[ConformanceRecord]:
+    """One record for each case that applies to the operation and dtype, in catalogue order.
 
     Args:
         subject: the implementation; see `target`.
@@ -146,24 +192,26 @@ def judge(
     for case in CASES:
         if not case.applies(operation, dtype) or (options.cases and case.id not in options.cases):
             continue
-        if refusal is not None:
-            yield CaseResult(case, "unsupported", reason=refusal)
-            continue
-        if case.heavy and not options.heavy and case.id not in options.also:
-            reason = "needs gigabytes or minutes; the profile 'full' has it"
-            yield CaseResult(case, "skipped", reason=reason)
-            continue
         trial = Trial(
             subject, case.id, case.number, operation, dtype, arithmetic, options.seed,
             options.budget_s, options.timeout_s, options.thorough,
         )  # fmt: skip
+        if refusal is not None:
+            yield _decided(trial, case, "unsupported", reason=refusal)
+            continue
+        if case.heavy and not options.heavy and case.id not in options.also:
+            reason = "needs gigabytes or minutes; the profile 'full' has it"
+            yield _decided(trial, case, "skipped", reason=reason)
+            continue
         result = judge_case(case, trial, lenient=lenient)
         yield result
         if options.stop(result):
             return
 
 
-def unneeded(deviations: Sequence[Deviation], results: Sequence[CaseResult]) -> list[Deviation]:
+def unneeded(
+    deviations: Sequence[Deviation], results: Sequence[ConformanceRecord]
+) -> list[Deviation]:
     """Declared deviations that explain none of the results: an expected failure that passes.
 
     Only meaningful over all operations and formats of an implementation; a deviation whose cases
@@ -174,6 +222,6 @@ def unneeded(deviations: Sequence[Deviation], results: Sequence[CaseResult]) -> 
         d
         for r in results
         if r.verdict in GRADES or r.verdict == "expected"
-        for d in (r.case.id, *r.case.deviations)
+        for d in (r.case, *BY_ID[str(r.case)].deviations)
     }
     return [d for d in deviations if d.id not in used and d.id in tried]

@@ -7,7 +7,6 @@ one after the other share it. `judge_unit` runs in the lane's process, `Lane` is
 from __future__ import annotations
 
 import atexit
-import json
 import threading
 import time
 from collections.abc import Mapping
@@ -19,11 +18,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from harness.bounds.tolerances import Arithmetic
 from harness.experiments.conformance.judge import Options, judge
-from harness.experiments.conformance.record import figures
 from harness.experiments.conformance.target import RemoteSubject
+from harness.records import ConformanceRecord
 from harness.registry.contract import read_metadata
 from harness.registry.discovery import Implementation
 from harness.worker.client import RemoteImplementation
@@ -31,8 +31,8 @@ from harness.worker.client import RemoteImplementation
 _ENDING_S = 20.0
 _FOR_EVER = 1e6  # seconds; every call of an implementation has a limit of its own
 
-Judged = list[dict[str, Any]]
-"""Of each case its id, the fields of its record, and the seconds it took."""
+Judged = list[ConformanceRecord]
+_JUDGED = TypeAdapter(Judged)
 
 
 def unit(
@@ -52,7 +52,7 @@ def unit(
 def judge_unit(
     path: str, operation: str, dtype: str, arithmetic: Mapping[str, Any], options: Mapping[str, Any]
 ) -> NDArray[np.uint8]:
-    """A `Judged` in JSON, of one implementation, operation and format."""
+    """The records in JSON, of one implementation, operation and format."""
     plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
     subject = RemoteSubject(Implementation(read_metadata(Path(path))))
     found: Judged = []
@@ -60,11 +60,11 @@ def judge_unit(
     try:
         for result in judge(subject, operation, dtype, Arithmetic(**arithmetic), Options(**plain)):
             now = time.perf_counter()
-            found.append({"id": result.case.id, "seconds": now - started, **figures(result)})
+            found.append(result.model_copy(update={"elapsed_s": now - started}))
             started = now
     finally:
         subject.stop()
-    return np.frombuffer(json.dumps(found).encode(), np.uint8)
+    return np.frombuffer(_JUDGED.dump_json(found), np.uint8)
 
 
 class Lane:
@@ -107,7 +107,7 @@ class Lane:
             try:
                 request = {"operation": "judge_unit", "options": arguments}
                 _, (answer,) = self._worker.request("run", request, (), _FOR_EVER)
-                future.set_result(json.loads(answer.tobytes()))
+                future.set_result(_JUDGED.validate_json(answer.tobytes()))
             except Exception as e:
                 future.set_exception(e)
         self._worker.stop()

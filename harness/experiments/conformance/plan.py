@@ -15,40 +15,25 @@ from functools import partial
 from typing import Any
 
 from harness.bounds.tolerances import ASSUMED_EXP_ERROR, Arithmetic
-from harness.experiments.conformance.case import Case, CaseResult
+from harness.experiments.conformance.case import FLOATS, OPERATIONS
 from harness.experiments.conformance.catalogue import CASES
-from harness.experiments.conformance.judge import OF_THE_PROCESSOR, PROMISED, Options, unneeded
+from harness.experiments.conformance.judge import (
+    OF_THE_PROCESSOR,
+    PROMISED,
+    Options,
+    planned,
+    unneeded,
+)
 from harness.experiments.conformance.judge_process import Judged, Lane, unit
-from harness.experiments.conformance.record import ConformanceRecord
 from harness.experiments.context import Context, Unit
-from harness.records import Record
+from harness.records import ConformanceRecord, Record
 from harness.registry.discovery import Implementation
-
-OPERATIONS = ("softmax", "log_softmax", "logsumexp", "softmax_backward", "cross_entropy")
-PLAIN_DTYPES = ("float64", "float32", "float16", "bfloat16")
-"""Formats tried on a module that declares none; the 16-bit ones give findings alone."""
 
 CHEAP_ENOUGH = ("26-stalled-float32",)
 """Heavy cases that every profile judges: gigabytes, but for a second."""
 
 MOST_EXP_ERROR, MOST_EXP_UNDERFLOW = ASSUMED_EXP_ERROR, 4.0
 """What is let pass of a measured exponential: beyond, it is no excuse but the fault itself."""
-
-
-def _coordinates(
-    context: Context, implementation: Implementation, operation: str, dtype: str, case: Case
-) -> ConformanceRecord:
-    return ConformanceRecord(
-        implementation=implementation.name,
-        operation=operation,
-        dtype=dtype,
-        device=implementation.metadata.device,
-        workload=case.id,
-        case=case.id,
-        kind=case.kind,  # a part of the cell's key
-        seed=context.seed,
-        status="skipped",
-    )
 
 
 def arithmetic_of(context: Context, implementation: Implementation, dtype: str) -> Arithmetic:
@@ -83,7 +68,7 @@ class _Results:
     whole: bool
     planned: int
     judged: int = 0
-    found: list[CaseResult] = field(default_factory=list)
+    found: list[ConformanceRecord] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
@@ -159,26 +144,19 @@ def _options(context: Context) -> Options:
 _BUDGET_S = {"full": 5.0, "check": 2.5}
 """A check asks every class count of an implementation that is fast enough: it is of one alone."""
 
-_BY_ID = {c.id: c for c in CASES}
-
 
 def _measure(
     context: Context, schedule: _Schedule, results: _Results, implementation: Implementation,
-    operation: str, dtype: str, cases: tuple[Case, ...],
+    operation: str, dtype: str, cells: tuple[ConformanceRecord, ...],
 ) -> Iterator[Record]:  # fmt: skip
     refusal = context.refusal(implementation, operation, dtype)
     if refusal is not None:
-        for case in cases:
-            record = _coordinates(context, implementation, operation, dtype, case)
-            yield record.model_copy(update={"status": refusal[0], "reason": refusal[1]})
+        yield from (cell.ended(*refusal) for cell in cells)
         return
     try:
-        for fields in schedule.judged(operation, dtype, implementation.name):
-            case = _BY_ID[fields.pop("id")]
-            record = _coordinates(context, implementation, operation, dtype, case)
-            found = CaseResult(case, fields["verdict"], deviation=fields["deviation"])
-            results.found.append(found)
-            yield record.model_copy(update={"elapsed_s": fields.pop("seconds"), **fields})
+        records = schedule.judged(operation, dtype, implementation.name)
+        results.found += records
+        yield from records
         results.judged += 1
     finally:
         schedule.finished(operation, dtype, implementation.name)
@@ -226,7 +204,8 @@ def _measure_deviations(
 
 
 def _formats(context: Context, implementation: Implementation) -> list[str]:
-    declared = implementation.metadata.dtypes or PLAIN_DTYPES
+    # Of a module that declares none, the 16-bit ones give findings alone.
+    declared = implementation.metadata.dtypes or FLOATS
     return [d for d in context.profile.dtypes if d in declared]
 
 
@@ -257,16 +236,17 @@ def plan(context: Context) -> Iterator[Unit]:
             for implementation in context.implementations:
                 if dtype not in _formats(context, implementation):
                     continue
-                coordinates = tuple(
-                    _coordinates(context, implementation, operation, dtype, c) for c in cases
+                cells = tuple(
+                    planned(implementation.metadata, operation, dtype, c, context.seed)
+                    for c in cases
                 )
                 own = results[implementation.name]
                 yield Unit(
                     "conformance",
                     f"conformance {implementation.name} {operation} {dtype}",
-                    coordinates,
+                    cells,
                     partial(
-                        _measure, context, schedule, own, implementation, operation, dtype, cases
+                        _measure, context, schedule, own, implementation, operation, dtype, cells
                     ),
                     1.0 if operation in implementation.operations else 0.01,
                     schedule.abandon,
