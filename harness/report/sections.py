@@ -138,7 +138,7 @@ def _throughput(run: RunData, styles: Styles) -> list[Section]:
         tables = [
             throughput_tables.ratios(run, group, regime)
             for regime in REGIMES
-            if any(c.get("regime") == regime for c in timing_selection.timed(run, group))
+            if any(c.regime == regime for c in timing_selection.timed(run, group))
         ]
         more = [
             throughput_tables.allocation(run, group),

@@ -6,9 +6,14 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeVar
 
-from harness.report.drawing.formatting import interval, plural
-from harness.report.run_data import DTYPES, REGIMES, Cell, RunData, of
+from harness.records import ThroughputRecord
+from harness.records.timing import TimingRecord
+from harness.report.drawing.formatting import plural
+from harness.report.run_data import DTYPES, MEASURED, REGIMES, RunData, class_counts, known, of
+
+T = TypeVar("T", bound=TimingRecord)
 
 
 @dataclass(frozen=True)
@@ -44,31 +49,27 @@ class Headline:
     classes: int
 
 
-def group_of(cell: Cell) -> Group:
-    return Group(
-        str(cell.get("operation")),
-        cell.get("device"),
-        cell.get("dtype"),
-        cell.get("threads"),
-        cell.get("workload"),
-    )
+def group_of(record: ThroughputRecord) -> Group:
+    return Group(record.operation, record.device, record.dtype, record.threads, record.workload)
 
 
-def is_cold(cell: Cell) -> bool:
+def is_cold(record: ThroughputRecord) -> bool:
     """Whether the caches were swept before each call: never in one plot with warm ones."""
-    return cell.get("cache") == "cold"
+    return record.cache == "cold"
 
 
-def timed(run: RunData, group: Group | None = None, *, cold: bool = False) -> list[Cell]:
+def timed(
+    run: RunData, group: Group | None = None, *, cold: bool = False
+) -> list[ThroughputRecord]:
     """Throughput records of implementations, with or without a figure; warm or cold ones."""
     return [c for c in _timed(run).get(group, []) if is_cold(c) == cold]
 
 
 @lru_cache(maxsize=1)
-def _timed(run: RunData) -> Mapping[Group | None, list[Cell]]:
-    found: dict[Group | None, list[Cell]] = {}
-    for c in run.select("throughput"):
-        if c.get("role") in (None, "implementation"):
+def _timed(run: RunData) -> Mapping[Group | None, list[ThroughputRecord]]:
+    found: dict[Group | None, list[ThroughputRecord]] = {}
+    for c in run.select(ThroughputRecord):
+        if c.role == "implementation":
             found.setdefault(None, []).append(c)
             found.setdefault(group_of(c), []).append(c)
     return found
@@ -77,7 +78,7 @@ def _timed(run: RunData) -> Mapping[Group | None, list[Cell]]:
 @lru_cache(maxsize=1)
 def groups(run: RunData) -> list[Group]:
     """The groups of a run with any timing: softmax first, float32 first among the formats."""
-    found = {group_of(c) for c in timed(run) if c.get("median_ns") is not None}
+    found = {group_of(c) for c in timed(run) if c.median_ns is not None}
 
     def rank(g: Group) -> tuple[object, ...]:
         dtype = DTYPES.index(g.dtype) if g.dtype in DTYPES else len(DTYPES)
@@ -90,73 +91,67 @@ def groups(run: RunData) -> list[Group]:
 
 def limits(
     run: RunData, group: Group, regime: str, operations: Collection[str] = ("copy",)
-) -> dict[str, list[Cell]]:
+) -> dict[str, list[ThroughputRecord]]:
     """Limits that belong to a group's panel, copies only by default, in order of class count."""
-    found: dict[str, list[Cell]] = {}
-    for c in run.select("throughput", role="limit", regime=regime):
-        same_device = c.get("device") in (None, group.device)
-        same_threads = group.threads is None or c.get("threads") in (None, group.threads)
-        same_dtype = c.get("dtype") in (None, group.dtype)
-        fits = same_device and same_threads and same_dtype and not is_cold(c)
-        fits = fits and c.get("operation") in operations
-        fits = fits and (c.get("beside") or "softmax") == group.operation
-        if fits and c.get("median_ns") is not None:
-            found.setdefault(str(c["implementation"]), []).append(c)
-    return {k: sorted(v, key=lambda c: c.get("classes") or 0) for k, v in sorted(found.items())}
+    found: dict[str, list[ThroughputRecord]] = {}
+    for c in sorted(run.select(ThroughputRecord), key=lambda c: (c.implementation, c.classes or 0)):
+        if (
+            c.role == "limit"
+            and c.regime == regime
+            and c.device in (None, group.device)
+            and (group.threads is None or c.threads in (None, group.threads))
+            and c.dtype in (None, group.dtype)
+            and not is_cold(c)
+            and c.operation in operations
+            and (c.beside or "softmax") == group.operation
+            and c.median_ns is not None
+        ):
+            found.setdefault(c.implementation, []).append(c)
+    return found
 
 
-def controls(run: RunData, group: Group | None = None) -> list[Cell]:
+def controls(run: RunData, group: Group | None = None) -> list[ThroughputRecord]:
     """The records of the baseline, and of a copy, against themselves."""
-    found = run.select("throughput", role="control")
-    return [c for c in found if group in (None, group_of(c)) and not is_cold(c)]
+    found = [c for c in run.select(ThroughputRecord) if c.role == "control" and not is_cold(c)]
+    return [c for c in found if group in (None, group_of(c))]
 
 
-def misses_one(control: Cell) -> bool | None:
+def misses_one(control: TimingRecord) -> bool | None:
     """Whether the interval of a control's ratio to itself leaves 1.0 out; None without one."""
-    low, high = control.get("speedup_low"), control.get("speedup_high")
+    low, high = control.speedup_low, control.speedup_high
     return None if low is None or high is None else not low <= 1.0 <= high
 
 
-def anchors(run: RunData) -> list[Cell]:
-    """The records that tell the conditions of their group, warm and cold."""
-    return [c for c in run.select("throughput") if c.get("conditions")]
-
-
-def has_time(cell: Cell) -> bool:
+def has_time(record: TimingRecord) -> bool:
     """Whether a timing may be drawn: there is one, and it is physically plausible."""
-    return cell.get("median_ns") is not None and not cell.get("implausible")
+    return record.median_ns is not None and not record.implausible
 
 
-def struck(cell: Cell) -> bool:
+def struck(record: TimingRecord) -> bool:
     """Whether the accuracy gate struck the timing out."""
-    return cell.get("ranked") is False
+    return record.ranked is False
 
 
-def between(cell: Cell, field: str) -> str | None:
-    """The interval of a figure of a timing as text, for the second line of an entry."""
-    return interval(cell.get(f"{field}_low"), cell.get(f"{field}_high")) or None
+def at_point(
+    records: Iterable[ThroughputRecord], regime: str, classes: int
+) -> list[ThroughputRecord]:
+    return [c for c in records if c.regime == regime and c.classes == classes]
 
 
-def at_point(cells: Iterable[Cell], regime: str, classes: int) -> list[Cell]:
-    return [c for c in cells if c.get("regime") == regime and c.get("classes") == classes]
-
-
-def preferred(cells: Sequence[Cell]) -> Cell | None:
+def preferred(records: Iterable[T]) -> T | None:
     """Of the timings of one point, the preallocated one, else the allocating one.
 
     Of several (repeated measurements) the slowest: never the best of N.
     """
-    good = [c for c in cells if has_time(c)]
-    if not good:
-        return None
-    first = [c for c in good if c.get("allocating") is False] or good
-    return max(first, key=lambda c: float(c["median_ns"]))
+    good = [c for c in records if has_time(c)]
+    first = [c for c in good if c.allocating is False] or good
+    return max(first, key=lambda c: known(c.median_ns), default=None)
 
 
-def curve(cells: Sequence[Cell], regime: str) -> list[Cell]:
+def curve(records: Sequence[ThroughputRecord], regime: str) -> list[ThroughputRecord]:
     """The preferred timing at each class count of a regime."""
-    counts = sorted({c["classes"] for c in cells if c.get("regime") == regime and c.get("classes")})
-    found = (preferred(at_point(cells, regime, n)) for n in counts)
+    here = [c for c in records if c.regime == regime]
+    found = (preferred(at_point(here, regime, n)) for n in class_counts(here))
     return [c for c in found if c is not None]
 
 
@@ -164,31 +159,35 @@ def curve(cells: Sequence[Cell], regime: str) -> list[Cell]:
 def headline(run: RunData) -> Headline | None:
     """Streaming float32 softmax on all threads, at the class count near 1000 most were timed at."""
     for group in groups(run):
-        cells = timed(run, group)
         for regime in reversed(REGIMES):
-            at: dict[int, int] = {}
-            for n in {c["classes"] for c in cells if c.get("classes")}:
-                here = [c for c in at_point(cells, regime, n) if has_time(c)]
-                at[n] = len({c["implementation"] for c in here})
-            if any(at.values()):
-                best = max(at, key=lambda n: (at[n], -abs(math.log(n / 1000)), -n))
-                return Headline(group, regime, best)
+            who: dict[int, set[str]] = {}
+            for c in timed(run, group):
+                if c.regime == regime and has_time(c) and c.classes:
+                    who.setdefault(c.classes, set()).add(c.implementation)
+            if who:
+                near = max(who, key=lambda n: (len(who[n]), -abs(math.log(n / 1000)), -n))
+                return Headline(group, regime, near)
     return None
 
 
-def headline_cell(run: RunData, name: str) -> tuple[Cell | None, list[Cell]]:
+def headline_record(
+    run: RunData, name: str
+) -> tuple[ThroughputRecord | None, list[ThroughputRecord]]:
     """The implementation's timing at the headline point, and all of its records there."""
-    point = headline(run)
+    point, mine = headline(run), of(timed(run), name)
     if point is None:
-        return None, of(timed(run), name)
+        return None, mine
     here = at_point(of(timed(run, point.group), name), point.regime, point.classes)
     if not here:  # died before its coordinates were known, or timed with other threads
-        here = [c for c in of(timed(run), name) if c["status"] not in ("ok", "failed")]
+        here = [c for c in mine if c.status not in MEASURED]
     return preferred(here), here
 
 
-def rejected(cells: Iterable[Cell]) -> tuple[str, str] | None:
-    """Status and reason of a point whose only timings are implausible."""
-    if any(c.get("implausible") for c in cells):
+def why_untimed(
+    run: RunData, name: str, records: Iterable[ThroughputRecord], dtype: str | None
+) -> tuple[str, str]:
+    """Status and reason where an implementation has no timing, of its records there."""
+    here = list(records)
+    if any(c.implausible for c in here):
         return "implausible", "faster than a copy of data beyond the cache: rejected"
-    return None
+    return run.why(name, here, dtype)

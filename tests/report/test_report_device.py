@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +10,17 @@ import numpy as np
 import pytest
 import report_run
 
+from harness.records import Record
 from harness.records.device_throughput import DeviceClock, DeviceThroughputRecord
 from harness.report.build import build_site
 from harness.report.drawing.style import styles
 from harness.report.pages import device, device_plots
-from harness.report.run_data import from_run
+from harness.report.run_data import RunData, from_run
 
 CLOCK = DeviceClock(sm_mhz=1980, celsius=41, throttled=[], source="nvml")
 
 
-def cell(name: str, speed: float, **changes: Any) -> dict[str, Any]:
+def cell(name: str, speed: float, **changes: Any) -> DeviceThroughputRecord:
     values: dict[str, Any] = {
         "implementation": name, "dtype": "float32", "device": "cuda", "classes": 1000,
         "rows": 134_000, "regime": "streaming", "status": "ok", "array_bytes": 536_000_000,
@@ -30,7 +32,7 @@ def cell(name: str, speed: float, **changes: Any) -> dict[str, Any]:
         "clock_before": CLOCK, "clock_after": CLOCK, "device_name": "simulated",
         "host_to_device_ns": 1e7, "device_to_host_ns": 2e7, "transfer_bytes": 1 << 24,
     }  # fmt: skip
-    return DeviceThroughputRecord(**{**values, **changes}).model_dump(mode="json")
+    return DeviceThroughputRecord(**{**values, **changes})
 
 
 CELLS = [
@@ -50,8 +52,8 @@ GRAPH = device.Group("softmax", "graph", "float32")
 LOSS = device.Group("cross_entropy_loss", "streaming", "float32")
 
 
-def data(cells: list[dict[str, Any]]) -> Any:
-    return from_run(report_run.run(cells), "")
+def data(records: Sequence[Record]) -> RunData:
+    return from_run(report_run.run(records), "")
 
 
 def entry(table: Any, name: str, column: int = 1) -> Any:
@@ -128,11 +130,10 @@ def test_without_a_device_the_page_says_so(tmp_path: Path) -> None:
     absent = DeviceThroughputRecord(
         implementation="cupy_gpu", device="cuda", status="unavailable", reason="no CUDA device: x"
     )
-    cells = [absent.model_dump(mode="json")]
-    table = device.not_run(data(cells))
+    table = device.not_run(data([absent]))
     assert table is not None
     assert "no CUDA device: x" in (table.rows[0][1].note or "")
-    build_site([report_run.run(cells)], tmp_path / "site")
+    build_site([report_run.run([absent])], tmp_path / "site")
     page = (tmp_path / "site" / "device_throughput.html").read_text(encoding="utf-8")
     assert device.NOT_RUN in page
     assert "no CUDA device: x" in page
@@ -150,7 +151,7 @@ def test_a_run_of_a_device_alone_makes_a_site(tmp_path: Path) -> None:
 
 
 def test_a_run_without_such_cells_has_no_such_page(tmp_path: Path) -> None:
-    run = data(report_run.cells())
+    run = from_run(report_run.run(), "")
     assert device.not_run(run) is None
     assert device.conditions(run) is None
     assert device.transfers(run) is None

@@ -17,7 +17,7 @@ from harness.report.timing_selection import groups
 ROUNDS = 5
 
 
-def _cell(name: str, ns: float, **changes: Any) -> dict[str, Any]:
+def _cell(name: str, ns: float, **changes: Any) -> ThroughputRecord:
     fields: dict[str, Any] = {
         "implementation": name, "operation": "softmax", "dtype": "float32", "device": "cpu",
         "threads": 4, "workload": "normal(scale=1)", "classes": 1000, "rows": 64, "seed": 0,
@@ -25,16 +25,16 @@ def _cell(name: str, ns: float, **changes: Any) -> dict[str, Any]:
         "samples_ns": [ns * f for f in (1.0, 1.1, 0.9, 1.2, 1.0)], "median_ns": ns,
         "gbps": 512_000 / ns, "ranked": True, "noisy": False,
     }  # fmt: skip
-    return ThroughputRecord(**{**fields, **changes}).model_dump()
+    return ThroughputRecord(**{**fields, **changes})
 
 
-def _limit(name: str, ns: float, **changes: Any) -> dict[str, Any]:
+def _limit(name: str, ns: float, **changes: Any) -> ThroughputRecord:
     operation = "exp" if name == limits.EXPONENTIAL else "copy"
     return _cell(name, ns, role="limit", operation=operation, ranked=None, **changes)
 
 
-def _run(*cells: dict[str, Any]) -> RunData:
-    return from_run(report_run.run(list(cells)), "")
+def _run(*records: ThroughputRecord) -> RunData:
+    return from_run(report_run.run(records), "")
 
 
 def _panel(run: RunData, regime: str = "cached") -> limits.Panel:
@@ -57,10 +57,12 @@ def test_without_paired_rounds_there_is_no_interval() -> None:
     assert found == limits.Share(pytest.approx(40.0))
 
 
-@pytest.mark.parametrize("cell", [{"median_ns": None}, {"median_ns": 1.0}])
-def test_without_a_time_or_a_limit_there_is_no_share(cell: dict[str, Any]) -> None:
-    assert limits.share(cell, None) is None
-    assert limits.share({"median_ns": None}, COPIES[0]) is None
+def test_without_a_time_or_a_limit_there_is_no_share() -> None:
+    timed, untimed = _cell("torch", 1.0), _cell("torch", 1.0, median_ns=None)
+    assert limits.share(timed, None) is None
+    assert limits.share(untimed, None) is None
+    assert limits.share(untimed, COPIES[0]) is None
+    assert limits.share(timed, _limit("copy_regular", 1.0, median_ns=None)) is None
 
 
 @pytest.mark.parametrize(("exp_ns", "binding"), [(6_000.0, "exp_only"), (3_000.0, "copy_regular")])
@@ -70,7 +72,7 @@ def test_in_cache_the_slower_of_best_copy_and_exponentials_holds(
     run = _run(_cell("torch", 10_000.0), *COPIES, _limit("exp_only", exp_ns))
     found = _panel(run).binding(1000)
     assert found is not None
-    assert found["implementation"] == binding
+    assert found.implementation == binding
 
 
 def test_exponentials_alone_are_no_limit_without_a_copy() -> None:
@@ -114,6 +116,14 @@ def test_who_was_not_timed_is_a_row_with_the_reason() -> None:
     (row,) = [r for r in table.rows if r[0].text == "cupy_gpu"]
     assert row[1].kind == "missing"
     assert "no CUDA device was found" in str(row[1].note)
+
+
+def test_a_rejected_timing_is_a_gap_that_says_so() -> None:
+    run = _run(_cell("torch", 10_000.0), _cell("scipy", 1.0, implausible=True), *COPIES)
+    table = limits.summary(run, groups(run)[0], _panel(run))
+    (row,) = [r for r in table.rows if r[0].text == "scipy"]
+    assert row[1].text == "implausible"
+    assert "rejected" in str(row[1].note)
 
 
 def test_a_share_beyond_the_scale_is_drawn_at_its_edge_and_given_in_the_table() -> None:

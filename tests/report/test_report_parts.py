@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import report_run
 
-from harness.records import AccuracyRecord, OverflowRecord
+from harness.records import AccuracyRecord, OverflowRecord, ThroughputRecord
 from harness.report.drawing import formatting, sanitize
 from harness.report.drawing import style as palette
 from harness.report.drawing.figure import log_scale, power, ticks_between
@@ -159,17 +159,18 @@ def test_frontier_keeps_those_that_nobody_beats() -> None:
 
 
 def test_of_repeated_timings_the_slowest_counts_and_the_preallocated_comes_first() -> None:
-    cells: list[dict[str, Any]] = [
+    fields: list[dict[str, Any]] = [
         {"median_ns": 1.0, "allocating": True},
         {"median_ns": 2.0, "allocating": False},
         {"median_ns": 3.0, "allocating": False},
         {"median_ns": 0.1, "allocating": False, "implausible": True},
         {"median_ns": None, "allocating": False},
     ]
-    found = preferred(cells)
+    records = [ThroughputRecord(implementation="torch", status="ok", **f) for f in fields]
+    found = preferred(records)
     assert found is not None
-    assert found["median_ns"] == 3.0
-    assert preferred(cells[3:]) is None
+    assert found.median_ns == 3.0
+    assert preferred(records[3:]) is None
 
 
 def data(records: list[dict[str, Any]]) -> RunData:

@@ -149,9 +149,19 @@ def pivot(
     columns: Mapping[Key, Column],
     entry: Callable[[str, Key], Entry],
     notes: Sequence[str] = (),
+    best: bool = False,
 ) -> Table:
-    """Implementation × something else: `entry` of each implementation and key of a column."""
+    """Implementation × something else: `entry` of each implementation and key of a column.
+
+    With `best`, the largest numbers of each column are marked, of those that are not struck out.
+    """
     rows = [[words(i), *(entry(i, key) for key in columns)] for i in implementations]
+    for k in range(1, len(columns) + 1) if best else ():
+        plain = [row for row in rows if not row[k].kind]
+        top = max((row[k].raw for row in plain), default=None)
+        for row in plain:
+            if row[k].raw == top:
+                row[k] = replace(row[k], kind="best")
     return Table(name, caption, [*texts("Implementation"), *columns.values()], rows, notes)
 
 

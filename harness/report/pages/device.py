@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
+from harness.records import DeviceThroughputRecord
+from harness.records.device_throughput import DeviceClock
 from harness.report.drawing.formatting import (
     byte_count,
     duration,
@@ -15,8 +16,19 @@ from harness.report.drawing.formatting import (
     percent,
 )
 from harness.report.drawing.sanitize import slug
-from harness.report.drawing.tables import Column, Entry, Table, missing, pivot, texts, words
-from harness.report.run_data import Cell, RunData
+from harness.report.drawing.tables import (
+    Column,
+    Entry,
+    Table,
+    count,
+    missing,
+    number,
+    pivot,
+    texts,
+    words,
+)
+from harness.report.pages.timing_curves import points_of
+from harness.report.run_data import RunData, class_counts
 
 LEAD = (
     "Times between events on the device, of calls that take their buffers in turn, interleaved "
@@ -32,7 +44,7 @@ TITLES = {
     "launches": "One row, launch by launch",
     "graph": "One row, through a CUDA graph",
 }
-_EXPERIMENT = "device_throughput"
+_ROLES = ("implementation", "control", "limit")
 
 
 @dataclass(frozen=True)
@@ -44,24 +56,28 @@ class Group:
     dtype: str
 
     @property
+    def latency(self) -> bool:
+        """Whether its figures are times of a call, not bandwidths."""
+        return self.regime != "streaming"
+
+    @property
     def key(self) -> str:
         """In names of files; softmax, which once was all, goes without."""
         own = () if self.operation == "softmax" else (self.operation,)
         return slug("-".join((*own, self.regime, self.dtype)))
 
 
-def _operation(cell: Cell) -> str:
+def _operation(record: DeviceThroughputRecord) -> str:
     """That in whose rounds a timing was taken; limits have one of their own."""
-    limit = cell.get("role") == "limit"
-    return str((cell.get("beside") or "softmax") if limit else cell.get("operation"))
+    return (record.beside or "softmax") if record.role == "limit" else record.operation
 
 
 def groups(run: RunData) -> list[Group]:
     """What was measured or tried, in the order of the page."""
     found = {
-        Group(_operation(c), str(c["regime"]), str(c["dtype"]))
-        for c in run.select(_EXPERIMENT)
-        if c.get("regime")
+        Group(_operation(c), c.regime, str(c.dtype))
+        for c in run.select(DeviceThroughputRecord)
+        if c.regime
     }
     order = list(TITLES)
     return sorted(
@@ -76,10 +92,10 @@ def groups(run: RunData) -> list[Group]:
     )
 
 
-def cells_of(run: RunData, group: Group, **equal: Any) -> list[Cell]:
+def records_of(run: RunData, group: Group) -> list[DeviceThroughputRecord]:
     """The records of a group, limits and controls among them."""
-    found = run.select(_EXPERIMENT, regime=group.regime, dtype=group.dtype, **equal)
-    return [c for c in found if _operation(c) == group.operation]
+    found = run.select(DeviceThroughputRecord, dtype=group.dtype)
+    return [c for c in found if c.regime == group.regime and _operation(c) == group.operation]
 
 
 def title(group: Group) -> str:
@@ -87,25 +103,16 @@ def title(group: Group) -> str:
     return f"{TITLES[group.regime]}{tail}, {group.dtype}"
 
 
-def _names(cells: Iterable[Cell]) -> list[str]:
-    """Implementations, then controls, then limits."""
-    order = {"implementation": 0, "control": 1, "limit": 2}
-    found = {str(c["implementation"]): order.get(str(c.get("role")), 0) for c in cells}
-    return sorted(found, key=lambda name: found[name])
-
-
 def _table(
-    run: RunData, group: Group, name: str, caption: str, entry: Callable[[Cell], Entry],
-    unit: str, notes: tuple[str, ...] = (), roles: tuple[str, ...] = (),
+    group: Group, records: Iterable[DeviceThroughputRecord], name: str, caption: str,
+    entry: Callable[[DeviceThroughputRecord], Entry], unit: str, notes: tuple[str, ...] = (),
 ) -> Table:  # fmt: skip
-    cells = cells_of(run, group)
-    if roles:
-        cells = [c for c in cells if c.get("role") in roles]
-    counts = sorted({int(c["classes"]) for c in cells})
-    at = {(c["implementation"], c["classes"]): c for c in cells}
+    """Implementations, then controls, then limits × class count."""
+    found = sorted(records, key=lambda c: _ROLES.index(c.role))
+    at = {(c.implementation, c.classes): c for c in found}
     return pivot(
-        f"{name}-{group.key}", caption, _names(cells),
-        {n: Column(integer(n), unit, group="classes") for n in counts},
+        f"{name}-{group.key}", caption, dict.fromkeys(c.implementation for c in found),
+        {n: Column(integer(n), unit, group="classes") for n in class_counts(found)},
         lambda who, n: entry(at[who, n]) if (who, n) in at else missing("skipped", "not planned"),
         notes,
     )  # fmt: skip
@@ -114,22 +121,12 @@ def _table(
 def points(run: RunData, group: Group) -> Table:
     """Every number of the plot: a line a point, with its interval, or why there is none."""
     rows = []
-    for c in sorted(cells_of(run, group), key=lambda c: (str(c["implementation"]), c["classes"])):
-        line = [words(c["implementation"]), Entry(integer(c["classes"]), c["classes"])]
-        if c.get("median_ns") is None:
-            line += [missing(str(c["status"]), c.get("reason"))] * 3
-        elif group.regime == "streaming":
-            keys = ("gbps", "gbps_low", "gbps_high")
-            line += [_marked(c, figure(c.get(k), 4), c.get(k), None) for k in keys]
-        else:
-            keys = ("median_ns", "ci_low_ns", "ci_high_ns")
-            line += [
-                missing("unknown", None) if c.get(k) is None
-                else _marked(c, figure(c[k] / 1e3, 4), c[k] / 1e3, None)
-                for k in keys
-            ]  # fmt: skip
-        rows.append(line)
-    unit = "GB/s" if group.regime == "streaming" else "µs"
+    for c in sorted(records_of(run, group), key=lambda c: (c.implementation, c.classes or 0)):
+        entries = [missing(c.status, c.reason)] * 3
+        for _, *values, _ in points_of([c], latency=group.latency):
+            entries = [missing("unknown", None) if v is None else _marked(c, v, 4) for v in values]
+        rows.append([words(c.implementation), count(c.classes), *entries])
+    unit = "µs" if group.latency else "GB/s"
     columns = [
         *texts("Implementation"), Column("Classes"), Column("Median", unit), Column("Low", unit),
         Column("High", unit),
@@ -137,93 +134,86 @@ def points(run: RunData, group: Group) -> Table:
     return Table(f"device-points-{group.key}", title(group), columns, rows)
 
 
-def _marked(cell: Cell, text: str, raw: Any, detail: str | None) -> Entry:
+def _marked(
+    record: DeviceThroughputRecord, value: float, digits: int = 3, detail: str = ""
+) -> Entry:
     """A figure; struck out where it was rejected, with the reason."""
-    if cell["status"] != "ok":
-        return Entry(text, raw, "struck", cell.get("reason"), detail=detail)
-    note = "noisy: the control differs from itself" if cell.get("noisy") else None
-    return Entry(text, raw, "", note, detail=detail)
+    if record.status != "ok":
+        return number(value, digits, kind="struck", note=record.reason, detail=detail)
+    note = "noisy: the control differs from itself" if record.noisy else None
+    return number(value, digits, note=note, detail=detail)
 
 
-def _bandwidth(cell: Cell) -> Entry:
-    if cell.get("gbps") is None:
-        return missing(str(cell["status"]), cell.get("reason"))
-    share = cell.get("percent_of_limit")
-    detail = None if share is None else f"{percent(share / 100.0)}% of {cell['limit']}"
-    return _marked(cell, figure(cell["gbps"], 4), cell["gbps"], detail)
+def _bandwidth(c: DeviceThroughputRecord) -> Entry:
+    if c.gbps is None:
+        return missing(c.status, c.reason)
+    share = c.percent_of_limit
+    detail = "" if share is None else f"{percent(share / 100.0)}% of {c.limit}"
+    return _marked(c, c.gbps, 4, detail)
 
 
-def _latency(cell: Cell) -> Entry:
-    if cell.get("median_ns") is None:
-        return missing(str(cell["status"]), cell.get("reason"))
-    low, high = cell.get("ci_low_ns"), cell.get("ci_high_ns")
-    between = "" if low is None or high is None else interval(low / 1e3, high / 1e3)
-    return _marked(cell, figure(cell["median_ns"] / 1e3), cell["median_ns"], between)
+def _latency(c: DeviceThroughputRecord) -> Entry:
+    """In microseconds; in nanoseconds in the CSV."""
+    for _, value, low, high, _ in points_of([c], latency=True):
+        return replace(_marked(c, value, 3, interval(low, high)), raw=c.median_ns)
+    return missing(c.status, c.reason)
 
 
-def _ratio(cell: Cell) -> Entry:
-    if cell.get("speedup") is None:
-        return missing(str(cell["status"]), cell.get("reason") or "no baseline was measured")
-    detail = interval(cell.get("speedup_low"), cell.get("speedup_high"))
-    return _marked(cell, figure(cell["speedup"]), cell["speedup"], detail)
+def _ratio(c: DeviceThroughputRecord) -> Entry:
+    if c.speedup is None:
+        return missing(c.status, c.reason or "no baseline was measured")
+    return _marked(c, c.speedup, 3, interval(c.speedup_low, c.speedup_high))
 
 
 def speeds(run: RunData, group: Group) -> Table:
     """Implementation × class count: GB/s and share of the limit, or microseconds of one row."""
-    cells = cells_of(run, group)
-    notes = tuple(dict.fromkeys(str(c["fits"]) for c in cells if c.get("fits")))
-    smaller = [c for c in cells if c.get("wanted_bytes")]
-    if smaller:
-        size, wanted = smaller[0].get("array_bytes"), smaller[0].get("wanted_bytes")
-        notes += (f"memory lacked: arrays of {byte_count(size)} in place of {byte_count(wanted)}",)
-    host = sorted({str(c["implementation"]) for c in cells if c.get("clock") == "host"})
+    records = records_of(run, group)
+    notes = tuple(dict.fromkeys(c.fits for c in records if c.fits))
+    smaller = next((c for c in records if c.wanted_bytes), None)
+    if smaller is not None:
+        size, wanted = byte_count(smaller.array_bytes), byte_count(smaller.wanted_bytes)
+        notes += (f"memory lacked: arrays of {size} in place of {wanted}",)
+    host = sorted({c.implementation for c in records if c.clock == "host"})
     if host:
         notes += (f"timed by the host's clock, which waits for the device: {', '.join(host)}",)
-    if group.regime == "streaming":
-        return _table(run, group, "device-bandwidth", "Bandwidth, and share of the best limit of "
-                      "the same rounds", _bandwidth, "GB/s", notes)  # fmt: skip
-    return _table(run, group, "device-latency", "Time of a call, median and 95% interval",
-                  _latency, "µs", notes)  # fmt: skip
+    if group.latency:
+        return _table(group, records, "device-latency", "Time of a call, median and 95% interval",
+                      _latency, "µs", notes)  # fmt: skip
+    return _table(group, records, "device-bandwidth", "Bandwidth, and share of the best limit of "
+                  "the same rounds", _bandwidth, "GB/s", notes)  # fmt: skip
 
 
 def ratios(run: RunData, group: Group) -> Table:
     """Implementation × class count: how many times as fast as the baseline, round by round."""
-    cells = cells_of(run, group, role="implementation")
-    baseline = next((str(c["baseline"]) for c in cells if c.get("baseline")), "the baseline")
-    return _table(run, group, "device-ratios", f"Time of {baseline} over the time of each, "
-                  "paired by round; a control is set against its original", _ratio, "times",
-                  roles=("implementation", "control"))  # fmt: skip
+    records = [c for c in records_of(run, group) if c.role != "limit"]
+    named = (c.baseline for c in records if c.role == "implementation" and c.baseline)
+    baseline = next(named, "the baseline")
+    return _table(group, records, "device-ratios", f"Time of {baseline} over the time of each, "
+                  "paired by round; a control is set against its original", _ratio,
+                  "times")  # fmt: skip
 
 
-def _clock(cell: Cell, when: str) -> Entry:
-    found = cell.get(f"clock_{when}") or {}
-    if found.get("source") is None:
-        return missing("unknown", found.get("reason"))
-    parts = [
-        f"{figure(found[key], 4)} {unit}"
-        for key, unit in (("sm_mhz", "MHz"), ("celsius", "°C"), ("watts", "W"))
-        if found.get(key) is not None
-    ]
-    return words(", ".join(parts), note=f"source: {found['source']}")
+def _clock(clock: DeviceClock | None) -> Entry:
+    if clock is None or clock.source is None:
+        return missing("unknown", clock.reason if clock else None)
+    told = ((clock.sm_mhz, "MHz"), (clock.celsius, "°C"), (clock.watts, "W"))
+    parts = [f"{figure(value, 4)} {unit}" for value, unit in told if value is not None]
+    return words(", ".join(parts), note=f"source: {clock.source}")
 
 
 def conditions(run: RunData) -> Table | None:
     """A line a group: the device's clock, heat and power before and after, and the doubts."""
-    seen: dict[tuple[Any, ...], Cell] = {}
-    doubts: dict[tuple[Any, ...], dict[str, None]] = {}
-    for c in run.select(_EXPERIMENT):
-        if c.get("clock_before"):
-            key = (_operation(c), c["regime"], c["dtype"], c["classes"])
-            seen.setdefault(key, c)
-            doubts.setdefault(key, {}).update(dict.fromkeys(c.get("warnings") or ()))
-    if not seen:
+    found: dict[tuple[object, ...], list[DeviceThroughputRecord]] = {}
+    for c in run.select(DeviceThroughputRecord):
+        if c.clock_before:
+            found.setdefault((_operation(c), c.regime, c.dtype, c.classes), []).append(c)
+    if not found:
         return None
     rows = [
-        [words(key[0]), words(c["regime"]), words(c["dtype"]),
-         Entry(integer(c["classes"]), c["classes"]),
-         words(c.get("device_name")), _clock(c, "before"), _clock(c, "after"),
-         words("; ".join(doubts[key]))]
-        for key, c in seen.items()
+        [words(_operation(c)), words(c.regime), words(c.dtype), count(c.classes),
+         words(c.device_name), _clock(c.clock_before), _clock(c.clock_after),
+         words("; ".join(dict.fromkeys(w for other in here for w in other.warnings or ())))]
+        for here in found.values() for c in here[:1]
     ]  # fmt: skip
     columns = [
         *texts("Operation", "Regime", "Format"), Column("Classes"),
@@ -232,27 +222,25 @@ def conditions(run: RunData) -> Table | None:
     return Table("device-conditions", "Clocks, heat and power around each group", columns, rows)
 
 
-def _transfer(cell: Cell, key: str) -> Entry:
-    took = cell.get(key)
+def _transfer(record: DeviceThroughputRecord, took: float | None) -> Entry:
     if not took:
         return missing("unknown", "the clock saw no time pass")
-    return Entry(duration(took), took, detail=f"{figure(cell['transfer_bytes'] / took)} GB/s")
+    return Entry(duration(took), took, detail=f"{figure((record.transfer_bytes or 0) / took)} GB/s")
 
 
 def transfers(run: RunData) -> Table | None:
     """Copies between host and device, as each array library makes them; the largest of each."""
-    largest: dict[str, Cell] = {}
-    for c in run.select(_EXPERIMENT, role="implementation"):
-        if c.get("host_to_device_ns"):
-            name = str(c["implementation"])
-            before = largest.get(name)
-            if before is None or c["transfer_bytes"] > before["transfer_bytes"]:
-                largest[name] = c
+    largest: dict[str, DeviceThroughputRecord] = {}
+    for c in run.select(DeviceThroughputRecord):
+        if c.role == "implementation" and c.host_to_device_ns:
+            before = largest.setdefault(c.implementation, c)
+            if (c.transfer_bytes or 0) > (before.transfer_bytes or 0):
+                largest[c.implementation] = c
     if not largest:
         return None
     rows = [
-        [words(name), Entry(byte_count(c["transfer_bytes"]), c["transfer_bytes"]),
-         *(_transfer(c, k) for k in ("host_to_device_ns", "device_to_host_ns"))]
+        [words(name), Entry(byte_count(c.transfer_bytes), c.transfer_bytes),
+         _transfer(c, c.host_to_device_ns), _transfer(c, c.device_to_host_ns)]
         for name, c in largest.items()
     ]  # fmt: skip
     columns = [
@@ -264,9 +252,9 @@ def transfers(run: RunData) -> Table | None:
 
 def not_run(run: RunData) -> Table | None:
     """Why there are no timings, by implementation; None where some were tried."""
-    cells = run.select(_EXPERIMENT)
-    if not cells or groups(run):
+    records = run.select(DeviceThroughputRecord)
+    if not records or groups(run):
         return None
-    rows = [[words(c["implementation"]), missing(str(c["status"]), c.get("reason"))] for c in cells]
+    rows = [[words(c.implementation), missing(c.status, c.reason)] for c in records]
     columns = texts("Implementation", "Status")
     return Table("device-not-run", f"{NOT_RUN}: there are no figures", columns, rows)

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.report.drawing import style as palette
+from harness.records import DeviceThroughputRecord
 from harness.report.drawing.figure import Plot, class_axis, grid, log_scale, side_legend
-from harness.report.drawing.formatting import figure, integer
+from harness.report.drawing.formatting import figure
 from harness.report.drawing.style import Style
-from harness.report.pages.device import TITLES, Group, cells_of, points, title
-from harness.report.pages.throughput import LIMIT_DASHES, draw_curve, quantity
-from harness.report.run_data import Cell, RunData, absent_text, of
-from harness.report.timing_selection import has_time, struck
+from harness.report.pages.device import TITLES, Group, points, records_of, title
+from harness.report.pages.timing_curves import (
+    LIMIT_DASHES,
+    Point,
+    best_of,
+    draw_curve,
+    draw_limit,
+    ends,
+    points_of,
+)
+from harness.report.run_data import RunData, absent_text, of
+from harness.report.timing_selection import has_time
 
 
-def _curve(cells: list[Cell], name: str) -> list[Cell]:
-    return sorted(filter(has_time, of(cells, name)), key=lambda c: int(c["classes"]))
+def _curves(records: Sequence[DeviceThroughputRecord], group: Group) -> dict[str, list[Point]]:
+    found = sorted(filter(has_time, records), key=lambda c: c.classes or 0)
+    names = sorted({c.implementation for c in found})
+    return {n: points_of(of(found, n), latency=group.latency) for n in names}
 
 
 def by_classes(run: RunData, group: Group, style: Mapping[str, Style]) -> Plot | None:
@@ -24,65 +34,44 @@ def by_classes(run: RunData, group: Group, style: Mapping[str, Style]) -> Plot |
 
     None where nothing has a time.
     """
-    cells = cells_of(run, group)
-    kind = "streaming" if group.regime == "streaming" else "latency"
-    roles = {str(c["implementation"]): str(c.get("role") or "implementation") for c in cells}
-    curves = {n: _curve(cells, n) for n, role in roles.items() if role == "implementation"}
-    limits = {n: _curve(cells, n) for n, role in roles.items() if role == "limit"}
-    drawn = [c for found in (*curves.values(), *limits.values()) for c in found]
+    records = records_of(run, group)
+    own = [c for c in records if c.role == "implementation"]
+    curves = _curves(own, group)
+    limits = _curves([c for c in records if c.role == "limit"], group)
+    drawn = [p for found in (*curves.values(), *limits.values()) for p in found]
     if not any(curves.values()):
         return None
     fig, (axes,) = grid(1, 1, 3.2, right=2.1)
     handles: dict[str, Any] = {}
-    for k, (name, found) in enumerate(sorted(limits.items())):
-        if found:
-            (handles[f"limit: {name}"],) = axes.plot(
-                [c["classes"] for c in found], [quantity(c, kind)[0] for c in found],
-                color=palette.LIMIT, linewidth=1.0, dashes=LIMIT_DASHES[k % len(LIMIT_DASHES)],
-                marker="|", markersize=5.0,
-            )  # fmt: skip
+    for k, (name, found) in enumerate(limits.items()):
+        handles[f"limit: {name}"] = draw_limit(
+            axes, found, LIMIT_DASHES[k % len(LIMIT_DASHES)], marker="|", markersize=5.0
+        )
     for name in [n for n in run.implementations if curves.get(n)]:
-        handles[name] = draw_curve(axes, curves[name], kind, style[name], 1.3)
-    values = [v for c in drawn for v in quantity(c, kind) if v is not None]
-    log_scale(values).apply(axes.yaxis)
-    class_axis(axes, sorted({int(c["classes"]) for c in drawn}))
-    axes.set_title("GB/s" if kind == "streaming" else "time of a call (µs)")
+        handles[name] = draw_curve(axes, curves[name], style[name])
+    log_scale(ends(drawn)).apply(axes.yaxis)
+    class_axis(axes, sorted({p.classes for p in drawn}))
+    axes.set_title("time of a call (µs)" if group.latency else "GB/s")
     axes.set_xlabel("classes")
     side_legend(fig, handles, sorted(handles, key=lambda n: n.startswith("limit: ")), 2.0, 26)
-    own = [c for c in cells if roles[str(c["implementation"])] == "implementation"]
-    here = [n for n in run.implementations if n in curves]
-    absent = run.absent(own, "median_ns", dtype=group.dtype, operation=group.operation)
+    tried = {c.implementation for c in own}
+    absent = run.absent(own, lambda c: c.median_ns, group.dtype, group.operation)
     caption = (
         "Median of the rounds; vertical bars are 95% bootstrap intervals. "
         + (
-            "Each array that the operation has to read or write is counted once. Dashed grey "
+            "Lower is better. Dashed grey lines: copies of one row. "
+            if group.latency
+            else "Each array that the operation has to read or write is counted once. Dashed grey "
             "lines: kernels of the same rounds that do nothing else. "
-            if kind == "streaming"
-            else "Lower is better. Dashed grey lines: copies of one row. "
         )
         + "A grey ring marks a point whose control was noisy, a cross one that was struck out."
-        + absent_text({n: why for n, why in absent.items() if n in here})
+        + absent_text({n: why for n, why in absent.items() if n in tried})
     )
-    return Plot(
-        f"device-{group.key}", title(group), caption, _alt(group, curves, limits, kind),
-        points(run, group), fig,
-    )  # fmt: skip
-
-
-def _alt(
-    group: Group, curves: Mapping[str, list[Cell]], limits: Mapping[str, list[Cell]], kind: str
-) -> str:
     text = f"{TITLES[group.regime]} against class count, {group.operation}, {group.dtype}."
-    good = [c for found in curves.values() for c in found if not struck(c)]
-    unit = "GB/s" if kind == "streaming" else "µs"
-    if good:
-        pick, what = (max, "highest") if kind == "streaming" else (min, "shortest")
-        best = pick(good, key=lambda c: quantity(c, kind)[0])
-        text += (
-            f" {what.capitalize()}: {figure(quantity(best, kind)[0])} {unit} "
-            f"({best['implementation']}, {integer(best['classes'])} classes)."
-        )
-    moved = [quantity(c, kind)[0] for found in limits.values() for c in found]
+    best = best_of((p for found in curves.values() for p in found), latency=group.latency)
+    text += f" {best[:1].upper()}{best[1:]}." if best else ""
+    moved = [p.value for found in limits.values() for p in found]
     if moved:
+        unit = "µs" if group.latency else "GB/s"
         text += f" Limits between {figure(min(moved))} and {figure(max(moved))} {unit}."
-    return text
+    return Plot(f"device-{group.key}", title(group), caption, text, points(run, group), fig)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from harness.records import AccuracyRecord
+from harness.records import AccuracyRecord, ClaimRecord, ConformanceRecord
 from harness.report.drawing.formatting import figure, integer, interval, plural, threshold
 from harness.report.pages import claims, conformance, exhaustive, worst_cases
 from harness.report.pages.overflow import map_of, map_records
 from harness.report.pages.thresholds import threshold_record
-from harness.report.run_data import RunData, measured, worst
-from harness.report.timing_selection import controls, headline, headline_cell, misses_one, struck
+from harness.report.run_data import RunData, known, measured, worst
+from harness.report.timing_selection import controls, headline, headline_record, misses_one, struck
 
 GROWTH = 10.0  # an error that grows by this factor with the offset is a finding
 
@@ -132,32 +132,35 @@ def speed(run: RunData) -> Finding | None:
     point = headline(run)
     if point is None:
         return None
-    cells = {n: headline_cell(run, n)[0] for n in run.implementations}
-    usable = {n: c for n, c in cells.items() if c is not None and c.get("gbps") is not None}
+    usable = {
+        n: c
+        for n in run.implementations
+        if (c := headline_record(run, n)[0]) is not None and c.gbps is not None
+    }
     ranked = {n: c for n, c in usable.items() if not struck(c)}
     if not ranked:
         return None
-    best = max(ranked, key=lambda n: float(ranked[n]["gbps"]))
+    best = max(ranked, key=lambda n: known(ranked[n].gbps))
     c = ranked[best]
-    text = f"{best} is the fastest at {figure(c['gbps'])} GB/s"
-    if c.get("gbps_low") is not None:
-        text += f" {interval(c['gbps_low'], c.get('gbps_high'))}"
-    if c.get("percent_of_limit") is not None:
-        text += f", {figure(c['percent_of_limit'])}% of the measured copy limit"
-    if c.get("speedup") is not None and c.get("baseline") != best:
-        text += f" and {figure(c['speedup'])} times the speed of {c.get('baseline')}"
+    text = f"{best} is the fastest at {figure(c.gbps)} GB/s"
+    if c.gbps_low is not None:
+        text += f" {interval(c.gbps_low, c.gbps_high)}"
+    if c.percent_of_limit is not None:
+        text += f", {figure(c.percent_of_limit)}% of the measured copy limit"
+    if c.speedup is not None and c.baseline != best:
+        text += f" and {figure(c.speedup)} times the speed of {c.baseline}"
     text += f" ({point.group.title}, {point.regime}, n = {integer(point.classes)})."
     overlap = [
         n
         for n, o in ranked.items()
-        if n != best and c.get("gbps_low") is not None and o.get("gbps_high") is not None
-        and o["gbps_high"] >= c["gbps_low"]
+        if n != best and c.gbps_low is not None and o.gbps_high is not None
+        and o.gbps_high >= c.gbps_low
     ]  # fmt: skip
     if overlap:
         text += f" Its interval overlaps that of {_names(overlap)}."
-    if c.get("noisy"):
+    if c.noisy:
         text += " The machine was noisy at this point."
-    if (c.get("percent_of_limit") or 0.0) > 100:
+    if (c.percent_of_limit or 0.0) > 100:
         text += " More than the copy itself reached: trust the limit no further than that."
     out = [n for n, o in usable.items() if struck(o)]
     if out:
@@ -180,7 +183,7 @@ def noise(run: RunData) -> Finding | None:
 
 def conformity(run: RunData) -> Finding:
     """Who contradicts mathematics or the contract, in how many cases."""
-    if not run.select("conformance"):
+    if not run.select(ConformanceRecord):
         return Finding("Conformance", "Not measured in this run.", "")
     told = {n: conformance.counts(run, n) for n in run.implementations}
     judged = {n: sum(t[s] for s in conformance.JUDGED) for n, t in told.items()}
@@ -214,7 +217,7 @@ def whole(run: RunData) -> list[Finding]:
 
 def audited(run: RunData) -> Finding:
     """How the published claims fared."""
-    count = len(run.select("claims"))
+    count = len(run.select(ClaimRecord))
     if not count:
         return Finding("Claims", "Not measured in this run.", "")
     text = f"Of {plural(count, 'published claim')}: {claims.counted(run)}."
@@ -223,16 +226,16 @@ def audited(run: RunData) -> Finding:
 
 def gaps(run: RunData) -> Finding:
     """How the cells ended."""
-    counts = Counter(str(c["status"]) for c in run.cells)
+    counts = Counter(c.status for c in run.records)
     others = ", ".join(
         f"{integer(n)} {s.replace('_', ' ')}" for s, n in sorted(counts.items()) if s != "ok"
     )
-    text = f"Of {plural(len(run.cells), 'cell')} measured, {integer(counts['ok'])} are ok"
+    text = f"Of {plural(len(run.records), 'cell')} measured, {integer(counts['ok'])} are ok"
     text += f", {others}." if others else "."
     absent = [n for n in run.implementations if (a := run.about(n)) and not a.available]
     if absent:
         text += f" Unavailable on this machine: {_names(absent)}."
-    if len(run.cells) < run.info.planned_cells or run.info.finished is None:
+    if len(run.records) < run.info.planned_cells or run.info.finished is None:
         text += f" The plan had {plural(run.info.planned_cells, 'cell')}: the run is incomplete."
     if run.problems:
         text += f" {plural(len(run.problems), 'record')} could not be read and stand nowhere."

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from harness.records import AccuracyRecord, OverflowRecord
+from harness.records import (
+    AccuracyRecord,
+    ConformanceRecord,
+    DeviceThroughputRecord,
+    OverflowRecord,
+    Record,
+    ThroughputRecord,
+    WorstCaseRecord,
+)
 from harness.report.drawing.figure import Plot, class_axis, grid, note_inside, wrapped
 from harness.report.drawing.formatting import figure, integer
 from harness.report.drawing.sanitize import label
@@ -205,24 +213,20 @@ def not_ok(run: RunData, name: str) -> Table | None:
     """
     gathered: Counter[tuple[str, str, str, str, str]] = Counter()
     rows = []
-    for c in run.cells:
-        if c["implementation"] != name or c["status"] == "ok":
+    for c in run.records:
+        if c.implementation != name or c.status == "ok":
             continue
-        if c["experiment"] == "conformance":  # has a section of its own
+        if isinstance(c, ConformanceRecord):  # has a section of its own
             continue
-        status, reason = c["status"].replace("_", " "), c.get("reason") or "no reason recorded"
-        operation, dtype = str(c.get("operation") or ""), str(c.get("dtype") or "")
+        status, reason = c.status.replace("_", " "), c.reason or "no reason recorded"
+        key = status, c.experiment, c.operation, c.dtype or "", reason
         if status in ("unavailable", "unsupported"):
-            gathered[status, c["experiment"], operation, dtype, reason] += 1
+            gathered[key] += 1
             continue
-        more = [str(c[k]) for k in ("regime", "kind", "probe", "event") if c.get(k)]
-        if c.get("offset") is not None:
-            more.append(f"offset {figure(c['offset'])}")
-        place = [words(c.get("workload")), _count(c.get("classes")), _count(c.get("rows"))]
-        rows.append(
-            [*map(words, (status, c["experiment"], operation, dtype)), *place,
-             words(", ".join(more)), Entry("1", 1), words(reason)]
-        )  # fmt: skip
+        rows.append([
+            *map(words, key[:-1]), words(c.workload), count(c.classes), count(c.rows),
+            words(_place(c)), count(1), words(reason),
+        ])  # fmt: skip
     for (status, experiment, operation, dtype, reason), n in gathered.items():
         rows.append(
             [*map(words, (status, experiment, operation, dtype, "all", "all", "all", "")),
@@ -237,5 +241,14 @@ def not_ok(run: RunData, name: str) -> Table | None:
     return Table("not-ok", "Cells that are not ok", columns, rows)
 
 
-def _count(n: int | None) -> Entry:
-    return Entry("", "") if n is None else Entry(integer(n), n)
+def _place(record: Record) -> str:
+    """Where in its experiment a record belongs, beyond the coordinates of every record."""
+    parts: list[str | None] = []
+    if isinstance(record, ThroughputRecord | DeviceThroughputRecord):
+        parts = [record.regime]
+    elif isinstance(record, WorstCaseRecord):
+        parts = [record.kind]
+    elif isinstance(record, OverflowRecord):
+        offset = None if record.offset is None else f"offset {figure(record.offset)}"
+        parts = [record.kind, record.probe, record.event, offset]
+    return ", ".join(p for p in parts if p)

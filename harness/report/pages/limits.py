@@ -9,17 +9,39 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 from harness.numerics.statistics import paired_ratio
-from harness.report.drawing import style as palette
+from harness.records import ThroughputRecord
+from harness.records.timing import TimingRecord
 from harness.report.drawing.figure import Plot, class_axis, grid, side_legend
 from harness.report.drawing.formatting import figure, integer, interval
 from harness.report.drawing.style import Style
-from harness.report.drawing.tables import Column, Entry, Table, missing, pivot, texts, words
+from harness.report.drawing.tables import (
+    Column,
+    Entry,
+    Table,
+    count,
+    missing,
+    number,
+    pivot,
+    texts,
+    words,
+)
 from harness.report.pages.throughput_tables import timing_entry
-from harness.report.run_data import Cell, RunData, absent_text, of
-from harness.report.timing_selection import Group, at_point, curve, groups, limits, struck, timed
+from harness.report.pages.timing_curves import Point, draw_curve, draw_limit
+from harness.report.run_data import RunData, absent_text, known, of
+from harness.report.timing_selection import (
+    Group,
+    at_point,
+    curve,
+    groups,
+    limits,
+    struck,
+    timed,
+    why_untimed,
+)
 
 LEAD = (
     "Each time as a share of the best that this machine showed in the same rounds: 100% is the "
@@ -43,8 +65,7 @@ _MEANING = {
 }
 
 
-@dataclass(frozen=True)
-class Share:
+class Share(NamedTuple):
     """A time as a share of a limit's, in per cent; the interval where rounds could be paired."""
 
     percent: float
@@ -52,15 +73,15 @@ class Share:
     high: float | None = None
 
 
-def share(cell: Cell, limit: Cell | None) -> Share | None:
-    """The limit's time over the cell's; None without a limit."""
-    if limit is None or not cell.get("median_ns") or not limit.get("median_ns"):
+def share(record: TimingRecord, limit: TimingRecord | None) -> Share | None:
+    """The limit's time over the record's; None without a limit."""
+    if limit is None or not record.median_ns or not limit.median_ns:
         return None
-    mine, best = cell.get("samples_ns") or (), limit.get("samples_ns") or ()
+    mine, best = record.samples_ns or (), limit.samples_ns or ()
     if len(mine) == len(best) and len(mine) > 1 and min(mine) > 0:
         ratio = paired_ratio(best, mine)
         return Share(100.0 * ratio.median, 100.0 * ratio.ci_low, 100.0 * ratio.ci_high)
-    return Share(100.0 * float(limit["median_ns"]) / float(cell["median_ns"]))
+    return Share(100.0 * limit.median_ns / record.median_ns)
 
 
 @dataclass(frozen=True)
@@ -71,30 +92,35 @@ class Panel:
     group: Group
     regime: str
 
-    @property
-    def by_name(self) -> Mapping[str, Mapping[int, Cell]]:
+    @cached_property
+    def by_name(self) -> Mapping[str, Mapping[int, ThroughputRecord]]:
         found = limits(self.run, self.group, self.regime, operations=("copy", "exp"))
-        return {name: {c["classes"]: c for c in cells} for name, cells in found.items()}
+        return {n: {c.classes: c for c in cs if c.classes} for n, cs in found.items()}
 
-    def binding(self, classes: int) -> Cell | None:
+    def binding(self, classes: int) -> ThroughputRecord | None:
         """The limit that holds at a class count: the best copy, or what takes longer still."""
-        here = {n: cells[classes] for n, cells in self.by_name.items() if classes in cells}
+
+        def took(record: ThroughputRecord) -> float:
+            return known(record.median_ns)
+
+        here = {n: at[classes] for n, at in self.by_name.items() if classes in at}
         copies = [c for n, c in here.items() if n in (NONTEMPORAL, REGULAR)]
         if not copies:
             return None
-        copy = min(copies, key=lambda c: float(c["median_ns"]))
-        exponential = here.get(EXPONENTIAL)
-        if exponential is not None and exponential["median_ns"] > copy["median_ns"]:
-            return exponential
-        return copy
+        return max([min(copies, key=took), *(c for c in [here.get(EXPONENTIAL)] if c)], key=took)
 
-    def points(self, name: str) -> list[Cell]:
+    def points(self, name: str) -> list[Point]:
+        """The times of an implementation as shares of the limits that hold, where one does."""
         found = curve(of(timed(self.run, self.group), name), self.regime)
-        return [c for c in found if self.binding(c["classes"]) is not None]
+        return [
+            Point(n, *at, c)
+            for n, c in ((known(c.classes), c) for c in found)
+            if (at := share(c, self.binding(n))) is not None
+        ]
 
     @property
     def classes(self) -> list[int]:
-        return sorted({n for cells in self.by_name.values() for n in cells})
+        return sorted({n for at in self.by_name.values() for n in at})
 
 
 def limited(run: RunData) -> list[Group]:
@@ -119,26 +145,23 @@ def by_classes(run: RunData, group: Group, style: Mapping[str, Style], stem: str
         )
     fig, axes_of = grid(len(shown), 2, 3.1, right=1.85, between=0.55)
     handles: dict[str, Any] = {}
-    drawn: list[Cell] = []
+    drawn: list[TimingRecord] = []
     for axes, panel in zip(axes_of, shown, strict=True):
         for name in run.implementations:
             points = panel.points(name)
             if points:
-                handles[name] = _draw(axes, panel, points, style[name])
-                drawn += points
+                handles[name] = draw_curve(axes, points, style[name], _TOP)
+                drawn += [p.record for p in points]
         axes.set_ylim(0.0, _TOP)
         for name, dashes in _DASHES.items():
-            line = [
-                (n, share(at, c))  # of the limit that holds, by this one
-                for n, at in sorted(panel.by_name.get(name, {}).items())
-                if (c := panel.binding(n)) is not None
+            at = panel.by_name.get(name, {})
+            found = [  # of the limit that holds, by this one
+                Point(n, min(s.percent, _TOP), None, None, c)
+                for n in sorted(at)
+                if (c := panel.binding(n)) is not None and (s := share(at[n], c)) is not None
             ]
-            xy = [(n, s.percent) for n, s in line if s is not None]
-            if xy:
-                (handles[_TITLES[name]],) = axes.plot(
-                    [n for n, _ in xy], [min(y, _TOP) for _, y in xy], color=palette.LIMIT,
-                    linewidth=1.0, dashes=dashes, zorder=1.5,
-                )  # fmt: skip
+            if found:
+                handles[_TITLES[name]] = draw_limit(axes, found, dashes, zorder=1.5)
         class_axis(axes, panel.classes)
         axes.set_title(f"{panel.regime} — {_MEANING[panel.regime].split(':')[0]}")
         axes.set_xlabel("classes")
@@ -150,58 +173,21 @@ def by_classes(run: RunData, group: Group, style: Mapping[str, Style], stem: str
         + " Hollow ring: noisy; cross: failed the accuracy gate. Above 100%: the limit was "
         "disturbed, or can be passed (a cheaper exponential). A triangle on the upper edge: more "
         f"than {_TOP:.0f}%, see the table."
-        + absent_text(run.absent(drawn, "median_ns", dtype=group.dtype))
+        + absent_text(run.absent(drawn, lambda c: c.median_ns, group.dtype))
     )
     return Plot(stem, title, caption, _alt(title, shown), table, fig)
-
-
-def _draw(axes: Any, panel: Panel, points: Sequence[Cell], style: Style) -> Any:
-    found = [(c, share(c, panel.binding(c["classes"]))) for c in points]
-    xy = [(c["classes"], s.percent) for c, s in found if s is not None]
-    (handle,) = axes.plot(
-        [x for x, _ in xy], [min(y, _TOP) for _, y in xy], color=style.colour, linestyle=style.line,
-        marker=style.marker, linewidth=1.3,
-    )  # fmt: skip
-    for c, s in found:
-        if s is None:
-            continue
-        if s.percent > _TOP:
-            axes.plot([c["classes"]], [_TOP], marker="^", markersize=8.0, linestyle="none",
-                      color=style.colour, clip_on=False)  # fmt: skip
-            continue
-        if s.low is not None and s.high is not None:
-            axes.plot([c["classes"]] * 2, [s.low, s.high], color=style.colour, linewidth=2.4,
-                      alpha=0.45, solid_capstyle="butt")  # fmt: skip
-        if c.get("noisy"):
-            axes.plot([c["classes"]], [s.percent], marker="o", markersize=8.0, linestyle="none",
-                      markerfacecolor="none", markeredgecolor=palette.MUTED,
-                      markeredgewidth=0.8)  # fmt: skip
-        if struck(c):
-            axes.plot([c["classes"]], [s.percent], marker="x", markersize=8.0, linestyle="none",
-                      markeredgecolor=palette.ALERT, markeredgewidth=1.4)  # fmt: skip
-    return handle
-
-
-def _best(panel: Panel) -> tuple[Cell, Share] | None:
-    """The timing nearest to its limit, of those that passed the gate."""
-    found = [
-        (c, s)
-        for name in panel.run.implementations
-        for c in panel.points(name)
-        if not struck(c) and (s := share(c, panel.binding(c["classes"]))) is not None
-    ]
-    return max(found, key=lambda pair: pair[1].percent, default=None)
 
 
 def _alt(title: str, shown: Sequence[Panel]) -> str:
     text = f"{title}; regimes {', '.join(p.regime for p in shown)}."
     for panel in shown:
-        best = _best(panel)
-        if best is not None:
-            cell, at = best
+        found = [p for n in panel.run.implementations for p in panel.points(n)]
+        good = [p for p in found if not struck(p.record)]
+        if good:
+            p = max(good, key=lambda p: p.value)
             text += (
-                f" {panel.regime.capitalize()}: nearest is {cell['implementation']} with "
-                f"{figure(at.percent)}% at {integer(cell['classes'])} classes."
+                f" {panel.regime.capitalize()}: nearest is {p.record.implementation} with "
+                f"{figure(p.value)}% at {integer(p.classes)} classes."
             )
     return text
 
@@ -211,17 +197,13 @@ def shares(run: RunData, group: Group, shown: Sequence[Panel], name: str) -> Tab
     rows = []
     for panel in shown:
         for implementation in run.implementations:
-            for cell in panel.points(implementation):
-                at = panel.binding(cell["classes"])
-                row = [words(implementation), words(panel.regime),
-                       Entry(integer(cell["classes"]), cell["classes"]),
-                       Entry(figure(cell.get("gbps")), cell.get("gbps") or "")]  # fmt: skip
-                row.append(_entry(cell, at))
-                row.append(words(_TITLES.get(str((at or {}).get("implementation")), "")))
-                for limit in (NONTEMPORAL, REGULAR, EXPONENTIAL):
-                    other = panel.by_name.get(limit, {}).get(cell["classes"])
-                    row.append(_entry(cell, other, interval_shown=False))
-                rows.append(row)
+            for n, percent, low, high, c in panel.points(implementation):
+                each = (panel.by_name.get(k, {}).get(n) for k in _DASHES)
+                rows.append([
+                    words(implementation), words(panel.regime), count(n), number(c.gbps),
+                    timing_entry(percent, c, interval(low, high)),
+                    words(_name_of(panel.binding(n))), *(_share_entry(c, limit) for limit in each),
+                ])  # fmt: skip
     columns = [
         *texts("Implementation", "Regime"), Column("Classes"), Column("Bandwidth", "GB/s"),
         Column("Of its limit", "%"), *texts("Limit"), Column("Of non-temporal copy", "%"),
@@ -230,49 +212,38 @@ def shares(run: RunData, group: Group, shown: Sequence[Panel], name: str) -> Tab
     return Table(name, f"Shares of the limits, {group.title}", columns, rows)
 
 
-def _entry(cell: Cell, limit: Cell | None, interval_shown: bool = True) -> Entry:
-    found = share(cell, limit)
+def _name_of(limit: ThroughputRecord | None) -> str:
+    return _TITLES.get(limit.implementation, "") if limit else ""
+
+
+def _share_entry(record: TimingRecord, limit: TimingRecord | None) -> Entry:
+    found = share(record, limit)
     if found is None:
         return missing("none", "this limit was not timed at this point, or does not apply")
-    detail = interval(found.low, found.high) if interval_shown else ""
-    return timing_entry(figure(found.percent), found.percent, cell, detail or None)
+    return timing_entry(found.percent, record)
 
 
 def summary(run: RunData, group: Group, panel: Panel) -> Table:
     """Implementation × class count: the share of the binding limit."""
-    best: dict[int, float] = {}
-    found: dict[tuple[str, int], tuple[Cell, Share]] = {}
-    for name in run.implementations:
-        for cell in panel.points(name):
-            at = share(cell, panel.binding(cell["classes"]))
-            if at is not None:
-                found[name, cell["classes"]] = cell, at
-                if not struck(cell):
-                    best[cell["classes"]] = max(at.percent, best.get(cell["classes"], 0.0))
+    points = {(name, p.classes): p for name in run.implementations for p in panel.points(name)}
 
     def entry(name: str, n: int) -> Entry:
-        if (name, n) not in found:
+        if (name, n) not in points:
             here = at_point(of(timed(run, group), name), panel.regime, n)
-            return missing(*run.why(name, here, dtype=group.dtype))
-        cell, at = found[name, n]
-        detail = interval(at.low, at.high) or None
-        shown = timing_entry(figure(at.percent), at.percent, cell, detail)
-        return (
-            replace(shown, kind="best") if not shown.kind and at.percent == best.get(n) else shown
-        )
+            return missing(*why_untimed(run, name, here, group.dtype))
+        p = points[name, n]
+        return timing_entry(p.value, p.record, interval(p.low, p.high))
 
-    limit_row = [words("the limit")]
-    for n in panel.classes:
-        at_n = panel.binding(n)
-        named = _TITLES.get(str((at_n or {}).get("implementation")), "")
-        limit_row.append(
-            Entry(f"{figure(at_n.get('gbps'))} GB/s", at_n.get("gbps"), "quiet", detail=named)
-            if at_n is not None else missing("none", "no limit was timed at this point")
-        )  # fmt: skip
     table = pivot(
         f"limit-{panel.regime}", f"Share of the limit, {panel.regime}, {group.title}",
         run.implementations, {n: Column(f"n = {integer(n)}", "%") for n in panel.classes}, entry,
         (f"{_MEANING[panel.regime]}. Second line: 95% bootstrap interval. Bold: nearest to the "
-         "limit among those that passed the accuracy gate.",),
+         "limit among those that passed the accuracy gate.",), best=True,
     )  # fmt: skip
-    return replace(table, rows=[*table.rows, limit_row])
+    none = missing("none", "no limit was timed at this point")
+    limit_row = [
+        none if (c := panel.binding(n)) is None
+        else Entry(f"{figure(c.gbps)} GB/s", c.gbps, "quiet", detail=_name_of(c))
+        for n in panel.classes
+    ]  # fmt: skip
+    return replace(table, rows=[*table.rows, [words("the limit"), *limit_row]])

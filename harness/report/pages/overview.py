@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from harness.records import AccuracyRecord
-from harness.report.drawing.formatting import figure, integer, plural
+from harness.records import AccuracyRecord, ConformanceRecord, ThroughputRecord
+from harness.report.drawing.formatting import figure, integer, interval, plural
 from harness.report.drawing.tables import Column, Entry, Table, missing, number, texts
 from harness.report.pages import conformance
 from harness.report.pages.thresholds import threshold_entry
@@ -17,11 +17,10 @@ from harness.report.run_data import MEASURED, RunData, measured, worst, worst_er
 from harness.report.timing_selection import (
     Headline,
     at_point,
-    between,
     headline,
-    headline_cell,
-    rejected,
+    headline_record,
     timed,
+    why_untimed,
 )
 
 ULP_DTYPES = ("float64", "float32", "float16", "bfloat16")
@@ -128,8 +127,25 @@ def quotient(x: float) -> str:
 def _size(run: RunData, point: Headline) -> str:
     """How the arrays of the headline point compare with the caches."""
     here = at_point(timed(run, point.group), point.regime, point.classes)
-    labels = {str(c["fits"]) for c in here if c.get("fits")}
+    labels = {c.fits for c in here if c.fits}
     return f", {'; '.join(sorted(labels))}" if labels else ""
+
+
+def _speed_entries(run: RunData, name: str, point: Headline | None) -> list[Entry]:
+    """Bandwidth, share of the limit and ratio to the baseline at the headline point."""
+    c, here = headline_record(run, name)
+    if c is None:
+        return [missing(*why_untimed(run, name, here, point.group.dtype if point else None))] * 3
+    speed = timing_entry(c.gbps, c, interval(c.gbps_low, c.gbps_high))
+    if c.allocating and speed.note is None:
+        speed = replace(speed, note="timed with a newly allocated result, without out=")
+    return [
+        speed,
+        missing("no limit", "no copy was measured at this point") if c.percent_of_limit is None
+        else timing_entry(c.percent_of_limit, c),
+        missing("no ratio", "no baseline was timed at this point") if c.speedup is None
+        else timing_entry(c.speedup, c, interval(c.speedup_low, c.speedup_high)),
+    ]  # fmt: skip
 
 
 def matrix(run: RunData, pages: dict[str, str]) -> Table:
@@ -139,42 +155,20 @@ def matrix(run: RunData, pages: dict[str, str]) -> Table:
         pages: address of each implementation's page.
     """
     point = headline(run)
-    judged = bool(run.select("conformance"))
+    judged = bool(run.select(ConformanceRecord))
     rows = []
     for name in run.implementations:
         row = [Entry(name, name, href=pages.get(name))]
         row += [ulp_entry(run, name, d) for d in ULP_DTYPES]
         row.append(bound_entry(run, name))
         row += [threshold_entry(run, name, d) for d in THRESHOLD_DTYPES]
-        cell, here = headline_cell(run, name)
-        if cell is None:
-            dtype = point.group.dtype if point else None
-            gap = missing(*(rejected(here) or run.why(name, here, dtype=dtype)))
-            row += [gap, gap, gap]
-        else:
-            gbps = cell.get("gbps")
-            speed = timing_entry(figure(gbps), gbps, cell, between(cell, "gbps"))
-            if cell.get("allocating") and speed.note is None:
-                speed = replace(speed, note="timed with a newly allocated result, without out=")
-            row.append(speed)
-            limit = cell.get("percent_of_limit")
-            row.append(
-                missing("no limit", "no copy was measured at this point")
-                if limit is None
-                else timing_entry(figure(limit), limit, cell)
-            )
-            ratio = cell.get("speedup")
-            if ratio is None:
-                row.append(missing("no ratio", "no baseline was timed at this point"))
-            else:
-                row.append(timing_entry(figure(ratio), ratio, cell, between(cell, "speedup")))
+        row += _speed_entries(run, name, point)
         if judged:
             row.append(conformance.overview_entry(run, name))
         row.append(status_entry(run, name))
         rows.append(row)
-    baseline = next(
-        (c["baseline"] for c in run.select("throughput") if c.get("baseline")), "the baseline"
-    )
+    named = (c.baseline for c in run.select(ThroughputRecord) if c.baseline)
+    baseline = next(named, "the baseline")
     columns = texts("Implementation")
     columns += [Column(d, "ulp", group="Largest error") for d in ULP_DTYPES]
     columns.append(Column("÷ bound", "largest"))

@@ -8,12 +8,12 @@ from typing import Any
 from harness.records import AccuracyRecord
 from harness.report.drawing import style as palette
 from harness.report.drawing.figure import LogScale, Plot, grid, log_scale
-from harness.report.drawing.formatting import figure, integer
+from harness.report.drawing.formatting import figure, integer, interval
 from harness.report.drawing.sanitize import label
 from harness.report.drawing.style import Style
-from harness.report.drawing.tables import Column, Entry, Kind, Table, missing, number, texts, words
+from harness.report.drawing.tables import Column, Kind, Table, missing, number, texts, words
 from harness.report.run_data import RunData, worst_error
-from harness.report.timing_selection import between, headline, headline_cell, rejected, struck
+from harness.report.timing_selection import headline, headline_record, struck, why_untimed
 
 
 def frontier(points: Mapping[str, tuple[float, float]]) -> list[str]:
@@ -39,29 +39,27 @@ def pareto(run: RunData, style: Mapping[str, Style], stem: str) -> Plot:
     panels_data: list[dict[str, tuple[float, float]]] = [{}, {}]
     intervals: dict[str, tuple[float, float]] = {}
     out: set[str] = set()
+    dtype = point.group.dtype if point else None
     for name in run.implementations:
-        cell, here = headline_cell(run, name)
-        dtype = point.group.dtype if point else None
+        c, here = headline_record(run, name)
         mine = run.select(AccuracyRecord, implementation=name, operation="softmax")
-        mine = [c for c in mine if c.dtype == dtype]
+        mine = [a for a in mine if a.dtype == dtype]
         accuracy = worst_error(mine)
-        speed_entry = missing(*(rejected(here) or run.why(name, here, dtype=dtype)))
+        speed_entry = missing(*why_untimed(run, name, here, dtype))
         gate_entry, state = speed_entry, "not drawn"
-        if cell is not None and cell.get("gbps") is not None:
-            speed = float(cell["gbps"])
-            kind: Kind = "struck" if struck(cell) else ""
-            speed_entry = Entry(figure(speed), speed, kind, detail=between(cell, "gbps"))
-            state = "struck out" if struck(cell) else "ranked"
-            if struck(cell):
+        if c is not None and c.gbps is not None:
+            state = "struck out" if struck(c) else "ranked"
+            kind: Kind = "struck" if struck(c) else ""
+            speed_entry = number(c.gbps, kind=kind, detail=interval(c.gbps_low, c.gbps_high))
+            if struck(c):
                 out.add(name)
-            if cell.get("gbps_low") is not None and cell.get("gbps_high") is not None:
-                intervals[name] = cell["gbps_low"], cell["gbps_high"]
+            if c.gbps_low is not None and c.gbps_high is not None:
+                intervals[name] = c.gbps_low, c.gbps_high
             if accuracy is not None:
-                panels_data[0][name] = speed, accuracy[0]
-            gate = cell.get("gate_ulp")
-            if gate is not None:
-                panels_data[1][name] = speed, float(gate)
-                gate_entry = Entry(figure(gate), gate)
+                panels_data[0][name] = c.gbps, accuracy[0]
+            if c.gate_ulp is not None:
+                panels_data[1][name] = c.gbps, c.gate_ulp
+                gate_entry = number(c.gate_ulp)
             else:
                 gate_entry = missing("not measured", "no gate figure was recorded")
         error_entry = (
@@ -136,12 +134,10 @@ def _draw(
     for name, (speed, error) in data.items():
         y = errors.place(error)
         if name in intervals:
-            axes.plot(intervals[name], [y, y], color=style[name].colour, linewidth=2.4, alpha=0.45,
-                      solid_capstyle="butt")  # fmt: skip
+            axes.plot(intervals[name], [y, y], color=style[name].colour, **palette.BAR)
         axes.plot([speed], [y], color=style[name].colour, marker=style[name].marker, markersize=6)
         if name in out:
-            axes.plot([speed], [y], marker="x", markersize=9, markeredgecolor=palette.ALERT,
-                      markeredgewidth=1.4)  # fmt: skip
+            axes.plot([speed], [y], **{**palette.STRUCK, "markersize": 9})
 
 
 Box = tuple[float, float, float, float]

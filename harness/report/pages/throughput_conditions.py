@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
+from harness.records import ThroughputRecord
 from harness.report.drawing.formatting import byte_count, duration, figure, integer, percent, plural
-from harness.report.drawing.tables import Column, Entry, Table, missing, pivot, texts, words
+from harness.report.drawing.tables import (
+    Column,
+    Entry,
+    Table,
+    count,
+    missing,
+    number,
+    pivot,
+    texts,
+    words,
+)
 from harness.report.pages.throughput_tables import timing_entry
-from harness.report.run_data import Cell, RunData, of
+from harness.report.run_data import RunData, known, of
 from harness.report.timing_selection import (
     Group,
-    anchors,
     at_point,
     group_of,
     preferred,
     timed,
+    why_untimed,
 )
 
 _RESOLUTION = 1 << 19  # of the kernel's count of resident pages
@@ -24,7 +34,7 @@ _RESOLUTION = 1 << 19  # of the kernel's count of resident pages
 def cold_caches(run: RunData, group: Group) -> Table | None:
     """Time of a call that finds its arrays in no cache, and over that of the same call warm."""
     cold, warm = timed(run, group, cold=True), timed(run, group)
-    places = sorted({(str(c.get("regime")), c["classes"]) for c in cold if c.get("classes")})
+    places = sorted({(str(c.regime), c.classes) for c in cold if c.classes})
     if not places:
         return None
 
@@ -32,11 +42,13 @@ def cold_caches(run: RunData, group: Group) -> Table | None:
         here = at_point(of(cold, name), *place)
         one = preferred(here)
         if one is None:
-            return missing(*run.why(name, here, dtype=group.dtype))
+            return missing(*why_untimed(run, name, here, group.dtype))
         same = at_point(of(warm, name), *place)
-        other = preferred([c for c in same if c.get("allocating") == one.get("allocating")])
-        detail = f"{figure(one['median_ns'] / other['median_ns'])} × warm" if other else None
-        return timing_entry(duration(one["median_ns"]), one["median_ns"], one, detail)
+        other = preferred(c for c in same if c.allocating == one.allocating)
+        ns, detail = known(one.median_ns), ""
+        if other is not None:
+            detail = f"{figure(ns / known(other.median_ns))} × warm"
+        return timing_entry(ns, one, detail, duration)
 
     columns = {(r, n): Column(f"n = {integer(n)}", group=r) for r, n in places}
     return pivot(
@@ -50,24 +62,26 @@ def cold_caches(run: RunData, group: Group) -> Table | None:
 
 def peak_memory(run: RunData, group: Group) -> Table | None:
     """Highest resident memory of one call beyond input and output, by class count."""
-    cells = [c for c in timed(run, group) if c.get("peak_extra_bytes") is not None]
-    counts = sorted({(c["classes"], bool(c.get("allocating"))) for c in cells})
-    if not counts:
+    found: dict[tuple[str, int, bool], ThroughputRecord] = {}
+    for c in timed(run, group):
+        if c.peak_extra_bytes is not None and c.classes is not None:
+            found.setdefault((c.implementation, c.classes, bool(c.allocating)), c)
+    if not found:
         return None
 
     def entry(name: str, place: tuple[int, bool]) -> Entry:
-        here = [c for c in of(cells, name) if (c["classes"], bool(c.get("allocating"))) == place]
-        if not here:
+        if (name, *place) not in found:
             return missing("not measured", "no call of this kind was timed here")
-        extra, array = int(here[0]["peak_extra_bytes"]), here[0].get("array_bytes") or 0
+        c = found[name, *place]
+        extra = known(c.peak_extra_bytes)
         if extra < _RESOLUTION:
             return Entry("under 0.5 MiB", extra)
-        share = f"{figure(extra / array)} arrays" if array else None
+        share = f"{figure(extra / c.array_bytes)} arrays" if c.array_bytes else ""
         return Entry(byte_count(extra), extra, detail=share)
 
     columns = {
         (n, new): Column(f"n = {integer(n)}", group="new result" if new else "result in place")
-        for n, new in counts
+        for n, new in sorted({(n, new) for _, n, new in found})
     }
     return pivot(
         "memory", f"Peak memory of a call beyond its input and output, {group.title}",
@@ -80,30 +94,22 @@ def peak_memory(run: RunData, group: Group) -> Table | None:
 
 def preparation(run: RunData, group: Group) -> Table | None:
     """First call, warm-up, threads and faults of every timing of a group."""
-    cells = [c for c in timed(run, group) + timed(run, group, cold=True)
-             if c.get("warm_up_calls") is not None]  # fmt: skip
-    if not cells:
-        return None
     rows = []
-    for c in cells:
-        settled = c.get("warm_up_settled")
-        pools = c.get("threads_found") or {}
-        found = ", ".join(f"{k} {v}" for k, v in sorted(pools.items()))
+    for c in timed(run, group) + timed(run, group, cold=True):
+        if c.warm_up_calls is None:
+            continue
+        pools = ", ".join(f"{k} {v}" for k, v in sorted((c.threads_found or {}).items()))
         rows.append([
-            words(c["implementation"]), words(c.get("regime")),
-            Entry(integer(c.get("classes") or 0), c.get("classes")),
-            words(c.get("cache") or "warm"),
-            words("yes" if c.get("allocating") else "no"),
-            Entry(duration(c.get("first_call_ns")), c.get("first_call_ns")),
-            Entry(duration(c.get("warm_up_ns")), c.get("warm_up_ns"),
-                  detail=plural(c["warm_up_calls"], "call")),
-            Entry("settled" if settled else "still faster", kind="" if settled else "bad"),
-            Entry(figure(c.get("processors_used")), c.get("processors_used")),
-            words(found or "none"),
-            Entry(figure(c.get("page_faults")), c.get("page_faults")),
-            words(_where(c)),
-            words("; ".join(c.get("warnings") or [])),
+            words(c.implementation), words(c.regime), count(c.classes), words(c.cache or "warm"),
+            words("yes" if c.allocating else "no"),
+            Entry(duration(c.first_call_ns), c.first_call_ns),
+            Entry(duration(c.warm_up_ns), c.warm_up_ns, detail=plural(c.warm_up_calls, "call")),
+            words("settled") if c.warm_up_settled else words("still faster", kind="bad"),
+            number(c.processors_used), words(pools or "none"), number(c.page_faults),
+            words(_where(c)), words("; ".join(c.warnings or ())),
         ])  # fmt: skip
+    if not rows:
+        return None
     columns = [
         *texts("Implementation", "Regime"), Column("Classes"), *texts("Cache", "Allocates"),
         Column("First call"), Column("Warm-up"), *texts("Warm-up ended"), Column("Processors used"),
@@ -118,45 +124,40 @@ def preparation(run: RunData, group: Group) -> Table | None:
     )  # fmt: skip
 
 
-def _where(cell: Cell) -> str:
+def _where(record: ThroughputRecord) -> str:
     parts = []
-    for name in ("input", "output"):
-        place = cell.get(f"{name}_placement")
+    for name, place in (("input", record.input_placement), ("output", record.output_placement)):
         if place:
-            text = f"{name} {integer(place['alignment'])}-aligned"
-            if place.get("nodes"):
-                text += ", node " + "+".join(place["nodes"])
-            if place.get("huge"):
-                text += f", {percent(place['huge'])}% huge"
+            text = f"{name} {integer(place.alignment)}-aligned"
+            if place.nodes:
+                text += ", node " + "+".join(place.nodes)
+            if place.huge:
+                text += f", {percent(place.huge)}% huge"
             parts.append(text)
     return "; ".join(parts)
 
 
 def conditions(run: RunData) -> Table | None:
     """What else happened on the machine during each group of timings."""
-    rows: list[list[Entry]] = []
-
-    def entry(value: Any, text: str) -> Entry:
-        return missing("unknown", "the system does not tell") if value is None else Entry(
-            text, value
-        )  # fmt: skip
-
-    for c in anchors(run):
-        w = c["conditions"]
-        cold = ", cold" if c.get("cache") == "cold" else ""
-        drift, p = w.get("drift"), w.get("drift_p")
+    unknown = missing("unknown", "the system does not tell")
+    too_few = missing("too few rounds", "a trend needs five rounds or more")
+    control = {None: "no control", True: "noisy", False: "quiet"}
+    rows = []
+    for c in run.select(ThroughputRecord):
+        w = c.conditions
+        if w is None:
+            continue
+        cold = ", cold" if c.cache == "cold" else ""
         rows.append([
-            words(f"{c.get('regime')}{cold}"), words(group_of(c).title),
-            Entry(integer(c.get("classes") or 0), c.get("classes")),
-            Entry(figure(w.get("seconds")), w.get("seconds")),
-            entry(w.get("others"), figure(w.get("others"))),
-            entry(w.get("stolen"), percent(w.get("stolen"))),
-            entry(w.get("mhz_last"), figure(w.get("mhz_last"), 4)),
-            entry(w.get("throttled"), figure(w.get("throttled"))),
-            missing("too few rounds", "a trend needs five rounds or more") if drift is None else
-            Entry(percent(drift), drift, detail=f"p = {figure(p)}"),
-            words("no control" if c.get("noisy") is None else "noisy" if c["noisy"] else "quiet"),
-            words("; ".join(c.get("warnings") or [])),
+            words(f"{c.regime}{cold}"), words(group_of(c).title), count(c.classes),
+            number(w.seconds),
+            unknown if w.others is None else number(w.others),
+            unknown if w.stolen is None else Entry(percent(w.stolen), w.stolen),
+            unknown if w.mhz_last is None else number(w.mhz_last, 4),
+            unknown if w.throttled is None else number(w.throttled),
+            too_few if w.drift is None
+            else Entry(percent(w.drift), w.drift, detail=f"p = {figure(w.drift_p)}"),
+            words(control[c.noisy]), words("; ".join(c.warnings or ())),
         ])  # fmt: skip
     if not rows:
         return None
@@ -176,12 +177,13 @@ def conditions(run: RunData) -> Table | None:
 
 def doubts(run: RunData) -> Table | None:
     """What is doubtful about single timings, gathered by implementation and cause."""
-    counts: Counter[tuple[str, str]] = Counter()
-    for c in timed(run) + timed(run, cold=True):
-        for text in c.get("warnings") or []:
-            counts[c["implementation"], text] += 1
+    counts = Counter(
+        (c.implementation, text)
+        for c in timed(run) + timed(run, cold=True)
+        for text in c.warnings or ()
+    )
     if not counts:
         return None
-    rows = [[words(name), Entry(integer(n), n), words(text)] for (name, text), n in counts.items()]
+    rows = [[words(name), count(n), words(text)] for (name, text), n in counts.items()]
     columns = [*texts("Implementation"), Column("Timings"), *texts("Cause and next action")]
     return Table("doubts", "Doubts about single timings", columns, rows)
