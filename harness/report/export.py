@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.records import Record
 from harness.report.drawing.sanitize import slug
 from harness.report.drawing.tables import csv_text
-from harness.report.run_data import Cell, RunData
+from harness.report.run_data import RunData
 
 
 def write_cells(run: RunData, folder: Path) -> list[tuple[Path, str]]:
@@ -21,12 +22,14 @@ def write_cells(run: RunData, folder: Path) -> list[tuple[Path, str]]:
         The files written, each with what it holds.
     """
     files = []
-    for experiment in dict.fromkeys(str(c.get("experiment")) for c in run.cells):
-        names, rows = _columns(run.select(experiment))
+    for kind in dict.fromkeys(type(c) for c in run.records):
+        records = run.select(kind)
+        experiment = records[0].experiment
+        names, rows = _columns(records)
         path = folder / f"cells-{slug(experiment)}.csv"
         path.write_text(csv_text(names, rows), encoding="utf-8", newline="")
         files.append((path, f"All records of the experiment {experiment}; lists are JSON"))
-    names, rows = _columns(run.cells)
+    names, rows = _columns(run.records)
     try:
         import pyarrow
         import pyarrow.parquet
@@ -43,12 +46,13 @@ def write_cells(run: RunData, folder: Path) -> list[tuple[Path, str]]:
     return [*files, (description, "Description of the run")]
 
 
-def _columns(cells: Sequence[Cell]) -> tuple[list[str], list[list[Any]]]:
+def _columns(records: Sequence[Record]) -> tuple[list[str], list[list[Any]]]:
     """The names of the columns that are not empty, and the rows; lists as JSON."""
-    names = list(dict.fromkeys(k for c in cells for k, v in c.items() if v is not None))
+    filled = [{k: v for k, v in c.model_dump().items() if v is not None} for c in records]
+    names = list(dict.fromkeys(k for row in filled for k in row))
     rows = [
-        [json.dumps(v) if isinstance(v, list | dict) else v for v in (c.get(n) for n in names)]
-        for c in cells
+        [json.dumps(v) if isinstance(v, list | dict) else v for v in (row.get(n) for n in names)]
+        for row in filled
     ]
     return names, rows
 

@@ -7,20 +7,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol, TypeVar, overload
+from typing import Any, Protocol, TypeVar
 
 from harness.records import (
     AccuracyRecord,
     ClaimRecord,
-    ConformanceRecord,
-    DeviceThroughputRecord,
-    ExhaustiveRecord,
     ImplementationInfo,
-    OverflowRecord,
     Record,
     RunInfo,
-    ThroughputRecord,
-    WorstCaseRecord,
 )
 from harness.records.timing import TimingRecord
 
@@ -30,19 +24,6 @@ MEASURED = ("ok", "failed")
 
 R = TypeVar("R", bound=Record)
 T = TypeVar("T")
-
-Cell = Mapping[str, Any]
-_INDEXED = ("implementation", "dtype", "role")
-_KINDS: Mapping[str, type[Record]] = {
-    "accuracy": AccuracyRecord,
-    "overflow": OverflowRecord,
-    "throughput": ThroughputRecord,
-    "device_throughput": DeviceThroughputRecord,
-    "conformance": ConformanceRecord,
-    "claims": ClaimRecord,
-    "exhaustive": ExhaustiveRecord,
-    "worst_case": WorstCaseRecord,
-}
 
 
 class RunLike(Protocol):
@@ -109,44 +90,16 @@ class RunData:
                 found.setdefault((type(c), name), []).append(c)
         return found
 
-    @overload
     def select(
-        self, kind: type[R], /, *, implementation: str | None = None, dtype: str | None = None,
+        self, kind: type[R], *, implementation: str | None = None, dtype: str | None = None,
         operation: str | None = None,
-    ) -> list[R]: ...  # fmt: skip
-    @overload
-    def select(self, kind: str, /, **equal: Any) -> list[Cell]: ...
-    def select(self, kind: type[Any] | str, /, **equal: Any) -> list[Any]:
+    ) -> list[R]:  # fmt: skip
         """The records of an experiment, of everyone and everything that is not given."""
-        if isinstance(kind, str):
-            return self._mapped(kind, **equal)
-        pool = self._pools.get((kind, equal.get("implementation")), [])
-        dtype, operation = equal.get("dtype"), equal.get("operation")
+        pool: list[R] = self._pools.get((kind, implementation), [])
         return [c for c in pool if dtype in (None, c.dtype) and operation in (None, c.operation)]
 
-    def _mapped(self, experiment: str, **equal: Any) -> list[Cell]:
-        pools = [self._index.get((experiment, k, v), []) for k, v in equal.items() if k in _INDEXED]
-        pool = min(pools, key=len) if pools else self._index.get((experiment, "", None), [])
-        wanted = list(equal.items())
-        return [c for c in pool if all(c.get(k) == v for k, v in wanted)]
-
-    @cached_property
-    def cells(self) -> Sequence[Cell]:
-        return [c.model_dump() for c in self.records]
-
-    @cached_property
-    def _index(self) -> dict[tuple[str, str, Any], list[Cell]]:
-        """Cells by experiment, and by experiment and each of the fields most asked for."""
-        found: dict[tuple[str, str, Any], list[Cell]] = {}
-        for c in self.cells:
-            experiment = str(c.get("experiment"))
-            found.setdefault((experiment, "", None), []).append(c)
-            for k in _INDEXED:
-                found.setdefault((experiment, k, c.get(k)), []).append(c)
-        return found
-
     def absent(
-        self, records: Iterable[Any], value: Any, dtype: str | None = None,
+        self, records: Iterable[R], value: Callable[[R], object], dtype: str | None = None,
         operation: str | None = None,
     ) -> dict[str, str]:  # fmt: skip
         """Implementations none of whose `records` has a `value`, with status and reason.
@@ -156,8 +109,6 @@ class RunData:
             value: of a record; None where it has none.
             dtype, operation: of that place.
         """
-        if isinstance(value, str):
-            return self._absent(records, value, dtype=dtype, operation=operation)
         given = list(records)
         present = {c.implementation for c in given if value(c) is not None}
         found = {}
@@ -167,23 +118,10 @@ class RunData:
                 found[name] = f"{status.replace('_', ' ')}: {reason}"
         return found
 
-    def _absent(self, cells: Iterable[Cell], field: str, **wanted: Any) -> dict[str, str]:
-        given = list(cells)
-        present = {c["implementation"] for c in given if c.get(field) is not None}
-        found = {}
-        for name in self.implementations:
-            if name not in present:
-                mine = [c for c in given if c["implementation"] == name]
-                status, reason = self.why(name, mine, **wanted)
-                found[name] = f"{status.replace('_', ' ')}: {reason}"
-        return found
-
-    def dtypes(self, kind: type[Record] | str) -> list[str]:
-        kind = _KINDS[kind] if isinstance(kind, str) else kind
+    def dtypes(self, kind: type[Record]) -> list[str]:
         return ordered((c.dtype for c in self.select(kind)), DTYPES)
 
-    def operations(self, kind: type[Record] | str) -> list[str]:
-        kind = _KINDS[kind] if isinstance(kind, str) else kind
+    def operations(self, kind: type[Record]) -> list[str]:
         found = ordered((c.operation for c in self.select(kind)), ("softmax",))
         return [o for o in found if o != "copy"]
 
@@ -194,7 +132,7 @@ class RunData:
         )
 
     def why(
-        self, name: str, records: Iterable[Any] = (), dtype: str | None = None,
+        self, name: str, records: Iterable[Record] = (), dtype: str | None = None,
         operation: str | None = None,
     ) -> tuple[str, str]:  # fmt: skip
         """Status and reason where an implementation has no figure.
@@ -205,11 +143,8 @@ class RunData:
             dtype, operation: of that place.
         """
         for c in records:
-            status, reason = (
-                (c.status, c.reason) if isinstance(c, Record) else (c["status"], c.get("reason"))
-            )
-            if status not in MEASURED:
-                return status, reason or "no reason recorded"
+            if c.status not in MEASURED:
+                return c.status, c.reason or "no reason recorded"
         about = self.about(name)
         if about is not None and not about.available:
             return "unavailable", about.unavailable_reason or "no reason recorded"
@@ -267,11 +202,7 @@ def known(value: T | None) -> T:
 
 def of(records: Iterable[R], implementation: str) -> list[R]:
     """The records of an implementation."""
-    return [
-        c
-        for c in records
-        if (c.implementation if isinstance(c, Record) else c["implementation"]) == implementation
-    ]
+    return [c for c in records if c.implementation == implementation]
 
 
 def measured(records: Iterable[R]) -> list[R]:

@@ -9,6 +9,14 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
+from harness.records import (
+    ClaimRecord,
+    ConformanceRecord,
+    DeviceThroughputRecord,
+    ExhaustiveRecord,
+    Record,
+    WorstCaseRecord,
+)
 from harness.report import export, timing_selection
 from harness.report.drawing.figure import Plot, write
 from harness.report.drawing.formatting import byte_count, integer
@@ -51,16 +59,22 @@ PAGES = (
     ("method", "Method"),
     ("data", "Data"),
 )
-OPTIONAL = ("device_throughput", "conformance", "exhaustive", "worst_case", "claims")
+OPTIONAL: Mapping[str, type[Record]] = {
+    "device_throughput": DeviceThroughputRecord,
+    "conformance": ConformanceRecord,
+    "exhaustive": ExhaustiveRecord,
+    "worst_case": WorstCaseRecord,
+    "claims": ClaimRecord,
+}
+"""Pages of experiments that stand only where a run has records of them."""
 
 
 def pages_of(run: RunData) -> list[tuple[str, str]]:
-    """The pages of a run: those of some experiments only where it has records of them."""
-    return [
-        (k, text)
-        for k, text in PAGES
-        if (limits.limited(run) if k == "limits" else k not in OPTIONAL or run.select(k))
-    ]
+    """The pages of a run."""
+    absent = {key for key, kind in OPTIONAL.items() if not run.select(kind)}
+    if not limits.limited(run):
+        absent.add("limits")
+    return [(key, text) for key, text in PAGES if key not in absent]
 
 
 @dataclass(frozen=True)
@@ -144,9 +158,9 @@ class Site:
         for key in SECTIONED:
             if key in shown:
                 self._sectioned(run, key, context)
-        if run.select("conformance"):
+        if "conformance" in shown:
             self._conformance(run, context)
-        if run.select("claims"):
+        if "claims" in shown:
             self._claims(run, context)
         for name, path in self._implementation_pages(run).items():
             self._implementation(run, name, path)

@@ -113,7 +113,8 @@ def test_a_sample_is_recorded_as_a_lower_bound(kept: Path) -> None:
 def test_the_search_is_found_again_by_the_command_of_the_report(kept: Path) -> None:
     run = read_runs([kept])[1]
     record = run.records[0]
-    again = worst_cases.command(record.model_dump())
+    assert isinstance(record, WorstCaseRecord)
+    again = worst_cases.command(record)
     words = shlex.split(again)
     assert words[:2] == ["softmax-bench", "worst-case"]
     result = command(worst_case_command, *words[2:], "--no-keep")

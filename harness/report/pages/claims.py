@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness.records import ClaimRecord
 from harness.report.drawing.formatting import figure, integer
 from harness.report.drawing.sanitize import slug
-from harness.report.drawing.tables import Column, Entry, Kind, Table, texts, words
-from harness.report.run_data import Cell, RunData
+from harness.report.drawing.tables import Column, Entry, Kind, Table, count, texts, words
+from harness.report.run_data import RunData
 
 UNMEASURED = "not yet measured"
 VERDICTS: Mapping[str, tuple[str, Kind, str]] = {
@@ -41,52 +42,50 @@ class Audit:
     tables: Sequence[Table]
 
 
-def verdict_entry(record: Cell) -> Entry:
+def verdict_entry(record: ClaimRecord) -> Entry:
     """The verdict by symbol and word. A record without one says what happened instead."""
-    verdict = record.get("verdict")
-    if verdict in VERDICTS:
-        symbol, kind, _ = VERDICTS[str(verdict)]
+    verdict = record.verdict
+    if verdict is not None:
+        symbol, kind, _ = VERDICTS[verdict]
         return Entry(f"{symbol} {verdict}", verdict, kind)
-    if verdict is None and record["status"] == "skipped":
-        return Entry(f"… {UNMEASURED}", UNMEASURED, "unjudged", record.get("reason"))
-    text = str(verdict or record["status"]).replace("_", " ")
-    return Entry(f"▽ no verdict: {text}", text, "failure", record.get("reason"))
+    if record.status == "skipped":
+        return Entry(f"… {UNMEASURED}", UNMEASURED, "unjudged", record.reason)
+    text = record.status.replace("_", " ")
+    return Entry(f"▽ no verdict: {text}", text, "failure", record.reason)
 
 
-def _identity(record: Cell) -> str:
-    return str(record.get("claim") or record.get("workload") or "?")
+def _identity(record: ClaimRecord) -> str:
+    return record.claim or record.workload or "?"
 
 
-def _source(record: Cell) -> str:
-    return str(record.get("source_title") or record.get("source_id") or "not recorded")
+def _source(record: ClaimRecord) -> str:
+    return record.source_title or record.source_id or "not recorded"
 
 
 def register(run: RunData) -> Table:
     """All claims: what is stated, what is certified, the verdict, and what decided it."""
     rows = []
-    for c in run.select("claims"):
+    for c in run.select(ClaimRecord):
         identity = _identity(c)
         rows.append([
             Entry(identity, identity, href=f"#{anchor(identity)}"),
-            words(_source(c)), words(c.get("claimed") or "not recorded"),
-            words(c.get("certified") or "–"), verdict_entry(c),
-            words(c.get("because") or c.get("reason") or "not recorded"),
+            words(_source(c)), words(c.claimed or "not recorded"),
+            words(c.certified or "–"), verdict_entry(c),
+            words(c.because or c.reason or "not recorded"),
         ])  # fmt: skip
-    headers = ("Claim", "Source", "As published", "Certified", "Verdict", "Because")
-    columns = texts(*headers)
+    columns = texts("Claim", "Source", "As published", "Certified", "Verdict", "Because")
     return Table("claims-register", "Published claims and their certified values", columns, rows)
 
 
 def tally(run: RunData) -> Table:
     """How many claims have each verdict."""
-    found = Counter(verdict_entry(c).raw for c in run.select("claims"))
+    found = Counter(verdict_entry(c).raw for c in run.select(ClaimRecord))
     rows = []
     for verdict, (symbol, kind, meaning) in VERDICTS.items():
         n = found.pop(verdict, 0)
-        rows.append([Entry(f"{symbol} {verdict}", verdict, kind), Entry(integer(n), n),
-                     words(meaning)])  # fmt: skip
+        rows.append([Entry(f"{symbol} {verdict}", verdict, kind), count(n), words(meaning)])
     for other, n in found.items():
-        rows.append([Entry(f"▽ no verdict: {other}", other, "failure"), Entry(integer(n), n),
+        rows.append([Entry(f"▽ no verdict: {other}", other, "failure"), count(n),
                      words("no verdict was reached; the reason stands below")])  # fmt: skip
     columns = [*texts("Verdict"), Column("Claims"), *texts("Meaning")]
     return Table("claims-verdicts", "Verdicts", columns, rows)
@@ -99,29 +98,29 @@ def anchor(identity: str) -> str:
 def audits(run: RunData) -> list[Audit]:
     """The evidence behind every claim, in the order of the register."""
     found = []
-    for c in run.select("claims"):
+    for c in run.select(ClaimRecord):
         identity = _identity(c)
         facts = [
-            ("Certified", c.get("certified")), ("Because", c.get("because")),
-            ("How", c.get("derivation")), ("Note", c.get("note")),
-            ("Reason", c.get("reason") if c.get("reason") != c.get("derivation") else None),
+            ("Certified", c.certified), ("Because", c.because),
+            ("How", c.derivation), ("Note", c.note),
+            ("Reason", c.reason if c.reason != c.derivation else None),
         ]  # fmt: skip
         found.append(Audit(
             identity, anchor(identity), _source(c), verdict_entry(c),
-            str(c.get("claimed") or "not recorded"), [(k, str(v)) for k, v in facts if v],
+            c.claimed or "not recorded", [(k, v) for k, v in facts if v],
             _tables(c, f"claim-{slug(identity)}"),
         ))  # fmt: skip
     return found
 
 
-def _tables(record: Cell, stem: str) -> list[Table]:
+def _tables(record: ClaimRecord, stem: str) -> list[Table]:
     tables = []
-    numbers, findings = record.get("numbers") or (), record.get("findings") or ()
+    numbers, findings = record.numbers or (), record.findings or ()
     if numbers:
         tables.append(_numbers(numbers, f"{stem}-numbers"))
     if findings:
         tables.append(_findings(findings, f"{stem}-findings"))
-    for k, series in enumerate(record.get("tables") or ()):
+    for k, series in enumerate(record.tables or ()):
         tables.append(_series(series, f"{stem}-series-{k}"))
     return tables
 
@@ -163,8 +162,7 @@ def _findings(findings: Sequence[Mapping[str, Any]], name: str) -> Table:
         rows.append([words(f.get("statement")), share, words(f.get("measured")),
                      words(ROLES.get(role, role)),
                      words(_figures(f.get("figures") or {}))])  # fmt: skip
-    columns = [Column(h, numeric=False) for h in ("Statement examined", "Is it so?", "Measured",
-                                                  "Part in the verdict", "Figures")]  # fmt: skip
+    columns = texts("Statement examined", "Is it so?", "Measured", "Part in the verdict", "Figures")
     return Table(name, "What was examined", columns, rows)
 
 
@@ -198,6 +196,6 @@ def _numeric(rows: Sequence[Sequence[Entry]], k: int) -> bool:
 
 def counted(run: RunData) -> str:
     """The verdicts in one sentence."""
-    found = Counter(str(verdict_entry(c).raw) for c in run.select("claims"))
+    found = Counter(verdict_entry(c).raw for c in run.select(ClaimRecord))
     order = [*VERDICTS, *(v for v in found if v not in VERDICTS)]
     return ", ".join(f"{integer(found[v])} {v}" for v in order if found[v])

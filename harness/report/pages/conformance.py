@@ -7,10 +7,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from harness.records import ConformanceRecord
 from harness.report.drawing.formatting import integer, plural
 from harness.report.drawing.sanitize import slug
-from harness.report.drawing.tables import Column, Entry, Kind, Table, missing, texts, words
-from harness.report.run_data import DTYPES, Cell, RunData
+from harness.report.drawing.tables import (
+    Column,
+    Entry,
+    Kind,
+    Table,
+    count,
+    missing,
+    texts,
+    words,
+)
+from harness.report.run_data import DTYPES, RunData, ordered
 
 DEVIATIONS = "all"  # the operation under which declared deviations are recorded
 OPERATIONS = ("softmax", "log_softmax", "logsumexp", "softmax_backward", "cross_entropy")
@@ -53,26 +63,31 @@ JUDGED = (*SHOWN, "pass")
 _ORDER = list(STATES)
 
 
-def state_of(record: Cell) -> str:
+def state_of(record: ConformanceRecord) -> str:
     """A key of `STATES`. A record that contradicts itself, or has no verdict, is never a pass."""
-    status, verdict = record["status"], record.get("verdict")
+    status, verdict = record.status, record.verdict
     if status == "crashed":
         return "crashed"
     if status == "failed":
         return "unexpected_pass" if verdict == "unexpected_pass" else "failure"
     if status in ("skipped", "unsupported", "unavailable"):
-        return str(status)
-    if status == "ok" and verdict in ("pass", "finding", "expected", "failure", "unexpected_pass"):
-        return str(verdict)
+        return status
+    if status == "ok" and verdict not in (None, "unsupported", "skipped"):
+        return verdict
     return "error"
 
 
-def records(run: RunData) -> list[Cell]:
+def case_of(record: ConformanceRecord) -> str:
+    """The id of the case."""
+    return str(record.case or record.workload)
+
+
+def records(run: RunData) -> list[ConformanceRecord]:
     """The records of cases; those of declared deviations are `deviations`."""
-    return [c for c in run.select("conformance") if c.get("operation") != DEVIATIONS]
+    return [c for c in run.select(ConformanceRecord) if c.operation != DEVIATIONS]
 
 
-def worst_state(found: Iterable[Cell]) -> str:
+def worst_state(found: Iterable[ConformanceRecord]) -> str:
     return min((state_of(c) for c in found), key=_ORDER.index)
 
 
@@ -94,50 +109,40 @@ class Grid:
     operation: str
     cases: Sequence[str]
     names: Sequence[str]
-    at: Mapping[tuple[str, str], Sequence[Cell]]
+    at: Mapping[tuple[str, str], Sequence[ConformanceRecord]]
 
     def title(self, case: str) -> str:
-        found = next((c for (k, _), cs in self.at.items() if k == case for c in cs
-                      if c.get("title")), None)  # fmt: skip
-        return str(found["title"]) if found else ""
+        return next((c.title for c in self.all_of(case) if c.title), "")
 
-    def all_of(self, case: str) -> list[Cell]:
+    def all_of(self, case: str) -> list[ConformanceRecord]:
         """The records of a case, those of implementations that could not be judged included."""
         return [c for (k, _), cells in self.at.items() if k == case for c in cells]
 
-    def of(self, case: str) -> list[Cell]:
+    def of(self, case: str) -> list[ConformanceRecord]:
         """The records of a case, of the implementations in `names`."""
         return [c for n in self.names for c in self.at.get((case, n), ())]
-
-
-def _rank(dtype: object) -> int:
-    return DTYPES.index(str(dtype)) if dtype in DTYPES else len(DTYPES)
 
 
 @lru_cache(maxsize=2)
 def grids(run: RunData) -> list[Grid]:
     """A grid for every operation that was judged on any implementation."""
-    by_operation: dict[str, list[Cell]] = {}
+    by_operation: dict[str, list[ConformanceRecord]] = {}
     for c in records(run):
-        by_operation.setdefault(str(c.get("operation")), []).append(c)
-    known = [o for o in OPERATIONS if o in by_operation]
-    return [
-        _grid(run, o, by_operation[o]) for o in [*known, *sorted(set(by_operation) - set(known))]
-    ]
+        by_operation.setdefault(c.operation, []).append(c)
+    return [_grid(run, o, by_operation[o]) for o in ordered(by_operation, OPERATIONS)]
 
 
-def _grid(run: RunData, operation: str, found: Sequence[Cell]) -> Grid:
-    at: dict[tuple[str, str], list[Cell]] = {}
+def _grid(run: RunData, operation: str, found: Sequence[ConformanceRecord]) -> Grid:
+    at: dict[tuple[str, str], list[ConformanceRecord]] = {}
     places: dict[str, tuple[int, int]] = {}
     for i, c in enumerate(found):
-        case = str(c.get("case") or c.get("workload"))
-        at.setdefault((case, str(c["implementation"])), []).append(c)
-        number = c.get("number")
-        if case not in places or number is not None:
+        case = case_of(c)
+        at.setdefault((case, c.implementation), []).append(c)
+        if case not in places or c.number is not None:
             first = places.get(case, (0, i))[1]
-            places[case] = (int(number) if number is not None else 1000, first)
+            places[case] = (1000 if c.number is None else c.number, first)
     for cells in at.values():
-        cells.sort(key=lambda c: _rank(c.get("dtype")))
+        cells.sort(key=lambda c: DTYPES.index(c.dtype) if c.dtype in DTYPES else len(DTYPES))
     judged = {n for (_, n), cells in at.items() if any(state_of(c) in JUDGED for c in cells)}
     names = [n for n in run.implementations if n in judged]
 
@@ -157,20 +162,20 @@ def matrix_entry(grid: Grid, case: str, name: str) -> Entry:
                      "no record: the run holds none of this case")  # fmt: skip
     key = worst_state(found)
     state = STATES[key]
-    told = {c.get("dtype"): _told(c) for c in found}
-    outcomes = {c.get("outcome") for c in found}
+    told = {c.dtype: _told(c) for c in found}
+    outcomes = {c.outcome for c in found}
     alike = len(set(told.values())) == 1
     if {state_of(c) for c in found} == {"pass"} and outcomes == {"exact", "accurate"}:
         alike, detail = True, "accurate"
     elif alike:
-        detail = str(found[0].get("outcome") or "") if key in JUDGED else ""
+        detail = str(found[0].outcome or "") if key in JUDGED else ""
     else:
         detail = "\n".join(f"{dtype}: {text}" for dtype, text in told.items())
     raw = state.word if alike else "; ".join(f"{d}: {t}" for d, t in told.items())
     if alike and detail:
         raw += f" ({detail})"
     reasons = dict.fromkeys(
-        f"{STATES[state_of(c)].word}: {c.get('reason') or 'no reason recorded'}"
+        f"{STATES[state_of(c)].word}: {c.reason or 'no reason recorded'}"
         for c in found if state_of(c) not in JUDGED
     )  # fmt: skip
     note = "; ".join(reasons) or None
@@ -178,9 +183,9 @@ def matrix_entry(grid: Grid, case: str, name: str) -> Entry:
     return Entry(state.text, raw, state.kind, note, href, detail or None)
 
 
-def _told(record: Cell) -> str:
+def _told(record: ConformanceRecord) -> str:
     word = STATES[state_of(record)].word
-    outcome = record.get("outcome")
+    outcome = record.outcome
     return f"{word}, {outcome}" if outcome and state_of(record) in JUDGED else word
 
 
@@ -192,7 +197,7 @@ def matrices(run: RunData, grid: Grid, key: str) -> tuple[Table | None, Table | 
     reasons: dict[str, list[str]] = {}
     for n in left_out:
         here = [c for (_, name), cells in grid.at.items() if name == n for c in cells]
-        status, reason = run.why(n, here, operation=grid.operation)
+        status, reason = run.why(n, here, None, grid.operation)
         reasons.setdefault(f"{status}: {reason}", []).append(n)
     notes = [f"Not judged: {', '.join(names)} ({reason})." for reason, names in reasons.items()]
     untried = [k for k in quiet if not any(state_of(c) in JUDGED for c in grid.of(k))]
@@ -217,8 +222,7 @@ def _matrix(
                                                          for n in grid.names)]
         for case in cases
     ]  # fmt: skip
-    columns = [Column("Case", numeric=False), *(Column(n, numeric=False) for n in grid.names)]
-    return Table(name, caption, columns, rows, notes)
+    return Table(name, caption, texts("Case", *grid.names), rows, notes)
 
 
 def counts(run: RunData, name: str) -> Counter[str]:
@@ -229,10 +233,10 @@ def counts(run: RunData, name: str) -> Counter[str]:
 @lru_cache(maxsize=2)
 def _counts(run: RunData) -> Mapping[str, Counter[str]]:
     found: dict[str, Counter[str]] = {}
-    for c in run.select("conformance"):
+    for c in run.select(ConformanceRecord):
         state = state_of(c)
-        told = found.setdefault(str(c["implementation"]), Counter())
-        if c.get("operation") != DEVIATIONS or state in FAILURES:
+        told = found.setdefault(c.implementation, Counter())
+        if c.operation != DEVIATIONS or state in FAILURES:
             told[state] += 1
     return found
 
@@ -244,15 +248,14 @@ def summary(run: RunData, pages: Mapping[str, str]) -> Table:
         told = counts(run, name)
         row = [Entry(name, name, href=pages.get(name))]
         if not told:
-            gap = missing(*run.why(name, run.select("conformance", implementation=name)))
+            gap = missing(*run.why(name, run.select(ConformanceRecord, implementation=name)))
             rows.append([*row, *[gap] * (len(STATES) + 1)])
             continue
         judged = sum(told[s] for s in JUDGED)
-        row.append(Entry(integer(judged), judged))
+        row.append(count(judged))
         for key in STATES:
-            n = told[key]
-            kind: Kind = "quiet" if not n else "bad" if key in FAILURES else ""
-            row.append(Entry(integer(n), n, kind))
+            kind: Kind = "quiet" if not told[key] else "bad" if key in FAILURES else ""
+            row.append(count(told[key], kind=kind))
         rows.append(row)
     columns = [*texts("Implementation"), Column("Tried")]
     columns += [Column(s.text) for s in STATES.values()]
@@ -265,7 +268,7 @@ def overview_entry(run: RunData, name: str) -> Entry:
     told = counts(run, name)
     judged = sum(told[s] for s in JUDGED)
     if not judged:
-        here = run.select("conformance", implementation=name)
+        here = run.select(ConformanceRecord, implementation=name)
         return missing(*run.why(name, here))
     failures = sum(told[s] for s in FAILURES)
     text = plural(failures, "failure")
@@ -275,12 +278,12 @@ def overview_entry(run: RunData, name: str) -> Entry:
 
 def told(run: RunData, name: str) -> str | None:
     """The implementation's verdicts in one sentence; None where the run has no such records."""
-    if not run.select("conformance"):
+    if not run.select(ConformanceRecord):
         return None
     found = counts(run, name)
     judged = sum(found[s] for s in JUDGED)
     if not judged:
-        status, reason = run.why(name, run.select("conformance", implementation=name))
+        status, reason = run.why(name, run.select(ConformanceRecord, implementation=name))
         return f"Not judged: {status} ({reason})."
     listed = ", ".join(f"{s.word} {integer(found[k])}" for k, s in STATES.items() if found[k])
     return f"{plural(judged, 'case')} tried, over all operations and formats: {listed}."
@@ -289,9 +292,9 @@ def told(run: RunData, name: str) -> str | None:
 def deviations(run: RunData) -> Table | None:
     """Declared deviations, and whether they show."""
     rows = []
-    for c in run.select("conformance", operation=DEVIATIONS):
-        name, state = str(c["implementation"]), STATES[state_of(c)]
-        identity = str(c.get("case") or c.get("workload")).removeprefix("deviation-")
+    for c in run.select(ConformanceRecord, operation=DEVIATIONS):
+        name, state = c.implementation, STATES[state_of(c)]
+        identity = case_of(c).removeprefix("deviation-")
         about = run.about(name)
         declared = next((d.get("reason", "") for d in about.deviations if d.get("id") == identity),
                         "") if about else ""  # fmt: skip
@@ -300,7 +303,7 @@ def deviations(run: RunData) -> Table | None:
             words(name), words(identity),
             Entry("○ shows, as declared" if shows else state.text,
                   "shows" if shows else state.word, state.kind),
-            words(declared), words(c.get("reason")),
+            words(declared), words(c.reason),
         ])  # fmt: skip
     if not rows:
         return None

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from harness.records import ConformanceRecord
 from harness.report.drawing.formatting import figure, integer, plural
 from harness.report.drawing.sanitize import upstream
 from harness.report.drawing.tables import Entry, Table, texts, words
@@ -22,7 +23,7 @@ from harness.report.pages.conformance import (
     state_of,
     worst_state,
 )
-from harness.report.run_data import Cell, RunData
+from harness.report.run_data import RunData
 
 KNOWN = (15, 25, 26, 42, 43, 54, 58, 60)
 """Numbers of the catalogue under which established libraries are known to fail."""
@@ -53,48 +54,33 @@ class Detail:
     links: Sequence[tuple[str, str | None]]
 
 
-def replay(run: RunData, record: Cell) -> str:
+def replay(run: RunData, record: ConformanceRecord) -> str:
     """The command that judges these cases again."""
     options = {
-        "-i": record["implementation"], "--operation": record.get("operation"),
-        "--dtype": record.get("dtype"), "--profile": run.info.profile,
-        "--seed": record.get("seed"),
+        "-i": record.implementation, "--operation": record.operation, "--dtype": record.dtype,
+        "--profile": run.info.profile, "--seed": record.seed,
     }  # fmt: skip
     given = [w for k, v in options.items() if v is not None for w in (k, str(v))]
     return shlex.join(["softmax-bench", "run", "--experiment", "conformance", *given])
 
 
-def _ulps(value: object) -> str:
-    return figure(float(str(value)))
-
-
-def _facts(record: Cell) -> list[tuple[str, str, bool]]:
-    facts: list[tuple[str, str, bool]] = []
-    message, reason = record.get("message"), record.get("reason")
-    if message:
-        facts.append(("Message", str(message), False))
-    if reason and reason != message:
-        facts.append(("Reason", str(reason), False))
-    if record.get("deviation"):
-        why = record.get("deviation_reason") or "no reason recorded"
-        facts.append(("Declared", f"{record['deviation']}: {why}", False))
-    given = record.get("case_input")
-    if given:
-        count = f" ({integer(len(given))} elements)" if len(given) > 1 else ""
-        facts.append((f"Input{count}", ", ".join(str(v) for v in given), True))
-    for term, key in (("Got", "got"), ("Expected", "expected")):
-        if record.get(key) is not None:
-            facts.append((term, str(record[key]), True))
-    error, allowed = record.get("error_ulp"), record.get("allowed_ulp")
-    if error is not None:
-        facts.append(("Error", f"{_ulps(error)} ulp", False))
-    if allowed is not None:
-        facts.append(("Allowed", f"{_ulps(allowed)} ulp", False))
-    if record.get("outcome"):
-        facts.append(("Outcome", str(record["outcome"]), False))
-    if record.get("observations"):
-        facts.append(("Observations", integer(int(record["observations"])), False))
-    return facts
+def _facts(c: ConformanceRecord) -> list[tuple[str, str, bool]]:
+    given = c.case_input or ()
+    elements = f" ({integer(len(given))} elements)" if len(given) > 1 else ""
+    declared = f"{c.deviation}: {c.deviation_reason or 'no reason recorded'}"
+    facts = (
+        ("Message", c.message or None, False),
+        ("Reason", c.reason if c.reason and c.reason != c.message else None, False),
+        ("Declared", declared if c.deviation else None, False),
+        (f"Input{elements}", ", ".join(given) or None, True),
+        ("Got", c.got, True),
+        ("Expected", c.expected, True),
+        ("Error", None if c.error_ulp is None else f"{figure(c.error_ulp)} ulp", False),
+        ("Allowed", None if c.allowed_ulp is None else f"{figure(c.allowed_ulp)} ulp", False),
+        ("Outcome", c.outcome, False),
+        ("Observations", integer(c.observations) if c.observations else None, False),
+    )
+    return [(term, text, code) for term, text, code in facts if text is not None]
 
 
 def details(run: RunData, grid: Grid) -> list[Detail]:
@@ -107,8 +93,8 @@ def details(run: RunData, grid: Grid) -> list[Detail]:
                 continue
             instances = [
                 Instance(
-                    str(c.get("dtype")), STATES[state_of(c)], _facts(c),
-                    [str(o) for o in c.get("others") or ()], replay(run, c),
+                    str(c.dtype), STATES[state_of(c)], _facts(c),
+                    c.others or (), replay(run, c),
                 )
                 for c in cells
             ]  # fmt: skip
@@ -119,16 +105,15 @@ def details(run: RunData, grid: Grid) -> list[Detail]:
     return found
 
 
-def _links(cells: Sequence[Cell]) -> tuple[tuple[str, str | None], ...]:
-    given = dict.fromkeys(str(u) for c in cells for u in c.get("upstream") or ())
+def _links(cells: Sequence[ConformanceRecord]) -> tuple[tuple[str, str | None], ...]:
+    given = dict.fromkeys(u for c in cells for u in c.upstream or ())
     return tuple(upstream(u) for u in given)
 
 
-def numbers_of(record: Cell) -> set[int]:
+def numbers_of(record: ConformanceRecord) -> set[int]:
     """The catalogue's numbers that a case covers: its own, and those its title adds."""
-    found = {int(n) for text in _TOO.findall(str(record.get("title") or ""))
-             for n in text.split(", ")}  # fmt: skip
-    return found | ({int(record["number"])} if record.get("number") is not None else set())
+    added = {int(n) for text in _TOO.findall(record.title or "") for n in text.split(", ")}
+    return added if record.number is None else {record.number, *added}
 
 
 def known(run: RunData) -> Table | None:
@@ -141,7 +126,7 @@ def known(run: RunData) -> Table | None:
     for case, where in by_case.items():
         cells = [c for grid in where for c in grid.all_of(case)]
         numbers: set[int] = set().union(*(numbers_of(c) for c in cells))
-        if numbers & set(KNOWN) or any(c.get("upstream") for c in cells):
+        if numbers & set(KNOWN) or any(c.upstream for c in cells):
             seen, rest = _known_rows(case, where, sorted(numbers))
             found.append((not seen, min(numbers, default=1000), [*seen, *rest]))
     rows = [row for _, _, group in sorted(found, key=lambda f: f[:2]) for row in group]
@@ -176,7 +161,7 @@ def _known_rows(
     judged = [g for g in elsewhere if any(state_of(c) in JUDGED for c in g.of(case))]
     gap = words("")
     if judged:
-        who = {str(c["implementation"]) for g in judged for c in g.of(case)
+        who = {c.implementation for g in judged for c in g.of(case)
                if state_of(c) in JUDGED}  # fmt: skip
         operations = words(", ".join(g.operation for g in judged))
         verdict = Entry("✓ not seen", "not seen", "pass")
@@ -184,7 +169,7 @@ def _known_rows(
         return seen, [[*head, operations, shown, gap, verdict, gap, gap, gap, reported]]
     if seen:
         return seen, []
-    reasons = dict.fromkeys(str(c.get("reason") or "no reason recorded") for c in cells)
+    reasons = dict.fromkeys(str(c.reason or "no reason recorded") for c in cells)
     verdict = Entry("… not judged", "not judged", "unjudged", "; ".join(list(reasons)[:3]))
     operations = words(", ".join(g.operation for g in elsewhere))
     row = [*head, operations, words("none judged"), gap, verdict, gap, gap, gap, reported]
@@ -201,11 +186,11 @@ def _seen(grid: Grid, case: str, name: str) -> list[Entry] | None:
     c = next(c for c in showing if state_of(c) == key)
     state = STATES[key]
     return [
-        words(name), words(", ".join(str(c.get("dtype")) for c in showing)),
+        words(name), words(", ".join(str(c.dtype) for c in showing)),
         Entry(state.text, state.word, state.kind,
               href=f"#{anchor(grid.operation, case, name)}"),
-        _short(c.get("case_input")), _cut(str(c.get("got") or c.get("message") or "")),
-        words(c.get("expected")),
+        _short(c.case_input), _cut(str(c.got or c.message or "")),
+        words(c.expected),
     ]  # fmt: skip
 
 
@@ -231,11 +216,11 @@ def of_implementation(run: RunData, name: str, base: str) -> Table | None:
             for c in mine:
                 state = STATES[state_of(c)]
                 href = f"{base}conformance.html#{anchor(grid.operation, case, name)}"
-                text = c.get("message") or c.get("reason") or ""
+                text = c.message or c.reason or ""
                 rows.append([
                     words(case, detail=grid.title(case) or None), words(grid.operation),
-                    words(c.get("dtype")), Entry(state.text, state.word, state.kind, href=href),
-                    words(c.get("outcome")), words(text), words(c.get("deviation")),
+                    words(c.dtype), Entry(state.text, state.word, state.kind, href=href),
+                    words(c.outcome), words(text), words(c.deviation),
                 ])  # fmt: skip
     if not rows:
         return None

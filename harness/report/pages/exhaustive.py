@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.numerics.metrics import HISTOGRAM_KEYS
+from harness.records import ExhaustiveRecord
 from harness.report.drawing.formatting import apart, figure, integer
-from harness.report.drawing.tables import Column, Entry, Table, missing, texts, words
-from harness.report.run_data import Cell, RunData
+from harness.report.drawing.tables import Column, Entry, Table, count, missing, number, texts, words
+from harness.report.run_data import RunData, ordered
 
 LEAD = (
     "Whole domains: where every row of a domain was judged, the largest error is a true maximum "
@@ -29,13 +30,16 @@ TITLES = {
         "an inversion",
     ),
 }
-_ULP_KEYS = HISTOGRAM_KEYS
 
 
 def tables_of(run: RunData) -> list[str]:
     """The tables that the run has, in the order of this page."""
-    found = {str(c.get("table")) for c in run.select("exhaustive")}
-    return [*(t for t in TITLES if t in found), *sorted(found - set(TITLES))]
+    return ordered((str(c.table) for c in run.select(ExhaustiveRecord)), list(TITLES))
+
+
+def records_of(run: RunData, table: str) -> list[ExhaustiveRecord]:
+    """The records of a table."""
+    return [c for c in run.select(ExhaustiveRecord) if str(c.table) == table]
 
 
 def title(table: str) -> str:
@@ -44,7 +48,7 @@ def title(table: str) -> str:
 
 def judged_table(run: RunData, table: str) -> Table:
     """Implementation × format: rows, largest error, misrounded, the worst input, seconds."""
-    found = run.select("exhaustive", table=table)
+    found = records_of(run, table)
     errors = table != "exp_order"
     keys = [] if errors else _figure_names(found)
     counted = _figure_names(found) if errors else []
@@ -56,67 +60,53 @@ def judged_table(run: RunData, table: str) -> Table:
         ]  # fmt: skip
     columns += [Column(k[:1].upper() + k[1:], numeric=k != "first") for k in (*counted, *keys)]
     if errors:
-        columns += [Column(h, numeric=False) for h in ("Worst input", "Got", "Expected")]
+        columns += texts("Worst input", "Got", "Expected")
     columns += [Column("Time", "s"), Column("Workers")]
     rows = [_row(c, errors, [*counted, *keys], len(columns)) for c in found]
-    notes = ["Inputs and values are hexadecimal; an error is against the unrounded exact value."]
-    if not errors:
-        notes = []
-    return Table(
-        f"exhaustive-{table}", TITLES.get(table, (table, ""))[1] or table, columns, rows, notes
-    )
+    note = "Inputs and values are hexadecimal; an error is against the unrounded exact value."
+    caption = TITLES.get(table, (table, ""))[1] or table
+    return Table(f"exhaustive-{table}", caption, columns, rows, [note] if errors else [])
 
 
-def _figure_names(found: Sequence[Cell]) -> list[str]:
-    return list(dict.fromkeys(k for c in found for k in (c.get("figures") or {})))
+def _figure_names(found: Sequence[ExhaustiveRecord]) -> list[str]:
+    return list(dict.fromkeys(k for c in found for k in (c.figures or {})))
 
 
-def _row(c: Cell, errors: bool, keys: Sequence[str], width: int) -> list[Entry]:
-    row = [words(c["implementation"]), words(c.get("dtype"), note=c.get("rounding"))]
-    if not c.get("judged"):
-        gap = missing(str(c["status"]), c.get("reason"))
+def _row(c: ExhaustiveRecord, errors: bool, keys: Sequence[str], width: int) -> list[Entry]:
+    row = [words(c.implementation), words(c.dtype, note=c.rounding)]
+    if not c.judged:
+        gap = missing(c.status, c.reason)
         return row + [gap] * (width - len(row))
-    row.append(_judged(c))
-    figures = c.get("figures") or {}
+    row.append(_judged(c, c.judged))
+    figures = c.figures or {}
     if errors:
-        row += [_largest(c), _misrounded(c), _wrong(c)]
+        wrong = (c.ulp_histogram or {}).get("wrong", 0)
+        row += [_largest(c), _misrounded(c), count(wrong, kind="bad" if wrong else "quiet")]
     row += [_figure(figures.get(k)) for k in keys]
     if errors:
-        row += [_worst(c), words(c.get("worst_got")), words(c.get("worst_expected"))]
-    seconds = c.get("elapsed_s")
-    row.append(Entry(figure(seconds), seconds))
-    row.append(Entry("one a core", "") if c.get("workers") is None else _figure(c["workers"]))
-    return row
+        row += [_worst(c), words(c.worst_got), words(c.worst_expected)]
+    workers = Entry("one a core", "") if c.workers is None else count(c.workers)
+    return [*row, number(c.elapsed_s), workers]
 
 
-def _judged(c: Cell) -> Entry:
-    judged, total = int(c["judged"]), int(c.get("total") or 0)
-    if c.get("exhaustive"):
+def _judged(c: ExhaustiveRecord, judged: int) -> Entry:
+    if c.exhaustive:
         return Entry(f"all {integer(judged)}", judged)
-    note = None
-    if c["status"] != "ok":
-        note = f"{c['status']}: {c.get('reason') or 'no reason recorded'}"
-    return Entry(integer(judged), judged, "bad" if note else "", note,
-                 detail=f"of {integer(total)}")  # fmt: skip
+    note = None if c.status == "ok" else f"{c.status}: {c.reason or 'no reason recorded'}"
+    return count(judged, kind="bad" if note else "", note=note,
+                 detail=f"of {integer(c.total or 0)}")  # fmt: skip
 
 
-def _largest(c: Cell) -> Entry:
-    ulp = c.get("max_ulp")
-    if ulp is None:
+def _largest(c: ExhaustiveRecord) -> Entry:
+    if c.max_ulp is None:
         return Entry("–", "")
-    said = "true maximum" if c.get("exhaustive") else "lower bound"
-    return Entry(apart(float(ulp), 0.5, 6), ulp, detail=said)  # beyond 0.5 it is misrounded
+    said = "true maximum" if c.exhaustive else "lower bound"
+    return Entry(apart(c.max_ulp, 0.5, 6), c.max_ulp, detail=said)  # beyond 0.5 it is misrounded
 
 
-def _misrounded(c: Cell) -> Entry:
-    counts = [int(m) for m in c.get("misrounded") or ()]
-    text = " + ".join(integer(m) for m in counts)
-    return Entry(text or "–", " + ".join(map(str, counts)))
-
-
-def _wrong(c: Cell) -> Entry:
-    n = int((c.get("ulp_histogram") or {}).get("wrong", 0))
-    return Entry(integer(n), n, "bad" if n else "quiet")
+def _misrounded(c: ExhaustiveRecord) -> Entry:
+    counts = c.misrounded or ()
+    return Entry(" + ".join(map(integer, counts)) or "–", " + ".join(map(str, counts)))
 
 
 def _figure(value: object) -> Entry:
@@ -125,29 +115,27 @@ def _figure(value: object) -> Entry:
     return Entry(integer(value) if isinstance(value, int) else figure(value), value)
 
 
-def _worst(c: Cell) -> Entry:
-    logits = c.get("worst_logits")
-    if not logits:
+def _worst(c: ExhaustiveRecord) -> Entry:
+    if not c.worst_logits:
         return words("–")
-    text = ", ".join(str(v) for v in logits)
-    if c.get("worst_repeat"):
-        return Entry(f"{text} × {integer(int(c['worst_repeat']))}", f"{text} x {c['worst_repeat']}")
-    return Entry(f"[{text}], class {c.get('worst_class')}", text)
+    text = ", ".join(c.worst_logits)
+    if c.worst_repeat:
+        return Entry(f"{text} × {integer(c.worst_repeat)}", f"{text} x {c.worst_repeat}")
+    return Entry(f"[{text}], class {c.worst_class}", text)
 
 
 def histogram(run: RunData, table: str) -> Table | None:
     """Results by class of error; None for a table that measures none."""
-    found = [c for c in run.select("exhaustive", table=table) if c.get("ulp_histogram")]
-    if not found:
-        return None
     rows = []
-    for c in found:
-        counts = c["ulp_histogram"]
-        given = [int(counts.get(k, 0)) for k in _ULP_KEYS]
-        rows.append([words(c["implementation"]), words(c.get("dtype")),
-                     *(Entry(integer(n), n, "" if n else "quiet") for n in given)])  # fmt: skip
+    for c in records_of(run, table):
+        if c.ulp_histogram:
+            counts = [c.ulp_histogram.get(k, 0) for k in HISTOGRAM_KEYS]
+            rows.append([words(c.implementation), words(c.dtype),
+                         *(count(n, kind="" if n else "quiet") for n in counts)])  # fmt: skip
+    if not rows:
+        return None
     columns = texts("Implementation", "Format")
-    columns += [Column(k.replace("<=", "≤"), "" if k == "wrong" else "ulp") for k in _ULP_KEYS]
+    columns += [Column(k.replace("<=", "≤"), "" if k == "wrong" else "ulp") for k in HISTOGRAM_KEYS]
     caption = f"Results by class of error, {title(table).lower()}"
     return Table(f"exhaustive-{table}-histogram", caption, columns, rows)
 
@@ -155,16 +143,14 @@ def histogram(run: RunData, table: str) -> Table | None:
 def told(run: RunData) -> str | None:
     """The least and the most misrounded of the pairs, in a sentence; None where there are none."""
     parts = []
-    for dtype in run.dtypes("exhaustive"):
-        cells = [
-            c for c in run.select("exhaustive", table="pairs", dtype=dtype) if c.get("exhaustive")
-        ]
-        counts = {str(c["implementation"]): sum(c.get("misrounded") or ()) for c in cells}
+    for dtype in run.dtypes(ExhaustiveRecord):
+        records = [c for c in records_of(run, "pairs") if c.dtype == dtype and c.exhaustive]
+        counts = {c.implementation: sum(c.misrounded or ()) for c in records}
         if counts:
             listed = ", ".join(
                 f"{n} {integer(k)}" for n, k in sorted(counts.items(), key=lambda p: (p[1], p[0]))
             )
-            parts.append(f"of all {integer(int(cells[0]['judged']))} pairs of {dtype}, misrounded "
+            parts.append(f"of all {integer(records[0].judged or 0)} pairs of {dtype}, misrounded "
                          f"results: {listed}")  # fmt: skip
     if not parts:
         return None

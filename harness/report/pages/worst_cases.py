@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
+from collections.abc import Sequence
 
-from harness.report.drawing.formatting import figure, integer, plural
-from harness.report.drawing.tables import Column, Entry, Table, missing, texts, words
-from harness.report.run_data import Cell, RunData
+from harness.records import WorstCaseRecord
+from harness.report.drawing.formatting import figure, plural
+from harness.report.drawing.tables import Column, Entry, Table, count, missing, number, texts, words
+from harness.report.run_data import RunData
 
 LEAD = (
     "Rows on which the error is large beside its bound, found by climbing in steps of ulps. Every "
@@ -17,49 +19,48 @@ LEAD = (
 _SHOWN = 3
 
 
-def command(record: Cell) -> str:
+def records_of(run: RunData, kind: str) -> list[WorstCaseRecord]:
+    """The searches of a run (``"search"``), or its rows of the corpus (``"replay"``)."""
+    return [c for c in run.select(WorstCaseRecord) if c.kind == kind]
+
+
+def command(record: WorstCaseRecord) -> str:
     """The command that finds the same row again, or replays the entry of the corpus."""
-    name, dtype = str(record["implementation"]), str(record.get("dtype"))
-    words_ = ["softmax-bench", "worst-case", name]
-    if record.get("kind") == "replay":
-        return shlex.join([*words_, "--replay", str(record.get("entry"))])
-    words_ += ["--dtype", dtype, "--classes", str(record.get("classes"))]
-    words_ += ["--evaluations", str(record.get("evaluations")), "--seed", str(record.get("seed"))]
-    return shlex.join(words_)
+    given = ["softmax-bench", "worst-case", record.implementation]
+    if record.kind == "replay":
+        return shlex.join([*given, "--replay", str(record.entry)])
+    given += ["--dtype", str(record.dtype), "--classes", str(record.classes)]
+    given += ["--evaluations", str(record.evaluations), "--seed", str(record.seed)]
+    return shlex.join(given)
 
 
-def _row_of(record: Cell) -> Entry:
-    logits = [str(v) for v in record.get("worst_logits") or ()]
+def _row_of(record: WorstCaseRecord) -> Entry:
+    logits = record.worst_logits or []
     shown = ", ".join(logits[:_SHOWN]) + (", …" if len(logits) > _SHOWN else "")
-    return Entry(f"[{shown}], class {record.get('worst_class')}", " ".join(logits))
+    return Entry(f"[{shown}], class {record.worst_class}", " ".join(logits))
 
 
-def ratio_entry(record: Cell) -> Entry:
+def ratio_entry(record: WorstCaseRecord) -> Entry:
     """Error ÷ bound; beyond 1 it is a failure."""
-    ratio = record.get("error_over_bound")
-    if ratio is None:
-        return missing(str(record["status"]), record.get("reason"))
-    failed = record["status"] == "failed"
-    return Entry(figure(float(ratio)), ratio, "bad" if failed else "",
-                 record.get("reason") if failed or record.get("nonfinite") else None)  # fmt: skip
+    if record.error_over_bound is None:
+        return missing(record.status, record.reason)
+    failed = record.status == "failed"
+    return number(record.error_over_bound, kind="bad" if failed else "",
+                  note=record.reason if failed or record.nonfinite else None)  # fmt: skip
 
 
 def searched(run: RunData) -> Table | None:
     """What each search found; None where there was none."""
     rows = []
-    for c in run.select("worst_case", kind="search"):
-        front = [words(c["implementation"]), words(c.get("dtype")),
-                 Entry(integer(int(c.get("classes") or 0)), c.get("classes"))]  # fmt: skip
-        ratio = ratio_entry(c)
-        if c.get("error_over_bound") is None:
-            rows.append([*front, *[ratio] * 9])
+    for c in records_of(run, "search"):
+        front = [words(c.implementation), words(c.dtype), count(c.classes)]
+        if c.error_over_bound is None:
+            rows.append([*front, *[ratio_entry(c)] * 9])
             continue
-        bound = f"{c.get('bound')} {figure(c.get('bound_ulp'))}"
-        tried = int(c.get("evaluations") or 0)
         rows.append([
-            *front, ratio, Entry(figure(c.get("error_ulp")), c.get("error_ulp")),
-            words(bound), _row_of(c), words(c.get("worst_got")), words(c.get("worst_expected")),
-            words(c.get("origin")), Entry(integer(tried), tried), words(command(c)),
+            *front, ratio_entry(c), number(c.error_ulp),
+            words(f"{c.bound} {figure(c.bound_ulp)}"), _row_of(c), words(c.worst_got),
+            words(c.worst_expected), words(c.origin), count(c.evaluations), words(command(c)),
         ])  # fmt: skip
     if not rows:
         return None
@@ -73,37 +74,43 @@ def searched(run: RunData) -> Table | None:
     return Table("worst-cases", "Searched worst cases: lower bounds", columns, rows, notes)
 
 
-def _within(record: Cell) -> bool:
-    """Judged by its bound: not beyond the range of an algorithm that declares to have one."""
-    ratio = record.get("error_over_bound")
-    return ratio is not None and not (record["status"] == "ok" and float(ratio) > 1.0)
+def _largest(records: Sequence[WorstCaseRecord]) -> tuple[float, WorstCaseRecord] | None:
+    """The largest error ÷ bound and its record, of those judged by their bound if any is.
+
+    Not judged by it is what lies beyond the range of an algorithm that declares to have one.
+    """
+    found = [(ratio, c) for c in records if (ratio := c.error_over_bound) is not None]
+    within = [pair for pair in found if not _lost(pair[1])]
+    return max(within or found, key=lambda pair: pair[0], default=None)
+
+
+def _lost(record: WorstCaseRecord) -> bool:
+    """Beyond the declared range of its algorithm."""
+    ratio = record.error_over_bound
+    return record.status == "ok" and ratio is not None and ratio > 1.0
 
 
 def replayed(run: RunData) -> Table | None:
     """By implementation and format, how the rows of the corpus fared; None where none was tried."""
-    groups: dict[tuple[str, str], list[Cell]] = {}
-    for c in run.select("worst_case", kind="replay"):
-        groups.setdefault((str(c["implementation"]), str(c.get("dtype"))), []).append(c)
+    groups: dict[tuple[str, str | None], list[WorstCaseRecord]] = {}
+    for c in records_of(run, "replay"):
+        groups.setdefault((c.implementation, c.dtype), []).append(c)
     rows = []
-    for (name, dtype), cells in groups.items():
-        front = [words(name), words(dtype), Entry(integer(len(cells)), len(cells))]
-        judged = [c for c in cells if c.get("error_over_bound") is not None]
-        if not judged:
-            gap = missing(str(cells[0]["status"]), cells[0].get("reason"))
-            rows.append([*front, *[gap] * 5])
+    for (name, dtype), records in groups.items():
+        front = [words(name), words(dtype), count(len(records))]
+        largest = _largest(records)
+        if largest is None:
+            rows.append([*front, *[missing(records[0].status, records[0].reason)] * 5])
             continue
-        lost = [c for c in judged if not _within(c)]
-        judged = [c for c in judged if _within(c)] or judged
-        failed = [c for c in cells if c["status"] not in ("ok", "unsupported", "unavailable")]
-        worst = max(judged, key=lambda c: float(c["error_over_bound"]))
-        reasons = Counter(str(c.get("reason") or c["status"]) for c in failed)
-        note = "; ".join(f"{plural(n, 'row')}: {r}" for r, n in reasons.most_common(3)) or None
+        worst = largest[1]
+        lost = [c for c in records if _lost(c)]
+        failed = [c for c in records if c.status not in ("ok", "unsupported", "unavailable")]
+        reasons = Counter(c.reason or c.status for c in failed)
+        note = "; ".join(f"{plural(n, 'row')}: {r}" for r, n in reasons.most_common(3))
         rows.append([
-            *front, Entry(integer(len(failed)), len(failed), "bad" if failed else "quiet", note),
-            Entry(integer(len(lost)), len(lost), "" if lost else "quiet",
-                  str(lost[0].get("reason") or "") or None if lost else None),
-            ratio_entry(worst), Entry(figure(worst.get("error_ulp")), worst.get("error_ulp")),
-            words(command(worst)),
+            *front, count(len(failed), kind="bad" if failed else "quiet", note=note),
+            count(len(lost), kind="" if lost else "quiet", note=lost[0].reason if lost else None),
+            ratio_entry(worst), number(worst.error_ulp), words(command(worst)),
         ])  # fmt: skip
     if not rows:
         return None
@@ -118,16 +125,15 @@ def replayed(run: RunData) -> Table | None:
 
 def told(run: RunData) -> str | None:
     """Who exceeds a bound, in a sentence; None where nothing was searched or replayed."""
-    cells = [c for c in run.select("worst_case") if c.get("error_over_bound") is not None]
-    if not cells:
+    records = [c for c in run.select(WorstCaseRecord) if c.error_over_bound is not None]
+    largest = _largest(records)
+    if largest is None:
         return None
-    failed = sorted({str(c["implementation"]) for c in cells if c["status"] == "failed"})
-    inside = [c for c in cells if _within(c)] or cells
-    worst = max(inside, key=lambda c: float(c["error_over_bound"]))
+    failed = sorted({c.implementation for c in records if c.status == "failed"})
     if failed:
-        return f"Beyond the bound in {plural(len(cells), 'row')} tried: {', '.join(failed)}."
+        return f"Beyond the bound in {plural(len(records), 'row')} tried: {', '.join(failed)}."
+    ratio, c = largest
     return (
-        f"No bound was exceeded in {plural(len(cells), 'searched or replayed row')}; the largest "
-        f"error ÷ bound is {figure(float(worst['error_over_bound']))} ({worst['implementation']}, "
-        f"{worst.get('dtype')}), a lower bound."
+        f"No bound was exceeded in {plural(len(records), 'searched or replayed row')}; the largest "
+        f"error ÷ bound is {figure(ratio)} ({c.implementation}, {c.dtype}), a lower bound."
     )
