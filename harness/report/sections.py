@@ -20,7 +20,6 @@ from harness.report.pages import (
     device_plots,
     exhaustive,
     limits,
-    method,
     overflow,
     thresholds,
     throughput,
@@ -206,28 +205,13 @@ def _worst_cases(run: RunData, styles: Styles) -> list[Section]:
     return [Section(text, slug(text), (), [table]) for text, table in titled if table]
 
 
-@dataclass(frozen=True)
-class Sectioned:
-    """A page that is a list of sections.
-
-    Attributes:
-        title: its heading.
-        lead: the paragraph below it.
-        sections: of a run.
-    """
-
-    title: str
-    lead: str
-    sections: Callable[[RunData, Styles], list[Section]]
-
-
-SECTIONED: Mapping[str, Sectioned] = {
-    "accuracy": Sectioned("Accuracy", method.LEADS["accuracy"], _accuracy),
-    "overflow": Sectioned("Overflow", method.LEADS["overflow"], _overflow),
-    "throughput": Sectioned("Throughput", method.LEADS["throughput"], _throughput),
-    "device_throughput": Sectioned("On a device", device.LEAD, _device),
-    "limits": Sectioned("How far from the limit", limits.LEAD, _limits),
-    "exhaustive": Sectioned("Exhaustive", exhaustive.LEAD, _exhaustive),
-    "worst_case": Sectioned("Worst cases", worst_cases.LEAD, _worst_cases),
+SECTIONED: Mapping[str, tuple[str, Callable[[RunData, Styles], list[Section]]]] = {
+    "accuracy": ("Accuracy", _accuracy),
+    "overflow": ("Overflow", _overflow),
+    "throughput": ("Throughput", _throughput),
+    "device_throughput": ("On a device", _device),
+    "limits": ("How far from the limit", _limits),
+    "exhaustive": ("Exhaustive", _exhaustive),
+    "worst_case": ("Worst cases", _worst_cases),
 }
-"""The pages of sections, by key; the others have templates of their own."""
+"""The pages that are lists of sections: heading and sections by key; others have templates."""

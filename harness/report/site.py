@@ -9,6 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
+from harness.bounds import BOUNDS
 from harness.records import (
     ClaimRecord,
     ConformanceRecord,
@@ -20,6 +21,7 @@ from harness.records import (
 from harness.report import export, timing_selection
 from harness.report.drawing.figure import Plot, write
 from harness.report.drawing.formatting import byte_count, integer
+from harness.report.drawing.prose import TEMPLATES, prose
 from harness.report.drawing.sanitize import link, readable, slugs
 from harness.report.drawing.style import Style
 from harness.report.drawing.tables import Table
@@ -29,7 +31,6 @@ from harness.report.pages import (
     conformance_details,
     implementation,
     limits,
-    method,
     pareto,
     side_by_side,
     throughput,
@@ -43,7 +44,6 @@ from harness.report.run_header import flatten, headline_facts
 from harness.report.sections import SECTIONED, of_conformance, renamed
 
 STATIC = Path(__file__).parent / "static"
-TEMPLATES = Path(__file__).parent / "templates"
 PAGES = (
     ("index", "Overview"),
     ("accuracy", "Accuracy"),
@@ -168,20 +168,19 @@ class Site:
         self._page(f"{run.slug}machine.html", "machine.html", "Machine and versions", "machine",
                    machine=flatten(machine), **context)  # fmt: skip
         self._page(f"{run.slug}method.html", "method.html", "Method and limitations", "method",
-                   terms=method.TERMS, bounds=method.bounds(), limitations=method.LIMITATIONS,
-                   measured=method.MEASUREMENTS, **context)  # fmt: skip
+                   bounds=BOUNDS.values(), **context)  # fmt: skip
         stored = export.write_cells(run, self.folder / run.slug / "data")
         self.downloads[:0] = [self._download(run, path, what) for path, what in stored]
         self._page(f"{run.slug}data.html", "data.html", "Data", "data",
                    downloads=self.downloads, **context)  # fmt: skip
 
     def _sectioned(self, run: RunData, key: str, context: Mapping[str, Any]) -> None:
-        page = SECTIONED[key]
-        sections = page.sections(run, self.styles)
+        title, sections_of = SECTIONED[key]
+        sections = sections_of(run, self.styles)
         for section in sections:
             self._save(run, section.plots, [*section.tables, *section.details])
-        self._page(f"{run.slug}{key}.html", "sections.html", page.title, key,
-                   sections=sections, lead=page.lead, **context)  # fmt: skip
+        self._page(f"{run.slug}{key}.html", "sections.html", title, key,
+                   sections=sections, lead=prose(f"{key}_lead"), **context)  # fmt: skip
 
     def _save(self, run: RunData, plots: Sequence[Plot], tables: Sequence[Table]) -> None:
         """Figures and tables as files, each of them on the data page."""
@@ -216,7 +215,7 @@ class Site:
             tables += [*section.tables, *section.details]
         self._save(run, (), tables)
         self._page(f"{run.slug}conformance.html", "conformance.html", "Conformance", "conformance",
-                   lead=method.LEADS["conformance"], sections=sections, summary=summary_table,
+                   lead=prose("conformance_lead"), sections=sections, summary=summary_table,
                    deviations=deviations, known=known, states=list(conformance.STATES.values()),
                    **context)  # fmt: skip
 
@@ -224,7 +223,7 @@ class Site:
         tally, register = claims.tally(run), claims.register(run)
         self._save(run, (), [tally, register])
         self._page(f"{run.slug}claims.html", "claims.html", "Claims", "claims",
-                   lead=method.LEADS["claims"], tally=tally, register=register,
+                   lead=prose("claims_lead"), tally=tally, register=register,
                    audits=claims.audits(run), **context)  # fmt: skip
 
     def _implementation(self, run: RunData, name: str, path: str) -> None:
@@ -252,6 +251,6 @@ class Site:
             tables=tables, troubles=details, compiled=summary.compile_outcome(run, name),
             status=summary.status_entry(run, name), conformity=conformity,
             conformance=conformance.told(run, name),
-            bound=method.bound_text(about.bound if about else None),
+            bound=BOUNDS.get(about.bound or "") if about else None,
             others=self._implementation_pages(run),
         )  # fmt: skip

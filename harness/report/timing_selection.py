@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from harness.records import ThroughputRecord
 from harness.records.timing import TimingRecord
-from harness.report.drawing.formatting import plural
+from harness.report.drawing.formatting import integer, plural
 from harness.report.run_data import DTYPES, MEASURED, REGIMES, RunData, class_counts, known, of
 
 T = TypeVar("T", bound=TimingRecord)
@@ -47,6 +47,10 @@ class Headline:
     group: Group
     regime: str
     classes: int
+
+    @property
+    def text(self) -> str:
+        return f"{self.group.title}, {self.regime}, n = {integer(self.classes)}"
 
 
 def group_of(record: ThroughputRecord) -> Group:

@@ -9,17 +9,20 @@ from typing import Any
 
 import pytest
 import report_run
+from jinja2 import UndefinedError
 
 from harness.records import AccuracyRecord, OverflowRecord, ThroughputRecord
 from harness.report.drawing import formatting, sanitize
 from harness.report.drawing import style as palette
 from harness.report.drawing.figure import log_scale, power, ticks_between
+from harness.report.drawing.prose import TEMPLATES, prose
 from harness.report.drawing.tables import Column, Entry, Table, missing, words
 from harness.report.pages.findings import noise
 from harness.report.pages.overflow import outcome_of
 from harness.report.pages.overview import quotient, ulp_entry
 from harness.report.pages.pareto import frontier
 from harness.report.run_data import RunData, from_run, worst_error
+from harness.report.sections import SECTIONED
 from harness.report.site import STATIC
 from harness.report.timing_selection import headline, preferred
 
@@ -261,6 +264,27 @@ def test_no_two_implementations_look_alike_and_each_keeps_its_style() -> None:
     styles = palette.styles(many)
     assert len({(s.colour, s.marker, s.dashes) for s in styles.values()}) == len(many)
     assert palette.styles(["torch"])["torch"] == styles["torch"]
+
+
+def test_a_text_is_one_line_and_lacks_no_value() -> None:
+    text = prose("limit_shares", meaning="% of {{ x }} & <b>")
+    assert text.startswith("% of {{ x }} & <b>. Second line: 95% bootstrap interval.")
+    assert "\n" not in text
+    assert prose("ulp_by_classes", workload="w", published="", absent=" X.").endswith("ones. X.")
+    with pytest.raises(UndefinedError):
+        prose("limit_shares")
+    with pytest.raises(TypeError):
+        prose("limit_shares", meaning="", other="")
+    with pytest.raises(AttributeError):
+        prose("nowhere")
+
+
+def test_every_text_is_on_some_page() -> None:
+    source = (TEMPLATES / "prose.txt").read_text(encoding="utf-8")
+    code = "".join(p.read_text(encoding="utf-8") for p in TEMPLATES.parent.rglob("*.py"))
+    leads = {f"{page}_lead" for page in SECTIONED}
+    for name in re.findall(r"macro (\w+)\(", source):
+        assert f'"{name}"' in code or name in leads
 
 
 def test_every_outcome_of_the_schema_has_a_colour() -> None:

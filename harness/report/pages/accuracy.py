@@ -13,6 +13,7 @@ from harness.records import AccuracyRecord
 from harness.report.drawing import style as palette
 from harness.report.drawing.figure import LogScale, Plot, class_axis, grid, log_scale, side_legend
 from harness.report.drawing.formatting import figure, integer, plural
+from harness.report.drawing.prose import prose
 from harness.report.drawing.sanitize import label
 from harness.report.drawing.style import Style
 from harness.report.drawing.tables import Column, Entry, Table, count, missing, number, texts, words
@@ -131,11 +132,7 @@ def curve_table(
         rows.append(row)
     columns = texts("Implementation")
     columns += [Column(f"n = {integer(n)}", "ulp") for n in classes]
-    notes = [
-        "Below each error, in ulps, the largest over the elements of the bound that judges it, "
-        "and of the published bound where one applies, under the name of its theorem."
-    ]
-    return Table(name, caption, columns, rows, notes, unshown)
+    return Table(name, caption, columns, rows, [prose("curve_table")], unshown)
 
 
 def ulp_by_classes(
@@ -168,13 +165,8 @@ def ulp_by_classes(
         if k + columns >= len(panels):
             axes.set_xlabel("classes")
     published.add_legend(fig, curves.values())
-    caption = (
-        f"Workload {workload}. Markers: largest error over the elements against the unrounded "
-        f"reference. Dashes in the same colour: a-priori bound of the algorithm, the largest over "
-        f"the elements. Grey: the errors of the other implementations. A ring marks a result that "
-        f"failed its check; a bound too wide for the scale leaves its panel at the top. Errors are "
-        f"the largest found on these inputs; others may have larger ones."
-        f"{published.said(curves)}{absent}"
+    caption = prose(
+        "ulp_by_classes", workload=workload, published=published.said(curves), absent=absent
     )
     return Plot(stem, title, caption, _alt(title, curves, classes), table, fig)
 
@@ -300,10 +292,4 @@ def ulp_by_scale(run: RunData, operation: str, style: Mapping[str, Style], stem:
         alt += (
             f" The largest error is {in_words(ulp)} ({c.implementation}, {c.dtype}, {c.workload})."
         )
-    caption = (
-        "Normal logits of rising standard deviation at one class count. The difference x − max is "
-        "rounded before it enters the exponential, so that the error of shifted forms can grow "
-        "with the range. It stops growing where only logits within a factor of 2 of the maximum "
-        "have results that do not underflow: their differences are exact."
-    )
-    return Plot(stem, title, caption, alt, table, fig)
+    return Plot(stem, title, prose("ulp_by_scale"), alt, table, fig)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from harness.numerics.metrics import HISTOGRAM_KEYS
 from harness.records import AccuracyRecord
 from harness.report.drawing.formatting import integer, percent
+from harness.report.drawing.prose import prose
 from harness.report.drawing.tables import (
     Column,
     Entry,
@@ -60,11 +61,7 @@ def histogram(run: RunData, dtype: str, operation: str) -> Table:
         f"Distribution of the errors, {dtype}: share of the elements in each class",
         columns,
         rows,
-        (
-            "Classes exclude the one before: “≤ 1” is above 0.5 and at most 1 ulp. “Wrong” is "
-            "not finite where the result is, or the reverse, or without a correct digit. The CSV "
-            "holds counts.",
-        ),
+        [prose("histogram")],
     )
 
 
@@ -150,11 +147,7 @@ def metrics(run: RunData, dtype: str, operation: str) -> Table:
         f"Metrics, {dtype}: the worst over all cells of the implementation",
         columns,
         rows,
-        (
-            "Counts are sums over the cells; correctly rounded is the smallest fraction of any "
-            "cell; bias is the signed mean error of the cell where it is largest. The sum residual "
-            "is blind to errors of exp, which cancel in the quotient: it shows stalled sums only.",
-        ),
+        [prose("metrics")],
     )
 
 

@@ -307,6 +307,5 @@ def deviations(run: RunData) -> Table | None:
         ])  # fmt: skip
     if not rows:
         return None
-    headers = ("Implementation", "Deviation", "Does it show?", "Declared because", "Remark")
-    columns = texts(*headers)
+    columns = texts("Implementation", "Deviation", "Does it show?", "Declared because", "Remark")
     return Table("conformance-deviations", "Declared deviations", columns, rows)

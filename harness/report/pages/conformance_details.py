@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from harness.records import ConformanceRecord
 from harness.report.drawing.formatting import figure, integer, plural
+from harness.report.drawing.prose import prose
 from harness.report.drawing.sanitize import upstream
 from harness.report.drawing.tables import Entry, Table, texts, words
 from harness.report.pages.conformance import (
@@ -132,15 +133,10 @@ def known(run: RunData) -> Table | None:
     rows = [row for _, _, group in sorted(found, key=lambda f: f[:2]) for row in group]
     if not rows:
         return None
-    headers = ("Number", "Case", "Operation", "Implementation", "Format", "Verdict", "Input",
-               "Got", "Expected", "Upstream")  # fmt: skip
-    columns = texts(*headers)
-    notes = [
-        "Cases under which established libraries are known to fail, by number of the catalogue, "
-        "and those with a public issue; those seen here first. Found by the same judge as all "
-        "others. A link is to where the matter was reported, not a judgement on who is right."
-    ]
-    return Table("conformance-known", "Known failures, seen again or not", columns, rows, notes)
+    columns = texts("Number", "Case", "Operation", "Implementation", "Format", "Verdict", "Input",
+                    "Got", "Expected", "Upstream")  # fmt: skip
+    caption = "Known failures, seen again or not"
+    return Table("conformance-known", caption, columns, rows, [prose("known_failures")])
 
 
 def _known_rows(
@@ -224,8 +220,7 @@ def of_implementation(run: RunData, name: str, base: str) -> Table | None:
                 ])  # fmt: skip
     if not rows:
         return None
-    headers = ("Case", "Operation", "Format", "Verdict", "Outcome", "Message", "Deviation")
-    columns = texts(*headers)
+    columns = texts("Case", "Operation", "Format", "Verdict", "Outcome", "Message", "Deviation")
     failures = sum(r[3].raw in {STATES[s].word for s in FAILURES} for r in rows)
     caption = f"Cases that are no pass: {len(rows)}, of which {plural(failures, 'failure')}"
     return Table("no-pass", caption, columns, rows)

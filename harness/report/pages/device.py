@@ -30,14 +30,6 @@ from harness.report.drawing.tables import (
 from harness.report.pages.timing_curves import points_of
 from harness.report.run_data import RunData, class_counts
 
-LEAD = (
-    "Times between events on the device, of calls that take their buffers in turn, interleaved "
-    "with kernels that do nothing but read and write as many arrays, which are the limits: a copy "
-    "for softmax, reading alone for the loss. Each array that the operation has to read or write "
-    "is counted once, whatever the implementation does. Copies between host and device are in no "
-    "time but their own. What is faster than the limit, beyond L2, is a mistake in the measurement "
-    "and is rejected."
-)
 NOT_RUN = "Not run on a GPU"
 TITLES = {
     "streaming": "Bandwidth beyond L2",

@@ -8,6 +8,7 @@ from typing import Any
 from harness.records import DeviceThroughputRecord
 from harness.report.drawing.figure import Plot, class_axis, grid, log_scale, side_legend
 from harness.report.drawing.formatting import figure
+from harness.report.drawing.prose import prose
 from harness.report.drawing.style import Style
 from harness.report.pages.device import TITLES, Group, points, records_of, title
 from harness.report.pages.timing_curves import (
@@ -56,17 +57,10 @@ def by_classes(run: RunData, group: Group, style: Mapping[str, Style]) -> Plot |
     side_legend(fig, handles, sorted(handles, key=lambda n: n.startswith("limit: ")), 2.0, 26)
     tried = {c.implementation for c in own}
     absent = run.absent(own, lambda c: c.median_ns, group.dtype, group.operation)
-    caption = (
-        "Median of the rounds; vertical bars are 95% bootstrap intervals. "
-        + (
-            "Lower is better. Dashed grey lines: copies of one row. "
-            if group.latency
-            else "Each array that the operation has to read or write is counted once. Dashed grey "
-            "lines: kernels of the same rounds that do nothing else. "
-        )
-        + "A grey ring marks a point whose control was noisy, a cross one that was struck out."
-        + absent_text({n: why for n, why in absent.items() if n in tried})
-    )
+    caption = prose(
+        "device", latency=group.latency,
+        absent=absent_text({n: why for n, why in absent.items() if n in tried}),
+    )  # fmt: skip
     text = f"{TITLES[group.regime]} against class count, {group.operation}, {group.dtype}."
     best = best_of((p for found in curves.values() for p in found), latency=group.latency)
     text += f" {best[:1].upper()}{best[1:]}." if best else ""

@@ -10,12 +10,6 @@ from harness.report.drawing.formatting import apart, figure, integer
 from harness.report.drawing.tables import Column, Entry, Table, count, missing, number, texts, words
 from harness.report.run_data import RunData, ordered
 
-LEAD = (
-    "Whole domains: where every row of a domain was judged, the largest error is a true maximum "
-    "and a count is a count. A sample, or what was judged before a fault, says that it is a lower "
-    "bound. Times are of calling and judging together, on a machine that may have had other work."
-)
-
 TITLES = {
     "pairs": (
         "Two classes",

@@ -149,7 +149,7 @@ def speed(run: RunData) -> Finding | None:
         text += f", {figure(c.percent_of_limit)}% of the measured copy limit"
     if c.speedup is not None and c.baseline != best:
         text += f" and {figure(c.speedup)} times the speed of {c.baseline}"
-    text += f" ({point.group.title}, {point.regime}, n = {integer(point.classes)})."
+    text += f" ({point.text})."
     overlap = [
         n
         for n, o in ranked.items()

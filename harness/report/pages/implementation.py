@@ -16,6 +16,7 @@ from harness.records import (
 )
 from harness.report.drawing.figure import Plot, class_axis, grid, note_inside, wrapped
 from harness.report.drawing.formatting import figure, integer
+from harness.report.drawing.prose import prose
 from harness.report.drawing.sanitize import label
 from harness.report.drawing.style import Style
 from harness.report.drawing.tables import (
@@ -119,11 +120,8 @@ def accuracy(
     which = ", ".join(dict.fromkeys(str(sweeps[d]) for d in drawn))
     curves = [data[d][name] for d in drawn]
     published.add_legend(fig, curves)
-    caption = (
-        f"Workload {which}. Markers: largest error; dashes in the same colour: a-priori bound, "
-        "the largest over the elements; grey: the errors of the others."
-        f"{published.said({name: [point for curve in curves for point in curve]})}"
-    )
+    said = published.said({name: [point for curve in curves for point in curve]})
+    caption = prose("ulp_of_implementation", workload=which, published=said)
     alt = f"{title}. Largest errors: {', '.join(tops)}.{published.shortly(curves)}"
     return Plot(stem, title, caption, alt, table, fig)
 

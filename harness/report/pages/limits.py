@@ -17,6 +17,7 @@ from harness.records import ThroughputRecord
 from harness.records.timing import TimingRecord
 from harness.report.drawing.figure import Plot, class_axis, grid, side_legend
 from harness.report.drawing.formatting import figure, integer, interval
+from harness.report.drawing.prose import prose
 from harness.report.drawing.style import Style
 from harness.report.drawing.tables import (
     Column,
@@ -43,13 +44,6 @@ from harness.report.timing_selection import (
     why_untimed,
 )
 
-LEAD = (
-    "Each time as a share of the best that this machine showed in the same rounds: 100% is the "
-    "time of the limit itself. A softmax reads every logit and writes every result, so no data "
-    "beyond the caches passes faster than a copy. In cache memory is no limit, and the cost of one "
-    "exponential an element is: it is shown as such, and it leaves out the maximum, the sum and "
-    "the product. Single rows have no limit of this kind: their time is the overhead of a call."
-)
 _TOP = 150.0  # per cent; beyond it the limit was disturbed, and the curves matter more
 BOUNDED = ("cached", "streaming")
 NONTEMPORAL, REGULAR, EXPONENTIAL = "copy_nontemporal", "copy_regular", "exp_only"
@@ -166,14 +160,10 @@ def by_classes(run: RunData, group: Group, style: Mapping[str, Style], stem: str
         axes.set_title(f"{panel.regime} — {_MEANING[panel.regime].split(':')[0]}")
         axes.set_xlabel("classes")
     side_legend(fig, handles, [*run.implementations, *_TITLES.values()], 1.77, 30)
-    caption = (
-        f"Workload {group.workload}. Time of the limit over the time of the implementation, paired "
-        "by round; grey, the limits by themselves, the lower of which is 100%. "
-        + " ".join(f"{p.regime.capitalize()}: {_MEANING[p.regime]}." for p in shown)
-        + " Hollow ring: noisy; cross: failed the accuracy gate. Above 100%: the limit was "
-        "disturbed, or can be passed (a cheaper exponential). A triangle on the upper edge: more "
-        f"than {_TOP:.0f}%, see the table."
-        + absent_text(run.absent(drawn, lambda c: c.median_ns, group.dtype))
+    regimes = " ".join(f"{p.regime.capitalize()}: {_MEANING[p.regime]}." for p in shown)
+    absent = absent_text(run.absent(drawn, lambda c: c.median_ns, group.dtype))
+    caption = prose(
+        "limits", workload=group.workload, regimes=regimes, top=f"{_TOP:.0f}", absent=absent
     )
     return Plot(stem, title, caption, _alt(title, shown), table, fig)
 
@@ -237,8 +227,7 @@ def summary(run: RunData, group: Group, panel: Panel) -> Table:
     table = pivot(
         f"limit-{panel.regime}", f"Share of the limit, {panel.regime}, {group.title}",
         run.implementations, {n: Column(f"n = {integer(n)}", "%") for n in panel.classes}, entry,
-        (f"{_MEANING[panel.regime]}. Second line: 95% bootstrap interval. Bold: nearest to the "
-         "limit among those that passed the accuracy gate.",), best=True,
+        [prose("limit_shares", meaning=_MEANING[panel.regime])], best=True,
     )  # fmt: skip
     none = missing("none", "no limit was timed at this point")
     limit_row = [

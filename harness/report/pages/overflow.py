@@ -15,6 +15,7 @@ from harness.records import OverflowRecord
 from harness.report.drawing import style
 from harness.report.drawing.figure import Plot, grid, power
 from harness.report.drawing.formatting import figure, integer, plural, superscript
+from harness.report.drawing.prose import prose
 from harness.report.drawing.sanitize import label
 from harness.report.drawing.tables import Column, Entry, Table, missing, texts, words
 from harness.report.run_data import RunData, absent_text, class_counts, of
@@ -175,11 +176,10 @@ def outcome_map(run: RunData, dtype: str, operation: str, stem: str) -> Plot:
     )
     workloads = ", ".join(sorted({c.workload for c in records if c.workload}))
     meanings = "; ".join(f"{o}: {style.OUTCOMES[o][2]}" for o in style.OUTCOMES if o in present)
-    caption = (
-        f"Normal logits with the offset added (workload {workloads or 'not recorded'}). "
-        f"{meanings}. Numbers: largest error in ulps, where 10 or more or beyond the bound. A wide "
-        "bound excuses an algorithm, not its digits." + absent_text(absent)
-    )
+    caption = prose(
+        "outcome_map", workloads=workloads or "not recorded", meanings=meanings,
+        absent=absent_text(absent),
+    )  # fmt: skip
     return Plot(stem, title, caption, alt, table, fig)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.records import AccuracyRecord, ConformanceRecord, ThroughputRecord
 from harness.report.drawing.formatting import figure, integer, interval, plural
+from harness.report.drawing.prose import prose
 from harness.report.drawing.tables import Column, Entry, Table, missing, number, texts
 from harness.report.pages import conformance
 from harness.report.pages.thresholds import threshold_entry
@@ -124,13 +125,6 @@ def quotient(x: float) -> str:
     return text
 
 
-def _size(run: RunData, point: Headline) -> str:
-    """How the arrays of the headline point compare with the caches."""
-    here = at_point(timed(run, point.group), point.regime, point.classes)
-    labels = {c.fits for c in here if c.fits}
-    return f", {'; '.join(sorted(labels))}" if labels else ""
-
-
 def _speed_entries(run: RunData, name: str, point: Headline | None) -> list[Entry]:
     """Bandwidth, share of the limit and ratio to the baseline at the headline point."""
     c, here = headline_record(run, name)
@@ -182,22 +176,12 @@ def matrix(run: RunData, pages: dict[str, str]) -> Table:
     if judged:
         columns.append(Column("Conformance", numeric=False))
     columns.append(Column("Cells", numeric=False))
-    notes = [
-        "Largest error: over every workload and class count of this run, hard ones included, "
-        "against the certified, unrounded result.",
-        "Last finite t: the row [t, 0] gives a result that is not finite from the next number of "
-        "the format on; “never” up to its largest finite number.",
-    ]
+    notes = [prose("matrix_errors"), prose("matrix_thresholds")]
     if point:
-        notes.append(
-            f"Throughput at one point of the curves: {point.group.title}, {point.regime}, "
-            f"n = {integer(point.classes)}, workload {point.group.workload}{_size(run, point)}; "
-            "second line 95% interval. Of limit: of the best measured copy of the same bytes."
-        )
+        here = at_point(timed(run, point.group), point.regime, point.classes)
+        fits = "; ".join(sorted({c.fits for c in here if c.fits}))
+        workload = point.group.workload
+        notes.append(prose("matrix_throughput", where=point.text, workload=workload, fits=fits))
     if judged:
-        notes.append(
-            "Conformance: cases of the catalogue that contradict mathematics or the contract "
-            "(failures), and those that follow another convention or show a weakness (findings), "
-            "over all operations and formats."
-        )
+        notes.append(prose("matrix_conformance"))
     return Table("matrix", "All implementations at a glance", columns, rows, notes)

@@ -8,7 +8,8 @@ from typing import Any
 from harness.records import AccuracyRecord
 from harness.report.drawing import style as palette
 from harness.report.drawing.figure import LogScale, Plot, grid, log_scale
-from harness.report.drawing.formatting import figure, integer, interval
+from harness.report.drawing.formatting import figure, interval
+from harness.report.drawing.prose import prose
 from harness.report.drawing.sanitize import label
 from harness.report.drawing.style import Style
 from harness.report.drawing.tables import Column, Kind, Table, missing, number, texts, words
@@ -68,11 +69,7 @@ def pareto(run: RunData, style: Mapping[str, Style], stem: str) -> Plot:
             else missing(*run.why(name, mine, dtype, "softmax"))
         )  # fmt: skip
         rows.append([words(name), speed_entry, error_entry, gate_entry, words(state)])
-    where = (
-        f"{point.group.title}, {point.regime}, n = {integer(point.classes)}"
-        if point
-        else "no point"
-    )
+    where = point.text if point else "no point"
     columns = [
         *texts("Implementation"), Column("Throughput", "GB/s"), Column("Worst error", "ulp"),
         Column("Error on the timed input", "ulp"), *texts("State"),
@@ -104,14 +101,7 @@ def pareto(run: RunData, style: Mapping[str, Style], stem: str) -> Plot:
         axes.set_xlabel("throughput (GB/s)")
         _names(axes, data, intervals, errors)
     absent = [r[0].text for r in rows if r[4].text == "not drawn"]
-    caption = (
-        f"{where[0].upper()}{where[1:]}. Right and down is better; the grey steps join those that "
-        "nobody beats in both. Crosses failed the accuracy gate and are not ranked. Horizontal "
-        "bars: 95% intervals. The left panel takes the worst of every workload of the run, hard "
-        "ones included; the right one the rows that were timed."
-    )
-    if absent:
-        caption += f" Not drawn: {', '.join(absent)} (reasons in the table)."
+    caption = prose("pareto", where=f"{where[0].upper()}{where[1:]}", absent=", ".join(absent))
     alt = f"{title} for {where}: " + "; ".join(
         f"{n} {figure(s)} GB/s at {figure(e)} ulp" for n, (s, e) in used[0][0].items()
     )

@@ -17,6 +17,7 @@ from harness.numerics.formats import FORMATS
 from harness.records import AccuracyRecord
 from harness.report.drawing import style
 from harness.report.drawing.figure import WIDTH
+from harness.report.drawing.prose import prose
 from harness.report.drawing.tables import Column, Entry, number, words
 
 
@@ -124,12 +125,7 @@ def said(curves: Mapping[str, Curve]) -> str:
             f"{BOUNDS[n].theorem} ({', '.join(shown[n])})" for n in DASHES if n in shown
         )
         papers = " and ".join(dict.fromkeys(str(BOUNDS[n].paper) for n in shown))
-        text += (
-            f" Published bounds, of {papers}: {which}. They are printed to first order in u, the "
-            "unit roundoff of the result's format, for an exponential accurate to u and without "
-            "overflow or underflow; they end where they would allow an error as large as the "
-            "result, and no implementation fails by them."
-        )
+        text += " " + prose("published_bounds", papers=papers, theorems=which)
     for n, names in withheld.items():
         text += (
             f" {BOUNDS[n].theorem} of {BOUNDS[n].paper}, for the algorithm of "

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.records import AccuracyRecord
+from harness.report.drawing.prose import prose
 from harness.report.drawing.tables import Column, Entry, Table, count, missing, number, texts, words
 from harness.report.run_data import DTYPES, RunData, worst_error
 
@@ -74,14 +75,9 @@ def accuracy(runs: Sequence[RunData]) -> list[Table]:
             *(Column(_title(run), "ulp", group="Largest error") for run in measured),
             Column("Runs", numeric=False),
         ]
-        notes = [
-            "Over the inputs that all runs with a figure judged, by the SHA-256 of the logits. "
-            "Equal inputs can give other errors where a library, its version, or the "
-            "instructions of the processor differ.",
-        ]
         tables.append(Table(
             f"side-by-side-{operation}", f"{operation}: largest errors, run beside run",
-            columns, rows, notes,
+            columns, rows, [prose("side_by_side")],
         ))  # fmt: skip
     return tables
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from harness.records import OverflowRecord
 from harness.report.drawing.formatting import threshold
+from harness.report.drawing.prose import prose
 from harness.report.drawing.tables import Column, Entry, Table, missing, number, texts, words
 from harness.report.run_data import MEASURED, RunData
 
@@ -83,12 +84,7 @@ def thresholds(run: RunData, dtype: str, operation: str) -> Table:
         for k, row in enumerate(rows):
             gap = next((grid_of[p][k] for p in places if grid_of[p][k].kind == "missing"), None)
             row.append(gap if gap is not None and not silent else words("never", kind="quiet"))
-    notes = [
-        "Each figure is the last t of the format at which the row is still right: at the next "
-        "number of the format the event happens. t runs to the largest finite number; “never” "
-        "means that the event does not happen on the way. Found by bisection: an event that comes "
-        "and goes again between two probes can be missed.",
-    ]
+    notes = [prose("thresholds")]
     if silent:
         notes.append(f"Never, for any implementation measured: {_places(silent)}.")
     if unmeasured and shown:

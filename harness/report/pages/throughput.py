@@ -16,6 +16,7 @@ from harness.report.drawing.figure import (
     side_legend,
     wrapped,
 )
+from harness.report.drawing.prose import prose
 from harness.report.drawing.sanitize import label
 from harness.report.drawing.style import Style
 from harness.report.pages.throughput_tables import points_table
@@ -31,8 +32,6 @@ from harness.report.pages.timing_curves import (
 )
 from harness.report.run_data import REGIMES, RunData, absent_text, of
 from harness.report.timing_selection import Group, curve, has_time, limits, timed, why_untimed
-
-_OF_PROCESSES = " Several processes shared the rounds; intervals are Student's over those."
 
 
 def _points(records: Sequence[ThroughputRecord], regime: str) -> list[Point]:
@@ -95,14 +94,9 @@ def by_classes(
     side_legend(fig, handles, [*names, *copies], 1.77, 24)
     drawable = [c for c in records if only in (None, c.implementation) and has_time(c)]
     absent = run.absent(drawable, lambda c: c.median_ns, group.dtype) if only is None else {}
-    caption = (
-        f"Workload {group.workload}. Median of the rounds; vertical bars are 95% bootstrap "
-        "intervals. One read and one write of the array are counted, whatever the implementation "
-        "does. Dashed grey lines: measured copies of as many bytes. Latency is the time of one "
-        "row: lower is better. A grey ring marks a point whose control was noisy, a cross one that "
-        "failed the accuracy gate. Calls write into a preallocated result where out= is offered."
-        + (_OF_PROCESSES if any(c.processes for c in drawable) else "")
-        + absent_text(absent)
-    )
+    caption = prose(
+        "throughput", workload=group.workload, processes=any(c.processes for c in drawable),
+        absent=absent_text(absent),
+    )  # fmt: skip
     alt = f"{title}; regimes {', '.join(regimes)}.{''.join(best)}"
     return Plot(stem, title, caption, alt, table, fig)

@@ -6,6 +6,7 @@ from collections import Counter
 
 from harness.records import ThroughputRecord
 from harness.report.drawing.formatting import byte_count, duration, figure, integer, percent, plural
+from harness.report.drawing.prose import prose
 from harness.report.drawing.tables import (
     Column,
     Entry,
@@ -54,9 +55,7 @@ def cold_caches(run: RunData, group: Group) -> Table | None:
     return pivot(
         "cold", f"Time of a call with cold caches, {group.title}", run.implementations, columns,
         entry,
-        ("Before each call all caches of all cores are swept by writing through a larger buffer. "
-         "Second line: over the time of the same call with warm caches. The CSV gives "
-         "nanoseconds.",),
+        [prose("cold")],
     )  # fmt: skip
 
 
@@ -86,9 +85,7 @@ def peak_memory(run: RunData, group: Group) -> Table | None:
     return pivot(
         "memory", f"Peak memory of a call beyond its input and output, {group.title}",
         run.implementations, columns, entry,
-        ("Resident bytes at the highest, less those before the call; of a call that allocates its "
-         "result, that result is taken off. Good to about half a MiB. Second line: as a multiple "
-         "of one array.",),
+        [prose("memory")],
     )  # fmt: skip
 
 
@@ -117,10 +114,7 @@ def preparation(run: RunData, group: Group) -> Table | None:
     ]  # fmt: skip
     return Table(
         "preparation", f"First calls, warm-ups, threads and memory, {group.title}", columns, rows,
-        ("The first call includes compilation, which is in no other figure. Processors used: "
-         "processor time over elapsed time of the median sample. Pools: sizes read back from the "
-         "libraries after the warm-up. Placement: alignment of input and output, NUMA nodes, "
-         "share in huge pages.",),
+        [prose("preparation")],
     )  # fmt: skip
 
 
@@ -169,9 +163,7 @@ def conditions(run: RunData) -> Table | None:
     ]  # fmt: skip
     return Table(
         "conditions", "The machine during each group of timings", columns, rows,
-        ("Stolen: processor time that the hypervisor gave to others. Drift: the copies and "
-         "controls, from the first round to the last, by the slope of Theil and Sen; p by "
-         "Kendall's rank correlation.",),
+        [prose("conditions")],
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from harness.report.drawing.formatting import (
     interval,
     plural,
 )
+from harness.report.drawing.prose import prose
 from harness.report.drawing.tables import (
     Column,
     Entry,
@@ -61,11 +62,7 @@ def timing_entry(
             why += f", {figure(over)} times its bound)" if over is not None else ")"
         return Entry(text, value, "struck", why, detail=detail)
     if record.noisy:
-        note = (
-            "noisy: a control at this point, the same against itself, does not hold 1.0, or the "
-            "copies lost their processors to other programs"
-        )
-        return Entry(f"~{text}", value, "", note, detail=detail)
+        return Entry(f"~{text}", value, "", prose("noisy"), detail=detail)
     return Entry(text, value, detail=detail)
 
 
@@ -118,11 +115,7 @@ def ratios(run: RunData, group: Group, regime: str) -> Table:
 
     columns = {n: Column(f"n = {integer(n)}", "×") for n in class_counts(records)}
     caption = f"Speed relative to {baseline}, {regime}, {group.title}"
-    notes = (
-        "Time of the baseline divided by the time of the implementation, paired round by round: "
-        "above 1 is faster. Second line: 95% bootstrap interval. Bold: the fastest of the column "
-        "among those that passed the accuracy gate.",
-    )
+    notes = [prose("ratios")]
     return pivot(f"ratio-{regime}", caption, run.implementations, columns, entry, notes, best=True)
 
 

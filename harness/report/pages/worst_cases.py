@@ -8,14 +8,10 @@ from collections.abc import Sequence
 
 from harness.records import WorstCaseRecord
 from harness.report.drawing.formatting import figure, plural
+from harness.report.drawing.prose import prose
 from harness.report.drawing.tables import Column, Entry, Table, count, missing, number, texts, words
 from harness.report.run_data import RunData
 
-LEAD = (
-    "Rows on which the error is large beside its bound, found by climbing in steps of ulps. Every "
-    "figure of a search is a lower bound: the worst there is may be worse. Above 1, the code or "
-    "its bound is wrong."
-)
 _SHOWN = 3
 
 
@@ -69,9 +65,9 @@ def searched(run: RunData) -> Table | None:
         Column("Error", "ulp"), Column("Bound", "ulp", numeric=False),
         *texts("Row", "Got", "Expected", "Begun from"), Column("Rows tried"), *texts("Again"),
     ]  # fmt: skip
-    notes = ["Where a search ended by the clock, another machine tries more or fewer rows; with "
-             "the number of rows in the command, it finds the same one."]  # fmt: skip
-    return Table("worst-cases", "Searched worst cases: lower bounds", columns, rows, notes)
+    return Table(
+        "worst-cases", "Searched worst cases: lower bounds", columns, rows, [prose("searches")]
+    )
 
 
 def _largest(records: Sequence[WorstCaseRecord]) -> tuple[float, WorstCaseRecord] | None:
