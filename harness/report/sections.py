@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from harness.records import AccuracyRecord, OverflowRecord
 from harness.report import timing_selection
@@ -38,38 +38,36 @@ class Section:
 
     title: str
     id: str
-    plots: Sequence[Plot] = ()
-    tables: Sequence[Table] = ()
-    details: Sequence[Table] = ()
-    lead: str = ""
+    plots: Sequence[Plot]
+    tables: Sequence[Table]
+    details: Sequence[Table]
     evidence: Sequence[conformance_details.Detail] = ()
 
 
-def renamed(table: Table, tail: str) -> Table:
-    """The table under a name of its own within the site."""
-    return table.under(tail) if tail else table
+def _section(
+    title: str,
+    key: str,
+    plots: Iterable[Plot | None] = (),
+    tables: Iterable[Table | None] = (),
+    details: Iterable[Table | None] = (),
+    tail: str = "",
+) -> Section:
+    """A section of what there is; `tail` makes the names of its tables its own."""
+
+    def named(given: Iterable[Table | None]) -> list[Table]:
+        return [t.under(tail) for t in given if t is not None]
+
+    return Section(title, key, [p for p in plots if p is not None], named(tables), named(details))
 
 
-@dataclass(frozen=True)
-class _Names:
-    """How sections of an operation are called; softmax goes without saying.
-
-    Attributes:
-        head: before a title.
-        tail: behind the names of tables and figures.
-    """
-
-    head: str
-    tail: str
-
-    def key(self, dtype: str) -> str:
-        """Of the section of a format."""
-        return "-".join(p for p in (slug(dtype), self.tail) if p)
+def _of_operation(operation: str) -> tuple[str, str]:
+    """Before a title, and behind the names of tables; softmax goes without saying."""
+    return ("", "") if operation == "softmax" else (f"{operation}, ", slug(operation))
 
 
-def _names(operation: str) -> _Names:
-    plain = operation == "softmax"
-    return _Names("" if plain else f"{operation}, ", "" if plain else slug(operation))
+def _key(dtype: str, tail: str) -> str:
+    """Of the section of a format."""
+    return "-".join(p for p in (slug(dtype), tail) if p)
 
 
 def of_conformance(run: RunData) -> list[Section]:
@@ -78,55 +76,44 @@ def of_conformance(run: RunData) -> list[Section]:
     for grid in conformance.grids(run):
         key = slug(grid.operation)
         telling, quiet = conformance.matrices(run, grid, key)
-        found.append(Section(
-            grid.operation, key, (), [telling] if telling else [], [quiet] if quiet else [],
-            evidence=conformance_details.details(run, grid),
-        ))  # fmt: skip
+        section = _section(grid.operation, key, (), [telling], [quiet])
+        found.append(replace(section, evidence=conformance_details.details(run, grid)))
     return found
 
 
 def _accuracy(run: RunData, styles: Styles) -> list[Section]:
     found = []
     for operation in run.operations(AccuracyRecord):
-        names = _names(operation)
-        head, tail = names.head, names.tail
+        head, tail = _of_operation(operation)
         for dtype in run.dtypes(AccuracyRecord):
-            key = names.key(dtype)
-            found.append(Section(
-                f"{head}{dtype}", key,
-                [accuracy.ulp_by_classes(run, dtype, operation, styles, f"ulp-{key}")],
-                [renamed(t, tail) for t in (
-                    accuracy_tables.histogram(run, dtype, operation),
-                    accuracy_tables.metrics(run, dtype, operation),
-                    accuracy_tables.by_workload(run, dtype, operation),
-                )],
-            ))  # fmt: skip
-        found.append(Section(
-            f"{head}scale of the logits".capitalize(), f"scale{tail}",
-            [accuracy.ulp_by_scale(run, operation, styles, f"ulp-scale{tail}")],
-        ))  # fmt: skip
-        found.append(Section(
-            f"{head}worst inputs".capitalize(), f"worst{tail}", (),
-            [renamed(accuracy_tables.worst_inputs(run, operation), tail)],
-        ))  # fmt: skip
+            key = _key(dtype, tail)
+            plot = accuracy.ulp_by_classes(run, dtype, operation, styles, f"ulp-{key}")
+            tables = [
+                accuracy_tables.histogram(run, dtype, operation),
+                accuracy_tables.metrics(run, dtype, operation),
+                accuracy_tables.by_workload(run, dtype, operation),
+            ]
+            found.append(_section(f"{head}{dtype}", key, [plot], tables, tail=tail))
+        plot = accuracy.ulp_by_scale(run, operation, styles, f"ulp-scale{tail}")
+        found.append(_section(f"{head}scale of the logits".capitalize(), f"scale{tail}", [plot]))
+        table = accuracy_tables.worst_inputs(run, operation)
+        title = f"{head}worst inputs".capitalize()
+        found.append(_section(title, f"worst{tail}", (), [table], tail=tail))
     return found
 
 
 def _overflow(run: RunData, styles: Styles) -> list[Section]:
     found = []
     for operation in run.operations(OverflowRecord):
-        names = _names(operation)
-        head, tail = names.head, names.tail
+        head, tail = _of_operation(operation)
         for dtype in run.dtypes(OverflowRecord):
-            key = names.key(dtype)
+            key = _key(dtype, tail)
             plots = []
             if overflow.map_records(run, dtype, operation):
                 plots = [overflow.outcome_map(run, dtype, operation, f"map-{key}")]
-            found.append(Section(
-                f"{head}{dtype}", key, plots,
-                [renamed(thresholds.thresholds(run, dtype, operation), tail)],
-                [renamed(thresholds.details(run, dtype, operation), tail)],
-            ))  # fmt: skip
+            table = thresholds.thresholds(run, dtype, operation)
+            details = thresholds.details(run, dtype, operation)
+            found.append(_section(f"{head}{dtype}", key, plots, [table], [details], tail))
     return found
 
 
@@ -134,31 +121,24 @@ def _throughput(run: RunData, styles: Styles) -> list[Section]:
     found = []
     for group in timing_selection.groups(run):
         key = slug(group.key)
-        tables = [
+        tables: list[Table | None] = [
             throughput_tables.ratios(run, group, regime)
             for regime in REGIMES
             if any(c.regime == regime for c in timing_selection.timed(run, group))
         ]
-        more = [
+        tables += [
             throughput_tables.allocation(run, group),
             throughput_tables.control_table(run, group),
             throughput_conditions.cold_caches(run, group),
             throughput_conditions.peak_memory(run, group),
         ]
-        tables += [t for t in more if t is not None]
-        plots = [throughput.by_classes(run, group, styles, f"throughput-{key}")]
-        prepared = throughput_conditions.preparation(run, group)
-        details = [] if prepared is None else [renamed(prepared, key)]
-        shown = [renamed(t, key) for t in tables]
-        found.append(Section(group.title, key, plots, shown, details))
-    about = (throughput_conditions.conditions(run), throughput_conditions.doubts(run))
-    if any(about):
-        known = [t for t in about if t is not None]
-        found.append(Section("Conditions and doubts", "conditions", (), known))
-    gaps = throughput_tables.untimed(run)
-    if gaps is not None:
-        found.append(Section("Not timed", "untimed", (), [gaps]))
-    return found
+        plot = throughput.by_classes(run, group, styles, f"throughput-{key}")
+        details = [throughput_conditions.preparation(run, group)]
+        found.append(_section(group.title, key, [plot], tables, details, key))
+    about = [throughput_conditions.conditions(run), throughput_conditions.doubts(run)]
+    found.append(_section("Conditions and doubts", "conditions", (), about))
+    found.append(_section("Not timed", "untimed", (), [throughput_tables.untimed(run)]))
+    return [s for s in found if s.plots or s.tables]
 
 
 def _limits(run: RunData, styles: Styles) -> list[Section]:
@@ -166,9 +146,8 @@ def _limits(run: RunData, styles: Styles) -> list[Section]:
     for group in limits.limited(run):
         key = slug(group.key)
         plot = limits.by_classes(run, group, styles, f"limits-{key}")
-        shown = limits.panels(run, group)
-        tables = [renamed(limits.summary(run, group, panel), key) for panel in shown]
-        found.append(Section(group.title, key, [plot], tables))
+        tables = [limits.summary(run, group, panel) for panel in limits.panels(run, group)]
+        found.append(_section(group.title, key, [plot], tables, tail=key))
     return found
 
 
@@ -176,33 +155,30 @@ def _device(run: RunData, styles: Styles) -> list[Section]:
     found = []
     for group in device.groups(run):
         plot = device_plots.by_classes(run, group, styles)
-        shown = [device.speeds(run, group), device.ratios(run, group)]
-        plots = () if plot is None else (plot,)
-        found.append(Section(device.title(group), group.key, plots, shown))
-    for text, table in (
+        tables = [device.speeds(run, group), device.ratios(run, group)]
+        found.append(_section(device.title(group), group.key, [plot], tables))
+    for title, table in (
         (device.NOT_RUN, device.not_run(run)),
         ("Conditions", device.conditions(run)),
         ("Transfers", device.transfers(run)),
     ):
-        if table is not None:
-            found.append(Section(text, slug(text), (), [table]))
-    return found
+        found.append(_section(title, slug(title), (), [table]))
+    return [s for s in found if s.tables]
 
 
 def _exhaustive(run: RunData, styles: Styles) -> list[Section]:
-    found = []
-    for table in exhaustive.tables_of(run):
-        more = exhaustive.histogram(run, table)
-        found.append(Section(
+    return [
+        _section(
             exhaustive.title(table), slug(table), (), [exhaustive.judged_table(run, table)],
-            [more] if more else [],
-        ))  # fmt: skip
-    return found
+            [exhaustive.histogram(run, table)],
+        )
+        for table in exhaustive.tables_of(run)
+    ]  # fmt: skip
 
 
 def _worst_cases(run: RunData, styles: Styles) -> list[Section]:
     titled = (("Searches", worst_cases.searched(run)), ("Corpus", worst_cases.replayed(run)))
-    return [Section(text, slug(text), (), [table]) for text, table in titled if table]
+    return [_section(title, slug(title), (), [table]) for title, table in titled if table]
 
 
 SECTIONED: Mapping[str, tuple[str, Callable[[RunData, Styles], list[Section]]]] = {

@@ -41,7 +41,7 @@ from harness.report.pages import (
 from harness.report.pages.findings import findings
 from harness.report.run_data import RunData
 from harness.report.run_header import flatten, headline_facts
-from harness.report.sections import SECTIONED, of_conformance, renamed
+from harness.report.sections import SECTIONED, of_conformance
 
 STATIC = Path(__file__).parent / "static"
 PAGES = (
@@ -239,16 +239,16 @@ class Site:
                 throughput.by_classes(run, group, self.styles, f"{stem}-throughput-0", only=name)
                 for group in timing_selection.groups(run)[:1]
             ]
-        tables = [renamed(implementation.brief(run, name), stem)]
+        brief = implementation.brief(run, name).under(stem)
         troubles = implementation.not_ok(run, name)
-        details = [renamed(troubles, stem)] if troubles else []
         cases = conformance_details.of_implementation(run, name, "../")
-        conformity = [renamed(cases, stem)] if cases else []
-        self._save(run, plots, [*tables, *details, *conformity])
+        details = [troubles.under(stem)] if troubles else []
+        conformity = [cases.under(stem)] if cases else []
+        self._save(run, plots, [brief, *details, *conformity])
         self._page(
             f"{run.slug}{path}", "implementation.html", name, "implementations", run=run,
             base="../", facts=headline_facts(run.info), name=name, about=about, plots=plots,
-            tables=tables, troubles=details, compiled=summary.compile_outcome(run, name),
+            tables=[brief], troubles=details, compiled=summary.compile_outcome(run, name),
             status=summary.status_entry(run, name), conformity=conformity,
             conformance=conformance.told(run, name),
             bound=BOUNDS.get(about.bound or "") if about else None,

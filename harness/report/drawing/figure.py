@@ -8,12 +8,13 @@ and the colours of `style`; on dark pages the style sheet inverts their lightnes
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 import matplotlib
@@ -105,6 +106,11 @@ class Plot:
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", stem(self.name))  # it may hold words of a result file
 
+    @classmethod
+    def nothing(cls, name: str, title: str, why: str, table: Table) -> Plot:
+        """In place of a figure without data."""
+        return cls(name, title, f"Nothing to draw{why}", "", table, None)
+
 
 def svg_text(figure: Figure) -> str:
     """The figure as SVG: no comments (they would hold the text of labels), no metadata."""
@@ -152,6 +158,22 @@ def _write_png(figure: Figure, path: Path) -> None:
     reduced.save(path, "PNG", compress_level=9)
 
 
+class Panel(NamedTuple):
+    """A panel of a figure: its axes, and whether it is in the first column, in the last line."""
+
+    axes: Any
+    left: bool
+    bottom: bool
+
+    def name(self, title: str, x: str, y: str = "") -> None:
+        """The title, and the names of the axes where they stand at the edge of the figure."""
+        self.axes.set_title(title)
+        if self.bottom:
+            self.axes.set_xlabel(x)
+        if self.left and y:
+            self.axes.set_ylabel(y)
+
+
 def grid(
     count: int,
     columns: int,
@@ -161,7 +183,7 @@ def grid(
     between: float = 0.22,
     below: float = 0.42,
     foot: float = 0.0,
-) -> tuple[Figure, list[Any]]:
+) -> tuple[Figure, list[Panel]]:
     """A figure of `count` equal panels, `columns` to a line, each `height` inches high.
 
     Distances in inches: margins `left` and `right`, gaps `between` columns and `below` lines,
@@ -173,13 +195,14 @@ def grid(
     total = top + bottom + lines * height + (lines - 1) * below
     figure = Figure(figsize=(WIDTH, total))
     width = (WIDTH - left - right - (columns - 1) * between) / columns
-    axes = []
+    panels = []
     for i in range(count):
         line, column = divmod(i, columns)
         x = left + column * (width + between)
         y = total - top - height - line * (height + below)
-        axes.append(figure.add_axes((x / WIDTH, y / total, width / WIDTH, height / total)))
-    return figure, axes
+        axes = figure.add_axes((x / WIDTH, y / total, width / WIDTH, height / total))
+        panels.append(Panel(axes, column == 0, i + columns >= count))
+    return figure, panels
 
 
 @dataclass(frozen=True)
@@ -291,16 +314,11 @@ def side_legend(
     )  # fmt: skip
 
 
-def note_inside(axes: Any, text: str) -> None:
-    """A remark in the middle of an empty panel."""
+def note_inside(axes: Any, why: tuple[str, str], width: int = 28) -> None:
+    """Status and reason in the middle of an empty panel, in four lines of `width` characters."""
+    text = f"{why[0]}: {label(why[1], 120)}"
     axes.text(
-        0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=palette.MUTED,
-        fontsize=7.5, wrap=False,
+        0.5, 0.5, "\n".join(textwrap.wrap(text, width, max_lines=4, placeholder=" …")),
+        transform=axes.transAxes, ha="center", va="center", color=palette.MUTED, fontsize=7.5,
+        wrap=False,
     )  # fmt: skip
-
-
-def wrapped(text: str, width: int, lines: int) -> str:
-    """Text broken into at most `lines` lines of `width` characters, for `note_inside`."""
-    import textwrap
-
-    return "\n".join(textwrap.wrap(text, width, max_lines=lines, placeholder=" …"))

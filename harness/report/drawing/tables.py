@@ -95,7 +95,7 @@ class Table:
 
     def under(self, tail: str) -> Table:
         """The same table under another name, for a page or site that shows several like it."""
-        return replace(self, name=f"{self.name}-{tail}")
+        return replace(self, name=f"{self.name}-{tail}") if tail else self
 
     @property
     def footnotes_index(self) -> dict[str, int]:

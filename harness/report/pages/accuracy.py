@@ -11,7 +11,15 @@ from typing import Any
 
 from harness.records import AccuracyRecord
 from harness.report.drawing import style as palette
-from harness.report.drawing.figure import LogScale, Plot, class_axis, grid, log_scale, side_legend
+from harness.report.drawing.figure import (
+    LogScale,
+    Panel,
+    Plot,
+    class_axis,
+    grid,
+    log_scale,
+    side_legend,
+)
 from harness.report.drawing.formatting import figure, integer, plural
 from harness.report.drawing.prose import prose
 from harness.report.drawing.sanitize import label
@@ -62,14 +70,21 @@ def error_entry(run: RunData, name: str, records: Sequence[AccuracyRecord], dtyp
 
 
 def draw_panel(
-    axes: Any, curve: Curve, style: Style, scale: LogScale, context: Iterable[Curve] = ()
+    panel: Panel,
+    title: str,
+    curve: Curve,
+    style: Style,
+    scale: LogScale,
+    others: Iterable[Curve],
+    classes: Sequence[int],
 ) -> None:
     """One implementation's errors and bounds, over the errors of the others in grey."""
+    axes = panel.axes
 
     def places(points: Curve) -> tuple[list[int], list[float]]:
         return [p.classes for p in points], [scale.place(p.ulp) for p in points]
 
-    for other in context:
+    for other in others:
         axes.plot(*places(other), **palette.BEHIND)
     top = scale.limits[1] ** 2
     published.draw(axes, curve, top)
@@ -77,10 +92,14 @@ def draw_panel(
     if bound:
         axes.plot(*zip(*bound, strict=True), color=style.colour, linewidth=0.9,
                   dashes=published.OWN_DASHES)  # fmt: skip
-    axes.plot(*places(curve), color=style.colour, marker=style.marker, linestyle=style.line)
+    if curve:
+        axes.plot(*places(curve), color=style.colour, marker=style.marker, linestyle=style.line)
     failed = [p for p in curve if p.record.status == "failed"]
     if failed:
         axes.plot(*places(failed), **palette.FAILED)
+    scale.apply(axes.yaxis, labelled=panel.left)
+    class_axis(axes, classes, labelled=panel.bottom)
+    panel.name(title, "classes", "largest error (ulp)")
 
 
 def error_scale(curves: Iterable[Curve]) -> LogScale:
@@ -149,21 +168,12 @@ def ulp_by_classes(
     drawn = [i for i in run.implementations if curves[i]]
     absent = absent_text(run.absent(sweep, lambda c: c.max_ulp, dtype, operation))
     if not drawn:
-        return Plot(stem, title, f"Nothing to draw.{absent}", "", table, None)
+        return Plot.nothing(stem, title, f".{absent}", table)
     scale = error_scale(curves.values())
-    columns = min(5, len(drawn))
-    fig, panels = grid(
-        len(drawn), columns, 1.45, left=scale.margin, between=0.16, foot=published.LEGEND
-    )
-    for k, (name, axes) in enumerate(zip(drawn, panels, strict=True)):
-        draw_panel(axes, curves[name], style[name], scale, [curves[i] for i in drawn if i != name])
-        axes.set_title(label(name))
-        scale.apply(axes.yaxis, labelled=k % columns == 0)
-        class_axis(axes, classes, labelled=k + columns >= len(panels))
-        if k % columns == 0:
-            axes.set_ylabel("largest error (ulp)")
-        if k + columns >= len(panels):
-            axes.set_xlabel("classes")
+    fig, panels = grid(len(drawn), 5, 1.45, left=scale.margin, between=0.16, foot=published.LEGEND)
+    for name, panel in zip(drawn, panels, strict=True):
+        others = [curves[i] for i in drawn if i != name]
+        draw_panel(panel, label(name), curves[name], style[name], scale, others, classes)
     published.add_legend(fig, curves.values())
     caption = prose(
         "ulp_by_classes", workload=workload, published=published.said(curves), absent=absent
@@ -261,29 +271,25 @@ def ulp_by_scale(run: RunData, operation: str, style: Mapping[str, Style], stem:
     chosen = _scaled(run, operation)
     table = _scale_table(run, chosen, f"{stem}-table", title)
     if not chosen:
-        return Plot(
-            stem, title, "Nothing to draw: no dtype was measured at two scales of one class count.",
-            "", table, None,
-        )  # fmt: skip
+        why = ": no dtype was measured at two scales of one class count."
+        return Plot.nothing(stem, title, why, table)
     everything = [c for _, scales in chosen.values() for cs in scales.values() for c in cs]
     scale = log_scale([c.max_ulp for c in measured(everything) if c.max_ulp is not None], floor=0.5)
     fig, panels = grid(len(chosen), 4, 2.1, left=scale.margin, right=1.85)
     handles = {}
-    for k, (axes, (dtype, (n, scales))) in enumerate(zip(panels, chosen.items(), strict=True)):
+    for panel, (dtype, (n, scales)) in zip(panels, chosen.items(), strict=True):
         for name in run.implementations:
             found = [(x, worst_error(of(records, name))) for x, records in scales.items()]
             points = [(x, scale.place(at[0])) for x, at in found if at is not None]
             if points:
-                (handles[name],) = axes.plot(
+                (handles[name],) = panel.axes.plot(
                     *zip(*points, strict=True), color=style[name].colour,
                     marker=style[name].marker, linestyle=style[name].line,
                 )  # fmt: skip
-        log_scale(list(scales)).apply(axes.xaxis)
-        scale.apply(axes.yaxis, labelled=k % 4 == 0)
-        axes.set_title(f"{dtype}, n = {integer(n)}")
-        axes.set_xlabel("scale (standard deviation)")
-        if k % 4 == 0:
-            axes.set_ylabel("largest error (ulp)")
+        log_scale(list(scales)).apply(panel.axes.xaxis)
+        scale.apply(panel.axes.yaxis, labelled=panel.left)
+        title_of = f"{dtype}, n = {integer(n)}"
+        panel.name(title_of, "scale (standard deviation)", "largest error (ulp)")
     side_legend(fig, handles, handles, 1.77, 24)
     alt = f"{title}, for {', '.join(chosen)}."
     top = worst_error(everything)

@@ -42,7 +42,8 @@ def by_classes(run: RunData, group: Group, style: Mapping[str, Style]) -> Plot |
     drawn = [p for found in (*curves.values(), *limits.values()) for p in found]
     if not any(curves.values()):
         return None
-    fig, (axes,) = grid(1, 1, 3.2, right=2.1)
+    fig, (panel,) = grid(1, 1, 3.2, right=2.1)
+    axes = panel.axes
     handles: dict[str, Any] = {}
     for k, (name, found) in enumerate(limits.items()):
         handles[f"limit: {name}"] = draw_limit(
@@ -52,8 +53,7 @@ def by_classes(run: RunData, group: Group, style: Mapping[str, Style]) -> Plot |
         handles[name] = draw_curve(axes, curves[name], style[name])
     log_scale(ends(drawn)).apply(axes.yaxis)
     class_axis(axes, sorted({p.classes for p in drawn}))
-    axes.set_title("time of a call (µs)" if group.latency else "GB/s")
-    axes.set_xlabel("classes")
+    panel.name("time of a call (µs)" if group.latency else "GB/s", "classes")
     side_legend(fig, handles, sorted(handles, key=lambda n: n.startswith("limit: ")), 2.0, 26)
     tried = {c.implementation for c in own}
     absent = run.absent(own, lambda c: c.median_ns, group.dtype, group.operation)

@@ -14,10 +14,9 @@ from harness.records import (
     ThroughputRecord,
     WorstCaseRecord,
 )
-from harness.report.drawing.figure import Plot, class_axis, grid, note_inside, wrapped
+from harness.report.drawing.figure import Plot, grid, note_inside
 from harness.report.drawing.formatting import figure, integer
 from harness.report.drawing.prose import prose
-from harness.report.drawing.sanitize import label
 from harness.report.drawing.style import Style
 from harness.report.drawing.tables import (
     Column,
@@ -94,28 +93,20 @@ def accuracy(
     if not drawn:
         status, reason = run.why(name, run.select(AccuracyRecord, implementation=name))
         table = _no_table(table, name, status, reason)
-        return Plot(stem, title, f"Nothing to draw: {status} ({reason}).", "", table, None)
+        return Plot.nothing(stem, title, f": {status} ({reason}).", table)
     scale = error_scale(curve for d in drawn for curve in data[d].values())
     fig, panels = grid(
         len(dtypes), max(len(dtypes), 2), 1.9, left=scale.margin, between=0.16,
         foot=published.LEGEND,
     )  # fmt: skip
-    for k, (axes, dtype) in enumerate(zip(panels, dtypes, strict=True)):
+    for panel, dtype in zip(panels, dtypes, strict=True):
         curve = data[dtype][name]
         classes = sorted({p.classes for c in data[dtype].values() for p in c})
-        if curve:
-            draw_panel(axes, curve, style[name], scale,
-                       [c for n, c in data[dtype].items() if n != name and c])  # fmt: skip
-        else:
+        others = [c for n, c in data[dtype].items() if curve and n != name and c]
+        draw_panel(panel, dtype, curve, style[name], scale, others, classes or [1, 10])
+        if not curve:
             mine = run.select(AccuracyRecord, implementation=name, dtype=dtype)
-            status, reason = run.why(name, mine, dtype, operation)
-            note_inside(axes, wrapped(f"{status}: {label(reason, 120)}", 28, 4))
-        scale.apply(axes.yaxis, labelled=k == 0)
-        class_axis(axes, classes or [1, 10])
-        axes.set_title(dtype)
-        axes.set_xlabel("classes")
-        if k == 0:
-            axes.set_ylabel("largest error (ulp)")
+            note_inside(panel.axes, run.why(name, mine, dtype, operation))
     tops = [f"{d} {in_words(max(p.ulp for p in data[d][name]))}" for d in drawn]
     which = ", ".join(dict.fromkeys(str(sweeps[d]) for d in drawn))
     curves = [data[d][name] for d in drawn]
@@ -148,24 +139,20 @@ def outcomes(run: RunData, name: str, stem: str, operation: str = "softmax") -> 
         mine = run.select(OverflowRecord, implementation=name)
         status, reason = run.why(name, [c for c in mine if c.kind == "map"])
         table = _no_table(table, name, status, reason)
-        return Plot(stem, title, f"Nothing to draw: {status} ({reason}).", "", table, None)
+        return Plot.nothing(stem, title, f": {status} ({reason}).", table)
     tallest = max(len(o) for o, _ in places.values())
     fig, panels = grid(len(places), max(len(places), 2), max(1.3, 0.17 * tallest), left=0.8,
                        between=0.75, foot=LEGEND)  # fmt: skip
     present: set[str] = set()
-    for k, (axes, dtype) in enumerate(zip(panels, places, strict=True)):
-        axes.set_title(dtype)
-        offsets, classes = places[dtype]
-        if not drawn[dtype]:
-            draw_map(axes, {}, [], [], (False, False))
-            status, reason = run.why(name, of(by_dtype[dtype], name), dtype, operation)
-            note_inside(axes, wrapped(f"{status}: {label(reason, 120)}", 28, 4))
-            continue
-        present |= {outcome_of(drawn[dtype].get((o, n))) for n in classes for o in offsets}
-        draw_map(axes, drawn[dtype], offsets, classes, (True, True))
-        axes.set_xlabel("classes")
-        if k == 0:
-            axes.set_ylabel("offset of the logits")
+    for panel, (dtype, (offsets, classes)) in zip(panels, places.items(), strict=True):
+        panel.name(dtype, "classes", "offset of the logits")
+        if drawn[dtype]:
+            present |= {outcome_of(drawn[dtype].get((o, n))) for n in classes for o in offsets}
+            draw_map(panel.axes, drawn[dtype], offsets, classes, (True, True))
+        else:
+            draw_map(panel.axes, {}, [], [], (False, False))
+            mine = of(by_dtype[dtype], name)
+            note_inside(panel.axes, run.why(name, mine, dtype, operation))
     add_legend(fig, sorted(present))
     found = [outcome_of(c) for at in drawn.values() for c in at.values()]
     bad = sum(outcome not in ("exact", "accurate") for outcome in found)

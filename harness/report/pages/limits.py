@@ -134,13 +134,12 @@ def by_classes(run: RunData, group: Group, style: Mapping[str, Style], stem: str
     title = f"How far from the limit, {group.title}"
     table = shares(run, group, shown, f"{stem}-table")
     if not shown:
-        return Plot(
-            stem, title, "Nothing to draw: no limit was timed beside these.", "", table, None
-        )
-    fig, axes_of = grid(len(shown), 2, 3.1, right=1.85, between=0.55)
+        return Plot.nothing(stem, title, ": no limit was timed beside these.", table)
+    fig, drawn_in = grid(len(shown), 2, 3.1, right=1.85, between=0.55)
     handles: dict[str, Any] = {}
     drawn: list[TimingRecord] = []
-    for axes, panel in zip(axes_of, shown, strict=True):
+    for place, panel in zip(drawn_in, shown, strict=True):
+        axes = place.axes
         for name in run.implementations:
             points = panel.points(name)
             if points:
@@ -157,8 +156,7 @@ def by_classes(run: RunData, group: Group, style: Mapping[str, Style], stem: str
             if found:
                 handles[_TITLES[name]] = draw_limit(axes, found, dashes, zorder=1.5)
         class_axis(axes, panel.classes)
-        axes.set_title(f"{panel.regime} — {_MEANING[panel.regime].split(':')[0]}")
-        axes.set_xlabel("classes")
+        place.name(f"{panel.regime} — {_MEANING[panel.regime].split(':')[0]}", "classes")
     side_legend(fig, handles, [*run.implementations, *_TITLES.values()], 1.77, 30)
     regimes = " ".join(f"{p.regime.capitalize()}: {_MEANING[p.regime]}." for p in shown)
     absent = absent_text(run.absent(drawn, lambda c: c.median_ns, group.dtype))

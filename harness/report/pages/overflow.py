@@ -143,26 +143,19 @@ def outcome_map(run: RunData, dtype: str, operation: str, stem: str) -> Plot:
     offsets, classes = offsets_of(records), class_counts(records)
     table = map_table(run, dtype, operation, f"{stem}-table", classes)
     if not offsets or not classes:
-        return Plot(stem, title, f"Nothing to draw: no map was measured for {dtype}.", "", table,
-                    None)  # fmt: skip
+        return Plot.nothing(stem, title, f": no map was measured for {dtype}.", table)
     absent = run.absent(records, lambda c: c.outcome, dtype, operation)
     names = [n for n in run.implementations if n not in absent]
     if not names:
-        return Plot(stem, title, f"Nothing to draw.{absent_text(absent)}", "", table, None)
-    columns = min(5, len(names))
+        return Plot.nothing(stem, title, f".{absent_text(absent)}", table)
     height = max(1.2, 0.135 * len(offsets))
-    fig, panels = grid(len(names), columns, height, left=0.8, between=0.14, below=0.36, foot=LEGEND)
+    fig, panels = grid(len(names), 5, height, left=0.8, between=0.14, below=0.36, foot=LEGEND)
     present: set[str] = set()
-    for k, (name, axes) in enumerate(zip(names, panels, strict=True)):
+    for panel, name in zip(panels, names, strict=True):
         at = map_of(records, name)
-        axes.set_title(label(name))
         present |= {outcome_of(at.get((o, n))) for n in classes for o in offsets}
-        last_line = k + columns >= len(panels)
-        draw_map(axes, at, offsets, classes, (last_line, k % columns == 0))
-        if k % columns == 0:
-            axes.set_ylabel("offset of the logits")
-        if last_line:
-            axes.set_xlabel("classes")
+        draw_map(panel.axes, at, offsets, classes, (panel.bottom, panel.left))
+        panel.name(label(name), "classes", "offset of the logits")
     add_legend(fig, sorted(present))
     counts = Counter(outcome_of(c) for c in records)
     counted = ", ".join(f"{o} {counts[o]}" for o in style.OUTCOMES if counts[o])

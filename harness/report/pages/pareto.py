@@ -76,20 +76,19 @@ def pareto(run: RunData, style: Mapping[str, Style], stem: str) -> Plot:
     ]  # fmt: skip
     table = Table(f"{stem}-table", f"{title}: {where}", columns, rows)
     if point is None or not any(panels_data):
-        return Plot(stem, title, "Nothing to draw: no implementation has both a throughput and an "
-                    "error in this run; the table says why.", "", table, None)  # fmt: skip
-    used = [
-        (data, text)
-        for data, text in zip(
-            panels_data, ("worst over all accuracy cells", "on the timed input"), strict=True
+        why = (
+            ": no implementation has both a throughput and an error in this run; the table says "
+            "why."
         )
-        if data
-    ]
+        return Plot.nothing(stem, title, why, table)
+    titles = ("worst over all accuracy cells", "on the timed input")
+    used = [(data, text) for data, text in zip(panels_data, titles, strict=True) if data]
     fig, panels = grid(len(used), 2, 3.0, between=0.75, right=0.5)
-    speeds = [v for data, _ in used for s, _ in data.values() for v in (s,)]
+    speeds = [speed for data, _ in used for speed, _ in data.values()]
     speeds += [v for pair in intervals.values() for v in pair]
     fronts = []
-    for axes, (data, text) in zip(panels, used, strict=True):
+    for panel, (data, text) in zip(panels, used, strict=True):
+        axes = panel.axes
         ranked = {n: xy for n, xy in data.items() if n not in out}
         front = frontier(ranked)
         fronts.append(front)
@@ -97,8 +96,7 @@ def pareto(run: RunData, style: Mapping[str, Style], stem: str) -> Plot:
         _draw(axes, data, front, intervals, out, style, errors)
         log_scale(speeds).apply(axes.xaxis)
         errors.apply(axes.yaxis)
-        axes.set_title(f"Largest error (ulp), {text}")
-        axes.set_xlabel("throughput (GB/s)")
+        panel.name(f"Largest error (ulp), {text}", "throughput (GB/s)")
         _names(axes, data, intervals, errors)
     absent = [r[0].text for r in rows if r[4].text == "not drawn"]
     caption = prose("pareto", where=f"{where[0].upper()}{where[1:]}", absent=", ".join(absent))

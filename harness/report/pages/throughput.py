@@ -14,10 +14,8 @@ from harness.report.drawing.figure import (
     log_scale,
     note_inside,
     side_legend,
-    wrapped,
 )
 from harness.report.drawing.prose import prose
-from harness.report.drawing.sanitize import label
 from harness.report.drawing.style import Style
 from harness.report.pages.throughput_tables import points_table
 from harness.report.pages.timing_curves import (
@@ -58,12 +56,12 @@ def by_classes(
     if not regimes or (only and not any(map(has_time, of(records, only)))):
         who = [only] if only else names
         reasons = ["{} {} ({})".format(n, *run.why(n, of(records, n), group.dtype)) for n in who]
-        return Plot(stem, title, f"Nothing to draw: {'; '.join(reasons)}.", "", table, None)
+        return Plot.nothing(stem, title, f": {'; '.join(reasons)}.", table)
     fig, panels = grid(len(regimes), 3, 2.7 if only is None else 2.2, right=1.85, between=0.5)
     handles: dict[str, Any] = {}
     best = []
-    for axes, regime in zip(panels, regimes, strict=True):
-        latency = regime == "latency"
+    for panel, regime in zip(panels, regimes, strict=True):
+        axes, latency = panel.axes, regime == "latency"
         curves = {n: _points(of(records, n), regime) for n in names}
         lines = {
             f"copy: {n.removeprefix('copy_')}": points_of(cs, latency=latency)
@@ -80,16 +78,15 @@ def by_classes(
                 handles[name] = draw_curve(axes, points, style[name])
         if only and not curves[only]:
             mine = [c for c in of(records, only) if c.regime == regime]
-            status, reason = why_untimed(run, only, mine, group.dtype)
-            note_inside(axes, wrapped(f"{status}: {label(reason, 120)}", 34, 4))
+            note_inside(axes, why_untimed(run, only, mine, group.dtype), 34)
         own = [p for n in names if only in (None, n) for p in curves[n]]
         if told := best_of(own, latency=latency):
             best.append(f" {regime.capitalize()}: {told}.")
         shown = [p for points in (*curves.values(), *lines.values()) for p in points]
         log_scale(ends(shown)).apply(axes.yaxis)
         class_axis(axes, sorted({p.classes for p in shown}))
-        axes.set_title(f"{regime} — " + ("time of a call (µs)" if latency else "GB/s"))
-        axes.set_xlabel("classes")
+        unit = "time of a call (µs)" if latency else "GB/s"
+        panel.name(f"{regime} — {unit}", "classes")
     copies = [n for n in handles if n.startswith("copy: ")]
     side_legend(fig, handles, [*names, *copies], 1.77, 24)
     drawable = [c for c in records if only in (None, c.implementation) and has_time(c)]
