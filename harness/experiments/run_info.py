@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from harness import workloads
 from harness.machine.description import SAFE_NAME, Machine, stability_warnings
@@ -19,9 +18,6 @@ from harness.records.files import ResultsError, new_run_id
 from harness.registry.contract import Metadata
 from harness.registry.discovery import Implementation, implementations
 from harness.version import VERSION
-
-if TYPE_CHECKING:
-    from harness.machine.nvrtc import CompileResult
 
 _VARIABLES = (
     "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS",
@@ -58,22 +54,14 @@ def git_state() -> tuple[str | None, bool | None]:
     return commit, None if commit is None or status is None else bool(status)
 
 
-@cache
-def _compiled_for(source: str, arch: str) -> CompileResult:
-    """Once a process: implementations share sources, and a compilation takes seconds."""
-    from harness.machine.nvrtc import compile_for
-
-    return compile_for(source, arch)
-
-
 def _compiled(metadata: Metadata) -> list[dict[str, Any]]:
     """What compiling the device code for each target comes to, where no device can run it."""
-    from harness.machine.nvrtc import ARCHITECTURES, NvrtcUnavailable
+    from harness.machine.nvrtc import ARCHITECTURES, NvrtcUnavailable, compile_for
 
     sources = [f.read_text(encoding="utf-8") for f in metadata.files if f.suffix == ".cu"]
 
     def one(arch: str) -> dict[str, Any]:
-        results = [_compiled_for(source, arch) for source in sources]
+        results = [compile_for(source, arch) for source in sources]
         return {
             "arch": arch,
             "ok": all(r.ok for r in results),

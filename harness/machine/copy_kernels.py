@@ -25,32 +25,28 @@ _FLOATS = 16
 IS_X86_64 = platform.machine().lower() in ("x86_64", "amd64")
 
 
-def _store_vector(builder: Any, args: Any, nontemporal: bool) -> None:
-    pointer = ir.VectorType(ir.FloatType(), _FLOATS).as_pointer()
-    value = builder.load(builder.inttoptr(args[1], pointer))
-    value.align = 1
-    store = builder.store(value, builder.inttoptr(args[0], pointer), align=VECTOR_BYTES)
-    if nontemporal:
-        one = ir.Constant(ir.IntType(32), 1)
-        store.set_metadata("nontemporal", builder.module.add_metadata([one]))
+def _vector_move(nontemporal: bool) -> Any:
+    """Copies 64 bytes from one address to another, which is aligned."""
+
+    @intrinsic
+    def move(typing_context, destination, source):  # type: ignore[no-untyped-def]
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            pointer = ir.VectorType(ir.FloatType(), _FLOATS).as_pointer()
+            value = builder.load(builder.inttoptr(args[1], pointer))
+            value.align = 1
+            store = builder.store(value, builder.inttoptr(args[0], pointer), align=VECTOR_BYTES)
+            if nontemporal:
+                one = ir.Constant(ir.IntType(32), 1)
+                store.set_metadata("nontemporal", builder.module.add_metadata([one]))
+            return context.get_dummy_value()
+
+        return types.void(types.intp, types.intp), codegen
+
+    return move
 
 
-@intrinsic
-def _move_regular(typing_context, destination, source):  # type: ignore[no-untyped-def]
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        _store_vector(builder, args, nontemporal=False)
-        return context.get_dummy_value()
-
-    return types.void(types.intp, types.intp), codegen
-
-
-@intrinsic
-def _move_nontemporal(typing_context, destination, source):  # type: ignore[no-untyped-def]
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        _store_vector(builder, args, nontemporal=True)
-        return context.get_dummy_value()
-
-    return types.void(types.intp, types.intp), codegen
+_move_regular = _vector_move(nontemporal=False)
+_move_nontemporal = _vector_move(nontemporal=True)
 
 
 @intrinsic

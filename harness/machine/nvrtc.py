@@ -131,8 +131,11 @@ def _resources(log: str) -> tuple[KernelResources, ...]:
     return tuple(found)
 
 
+@cache
 def compile_for(source: str, arch: str, options: tuple[str, ...] = ()) -> CompileResult:
     """Compile CUDA C++ for one architecture; an error in the source is a result, not an exception.
+
+    Once a process: implementations share sources, and a compilation takes seconds.
 
     Args:
         source: the text of a translation unit.
