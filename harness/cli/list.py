@@ -1,13 +1,95 @@
-"""``softmax-bench list``: what there is to run, without importing any of it."""
+"""``softmax-bench list``: what there is to run, as tables, without importing any of it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
 from harness.cli import options
 from harness.cli.exits import one_line_errors
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A table of plain text: nothing in it is interpreted as markup."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def implementations() -> Listing:
+    """Every implementation, and the reason where it cannot run here."""
+    from harness.registry.discovery import implementations as found
+
+    rows = []
+    for one in found().values():
+        meta, reason = one.metadata, one.unavailable_reason
+        state = "available" if reason is None else "unavailable"
+        what = meta.description if reason is None else f"{meta.description} Needs: {reason}."
+        rows.append((one.name, state, meta.device, what))
+    return Listing("Implementations", ("name", "state", "device", "description"), rows)
+
+
+def families() -> Listing:
+    """Workload families with their parameters."""
+    from harness.workloads import FAMILIES
+
+    rows = [
+        (
+            f.name,
+            ", ".join(f"{name}={p.default:g}" for name, p in f.parameters.items()) or "none",
+            f.description,
+        )
+        for f in FAMILIES.values()
+    ]
+    return Listing("Workloads", ("family", "parameters and defaults", "description"), rows)
+
+
+def class_counts() -> Listing:
+    """Class counts that have a name."""
+    from harness.workloads.class_counts import NAMED
+
+    rows = [(c.name, f"{c.classes}", c.source) for c in NAMED]
+    return Listing("Class counts", ("name", "classes", "source"), rows)
+
+
+def profiles() -> Listing:
+    """Profiles, and what each measures."""
+    from harness.experiments.profiles import PROFILES
+
+    rows = [
+        (
+            p.name,
+            ", ".join(p.dtypes),
+            f"{min(p.sweep_classes)} to {max(p.sweep_classes)}",
+            f"{len(p.families)}",
+            ", ".join(f"{r} at {len(t.classes)}" for r, t in p.timing.items()),
+        )
+        for p in PROFILES.values()
+    ]
+    header = ("profile", "dtypes", "classes", "workload families", "timings at class counts")
+    return Listing("Profiles", header, rows)
+
+
+def bounds() -> Listing:
+    """Error bounds that an implementation can declare."""
+    from harness.bounds import BOUNDS
+
+    rows = [(b.name, b.formula, b.source) for b in BOUNDS.values()]
+    return Listing("Error bounds", ("name", "relative bound", "source"), rows)
+
+
+TABLES: Mapping[str, Callable[[], Listing]] = {
+    "implementations": implementations,
+    "workloads": families,
+    "classes": class_counts,
+    "profiles": profiles,
+    "bounds": bounds,
+}
 
 
 def list_(
@@ -18,8 +100,11 @@ def list_(
     debug: options.Debug = False,
 ) -> None:
     """List implementations (with the reason where one is unavailable), workloads, class counts."""
-    from harness.cli import listing
+    from rich.console import Console
+
+    from harness.text import table
 
     with one_line_errors(debug):
-        options.refuse_unknown("WHAT", (what,), listing.TABLES)
-        listing.show(listing.TABLES[what]())
+        options.refuse_unknown("WHAT", (what,), TABLES)
+        listing = TABLES[what]()
+        Console().print(table(listing.header, listing.rows, title=listing.title))

@@ -1,7 +1,12 @@
-"""``softmax-bench new``: a file to start from, and its test."""
+"""``softmax-bench new``: a correct implementation to begin with, and its test.
+
+The files are written once and never overwritten; they belong to whoever asked for them.
+"""
 
 from __future__ import annotations
 
+import keyword
+import re
 import shlex
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +15,145 @@ import typer
 
 from harness.cli import options
 from harness.cli.exits import one_line_errors
+from harness.errors import writing
+
+_IMPLEMENTATION = '''"""{name}: the max-shift softmax, to be replaced by yours.
+
+The first line is what `softmax-bench list` and reports show. Judge this file with:
+
+    softmax-bench check {name}.py
+"""
+
+import numpy as np
+
+# Read from the source without running it, hence a literal: no names, no calls. All of it is
+# optional; what is declared is what the file is judged on.
+IMPLEMENTATION = {{
+    # The library whose arrays the functions take and give: "numpy", "torch" or "cupy".
+    "backend": "numpy",
+    # Where they run: "cpu" or "cuda".
+    "device": "cpu",
+    # The formats that it is meant for; others are then unsupported.
+    "dtypes": ("float64", "float32"),
+    # Packages without which it is listed as unavailable, by their import names.
+    "requires": (),
+    # Where the algorithm comes from: a paper, documentation.
+    "source": "",
+    "formula": "yⱼ = exp(xⱼ − m) / Σᵢ exp(xᵢ − m),  m = maxᵢ xᵢ",
+    # The error bound that the algorithm obeys; `softmax-bench list bounds` shows all.
+    "bound": "shift_divide",
+    # Departures from the right answer that follow from the algorithm, each with its reason:
+    # {{"id": "overflow", "reason": "exp(x) overflows for large logits: there is no shift"}}
+    "deviations": (),
+}}
+
+
+def softmax(x, axis=-1, out=None):
+    """Probabilities along `axis`, of the shape and dtype of `x`, which is left unchanged.
+
+    With `out`, an array of that shape and dtype, the result is written there and returned.
+    """
+    with np.errstate(all="ignore"):  # an infinite or NaN logit gives NaN without a warning
+        # Shifted by the maximum, no exponential overflows and their sum is at least 1.
+        shifted = np.subtract(x, np.max(x, axis=axis, keepdims=True), out=out)
+        e = np.exp(shifted, out=shifted)
+        return np.divide(e, np.sum(e, axis=axis, keepdims=True), out=e)
+'''
+
+_TEST = '''"""Tests of {name} against certified results.
+
+Far more, one test a case: pytest --softmax-implementation {name}.py
+"""
+
+from pathlib import Path
+
+import harness
+import numpy as np
+import pytest
+from harness.bounds import error_over_bound, evaluate_bound
+from harness.reference import softmax_exact
+
+implementation = harness.load(Path(__file__).with_name("{name}.py"))
+WORKLOADS = ("normal(scale=1)", "normal(scale=30)", "offset(offset=10000)")
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("classes", [1, 2, 10, 1000])
+@pytest.mark.parametrize("workload", WORKLOADS)
+def test_error_is_within_the_bound(workload, classes, dtype):
+    x = harness.workloads.generate(workload, classes, 8, dtype, seed=0)
+    exact = softmax_exact(x)
+    # exp_error: the error of the exponential in units of roundoff; 8 is 4 ulp.
+    bound = evaluate_bound("shift_divide", x, exact, dtype, exp_error=8.0)
+    assert error_over_bound(implementation.softmax(x), exact, bound).max() <= 1.0
+
+
+def test_the_input_is_left_unchanged():
+    x = np.array([1.0, 2.0, 3.0])
+    implementation.softmax(x)
+    assert x.tolist() == [1.0, 2.0, 3.0]
+
+
+def test_out_holds_the_result():
+    x = np.array([[1.0, 2.0, 3.0]])
+    out = np.empty_like(x)
+    implementation.softmax(x, out=out)
+    assert out.tobytes() == implementation.softmax(x).tobytes()
+
+
+def test_a_masked_class_has_probability_zero():
+    assert implementation.softmax(np.array([0.0, -np.inf])).tolist() == [1.0, 0.0]
+
+
+def test_nan_spoils_its_row_alone():
+    y = implementation.softmax(np.array([[np.nan, 0.0], [0.0, 0.0]]))
+    assert np.isnan(y[0]).all()
+    assert y[1].tolist() == [0.5, 0.5]
+'''
+
+
+def scaffold(name: str, folder: Path = Path()) -> tuple[Path, Path]:
+    """Write ``NAME.py`` and ``test_NAME.py`` in `folder`; their paths.
+
+    Raises:
+        ImplementationError: the name is no lower-case Python name, is that of an implementation
+            that exists, or one of the files is there already. Then nothing is written.
+        CannotWrite: the folder cannot be written; nothing of it is left.
+    """
+    from harness.registry.contract import ImplementationError
+    from harness.registry.discovery import implementations
+
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
+        raise ImplementationError(
+            f"{name!r}: expected a lower-case Python name such as my_softmax: it is the name of "
+            f"the module and of the implementation"
+        )
+    if name.startswith("test_") or name in implementations():
+        why = "is taken" if name in implementations() else "would be taken for a test by pytest"
+        raise ImplementationError(f"{name!r} {why}; choose another name")
+    texts = {
+        folder / f"{name}.py": _IMPLEMENTATION.format(name=name),
+        folder / f"test_{name}.py": _TEST.format(name=name),
+    }
+    for path in texts:
+        if path.exists() or path.is_symlink():
+            raise ImplementationError(
+                f"{path}: exists, and is not overwritten; choose another name"
+            )
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        made = []
+        try:
+            for path, text in texts.items():
+                with open(path, "x", encoding="utf-8") as file:
+                    made.append(path)
+                    file.write(text)
+        except OSError:  # what is there would not be overwritten the next time
+            for path in made:
+                path.unlink(missing_ok=True)
+            raise
+    first, second = texts
+    return first, second
 
 
 def new(
@@ -18,8 +162,6 @@ def new(
     debug: options.Debug = False,
 ) -> None:
     """Write NAME.py, a right softmax to change, and test_NAME.py; overwrite nothing."""
-    from harness.cli.scaffold import scaffold
-
     with one_line_errors(debug):
         implementation, test = scaffold(name, folder)
     print(f"wrote {implementation} and {test}")

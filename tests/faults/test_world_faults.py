@@ -23,7 +23,7 @@ from kill_loop import _left
 from misbehaving import source
 
 from harness.cli import session
-from harness.cli.scaffold import scaffold
+from harness.cli.new import scaffold
 from harness.errors import CannotWrite
 from harness.experiments.check import check
 from harness.experiments.profiles import SMOKE

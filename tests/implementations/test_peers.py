@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from harness import reference
-from harness.cli import listing
+from harness.cli import list as listing
 from harness.worker import backends
 from harness.worker.local import ImplementationUnavailable, implementations
 
@@ -158,7 +158,7 @@ def test_torch_compile_never_falls_back_to_eager() -> None:
 
 def test_listing_imports_no_peer() -> None:
     code = (
-        "import sys; from harness.cli import listing; listing.implementations();"
+        "import sys; from harness.cli import list as listing; listing.implementations();"
         f"print([m for m in {[*PEERS, 'torch', 'numba']} if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

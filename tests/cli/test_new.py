@@ -12,8 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from harness import load
-from harness.cli.new import new
-from harness.cli.scaffold import scaffold
+from harness.cli.new import new, scaffold
 from harness.reference import softmax as reference
 from harness.registry.contract import ImplementationError
 
