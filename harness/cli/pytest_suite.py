@@ -24,6 +24,7 @@ from harness.experiments.conformance.target import RemoteSubject
 from harness.experiments.context import Context, worker_for
 from harness.experiments.profiles import SMOKE
 from harness.numerics.formats import float_format
+from harness.records import AccuracyRecord
 from harness.reference import softmax_exact
 from harness.registry.discovery import Implementation
 from harness.worker import backends
@@ -178,25 +179,26 @@ def test_accuracy(
         y = bench.context.call(one, "softmax", x, axis=-1)
     except WorkerFault as fault:
         pytest.fail(f"{implementation}.softmax: {fault.status}: {fault.reason}", pytrace=False)
-    figures = judge_accuracy(bench.context, one, x, y, softmax_exact(x))
-    if figures["status"] == "ok":
+    blank = AccuracyRecord(implementation=implementation, dtype=dtype, status="skipped")
+    record = judge_accuracy(bench.context, one, x, y, softmax_exact(x), blank)
+    if record.status == "ok":
         return
-    if figures.get("deviation") is not None:
+    if record.deviation is not None:
         reasons = {d.id: d.reason for d in one.metadata.deviations}
-        ids = figures["deviation"].split(", ")
+        ids = record.deviation.split(", ")
         pytest.xfail("; ".join(f"declared deviation {i!r}: {reasons[i]}" for i in ids))
-    row, column = figures["worst_row"], figures["worst_class"]
+    row, column = record.worst_row, record.worst_class
     make = (
         f"x = harness.workloads.generate({workload!r}, {classes}, {rows}, {dtype!r}, {bench.seed})"
     )
     text = "\n".join(
         [
             f"{implementation}.softmax, {dtype}, {workload}, {rows} rows of {classes} classes: "
-            f"{figures['reason']}",
-            f"  where:    row {row}, class {column}, logit {figures['worst_logit']}",
-            f"  expected: {_both(figures['worst_expected'])}",
-            f"  got:      {_both(figures['worst_got'])}",
-            f"  allowed:  {figures['bound_ulp_at_worst']:.4g} ulp there",
+            f"{record.reason}",
+            f"  where:    row {row}, class {column}, logit {record.worst_logit}",
+            f"  expected: {_both(str(record.worst_expected))}",
+            f"  got:      {_both(str(record.worst_got))}",
+            f"  allowed:  {record.bound_ulp_at_worst:.4g} ulp there",
         ]
     )
     path = str(one.metadata.path)

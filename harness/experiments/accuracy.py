@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -53,7 +53,7 @@ def cells(context: Context) -> Iterator[Workload]:
 
 
 def _coordinates(
-    context: Context, implementation: Implementation, workload: Workload
+    context: Context, implementation: Implementation, workload: Workload, **more: Any
 ) -> AccuracyRecord:
     return AccuracyRecord(
         implementation=implementation.name,
@@ -64,6 +64,7 @@ def _coordinates(
         rows=workload.rows,
         seed=context.seed,
         status="skipped",
+        **more,
     )
 
 
@@ -73,37 +74,22 @@ def judge(
     x: NDArray[Any],
     y: NDArray[Any],
     exact: Exact,
-) -> Mapping[str, Any]:
-    """Figures and verdict of one output, as fields of an `AccuracyRecord`."""
+    blank: AccuracyRecord,
+) -> AccuracyRecord:
+    """`blank` with the figures and the verdict of one output."""
     signed = signed_ulp_error(y, exact)
-    summary = summarise(y, exact, logits=x, signed=signed)
+    summary = vars(summarise(y, exact, logits=x, signed=signed)).copy()
+    worst, histogram = summary.pop("worst"), summary.pop("histogram")
     bound = bound_of(context, implementation, x, exact, y.dtype.name)
     error = np.abs(signed)
     ratio = bound.ratio(error)
-    worst = summary.worst
     found = worst_outcome(y, exact, bound, error)
     over = float(ratio.max())
     finite_bound = bound.ulp[np.isfinite(bound.ulp)]
     figures: dict[str, Any] = {
-        "elements": summary.elements,
-        "max_ulp": summary.max_ulp,
-        "p50_ulp": summary.p50_ulp,
-        "p99_ulp": summary.p99_ulp,
-        "p999_ulp": summary.p999_ulp,
-        "bias_ulp": summary.bias_ulp,
-        "correctly_rounded": summary.correctly_rounded,
-        "ulp_histogram": dict(summary.histogram),
-        "max_relative": summary.max_relative,
-        "normwise_relative": summary.normwise_relative,
-        "max_absolute": summary.max_absolute,
-        "sum_residual": summary.sum_residual,
-        "kl_divergence": summary.kl_divergence,
-        "total_variation": summary.total_variation,
-        "flushed_count": summary.flushed_count,
-        "flushed_mass": summary.flushed_mass,
-        "wrong_argmax": summary.wrong_argmax,
-        "wrong_order": summary.wrong_order,
-        "nonfinite": summary.nonfinite,
+        **summary,  # named as in the record
+        "ulp_histogram": histogram,
+        "status": "ok",
         "outcome": found,
         "bound": bound.name,
         "bound_ulp": float(finite_bound.max()) if finite_bound.size else None,
@@ -123,15 +109,15 @@ def judge(
         figures["published_bound_ulp"] = largest if np.isfinite(largest) else None
     if x.shape[1] <= _WHOLE_ROW:
         figures["worst_logits"] = [to_hex(v) for v in x[worst.row]]
-    good = over <= 1.0
-    figures["status"] = "ok" if good else "failed"
-    if not good:
-        figures["reason"] = (
-            f"{found}: error {summary.max_ulp:.4g} ulp, {over:.4g} times the bound {bound.name!r}"
-        )
-        deviations = implementation.metadata.deviations
-        figures["deviation"] = excused(excuses(deviations, x, y, exact, ratio, bound), ratio)
-    return figures
+    if not over <= 1.0:
+        ulp = summary["max_ulp"]
+        explained = excuses(implementation.metadata.deviations, x, y, exact, ratio, bound)
+        figures |= {
+            "status": "failed",
+            "reason": f"{found}: error {ulp:.4g} ulp, {over:.4g} times the bound {bound.name!r}",
+            "deviation": excused(explained, ratio),
+        }
+    return blank.model_copy(update=figures)
 
 
 def _one(
@@ -145,10 +131,10 @@ def _one(
     started = time.perf_counter()
     try:
         y = context.call(implementation, "softmax", x, axis=-1)
-        figures = judge(context, implementation, x, y, exact)
+        judged = judge(context, implementation, x, y, exact, record)
     except WorkerFault as fault:
         return record.ended(fault.status, fault.reason)
-    return record.model_copy(update={**figures, "elapsed_s": time.perf_counter() - started})
+    return judged.model_copy(update={"elapsed_s": time.perf_counter() - started})
 
 
 def _measure(context: Context, workload: Workload) -> Iterator[Record]:
@@ -156,8 +142,7 @@ def _measure(context: Context, workload: Workload) -> Iterator[Record]:
     digest = workloads.input_sha256(x)
     runnable: list[tuple[Implementation, AccuracyRecord]] = []
     for implementation in context.implementations:
-        record = _coordinates(context, implementation, workload)
-        record = record.model_copy(update={"input_sha256": digest})
+        record = _coordinates(context, implementation, workload, input_sha256=digest)
         refusal = context.refusal(implementation, "softmax", workload.dtype)
         if refusal is not None:
             yield record.ended(*refusal)

@@ -138,13 +138,9 @@ def _thresholds(
 ) -> Iterator[Record]:
     started = time.perf_counter()
     base = _threshold_coordinates(implementation, dtype, probe, sign)
-    refusal = context.refusal(implementation, "softmax", dtype)
-    if refusal is not None:
-        yield from (record.ended(*refusal) for record in base)
-        return
-    fmt = float_format(dtype)
-    prober = Prober(context, implementation, fmt, probe, sign)
+    prober = Prober(context, implementation, float_format(dtype), probe, sign)
     try:
+        context.demand(implementation, "softmax", dtype)
         scan, scanned = prober.scan()
         for record in base:
             assert record.event is not None
@@ -281,17 +277,11 @@ def _map_of(
         return
     try:
         y = context.call(implementation, "softmax", x, axis=-1)
-        context.exp_error(implementation, dtype)
     except WorkerFault as fault:
-        outcome_of_fault = "crashed" if fault.status in ("crashed", "timeout") else "raises"
+        lost = "crashed" if fault.status in ("crashed", "timeout") else "raises"
         for record in base:
-            yield record.model_copy(
-                update={
-                    "status": fault.status,
-                    "reason": fault.reason,
-                    "outcome": outcome_of_fault,
-                }
-            )
+            ended = record.ended(fault.status, fault.reason)
+            yield ended.model_copy(update={"outcome": lost})
         return
     elapsed = (time.perf_counter() - started) / len(base)
     for record in _judge_map(context, implementation, dtype, base, x, y, exact):
