@@ -57,25 +57,18 @@ def _choose(given: list[str]) -> dict[str, Implementation]:
         pytest.UsageError: there is none of that name, its file breaks the contract, it cannot
             run here, or two have one name. What was asked for is never skipped in silence.
     """
+    from harness.cli.session import select
     from harness.registry.contract import ImplementationError
-    from harness.registry.discovery import load
 
-    chosen: dict[str, Implementation] = {}
-    for name in dict.fromkeys(given):
-        try:
-            one = load(name)
-        except ImplementationError as e:
-            raise pytest.UsageError(f"{OPTION} {name}: {e}") from None
+    try:
+        chosen = select(given)
+    except ImplementationError as e:
+        raise pytest.UsageError(f"{OPTION} {' '.join(given)}: {e}") from None
+    for one in chosen:
         reason = one.unavailable_reason
         if reason is not None:
-            raise pytest.UsageError(f"{OPTION} {name}: cannot run here: {reason}")
-        if one.name in chosen:
-            paths = f"{chosen[one.name].metadata.path} and {one.metadata.path}"
-            raise pytest.UsageError(
-                f"{OPTION}: two are named {one.name!r}: {paths}; rename one file"
-            )
-        chosen[one.name] = one
-    return chosen
+            raise pytest.UsageError(f"{OPTION} {one.metadata.path}: cannot run here: {reason}")
+    return {one.name: one for one in chosen}
 
 
 @pytest.hookimpl(tryfirst=True)

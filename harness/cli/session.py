@@ -38,7 +38,9 @@ def select(names: Sequence[str]) -> list[Implementation]:
         other = by_name.setdefault(one.name, one)
         if other is not one:
             paths = f"{other.metadata.path} and {one.metadata.path}"
-            raise ImplementationError(f"two implementations are named {one.name!r}: {paths}")
+            raise ImplementationError(
+                f"two implementations are named {one.name!r}: {paths}; rename one file"
+            )
     return list(by_name.values())
 
 

@@ -135,11 +135,6 @@ class Workload:
         return f"{self.family}({','.join(f'{k}={_number(float(v))}' for k, v in self.params)})"
 
     @property
-    def description(self) -> str:
-        """One sentence about the family, for the report."""
-        return FAMILIES[self.family].description
-
-    @property
     def distinct_rows(self) -> int:
         """How many rows are drawn; the others repeat them from the first on."""
         return min(self.rows, max(1, DISTINCT_ELEMENTS // self.classes))
