@@ -6,7 +6,7 @@ process. What they differ by, others may differ by for no reason of their own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -43,40 +43,36 @@ def _operation(record: Record) -> str:
     return beside or ("softmax" if own == "copy" else own)
 
 
-def drifts(
-    base: Iterable[Record], new: Iterable[Record]
-) -> Mapping[tuple[Any, ...], tuple[float, float]]:
-    """How the copies, the same code in every run, moved from one run to the other.
+Ranges = dict[tuple[Any, ...], tuple[float, float]]
+"""For each cell of the grid, the smallest and the largest ratio seen, 1 included."""
 
-    Returns:
-        For each cell of the grid, the smallest and the largest ratio of medians, 1 included.
-    """
+
+def _widen(ranges: Ranges, cell: tuple[Any, ...], ratio: float) -> None:
+    low, high = ranges.get(cell, (1.0, 1.0))
+    ranges[cell] = min(low, ratio), max(high, ratio)
+
+
+def drifts(base: Iterable[Record], new: Iterable[Record]) -> Ranges:
+    """How the medians of the copies, the same code in every run, moved from run to run."""
     before = {(r.implementation, *cell_of(r)): r for r in base}
-    found: dict[tuple[Any, ...], tuple[float, float]] = {}
+    found: Ranges = {}
     for record in new:
         other = before.get((record.implementation, *cell_of(record)))
         if other is None or len(samples_of(other)) < LEAST or len(samples_of(record)) < LEAST:
             continue
         ratio = float(np.median(samples_of(record)) / np.median(samples_of(other)))
-        low, high = found.get(cell_of(record), (1.0, 1.0))
-        found[cell_of(record)] = (min(low, ratio), max(high, ratio))
+        _widen(found, cell_of(record), ratio)
     return found
 
 
-def control_ratios(
-    records: Iterable[Record],
-) -> Mapping[tuple[Any, ...], tuple[float, float]]:
+def control_ratios(records: Iterable[Record]) -> Ranges:
     """How far the same code was from itself in the rounds of one run.
 
     A second process has its arrays elsewhere in memory, and its copy of the code, which is worth
     a percent or two where nothing else differs. Between two implementations it is worth as much.
-
-    Returns:
-        For each cell of the grid, the smallest and the largest ratio of a control to its
-        original, 1 included.
     """
     by_key = {(r.implementation, getattr(r, "allocating", None), *cell_of(r)): r for r in records}
-    found: dict[tuple[Any, ...], tuple[float, float]] = {}
+    found: Ranges = {}
     for (name, *rest), control in by_key.items():
         original = by_key.get((str(name).removesuffix(CONTROL_SUFFIX), *rest))
         if getattr(control, "role", None) != "control" or original is None:
@@ -84,7 +80,5 @@ def control_ratios(
         a, b = samples_of(original), samples_of(control)
         if len(a) != len(b) or len(a) < LEAST or not all(s > 0 for s in (*a, *b)):
             continue
-        ratio = paired_ratio(b, a).median
-        low, high = found.get(cell_of(control), (1.0, 1.0))
-        found[cell_of(control)] = (min(low, ratio), max(high, ratio))
+        _widen(found, cell_of(control), paired_ratio(b, a).median)
     return found

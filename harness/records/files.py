@@ -98,19 +98,16 @@ def temporary_results() -> Iterator[Path]:
             f"no folder for temporary files can be written ({e.strerror}); set TMPDIR to one"
         ) from None
     with made as folder:
-        why = None
         try:
             yield Path(folder)
-        except Unwritable as e:
-            if not e.folder.is_relative_to(folder):
+        except (Unwritable, OSError) as e:
+            if isinstance(e, Unwritable):
+                ours, why = e.folder.is_relative_to(folder), e.why
+            else:
+                ours, why = e.errno in (errno.ENOSPC, errno.EDQUOT), str(e.strerror)
+            if not ours:
                 raise
-            why = e.why
-        except OSError as e:
-            if e.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            why = e.strerror
-        if why is not None:
             raise ResultsError(
                 f"{folder}: the temporary files of a run that is not kept cannot be written any "
                 f"more ({why}); make room there, or set TMPDIR to another folder"
-            )
+            ) from None
