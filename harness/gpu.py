@@ -2,8 +2,8 @@
 
 import sys
 
+from harness.cli.exits import exit_code, forgiving_streams
 from harness.cli.gpu import main
-from harness.text import exit_code, forgiving_streams
 
 if __name__ == "__main__":
     forgiving_streams()

@@ -1,10 +1,8 @@
-"""Text that everything can take: a stranger's in a record or a warning, ours on any terminal."""
+"""Text that everything can take: one line, a table on a terminal, strict JSON."""
 
 from __future__ import annotations
 
-import io
 import json
-import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -59,53 +57,3 @@ def strict_json(value: Any) -> str:
 
     plain = json.loads(to_json(value, inf_nan_mode="strings"))
     return json.dumps(plain, ensure_ascii=False, indent=1) + "\n"
-
-
-class _Stream(io.FileIO):
-    """A standard stream that drops what cannot be written, and keeps the reason."""
-
-    lost: OSError | None = None
-
-    def write(self, data: Any, /) -> int:
-        if self.lost is None:
-            try:
-                return super().write(data)
-            except OSError as e:
-                self.lost = e
-        return memoryview(data).nbytes
-
-
-def forgiving_streams() -> None:
-    """From now on, printing raises nothing.
-
-    A character that the encoding lacks is replaced. What nobody reads any more (``| head``) is
-    dropped, so that a command does its work and ends with the exit code that says how that went.
-    """
-    for name, errors in (("stdout", "replace"), ("stderr", "backslashreplace")):
-        old = getattr(sys, name)
-        if not isinstance(old, io.TextIOWrapper):  # none at all, or that of a test
-            continue
-        old.flush()
-        buffer = io.BufferedWriter(_Stream(old.fileno(), "w", closefd=False))
-        # Python's own stream is unbuffered with -u, which a line's end must stand in for
-        at_newline = old.line_buffering or old.write_through
-        stream = io.TextIOWrapper(buffer, old.encoding, errors, line_buffering=at_newline)
-        setattr(sys, name, stream)
-
-
-def exit_code(code: int, program: str) -> int:
-    """The exit code of a program that ends now: 2 in place of 0 if its output was not written.
-
-    That is said, too; a reader who left is no such case.
-    """
-    for stream in filter(None, (sys.stdout, sys.stderr)):
-        stream.flush()
-    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
-    lost = raw.lost if isinstance(raw, _Stream) else None
-    if lost is None or isinstance(lost, BrokenPipeError):
-        return code
-    print(
-        f"{program}: standard output cannot be written ({lost.strerror}); give it another place",
-        file=sys.stderr,
-    )
-    return code or 2

@@ -12,13 +12,12 @@ from harness.cli.check import check
 from harness.cli.claims import claims
 from harness.cli.compare import compare
 from harness.cli.exhaustive import exhaustive
-from harness.cli.exits import Exit
+from harness.cli.exits import Exit, exit_code, forgiving_streams
 from harness.cli.list import list_
 from harness.cli.new import new
 from harness.cli.report import report
 from harness.cli.run import run
 from harness.cli.worst_case import worst_case
-from harness.text import exit_code, forgiving_streams
 
 app = typer.Typer(
     name="softmax-bench",
