@@ -278,19 +278,15 @@ def narrow(profile: Profile, filters: Filters) -> Profile:
     ``--classes 777`` measures 777 though no profile has it; formats, operations, experiments and
     thread counts are chosen among those that exist.
     """
-    changes: dict[str, object] = {}
-    if filters.dtypes:
-        changes["dtypes"] = filters.dtypes
-    if filters.operations:
-        changes["operations"] = filters.operations
-    if filters.experiments:
-        changes["experiments"] = filters.experiments
-    if filters.classes:
-        changes |= {
-            "sweep_classes": filters.classes,
-            "family_classes": filters.classes,
-            "map_classes": filters.classes,
-        }
+    asked: dict[str, object] = {
+        "dtypes": filters.dtypes,
+        "operations": filters.operations,
+        "experiments": filters.experiments,
+        "sweep_classes": filters.classes,
+        "family_classes": filters.classes,
+        "map_classes": filters.classes,
+    }
+    changes = {name: chosen for name, chosen in asked.items() if chosen}
     if filters.workloads:
         changes |= {"sweep_workloads": (), "families": filters.workloads}
         if not filters.classes:
@@ -315,13 +311,13 @@ def narrow(profile: Profile, filters: Filters) -> Profile:
             rounds = max(grid.rounds, ROUNDS_OF_A_PROCESS[regime] * filters.processes)
             grid = replace(grid, processes=filters.processes, rounds=rounds)
         timing[regime] = grid
-    on_device = {}
-    for name, device_grid in profile.device_timing.items():
-        on_device[name] = replace(
-            device_grid,
-            dtypes=filters.dtypes or device_grid.dtypes,
-            classes=filters.classes or device_grid.classes,
-            other_classes=device_grid.other_classes
-            and (filters.classes or device_grid.other_classes),
+    on_device = {
+        name: replace(
+            grid,
+            dtypes=filters.dtypes or grid.dtypes,
+            classes=filters.classes or grid.classes,
+            other_classes=grid.other_classes and (filters.classes or grid.other_classes),
         )
+        for name, grid in profile.device_timing.items()
+    }
     return replace(profile, timing=timing, device_timing=on_device, **changes)  # type: ignore[arg-type]
