@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from harness.experiments.conformance.case_run import Trial
@@ -42,7 +42,7 @@ class Case:
     id: str
     number: int | None
     title: str
-    judge: Callable[[Trial], Sequence[Observation]]
+    judge: Callable[[Trial], Iterable[Observation]]
     operations: tuple[str, ...] = OPERATIONS
     dtypes: tuple[str, ...] = FLOATS
     kind: Kind = "contradiction"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from harness.experiments.conformance.expected import (
     result_rows,
     rows_of,
 )
-from harness.experiments.conformance.observation import Grade, Observation, worst
+from harness.experiments.conformance.observation import Broken, Grade, Observation, worst
 from harness.experiments.conformance.target import Subject
 from harness.numerics.exact import Exact, from_float64
 from harness.numerics.formats import Float64Array, FloatFormat, float_format, to_float64, to_hex
@@ -32,6 +32,15 @@ from harness.records import Outcome
 T = TypeVar("T")
 COMPILED_BY_SHAPE = frozenset({"jax"})
 """Backends that compile an operation for every shape and axis that they meet."""
+
+_FAULTS = {
+    "modified": "the input was modified",
+    "overrun": "memory beside the arrays was written to",
+    "shared": "the result shares memory with the input, and changes when that does",
+    "changed": "the result changed after the call had returned",
+    "out_ignored": "out= does not hold the result",
+}
+"""What is told of the flags of a `Result`, the first that is set."""
 
 _WHOLE = 64
 _CONVENTION_ULPS = 4.0
@@ -120,12 +129,29 @@ class Trial:
     def perform(self, steps: Sequence[Step]) -> list[Result]:
         return self.subject.perform(steps, self.timeout_s)
 
+    def sound(self, step: Step) -> Result:
+        """The result of one call that breaks no contract.
+
+        Raises:
+            Broken: it does.
+        """
+        (result,) = self.perform([step])
+        broken = self.contract(step, result, "failure", "")
+        if broken is not None:
+            raise Broken(broken)
+        return result
+
+    def observed(self, step: Step, grade: Grade = "failure") -> tuple[Result, Observation]:
+        """The result of one call, held against what it must be."""
+        (result,) = self.perform([step])
+        return result, self.observe(step, result, grade)
+
     def values(
         self, steps: Sequence[Step], grade: Grade = "failure", notes: Sequence[str] = ()
     ) -> list[Observation]:
         """Performs the steps and holds every result against what it must be."""
         results = self.perform(steps)
-        labels = list(notes) or [""] * len(steps)
+        labels = notes or [""] * len(steps)
         return [
             self.observe(s, r, grade, note)
             for s, r, note in zip(steps, results, labels, strict=True)
@@ -148,6 +174,22 @@ class Trial:
         where = self.where(step, note)
         return Observation(grade, outcome, f"{text} {where}", self.given(step))
 
+    def shown(
+        self, step: Step, text: str, outcome: Outcome, given: Iterable[Any], got: Any,
+        expected: Any, *, grade: Grade = "finding", note: str = "", error: float | None = None,
+        allowed: float | None = None,
+    ) -> Observation:  # fmt: skip
+        """An observation with what stands behind it; numbers are told in hexadecimal.
+
+        Args:
+            given: the row in question, or how it was made.
+            got, expected: the value in question, or words.
+        """
+        return Observation(
+            grade, outcome, f"{text} {self.where(step, note)}", tuple(_told(v) for v in given),
+            _told(got), _told(expected), error, allowed,
+        )  # fmt: skip
+
     def contract(self, step: Step, result: Result, grade: Grade, note: str) -> Observation | None:
         """What breaks the contract, whatever the values; None if nothing does."""
         if result.error is not None:
@@ -160,19 +202,9 @@ class Trial:
         if step.cast is None and any(d != self.dtype for d in result.dtypes):
             text = f"dtype {', '.join(result.dtypes)}, but should be {self.dtype}"
             return self.broken(step, text, "wrong", grade, note)
-        if result.modified:
-            return self.broken(step, "the input was modified", "wrong", "failure", note)
-        if result.overrun:
-            text = "memory beside the arrays was written to"
-            return self.broken(step, text, "wrong", "failure", note)
-        if result.shared:
-            text = "the result shares memory with the input, and changes when that does"
-            return self.broken(step, text, "wrong", "failure", note)
-        if result.changed:
-            text = "the result changed after the call had returned"
-            return self.broken(step, text, "wrong", "failure", note)
-        if result.out_ignored:
-            return self.broken(step, "out= does not hold the result", "wrong", "failure", note)
+        for field, text in _FAULTS.items():
+            if getattr(result, field):
+                return self.broken(step, text, "wrong", "failure", note)
         return None
 
     def observe(
@@ -253,11 +285,8 @@ class Trial:
             step, part, got, expected.exact, np.zeros(free.shape),
             np.full(free.shape, np.inf), place, kinds[-1], "finding", note,
         )  # fmt: skip
-        return Observation(
-            "finding", kinds[-1],
-            found.message.replace("but should be", "where the convention here is"),
-            found.input, found.got, found.expected,
-        )  # fmt: skip
+        message = found.message.replace("but should be", "where the convention here is")
+        return replace(found, message=message, allowed=None)
 
     def _observation(
         self, step: Step, part: int, got: Array, exact: Exact, allowed: Float64Array,
@@ -277,10 +306,10 @@ class Trial:
         )
         if np.isfinite(error[place]):
             text += f" ({float(error[place]):.3g} ulp, {float(allowed[place]):.3g} allowed)"
-        return Observation(
-            grade, kind, f"{text} {self.where(step, note)}", self.given(step, row),
-            to_hex(got[place]), to_hex(right),
-            float(error[place]) if np.isfinite(error[place]) else None, float(allowed[place]),
+        return self.shown(
+            step, text, kind, self.given(step, row), got[place], right, grade=grade, note=note,
+            error=float(error[place]) if np.isfinite(error[place]) else None,
+            allowed=float(allowed[place]),
         )  # fmt: skip
 
     def given(self, step: Step, row: int | None = None) -> tuple[str, ...]:
@@ -315,6 +344,10 @@ class Trial:
             return f"{to_hex(flat[0])} in every place, {shape}, axis {step.axis}"
         digest = hashlib.sha256(flat.tobytes()).hexdigest()[:16]
         return f"{self.case_id} seed={self.seed} {shape} sha256={digest}"
+
+
+def _told(value: Any) -> Any:
+    return value if value is None or isinstance(value, str) else to_hex(value)
 
 
 def _excess(error: Float64Array, allowed: Float64Array) -> Float64Array:

@@ -13,7 +13,7 @@ from harness.experiments.conformance.call import Step
 from harness.experiments.conformance.case import NATIVE, Case
 from harness.experiments.conformance.case_run import Trial
 from harness.experiments.conformance.catalogue import BY_ID, CASES
-from harness.experiments.conformance.observation import GRADES, Observation, Skip, worst
+from harness.experiments.conformance.observation import GRADES, Broken, Observation, Skip, worst
 from harness.experiments.conformance.target import Subject, SubjectFault
 from harness.numerics.formats import float_format
 from harness.records import ConformanceRecord, Status
@@ -100,6 +100,8 @@ def judge_case(case: Case, trial: Trial, *, lenient: bool = False) -> Conformanc
         observations = list(case.judge(trial))
     except Skip as e:
         return _decided(trial, case, "skipped", reason=str(e))
+    except Broken as e:
+        observations = [e.observation]
     except SubjectFault as e:
         text = f"{e} [{trial.operation}, {trial.dtype}, {case.id}]"
         observations = [Observation("failure", "crashed", text)]

@@ -43,6 +43,14 @@ class Skip(Exception):
     """A case that cannot be judged here; the message is the reason."""
 
 
+class Broken(Exception):
+    """A call that broke the contract, which is then all that is said of the case."""
+
+    def __init__(self, observation: Observation) -> None:
+        super().__init__(observation.message)
+        self.observation = observation
+
+
 def worst(observations: Sequence[Observation]) -> Observation:
     """The most serious: by grade, then by outcome; the first of equals."""
     return max(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,8 @@ from harness.experiments.conformance.call import Step
 from harness.experiments.conformance.case import ELEMENTWISE, Case
 from harness.experiments.conformance.case_run import Trial
 from harness.experiments.conformance.observation import Observation, Skip
-from harness.numerics.formats import to_float64, to_hex
+from harness.numerics.formats import to_float64
+from harness.records import Outcome
 
 _TOLERANCE = 2.0**-18  # relative: these cases ask which answer comes, not how accurate it is
 
@@ -49,16 +50,8 @@ def _classed(
     i = int(np.argmax(bad))
     text = f"out[{i}]={y[i]:.9g}, but should be {right[i]:.9g}"
     note = f"input {cast} {list(values)}, result {result.dtypes[0]}"
-    return [
-        Observation(
-            "finding",
-            "nan" if np.isnan(y[i]) else "wrong",
-            f"{text} {trial.where(step, note)}",
-            tuple(to_hex(v) for v in lifted),
-            to_hex(y[i]),
-            to_hex(right[i]),
-        )
-    ]
+    kind: Outcome = "nan" if np.isnan(y[i]) else "wrong"
+    return [trial.shown(step, text, kind, lifted, y[i], right[i], note=note)]
 
 
 def signed_bytes(trial: Trial) -> Sequence[Observation]:
@@ -69,11 +62,10 @@ def unsigned_bytes(trial: Trial) -> Sequence[Observation]:
     return _classed(trial, [0, 1, 1], "uint8") + _classed(trial, [0, 255], "uint8")
 
 
-def integers(trial: Trial) -> Sequence[Observation]:
-    found: list[Observation] = []
+def integers(trial: Trial) -> Iterator[Observation]:
     for cast in ("int16", "int32", "int64", "uint16", "uint32", "uint64"):
-        found += _classed(trial, [0, 1, 3, 2], cast)
-    return found + _classed(trial, [-30000, 30000], "int16")
+        yield from _classed(trial, [0, 1, 3, 2], cast)
+    yield from _classed(trial, [-30000, 30000], "int16")
 
 
 def booleans(trial: Trial) -> Sequence[Observation]:
@@ -90,21 +82,17 @@ def long_double(trial: Trial) -> Sequence[Observation]:
     return _classed(trial, [0.0, 1.0, 2.0, 2000.0], "longdouble")
 
 
-def other_order(trial: Trial) -> Sequence[Observation]:
-    found: list[Observation] = []
+def other_order(trial: Trial) -> Iterator[Observation]:
     for cast in (">f4", ">f8"):
-        found += _classed(trial, [0.0, 1.0, 2.0, -3.0], cast)
-    return found
+        yield from _classed(trial, [0.0, 1.0, 2.0, -3.0], cast)
 
 
-def float8(trial: Trial) -> Sequence[Observation]:
+def float8(trial: Trial) -> Iterator[Observation]:
     """Both 8-bit formats; in e4m3fn the difference of the extremes has no number, but NaN."""
-    found: list[Observation] = []
     for cast, largest in (("float8_e4m3fn", 448.0), ("float8_e5m2", 57344.0)):
-        found += _classed(trial, [0.0, 1.0, 2.0, -3.0], cast)
+        yield from _classed(trial, [0.0, 1.0, 2.0, -3.0], cast)
         if trial.operation == "softmax":
-            found += _classed(trial, [largest, 0.0, -largest], cast)
-    return found
+            yield from _classed(trial, [largest, 0.0, -largest], cast)
 
 
 def cast_first(trial: Trial) -> Sequence[Observation]:

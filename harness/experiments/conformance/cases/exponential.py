@@ -54,8 +54,7 @@ def _allowed(trial: Trial, x: Array) -> Float64Array:
 def sweep(trial: Trial) -> Sequence[Observation]:
     x = arguments(trial)
     step = Step("softmax", (x,))
-    (result,) = trial.perform([step])
-    observed = trial.observe(step, result)
+    result, observed = trial.observed(step)
     if observed.grade != "pass":
         return [observed]
     exact = expected_of(step, trial.fmt, trial.arithmetic)[0].exact

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from harness.experiments.conformance.call import Result, Step
 from harness.experiments.conformance.case import JAX, NATIVE, PYTORCH, Case
 from harness.experiments.conformance.case_run import Trial
 from harness.experiments.conformance.observation import Observation, Skip
-from harness.numerics.formats import to_float64, to_hex
+from harness.numerics.formats import to_float64
 from harness.numerics.ulps import signed_ulp_error, ulp_error
 from harness.records import Outcome
 from harness.reference import cross_entropy_exact, softmax
@@ -22,10 +22,7 @@ def saturated_gradient(trial: Trial) -> Sequence[Observation]:
     gaps = np.array([0.5 * least, least - 1, least + 0.3, least + 4, 2 * least])
     x = trial.array(np.stack([gaps, np.zeros(5), -np.ones(5)], axis=1))
     step = trial.step(x, targets=np.zeros(5, np.int64))
-    (result,) = trial.perform([step])
-    broken = trial.contract(step, result, "failure", "")
-    if broken is not None:
-        return [broken]
+    result = trial.sound(step)
     exact = cross_entropy_exact(x, step.arrays[1])[1][:, 0]
     got = result.arrays[1][:, 0]
     error = ulp_error(got, exact, trial.fmt)
@@ -35,22 +32,12 @@ def saturated_gradient(trial: Trial) -> Sequence[Observation]:
     i = int(bad[0])
     right = exact[i].round_to(trial.fmt)
     text = f"gradient[{i}, 0]={float(got[i]):.9g}, but should be {float(right):.9g}"
-    return [
-        Observation(
-            "finding",
-            "zero" if float(got[i]) == 0 else "inaccurate",
-            f"{text} {trial.where(step)}",
-            tuple(to_hex(v) for v in x[i]),
-            to_hex(got[i]),
-            to_hex(right),
-            float(error[i]),
-        )
-    ]
+    kind: Outcome = "zero" if float(got[i]) == 0 else "inaccurate"
+    return [trial.shown(step, text, kind, x[i], got[i], right, error=float(error[i]))]
 
 
-def random_backward(trial: Trial) -> Sequence[Observation]:
+def random_backward(trial: Trial) -> Iterator[Observation]:
     """Gradients of many kinds at few classes: cross term, unit vectors, constant ones."""
-    found: list[Observation] = []
     for classes in (1, 2, 3, 5, 8, 17, 33, 64):
         rng = trial.rng(classes)
         x = trial.array(rng.normal(scale=2.0, size=(12, classes)))
@@ -58,21 +45,18 @@ def random_backward(trial: Trial) -> Sequence[Observation]:
             rng.normal(size=x.shape), np.ones(x.shape), rng.uniform(1, 2, x.shape),
             1e3 * rng.normal(size=x.shape), -np.ones(x.shape), np.zeros(x.shape),
         ]  # fmt: skip
-        found += trial.values([trial.step(x, grad=trial.array(g)) for g in kinds])
-        found += trial.values(
+        yield from trial.values([trial.step(x, grad=trial.array(g)) for g in kinds])
+        yield from trial.values(
             [trial.step(np.ascontiguousarray(x.T), 0, grad=trial.array(kinds[0].T))]
         )
-    return found
 
 
-def jacobian(trial: Trial) -> Sequence[Observation]:
+def jacobian(trial: Trial) -> Iterator[Observation]:
     """The full Jacobian diag(p) - p pᵀ, a unit vector at a time."""
-    found: list[Observation] = []
     for classes in (2, 3, 6, 17):
         x = trial.array(trial.rng(classes).normal(size=classes))
         rows = np.ascontiguousarray(np.broadcast_to(x, (classes, classes)))
-        found += trial.values([trial.step(rows, grad=trial.array(np.eye(classes)))])
-    return found
+        yield from trial.values([trial.step(rows, grad=trial.array(np.eye(classes)))])
 
 
 def unlike_arguments(trial: Trial) -> Sequence[Observation]:
@@ -90,25 +74,14 @@ def gradient_of_logits(trial: Trial) -> Sequence[Observation]:
     gap = 37.43 if trial.dtype == "float64" else 17.4
     y = softmax(trial.array([gap, 0.0]))
     step = Step("softmax_backward", (trial.array([1.0, 0.0]), y))
-    (result,) = trial.perform([step])
-    broken = trial.contract(step, result, "failure", "")
-    if broken is not None:
-        return [broken]
+    result = trial.sound(step)
     got = float(to_float64(result.arrays[0])[0])
     right = float(np.exp(-gap) / (1 + np.exp(-gap)) ** 2)
     if abs(got - right) <= 1e-3 * right:
         return [Observation("pass", "accurate")]
     text = f"out[0]={got:.9g}, in the logits it is {right:.9g}: y=1 has lost it"
-    return [
-        Observation(
-            "finding",
-            "zero" if got == 0 else "inaccurate",
-            f"{text} {trial.where(step)}",
-            tuple(to_hex(v) for v in y),
-            to_hex(got),
-            to_hex(right),
-        )
-    ]
+    kind: Outcome = "zero" if got == 0 else "inaccurate"
+    return [trial.shown(step, text, kind, y, got, right)]
 
 
 def long_half(trial: Trial) -> Sequence[Observation]:
@@ -120,8 +93,7 @@ def bias(trial: Trial) -> Sequence[Observation]:
     """The mean signed error of gradients: rounding to nearest has none."""
     x = trial.array(trial.rng(62).normal(size=(64, 100)))
     step = trial.step(x)
-    (result,) = trial.perform([step])
-    observed = trial.observe(step, result)
+    result, observed = trial.observed(step)
     if observed.grade != "pass":
         return [observed]
     exact = cross_entropy_exact(x, step.arrays[1])[1]
@@ -132,16 +104,14 @@ def bias(trial: Trial) -> Sequence[Observation]:
     return [trial.broken(step, text, "inaccurate", "finding")]
 
 
-def masked_target_row(trial: Trial) -> Sequence[Observation]:
+def masked_target_row(trial: Trial) -> Iterator[Observation]:
     """Masked classes that are not the target: finite loss, gradient 0 there."""
-    found: list[Observation] = []
     for classes in (2, 3, 8, 17, 100):
         x = trial.array(trial.rng(classes).normal(size=(6, classes)))
         x[1, 1:] = x[2, -1] = x[3, classes // 2 or 1] = -np.inf
         targets = np.zeros(6, np.int64)
         targets[0] = classes - 1
-        found += trial.values([trial.step(x, targets=targets)])
-    return found
+        yield from trial.values([trial.step(x, targets=targets)])
 
 
 def ignored_row(trial: Trial) -> Sequence[Observation]:
@@ -171,9 +141,7 @@ def ignored_row(trial: Trial) -> Sequence[Observation]:
         if not np.array_equal(values, np.zeros(4)):
             text = f"loss and gradient of ignored row {row} are {values.tolist()}, but should be 0"
             kind: Outcome = "nan" if np.isnan(values).any() else "wrong"
-            where = trial.where(step)
-            hexes = tuple(to_hex(v) for v in x[row])
-            found.append(Observation("finding", kind, f"{text} {where}", hexes))
+            found.append(trial.shown(step, text, kind, x[row], None, None))
     return found
 
 
@@ -186,9 +154,9 @@ def targets_everywhere(trial: Trial) -> Sequence[Observation]:
             count = int(np.prod(shape[:-1], dtype=int))
             targets = ((np.arange(count) + offset) % shape[-1]).reshape(shape[:-1])
             step = trial.step(x, targets=targets)
-            (result,) = trial.perform([step])
-            found.append(trial.observe(step, result))
-            if found[-1].grade == "pass":
+            result, observed = trial.observed(step)
+            found.append(observed)
+            if observed.grade == "pass":
                 residual = float(np.max(np.abs(to_float64(result.arrays[1]).sum(axis=-1))))
                 slack = 2 * shape[-1] + 4 * trial.arithmetic.exp_error + 60
                 slack *= trial.fmt.unit_roundoff

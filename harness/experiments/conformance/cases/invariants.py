@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,9 +35,8 @@ def _bits(a: Result, b: Result) -> bool:
     return all(p.tobytes() == q.tobytes() for p, q in zip(a.arrays, b.arrays, strict=True))
 
 
-def repeated(trial: Trial) -> Sequence[Observation]:
+def repeated(trial: Trial) -> Iterator[Observation]:
     """The same call twice is bitwise equal, whatever was asked in between."""
-    found: list[Observation] = []
     for shape in ((3,), (17,), (4, 5), (33, 64), (64, 1000), (257, 9), (1, 40_000)):
         x, other = _x(trial, shape), _x(trial, shape, 1)
         steps = [trial.step(v) for v in (x, x, other, x, x + 1, x)]
@@ -45,20 +44,18 @@ def repeated(trial: Trial) -> Sequence[Observation]:
             first = trial.step(np.ascontiguousarray(x.T), 0)
             steps += [first, trial.step(other), first]
         results = trial.perform(steps)
-        found += [trial.observe(s, r) for s, r in zip(steps, results, strict=True)]
+        yield from [trial.observe(s, r) for s, r in zip(steps, results, strict=True)]
         if any(r.error is not None for r in results):
             continue
         pairs = [(0, 1), (0, 3), (0, 5), (6, 8)] if len(steps) > 6 else [(0, 1), (0, 3), (0, 5)]
         for a, b in pairs:
             if not _bits(results[a], results[b]):
                 text = f"call {b + 1} differs bitwise from call {a + 1} with the same input"
-                found.append(trial.broken(steps[b], text, "wrong"))
-    return found
+                yield trial.broken(steps[b], text, "wrong")
 
 
-def fresh_values(trial: Trial) -> Sequence[Observation]:
+def fresh_values(trial: Trial) -> Iterator[Observation]:
     """New values in the same object, of the same shape, sum or ends: nothing may be remembered."""
-    found: list[Observation] = []
     for shape in ((6,), (5, 8), (64, 100), (1, 5000)):
         x = _x(trial, shape, 2)
         flat = x.reshape(-1)
@@ -70,19 +67,17 @@ def fresh_values(trial: Trial) -> Sequence[Observation]:
         steps = [trial.step(x)]
         steps += [trial.step(v, same=0) for v in (middle, swapped, ends, _x(trial, shape, 4), x)]
         steps += [trial.step(v) for v in (middle, swapped, ends, -x)]
-        found += trial.values(steps)
-    return found
+        yield from trial.values(steps)
 
 
-def kept_results(trial: Trial) -> Sequence[Observation]:
+def kept_results(trial: Trial) -> Iterator[Observation]:
     """A result that is kept does not change when the next call is made."""
-    found: list[Observation] = []
     for shape in ((4,), (3, 7), (64, 64), (8, 1000), (2000, 3)):
-        found += trial.values([trial.step(_x(trial, shape, salt)) for salt in range(3)])
+        yield from trial.values([trial.step(_x(trial, shape, salt)) for salt in range(3)])
         if trial.operation != "cross_entropy" and len(shape) == 2:
-            found += trial.values([trial.step(_x(trial, shape, salt), 0) for salt in range(3)])
+            yield from trial.values([trial.step(_x(trial, shape, salt), 0) for salt in range(3)])
     mixed = [trial.step(_x(trial, s)) for s in ((64, 10), (10, 64), (640,), (64, 10))]
-    return found + trial.values(mixed)
+    yield from trial.values(mixed)
 
 
 def batches(trial: Trial) -> Sequence[Observation]:
@@ -121,10 +116,7 @@ def batches(trial: Trial) -> Sequence[Observation]:
         text = f"{differing} of {total} elements differ in the last bits between batch sizes"
         made = _made(trial, step.arrays[-1 if trial.operation == "softmax_backward" else 0].shape,
                      f"row {row}, in its batch and alone")  # fmt: skip
-        found.append(
-            Observation("finding", "accurate", f"{text} {trial.where(step)}", made,
-                        together, alone_hex)
-        )  # fmt: skip
+        found.append(trial.shown(step, text, "accurate", made, together, alone_hex))
     return found
 
 
@@ -174,9 +166,7 @@ def permuted(trial: Trial) -> Sequence[Observation]:
                 f"row {place[0]}, column {place[1]}",
             )  # fmt: skip
             text = f"out{list(place)} differs from itself in another order by more than the sum"
-            where = trial.where(steps[1])
-            found.append(Observation("finding", "inaccurate", f"{text} {where}", made,
-                                     to_hex(b[place]), to_hex(a[place])))  # fmt: skip
+            found.append(trial.shown(steps[1], text, "inaccurate", made, b[place], a[place]))
     if differing and all(o.grade == "pass" for o in found):
         # Sums are not associative: that is no weakness, and worth no more than this remark.
         text = f"{differing} of {total} elements differ in the last bits, as the rounded sum does"
@@ -213,20 +203,16 @@ def orders_of_memory(trial: Trial) -> Sequence[Observation]:
         made = _made(trial, shape, f"axis {step.axis}, element {list(place)}")
         if int(np.prod(shape)) <= 64 and len(step.arrays) == 1:
             made = (*made, *(to_hex(v) for v in step.arrays[0].reshape(-1)))
-        found.append(
-            Observation("finding", "accurate", f"{text} {trial.where(step)}", made, in_f, in_c)
-        )
+        found.append(trial.shown(step, text, "accurate", made, in_f, in_c))
     return found
 
 
-def shifted(trial: Trial) -> Sequence[Observation]:
+def shifted(trial: Trial) -> Iterator[Observation]:
     """Shifts that are exact in the format: each result within its bound."""
-    found: list[Observation] = []
     for classes in (2, 9, 33, 100):
         grid = trial.rng(classes).integers(-16, 16, size=(6, classes)) / 8.0
         for shift in (0.0, 8.0, -8.0, 32.0, 64.0):
-            found += trial.values([trial.step(trial.array(grid + shift))])
-    return found
+            yield from trial.values([trial.step(trial.array(grid + shift))])
 
 
 def sums(trial: Trial) -> Sequence[Observation]:
@@ -236,9 +222,9 @@ def sums(trial: Trial) -> Sequence[Observation]:
     for classes in (1, 2, 10, 100, 1000):
         x = _x(trial, (16, classes), 5)
         step = trial.step(x)
-        (result,) = trial.perform([step])
-        found.append(trial.observe(step, result))
-        if found[-1].grade != "pass":
+        result, observed = trial.observed(step)
+        found.append(observed)
+        if observed.grade != "pass":
             continue
         y = result.arrays[0].astype(np.float64)
         slack = (2 * classes + 4 * trial.arithmetic.exp_error + 60) * u

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -129,17 +129,15 @@ def output(trial: Trial) -> Sequence[Observation]:
     return trial.values(steps)
 
 
-def aliased(trial: Trial) -> Sequence[Observation]:
+def aliased(trial: Trial) -> Iterator[Observation]:
     if trial.operation not in trial.subject.metadata.operations_with_out:
         raise Skip("takes no out=")
-    found: list[Observation] = []
     for shape in ((5,), (1, 9), (33, 64), (3, 4, 5), (9, 2000)):
         for name in ("C", "F"):
             axes = range(len(shape)) if shape[-1] < 2000 else (1,)
-            found += trial.values(
+            yield from trial.values(
                 [trial.step(_x(trial, shape), axis, out="alias", layout=name) for axis in axes]
             )
-    return found
 
 
 def default_axis(trial: Trial) -> Sequence[Observation]:

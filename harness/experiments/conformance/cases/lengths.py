@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -15,7 +15,8 @@ from harness.experiments.conformance.case_run import Trial
 from harness.experiments.conformance.expected import expected_of
 from harness.experiments.conformance.observation import Grade, Observation, Skip
 from harness.numerics.exact import Exact
-from harness.numerics.formats import Float64Array, to_float64, to_hex, ulp
+from harness.numerics.formats import Float64Array, to_float64, ulp
+from harness.records import Outcome
 from harness.reference.double_double import two_prod
 from harness.reference.elementary import exp as exp_pair
 
@@ -32,8 +33,7 @@ _EDGES = sorted(
 
 def _stalled(trial: Trial, step: Step, grade: Grade) -> list[Observation]:
     """Values of zeros, and whether they are 1/n at all: a linear bound excuses a lost sum."""
-    (result,) = trial.perform([step])
-    observed = trial.observe(step, result, grade)
+    result, observed = trial.observed(step, grade)
     if observed.grade != "pass" or trial.operation != "softmax":
         return [observed]
     classes = step.arrays[0].shape[0 if step.axis == 0 else -1]
@@ -43,32 +43,26 @@ def _stalled(trial: Trial, step: Step, grade: Grade) -> list[Observation]:
     text = (
         f"out[0, 0]={got:.9g}, but should be {1 / classes:.9g}: the sum has stalled or overflowed"
     )
-    where = f"{text} {trial.where(step)}"
-    return [Observation(grade, "zero" if got == 0 else "inaccurate", where, trial.given(step),
-                        to_hex(got), to_hex(1 / classes))]  # fmt: skip
+    kind: Outcome = "zero" if got == 0 else "inaccurate"
+    return [trial.shown(step, text, kind, trial.given(step), got, 1 / classes, grade=grade)]
 
 
-def constant_rows(trial: Trial) -> Sequence[Observation]:
+def constant_rows(trial: Trial) -> Iterator[Observation]:
     """Zeros: each exactly 1/n. A stalled sum shows here."""
-    found: list[Observation] = []
     counts = [2, 3, 10, 100, 256, 512, 1000, 2048, 4096, 4097]
     if trial.dtype in ("float16", "bfloat16"):
         counts += [8192, 65504, 65536, 70000]
     for n in counts:
         for value in (0.0, -3.5):
-            found += _stalled(trial, trial.step(trial.array(np.full((2, n), value))), "failure")
+            yield from _stalled(trial, trial.step(trial.array(np.full((2, n), value))), "failure")
         if trial.operation != "cross_entropy":
-            found += _stalled(trial, trial.step(trial.array(np.zeros((n, 2))), 0), "failure")
-    return found
+            yield from _stalled(trial, trial.step(trial.array(np.zeros((n, 2))), 0), "failure")
 
 
 def very_long_constant(trial: Trial) -> Sequence[Observation]:
     """float16, n = 2**25: 2**-25 is a tie and rounds to 0."""
     step = Step(trial.operation, (trial.array([0.0]),), shape=(1 << 25,), take=4)
-    (result,) = trial.perform([step])
-    broken = trial.contract(step, result, "failure", "")
-    if broken is not None:
-        return [broken]
+    result = trial.sound(step)
     got = to_float64(result.arrays[0])
     if np.all(got <= 2.0**-24):
         return [Observation("pass", "accurate")]
@@ -82,9 +76,9 @@ def strided_sum(trial: Trial) -> Sequence[Observation]:
     x = trial.array(np.stack([np.full(50_000, -0.1), rng.normal(size=50_000)], axis=1))
     x[0, 0] = 0.0
     step = trial.step(x, 0)
-    (result,) = trial.perform([step])
-    found.append(trial.observe(step, result))
-    if found[-1].grade == "pass" and trial.operation == "softmax":
+    result, observed = trial.observed(step)
+    found.append(observed)
+    if observed.grade == "pass" and trial.operation == "softmax":
         totals = [float(np.sum(to_float64(c))) - 1.0 for c in result.arrays[0].T]
         u = trial.fmt.unit_roundoff
         residual = max(map(abs, totals)) / u
@@ -96,9 +90,8 @@ def strided_sum(trial: Trial) -> Sequence[Observation]:
                 f"x[0, 0] = 0, in {trial.dtype}; axis 0",
             )
             worst_sum = 1.0 + max(totals, key=abs)
-            where = trial.where(step)
-            found.append(Observation("finding", "inaccurate", f"{text} {where}", made,
-                                     f"a column sums to {worst_sum!r}", "1"))  # fmt: skip
+            told = f"a column sums to {worst_sum!r}"
+            found.append(trial.shown(step, text, "inaccurate", made, told, "1"))
     return found
 
 
@@ -112,17 +105,12 @@ def stalled_float32(trial: Trial) -> Sequence[Observation]:
     if expected_s > 0.5 * trial.timeout_s:
         raise Skip(f"would take about {expected_s:.0f} s")
     step = Step(trial.operation, (trial.array([[0.0]]),), 0, shape=(1 << 25, 2), take=2)
-    (result,) = trial.perform([step])
-    broken = trial.contract(step, result, "failure", "")
-    if broken is not None:
-        return [broken]
+    result = trial.sound(step)
     got = float(to_float64(result.arrays[0])[0, 0])
     if abs(got * 2.0**25 - 1.0) < 1e-3:
         return [Observation("pass", "accurate")]
     text = f"out[0, 0]={got:.9g}, but should be {2.0**-25:.9g}; columns sum to {got * 2**25:.4g}"
-    where = f"{text} {trial.where(step)}"
-    return [Observation("finding", "inaccurate", where, trial.given(step), to_hex(got),
-                        to_hex(2.0**-25))]  # fmt: skip
+    return [trial.shown(step, text, "inaccurate", trial.given(step), got, 2.0**-25)]
 
 
 def _refuse_too_large(trial: Trial, shape: tuple[int, int]) -> None:
@@ -302,9 +290,8 @@ def _targeted(trial: Trial, x: Array, axis: int = -1) -> Step:
     return trial.step(x, axis)
 
 
-def many_rows(trial: Trial) -> Sequence[Observation]:
+def many_rows(trial: Trial) -> Iterator[Observation]:
     """Row counts around tiles and beyond 2**16, short rows."""
-    found: list[Observation] = []
     sizes = [(r, 5) for r in (1, 2, 3, 7, 8, 9, 31, 33, 64, 127, 129, 255, 257, 1000, 1025, 4097)]
     sizes += [(32_769, 3), (65_535, 2), (65_536, 3), (65_537, 2), (70_001, 3)]
     sizes += [(140_003, 2), (300, 257), (70, 1025), (2000, 31), (2100, 40)]
@@ -313,14 +300,15 @@ def many_rows(trial: Trial) -> Sequence[Observation]:
         sizes += [(70, 1025), (2100, 40)]
     for rows, classes in sizes:
         x = _repeated(trial, rows, classes)
-        found += trial.values([_targeted(trial, x)])
+        yield from trial.values([_targeted(trial, x)])
         if trial.operation != "cross_entropy" and rows * classes < 500_000:
-            found += trial.values([_targeted(trial, np.ascontiguousarray(x.T), 0)])
+            yield from trial.values([_targeted(trial, np.ascontiguousarray(x.T), 0)])
     if trial.operation != "cross_entropy":
         # Two columns within each of more than 2**16 slices: rows that are no axis of their own.
         x = _repeated(trial, 2 * 66_000, 3).reshape(66_000, 2, 3).transpose(0, 2, 1)
-        found += trial.values([trial.step(np.ascontiguousarray(x), 1, grad=_alike(trial, x.shape))])
-    return found
+        yield from trial.values(
+            [trial.step(np.ascontiguousarray(x), 1, grad=_alike(trial, x.shape))]
+        )
 
 
 def _alike(trial: Trial, shape: tuple[int, ...]) -> Array | None:
@@ -329,28 +317,23 @@ def _alike(trial: Trial, shape: tuple[int, ...]) -> Array | None:
     return np.ascontiguousarray(np.resize(trial.array(trial.rng(9).normal(size=(1, 3, 2))), shape))
 
 
-def long_rows(trial: Trial) -> Sequence[Observation]:
+def long_rows(trial: Trial) -> Iterator[Observation]:
     """Rows beyond 2**16 classes: tails, thread shares, 16-bit indices."""
-    found: list[Observation] = []
     counts = (8191, 16_385, 65_537, 131_075) if trial.operation == "softmax" else (16_385, 65_537)
     for n in counts:
         z = np.clip(trial.rng(n).normal(size=(1, n)), -3, 3)
         z[0, -1] = z[0, 0] = 3.5
-        found += trial.values([trial.step(trial.array(z))])
+        yield from trial.values([trial.step(trial.array(z))])
         if trial.operation == "softmax":
             peak = np.full((1, n), -3.0)
             peak[0, -1] = 12.0
-            found += trial.values([trial.step(trial.array(peak))])
-    return found
+            yield from trial.values([trial.step(trial.array(peak))])
 
 
 def large(trial: Trial) -> Sequence[Observation]:
     """More than 2**20 elements in rows of many and in a single one: what threads divide."""
     step = _targeted(trial, _repeated(trial, 1049, 1001))
-    (result,) = trial.perform([step])
-    broken = trial.contract(step, result, "failure", "")
-    if broken is not None:
-        return [broken]
+    result = trial.sound(step)
     few = Step(step.operation, tuple(a[:61] for a in step.arrays), step.axis)
     near = True
     for array, expected in zip(

@@ -61,16 +61,18 @@ def _in_u(trial: Trial, step: Step, got: Array, exact: Exact) -> Float64Array:
     return scaled
 
 
-def _control(trial: Trial, x: Array) -> list[Array]:
-    """Max-shift and exp(x - lse), by NumPy in the same format, on the same input."""
+def _of_controls(trial: Trial, step: Step, x: Array, exact: Exact) -> float:
+    """The larger mean error, in u, of max-shift and exp(x - lse), by NumPy in the same format."""
     with np.errstate(all="ignore"):
         m = x.max(axis=-1, keepdims=True)
         d = x - m
         e = np.exp(d)
         s = e.sum(axis=-1, keepdims=True)
         if trial.operation == "log_softmax":
-            return [d - np.log(s), x - (m + np.log(s))]
-        return [e / s, np.exp(x - (m + np.log(s)))]
+            controls = [d - np.log(s), x - (m + np.log(s))]
+        else:
+            controls = [e / s, np.exp(x - (m + np.log(s)))]
+    return max(float(np.abs(_in_u(trial, step, c, exact)).mean()) for c in controls)
 
 
 def _suspect(values: Float64Array, limit: float) -> tuple[int, float] | None:
@@ -99,10 +101,6 @@ def _less_the_row(scaled: Float64Array, fewest: int) -> Float64Array:
     return np.where(judged < fewest, scaled, scaled - np.nanmedian(scaled, axis=1, keepdims=True))
 
 
-def _report(trial: Trial, step: Step, text: str) -> Observation:
-    return trial.broken(step, text, "inaccurate")
-
-
 def _places(trial: Trial, step: Step, scaled: Float64Array) -> list[Observation]:
     """Each position, each lane of every width, each row, against the rest of its kind.
 
@@ -119,7 +117,7 @@ def _places(trial: Trial, step: Step, scaled: Float64Array) -> list[Observation]
             if found is not None:
                 place, off = found
                 text = f"errors at out[..., {place}] are off those elsewhere: {name} {off:.3g} u"
-                return [_report(trial, step, text)]
+                return [trial.broken(step, text, "inaccurate")]
             for width in (4, 8, 16, 32, 64):
                 if classes < 2 * width:
                     continue
@@ -132,14 +130,14 @@ def _places(trial: Trial, step: Step, scaled: Float64Array) -> list[Observation]
                         f"errors in lane {lane} of {width} are off those of the other lanes: "
                         f"{name} {off:.3g} u"
                     )
-                    return [_report(trial, step, text)]
+                    return [trial.broken(step, text, "inaccurate")]
     if classes <= 128:
         by_row = np.nanmean(np.abs(scaled), axis=1)
         row = int(np.argmax(by_row))
         others = np.delete(by_row, row)
         if others.size and by_row[row] > 3.0 * float(others.max()) + 3.0:
             text = f"errors in row {row} are far above those of the others: {by_row[row]:.3g} u"
-            return [_report(trial, step, text)]
+            return [trial.broken(step, text, "inaccurate")]
     return []
 
 
@@ -150,22 +148,18 @@ def localised(trial: Trial) -> Sequence[Observation]:
     for classes, rows in (*_NARROW, *_WIDE):
         x = trial.array(trial.rng(classes, 9).normal(scale=1.5, size=(rows, classes)))
         step = trial.step(x)
-        (result,) = trial.perform([step])
-        broken = trial.contract(step, result, "failure", "")
-        if broken is not None:
-            return [broken]
+        result = trial.sound(step)
         part = 1 if trial.operation == "cross_entropy" else 0
         exact = expected_of(step, trial.fmt, trial.arithmetic)[part].exact
         scaled = _in_u(trial, step, result.arrays[part], exact)
         found += _places(trial, step, scaled)
         if trial.operation in ("softmax", "log_softmax") and classes <= 257:
             own = float(np.abs(scaled).mean())
-            controls = [_in_u(trial, step, c, exact) for c in _control(trial, x)]
-            control = max(float(np.abs(c).mean()) for c in controls)
+            control = _of_controls(trial, step, x, exact)
             largest = max(largest, own)
             if own > _MEAN_FACTOR * control + _MEAN_EXTRA:
                 text = f"mean error {own:.3g} u, of NumPy by the same formulas {control:.3g} u"
-                found.append(_report(trial, step, text))
+                found.append(trial.broken(step, text, "inaccurate"))
     return found or [Observation("pass", "accurate", error=largest)]
 
 
@@ -179,14 +173,10 @@ def equal_logits(trial: Trial) -> Sequence[Observation]:
         values = trial.rng(classes, 21).uniform(-4.0, 4.0, size=(12, 1))
         x = np.ascontiguousarray(np.broadcast_to(trial.array(values), (12, classes)))
         step = trial.step(x)
-        (result,) = trial.perform([step])
-        broken = trial.contract(step, result, "failure", "")
-        if broken is not None:
-            return [broken]
+        result = trial.sound(step)
         exact = expected_of(step, trial.fmt, trial.arithmetic)[0].exact
         own = float(np.abs(_in_u(trial, step, result.arrays[0], exact)).mean())
-        controls = [_in_u(trial, step, c, exact) for c in _control(trial, x)]
-        control = max(float(np.abs(c).mean()) for c in controls)
+        control = _of_controls(trial, step, x, exact)
         limit = _MEAN_FACTOR * control + _MEAN_EXTRA + trial.arithmetic.exp_error
         # Added one by one, equal terms may all round the same way.
         limit += classes / 2.0
@@ -195,7 +185,7 @@ def equal_logits(trial: Trial) -> Sequence[Observation]:
                 f"equal logits: mean error {own:.3g} u, {limit:.3g} allowed; of NumPy by the same "
                 f"formulas {control:.3g} u"
             )
-            return [_report(trial, step, text)]
+            return [trial.broken(step, text, "inaccurate")]
         largest = max(largest, own)
     return [Observation("pass", "accurate", error=largest)]
 
@@ -206,10 +196,7 @@ def strided_lanes(trial: Trial) -> Sequence[Observation]:
     for outer, classes, inner in ((24, 5, 19), (24, 9, 67), (12, 17, 130)):
         x = trial.array(trial.rng(inner).normal(scale=1.5, size=(outer, classes, inner)))
         step = trial.step(x, 1)
-        (result,) = trial.perform([step])
-        broken = trial.contract(step, result, "failure", "")
-        if broken is not None:
-            return [broken]
+        result = trial.sound(step)
         exact = expected_of(step, trial.fmt, trial.arithmetic)[0].exact
         flat = Step(step.operation, tuple(
             np.ascontiguousarray(np.moveaxis(a, 1, 2)).reshape(-1, classes) for a in step.arrays
@@ -233,8 +220,7 @@ def order(trial: Trial) -> Sequence[Observation]:
     top = np.zeros((len(ladder), 1), ladder.dtype)
     values = np.ascontiguousarray(np.concatenate([top, ladder], axis=1))
     step = trial.step(values)
-    (result,) = trial.perform([step])
-    observed = trial.observe(step, result)
+    result, observed = trial.observed(step)
     if observed.grade != "pass":
         return [observed]
     y = to_float64(result.arrays[0])[:, 1:]
@@ -247,8 +233,7 @@ def order(trial: Trial) -> Sequence[Observation]:
     )
     text += f"{y[i, j].hex()} and {y[i, j + 1].hex()}"
     row, (least, got) = _shortest(trial, ladder[i, j : j + 2], values[i])
-    where = trial.where(step)
-    return [Observation("finding", "inaccurate", f"{text} {where}", row, got, least)]
+    return [trial.shown(step, text, "inaccurate", row, got, least)]
 
 
 def _shortest(

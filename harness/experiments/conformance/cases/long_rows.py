@@ -8,7 +8,7 @@ half of the mass, or all of it, or none. What must come is then known well enoug
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -18,7 +18,7 @@ from harness.experiments.conformance.call import Array, Step
 from harness.experiments.conformance.case import NATIVE, OPERATIONS, PYTORCH, Case
 from harness.experiments.conformance.case_run import Trial
 from harness.experiments.conformance.observation import Observation
-from harness.numerics.formats import Float64Array, float_format, to_float64, to_hex
+from harness.numerics.formats import Float64Array, float_format, to_float64
 from harness.records import Outcome
 from harness.workloads.class_counts import NAMED
 
@@ -138,18 +138,17 @@ def _judged(trial: Trial, n: int, axis: int) -> Observation:
             index = ", ".join(map(str, place[::-1] if axis == 0 else place))
             text = (
                 f"out[{index}]={float(got[place]):.9g}, but should be {float(right[place]):.9g}; "
-                f"{_KINDS[place[0]]} {trial.where(step, f'n={n}')}"
+                f"{_KINDS[place[0]]}"
             )
-            return Observation(
-                "failure", _kind(float(got[place])), text, trial.given(step, place[0]),
-                to_hex(got[place]), to_hex(right[place]),
+            return trial.shown(
+                step, text, _kind(float(got[place])), trial.given(step, place[0]),
+                got[place], right[place], grade="failure", note=f"n={n}",
             )  # fmt: skip
     return Observation("pass", "accurate")
 
 
-def tails(trial: Trial) -> Sequence[Observation]:
+def tails(trial: Trial) -> Iterator[Observation]:
     """Each count in a call of its own, four rows; some along the first axis."""
-    found: list[Observation] = []
     counts = COUNTS if trial.operation == "softmax" else COUNTS[:14]
     asked = [(n, -1) for n in counts]
     if trial.operation != "cross_entropy":
@@ -158,12 +157,11 @@ def tails(trial: Trial) -> Sequence[Observation]:
             asked.insert(place, (n, 0))
     started = time.perf_counter()
     for i, (n, axis) in enumerate(asked):
-        found.append(_judged(trial, n, axis))
+        yield _judged(trial, n, axis)
         if time.perf_counter() - started > trial.budget_s and i + 1 < len(asked):
             text = f"judged at {i + 1} of {len(asked)} long class counts: it is slow"
-            found.append(Observation("pass", "accurate", text))
+            yield Observation("pass", "accurate", text)
             break
-    return found
 
 
 CASES = (

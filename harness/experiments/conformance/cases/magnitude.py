@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from harness.bounds.tolerances import Arithmetic, softmax_allowance
 from harness.experiments.conformance.call import Array, Step
 from harness.experiments.conformance.case import (
+    ALONG_AXIS,
     ELEMENTWISE,
+    NATIVE,
     OF_LOGITS,
     PYTORCH,
     SCIPY,
@@ -17,7 +19,7 @@ from harness.experiments.conformance.case import (
 )
 from harness.experiments.conformance.case_run import Trial
 from harness.experiments.conformance.observation import Observation, Skip
-from harness.numerics.formats import to_float64, to_hex
+from harness.numerics.formats import to_float64
 from harness.numerics.ulps import ulp_error
 from harness.records import Outcome
 from harness.reference import log_softmax_exact, softmax_exact
@@ -119,34 +121,21 @@ def saturated_log(trial: Trial) -> Sequence[Observation]:
     least = -np.log(u)
     gaps = [least - 0.5, least + 0.1, least + 1, least + 4, 1.5 * least, 2.5 * least, 4 * least]
     rows = trial.array([[g, 0.0] for g in gaps] + [[0.0, -g] for g in gaps])
-    steps = [trial.step(rows, targets=np.zeros(len(rows), np.int64))]
-    (result,) = trial.perform(steps)
-    broken = trial.contract(steps[0], result, "failure", "")
-    if broken is not None:
-        return [broken]
+    step = trial.step(rows, targets=np.zeros(len(rows), np.int64))
+    result = trial.sound(step)
     exact = log_softmax_exact(rows)[:, 0]
     sign = -1.0 if trial.operation == "cross_entropy" else 1.0
     got = to_float64(result.arrays[0]) * sign
     got = got[:, 0] if got.ndim == 2 else got
     error = ulp_error(got.astype(trial.fmt.dtype), exact, trial.fmt)
-    bad = error > 2.0 ** (trial.fmt.precision - 4)
-    flushes = np.flatnonzero(bad)
-    if not len(flushes):
+    bad = np.flatnonzero(error > 2.0 ** (trial.fmt.precision - 4))
+    if not len(bad):
         return [Observation("pass", "accurate", error=float(error.max()))]
-    i = int(flushes[0])
+    i = int(bad[0])
     right = float(exact[i].round_to(trial.fmt)) * sign
     text = f"log p={got[i] * sign:.9g}, but should be {right:.9g}"
-    return [
-        Observation(
-            "finding",
-            "zero" if got[i] == 0 else "inaccurate",
-            f"{text} {trial.where(steps[0])}",
-            tuple(to_hex(v) for v in rows[i]),
-            to_hex(got[i] * sign),
-            to_hex(right),
-            float(error[i]),
-        )
-    ]
+    kind: Outcome = "zero" if got[i] == 0 else "inaccurate"
+    return [trial.shown(step, text, kind, rows[i], got[i] * sign, right, error=float(error[i]))]
 
 
 def subnormal_results(trial: Trial) -> Sequence[Observation]:
@@ -181,19 +170,16 @@ def half_mask(trial: Trial) -> Sequence[Observation]:
     return _judge_rows(trial, rows)
 
 
-def cancelling_log(trial: Trial) -> Sequence[Observation]:
-    found: list[Observation] = []
+def cancelling_log(trial: Trial) -> Iterator[Observation]:
     for n in (2, 3, 10, 100, 1000):
         base = np.full((3, n), -np.log(n))
         base[1] += 2.0**-6
         base[2] -= 2.0**-6
-        found += trial.values([trial.step(trial.array(base))])
-    return found
+        yield from trial.values([trial.step(trial.array(base))])
 
 
-def offsets(trial: Trial) -> Sequence[Observation]:
+def offsets(trial: Trial) -> Iterator[Observation]:
     """Within the bound of the algorithm, or a failure; worse than max-shift, a finding."""
-    found: list[Observation] = []
     worst: tuple[float, Observation] | None = None
     for offset in (1e2, 1e3, 1e4, 1e5, -1e3, -1e5):
         if abs(offset) > trial.fmt.max / 2:
@@ -202,7 +188,7 @@ def offsets(trial: Trial) -> Sequence[Observation]:
             z = trial.rng(classes).normal(scale=2.0, size=(3, classes))
             x = trial.array(z + offset)
             step = trial.step(x)
-            found += trial.values([step])
+            yield from trial.values([step])
             if trial.operation != "softmax":
                 continue
             (result,) = trial.perform([step])
@@ -216,22 +202,18 @@ def offsets(trial: Trial) -> Sequence[Observation]:
                 over = float((error / allowed)[place])
                 if over > 1.0 and (worst is None or over > worst[0]):
                     text = f"error {over:.3g} times the bound of max-shift"
-                    where = trial.where(step, f"offset {offset:g}")
-                    worst = over, Observation(
-                        "finding", "inaccurate", f"{text} {where}",
-                        trial.given(step, int(place[0])),
-                        to_hex(result.arrays[0][place]),
-                        to_hex(exact[place].round_to(trial.fmt)),
-                        float(error[place]), float(allowed[place]),
+                    worst = over, trial.shown(
+                        step, text, "inaccurate", trial.given(step, int(place[0])),
+                        result.arrays[0][place], exact[place].round_to(trial.fmt),
+                        note=f"offset {offset:g}",
+                        error=float(error[place]), allowed=float(allowed[place]),
                     )  # fmt: skip
     if worst is not None:
-        found.append(worst[1])
-    return found
+        yield worst[1]
 
 
-def unlike_rows(trial: Trial) -> Sequence[Observation]:
+def unlike_rows(trial: Trial) -> Iterator[Observation]:
     """Rows of very different magnitude in one batch: each has its own maximum and sum."""
-    found: list[Observation] = []
     top = min(1e5, trial.fmt.max / 4)
     for rows, classes in ((2, 2), (5, 3), (9, 8), (33, 17), (64, 10), (130, 33)):
         rng = trial.rng(rows)
@@ -243,8 +225,7 @@ def unlike_rows(trial: Trial) -> Sequence[Observation]:
                 trial.step(np.ascontiguousarray(x.T), 0),
                 trial.step(np.ascontiguousarray(x.reshape(1, rows, classes)), 2),
             ]
-        found += trial.values(steps)
-    return found
+        yield from trial.values(steps)
 
 
 def contracted_caller(trial: Trial) -> Sequence[Observation]:
@@ -272,10 +253,9 @@ def contracted_caller(trial: Trial) -> Sequence[Observation]:
             found.append(Observation("pass", "exact"))
             continue
         i = int(np.argmax(got != right))
-        text = f"out[{i}]={got[i]:.9g}, but should be {right[i]:.9g} {trial.where(step)}"
+        text = f"out[{i}]={got[i]:.9g}, but should be {right[i]:.9g}"
         kind: Outcome = "nan" if np.isnan(got[i]) else "wrong"
-        hexes = tuple(to_hex(v) for v in x)
-        found.append(Observation("failure", kind, text, hexes, to_hex(got[i]), to_hex(right[i])))
+        found.append(trial.shown(step, text, kind, x, got[i], right[i], grade="failure"))
     return found
 
 
@@ -286,7 +266,6 @@ def scaled_caller(trial: Trial) -> Sequence[Observation]:
     return trial.values([trial.step(x), trial.step(np.stack([x, x[::-1], x]))])
 
 
-_BOTH = ("float64", "float32")
 CASES = (
     Case("11-overflow", 11, "logits beyond the range of exp: finite and right", overflowing,
          _LOGITS, deviations=_NO_SHIFT),
@@ -303,15 +282,14 @@ CASES = (
          deviations=("saturation", "offset", "overflow", "underflow"),
          upstream=(PYTORCH + "113708", SCIPY + "19521")),
     Case("16-subnormal", 16, "[100, 0] in float32: 3.8e-44, not flushed to 0", subnormal_results,
-         ("softmax", "log_softmax", "logsumexp", "softmax_backward"),
-         deviations=_NO_SHIFT),
+         ALONG_AXIS, deviations=_NO_SHIFT),
     Case("17-vanishing", 17, "[104, 0] in float32: 0", vanishing_results, _LOGITS,
          deviations=_NO_SHIFT),
     Case("18-contraction", 18, "softmax(c*x) under FMA contraction by the caller's compiler",
-         contracted_caller, ("softmax",), _BOTH, deviations=("contraction",),
+         contracted_caller, ("softmax",), NATIVE, deviations=("contraction",),
          upstream=(PYTORCH + "163932", PYTORCH + "101039", "https://github.com/jax-ml/jax/issues/37234")),
     Case("18-scaled", 18, "0.3*[1e12, 9e11, 9.99999e11]: [1, 0, 0]", scaled_caller, ELEMENTWISE,
-         _BOTH, deviations=(*_NO_SHIFT, "offset")),
+         NATIVE, deviations=(*_NO_SHIFT, "offset")),
     Case("19-half-mask", 19, "masks of finfo.min with a bias, and of -1e9, in float16 (20 too)",
          half_mask, OF_LOGITS, ("float16", "bfloat16"), deviations=_NO_SHIFT),
     Case("22-cancelling", 22, "x near -ln n: log-sum-exp near 0", cancelling_log,
