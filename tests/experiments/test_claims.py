@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -13,16 +14,17 @@ import pytest
 from harness.experiments.claims import audit as audit_module
 from harness.experiments.claims import calculus
 from harness.experiments.claims.audit import audit_claims
-from harness.experiments.claims.claim import VERDICTS, Evidence, Finding, Kind, Verdict
+from harness.experiments.claims.claim import Evidence, Finding, Kind
 from harness.experiments.claims.growth import exponential_growth, growth_slope, is_faster
 from harness.experiments.claims.register import CLAIMS
 from harness.experiments.claims.verdicts import decide
 from harness.experiments.claims.worked import compare_number, worked_example
 from harness.experiments.profiles import PROFILES, Filters, narrow
 from harness.numerics.statistics import RatioSummary
+from harness.records import ClaimVerdict
 
 TIMED = {"B4", "C3", "D3"}
-EXPECTED: dict[str, Verdict] = {
+EXPECTED: dict[str, ClaimVerdict] = {
     "A1": "wrong",
     "A2": "wrong",
     "A3": "holds",
@@ -72,7 +74,7 @@ def _evidence(*findings: Finding) -> Evidence:
     ],
 )
 def test_verdict_follows_from_the_findings(
-    kind: Kind, evidence: Evidence, verdict: Verdict
+    kind: Kind, evidence: Evidence, verdict: ClaimVerdict
 ) -> None:
     assert decide(kind, evidence)[0] == verdict
 
@@ -89,7 +91,7 @@ def test_verdict_follows_from_the_findings(
     ],
 )
 def test_a_worked_example_is_judged_by_its_digits(
-    printed: tuple[str, ...], verdict: Verdict
+    printed: tuple[str, ...], verdict: ClaimVerdict
 ) -> None:
     assert decide("numbers", worked_example(("2", "1", "0.1"), (printed,)))[0] == verdict
 
@@ -97,7 +99,7 @@ def test_a_worked_example_is_judged_by_its_digits(
 @pytest.mark.parametrize(
     ("hardmax", "verdict"), [(("0", "1", "0"), "wrong"), (("1", "0", "0"), "holds")]
 )
-def test_exact_numbers_hold(hardmax: tuple[str, ...], verdict: Verdict) -> None:
+def test_exact_numbers_hold(hardmax: tuple[str, ...], verdict: ClaimVerdict) -> None:
     evidence = worked_example(("2", "1", "0.1"), (), hardmax)
     assert decide("numbers", evidence)[0] == verdict
 
@@ -151,7 +153,7 @@ def _times(sizes: list[int], law: str, noise: float = 0.02) -> list[list[float]]
         ("slow exponential", "holds"),
     ],
 )
-def test_exponential_growth_is_told_from_powers(law: str, verdict: Verdict) -> None:
+def test_exponential_growth_is_told_from_powers(law: str, verdict: ClaimVerdict) -> None:
     sizes = [64, 128, 256, 512, 1024]
     finding = exponential_growth(growth_slope(sizes, _times(sizes, law)))
     assert decide("statement", _evidence(finding))[0] == verdict
@@ -185,7 +187,7 @@ def test_a_ratio_decides_only_clear_of_one(low: float, high: float, cases: int, 
         (lambda p, i, j: p[i] * (int(i == j) - p[j]) * (1 + calculus.arb(2) ** -60), "wrong"),
     ],
 )
-def test_a_planted_jacobian_is_judged(entry: calculus.Entry, verdict: Verdict) -> None:
+def test_a_planted_jacobian_is_judged(entry: calculus.Entry, verdict: ClaimVerdict) -> None:
     finding = calculus._jacobian_finding("planted", entry)
     assert decide("formula", _evidence(finding))[0] == verdict
 
@@ -194,7 +196,7 @@ def test_a_planted_jacobian_is_judged(entry: calculus.Entry, verdict: Verdict) -
     ("right", "verdict"),
     [(lambda x: 1 / (1 + (-x).exp()), "holds"), (lambda x: 1 / (1 + (-2 * x).exp()), "wrong")],
 )
-def test_a_planted_identity_is_judged(right: object, verdict: Verdict) -> None:
+def test_a_planted_identity_is_judged(right: object, verdict: ClaimVerdict) -> None:
     finding = calculus._identity("planted", calculus._sigma, right)  # type: ignore[arg-type]
     assert decide("formula", _evidence(finding))[0] == verdict
 
@@ -244,7 +246,7 @@ def test_audits_are_strict_json() -> None:
 @pytest.mark.slow
 def test_timed_claims_are_decided_or_say_why() -> None:
     for audit in audit_claims(TIMED):
-        assert audit.verdict in VERDICTS
+        assert audit.verdict in get_args(ClaimVerdict)
         assert audit.reason
     slope = next(a for a in audit_claims(["D3"])).evidence.findings[0].figures["slope"]
     assert 0 < slope < 3

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from flint import arb, arb_series, ctx, fmpq
 
-from harness.experiments.claims.claim import Evidence, Finding, Table
+from harness.experiments.claims.claim import Evidence, Finding, Role, Table, counted
 from harness.numerics.exact import Exact
 from harness.numerics.formats import Float64Array
 from harness.numerics.ulps import ulp_error
@@ -77,40 +78,40 @@ def _text(value: Any, digits: int = 5) -> str:
 Entry = Callable[[list[Any], int, int], Any]
 
 
-def _jacobian_finding(statement: str, entry: Entry, role: Any = "claim") -> Finding:
+def _jacobian_finding(statement: str, entry: Entry, role: Role = "claim") -> Finding:
     """Does `entry(p, i, j)` give ∂pᵢ/∂zⱼ, for every i and j of seeded rows?"""
-    cases = held = 0
-    off = 0.0
+    differences = []
     with _precision():
         for z in _rows():
             p = _softmax([arb(v) for v in z])
-            true = jacobian(z)
-            for i in range(len(z)):
-                for j in range(len(z)):
-                    formula = entry(p, i, j)
-                    cases += 1
-                    held += _same(formula, true[i][j])
-                    off = max(off, abs(float((formula - true[i][j]).mid())))
+            differences += [
+                entry(p, i, j) - true
+                for i, line in enumerate(jacobian(z))
+                for j, true in enumerate(line)
+            ]
+        held = [_same(d, 0) for d in differences]
+    off = max(abs(float(d.mid())) for d in differences)
     measured = f"largest difference {off:.3g}" if off > _AGREE else "equal to more than 60 digits"
-    return Finding(statement, cases, held, measured, role, {"max_absolute_difference": off})
+    return counted(statement, held, measured, role, {"max_absolute_difference": off})
 
 
 def _delta(i: int, j: int) -> int:
     return int(i == j)
 
 
+_JACOBIANS = "derivatives by power series in Arb, 40 seeded rows of 5 classes, every entry"
+
+
 def jacobian_diagonal_only() -> Evidence:
     """D2."""
-    finding = _jacobian_finding(
+    claimed = _jacobian_finding(
         "∂σᵢ/∂zⱼ equals σᵢ(1−σᵢ)δᵢⱼ", lambda p, i, j: p[i] * (1 - p[i]) * _delta(i, j)
     )
-    diagonal = _jacobian_finding(
+    true = _jacobian_finding(
         "∂σᵢ/∂zⱼ equals σᵢ(δᵢⱼ − σⱼ)", lambda p, i, j: p[i] * (_delta(i, j) - p[j]), "remark"
     )
     return Evidence(
-        "∂σᵢ/∂zⱼ = σᵢ(δᵢⱼ − σⱼ): off the diagonal −σᵢσⱼ",
-        "derivatives by power series in Arb, 40 seeded rows of 5 classes, every entry",
-        findings=(finding, diagonal),
+        "∂σᵢ/∂zⱼ = σᵢ(δᵢⱼ − σⱼ): off the diagonal −σᵢσⱼ", _JACOBIANS, findings=(claimed, true)
     )
 
 
@@ -126,15 +127,14 @@ def jacobian_with_sign() -> Evidence:
         "remark",
     )
     return Evidence(
-        "pᵢ(1−pᵢ) and −pₖpᵢ; the sign matters in the table as well",
-        "derivatives by power series in Arb, 40 seeded rows of 5 classes, every entry",
+        "pᵢ(1−pᵢ) and −pₖpᵢ; the sign matters in the table as well", _JACOBIANS,
         findings=(signed, unsigned),
-    )
+    )  # fmt: skip
 
 
 def cross_entropy_gradient() -> Evidence:
     """E2."""
-    cases = held = 0
+    held = []
     with _precision():
         for row, z in enumerate(_rows()):
             target = row % len(z)
@@ -142,49 +142,43 @@ def cross_entropy_gradient() -> Evidence:
             for j in range(len(z)):
                 series = [arb_series([arb(v), arb(_delta(i, j))]) for i, v in enumerate(z)]
                 loss = -_softmax(series)[target].log()
-                cases += 1
-                held += _same(_coefficient(loss, 1), p[j] - _delta(j, target))
+                held.append(_same(_coefficient(loss, 1), p[j] - _delta(j, target)))
+    statement = "∂(−log p_t)/∂zⱼ equals pⱼ − yⱼ"
     return Evidence(
         "p − y",
         "derivative of −log p_t by power series in Arb, 40 seeded rows of 5 classes",
-        findings=(
-            Finding(
-                "∂(−log p_t)/∂zⱼ equals pⱼ − yⱼ", cases, held, "compared to more than 60 digits"
-            ),
-        ),
+        findings=(counted(statement, held, "compared to more than 60 digits"),),
     )
 
 
 def gradient_against_gap() -> Evidence:
     """A3: two classes [gap, 0], and the Jacobian of several classes by the gap of the top two."""
-    rows, previous, falling = [], None, 0
     gaps = [0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0]
+    small = []
     with _precision():
-        for gap in gaps:
-            slope = derivatives([gap, 0.0], 0)[0]
-            falling += previous is not None and bool(slope < previous)
-            rows.append((f"{gap:g}", _text(slope), _text((-arb(gap)).exp())))
-            previous = slope
-        wide = _rows(40, 5, 10.0)
-        held = 0
-        for z in wide:
+        slopes = [derivatives([gap, 0.0], 0)[0] for gap in gaps]
+        rows = [
+            (f"{gap:g}", _text(slope), _text((-arb(gap)).exp()))
+            for gap, slope in zip(gaps, slopes, strict=True)
+        ]
+        falling = [bool(after < before) for before, after in pairwise(slopes)]
+        for z in _rows(40, 5, 10.0):
             ordered = sorted(z)
             largest = max(float(abs(e).upper()) for line in jacobian(z) for e in line)
-            held += largest <= (len(z) - 1) * np.exp(ordered[-2] - ordered[-1]) * (1 + 1e-12)
+            allowed = (len(z) - 1) * np.exp(ordered[-2] - ordered[-1]) * (1 + 1e-12)
+            small.append(largest <= allowed)
     return Evidence(
         "∂p₁/∂z₁ = p₁(1−p₁) ≤ e^−gap: " + ", ".join(f"{g}: {v}" for g, v, _ in rows[::3]),
         "p(1−p) = 1/(4 cosh²(gap/2)); with n classes every entry is at most (n−1)e^−gap",
         findings=(
-            Finding(
+            counted(
                 "the gradient falls from one gap to the next larger one",
-                len(gaps) - 1,
                 falling,
                 f"from {rows[0][1]} at gap 0 to {rows[-1][1]} at gap {rows[-1][0]}",
             ),
-            Finding(
+            counted(
                 "every entry of the Jacobian is at most (n−1)·e^−gap",
-                len(wide),
-                held,
+                small,
                 "40 seeded rows of 5 classes",
             ),
         ),
@@ -198,34 +192,30 @@ def gradient_against_gap() -> Evidence:
 
 def saturated_gradient() -> Evidence:
     """D4: all entries of the Jacobian, and p − y, as the largest output nears 1."""
-    rows = []
-    small = loss_kept = 0
-    margins = [10.0**-k for k in range(1, 13)]
+    rows, small, kept = [], [], []
     with _precision():
-        for margin in margins:
+        for margin in (10.0**-k for k in range(1, 13)):
             top = float(np.log1p(-margin) - np.log(margin / 2))
             z = [top, 0.0, 0.0]
             p = _softmax([arb(v) for v in z])
             largest = max((abs(e) for line in jacobian(z) for e in line), key=lambda e: e.mid())
-            small += bool(largest <= 1 - p[0])
+            small.append(bool(largest <= 1 - p[0]))
             wrong = p[0]  # the gradient at the top class where the target is another one
-            loss_kept += bool(wrong >= 1 - 2 * arb(margin))
+            kept.append(bool(wrong >= 1 - 2 * arb(margin)))
             rows.append((_text(1 - p[0], 3), _text(largest, 3), _text(wrong, 6)))
     return Evidence(
         "every entry of the Jacobian is at most 1 − p_max; p − y of cross-entropy is not small "
         "where the saturated answer is wrong",
         "abs(pᵢ(δᵢⱼ − pⱼ)) ≤ 1 − p_max; rows [log odds, 0, 0] in Arb",
         findings=(
-            Finding(
+            counted(
                 "every entry of the Jacobian is at most 1 − p_max",
-                len(margins),
                 small,
                 f"at 1 − p_max = {rows[-1][0]} the largest is {rows[-1][1]}",
             ),
-            Finding(
+            counted(
                 "with cross-entropy the gradient p − y stays near 1 for a saturated wrong answer",
-                len(margins),
-                loss_kept,
+                kept,
                 f"at 1 − p_max = {rows[-1][0]} it is {rows[-1][2]}",
                 "remark",
             ),
@@ -242,35 +232,24 @@ def saturated_gradient() -> Evidence:
 
 def bounded_slope() -> Evidence:
     """D1: σ(1−σ) over logits of −40 to 40."""
-    above = 0
-    largest: Any = None
-    points = range(-320, 321)
     with _precision():
-        quarter = arb(fmpq(1, 4))
-        for k in points:
-            slope = derivatives([k / 8.0, 0.0], 0)[0]
-            above += bool(slope > quarter)
-            if largest is None or bool(slope > largest):
-                largest = slope
+        slopes = [derivatives([k / 8.0, 0.0], 0)[0] for k in range(-320, 321)]
+        above = [bool(slope > arb(fmpq(1, 4))) for slope in slopes]
+        largest = max(slopes, key=lambda slope: slope.mid())
+    exceeds = counted(
+        "the derivative exceeds 1/4", above, f"the largest is {_text(largest)}, at logit 0",
+        figures={"max_derivative": float(largest.mid())},
+    )  # fmt: skip
     return Evidence(
         "at most 1/4, at σ = 1/2; 0 as σ nears 0 or 1",
         "σ(1−σ) = 1/4 − (σ − 1/2)²; derivatives by power series in Arb at 641 logits",
-        findings=(
-            Finding(
-                "the derivative exceeds 1/4",
-                len(points),
-                above,
-                f"the largest is {_text(largest)}, at logit 0",
-                "claim",
-                {"max_derivative": float(largest.mid())},
-            ),
-        ),
+        findings=(exceeds,),
     )
 
 
 def diminishing_increments() -> Evidence:
     """B3: first and second differences of the output in its own logit, signs certified."""
-    grows = shrinks = where_expected = cases = 0
+    grows, shrinks, where_expected = [], [], []
     with _precision():
         for others in (1, 2, 9):
             for k in range(-80, 81):
@@ -278,25 +257,21 @@ def diminishing_increments() -> Evidence:
                 below, at, above = (
                     _softmax([arb(v), *[arb(0)] * others])[0] for v in (t - 0.25, t, t + 0.25)
                 )
-                cases += 1
-                grows += bool(above > at)
-                diminishing = bool(above - at < at - below)
-                shrinks += diminishing
-                where_expected += diminishing == bool(at > arb(fmpq(1, 2)))
+                grows.append(bool(above > at))
+                shrinks.append(bool(above - at < at - below))
+                where_expected.append(shrinks[-1] == bool(at > arb(fmpq(1, 2))))
     return Evidence(
         "∂²pᵢ/∂zᵢ² = pᵢ(1−pᵢ)(1−2pᵢ): increments grow below p = 1/2 and diminish above",
         "differences at steps of 1/4 of the logit from −20 to 20, beside 1, 2 and 9 zeros, in Arb",
         findings=(
-            Finding("the output grows with its input", cases, grows, "signs certified"),
-            Finding(
+            counted("the output grows with its input", grows, "signs certified"),
+            counted(
                 "each increment is smaller than the one before",
-                cases,
                 shrinks,
                 "the change is at p = 1/2",
             ),
-            Finding(
+            counted(
                 "the increment is smaller exactly where p > 1/2",
-                cases,
                 where_expected,
                 "signs certified",
                 "remark",
@@ -306,10 +281,10 @@ def diminishing_increments() -> Evidence:
 
 
 def _identity(name: str, left: Callable[[Any], Any], right: Callable[[Any], Any]) -> Finding:
-    points = [k / 16.0 for k in range(-640, 641)]
     with _precision():
-        held = sum(_same(left(arb(x)), right(arb(x))) for x in points)
-    return Finding(name, len(points), held, "logits of −40 to 40, to more than 60 digits")
+        points = [arb(k / 16.0) for k in range(-640, 641)]
+        held = [_same(left(x), right(x)) for x in points]
+    return counted(name, held, "logits of −40 to 40, to more than 60 digits")
 
 
 def _sigma(x: Any) -> Any:
@@ -364,10 +339,9 @@ def identities() -> Evidence:
     }
     rows = tuple((name, f"{value:.3g}") for name, value in sizes.items())
     findings.append(
-        Finding(
+        counted(
             "as written, each is within 4 ulp in float64",
-            len(sizes),
-            sum(v <= 4 for v in sizes.values()),
+            [v <= 4 for v in sizes.values()],
             "; ".join(f"{n}: {v} ulp" for n, v in rows),
             "remark",
             {"max_ulp": sizes},

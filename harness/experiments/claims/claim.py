@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Verdict = Literal["holds", "holds to the digits printed", "wrong", "misleading", "not yet measured"]
-VERDICTS: tuple[Verdict, ...] = (
-    "holds",
-    "holds to the digits printed",
-    "misleading",
-    "wrong",
-    "not yet measured",
-)
+from harness.records import ClaimVerdict
 
 Kind = Literal["numbers", "formula", "statement", "training"]
 """`numbers`: printed values of a worked example. `formula`: an equation, claimed everywhere.
@@ -79,6 +72,18 @@ class Finding:
             )
 
 
+def counted(
+    statement: str,
+    held: Iterable[Any],
+    measured: str,
+    role: Role = "claim",
+    figures: Mapping[str, Any] | None = None,
+) -> Finding:
+    """A finding of a truth value for each case."""
+    cases = [bool(h) for h in held]
+    return Finding(statement, len(cases), sum(cases), measured, role, figures or {})
+
+
 @dataclass(frozen=True)
 class PrintedNumber:
     """One number of a worked example, held against the certified value.
@@ -125,6 +130,6 @@ class Audit:
     """A claim with its verdict and what stands behind it."""
 
     claim: Claim
-    verdict: Verdict
+    verdict: ClaimVerdict
     reason: str
     evidence: Evidence

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from harness import workloads
 from harness.bounds import error_over_bound, evaluate_bound
 from harness.bounds.exp_error import measure_exp_error
-from harness.experiments.claims.claim import Evidence, Finding, Table
+from harness.experiments.claims.claim import Evidence, Finding, Table, counted
 from harness.numerics.metrics import ulp_error
 from harness.reference import softmax_exact
 
@@ -64,22 +64,20 @@ def negative_inputs() -> Evidence:
         (negative.hi != positive.hi) | (np.abs(negative.lo - positive.lo) > 2.0**-90), axis=1
     )
     limit = _largest_finite(-1)
-    lost = sum(
+    lost = [
         not np.isfinite(naive(_seeded(1, 4, 1.0, -o)[0])).all() for o in (50.0, 80.0, 200.0, 1000.0)
-    )
+    ]
     return Evidence(
         "softmax(x) = softmax(x + c): the sign of the logits means nothing to it",
         "certified softmax of 200 negative rows against the same rows plus 64, exactly shifted",
         findings=(
-            Finding(
+            counted(
                 "a row of negative logits has another softmax than the same row made positive",
-                len(x),
-                int(differs.sum()),
+                differs,
                 "equal to 27 digits in every row",
             ),
-            Finding(
+            counted(
                 "code without a shift fails where all logits are very negative",
-                4,
                 lost,
                 f"exp(x)/sum(exp(x)) in float32 is finite on [−t, −t] up to t = {limit:.6g}, "
                 f"and 0/0 beyond",
@@ -93,34 +91,31 @@ def negative_inputs() -> Evidence:
 def outputs_in_unit_interval() -> Evidence:
     """B2: the premise, and the conclusion tried on the formula as written."""
     offsets = (0.0, 20.0, 40.0, 80.0, 100.0, 1000.0)
-    finite = within = 0
-    rows = []
+    good, within = [], []
     for offset in offsets:
         x = _seeded(1, 8, 1.0, offset)
         y = naive(x[0])
-        good = bool(np.isfinite(y).all()) and _accurate(y, x)
-        finite += good
+        good.append(bool(np.isfinite(y).all()) and _accurate(y, x))
         exact = softmax_exact(x).to_float64()
-        within += bool(np.all((exact >= 0) & (exact <= 1)))
-        rows.append((f"{offset:g}", "accurate" if good else "not finite, or wrong"))
+        within.append(np.all((exact >= 0) & (exact <= 1)))
+    rows = tuple(
+        (f"{offset:g}", "accurate" if right else "not finite, or wrong")
+        for offset, right in zip(offsets, good, strict=True)
+    )
     limit = _largest_finite(1)
     return Evidence(
         f"in float32 exp(x)/sum(exp(x)) is finite on [t, t] up to t = {limit:.6g} only",
         "eight normal logits plus an offset, against the certified result",
         findings=(
-            Finding(
+            counted(
                 "the formula as written is finite and accurate",
-                len(offsets),
-                finite,
+                good,
                 f"it overflows above t = {limit:.6g}",
-                "claim",
-                {"largest_finite_t": limit},
+                figures={"largest_finite_t": limit},
             ),
-            Finding(
-                "outputs lie within [0,1]", len(offsets), within, "certified values", "premise"
-            ),
+            counted("outputs lie within [0,1]", within, "certified values", "premise"),
         ),
-        tables=(Table("Formula as written, by offset", ("offset", "result"), tuple(rows)),),
+        tables=(Table("Formula as written, by offset", ("offset", "result"), rows),),
     )
 
 
@@ -128,23 +123,21 @@ def printed_naive_code() -> Evidence:
     """C2: on vectors in range, on vectors out of range, and on batches."""
     offsets = (0.0, 20.0, 80.0, 100.0, 1000.0)
     vectors = [_seeded(1, 8, 1.0, o)[0] for o in offsets]
-    good = sum(_accurate(naive(v), v.reshape(1, -1)) for v in vectors)
+    good = [_accurate(naive(v), v.reshape(1, -1)) for v in vectors]
     batches = [_seeded(r, 8, 1.0, 0.0) for r in (2, 4, 16)]
-    good_batches = sum(_accurate(naive(b), b) for b in batches)
+    good_batches = [_accurate(naive(b), b) for b in batches]
     total = float(naive(batches[0])[0].sum())
     return Evidence(
         "for one vector below the overflow; a batch needs axis=−1, keepdims=True, and a shift",
         "eight normal float32 logits plus an offset, and batches of rows, against the reference",
         findings=(
-            Finding(
+            counted(
                 "it gives the softmax of a vector",
-                len(vectors),
                 good,
                 "offsets " + ", ".join(f"{o:g}" for o in offsets),
             ),
-            Finding(
+            counted(
                 "it gives the softmax of each row of a batch",
-                len(batches),
                 good_batches,
                 f"the sum runs over the whole array: a row of two sums to {total:.4g}",
             ),

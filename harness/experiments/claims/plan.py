@@ -1,8 +1,4 @@
-"""Published claims as cells: each audited from first principles, with what decided the verdict.
-
-`claims` calls workers as the experiments do, and imports this package's context: it is
-imported here when it is needed.
-"""
+"""Published claims as cells: each audited from first principles, with what decided the verdict."""
 
 from __future__ import annotations
 
@@ -14,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.experiments.claims.register import CLAIMS
 from harness.experiments.context import Context, Unit
 from harness.records import ClaimRecord, Record
 
@@ -37,28 +34,24 @@ def _plain(value: Any) -> Any:
 
 
 def _figures(audit: Audit) -> dict[str, Any]:
-    claim, evidence = audit.claim, audit.evidence
+    claim, evidence = audit.claim, _plain(asdict(audit.evidence))  # its fields are the record's
     unmeasured = audit.verdict == "not yet measured"
     return {
+        **{name: value or None for name, value in evidence.items()},
         "status": "skipped" if unmeasured else "ok",
-        "reason": evidence.derivation if unmeasured else None,
+        "reason": audit.evidence.derivation if unmeasured else None,
         "claim_kind": claim.kind,
         "source_id": claim.source.id,
         "source_title": claim.source.title,
         "claimed": claim.claimed,
-        "certified": evidence.certified,
         "verdict": audit.verdict,
         "because": audit.reason,
-        "derivation": evidence.derivation,
         "note": claim.note or None,
-        "numbers": _plain([asdict(n) for n in evidence.numbers]) or None,
-        "findings": _plain([asdict(f) for f in evidence.findings]) or None,
-        "tables": _plain([asdict(t) for t in evidence.tables]) or None,
     }
 
 
 def _measure(claim: str) -> Iterator[Record]:
-    from harness.experiments.claims.audit import audit_claims
+    from harness.experiments.claims.audit import audit_claims  # Arb: not for other runs
 
     started = time.perf_counter()
     (audit,) = audit_claims([claim])
@@ -68,8 +61,6 @@ def _measure(claim: str) -> Iterator[Record]:
 
 def plan(_: Context) -> Iterator[Unit]:
     """A unit for each claim of the register."""
-    from harness.experiments.claims.register import CLAIMS
-
     for claim in CLAIMS:
         weight = 0.5 if claim.id in _TIMED else 0.05
         yield Unit(

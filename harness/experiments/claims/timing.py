@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from harness.experiments.claims.claim import Evidence, Finding, Table
+from harness.experiments.claims.claim import Evidence, Finding, Table, counted
 from harness.experiments.claims.computing import naive
 from harness.experiments.claims.growth import exponential_growth, growth_slope, is_faster
 from harness.experiments.context import worker_for
@@ -255,15 +255,14 @@ def ways_to_speed(rounds: int = ROUNDS) -> Evidence:
 
 def _stable() -> Finding:
     offsets = (100.0, 1000.0, 1e4)
-    better = 0
+    better = []
     for offset in offsets:
         x = (_normal(1, 8) + np.float32(offset)).astype(np.float32)
         exact = softmax_exact(x)
         own = float(ulp_error(_softmax(x), exact).max())
-        better += own < float(ulp_error(naive(x[0]).reshape(1, -1), exact).max())
-    return Finding(
+        better.append(own < float(ulp_error(naive(x[0]).reshape(1, -1), exact).max()))
+    return counted(
         "the shift gives better results where the plain formula overflows",
-        len(offsets),
         better,
         "offsets of 100, 1000 and 10000 in float32, finite against NaN",
     )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.experiments.claims.claim import Evidence, Finding, Kind, PrintedNumber, Verdict
+from harness.experiments.claims.claim import Evidence, Finding, Kind, PrintedNumber
+from harness.records import ClaimVerdict
 
-Decision = tuple[Verdict, str]
+Decision = tuple[ClaimVerdict, str]
 
 
 def decide(kind: Kind, evidence: Evidence) -> Decision:

@@ -30,22 +30,17 @@ def certified_softmax(logits: Sequence[str]) -> list[Any]:
     """
     rational = [Fraction(t) for t in logits]
     top = max(rational)
-    before = ctx.prec
-    ctx.prec = _BITS
-    try:
+    with ctx.workprec(_BITS), mpmath.workprec(_BITS):
         exponentials = [_ball(r - top).exp() for r in rational]
         total = sum(exponentials, arb(0))
         balls = [e / total for e in exponentials]
-        with mpmath.workprec(_BITS):
-            parts = [mpmath.exp(mpmath.mpf(r.numerator) / r.denominator) for r in rational]
-            for ball, part in zip(balls, parts, strict=True):
-                other = part / sum(parts)
-                if not abs(float(ball.mid()) - float(other)) <= 2.0**-52 * float(other):
-                    raise ArithmeticError(
-                        f"softmax of {list(logits)}: Arb and mpmath disagree: {ball}, {other}"
-                    )
-    finally:
-        ctx.prec = before
+        parts = [mpmath.exp(mpmath.mpf(r.numerator) / r.denominator) for r in rational]
+        for ball, part in zip(balls, parts, strict=True):
+            other = part / sum(parts)
+            if not abs(float(ball.mid()) - float(other)) <= 2.0**-52 * float(other):
+                raise ArithmeticError(
+                    f"softmax of {list(logits)}: Arb and mpmath disagree: {ball}, {other}"
+                )
     return balls
 
 
@@ -79,14 +74,10 @@ def compare_number(
         value = Decimal(exact.numerator) / Decimal(exact.denominator)
         rounded = str(value.quantize(Decimal(1).scaleb(-places)))
         return PrintedNumber(label, claimed, str(value.normalize()), rounded, same, close)
-    before = ctx.prec
-    ctx.prec = _BITS
-    try:
+    with ctx.workprec(_BITS):
         distance = abs(_ball(printed) - true)
         half = _ball(unit / 2)
         near, far = bool(distance < half), bool(distance > half)
-    finally:
-        ctx.prec = before
     if near == far:
         raise ArithmeticError(f"{label}: the enclosure does not decide the digit of {claimed}")
     return PrintedNumber(

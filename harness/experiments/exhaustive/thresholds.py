@@ -81,12 +81,8 @@ def thresholds(dtype: DTypeLike | FloatFormat) -> Thresholds:
     one = int(to_ordinal(np.ones(1), fmt)[0])
     grid = from_ordinal(np.arange(one + 1), fmt).astype(np.float64)
     midpoints = (grid[1:] + grid[:-1]) / 2  # exact in float64
-    before = ctx.prec
-    ctx.prec = _BITS
-    try:
+    with ctx.workprec(_BITS):
         floors = np.array([float64_below(_log_odds(*m.as_integer_ratio())) for m in midpoints])
-    finally:
-        ctx.prec = before
     _check_rounded_differences(floors, fmt)
     values = every_value(fmt)
     above, upto = np.full(BITS, np.inf), np.full(BITS, -np.inf)
