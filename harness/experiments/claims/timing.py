@@ -20,12 +20,14 @@ from harness.experiments.context import worker_for
 from harness.numerics.metrics import ulp_error
 from harness.numerics.statistics import RatioSummary, control_verdict, paired_ratio
 from harness.reference import softmax_exact
-from harness.registry.discovery import implementations, load
+from harness.registry.discovery import Implementation, implementations, load
 from harness.worker.client import RemoteImplementation, WorkerFault
 from harness.worker.local import load as load_local
 
 Array = NDArray[Any]
 Sample = Callable[[], float]
+Compared = tuple[Finding, tuple[str, str]]
+"""What was found, and its line of the table: what was compared, and the result."""
 _SEED = 20210812
 _MIN_SAMPLE_S = 0.001
 _BUSY_PERCENT = 25.0
@@ -135,7 +137,7 @@ def cost_by_classes(rounds: int = ROUNDS) -> Evidence:
     )
 
 
-def _vectorised(rounds: int) -> tuple[Finding, tuple[str, str]]:
+def _vectorised(rounds: int) -> Compared:
     x = _normal(1, 4096)
     row = x[0].tolist()
     finding = against(
@@ -147,7 +149,7 @@ def _vectorised(rounds: int) -> tuple[Finding, tuple[str, str]]:
     return finding, ("NumPy against a Python loop, 4096 classes", finding.measured)
 
 
-def _threads(rounds: int) -> tuple[Finding, tuple[str, str]]:
+def _threads(rounds: int) -> Compared:
     statement = "all cores are faster than one"
     cores = len(os.sched_getaffinity(0))
     if cores < 2:
@@ -156,16 +158,22 @@ def _threads(rounds: int) -> tuple[Finding, tuple[str, str]]:
     if busy > _BUSY_PERCENT:
         reason = f"not measured: other programs use {busy:.0f}% of the processor"
         return Finding(statement, 0, 0, reason), ("threads", reason)
-    worker = worker_for(load("numba_cpu"))
-    try:
-        worker.request("place", {}, (_normal(4096, 1000),))
-        worker.request("prepare", _PREPARE, timeout=300.0)
-        finding = against(statement, _remote(worker, cores), _remote(worker, 1), rounds)
-    except WorkerFault as fault:
-        return Finding(statement, 0, 0, f"not measured: {fault.reason}"), ("threads", fault.reason)
-    finally:
-        worker.stop()
-    return finding, (f"numba_cpu, {cores} threads against 1, 4096 × 1000", finding.measured)
+    one = load("numba_cpu")
+    label = f"numba_cpu, {cores} threads against 1, 4096 × 1000"
+    return _in_workers(statement, ("threads", label), (one, cores), (one, 1), rounds)
+
+
+def _device(rounds: int) -> Compared:
+    statement = "a GPU is faster than all cores of the processor"
+    ours = [i for i in implementations().values() if i.metadata.device == "cuda"]
+    usable = [i for i in ours if i.available]
+    if not usable:
+        reason = ours[0].unavailable_reason if ours else "no implementation for one"
+        return Finding(statement, 0, 0, f"not measured here: {reason}"), ("GPU", str(reason))
+    cores = len(os.sched_getaffinity(0))
+    label = f"{usable[0].name} against numba_cpu, arrays in place"
+    pair = (usable[0], cores), (load("numba_cpu"), cores)
+    return _in_workers(statement, ("GPU", label), *pair, rounds)
 
 
 _PREPARE = {
@@ -177,27 +185,29 @@ _PREPARE = {
 }
 
 
-def _device(rounds: int) -> tuple[Finding, tuple[str, str]]:
-    statement = "a GPU is faster than all cores of the processor"
-    ours = [i for i in implementations().values() if i.metadata.device == "cuda"]
-    usable = [i for i in ours if i.available]
-    if not usable:
-        reason = ours[0].unavailable_reason if ours else "no implementation for one"
-        return Finding(statement, 0, 0, f"not measured here: {reason}"), ("GPU", str(reason))
-    cores = len(os.sched_getaffinity(0))
-    pair = {"device": worker_for(usable[0]), "processor": worker_for(load("numba_cpu"))}
+def _in_workers(
+    statement: str, labels: tuple[str, str], changed: tuple[Implementation, int],
+    baseline: tuple[Implementation, int], rounds: int,
+) -> Compared:  # fmt: skip
+    """Two implementations with so many threads each, in workers, on 4096 rows of 1000 classes.
+
+    Args:
+        labels: of the line of the table, where nothing is measured and where it is.
+    """
+    workers = {one.name: worker_for(one) for one, _ in (changed, baseline)}
     try:
-        for worker in pair.values():
+        for worker in workers.values():
             worker.request("place", {}, (_normal(4096, 1000),), timeout=120.0)
             worker.request("prepare", _PREPARE, timeout=300.0)
-        device, processor = (_remote(w, cores) for w in pair.values())
-        finding = against(statement, device, processor, rounds)
+        new, old = (_remote(workers[one.name], count) for one, count in (changed, baseline))
+        finding = against(statement, new, old, rounds)
     except WorkerFault as fault:
-        return Finding(statement, 0, 0, f"not measured: {fault.reason}"), ("GPU", fault.reason)
+        finding = Finding(statement, 0, 0, f"not measured: {fault.reason}")
+        return finding, (labels[0], fault.reason)
     finally:
-        for worker in pair.values():
+        for worker in workers.values():
             worker.stop()
-    return finding, (f"{usable[0].name} against numba_cpu, arrays in place", finding.measured)
+    return finding, (labels[1], finding.measured)
 
 
 def _sparse(rounds: int) -> tuple[Finding, Finding]:
@@ -233,7 +243,7 @@ def _sparse(rounds: int) -> tuple[Finding, Finding]:
     )
 
 
-def _evidence(parts: Sequence[tuple[Finding, tuple[str, str]]], rounds: int) -> Evidence:
+def _evidence(parts: Sequence[Compared], rounds: int) -> Evidence:
     """Findings with a line of a table each."""
     return Evidence(
         "; ".join(f"{f.statement}: {f.measured}" for f, _ in parts if f.role == "claim"),

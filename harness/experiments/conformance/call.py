@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,7 @@ AxisArgument = int | tuple[int, ...] | None | Literal["default"]
 Layout = Literal["C", "F", "reversed", "strided", "offset", "broadcast", "misaligned", "readonly"]
 Out = Literal["none", "fresh", "strided", "alias"]
 
-LAYOUTS: tuple[Layout, ...] = (
-    "C", "F", "reversed", "strided", "offset", "broadcast", "misaligned", "readonly",
-)  # fmt: skip
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 
 
 @dataclass(frozen=True, eq=False)

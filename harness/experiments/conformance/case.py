@@ -16,6 +16,8 @@ ELEMENTWISE = ("softmax", "log_softmax")
 FLOATS = ("float64", "float32", "float16", "bfloat16")
 NATIVE = ("float64", "float32")
 
+Judge = Callable[[Trial], Iterable[Observation]]
+
 PYTORCH = "https://github.com/pytorch/pytorch/issues/"
 JAX = "https://github.com/jax-ml/jax/issues/"
 SCIPY = "https://github.com/scipy/scipy/issues/"
@@ -42,7 +44,7 @@ class Case:
     id: str
     number: int | None
     title: str
-    judge: Callable[[Trial], Iterable[Observation]]
+    judge: Judge
     operations: tuple[str, ...] = OPERATIONS
     dtypes: tuple[str, ...] = FLOATS
     kind: Kind = "contradiction"

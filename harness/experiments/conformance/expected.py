@@ -60,6 +60,13 @@ class Expected:
         return _rounded(self.exact, self.fmt)
 
 
+_ALLOWANCES = {
+    "softmax": softmax_allowance,
+    "log_softmax": log_softmax_allowance,
+    "logsumexp": logsumexp_allowance,
+}
+
+
 def _rounded(exact: Exact, fmt: FloatFormat) -> Float64Array:
     """Kept by content for as many as are met on the same inputs under different allowances."""
     key = content_key(("rounded", fmt.name), exact.hi, exact.lo, exact.exponent)
@@ -130,17 +137,10 @@ def _of_logits(
         (infinite | empty) if operation == "logsumexp" else (infinite | empty)[:, None], shape
     )
     ordinary = x[good]
-    if operation == "softmax":
-        exact = certified("softmax", ordinary)[0]
-        allowed = softmax_allowance(ordinary, exact, fmt, arithmetic) if good.any() else exact.hi
-    elif operation == "log_softmax":
-        exact = certified("log_softmax", ordinary)[0]
-        allowed = (
-            log_softmax_allowance(ordinary, exact, fmt, arithmetic) if good.any() else exact.hi
-        )
-    else:
-        exact = certified("logsumexp", ordinary)[0]
-        allowed = logsumexp_allowance(ordinary, exact, fmt, arithmetic) if good.any() else exact.hi
+    exact = certified(operation, ordinary)[0]
+    allowed = exact.hi
+    if good.any():
+        allowed = _ALLOWANCES[operation](ordinary, exact, fmt, arithmetic)
     alternatives: tuple[Float64Array, ...] = ()
     if free.any():
         tops = np.maximum((x == np.inf).sum(axis=1, keepdims=True), 1)

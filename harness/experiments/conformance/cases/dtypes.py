@@ -9,7 +9,7 @@ import numpy as np
 
 from harness import reference
 from harness.experiments.conformance.call import Step
-from harness.experiments.conformance.case import ELEMENTWISE, Case
+from harness.experiments.conformance.case import ELEMENTWISE, Case, Judge
 from harness.experiments.conformance.case_run import Trial
 from harness.experiments.conformance.observation import Observation, Skip
 from harness.numerics.formats import to_float64
@@ -54,37 +54,20 @@ def _classed(
     return [trial.shown(step, text, kind, lifted, y[i], right[i], note=note)]
 
 
-def signed_bytes(trial: Trial) -> Sequence[Observation]:
-    return _classed(trial, [-128, 127], "int8") + _classed(trial, [-100, 100, 0], "int8")
+def converted(*inputs: tuple[str, Sequence[float]]) -> Judge:
+    """The judge of a case that asks for the outcome on values of some dtypes."""
 
+    def judge(trial: Trial) -> Iterator[Observation]:
+        for cast, values in inputs:
+            yield from _classed(trial, values, cast)
 
-def unsigned_bytes(trial: Trial) -> Sequence[Observation]:
-    return _classed(trial, [0, 1, 1], "uint8") + _classed(trial, [0, 255], "uint8")
-
-
-def integers(trial: Trial) -> Iterator[Observation]:
-    for cast in ("int16", "int32", "int64", "uint16", "uint32", "uint64"):
-        yield from _classed(trial, [0, 1, 3, 2], cast)
-    yield from _classed(trial, [-30000, 30000], "int16")
-
-
-def booleans(trial: Trial) -> Sequence[Observation]:
-    return _classed(trial, [True, False, True], "bool")
-
-
-def complexes(trial: Trial) -> Sequence[Observation]:
-    return _classed(trial, [0.0, 1.0, 2.0], "complex64")
+    return judge
 
 
 def long_double(trial: Trial) -> Sequence[Observation]:
     if np.dtype(np.longdouble).itemsize == 8:
         raise Skip("longdouble is float64 on this machine")
     return _classed(trial, [0.0, 1.0, 2.0, 2000.0], "longdouble")
-
-
-def other_order(trial: Trial) -> Iterator[Observation]:
-    for cast in (">f4", ">f8"):
-        yield from _classed(trial, [0.0, 1.0, 2.0, -3.0], cast)
 
 
 def float8(trial: Trial) -> Iterator[Observation]:
@@ -104,6 +87,16 @@ def cast_first(trial: Trial) -> Sequence[Observation]:
         *_classed(trial, [0, 1, 3, 2], "int32", wanted),
     ]
 
+
+signed_bytes = converted(("int8", [-128, 127]), ("int8", [-100, 100, 0]))
+unsigned_bytes = converted(("uint8", [0, 1, 1]), ("uint8", [0, 255]))
+integers = converted(
+    *((c, [0, 1, 3, 2]) for c in ("int16", "int32", "int64", "uint16", "uint32", "uint64")),
+    ("int16", [-30000, 30000]),
+)
+booleans = converted(("bool", [True, False, True]))
+complexes = converted(("complex64", [0.0, 1.0, 2.0]))
+other_order = converted(*((c, [0.0, 1.0, 2.0, -3.0]) for c in (">f4", ">f8")))
 
 _ONCE = ("float32",)
 CASES = (
