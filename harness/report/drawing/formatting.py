@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from harness.numerics.formats import FORMATS
 
@@ -115,3 +116,8 @@ def byte_count(n: float | None) -> str:
 def plural(n: int, noun: str, many: str | None = None) -> str:
     """``"1 cell"``, ``"12 cells"``."""
     return f"{integer(n)} {noun if n == 1 else many or noun + 's'}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """``"a"``, ``"a and b"``, ``"a, b and c"``."""
+    return " and ".join(n for n in (", ".join(names[:-1]), names[-1]) if n)

@@ -9,6 +9,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from harness.report.drawing.formatting import figure, integer, listed, plural
+
 TEMPLATES = Path(__file__).parent.parent / "templates"
 
 
@@ -16,10 +18,11 @@ TEMPLATES = Path(__file__).parent.parent / "templates"
 def _texts() -> Any:
     # Not escaped here: what becomes HTML is escaped where it is put into a page.
     env = Environment(loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined)
+    env.filters.update(figure=figure, integer=integer, listed=listed, plural=plural)
     return env.get_template("prose.txt").module
 
 
-def prose(name: str, **values: object) -> str:
+def prose(name: str, /, **values: object) -> str:
     """A text on one line, with its values.
 
     Raises:

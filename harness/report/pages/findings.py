@@ -6,8 +6,17 @@ from collections import Counter
 from dataclasses import dataclass
 
 from harness.records import AccuracyRecord, ClaimRecord, ConformanceRecord
-from harness.report.drawing.formatting import figure, integer, interval, plural, threshold
+from harness.report.drawing.formatting import (
+    figure,
+    integer,
+    interval,
+    listed,
+    plural,
+    threshold,
+)
+from harness.report.drawing.prose import prose
 from harness.report.pages import claims, conformance, exhaustive, worst_cases
+from harness.report.pages.accuracy import in_words
 from harness.report.pages.overflow import map_of, map_records
 from harness.report.pages.thresholds import threshold_record
 from harness.report.run_data import RunData, known, measured, worst
@@ -25,10 +34,6 @@ class Finding:
     page: str
 
 
-def _names(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
 def most_accurate(run: RunData, dtype: str = "float32") -> Finding | None:
     """The smallest worst error, over the places that all compared implementations share."""
     places: dict[str, dict[tuple[object, ...], float]] = {}
@@ -44,16 +49,13 @@ def most_accurate(run: RunData, dtype: str = "float32") -> Finding | None:
         return None
     errors = {n: max(p[k] for k in common) for n, p in places.items()}
     least = min(errors.values())
-    low = _names([n for n, e in errors.items() if e == least])
     high = max(errors, key=lambda n: errors[n])
-    return Finding(
-        "Accuracy",
-        f"In {dtype} the smallest worst error is that of {low}, {figure(least)} ulp, over "
-        f"the {plural(len(common), 'case')} that {plural(len(errors), 'implementation')} have in "
-        f"common; the largest is that of {high}, "
-        + (f"{figure(errors[high])} ulp." if errors[high] < float("inf") else "not finite."),
-        "accuracy.html",
-    )
+    text = prose(
+        "most_accurate", dtype=dtype, low=[n for n, e in errors.items() if e == least],
+        least=least, cases=len(common), implementations=len(errors), high=high,
+        highest=in_words(errors[high]),
+    )  # fmt: skip
+    return Finding("Accuracy", text, "accuracy.html")
 
 
 def bounds(run: RunData) -> Finding | None:
@@ -64,20 +66,11 @@ def bounds(run: RunData) -> Finding | None:
         return None
     ratio, top = found
     place = f"{top.implementation}, {top.dtype}, {top.workload}, n = {integer(top.classes or 0)}"
-    above = [c for c in judged if c.error_over_bound is not None and c.error_over_bound > 1]
-    if above:
-        who = sorted({c.implementation for c in above})
-        text = (
-            f"{plural(len(above), 'cell')} of {integer(len(judged))} lie above the a-priori bound "
-            f"of the algorithm ({_names(who)}); the farthest is "
-            + (f"{figure(ratio)} times the bound" if ratio < float("inf") else "not finite")
-            + f" ({place})."
-        )
-    else:
-        text = (
-            f"In {plural(len(judged), 'cell')} no error lies above the a-priori bound of its "
-            f"algorithm; the nearest comes to {figure(ratio)} of it ({place})."
-        )
+    above = [c for c in judged if (over := c.error_over_bound) is not None and over > 1]
+    text = prose(
+        "above_bounds", above=len(above), judged=len(judged), ratio=figure(ratio), place=place,
+        who=sorted({c.implementation for c in above}),
+    )  # fmt: skip
     return Finding("Bounds", text, "accuracy.html")
 
 
@@ -99,7 +92,7 @@ def overflow(run: RunData, dtype: str = "float32") -> Finding | None:
         return None
     text = f"On the row [t, 0] in {dtype} " + ("; ".join(breaks) if breaks else "none overflows")
     if breaks and never:
-        text += f"; {_names(never)} never do{'es' if len(never) == 1 else ''}"
+        text += f"; {listed(never)} never do{'es' if len(never) == 1 else ''}"
     return Finding("Overflow", text + ".", "overflow.html")
 
 
@@ -142,29 +135,17 @@ def speed(run: RunData) -> Finding | None:
         return None
     best = max(ranked, key=lambda n: known(ranked[n].gbps))
     c = ranked[best]
-    text = f"{best} is the fastest at {figure(c.gbps)} GB/s"
-    if c.gbps_low is not None:
-        text += f" {interval(c.gbps_low, c.gbps_high)}"
-    if c.percent_of_limit is not None:
-        text += f", {figure(c.percent_of_limit)}% of the measured copy limit"
-    if c.speedup is not None and c.baseline != best:
-        text += f" and {figure(c.speedup)} times the speed of {c.baseline}"
-    text += f" ({point.text})."
     overlap = [
         n
         for n, o in ranked.items()
         if n != best and c.gbps_low is not None and o.gbps_high is not None
         and o.gbps_high >= c.gbps_low
     ]  # fmt: skip
-    if overlap:
-        text += f" Its interval overlaps that of {_names(overlap)}."
-    if c.noisy:
-        text += " The machine was noisy at this point."
-    if (c.percent_of_limit or 0.0) > 100:
-        text += " More than the copy itself reached: trust the limit no further than that."
-    out = [n for n, o in usable.items() if struck(o)]
-    if out:
-        text += f" Struck out by the accuracy gate: {_names(out)}."
+    text = prose(
+        "fastest", name=best, gbps=c.gbps, interval=interval(c.gbps_low, c.gbps_high),
+        limit=c.percent_of_limit, speedup=c.speedup, baseline=c.baseline, where=point.text,
+        overlap=overlap, noisy=c.noisy, out=[n for n, o in usable.items() if struck(o)],
+    )  # fmt: skip
     return Finding("Throughput", text, "throughput.html")
 
 
@@ -173,11 +154,7 @@ def noise(run: RunData) -> Finding | None:
     found = [missed for c in controls(run) if (missed := misses_one(c)) is not None]
     if not found:
         return None
-    noisy = sum(found)
-    text = (
-        f"The controls, the baseline and a copy timed against themselves, miss 1.0 in {noisy} of "
-    )
-    text += f"{plural(len(found), 'interval')}; one in twenty is expected by chance alone."
+    text = prose("controls", missed=sum(found), intervals=len(found))
     return Finding("Noise", text, "throughput.html")
 
 
@@ -193,17 +170,12 @@ def conformity(run: RunData) -> Finding:
     bad = {n: sum(told[n][s] for s in conformance.FAILURES) for n in judged}
     failing = [f"{n} in {integer(k)}" for n, k in
                sorted(bad.items(), key=lambda pair: (-pair[1], pair[0])) if k]  # fmt: skip
-    clean = [n for n, k in bad.items() if not k]
-    text = f"Of {plural(sum(judged.values()), 'case')} tried (case × operation × format), "
-    if failing:
-        text += f"{integer(sum(bad.values()))} fail: {', '.join(failing)}."
-        text += f" Without a failure: {_names(clean)}." if clean else ""
-    else:
-        text += "none fails."
-    seen = sum(told[n]["finding"] for n in judged)
-    declared = sum(told[n]["expected"] for n in judged)
-    text += f" {plural(seen, 'finding')}: another convention, or a weakness." if seen else ""
-    text += f" In {plural(declared, 'case')} a declared deviation shows." if declared else ""
+    text = prose(
+        "conformity", cases=sum(judged.values()), bad=sum(bad.values()), failing=failing,
+        clean=[n for n, k in bad.items() if not k],
+        findings=sum(told[n]["finding"] for n in judged),
+        declared=sum(told[n]["expected"] for n in judged),
+    )  # fmt: skip
     return Finding("Conformance", text, "conformance.html")
 
 
@@ -230,15 +202,13 @@ def gaps(run: RunData) -> Finding:
     others = ", ".join(
         f"{integer(n)} {s.replace('_', ' ')}" for s, n in sorted(counts.items()) if s != "ok"
     )
-    text = f"Of {plural(len(run.records), 'cell')} measured, {integer(counts['ok'])} are ok"
-    text += f", {others}." if others else "."
-    absent = [n for n in run.implementations if (a := run.about(n)) and not a.available]
-    if absent:
-        text += f" Unavailable on this machine: {_names(absent)}."
-    if len(run.records) < run.info.planned_cells or run.info.finished is None:
-        text += f" The plan had {plural(run.info.planned_cells, 'cell')}: the run is incomplete."
-    if run.problems:
-        text += f" {plural(len(run.problems), 'record')} could not be read and stand nowhere."
+    planned = run.info.planned_cells
+    text = prose(
+        "coverage", cells=len(run.records), ok=counts["ok"], others=others, planned=planned,
+        absent=[n for n in run.implementations if (a := run.about(n)) and not a.available],
+        incomplete=len(run.records) < planned or run.info.finished is None,
+        problems=len(run.problems),
+    )  # fmt: skip
     return Finding("Coverage", text, "machine.html" if run.problems else "data.html")
 
 
