@@ -32,44 +32,17 @@ from harness.report.drawing.tables import Table
 WIDTH = 9.6  # inches; about the text width of a page, so that 8 pt stays 8 pt
 PNG_DPI = 100
 
-_SETTINGS: dict[str, Any] = {
-    "font.family": ["DejaVu Sans"],
-    "font.size": 8.0,
-    "text.parse_math": False,  # names from result files may hold dollar signs
+_STYLE = Path(__file__).parent.parent / "static" / "figures.mplstyle"
+_COLOURS: Mapping[str, str] = {
     "text.color": palette.INK,
     "axes.edgecolor": palette.AXIS,
     "axes.labelcolor": palette.MUTED,
-    "axes.linewidth": 0.6,
-    "axes.titlesize": 8.0,
-    "axes.titlelocation": "left",
-    "axes.titlepad": 5.0,
     "axes.titlecolor": palette.INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.facecolor": "none",
-    "figure.facecolor": "none",
-    "savefig.facecolor": "none",
     "grid.color": palette.GRID,
-    "grid.linewidth": 0.6,
     "xtick.color": palette.AXIS,
     "ytick.color": palette.AXIS,
     "xtick.labelcolor": palette.MUTED,
     "ytick.labelcolor": palette.MUTED,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "xtick.major.size": 2.5,
-    "ytick.major.size": 2.5,
-    "xtick.labelsize": 7.5,
-    "ytick.labelsize": 7.5,
-    "lines.linewidth": 1.3,
-    "lines.markersize": 4.0,
-    "legend.frameon": False,
-    "legend.fontsize": 7.5,
-    "svg.fonttype": "path",
-    "svg.hashsalt": "softmax-bench",
-    "path.simplify": False,
 }
 PNG_COLOURS = 128
 _SVG = "http://www.w3.org/2000/svg"
@@ -80,7 +53,7 @@ ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
 @contextmanager
 def drawing() -> Iterator[None]:
     """Matplotlib's own defaults and the report's settings, whatever the user's are."""
-    with matplotlib.style.context(["default", _SETTINGS]):
+    with matplotlib.style.context(["default", _STYLE, _COLOURS]):
         yield
 
 
