@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from harness.errors import UserError, writing
-from harness.report.drawing.figure import Plot, drawing, write
+from harness.report.drawing.figure import drawing
 from harness.report.drawing.sanitize import slugs
 from harness.report.drawing.style import styles
 from harness.report.run_data import RunData, RunLike, from_run
@@ -102,6 +102,3 @@ def _write(runs: Sequence[RunData], folder: Path) -> None:
         for run in runs:
             site.render_run(run)
     site.render_index()
-
-
-__all__ = ["Plot", "ReportError", "build", "build_site", "write"]

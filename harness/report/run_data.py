@@ -67,7 +67,7 @@ class RunData:
         seen = {
             c.implementation
             for c in self.records
-            if timed_beside(c) is None
+            if not is_beside(c)
             and c.operation != "copy"
             and not isinstance(c, ClaimRecord)  # those are about sentences, not code
         }
@@ -128,7 +128,7 @@ class RunData:
     def statuses(self, name: str) -> Counter[str]:
         """How many cells of an implementation ended in each status."""
         return Counter(
-            c.status for c in self.records if c.implementation == name and timed_beside(c) is None
+            c.status for c in self.records if c.implementation == name and not is_beside(c)
         )
 
     def why(
@@ -178,10 +178,9 @@ def _completed(record: Record) -> Record:
     return record.model_copy(update=changes)
 
 
-def timed_beside(record: Record) -> str | None:
-    """``"control"`` or ``"limit"`` where a record is of what is timed beside implementations."""
-    role = record.role if isinstance(record, TimingRecord) else "implementation"
-    return None if role == "implementation" else role
+def is_beside(record: Record) -> bool:
+    """Whether a record is of a control or a limit, which are timed beside the implementations."""
+    return isinstance(record, TimingRecord) and record.role != "implementation"
 
 
 def absent_text(absent: Mapping[str, str]) -> str:
