@@ -350,6 +350,14 @@ def test_a_record_takes_every_field(tmp_path: Path) -> None:
     assert (record.status, record.verdict, record.number) == ("failed", "failure", 11)
 
 
+def test_a_message_with_half_a_character_is_recorded(tmp_path: Path) -> None:
+    source = "def softmax(x, axis=-1):\n    raise ValueError('bad \\udc80 text')\n"
+    record = result_of(subject(tmp_path, source), "11-overflow")
+    assert (record.status, record.outcome) == ("failed", "raises")
+    assert "raised ValueError: bad ? text" in (record.reason or "")
+    assert ConformanceRecord.model_validate_json(record.model_dump_json()) == record
+
+
 def test_cases_apply_to_something() -> None:
     assert all(c.operations and c.dtypes for c in CASES)
 

@@ -184,7 +184,8 @@ def perform_steps(
                 copies = [np.array(_transferable(_taken(r, step.take)), copy=True) for r in raw]
         except (Exception, SystemExit) as e:
             text = f"{type(e).__name__}: {e}".strip().split("\n", 1)[0][:300]
-            results.append(Result(error=text))
+            # A half of a character, such as of a file name, is no text that a record can hold.
+            results.append(Result(error=text.encode("utf-8", "replace").decode()))
             live.append([])
             continue
         inputs = arrays[1:] if step.out == "alias" else arrays
