@@ -102,7 +102,7 @@ def stalled_float32(trial: Trial) -> Sequence[Observation]:
     started = time.perf_counter()
     trial.perform([Step(trial.operation, (trial.array([[0.0]]),), 0, shape=(1 << 16, 2), take=2)])
     expected_s = (time.perf_counter() - started) * 512
-    if expected_s > 0.5 * trial.timeout_s:
+    if expected_s > 0.2 * trial.timeout_s:  # a busy machine makes it several times as long
         raise Skip(f"would take about {expected_s:.0f} s")
     step = Step(trial.operation, (trial.array([[0.0]]),), 0, shape=(1 << 25, 2), take=2)
     result = trial.sound(step)
@@ -129,7 +129,7 @@ def _refuse_too_large(trial: Trial, shape: tuple[int, int]) -> None:
     started = time.perf_counter()
     trial.perform([Step(trial.operation, (trial.array([[0.0]]),), shape=few, take=1)])
     expected_s = (time.perf_counter() - started) * 256
-    if expected_s > 0.5 * trial.timeout_s:
+    if expected_s > 0.2 * trial.timeout_s:  # a busy machine makes it several times as long
         raise Skip(f"{shape[0]} rows of {shape[1]} classes would take about {expected_s:.0f} s")
 
 
