@@ -270,9 +270,7 @@ def small_run(cwd: Path, *options: str) -> Path:
     "spelling",
     [
         "-imine.py --logits captured.npz",
-        "--implementation=mine.py",
         "--implementation=../here/mine.py --logits=captured.npz::mine",
-        "-i {absolute}",
         "-i max_shift.py",  # a file with the name of an implementation that is built in
     ],
 )

@@ -133,11 +133,10 @@ def test_hostile_text_is_shown_as_text(tmp_path: Path, field: str) -> None:
 def test_hostile_text_steers_no_terminal(tmp_path: Path, field: str) -> None:
     folder = _written(tmp_path / "box" / "run", field)
     other = _written(tmp_path / "box" / "other", field)
-    for command in (
-        ["report", str(folder), "-o", str(tmp_path / "site")],
-        ["compare", str(folder), str(other)],
-        ["compare", str(folder), str(other), "--markdown", str(tmp_path / "c.md")],
-    ):
+    commands = [["compare", str(folder), str(other), "--markdown", str(tmp_path / "c.md")]]
+    if field == "run":  # a report says no more of records than where it is
+        commands.append(["report", str(folder), "-o", str(tmp_path / "site")])
+    for command in commands:
         done = subprocess.run(
             [sys.executable, "-m", "harness", *command], capture_output=True, timeout=100
         )

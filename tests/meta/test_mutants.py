@@ -33,6 +33,16 @@ CAUGHT_BY = {
     "swaps_two_of_19": "28-every-count",
     "unshifted_when_moderate": "31-tails",
     "wide_columns_left": "31-many-rows",
+    "wide_cubic_exponential": "wide-rows",
+    "wide_gradient_sum_off": "wide-rows",
+    "wide_half_sum": "wide-rows",
+    "wide_lane_of_the_sum": "wide-exact-sums",
+    "wide_log_off": "wide-rows",
+    "wide_logsumexp_off": "wide-exact-sums",
+    "wide_reciprocal_12_bits": "wide-exact-sums",
+    "wide_schraudolph_half": "wide-rows",
+    "wide_sum_off": "wide-rows",
+    "wide_tile_forgotten": "wide-rows",
 }
 """Mutants that one case is there for: it alone must catch them."""
 

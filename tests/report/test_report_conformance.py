@@ -391,8 +391,8 @@ def test_the_evidence_of_a_claim_is_on_the_page(site: Path) -> None:
 def test_every_verdict_of_the_schemas_is_known_to_the_pages() -> None:
     from typing import get_args
 
-    from harness.experiments.conformance.case import Verdict
     from harness.records import ClaimVerdict
+    from harness.records.conformance import Verdict
 
     assert set(get_args(Verdict)) <= set(conformance.STATES)
     assert set(get_args(ClaimVerdict)) == set(claims.VERDICTS)

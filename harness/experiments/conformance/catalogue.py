@@ -16,6 +16,7 @@ from harness.experiments.conformance.cases import (
     long_rows,
     magnitude,
     special,
+    wide_rows,
 )
 
 CASES: tuple[Case, ...] = (
@@ -25,6 +26,7 @@ CASES: tuple[Case, ...] = (
     *localised.CASES,
     *lengths.CASES,
     *long_rows.CASES,
+    *wide_rows.CASES,
     *layouts.CASES,
     *dtypes.CASES,
     *invariants.CASES,
