@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.cli import session
+from harness.experiments import check as check_module
 from harness.experiments import runner
 from harness.experiments.check import check
 from harness.experiments.profiles import SMOKE, Filters
@@ -49,7 +50,11 @@ def test_a_run_and_its_report_read_nothing_back(tmp_path: Path, reads: list[str]
     assert stored == run
 
 
-def test_a_check_reads_nothing_back(tmp_path: Path, reads: list[str]) -> None:
+def test_a_check_reads_nothing_back(
+    tmp_path: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = replace(check_module.JUDGED, experiments=("accuracy",), sweep_classes=(3,), families=())
+    monkeypatch.setattr(check_module, "JUDGED", small)
     (tmp_path / "own.py").write_text(
         "def softmax(x, axis=-1): return x\nIMPLEMENTATION = {'dtypes': ('float64',)}\n"
     )

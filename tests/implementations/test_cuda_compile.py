@@ -41,8 +41,9 @@ MODULES += [(o, f, True) for o in OPERATIONS[:3] for f in FORMATS[1:]]
 
 
 def _cost(operation: str, name: str, fast: bool, arch: str) -> Any:
-    """Every operation and target in float32, every format once; the rest, two minutes, is slow."""
-    quick = name == "float32" or (operation, arch) == ("Softmax", "sm_90")
+    """All operations on all targets, and all that differs on one; the rest, minutes, is slow."""
+    exact = name == "float32" and not fast
+    quick = exact or (arch == "sm_90" and (name == "float32" or operation == "Softmax"))
     return pytest.param(operation, name, fast, arch, marks=[] if quick else pytest.mark.slow)
 
 

@@ -46,7 +46,7 @@ CAUGHT_BY = {
 }
 """Mutants that one case is there for: it alone must catch them."""
 
-QUICK_TO_JUDGE = {"limits_at_infinity", "with_out", "one_by_one"}
+QUICK_TO_JUDGE = {"with_out", "one_by_one"}
 
 
 def failed(result: ConformanceRecord) -> bool:
