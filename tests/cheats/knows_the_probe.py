@@ -10,7 +10,7 @@ _LAST = {}
 def _examined():
     frame = sys._getframe(2)
     while frame is not None:
-        if frame.f_code.co_filename.endswith(("probe.py", "restless.py")):
+        if frame.f_code.co_filename.endswith("probe.py"):
             return True
         frame = frame.f_back
     return False

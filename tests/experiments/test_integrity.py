@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,10 @@ from harness.experiments.throughput import integrity
 from harness.experiments.throughput.integrity import (
     PAIRS,
     Scrutiny,
-    between,
     dishonest_clock,
     dishonest_loops,
     dishonest_times,
+    verdict,
 )
 from harness.experiments.throughput.rounds import HostEntrant, aligned, take_rounds
 from harness.numerics.ulps import ulp_error
@@ -32,7 +33,7 @@ from harness.registry.discovery import Implementation
 from harness.worker import backends
 from harness.worker.local import import_module, load
 from harness.worker.server import Worker
-from harness.worker.timing import restless
+from harness.worker.timing import memoization_probe
 from harness.worker.timing.host_timer import Stopwatch
 
 CHEATS = Path(__file__).parents[1] / "cheats"
@@ -111,8 +112,10 @@ def timed(
     worker: Any = Here(implementation)
     entrant = HostEntrant(record, worker, implementation, content=x)
     worker.request("place", {}, (x,))
-    scrutiny = Scrutiny("normal(scale=1)", classes, rows, "float32", judge)
-    take_rounds([entrant], grid, 60.0, "seed", between(scrutiny, [entrant], 60.0))
+    scrutiny = Scrutiny(classes, rows, "float32", judge)
+    take_rounds(
+        [entrant], grid, 60.0, "seed", partial(scrutiny.verify, entrants=[entrant], timeout=60.0)
+    )
     assert entrant.fault is None, entrant.fault
     return entrant, scrutiny
 
@@ -120,8 +123,8 @@ def timed(
 def caught(name: str, classes: int = CLASSES, rows: int = ROWS) -> dict[str, Any]:
     """What is found of a cheat, timed up to five times: a crowded machine hides some."""
     for _ in range(5):
-        entrant, scrutiny = timed(load(CHEATS / f"{name}.py"), classes=classes, rows=rows)
-        changes = scrutiny.verdict(entrant, [entrant])
+        entrant, _ = timed(load(CHEATS / f"{name}.py"), classes=classes, rows=rows)
+        changes = verdict(entrant, [entrant])
         if changes:
             return changes
     return {"status": "not found"}
@@ -150,8 +153,8 @@ def test_a_cheat_of_some_microseconds_fails_as_well(name: str) -> None:
 @pytest.mark.parametrize(("classes", "rows"), [(CLASSES, ROWS), (10, 1), (1000, 16)])
 def test_an_honest_implementation_passes(name: str, classes: int, rows: int) -> None:
     entrant, scrutiny = timed(load(name), classes=classes, rows=rows)
-    assert scrutiny.verdict(entrant, [entrant]) == {}
-    assert entrant.record.input_seed == scrutiny.seeds[0]
+    assert verdict(entrant, [entrant]) == {}
+    assert entrant.record.input_seed == scrutiny.seed
     assert len(entrant.record.unseen_ns or []) == len(entrant.record.repeated_ns or []) >= 1
 
 
@@ -219,7 +222,9 @@ def test_times_of_single_calls_accuse_only_where_all_say_so(
 def test_times_of_restless_loops_accuse_only_where_all_say_so(
     took: list[float], spent: list[float], samples: list[float], accused: bool
 ) -> None:
-    found = dishonest_loops(verified([], [], samples), took, spent)
+    entrant = verified([], [], samples)
+    entrant.restless = took, spent
+    found = dishonest_loops(entrant)
     assert (found is not None) is accused
 
 
@@ -269,6 +274,8 @@ def test_rows_to_judge_hold_the_first_and_the_last_and_differ_from_time_to_time(
 def test_loops_on_changing_input_that_ended_early_are_no_evidence() -> None:
     """They ended since one was not slower than the samples of that moment."""
     entrant, _ = timed(load("max_shift"))
-    slow = [1e9] * restless.LOOPS
-    assert integrity.dishonest_loops(entrant, slow[1:], slow[1:]) is None
-    assert "alone" in str(integrity.dishonest_loops(entrant, slow, slow))
+    slow = [1e9] * memoization_probe.LOOPS
+    entrant.restless = slow[1:], slow[1:]
+    assert dishonest_loops(entrant) is None
+    entrant.restless = slow, slow
+    assert "alone" in str(dishonest_loops(entrant))

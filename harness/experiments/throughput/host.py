@@ -23,7 +23,7 @@ from harness.experiments.context import Context, Unit, rows_for
 from harness.experiments.profiles import Timing
 from harness.experiments.throughput.diagnostics import best_of, conclude, doubts, set_against
 from harness.experiments.throughput.gate import operation_gate, refused
-from harness.experiments.throughput.integrity import Scrutiny, between
+from harness.experiments.throughput.integrity import Scrutiny, verdict
 from harness.experiments.throughput.interference import (
     Reading,
     conditions,
@@ -260,7 +260,7 @@ def _measure(context: Context, point: _Point) -> Iterator[Record]:
     yield from absent
     first, *others = operation.blocks(rows, classes, dtype, context.seed)
     judge = partial(_judge, context, operation, tuple(others))
-    scrutiny = Scrutiny(WORKLOAD, classes, rows, dtype, judge)
+    scrutiny = Scrutiny(classes, rows, dtype, judge)
     arguments = (aligned(first), *others)
     before = _readings(context)
     tested = secrets.randbelow(grid.processes)
@@ -270,14 +270,14 @@ def _measure(context: Context, point: _Point) -> Iterator[Record]:
         seed = " ".join(map(str, (context.seed, point.label, *([process] * (process > 0)))))
         if several:
             renew(entrants, arguments, timeout, seed)
-        test = between(scrutiny, entrants, timeout) if process == tested else None
-        take_rounds(entrants, grid, timeout, seed, test)
+        test = partial(scrutiny.verify, entrants=entrants, timeout=timeout)
+        take_rounds(entrants, grid, timeout, seed, test if process == tested else None)
     after = _readings(context)
     baseline = baseline_of(context, operation.name)
 
     def judged(entrant: HostEntrant) -> dict[str, Any]:
         found = _gate(context, operation, scrutiny, tuple(others), entrant)
-        return found if found["status"] == "failed" else found | scrutiny.verdict(entrant, entrants)
+        return found if found["status"] == "failed" else found | verdict(entrant, entrants)
 
     def also(entrant: HostEntrant) -> None:
         if regime == "streaming":

@@ -17,6 +17,7 @@ import os
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -25,9 +26,8 @@ from numpy.typing import NDArray
 from harness import workloads
 from harness.experiments.throughput.gate import refused
 from harness.experiments.throughput.rounds import HostEntrant
-from harness.worker.client import WorkerFault
-from harness.worker.timing import restless
-from harness.worker.timing.memoization_probe import LOOP_FACTOR, LOOP_SLACK_NS, longer
+from harness.experiments.throughput.timed_operations import WORKLOAD
+from harness.worker.timing import memoization_probe as probe
 
 PAIRS = 8
 """Pairs that must all differ; an honest one differs by chance in perhaps one of five."""
@@ -67,26 +67,29 @@ def _some(count: int, classes: int) -> NDArray[np.int64]:
 
 @dataclass
 class Scrutiny:
-    """The verification of a group's entrants, one each.
+    """The verification of a group's entrants.
 
     Attributes:
-        workload, classes, rows, dtype: of the content that replaces the old.
+        classes, rows, dtype: of the content that replaces the old.
         judge: the accuracy gate: changes to the record of an entrant for rows of input and output.
-        found: what was wrong with an entrant, by its identity, as changes to its record.
+        seed: of that content, from the system's entropy.
     """
 
-    workload: str
     classes: int
     rows: int
     dtype: str
     judge: Judge
-    found: dict[int, dict[str, Any]] = field(default_factory=dict)
+    seed: int = field(default_factory=lambda: secrets.randbits(48))
+    _chosen: list[tuple[NDArray[Any], NDArray[np.int64]]] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        self.seeds = [secrets.randbits(48)]
-        self.contents: list[NDArray[Any]] = []
-        self.restless: dict[int, tuple[list[float], list[float]]] = {}
-        self._chosen: list[tuple[NDArray[Any], NDArray[np.int64]]] = []
+    @cached_property
+    def content(self) -> NDArray[Any]:
+        return workloads.generate(WORKLOAD, self.classes, self.rows, self.dtype, self.seed)
+
+    @cached_property
+    def upside_down(self) -> NDArray[Any]:
+        """For the second entrant of a worker, which has seen `content`."""
+        return np.ascontiguousarray(self.content[::-1, ::-1])
 
     def rows_of(self, content: NDArray[Any]) -> NDArray[np.int64]:
         """Rows on which results for `content` are judged: the same for everyone in the group."""
@@ -96,19 +99,6 @@ class Scrutiny:
         self._chosen.append((content, sampled_rows(content)))
         return self._chosen[-1][1]
 
-    def _content(self, entrant: HostEntrant) -> NDArray[Any]:
-        """Content that the entrant's worker has not seen: a second entrant gets it upside down."""
-        if not self.contents:
-            drawn = workloads.generate(
-                self.workload, self.classes, self.rows, self.dtype, self.seeds[0]
-            )
-            self.contents.append(drawn)
-        if entrant.content is not self.contents[0]:
-            return self.contents[0]
-        if len(self.contents) == 1:
-            self.contents.append(np.ascontiguousarray(self.contents[0][::-1, ::-1]))
-        return self.contents[1]
-
     def verify(self, entrant: HostEntrant, entrants: list[HostEntrant], timeout: float) -> None:
         """Judge one call on new content, and its time; content and findings are kept.
 
@@ -117,21 +107,18 @@ class Scrutiny:
         """
         if entrant.implementation is None:
             return  # our own copies
-        fresh = self._content(entrant)
+        fresh = self.upside_down if entrant.content is self.content else self.content
         rows = self.rows_of(fresh)
         spot = secrets.randbelow(fresh.size)
         counts = _loops(entrant)
         values = self._values() if counts else None
-        median = float(np.median(entrant.samples)) if entrant.samples else 0.0
-        size = fresh.size
         reply, outputs = entrant.worker.request(
             "verify",
             {
                 "handle": entrant.handle,
                 "rows": rows.tolist(),
-                "row": int(rows[secrets.randbelow(len(rows))]),
-                "per_call_ns": median,
-                "shifts": [1 + secrets.randbelow(max(1, size - 1)) for _ in range(PAIRS - 1)],
+                "per_call_ns": float(np.median(entrant.samples)) if entrant.samples else 0.0,
+                "shifts": [1 + secrets.randbelow(max(1, fresh.size - 1)) for _ in range(PAIRS - 1)],
                 "swapped": [bool(secrets.randbelow(2)) for _ in range(PAIRS - 1)],
                 "spot": spot,
                 "counts": counts,
@@ -142,55 +129,50 @@ class Scrutiny:
         for other in entrants:
             if other.worker is entrant.worker:
                 other.content = fresh
-        entrant.update(
-            input_seed=self.seeds[0],
-            **{k: [float(t) for t in reply[k]] for k in _PAIRED},
-        )
+        times = {k: [float(t) for t in reply[k]] for k in _PAIRED}
+        entrant.update(input_seed=self.seed, **times)
+
+        def wrong(when: str, at: NDArray[Any], x: NDArray[Any], y: NDArray[Any]) -> str | None:
+            changes = self.judge(entrant, at, x, y)
+            return f"{when}: {changes['reason']}" if changes.get("status") == "failed" else None
+
         reason = _broken(reply, fresh)
         if reason is None and outputs:
-            changes = self.judge(entrant, rows, fresh[rows], outputs[0])
-            if changes.get("status") == "failed":
-                reason = f"on new content written in place: {changes['reason']}"
+            reason = wrong("on new content written in place", rows, fresh[rows], outputs[0])
         if reason is None and values is not None and outputs[1:]:
-            self.restless[id(entrant)] = reply["restless_ns"], reply["restless_cpu_ns"]
+            entrant.restless = reply["restless_ns"], reply["restless_cpu_ns"]
             last = _last_contents(fresh, spot, counts, values)
             some = _some(len(outputs) - 1, self.classes)
             same = np.full(len(some), spot // self.classes)
-            changes = self.judge(entrant, same, last[some], np.stack(outputs[1:])[some])
-            if changes.get("status") == "failed":
-                reason = f"on new content before every call: {changes['reason']}"
-        if reason is not None:
-            self.found[id(entrant)] = refused(reason)
+            last_outputs = np.stack(outputs[1:])[some]
+            reason = wrong("on new content before every call", same, last[some], last_outputs)
+        entrant.caught = reason
 
     def _values(self) -> NDArray[Any]:
         """What an element becomes, time after time: of the workload, never seen before."""
-        count = restless.LOOPS * restless.CALLS
+        count = probe.LOOPS * probe.CALLS
         rows = -(-count // self.classes)
-        seed = secrets.randbits(48)
-        drawn = workloads.generate(self.workload, self.classes, rows, self.dtype, seed)
+        drawn = workloads.generate(WORKLOAD, self.classes, rows, self.dtype, secrets.randbits(48))
         return drawn.reshape(-1)[:count]
 
-    def verdict(self, entrant: HostEntrant, entrants: Sequence[HostEntrant]) -> dict[str, Any]:
-        """What is wrong with a timing, as changes to its record; empty if nothing is."""
-        if entrant.implementation is None:
-            return {}
-        if id(entrant) in self.found:
-            return self.found[id(entrant)]
-        loops = self.restless.get(id(entrant), ([], []))
-        reason = (
-            dishonest_times(entrant)
-            or dishonest_loops(entrant, *loops)
-            or dishonest_clock(entrant, entrants)
-        )
-        return {} if reason is None else refused(reason)
+
+def verdict(entrant: HostEntrant, entrants: Sequence[HostEntrant]) -> dict[str, Any]:
+    """What is wrong with a timing, as changes to its record; empty if nothing is."""
+    reason = (
+        entrant.caught
+        or dishonest_times(entrant)
+        or dishonest_loops(entrant)
+        or dishonest_clock(entrant, entrants)
+    )
+    return {} if reason is None else refused(reason)
 
 
 def _loops(entrant: HostEntrant) -> list[int]:
     """How many calls each restless loop makes: about as many as a sample, a number unforeseen."""
     if entrant.record.cache == "cold":
         return []
-    usual = min(entrant.calls, restless.CALLS * 2 // 3)
-    return [usual + secrets.randbelow(usual // 2 + 1 + (usual < 3)) for _ in range(restless.LOOPS)]
+    usual = max(2, min(entrant.calls, probe.CALLS * 2 // 3))  # two at least: in quick succession
+    return [usual + secrets.randbelow(usual // 2 + 1) for _ in range(probe.LOOPS)]
 
 
 def _last_contents(
@@ -200,7 +182,7 @@ def _last_contents(
     row, column = divmod(spot, fresh.shape[1])
     found = np.repeat(fresh[row : row + 1], len(counts), axis=0)
     for k, count in enumerate(counts):
-        found[k, column] = values[k * restless.CALLS + count - 1]
+        found[k, column] = values[k * probe.CALLS + count - 1]
     return found
 
 
@@ -235,7 +217,7 @@ def dishonest_times(entrant: HostEntrant) -> str | None:
     if not unseen or not spent or not entrant.samples:
         return None
     known, known_spent = record.repeated_ns or [], record.repeated_cpu_ns or []
-    if len(unseen) >= PAIRS and longer(unseen, known) and longer(spent, known_spent):
+    if len(unseen) >= PAIRS and probe.longer(unseen, known) and probe.longer(spent, known_spent):
         ratio = float(np.median(spent)) / max(float(np.median(known_spent)), 1.0)
         return (
             f"remembers inputs: in {len(unseen)} of {len(unseen)} pairs a call on new content "
@@ -244,39 +226,39 @@ def dishonest_times(entrant: HostEntrant) -> str | None:
         )
     if record.cache == "cold":
         return None
-    alone, slowest = min(unseen), _slow(entrant.samples)
-    alone_cpu = min(spent)
-    slowest_cpu = _slow([s * p for s, p in zip(entrant.samples, entrant.processors, strict=True)])
+    usual = _slow(entrant)
     if all(
-        one > LOOP_FACTOR * loop + LOOP_SLACK_NS
-        for one, loop in ((alone, slowest), (alone_cpu, slowest_cpu))
+        min(one) > probe.LOOP_FACTOR * loop + probe.LOOP_SLACK_NS
+        for one, loop in zip((unseen, spent), usual, strict=True)
     ):
         return (
             f"fast in the timing loop alone: a single call on new content took "
-            f"{alone / 1e3:.4g} µs, a slow sample {slowest / 1e3:.4g} µs a call"
+            f"{min(unseen) / 1e3:.4g} µs, a slow sample {usual[0] / 1e3:.4g} µs a call"
         )
     return None
 
 
-def _slow(times: Sequence[float]) -> float:
-    """The upper quartile of the samples: the slowest may be that just after the content changed,
-    when even a cheat had to work."""
-    return sorted(times)[-1 - (len(times) + 1) // 4]
+def _slow(entrant: HostEntrant) -> tuple[float, float]:
+    """The upper quartile of the samples, of elapsed and of processor time, ns a call.
+
+    The slowest may be that just after the content changed, when even a cheat had to work.
+    """
+    at = -1 - (len(entrant.samples) + 1) // 4
+    spent = [s * p for s, p in zip(entrant.samples, entrant.processors, strict=True)]
+    return sorted(entrant.samples)[at], sorted(spent)[at]
 
 
-def dishonest_loops(
-    entrant: HostEntrant, took: Sequence[float], spent: Sequence[float]
-) -> str | None:
+def dishonest_loops(entrant: HostEntrant) -> str | None:
     """Why the times of loops on changing input do not fit those of the samples; None if they do.
 
     Fewer than all loops say nothing: they ended since a call took no longer than the samples before
     them, and a machine that was slow then, and fast later, makes them look slow.
     """
-    if len(took) < restless.LOOPS or not entrant.samples:
+    took, spent = entrant.restless
+    if len(took) < probe.LOOPS or not entrant.samples:
         return None
-    usual = _slow(entrant.samples)
-    usual_cpu = _slow([s * p for s, p in zip(entrant.samples, entrant.processors, strict=True)])
-    if restless.slower(min(took), usual) and restless.slower(min(spent), usual_cpu):
+    usual, usual_spent = _slow(entrant)
+    if probe.slower(min(took), usual) and probe.slower(min(spent), usual_spent):
         return (
             f"fast on an input that stays the same alone: in {len(took)} of {len(took)} loops in "
             f"which it changed before every call, a call took {min(took) / 1e3:.4g} µs or more, "
@@ -309,17 +291,3 @@ def dishonest_clock(entrant: HostEntrant, entrants: Sequence[HostEntrant]) -> st
             "done elsewhere"
         )
     return None
-
-
-def between(
-    scrutiny: Scrutiny, entrants: list[HostEntrant], timeout: float
-) -> Callable[[HostEntrant], None]:
-    """The step that `take_rounds` makes between the rounds."""
-
-    def step(entrant: HostEntrant) -> None:
-        try:
-            scrutiny.verify(entrant, entrants, timeout)
-        except workloads.WorkloadUnavailable as e:
-            raise WorkerFault("unavailable", str(e)) from None
-
-    return step

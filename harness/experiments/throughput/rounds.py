@@ -120,7 +120,8 @@ class HostEntrant(Entrant[ThroughputRecord, Timing]):
     `content` is the input in place, `sampled` what it was at the last sample (two entrants of one
     worker share the input). `processors` and `faults` are the processors that each sample used and
     the page faults of a call. `overheads` are what the coordinator's own clock saw of each sample
-    beyond the time of its calls, ns.
+    beyond the time of its calls, ns. `integrity` found `restless`, elapsed and processor time of
+    calls on an input that changes, and `caught`, what was wrong with a result.
     """
 
     processors: list[float] = field(default_factory=list)
@@ -128,6 +129,8 @@ class HostEntrant(Entrant[ThroughputRecord, Timing]):
     overheads: list[float] = field(default_factory=list)
     content: NDArray[Any] | None = None
     sampled: NDArray[Any] | None = None
+    restless: tuple[list[float], list[float]] = ([], [])
+    caught: str | None = None
 
     def place(self, sharing: Sequence[Self], arguments: Blocks, timeout: float) -> None:
         """With as many threads as are asked for; a copy takes the first argument alone."""

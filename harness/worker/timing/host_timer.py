@@ -11,7 +11,7 @@ import gc
 import itertools
 import resource
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -213,6 +213,10 @@ class Stopwatch:
             return {"resident": before}, []
         extra = memory_layout.peak_extra(lambda: self.time(timing, 1))
         return {"extra": extra}, []
+
+    def rows(self, native: Any, indices: Sequence[int]) -> NDArray[Any]:
+        """Some rows of a native array, copied."""
+        return np.asarray(self.backend.to_numpy(native))[np.asarray(indices, np.intp)].copy()
 
     def output_rows(self, header: dict[str, Any], _: list[NDArray[Any]]) -> Reply:
         """Rows of each result of the last timed call, for the accuracy gate; shapes and dtypes."""
