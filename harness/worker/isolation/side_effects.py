@@ -14,8 +14,10 @@ import sys
 import threading
 import time
 import weakref
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from harness.worker.isolation.guard_bytes import Guarded
@@ -41,11 +43,7 @@ _STANDARD = os.path.dirname(os.__file__) + os.sep
 
 def _usage() -> tuple[int, int]:
     """(resident bytes, threads) of this process."""
-    descriptor = os.open("/proc/self/stat", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fields = os.read(descriptor, 1024).rpartition(b")")[2].split()
-    finally:
-        os.close(descriptor)
+    fields = Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()
     return int(fields[21]) * _PAGE, int(fields[17])
 
 
@@ -127,12 +125,9 @@ def _service(module: str, variable: str, attribute: str) -> int | None:
 def _children_of(process: str) -> list[int]:
     found: list[int] = []
     with contextlib.suppress(OSError):
-        for task in os.listdir(f"/proc/{process}/task"):
-            with (
-                contextlib.suppress(OSError),
-                open(f"/proc/{process}/task/{task}/children", "rb") as file,
-            ):
-                found += [int(pid) for pid in file.read().split()]
+        for task in Path(f"/proc/{process}/task").iterdir():
+            with contextlib.suppress(OSError):
+                found += map(int, (task / "children").read_bytes().split())
     return found
 
 
@@ -143,8 +138,7 @@ def _left_behind(children: list[int]) -> str:
 
 def _is_service(pid: int) -> bool:
     try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            return _installed(file.read().decode("utf-8", "replace"))
+        return _installed(Path(f"/proc/{pid}/cmdline").read_text("utf-8", "replace"))
     except OSError:
         return False
 
@@ -181,14 +175,6 @@ def wait_for_quiet(seconds: float = _QUIET_S, longest: float = _CROWDED_S) -> No
 
 
 @dataclass
-class _Usage:
-    """What calls of one kind used when they had settled."""
-
-    calls: int = 0
-    resident: int = 0
-
-
-@dataclass
 class Vigil:
     """The watch over one implementation; begin it before the implementation is imported.
 
@@ -199,8 +185,9 @@ class Vigil:
 
     threads: Callable[[], int | None] | None = None
     leak_bytes: int = LEAK_BYTES
-    _usage: dict[Hashable, _Usage] = field(default_factory=dict)
     _calls: int = 0
+    _calls_of: Counter[Hashable] = field(default_factory=Counter)
+    _settled: dict[Hashable, int] = field(default_factory=dict)  # resident bytes, by kind
     _first_descriptors: int = 0
     _first_threads: int = 0
     _executors: list[weakref.ref[Any]] = field(default_factory=list)
@@ -277,17 +264,17 @@ class Vigil:
                 f"leaks threads: {threads} exist after {self._calls} calls, "
                 f"{self._first_threads} after the first {_SETTLED_CALLS}"
             )
-        usage = self._usage.setdefault(kind, _Usage())
-        usage.calls += 1
+        self._calls_of[kind] += 1
+        calls = self._calls_of[kind]
         allowed = self.leak_bytes + LEAK_ARGUMENTS * nbytes
-        if usage.calls <= _SETTLED_CALLS:
-            usage.resident = resident
-        elif resident > usage.resident + allowed:
+        if calls <= _SETTLED_CALLS:
+            self._settled[kind] = resident
+        elif resident > self._settled[kind] + allowed:
             gc.collect()
-            grown = _usage()[0] - usage.resident
+            grown = _usage()[0] - self._settled[kind]
             if grown > allowed:
                 found.append(
-                    f"leaks memory: {grown >> 20} MiB more after {usage.calls} calls than after "
+                    f"leaks memory: {grown >> 20} MiB more after {calls} calls than after "
                     f"{_SETTLED_CALLS}, on {nbytes >> 10} KiB of arguments and results"
                 )
         return found
