@@ -1,9 +1,8 @@
 """A-priori error bounds of the softmax algorithms, by name, evaluated elementwise.
 
-A *gate* is a bound that a correct implementation of its
-algorithm cannot exceed (derived in docs/bounds.md, tested in seeded campaigns): above it there is
-a bug, in the code or in the bound. A published bound is first order in u and assumes exponentials
-accurate to u: it is drawn, and no implementation fails by it.
+A correct implementation cannot exceed the derived bound of its algorithm (docs/bounds.md, tested in
+seeded campaigns): above it there is a bug, in the code or in the bound. A published bound is first
+order in u and assumes exponentials accurate to u: it is drawn, and no implementation fails by it.
 """
 
 from __future__ import annotations

@@ -80,11 +80,6 @@ class Bound:
         """Whether it is as printed in the literature: drawn, and no implementation fails by it."""
         return self.theorem is not None
 
-    @property
-    def gate(self) -> bool:
-        """Whether a correct implementation cannot exceed it."""
-        return not self.published
-
 
 _bounds: dict[str, Bound] = {}
 BOUNDS: Mapping[str, Bound] = MappingProxyType(_bounds)

@@ -38,7 +38,7 @@ def compare(
 ) -> None:
     """Is NEW better, worse or equivalent to BASE? Exit 1 if worse, 3 if nothing is comparable.
 
-    With one folder of runs: figures over time, their step changes, and the newest run against
+    With one folder of runs: numbers over time, their step changes, and the newest run against
     the one before it.
     """
     from harness import comparison

@@ -151,7 +151,7 @@ class _Lines:
 
 
 def _show(console: Console, run: Run) -> None:
-    """The result, a figure a line."""
+    """The result, a number a line."""
     from rich.text import Text
 
     from harness.text import plain

@@ -194,7 +194,7 @@ def _speed(run: Run, name: str, quoted: _Point | None) -> tuple[str, str]:
 
 
 def _caption(run: Run, quoted: _Point | None) -> str:
-    """What the columns are; nothing of those that hold no figure."""
+    """What the columns are; nothing of those that hold no number."""
     kinds = {r.experiment for r in run.records}
     parts = []
     if "accuracy" in kinds:

@@ -6,8 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from harness.comparison import common_baseline, drift, timings
-from harness.comparison import errors as figures
+from harness.comparison import common_baseline, drift, errors, timings
 from harness.comparison.operands import (
     Pair,
     Side,
@@ -81,15 +80,15 @@ def compare(
 
 
 def _deterministic(pair: Pair, base: Side, new: Side, factor: float) -> Item:
-    decided = figures.judge_status(pair)
+    decided = errors.judge_status(pair)
     if decided is not None:
         return decided
     record: Any = pair.new
     if getattr(record, "kind", None) == "threshold":
         same = base.run.info.profile == new.run.info.profile
-        return figures.judge_threshold(pair, same_search=same)
+        return errors.judge_threshold(pair, same_search=same)
     same = base.run.info.workload_version == new.run.info.workload_version
-    return figures.judge_errors(pair, factor, same_inputs=same)
+    return errors.judge_errors(pair, factor, same_inputs=same)
 
 
 def _timings(
@@ -107,7 +106,7 @@ def _timings(
     cells = []
     for pair in pairs:
         a, b = pair.base, pair.new
-        decided = figures.judge_status(pair)
+        decided = errors.judge_status(pair)
         if decided is not None:
             items.append(decided)
         elif b.status == "failed":

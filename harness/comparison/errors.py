@@ -1,7 +1,7 @@
 """Verdicts on what is deterministic: statuses, errors, classes of outcome, overflow thresholds.
 
-The same code on the same input gives the same figure, so that there is no noise to allow for:
-figures are compared as they are. A factor says how much growth of an error matters.
+The same code on the same input gives the same number, so that there is no noise to allow for:
+numbers are compared as they are. A factor says how much growth of an error matters.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _COUNTS = ("nonfinite", "wrong_argmax", "flushed_count")
 
 
 def judge_status(pair: Pair) -> Item | None:
-    """The verdict where the statuses alone decide; None where figures must."""
+    """The verdict where the statuses alone decide; None where numbers must."""
     a, b = pair.base, pair.new
     before, after = _STATUSES[a.status], _STATUSES[b.status]
     if after > before:

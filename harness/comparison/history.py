@@ -1,4 +1,4 @@
-"""Figures over many runs of one machine, and where they change for good.
+"""Numbers over many runs of one machine, and where they change for good.
 
 Errors are deterministic: every change is a step. Times scatter from run to run: a step must be
 larger than the practical threshold and than what their scatter gives by chance (`find_steps`).
@@ -35,7 +35,7 @@ class Step:
 
     Attributes:
         index: of the first run after it.
-        before, after: median of the figure over the runs since the step before, and until the
+        before, after: median of the number over the runs since the step before, and until the
             next.
         cause: what else changed with that run.
     """
@@ -53,7 +53,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Series:
-    """One figure over the runs.
+    """One number over the runs.
 
     Attributes:
         implementation: its name; that of a copy for the machine's own limits.
@@ -154,7 +154,7 @@ def find_steps(values: Sequence[float], threshold: float = 0.05) -> list[int]:
 
 
 def _changes(values: Sequence[float]) -> list[int]:
-    """Indices at which a deterministic figure differs from the run before."""
+    """Indices at which a deterministic number differs from the run before."""
     return [i for i in range(1, len(values)) if values[i] != values[i - 1]]
 
 
@@ -181,7 +181,7 @@ def _series(
     values: Sequence[float | None],
     threshold: float,
 ) -> Series:
-    """The series with its steps, looked for over the runs that have the figure."""
+    """The series with its steps, looked for over the runs that have the number."""
     present = [i for i, v in enumerate(values) if v is not None]
     kept = [v for v in values if v is not None]
     note = ""
@@ -209,7 +209,7 @@ Cells = dict[Any, float]
 
 
 def _figures(run: Run) -> dict[Key, Cells]:
-    """Series of a run: (implementation, figure, unit) to its cells and their figures."""
+    """Series of a run: (implementation, number, unit) to its cells and their numbers."""
     found: dict[Key, Cells] = {}
     for record in run.records:
         r: Any = record

@@ -53,7 +53,7 @@ class Pair:
     def item(
         self, figure: str, base: Any, new: Any, verdict: Verdict, reason: str, unit: str = ""
     ) -> Item:
-        """The verdict on a figure of both."""
+        """The verdict on a number of both."""
         return Item(
             self.new.experiment, self.implementation, self.where, figure, base, new, verdict,
             reason, unit,
@@ -214,7 +214,7 @@ def changed_settings(a: RunInfo, b: RunInfo) -> dict[str, str]:
 
 
 def describe(base: Side, new: Side) -> list[str]:
-    """What differs between the sides beside their figures, one line each."""
+    """What differs between the sides beside their numbers, one line each."""
     notes = []
     for label, side in (("base", base), ("new", new)):
         if side.run.info.finished is None:

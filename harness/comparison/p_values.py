@@ -1,4 +1,4 @@
-"""Evidence that a ratio of times lies beyond a threshold: of one cell, of several, among many.
+"""One-sided tests that a ratio of times lies beyond a threshold: one cell, several, among many.
 
 Rounds of one process are counted, without a word on how their times are distributed: signs where
 rounds pair them (sign test), ranks where nothing does (Mann and Whitney). Processes are few, and
@@ -25,8 +25,8 @@ _SMALLEST_P = 1e-10
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """Of one cell, in one direction, against the hypothesis that it is not beyond the threshold.
+class OneSided:
+    """A test of one cell, in one direction: the null hypothesis is that it is not beyond.
 
     Attributes:
         wins: a count that adds up over cells.
@@ -39,31 +39,31 @@ class Evidence:
     p: float | None = None
 
 
-def of_signs(smaller: Float64Array, larger: Float64Array) -> Evidence:
+def of_signs(smaller: Float64Array, larger: Float64Array) -> OneSided:
     """Rounds in which the one is larger than the other; a tie counts for the null hypothesis."""
     a, b = _thinned(smaller), _thinned(larger)
-    return Evidence(int((b > a).sum()), np.asarray(binomial(a.size)))
+    return OneSided(int((b > a).sum()), np.asarray(binomial(a.size)))
 
 
-def of_ranks(smaller: Float64Array, larger: Float64Array) -> Evidence:
+def of_ranks(smaller: Float64Array, larger: Float64Array) -> OneSided:
     """Pairs in which the one is larger than the other, of samples that nothing pairs."""
     a, b = _thinned(smaller), _thinned(larger)
     wins = int((b[:, None] > a[None, :]).sum())
-    return Evidence(wins, np.asarray(mann_whitney(*sorted((a.size, b.size)))))
+    return OneSided(wins, np.asarray(mann_whitney(*sorted((a.size, b.size)))))
 
 
-def of_processes(values: Float64Array, others: Float64Array | None = None) -> Evidence:
+def of_processes(values: Float64Array, others: Float64Array | None = None) -> OneSided:
     """Student's: the mean is above 0, or above that of `others` (Welch), which nothing pairs."""
     from scipy import stats
 
     against = np.zeros(1) if others is None else others
     if np.ptp(values) == 0.0 == np.ptp(against):
-        return Evidence(p=_SMALLEST_P if values[0] > against[0] else 1.0)
+        return OneSided(p=_SMALLEST_P if values[0] > against[0] else 1.0)
     if others is None:
         found = stats.ttest_1samp(values, 0.0, alternative="greater")
     else:
         found = stats.ttest_ind(values, others, equal_var=False, alternative="greater")
-    return Evidence(p=max(float(found.pvalue), _SMALLEST_P))
+    return OneSided(p=max(float(found.pvalue), _SMALLEST_P))
 
 
 @lru_cache(maxsize=256)
@@ -110,11 +110,11 @@ def sum_distribution(parts: Sequence[Float64Array]) -> Float64Array:
     return np.maximum(np.fft.irfft(spectrum, size), 0.0)
 
 
-def together(parts: Sequence[Evidence]) -> float:
-    """One p-value of the evidence of several cells, that none of them is beyond the threshold.
+def together(parts: Sequence[OneSided]) -> float:
+    """One p-value of the tests of several cells; the null: none of them is beyond the threshold.
 
     Counts add up, and so does their exact null distribution by convolution: four cells of three
-    rounds that all separate fully are strong evidence together (1 / 20**4), though none is alone.
+    rounds that all separate fully are strong together (1 / 20**4), though none is alone.
     p-values are put together by Stouffer's method.
     """
     from scipy import stats

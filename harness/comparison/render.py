@@ -133,7 +133,7 @@ def to_markdown(comparison: Comparison) -> str:
 
 
 def to_json(comparison: Comparison) -> str:
-    """Everything, as strict JSON; non-finite figures are strings, as in run files."""
+    """Everything, as strict JSON; non-finite numbers are strings, as in run files."""
     data = {
         "format": "softmax-bench comparison",
         "version": JSON_VERSION,

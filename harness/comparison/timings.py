@@ -2,7 +2,7 @@
 
 A cell is better or worse only if the whole interval of its ratio lies beyond the practical
 threshold *and* a test that accounts for the number of comparisons agrees; equivalent if the
-interval lies within the threshold; else inconclusive. Figures measured on planted truths are in
+interval lies within the threshold; else inconclusive. Numbers measured on planted truths are in
 docs/comparing.md.
 """
 
@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from harness.comparison import p_values as evidence
+from harness.comparison import p_values as one_sided
 from harness.comparison.drift import LEAST, samples_of
 from harness.comparison.operands import Pair
-from harness.comparison.p_values import Evidence
+from harness.comparison.p_values import OneSided
 from harness.comparison.verdict import Item, Verdict
 from harness.numerics.formats import Float64Array
 from harness.numerics.statistics import (
@@ -52,7 +52,7 @@ class Timed:
         low, high: 95% interval, widened by `drift`.
         drift: smallest and largest factor by which what should not differ did, 1 included: the
             unchanged copies between two runs, the controls and their originals within one.
-        worse, better: evidence that the ratio lies beyond the threshold.
+        worse, better: tests that the ratio lies beyond the threshold.
         paired: whether the samples of a round were set against each other.
         halves: if paired, the median ratios of the first and of the second half of the rounds.
         terms: what did not change between the runs, and both sides are measured in; None for ns.
@@ -63,8 +63,8 @@ class Timed:
     low: float
     high: float
     drift: tuple[float, float]
-    worse: Evidence
-    better: Evidence
+    worse: OneSided
+    better: OneSided
     paired: bool
     halves: tuple[float, float] | None = None
     terms: str | None = None
@@ -100,7 +100,7 @@ def measure(
     paired: bool,
     beside: Pair | None = None,
 ) -> Timed:
-    """Ratio, interval and evidence of a pair with samples on both sides.
+    """Ratio, interval and tests of a pair with samples on both sides.
 
     Args:
         beside: of two runs, what did not change and was timed in the same rounds: the samples are
@@ -121,10 +121,10 @@ def measure(
         halves = (first, second)
         if processes is not None:
             logs = ratios_of_processes(b, a, count)
-            worse = evidence.of_processes(logs - math.log(slower))
-            better = evidence.of_processes(math.log(faster) - logs)
+            worse = one_sided.of_processes(logs - math.log(slower))
+            better = one_sided.of_processes(math.log(faster) - logs)
         else:
-            worse, better = evidence.of_signs(a, b / slower), evidence.of_signs(b / faster, a)
+            worse, better = one_sided.of_signs(a, b / slower), one_sided.of_signs(b / faster, a)
     elif processes is not None:
         base, new = (
             np.log(np.median(by_process(s, n), axis=1))
@@ -132,11 +132,11 @@ def measure(
         )
         ends = (new.mean() - base.mean(), *difference_interval(new, base))
         value, low, high = (float(np.exp(v)) for v in ends)
-        worse = evidence.of_processes(new - math.log(slower), base)
-        better = evidence.of_processes(base, new - math.log(faster))
+        worse = one_sided.of_processes(new - math.log(slower), base)
+        better = one_sided.of_processes(base, new - math.log(faster))
     else:
         value, low, high = ratio_of_medians(a, b)
-        worse, better = evidence.of_ranks(a, b / slower), evidence.of_ranks(b / faster, a)
+        worse, better = one_sided.of_ranks(a, b / slower), one_sided.of_ranks(b / faster, a)
     return Timed(
         pair, value, low / drift[1], high / drift[0], drift, worse, better, paired, halves,
         None if beside is None else beside.implementation,
@@ -234,7 +234,7 @@ def p_values(cells: Sequence[Timed]) -> dict[tuple[Hypothesis, int], float]:
     """One-sided p-values of every hypothesis in both directions (+1 worse, -1 better).
 
     The hypothesis of a cell is that its ratio is not beyond the threshold, of a group and of an
-    implementation that none of its cells is (`evidence.together`). Where a group is all of an
+    implementation that none of its cells is (`one_sided.together`). Where a group is all of an
     implementation, or a cell all of its group, the two are one hypothesis, tested once.
     """
     members: dict[Hypothesis, list[int]] = {}
@@ -245,8 +245,8 @@ def p_values(cells: Sequence[Timed]) -> dict[tuple[Hypothesis, int], float]:
     found = {}
     for numbers, hypothesis in once.items():
         inside = [cells[n] for n in numbers]
-        found[hypothesis, 1] = evidence.together([t.worse for t in inside])
-        found[hypothesis, -1] = evidence.together([t.better for t in inside])
+        found[hypothesis, 1] = one_sided.together([t.worse for t in inside])
+        found[hypothesis, -1] = one_sided.together([t.better for t in inside])
     return found
 
 
@@ -258,7 +258,7 @@ def judge_all(cells: Sequence[Timed], threshold: float) -> tuple[list[Item], int
     (0.1% within one run); otherwise it is inconclusive.
     """
     p = p_values(cells)
-    rejected = evidence.holm(p, ALPHA_WITHIN if any(c.paired for c in cells) else ALPHA)
+    rejected = one_sided.holm(p, ALPHA_WITHIN if any(c.paired for c in cells) else ALPHA)
     items = []
     for timed in cells:
         found = judge(timed, threshold)

@@ -21,10 +21,10 @@ class Item:
         implementation: its name, or ``"A -> B"`` for two implementations.
         where: the other coordinates, for people.
         figure: what is compared (``"time"``, ``"max ulp"``, ``"status"``, ...).
-        base, new: the figure on each side; None where a side has none.
+        base, new: the number on each side; None where a side has none.
         verdict: of the new side against the base.
         reason: why, in a sentence.
-        unit: of the figures.
+        unit: of the numbers.
         ratio, low, high: new / base and its 95% interval, for timings; above 1 is slower.
     """
 

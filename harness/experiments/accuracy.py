@@ -76,7 +76,7 @@ def judge(
     exact: Exact,
     blank: AccuracyRecord,
 ) -> AccuracyRecord:
-    """`blank` with the figures and the verdict of one output."""
+    """`blank` with the numbers and the verdict of one output."""
     signed = signed_ulp_error(y, exact)
     summary = vars(summarise(y, exact, logits=x, signed=signed)).copy()
     worst, histogram = summary.pop("worst"), summary.pop("histogram")
@@ -86,7 +86,7 @@ def judge(
     found = worst_outcome(y, exact, bound, error)
     over = float(ratio.max())
     finite_bound = bound.ulp[np.isfinite(bound.ulp)]
-    figures: dict[str, Any] = {
+    fields: dict[str, Any] = {
         **summary,  # named as in the record
         "ulp_histogram": histogram,
         "status": "ok",
@@ -106,18 +106,18 @@ def judge(
     }
     if bound.published_ulp is not None:
         largest = float(bound.published_ulp.max())
-        figures["published_bound_ulp"] = largest if np.isfinite(largest) else None
+        fields["published_bound_ulp"] = largest if np.isfinite(largest) else None
     if x.shape[1] <= _WHOLE_ROW:
-        figures["worst_logits"] = [to_hex(v) for v in x[worst.row]]
+        fields["worst_logits"] = [to_hex(v) for v in x[worst.row]]
     if not over <= 1.0:
         ulp = summary["max_ulp"]
         explained = excuses(implementation.metadata.deviations, x, y, exact, ratio, bound)
-        figures |= {
+        fields |= {
             "status": "failed",
             "reason": f"{found}: error {ulp:.4g} ulp, {over:.4g} times the bound {bound.name!r}",
             "deviation": excused(explained, ratio),
         }
-    return blank.model_copy(update=figures)
+    return blank.model_copy(update=fields)
 
 
 def _one(

@@ -37,7 +37,7 @@ def make_first_calls(context: Context, units: Sequence[Unit]) -> None:
             if (i.name, d) in cells and context.refusal(i, "softmax", d) is None
         ]
         for i in context.implementations
-        if i.metadata.device == "cpu"  # a device has a time of its own, and figures to begin with
+        if i.metadata.device == "cpu"  # a device has a time of its own, and numbers to begin with
     }  # fmt: skip
     if not any(wanted.values()):
         return

@@ -163,7 +163,7 @@ def machine_name(info: RunInfo, folder: Path) -> str:
 
 
 def refuse_other_conditions(before: RunInfo, machine: Machine, folder: Path) -> None:
-    """A run goes on only where it began: figures of two machines must not stand in one run.
+    """A run goes on only where it began: numbers of two machines must not stand in one run.
 
     Raises:
         ResultsError: it is finished, or processors or versions are not those that it began with.

@@ -7,7 +7,7 @@ the worker times them like an implementation, on as many threads as `numba.set_n
 - *regular* stores read a cache line from memory before they overwrite it, so the memory moves
   three bytes for two (unless the processor recognises the pattern);
 - *non-temporal* stores write whole lines past the caches: the higher limit for arrays that do
-  not fit in them, and a pointless figure for arrays that do.
+  not fit in them, and a pointless number for arrays that do.
 
 Bandwidth counts the bytes asked for, as STREAM does (McCalpin 1995), never the extra read.
 """

@@ -1,4 +1,4 @@
-"""The machine that a run was measured on: what it is, and what about it threatens the figures.
+"""The machine that a run was measured on: what it is, and what about it threatens the numbers.
 
 Everything is read from the kernel's files below
 `root` (so that tests can lay out machines of their own) and is None where it is unknown, never
@@ -139,7 +139,7 @@ def make_slug(cpu: str, cores: int) -> str:
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of the installed packages that can matter to a figure."""
+    """Versions of the installed packages that can matter to a number."""
     versions: dict[str, str] = {}
     for name in _PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

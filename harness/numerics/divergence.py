@@ -1,7 +1,7 @@
 """Distances between a computed distribution and the exact one, row by row.
 
 Both are summed from the elementwise differences, which are known to full precision, so that a
-divergence of 1e-30 is a figure and not rounding noise.
+divergence of 1e-30 is a number and not rounding noise.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ class WorstElement:
 class AccuracySummary:
     """The errors of one computed array against the exact result.
 
-    None stands for a figure that has no meaning here (no element qualifies, or the operation
+    None stands for a number that has no meaning here (no element qualifies, or the operation
     gives no probabilities). Infinity stands for a non-finite value where a finite one was due.
 
     Attributes:

@@ -92,7 +92,7 @@ class ControlVerdict:
 
     Attributes:
         holds: True if 1.0 lies in the interval.
-        reason: one sentence with the figures.
+        reason: one sentence with the numbers.
     """
 
     holds: bool

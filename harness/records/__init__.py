@@ -1,8 +1,8 @@
 """The schema of what is measured: one record a cell, and the description of a run.
 
 A record always carries its coordinates and a `status`; a cell that could not be measured is a
-record that says why. Figures that do not exist are ``None``, never a stand-in number. JSON is
-strict: non-finite figures are the strings ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``.
+record that says why. Numbers that do not exist are ``None``, never a stand-in number. JSON is
+strict: non-finite numbers are the strings ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``.
 """
 
 from __future__ import annotations

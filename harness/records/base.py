@@ -1,4 +1,4 @@
-"""What every record has: the coordinates of a cell, its status, and why there are no figures."""
+"""What every record has: the coordinates of a cell, its status, and why there are no numbers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Outcome = Literal[
 
 
 class Strict(BaseModel):
-    """Unknown fields are refused; non-finite figures are strings, for strict JSON."""
+    """Unknown fields are refused; non-finite numbers are strings, for strict JSON."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, ser_json_inf_nan="strings", protected_namespaces=()
@@ -44,7 +44,7 @@ class Record(Strict):
     """The coordinates of a cell, its status, and what it cost to measure.
 
     Attributes:
-        experiment: which experiment measured it; selects the record's own figures.
+        experiment: which experiment measured it; selects the record's own numbers.
         implementation: name of the implementation (a limit has the name of its copy kernel).
         operation: ``"softmax"``, ...; ``"copy"`` for a limit.
         dtype: name of the format of input and output.
@@ -72,5 +72,5 @@ class Record(Strict):
     elapsed_s: float | None = None
 
     def ended(self, status: Status, reason: str) -> Self:
-        """These coordinates with the status and the reason of a cell that gave no figures."""
+        """These coordinates with the status and the reason of a cell that gave no numbers."""
         return self.model_copy(update={"status": status, "reason": reason})

@@ -15,7 +15,7 @@ class ExhaustiveRecord(Record):
     """One table of one implementation; `workload` is the table.
 
     ``ok`` means that it was judged, not that it is right: the counts say that. After a fault the
-    figures are of what was judged until then. `max_ulp` is a true maximum where `exhaustive` is
+    numbers are of what was judged until then. `max_ulp` is a true maximum where `exhaustive` is
     true, else a lower bound.
     """
 

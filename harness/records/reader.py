@@ -83,7 +83,7 @@ class Run:
 
     @property
     def unmeasured(self) -> dict[str, Record]:
-        """Implementations without any figure or verdict, and the first cell of each."""
+        """Implementations without any number or verdict, and the first cell of each."""
         cells = [r for r in self.records if getattr(r, "role", "") not in _BESIDE]
         measured = {r.implementation for r in cells if r.status in ("ok", "failed")}
         first = {r.implementation: r for r in reversed(cells)}
@@ -91,7 +91,7 @@ class Run:
 
     @property
     def nothing_measured(self) -> str | None:
-        """Why no implementation has a figure or a verdict, in one line; None where one has."""
+        """Why no implementation has a number or a verdict, in one line; None where one has."""
         names = {r.implementation for r in self.records if getattr(r, "role", "") not in _BESIDE}
         if names - self.unmeasured.keys():
             return None
@@ -261,7 +261,7 @@ def read_runs(paths: Sequence[str | os.PathLike[str]]) -> list[Run]:
 def read_results(*paths: str | os.PathLike[str]) -> pd.DataFrame:
     """All records of the runs at or below `paths` as one DataFrame.
 
-    Columns are `run`, `machine` and the fields of `harness.records`; a figure that an experiment
+    Columns are `run`, `machine` and the fields of `harness.records`; a number that an experiment
     does not have is missing (NaN or None). Times are in nanoseconds, bandwidths in GB/s.
 
     Raises:

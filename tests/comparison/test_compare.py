@@ -524,8 +524,8 @@ def test_too_few_processes_are_rounds_like_any_others() -> None:
     assert timings.measure(few, 0.01, (1.0, 1.0), paired=True).worse.p is None
 
 
-def test_evidence_of_several_cells_adds_up() -> None:
-    weak = p_values.Evidence(p=0.05)
+def test_tests_of_several_cells_add_up() -> None:
+    weak = p_values.OneSided(p=0.05)
     assert p_values.together([weak]) == 0.05
     expected = stats.combine_pvalues([0.05] * 4, method="stouffer").pvalue
     assert p_values.together([weak] * 4) == pytest.approx(expected)
@@ -534,11 +534,11 @@ def test_evidence_of_several_cells_adds_up() -> None:
     assert p_values.together([counted, counted]) == pytest.approx(1 / 1024)
     both = stats.combine_pvalues([0.05, 1 / 32], method="stouffer").pvalue
     assert p_values.together([weak, counted]) == pytest.approx(both)
-    against = p_values.Evidence(p=1.0)
+    against = p_values.OneSided(p=1.0)
     assert p_values.together([weak, against]) > 0.99
 
 
-def test_processes_that_are_all_alike_are_no_evidence_but_beyond_the_threshold() -> None:
+def test_processes_that_are_all_alike_say_nothing_but_beyond_the_threshold() -> None:
     assert p_values.of_processes(np.full(8, 0.1)).p < 1e-9  # type: ignore[operator]
     assert p_values.of_processes(np.full(8, -0.1)).p == 1.0
     assert p_values.of_processes(np.zeros(8), np.zeros(8)).p == 1.0

@@ -1,4 +1,4 @@
-"""The audit: every claim of the register, examined, with the verdict that the figures give."""
+"""The audit: every claim of the register, examined, with the verdict that the numbers give."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class Finding:
         statement: what, so that it is true or false of a case.
         cases: how many cases were tried; 0 where the measurement decided nothing.
         held: in how many of them it was so.
-        measured: the figures, in words.
+        measured: the numbers, in words.
         role: its part in the verdict.
         figures: the same figures for programs, by name; units are in the name.
     """

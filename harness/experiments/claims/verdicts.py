@@ -1,4 +1,4 @@
-"""From figures to a verdict: the rules, which know nothing of any particular claim."""
+"""From numbers to a verdict: the rules, which know nothing of any particular claim."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def planned(
     )
 
 
-def _decided(trial: Trial, case: Case, verdict: Verdict, **figures: Any) -> ConformanceRecord:
+def _decided(trial: Trial, case: Case, verdict: Verdict, **fields: Any) -> ConformanceRecord:
     """The record of a case with its verdict, which is also the status if nothing else is."""
     blank = planned(trial.subject.metadata, trial.operation, trial.dtype, case, trial.seed)
     constant = {
@@ -87,7 +87,7 @@ def _decided(trial: Trial, case: Case, verdict: Verdict, **figures: Any) -> Conf
         "upstream": list(case.upstream) or None,
         "observations": 0,
     }
-    return blank.model_copy(update={**constant, **figures})
+    return blank.model_copy(update={**constant, **fields})
 
 
 def judge_case(case: Case, trial: Trial, *, lenient: bool = False) -> ConformanceRecord:

@@ -80,7 +80,7 @@ def run_blocks(
         finally:
             if checkpoint is not None:
                 save(tally, checkpoint, key, time.monotonic() - started)
-    figures: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "domain": judge.domain,
         "judged": tally.rows,
         "total": judge.total,
@@ -88,10 +88,10 @@ def run_blocks(
         "rounding": judge.rounding,
         "elapsed_s": time.monotonic() - started,
     }
-    if tally.rows:  # counts of nothing are no figures
-        figures |= {"figures": judge.figures(tally), **judge.worst(tally)}
+    if tally.rows:  # counts of nothing are no numbers
+        fields |= {"figures": judge.figures(tally), **judge.worst(tally)}
         if judge.measures_error:
             by_class = tally.counts.sum(axis=0).tolist()
-            figures["misrounded"] = tally.counts[:, 2:].sum(axis=1).tolist()
-            figures["ulp_histogram"] = dict(zip(HISTOGRAM_KEYS, by_class, strict=True))
-    return record.model_copy(update=figures)
+            fields["misrounded"] = tally.counts[:, 2:].sum(axis=1).tolist()
+            fields["ulp_histogram"] = dict(zip(HISTOGRAM_KEYS, by_class, strict=True))
+    return record.model_copy(update=fields)

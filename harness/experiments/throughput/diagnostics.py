@@ -1,4 +1,4 @@
-"""The figures of a timed group: medians, ratios, noise, share of the limit, and what is doubtful.
+"""The numbers of a timed group: medians, ratios, noise, share of the limit, and what is doubtful.
 
 A group is the entrants of one point of the grid, which were sampled in the same rounds, on the host
 or on a device.
@@ -33,11 +33,11 @@ def conclude(
     judged: Callable[[E], dict[str, Any]],
     also: Callable[[E], None] = lambda _: None,
 ) -> None:
-    """Fill in the records: the figures of what was timed, the reasons of what failed.
+    """Fill in the records: the numbers of what was timed, the reasons of what failed.
 
     Args:
         judged: changes to the record of an implementation, by whether what was timed is right.
-        also: measures more of what was timed, whose figures stand where that fails.
+        also: measures more of what was timed, whose numbers stand where that fails.
     """
     noisy = noise(entrants)
     for entrant in entrants:

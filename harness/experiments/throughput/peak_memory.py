@@ -12,7 +12,7 @@ _PERIOD_S = 0.0005
 
 
 def peak_memory(entrant: HostEntrant, timeout: float) -> None:
-    """Measure one call of an entrant that was timed, and put the figure into its record.
+    """Measure one call of an entrant that was timed, and put the number into its record.
 
     Bytes resident at the highest, less what was resident before, which holds the input and, if it
     is preallocated, the output; the output of an allocating call is taken off. By the kernel's

@@ -150,7 +150,7 @@ class HostEntrant(Entrant[ThroughputRecord, Timing]):
             "prepare", grid, timeout, part=part, threads=record.threads, placement=True
         )
         calls = reply.pop("calls")
-        if self.samples:  # of a process before this one, whose figures stand
+        if self.samples:  # of a process before this one, whose numbers stand
             if not cold and calls > self.calls:  # it was disturbed as it was calibrated
                 self.calls = calls
                 self.update(calls_per_sample=self.calls)

@@ -101,7 +101,7 @@ def coordinates(
 def judge_row(
     context: Context, implementation: Implementation, row: Array, blank: WorstCaseRecord
 ) -> WorstCaseRecord:
-    """`blank` with the figures of one row on its own against the bound.
+    """`blank` with the numbers of one row on its own against the bound.
 
     Raises:
         WorkerFault: the call failed or broke the contract.
@@ -115,7 +115,7 @@ def judge_row(
         reason = "out of range" if declared is None else f"out of range, as declared: {declared}"
     elif not good:
         reason = f"{ratio:.4g} times the bound {found.bound_name!r}"
-    figures = {
+    fields = {
         "status": "ok" if good else "failed",
         "reason": reason,
         "bound": found.bound_name,
@@ -128,4 +128,4 @@ def judge_row(
         "worst_expected": to_hex(found.expected[0]),
         "evaluations": 1,
     }
-    return blank.model_copy(update=figures)
+    return blank.model_copy(update=fields)

@@ -171,16 +171,16 @@ def _climbed(
 
 def _of_the_search(best: WorstCaseRecord, climb: _Climb, rows: int) -> dict[str, Any]:
     """What a record says of the whole search, beside its best row."""
-    figures: dict[str, Any] = {"origin": climb.best_name, "evaluations": rows}
+    fields: dict[str, Any] = {"origin": climb.best_name, "evaluations": rows}
     if climb.best_ratio != best.error_over_bound:
-        figures["in_batch"] = climb.best_ratio
+        fields["in_batch"] = climb.best_ratio
     if climb.nonfinite_row is not None:
-        figures["nonfinite"] = climb.nonfinite
-        figures["nonfinite_logits"] = [to_hex(v) for v in climb.nonfinite_row]
+        fields["nonfinite"] = climb.nonfinite
+        fields["nonfinite_logits"] = [to_hex(v) for v in climb.nonfinite_row]
         reason = f"{climb.nonfinite} of {rows} rows are out of range"
         if None in climb.excused:
-            figures |= {"status": "failed", "reason": f"{reason}: a result is not finite"}
+            fields |= {"status": "failed", "reason": f"{reason}: a result is not finite"}
         else:
             declared = ", ".join(sorted(d for d in climb.excused if d))
-            figures["reason"] = f"{reason}, as declared: {declared}"
-    return figures
+            fields["reason"] = f"{reason}, as declared: {declared}"
+    return fields

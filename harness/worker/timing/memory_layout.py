@@ -45,7 +45,7 @@ def peak_extra(call: Callable[[], object]) -> int | None:
     """Bytes by which resident memory rose above its level before `call`, at the highest.
 
     The kernel keeps the mark (VmHWM), so that nothing is missed between two looks; it counts
-    pages in batches by thread, which makes the figure good to about half a MiB. None where the
+    pages in batches by thread, which makes the number good to about half a MiB. None where the
     mark cannot be reset.
     """
     _trim()
