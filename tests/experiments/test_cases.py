@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
 from harness.bounds.tolerances import Arithmetic
-from harness.experiments.conformance.call import LAYOUTS, Array, Layout, Result, Step, arranged
+from harness.experiments.conformance.call import (
+    LAYOUTS,
+    Array,
+    Layout,
+    Result,
+    Step,
+    arranged,
+    packed,
+    unpacked,
+)
 from harness.experiments.conformance.cases.lengths import _prefixes
 from harness.experiments.conformance.cases.special import positions, spans
 from harness.experiments.conformance.catalogue import CASES
@@ -97,13 +108,22 @@ def test_an_exception_is_one_line() -> None:
     assert perform(_raises, [1.0])[0].error == "ValueError: no"
 
 
-def test_steps_survive_the_wire() -> None:
-    step = Step(
-        "softmax", (np.zeros((2, 3)),), (0, 1), "F",
-        shape=(2, 3), take=4, scale=0.5, keywords={"dtype": "float32"},
-    )  # fmt: skip
-    again = Step.restore(step.plain(), step.arrays)
-    assert again.plain() == step.plain()
+def test_steps_and_results_survive_the_wire() -> None:
+    arrays = [np.full((2, 3), float(i)) for i in range(3)]
+    steps = [
+        Step(
+            "softmax", (arrays[0],), (0, 1), "F",
+            shape=(2, 3), take=4, scale=0.5, keywords={"dtype": "float32"},
+        ),
+        Step("softmax_backward", (arrays[1], arrays[2]), "default"),
+    ]  # fmt: skip
+    results = [Result(error="no"), Result((arrays[0], arrays[1]), ("float64", ">f4"), changed=True)]
+    plain, values = packed(steps)
+    again = unpacked(Step, json.loads(json.dumps(plain)), values)
+    assert [vars(s) for s in again] == [vars(s) for s in steps]
+    plain, values = packed(results)
+    returned = unpacked(Result, json.loads(json.dumps(plain)), values)
+    assert [vars(r) for r in returned] == [vars(r) for r in results]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -6,9 +6,10 @@ plain data. How the arrays lie in memory is built there, beside the implementati
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, get_args
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,21 +61,6 @@ class Step:
     second: Layout | None = None
     keywords: Mapping[str, Any] = field(default_factory=dict)
 
-    def plain(self) -> dict[str, Any]:
-        """Everything but the arrays, fit for JSON."""
-        fields = {k: v for k, v in vars(self).items() if k != "arrays"}
-        return {**fields, "arrays": len(self.arrays)}
-
-    @staticmethod
-    def restore(plain: Mapping[str, Any], arrays: Sequence[Array]) -> Step:
-        """The inverse of `plain`."""
-        fields = dict(plain)
-        del fields["arrays"]
-        axis = fields["axis"]
-        fields["axis"] = tuple(axis) if isinstance(axis, list) else axis
-        fields["shape"] = None if fields["shape"] is None else tuple(fields["shape"])
-        return Step(arrays=tuple(arrays), **fields)
-
     def call_text(self) -> str:
         """The call, for messages: ``softmax(x, axis=-1)``."""
         names = {
@@ -120,17 +106,29 @@ class Result:
     out_ignored: bool = False
     not_made: str | None = None
 
-    def plain(self) -> dict[str, Any]:
-        fields = asdict(self, dict_factory=dict) if not self.arrays else dict(vars(self))
-        fields.pop("arrays")
-        return {**fields, "count": len(self.arrays)}
 
-    @staticmethod
-    def restore(plain: Mapping[str, Any], arrays: Sequence[Array]) -> Result:
-        """The inverse of `plain`."""
-        fields = dict(plain)
-        del fields["count"]
-        return Result(arrays=tuple(arrays), **{**fields, "dtypes": tuple(fields["dtypes"])})
+Item = TypeVar("Item", Step, Result)
+
+
+def packed(items: Sequence[Step] | Sequence[Result]) -> tuple[list[dict[str, Any]], list[Array]]:
+    """The items fit for JSON, with the number of their arrays, and the arrays of all in order."""
+    plain = [{**vars(item), "arrays": len(item.arrays)} for item in items]
+    return plain, [a for item in items for a in item.arrays]
+
+
+def unpacked(
+    kind: type[Item], plain: Sequence[Mapping[str, Any]], arrays: Iterable[Array]
+) -> list[Item]:
+    """The inverse of `packed`; JSON has made lists of their tuples."""
+    rest = iter(arrays)
+    items: list[Item] = []
+    for described in plain:
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in described.items()
+        }
+        items.append(kind(**fields | {"arrays": tuple(islice(rest, fields["arrays"]))}))
+    return items
 
 
 def owner(array: Array) -> Array:

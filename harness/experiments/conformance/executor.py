@@ -16,7 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from harness.experiments.conformance.call import Array, Result, Step, arranged, owner
+from harness.experiments.conformance.call import (
+    Array,
+    Result,
+    Step,
+    arranged,
+    owner,
+    packed,
+    unpacked,
+)
 from harness.numerics.formats import FORMATS
 from harness.worker import backends
 from harness.worker.backends import Backend
@@ -257,17 +265,11 @@ def perform(*arrays: Array, path: str, steps: list[dict[str, Any]]) -> tuple[Arr
     """`perform_steps` on the implementation at `path`, over the worker's pipe."""
     implementation = _implementation(path)
     _remember_programs(implementation.metadata.backend)
-    rest = list(arrays)
-    calls = []
-    for plain in steps:
-        count = plain["arrays"]
-        calls.append(Step.restore(plain, rest[:count]))
-        rest = rest[count:]
     module = implementation.module()
     results = perform_steps(
         lambda name: getattr(module, name),
         backends.get(implementation.metadata.backend),
-        calls,
+        unpacked(Step, steps, arrays),
     )
-    text = json.dumps([r.plain() for r in results]).encode()
-    return np.frombuffer(text, np.uint8).copy(), *(a for r in results for a in r.arrays)
+    plain, values = packed(results)
+    return np.frombuffer(json.dumps(plain).encode(), np.uint8).copy(), *values

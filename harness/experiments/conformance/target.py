@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from harness.experiments.conformance.call import Result, Step
+from harness.experiments.conformance.call import Result, Step, packed, unpacked
 from harness.experiments.conformance.executor import perform_steps
 from harness.records import Status
 from harness.registry.contract import Metadata, read_metadata
@@ -116,9 +116,8 @@ class RemoteSubject:
         return self.implementation.metadata
 
     def perform(self, steps: Sequence[Step], timeout: float = 60.0) -> list[Result]:
-        arrays = tuple(a for s in steps for a in s.arrays)
-        path = str(self.metadata.path.resolve())
-        options = {"path": path, "steps": [s.plain() for s in steps]}
+        plain, arrays = packed(steps)
+        options = {"path": str(self.metadata.path.resolve()), "steps": plain}
         if self.hangs >= _PATIENCE:
             raise SubjectFault("timeout", f"not tried: it hung {self.hangs} times before")
         try:
@@ -127,19 +126,14 @@ class RemoteSubject:
             started = time.perf_counter()
             limit = limit_of(timeout, self.first_s)
             _, answer = self.worker.request(
-                "run", {"operation": "perform", "options": options}, arrays, limit
+                "run", {"operation": "perform", "options": options}, tuple(arrays), limit
             )
             if self.first_s is None:
                 self.first_s = time.perf_counter() - started
         except WorkerFault as fault:
             self.hangs += fault.status == "timeout"
             raise SubjectFault(fault.status, fault.reason) from None
-        described = json.loads(answer[0].tobytes())
-        results, rest = [], answer[1:]
-        for plain in described:
-            results.append(Result.restore(plain, rest[: plain["count"]]))
-            rest = rest[plain["count"] :]
-        return results
+        return unpacked(Result, json.loads(answer[0].tobytes()), answer[1:])
 
     def stop(self) -> None:
         self.worker.stop()
