@@ -740,7 +740,13 @@ def missing_places(page: Path) -> list[str]:
     for path in re.findall(r"`(\w[\w/]*/[\w.]+\.(?:py|md|toml|jsonl|html|cuh?))`", text):
         if not (ROOT / path).exists() and not any(f.endswith(f"/{path}") for f in files):
             lost.append(path)
-    return lost
+    sources = {f.name: f.read_text(encoding="utf-8") for f in ROOT.glob("tests/**/test_*.py")}
+    for file, name in re.findall(r"`(?:[\w/]+/)?(test_\w+\.py)(?:::(\w+))?`", text):
+        if f"def {name}" not in sources.get(file, ""):
+            lost.append(f"{file}::{name}" if name else file)
+    everything = "".join(sources.values())
+    alone = re.findall(r"`(test_\w+)`", text)
+    return lost + [t for t in alone if f"def {t}(" not in everything and f"{t}.py" not in sources]
 
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "SECURITY.md"], ids=lambda p: p.stem)
@@ -752,7 +758,11 @@ def test_a_link_or_a_path_that_leads_nowhere_is_found(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(
         "[a](gone.md) [b](page.md#part) [c](https://example.org/x) `harness/gone.py` "
-        "`worker/client.py` `client/worker.py` `tests/cli/test_cli.py`",
+        "`worker/client.py` `client/worker.py` `tests/cli/test_cli.py` `test_gone.py` "
+        "`test_cli.py::test_gone` `test_cli.py::test_version` `test_left` `test_version`",
         encoding="utf-8",
     )
-    assert missing_places(page) == ["gone.md", "harness/gone.py", "client/worker.py"]
+    assert missing_places(page) == [
+        "gone.md", "harness/gone.py", "client/worker.py", "test_gone.py", "test_cli.py::test_gone",
+        "test_left",
+    ]  # fmt: skip
