@@ -247,7 +247,7 @@ HOSTILE = {
     "a read behind the array": (
         "if (*(volatile const int*)(a.x + a.rows * a.x_pitch + 4) == 1) return;"
     ),
-    "a write beyond shared memory": "dynamic[1 << 20].x = 1;",
+    "a write beyond shared memory": "dynamic[emulation::shared_bytes / 16].x = 1;",
 }
 
 
