@@ -1,4 +1,4 @@
-"""The unchanged baseline of two runs, in whose terms their times are compared.
+"""The unchanged baseline of two runs, whose time is the unit in which their times are compared.
 
 Nothing pairs the rounds of two runs, and a machine that was slower in one of them slows everything.
 Where both had the same baseline, of the same source and on the same versions, it was timed in every
@@ -24,12 +24,14 @@ _Cells = Mapping[tuple[Any, ...], Record]
 
 @dataclass(frozen=True)
 class Yardstick:
-    """The baseline of two runs, and its controls, by cell and whether they allocate.
+    """The timings of the baseline of two runs and of its controls.
+
+    They are found by cell and by whether the call allocates its result.
 
     Attributes:
         name: of the baseline.
-        base, new: its records in either run.
-        controls: the same code in another process: records of either run.
+        base, new: its records in the two runs.
+        controls: records of the same code in another process, in the two runs.
     """
 
     name: str
@@ -38,15 +40,15 @@ class Yardstick:
     controls: tuple[_Cells, _Cells]
 
     def beside(self, pair: Pair) -> Pair | None:
-        """Its records of a pair's rounds; None where they cannot be set against each other."""
+        """The baseline's records from the rounds of `pair`; None where they cannot be used."""
         if pair.implementation == self.name:
             return None
         return _usable(pair, self.base, self.new)
 
     def moved(self, pair: Pair) -> tuple[float, float]:
-        """How its control, in its terms, moved between the runs: smallest and largest factor.
+        """Smallest and largest factor by which control ÷ baseline changed between the runs.
 
-        1 and 1 where processes are the sample, whose scatter says it.
+        One of them is 1; both where processes are the sample, whose scatter shows such changes.
         """
         controls = _usable(pair, *self.controls)
         beside = self.beside(pair)
@@ -58,9 +60,9 @@ class Yardstick:
 
 
 def _usable(pair: Pair, before: _Cells, after: _Cells) -> Pair | None:
-    """Records beside those of a pair, with a time of each of their rounds.
+    """The records from the rounds of `pair`, with a time for each round; None if there are none.
 
-    Of calls that allocate where those of the pair do, and there are such.
+    If the pair's calls allocate, records of calls that allocate come first, else the others.
     """
     cell = cell_of(pair.new)
     kinds = (True, False) if getattr(pair.new, "allocating", False) else (False, True)

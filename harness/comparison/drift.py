@@ -1,7 +1,7 @@
 """Drift of the machine: how much the times of unchanged code changed between and within runs.
 
 Copies are the harness's own code, the same in every run; a control is the baseline in another
-process. What they differ by, others may differ by for no reason of their own.
+process. By as much as these differ, other code may differ without having changed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def cell_of(record: Record) -> tuple[Any, ...]:
 
 
 def _operation(record: Record) -> str:
-    """That in whose rounds the timing was taken; limits on the host go with softmax alone."""
+    """The operation in whose rounds the timing was taken; for limits on the host, softmax."""
     beside: str | None = getattr(record, "beside", None)
     own = record.operation if getattr(record, "role", None) != "limit" else "copy"
     return beside or ("softmax" if own == "copy" else own)
@@ -53,7 +53,7 @@ def _widen(ranges: Ranges, cell: tuple[Any, ...], ratio: float) -> None:
 
 
 def drifts(base: Iterable[Record], new: Iterable[Record]) -> Ranges:
-    """How the medians of the copies, the same code in every run, moved from run to run."""
+    """Range of new / base of the copies' median times; they are the same code in every run."""
     before = {(r.implementation, *cell_of(r)): r for r in base}
     found: Ranges = {}
     for record in new:
@@ -66,10 +66,10 @@ def drifts(base: Iterable[Record], new: Iterable[Record]) -> Ranges:
 
 
 def control_ratios(records: Iterable[Record]) -> Ranges:
-    """How far the same code was from itself in the rounds of one run.
+    """Range of the ratios control / original, the same code in two processes of one run.
 
-    A second process has its arrays elsewhere in memory, and its copy of the code, which is worth
-    a percent or two where nothing else differs. Between two implementations it is worth as much.
+    A second process has its arrays and its code elsewhere in memory, which changes times by a
+    percent or two where nothing else differs; so it may between two implementations.
     """
     by_key = {(r.implementation, getattr(r, "allocating", None), *cell_of(r)): r for r in records}
     found: Ranges = {}

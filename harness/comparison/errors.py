@@ -1,7 +1,7 @@
 """Verdicts on what is deterministic: statuses, errors, classes of outcome, overflow thresholds.
 
-The same code on the same input gives the same number, so that there is no noise to allow for:
-numbers are compared as they are. A factor says how much growth of an error matters.
+The same code on the same input gives the same number: there is no noise to allow for, and numbers
+are compared as they are. A factor says how much growth of an error matters.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def grown(base: float, new: float, factor: float, floor: float) -> int:
 def judge_errors(pair: Pair, factor: float, *, same_inputs: bool = True) -> Item:
     """Errors against the reference and classes of outcome, of cells with the same input.
 
-    `same_inputs` is False if the generators of the inputs have changed; an input's own digest,
-    where there is one, says more.
+    `same_inputs` is False if the generators of the inputs have changed, which matters only where
+    the records have no digest of their input.
     """
     a, b = pair.base, pair.new
     base, new = getattr(a, "max_ulp", None), getattr(b, "max_ulp", None)
@@ -131,7 +131,7 @@ def _compare_numbers(a: Any, b: Any, factor: float, changes: dict[int, list[str]
 
 
 def judge_threshold(pair: Pair, *, same_search: bool) -> Item:
-    """Where an overflow event begins: later is better, never is best.
+    """The verdict on where an overflow event begins: later is better, never is best.
 
     Args:
         pair: two `OverflowRecord` of kind ``"threshold"``.

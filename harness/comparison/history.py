@@ -84,7 +84,7 @@ class History:
 
 @lru_cache(maxsize=128)
 def critical_value(n: int) -> float:
-    """The value that `_largest_jump` exceeds with probability `FALSE_ALARM` without a step.
+    """The value that `_largest_jump` exceeds with probability `FALSE_ALARM` if there is no step.
 
     By simulation of normal scatter, seeded; the statistic is free of location and scale.
     """
@@ -97,8 +97,8 @@ def critical_value(n: int) -> float:
 def _largest_jump(y: Float64Array) -> tuple[int, float]:
     """Where the two sides differ most, and by how many standard errors.
 
-    The scale is from the differences of neighbours, of which a step spoils a single one; a
-    median of them, so that one outlying run spoils nothing.
+    The standard error is estimated from the median of the differences of neighbours: a step
+    changes only one of them, and one outlying run only two.
     """
     n = y.size
     scale = 1.4826 * float(np.median(np.abs(np.diff(y)))) / math.sqrt(2.0)
@@ -114,9 +114,9 @@ def _largest_jump(y: Float64Array) -> tuple[int, float]:
 
 
 def _change(before: Float64Array, after: Float64Array) -> float:
-    """The distance of the medians; of an even number, those in the middle that are nearer.
+    """The distance of the medians; of an even number of runs, from the nearer of the middle two.
 
-    So a single outlying run, which is half of a segment of two, makes no change.
+    So a single outlying run, which is half of a segment of two, makes no step.
     """
     sides = ("higher", "lower") if after.mean() > before.mean() else ("lower", "higher")
     a, b = (
@@ -208,8 +208,8 @@ Key = tuple[str, str, str]
 Cells = dict[Any, float]
 
 
-def _figures(run: Run) -> dict[Key, Cells]:
-    """Series of a run: (implementation, number, unit) to its cells and their numbers."""
+def _numbers(run: Run) -> dict[Key, Cells]:
+    """Series of a run: (implementation, what is shown, unit) to its cells and their numbers."""
     found: dict[Key, Cells] = {}
     for record in run.records:
         r: Any = record
@@ -238,8 +238,8 @@ def _value(cells: Iterable[float], unit: str) -> float:
 def history(runs: Sequence[Run], *, threshold: float = 0.05) -> History:
     """The history of runs of one machine, given oldest first.
 
-    Of each series, the cells are those that every run with the series has, so that runs of
-    different profiles can stand in one line.
+    A series is of the cells that all its runs have in common, so that runs of different profiles
+    can stand in one line.
 
     Raises:
         ResultsError: no run, or runs of several machines.
@@ -250,17 +250,17 @@ def history(runs: Sequence[Run], *, threshold: float = 0.05) -> History:
             f"history: expected runs of one machine, got {len(machines)} "
             f"({', '.join(machines)}); give the folder of one of them"
         )
-    figures = [_figures(r) for r in runs]
+    numbers = [_numbers(r) for r in runs]
     series = []
-    for key in sorted({k for f in figures for k in f}):
-        having = [f[key] for f in figures if key in f]
+    for key in sorted({k for n in numbers for k in n}):
+        having = [n[key] for n in numbers if key in n]
         common = set.intersection(*(set(cells) for cells in having))
         if not common:
             values: list[float | None] = [None] * len(runs)
             series.append(Series(*key, values, note="no cell is common to the runs"))
             continue
         values = [
-            _value((f[key][c] for c in common), key[2]) if key in f else None for f in figures
+            _value((n[key][c] for c in common), key[2]) if key in n else None for n in numbers
         ]
         series.append(_series(runs, *key, values, threshold))
     return History(machines[0], list(runs), series, threshold)

@@ -53,7 +53,7 @@ class Pair:
     def item(
         self, figure: str, base: Any, new: Any, verdict: Verdict, reason: str, unit: str = ""
     ) -> Item:
-        """The verdict on a number of both."""
+        """The verdict on a number of each side."""
         return Item(
             self.new.experiment, self.implementation, self.where, figure, base, new, verdict,
             reason, unit,
@@ -138,7 +138,7 @@ def where(record: Record) -> str:
 
 
 def _index(side: Side, across: bool, by_name: bool) -> dict[str, Record]:
-    """Records by coordinates; between machines, all threads of one match all of the other."""
+    """Records by coordinates; `across` machines, timings on all cores match, however many."""
     cores = side.run.info.machine.get("logical_cores")
     table: dict[str, Record] = {}
     for record in side.records():
@@ -154,7 +154,7 @@ def pair_cells(
 ) -> tuple[list[Pair], list[Missing], Counter[str]]:
     """Cells of both sides, cells that one side lacks, and counts of what neither measured.
 
-    With an implementation on each side, cells are the same whatever it is called.
+    Where each side is one implementation, the two need not have the same name.
     """
     by_name = base.implementation is None
     left, right = _index(base, across, by_name), _index(new, across, by_name)

@@ -1,8 +1,8 @@
 """One-sided tests that a ratio of times lies beyond a threshold: one cell, several, among many.
 
-Rounds of one process are counted, without a word on how their times are distributed: signs where
-rounds pair them (sign test), ranks where nothing does (Mann and Whitney). Processes are few, and
-each stands for the median of its rounds: theirs is Student's t, on logarithms.
+Rounds of one process are tested without assuming a distribution of their times: by the sign test
+where rounds pair the samples, else by Mann and Whitney's. Where several processes took them, each
+counts as one value, the logarithm of the median of its rounds, for Student's or Welch's t-test.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _SMALLEST_P = 1e-10
 
 @dataclass(frozen=True)
 class OneSided:
-    """A test of one cell, in one direction: the null hypothesis is that it is not beyond.
+    """A one-sided test of one cell; null hypothesis: its ratio is not beyond the threshold.
 
     Attributes:
-        wins: a count that adds up over cells.
-        null: its distribution if the ratio stands exactly at the threshold.
-        p: where nothing was counted, the p-value.
+        wins: the test statistic, a count, so that those of several cells add up.
+        null: its distribution if the ratio is exactly at the threshold: probabilities of 0, 1, ...
+        p: the p-value of a t-test, which has no count; None for a test that counts.
     """
 
     wins: int = 0
@@ -40,20 +40,20 @@ class OneSided:
 
 
 def of_signs(smaller: Float64Array, larger: Float64Array) -> OneSided:
-    """Rounds in which the one is larger than the other; a tie counts for the null hypothesis."""
+    """Sign test of paired rounds: counts those with larger > smaller (a tie is no win)."""
     a, b = _thinned(smaller), _thinned(larger)
     return OneSided(int((b > a).sum()), np.asarray(binomial(a.size)))
 
 
 def of_ranks(smaller: Float64Array, larger: Float64Array) -> OneSided:
-    """Pairs in which the one is larger than the other, of samples that nothing pairs."""
+    """Mann-Whitney test of unpaired samples: counts the pairs with larger > smaller."""
     a, b = _thinned(smaller), _thinned(larger)
     wins = int((b[:, None] > a[None, :]).sum())
     return OneSided(wins, np.asarray(mann_whitney(*sorted((a.size, b.size)))))
 
 
 def of_processes(values: Float64Array, others: Float64Array | None = None) -> OneSided:
-    """Student's: the mean is above 0, or above that of `others` (Welch), which nothing pairs."""
+    """Student's t-test that the mean is above 0; with `others`, Welch's that it is above theirs."""
     from scipy import stats
 
     against = np.zeros(1) if others is None else others
@@ -111,11 +111,11 @@ def sum_distribution(parts: Sequence[Float64Array]) -> Float64Array:
 
 
 def together(parts: Sequence[OneSided]) -> float:
-    """One p-value of the tests of several cells; the null: none of them is beyond the threshold.
+    """One p-value for several cells; null hypothesis: none of them is beyond the threshold.
 
     Counts add up, and so does their exact null distribution by convolution: four cells of three
     rounds that all separate fully are strong together (1 / 20**4), though none is alone.
-    p-values are put together by Stouffer's method.
+    p-values are combined by Stouffer's method.
     """
     from scipy import stats
 

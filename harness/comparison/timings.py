@@ -2,8 +2,8 @@
 
 A cell is better or worse only if the whole interval of its ratio lies beyond the practical
 threshold *and* a test that accounts for the number of comparisons agrees; equivalent if the
-interval lies within the threshold; else inconclusive. Numbers measured on planted truths are in
-docs/comparing.md.
+interval lies within the threshold; else inconclusive. How often that is wrong, measured on samples
+whose true ratio is known, is in docs/comparing.md.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ class Timed:
     Attributes:
         ratio: median of new / base; above 1 is slower.
         low, high: 95% interval, widened by `drift`.
-        drift: smallest and largest factor by which what should not differ did, 1 included: the
-            unchanged copies between two runs, the controls and their originals within one.
+        drift: smallest and largest factor (at most 1, at least 1) by which the same code differed:
+            the copies between two runs, the controls and their originals within one.
         worse, better: tests that the ratio lies beyond the threshold.
         paired: whether the samples of a round were set against each other.
         halves: if paired, the median ratios of the first and of the second half of the rounds.
-        terms: what did not change between the runs, and both sides are measured in; None for ns.
+        terms: name of the baseline whose time is the unit on both sides; None where that is ns.
     """
 
     pair: Pair
@@ -103,8 +103,8 @@ def measure(
     """Ratio, interval and tests of a pair with samples on both sides.
 
     Args:
-        beside: of two runs, what did not change and was timed in the same rounds: the samples are
-            then compared in its terms.
+        beside: for two runs, the records of the unchanged baseline from the same rounds, by
+            whose times the samples are then divided.
     """
     a, b = relative(pair, beside)
     processes = of_processes(pair)
@@ -144,7 +144,7 @@ def measure(
 
 
 def relative(pair: Pair, beside: Pair | None) -> tuple[Float64Array, Float64Array]:
-    """Samples of both sides, ns; or what they are of the time of something else in their rounds."""
+    """Samples of both sides, ns; with `beside`, divided by its samples of the same rounds."""
     a, b = (np.asarray(samples_of(r), dtype=np.float64) for r in (pair.base, pair.new))
     if beside is None:
         return a, b
@@ -152,7 +152,7 @@ def relative(pair: Pair, beside: Pair | None) -> tuple[Float64Array, Float64Arra
 
 
 def of_processes(pair: Pair) -> tuple[int, int] | None:
-    """How many processes took the samples of both, where they are enough to be the sample."""
+    """How many processes took the samples of (base, new); None if too few to be the sample."""
     base, new = (getattr(r, "processes", None) or 1 for r in (pair.base, pair.new))
     return (base, new) if min(base, new) >= LEAST_PROCESSES else None
 
@@ -181,7 +181,7 @@ def unusable(pair: Pair) -> str | None:
 
 
 def judge(timed: Timed, threshold: float) -> Item:
-    """The verdict of a cell by its own interval; `confirm` comes after."""
+    """The verdict of a cell by its own interval alone; `judge_all` adds the tests."""
     upper = 1.0 + threshold
     verdict: Verdict = "inconclusive"
     interval = f"[{timed.low:.3f}, {timed.high:.3f}]"
