@@ -60,7 +60,7 @@ def check(
 
 
 def _lines(item: Item) -> list[str]:
-    """An item as plain lines: where, what, and how to see it again."""
+    """An item as plain lines: where, what, and how to reproduce it."""
     lines = [f"{item.where}: {item.message}"]
     if item.input:
         row = ", ".join(item.input[:8]) + (", ..." if len(item.input) > 8 else "")

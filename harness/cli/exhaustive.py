@@ -34,7 +34,7 @@ def exhaustive(
         int | None, typer.Option("--workers", min=1, help="Processes; one a core, at most four.")
     ] = None,
     every: Annotated[
-        int, typer.Option("--every", min=1, help="Only every so manyth block: a sample.")
+        int, typer.Option("--every", min=1, help="Judge only every N-th block: a sample.")
     ] = 1,
     results: options.Results = options.RESULTS,
     reports: options.Reports = options.REPORTS,
@@ -151,7 +151,7 @@ class _Lines:
 
 
 def _show(console: Console, run: Run) -> None:
-    """The result, a number a line."""
+    """Print the result, one number a line."""
     from rich.text import Text
 
     from harness.text import plain

@@ -1,4 +1,4 @@
-"""Exit codes: what each outcome is worth, and what a user is told who can mend an error."""
+"""Exit codes of all commands, and one line for each error that the user can mend."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class _Stream(io.FileIO):
 
 
 def forgiving_streams() -> None:
-    """From now on, printing raises nothing.
+    """From now on, nothing that is printed raises an error.
 
     A character that the encoding lacks is replaced. What nobody reads any more (``| head``) is
     dropped, so that a command does its work and ends with the exit code that says how that went.
@@ -136,7 +136,7 @@ def forgiving_streams() -> None:
 def exit_code(code: int, program: str) -> int:
     """The exit code of a program that ends now: `USAGE` for `DONE` if its output was not written.
 
-    That is said, too; a reader who left is no such case.
+    The reason is printed; output that a reader like ``head`` did not want is no such case.
     """
     for stream in filter(None, (sys.stdout, sys.stderr)):
         stream.flush()

@@ -42,7 +42,7 @@ FASTER: Mapping[str, str] = {"flint": "python-flint"}
 
 
 def absent(packages: Mapping[str, str]) -> list[str]:
-    """Those of some packages whose module cannot be found here."""
+    """The packages whose module cannot be found here; `packages` has their names by module."""
     return [name for module, name in packages.items() if importlib.util.find_spec(module) is None]
 
 

@@ -25,7 +25,7 @@ _ETA_AFTER = 0.02
 
 
 class _Eta:
-    """Seconds left, from the weights of the units that are done; their scale is learnt."""
+    """Seconds left: the weights of the units to come, at the pace of the finished ones."""
 
     def __init__(self, units: Sequence[Unit]) -> None:
         self.left: dict[str, float] = defaultdict(float)  # weights, by experiment
@@ -194,7 +194,7 @@ def _speed(run: Run, name: str, quoted: _Point | None) -> tuple[str, str]:
 
 
 def _caption(run: Run, quoted: _Point | None) -> str:
-    """What the columns are; nothing of those that hold no number."""
+    """What the columns mean, of those that hold a number."""
     kinds = {r.experiment for r in run.records}
     parts = []
     if "accuracy" in kinds:

@@ -73,7 +73,7 @@ def run(
     report: options.Render = True,
     debug: options.Debug = False,
 ) -> None:
-    """Measure all available implementations; write a run and its report."""
+    """Measure what is available; write a run and its report. Exit 3 if nothing was measured."""
     from harness.cli import progress as terminal
     from harness.experiments.profiles import PROFILES
     from harness.experiments.runner import Request

@@ -107,7 +107,7 @@ def given(path: str, info: RunInfo, folder: Path) -> str:
 
 
 def asked(info: RunInfo) -> dict[str, Any]:
-    """What the command line of a run asked for; JSON has lists for its tuples."""
+    """What the command line of a run asked for; lists, as JSON has them, become tuples."""
     return {k: tuple(v) if isinstance(v, list) else v for k, v in info.filters.items()}
 
 
