@@ -331,7 +331,7 @@ _TABLE_EXP_PAIR = 2.0**-63.2
     "½ + (2^6.8+k+2Δ_j+2A)·2^(p−53) ulp, k = min(n−1, 137); float64: ½ + 2^−9.2 ulp",
 )
 def rounded_once(c: BoundContext) -> BoundResult:
-    """Float64 inside for what is narrower, double-double for float64; the exponential its own."""
+    """Computed in float64, or in double-double for float64; its own exp is part of the proof."""
     c = replace(c, internal=float_format("float64"))
     if c.output.precision < c.internal.precision:
         weights_shift = _shift_cost(c) * (_TABLE_EXP_SHIFT / c.u)

@@ -42,9 +42,10 @@ class Arithmetic:
 
     Attributes:
         bound: the bound of its softmax, by name (`harness.bounds.BOUNDS`).
-        accumulator: format of its inside, None where it is that of the input.
-        exp_error: E in u, of that format.
-        exp_underflow: largest absolute error of exp in the subnormal range, in its quanta.
+        accumulator: format that it computes in; None where it is that of the input.
+        exp_error: E, in u of that format.
+        exp_underflow: largest absolute error of exp where its result is subnormal, in units of the
+            smallest subnormal.
     """
 
     bound: str = "generic"
@@ -60,7 +61,7 @@ class Arithmetic:
         return fmt
 
     def errors(self, fmt: FloatFormat) -> dict[str, Any]:
-        """What bounds on results of a format are told of it (`make_context`)."""
+        """The parameters of `make_context` for results of format `fmt`."""
         return {
             "internal": self.internal(fmt),
             "exp_error": self.exp_error,
@@ -68,7 +69,7 @@ class Arithmetic:
         }
 
     def relevant(self, operation: str, fmt: FloatFormat) -> Arithmetic:
-        """What the allowance of an operation depends on, so that implementations share it."""
+        """What an operation's tolerance depends on; where that is equal, one tolerance serves."""
         accumulator = None if self.internal(fmt) == fmt else self.accumulator
         if operation == "softmax_backward":
             return Arithmetic(accumulator=accumulator)

@@ -1,10 +1,10 @@
 """Copy kernels with chosen stores: ordinary ones, or non-temporal ones that bypass the caches.
 
-The LLVM code behind `copy_limit`. Both kinds copy 64-byte vectors to aligned
-addresses and differ in nothing but the ``!nontemporal`` mark of the store (LLVM Language
-Reference, "store"); LLVM splits the vector into what the processor has: one ``vmovntps zmm`` with
-AVX-512, two ``ymm`` with AVX2, four ``xmm`` without. Neither is turned into a call of memcpy,
-whose own choice of stores, by size, would be unknown; the tests look at the assembly.
+The LLVM code behind `copy_limit`. Both kinds copy 64-byte vectors to aligned addresses and differ
+in nothing but the ``!nontemporal`` mark of the store (LLVM Language Reference, "store"); LLVM
+splits the vector into what the processor has: one ``vmovntps zmm`` with AVX-512, two ``ymm`` with
+AVX2, four ``xmm`` without. Neither is turned into a call of memcpy, whose own choice of stores, by
+size, would be unknown; the tests look at the assembly.
 
 Intrinsics and kernels share this file because Numba's cache watches only the kernels' own file.
 """

@@ -1,13 +1,13 @@
 """What this machine can do at best: copies of the same bytes that an implementation moves.
 
-A copy reads each byte once and writes each byte once; no softmax of
-data larger than the caches does less. The copies take and give arrays as an operation does, so
-the worker times them like an implementation, on as many threads as `numba.set_num_threads` says:
+A copy reads each byte once and writes each byte once; no softmax of data larger than the caches
+does less. The copies take and give arrays as an operation does, so the worker times them like an
+implementation, on as many threads as `numba.set_num_threads` says:
 
 - *regular* stores read a cache line from memory before they overwrite it, so the memory moves
   three bytes for two (unless the processor recognises the pattern);
 - *non-temporal* stores write whole lines past the caches: the higher limit for arrays that do
-  not fit in them, and a pointless number for arrays that do.
+  not fit in them, and meaningless for arrays that do.
 
 Bandwidth counts the bytes asked for, as STREAM does (McCalpin 1995), never the extra read.
 """

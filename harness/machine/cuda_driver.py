@@ -1,7 +1,4 @@
-"""CUDA devices as the driver library sees them, without importing an array library.
-
-It asks `libcuda`, through ctypes.
-"""
+"""CUDA devices as the driver sees them: libcuda through ctypes, without an array library."""
 
 from __future__ import annotations
 

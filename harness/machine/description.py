@@ -1,8 +1,7 @@
 """The machine that a run was measured on: what it is, and what about it threatens the numbers.
 
-Everything is read from the kernel's files below
-`root` (so that tests can lay out machines of their own) and is None where it is unknown, never
-guessed. Nothing here names the host or its user.
+Everything is read from the kernel's files below `root` (so that tests can lay out machines of their
+own) and is None where it is unknown, never guessed. Nothing here names the host or its user.
 """
 
 from __future__ import annotations
@@ -128,7 +127,7 @@ def _turbo(root: Path) -> bool | None:
 
 
 class MachineNameError(UserError):
-    """A name of a machine that cannot be that of a folder."""
+    """A name of a machine that is not safe as a folder name."""
 
 
 def make_slug(cpu: str, cores: int) -> str:
@@ -151,7 +150,7 @@ SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 
 def refuse_unsafe(slug: str) -> None:
-    """A name that cannot be a folder's, everywhere.
+    """Refuse a name that is not safe as a folder name on every system.
 
     Raises:
         MachineNameError: with what is expected.

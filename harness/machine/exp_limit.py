@@ -83,7 +83,7 @@ def _shares(destination, source, size, parts):  # type: ignore[no-untyped-def]
 
 
 def exp_only(x: Array, out: Array | None = None) -> Array:
-    """exp(x) for -87 <= x <= 88, of which nothing is checked; meaningless outside.
+    """exp(x) for -87 <= x <= 88; the range is not checked, and results outside are meaningless.
 
     Args:
         x: C-contiguous float32 array of at least 16 elements.

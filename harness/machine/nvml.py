@@ -72,7 +72,7 @@ def read_clock(module: str = "pynvml", bus_id: str | None = None) -> DeviceClock
 
 
 def clock_warnings(before: DeviceClock, after: DeviceClock) -> list[str]:
-    """What was held down or slowed meanwhile: cause and next action."""
+    """Why the device ran slower between the two readings: for each, cause and next action."""
     held = sorted({*(before.throttled or ()), *(after.throttled or ())})
     found = []
     if held:

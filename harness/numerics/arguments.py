@@ -1,4 +1,4 @@
-"""Arguments that every caller of an operation can get wrong: an axis, and the targets of a loss."""
+"""Checks of the arguments that a caller can get wrong: an axis, and the targets of a loss."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 
 def checked_axis(axis: Any, ndim: int) -> int:
-    """`axis` as an index from the front, of an array with `ndim` dimensions.
+    """`axis` as an index of at least 0, for an array with `ndim` dimensions.
 
     Raises:
         TypeError: for anything but an integer (NumPy's are integers, booleans are not).
@@ -32,7 +32,7 @@ def checked_targets(targets: ArrayLike, logits_shape: tuple[int, ...]) -> NDArra
 
     Raises:
         TypeError: for targets that are not integers: floats, booleans, text.
-        ValueError: for another shape than (...), or for one out of 0..classes - 1.
+        ValueError: for targets of another shape than (...), or outside 0..classes - 1.
     """
     if not logits_shape:
         raise ValueError("logits: expected shape (..., classes); got a scalar")

@@ -23,8 +23,8 @@ def kl_divergence(computed: Float64Array, exact: Exact) -> Float64Array:
     """sum(q ln(q/p) - q + p) in nats of each row, q computed and p exact, both (rows, classes).
 
     The generalised Kullback-Leibler (I-) divergence of Csiszár (1975): never negative, zero only
-    where q = p, and the ordinary one where q sums to one. A zero q costs p; a positive q where
-    p = 0, a negative or a non-finite q costs infinity. Rows whose exact result is not finite are
+    where q = p, and the ordinary one where q sums to one. A zero q adds p; a positive q where
+    p = 0, a negative or a non-finite q adds infinity. Rows whose exact result is not finite are
     left out.
 
     With r = (q - p)/p a term is p ((1 + r) ln(1 + r) - r), for small r the series

@@ -84,11 +84,11 @@ class Exact:
         )
 
     def to_float64(self) -> Float64Array:
-        """The nearest float64 but for double rounding of subnormals: for plots and weights."""
+        """The nearest float64, but subnormals may be rounded twice: for plots and weights."""
         return self.once("float64", lambda: scale_by_power(self.hi, self.exponent))
 
     def in_ulps(self, fmt: FloatFormat) -> tuple[NDArray[np.int64], Float64Array, Float64Array]:
-        """q, hi and lo, such that an ulp of `fmt` is 2**q and the value is hi + lo of them."""
+        """q, hi and lo, such that one ulp of `fmt` is 2**q and the value is hi + lo ulps."""
 
         def scaled() -> tuple[NDArray[np.int64], Float64Array, Float64Array]:
             q = quantum_exponent(fmt, self.hi, self.lo, self.exponent)
@@ -98,13 +98,13 @@ class Exact:
         return self.once(("ulps", fmt.name), scaled)
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
-        """Something that follows from this value and from `key`; `Remembered` makes it once."""
+        """`make()`, which computes what `key` names; `Remembered` calls it once for each key."""
         return make()
 
 
 @dataclass(frozen=True)
 class Remembered(Exact):
-    """An exact result that many outputs are judged by: what follows from it is computed once.
+    """An exact result that keeps what was computed from it, for judging many outputs.
 
     Arrays that it hands out are shared, and cannot be written to.
     """
@@ -127,7 +127,7 @@ class Remembered(Exact):
 
 
 def remembered(exact: Exact) -> Remembered:
-    """The same value, that remembers what was asked of it."""
+    """The same value as a `Remembered`."""
     return Remembered(exact.hi, exact.lo, exact.exponent)
 
 

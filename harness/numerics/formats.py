@@ -1,7 +1,7 @@
 """Number formats: precision, unit roundoff, spacing, ordinals and correct rounding.
 
-Only what is true of every binary floating-point format is here.
-Exact values arrive here as unevaluated sums ``(hi + lo) * 2**exponent`` (see `exact`).
+All of it holds for every binary floating-point format. Exact values are unevaluated sums
+``(hi + lo) * 2**exponent`` (see `exact`).
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def quantum_exponent(
 
 
 def ulp(y: ArrayLike, fmt: DTypeLike | FloatFormat) -> Float64Array:
-    """One unit in the last place of `fmt` at the float64 value(s) `y` (zero: the subnormal one)."""
+    """One unit in the last place of `fmt` at the float64 value(s) `y` (0: as for subnormals)."""
     return np.ldexp(1.0, quantum_exponent(float_format(fmt), y).astype(np.int32))
 
 
@@ -149,8 +149,8 @@ def round_pair(
 ) -> NDArray[Any]:
     """(hi + lo) * 2**exponent rounded once to `fmt`, to nearest, ties to even.
 
-    The sum is exact and unevaluated: there is no double rounding, in the subnormal range
-    neither. `hi` must equal hi + lo rounded to float64. Beyond the largest finite value the
+    The sum is exact and unevaluated: there is no double rounding, not even in the subnormal
+    range. `hi` must equal hi + lo rounded to float64. Beyond the largest finite value the
     result is infinite (NaN where the format has no infinity); NaN and infinities in `hi` pass.
 
     Returns:

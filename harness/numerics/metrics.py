@@ -1,9 +1,8 @@
 """Error measures: how far a computed array is from the exact, unrounded result.
 
-It summarises one cell (the elementwise errors are `ulps`, named here too).
+It summarises one cell; the elementwise errors come from `ulps` and can be imported from here too.
 Everything is measured against an `Exact` pair of about 100 bits, never against another
-implementation and never against a rounded reference. What a row *is* (nan, zero, wrong, ...) is
-in `outcomes`.
+implementation or a rounded reference. What a row *is* (nan, zero, wrong, ...) is in `outcomes`.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ class WorstElement:
 
     Attributes:
         row, column: its index in the (rows, classes) layout.
-        computed: the value that came, hexadecimal.
+        computed: the computed value, hexadecimal.
         expected: the exact value rounded once to the format, hexadecimal.
         expected_float64: the exact value rounded once to float64, hexadecimal.
         logit: the input at that place, hexadecimal; None where the logits were not given.

@@ -1,6 +1,6 @@
 """The class of outcome of one row: what a result *is*, before how accurate it is.
 
-The words of the catalogue (shared vocabulary of conformance, overflow map and report).
+Conformance, the map of overflow and the report share these words.
 `raises` and `crashed` are not here: where they apply there is no array to judge.
 """
 

@@ -1,8 +1,8 @@
 """Medians, bootstrap intervals, ratios and trends of timing samples; the A/A control's verdict.
 
-Every statistic behind a published timing is here: scipy's procedures, with the
-choices that make them honest for few, discrete samples. All are deterministic for a given seed,
-and none assumes a normal distribution: timings are skewed to the right.
+Every statistic behind a published timing is here: scipy's procedures, with the choices that make
+them honest for few, discrete samples. All are deterministic for a given seed. Rounds are not
+assumed to be normally distributed: timings are skewed to the right.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Trend:
 
     @property
     def significant(self) -> bool:
-        """Whether chance gives so consistent an order in fewer than 1 of 50 sets."""
+        """p < 0.02: chance gives an order so consistent in fewer than 1 of 50 sets of samples."""
         return self.p < _TREND_P
 
 
@@ -251,9 +251,9 @@ def by_process(samples: ArrayLike, processes: int) -> Float64Array:
 
 
 def mean_interval(values: Float64Array) -> tuple[float, float]:
-    """95% interval of a mean by Student's t; everything for a single value.
+    """95% interval of a mean by Student's t; all numbers for a single value.
 
-    For the logarithms of ratios of processes: medians of rounds, of which processes are a sample.
+    Each value is that of one process: the logarithm of a median of its rounds.
     """
     from scipy import stats
 
@@ -264,7 +264,7 @@ def mean_interval(values: Float64Array) -> tuple[float, float]:
 
 
 def difference_interval(values: Float64Array, others: Float64Array) -> tuple[float, float]:
-    """95% interval of the difference of two means, values less others, by Welch's t."""
+    """95% interval of mean(values) - mean(others), by Welch's t."""
     from scipy import stats
 
     found = stats.ttest_ind(values, others, equal_var=False)

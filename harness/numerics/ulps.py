@@ -85,7 +85,7 @@ def ulp_error(
 def wrong_threshold(fmt: DTypeLike | FloatFormat) -> float:
     """The ulp error from which a result is *wrong*: 2**(p - 1), no bit of it is right.
 
-    Any normal number replaced by zero is at least so far away (its relative error is 1), and a
-    subnormal one replaced by zero is nearer.
+    A zero in place of a normal number is at least so far off (its relative error is 1); in place
+    of a subnormal one it is nearer.
     """
     return float(2.0 ** (float_format(fmt).precision - 1))

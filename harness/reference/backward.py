@@ -87,7 +87,7 @@ def _exponent_range(x: Float64Array) -> tuple[Float64Array, Float64Array]:
 
 
 def _dot(grad: Float64Array, y: Float64Array) -> list[float]:
-    """The leading parts of the exact sum of g_j y_j, each the rest correctly rounded."""
+    """The exact sum of g_j y_j as leading parts: each is the rest so far, correctly rounded."""
     products, errors = two_prod(grad, y)
     terms = products.tolist()
     terms.extend(errors[errors != 0].tolist())
@@ -102,7 +102,7 @@ def _dot(grad: Float64Array, y: Float64Array) -> list[float]:
 
 
 def _distil(terms: list[Float64Array]) -> list[Float64Array]:
-    """The same sum, exactly, in as many parts, the leading ones without overlap."""
+    """As many terms with exactly the same sum, of which the leading ones do not overlap."""
     for _ in range(len(terms) - 1):
         for i in range(len(terms) - 1, 0, -1):
             terms[i - 1], terms[i] = two_sum(terms[i - 1], terms[i])

@@ -1,4 +1,4 @@
-"""One row in interval arithmetic: what Ziv's loop evaluates for the elements left to it.
+"""One row in interval arithmetic, which Ziv's loop evaluates for elements that the filter left.
 
 Notation, here and in `long_rows`: m the row's maximum, d_j = x_j - m, c the count of entries equal
 to m, r = sum of exp(d_j) over the others, so that the sum of all exp(d_j) is c + r. The tail r

@@ -1,9 +1,9 @@
 """Double-double arithmetic on NumPy arrays: numbers as unevaluated sums hi + lo of two float64.
 
-Error-free transformations and what is built on them. NumPy rounds after every
-operation (nothing is fused), so the classical proofs hold. Relative error bounds, with u = 2**-53,
-are those of M. Joldes, J.-M. Muller, V. Popescu, "Tight and rigorous error bounds for basic
-building blocks of double-word arithmetic", ACM TOMS 44(2), 2017, barring underflow and overflow.
+Error-free transformations and what is built on them. NumPy rounds after every operation (nothing
+is fused), so the classical proofs hold. Relative error bounds, u = 2**-53 and without underflow
+or overflow, are those of M. Joldes, J.-M. Muller, V. Popescu, "Tight and rigorous error bounds for
+basic building blocks of double-word arithmetic", ACM TOMS 44(2), 2017.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Interval engines behind Ziv's loop: Arb balls (python-flint), else mpmath's interval context.
 
-Rigorous arithmetic at any precision. An engine's numbers are opaque `Any`; they
-support + - * /, and every operation encloses the true result. Which engine serves is chosen
-here and nowhere else: `default_engine`.
+Rigorous arithmetic at any precision. An engine's numbers are opaque `Any`; they support + - * /,
+and every operation encloses the true result. `default_engine` alone chooses which engine serves.
 """
 
 from __future__ import annotations

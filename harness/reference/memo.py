@@ -1,7 +1,7 @@
-"""One memory of results computed from the same input, by content and bounded by bytes.
+"""A cache in memory of results computed from the same input: keyed by content, bounded in bytes.
 
 Many implementations are judged on one input. Everything that is certified, rounded or expected of
-it is computed once a process, and the least recently used goes first where there is no more room.
+it is computed once a process; where there is no more room, the least recently used goes first.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class Memo:
-    """Values by key, of at most `limit` bytes together; the last one asked for always stays."""
+    """Values by key, of at most `limit` bytes in all; the last one asked for always stays."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -55,7 +55,7 @@ MEMO = Memo(512 << 20)
 
 
 def content_key(what: object, *arrays: NDArray[Any]) -> bytes:
-    """A key of `what` is computed, by its representation, from arrays, by shape, type, bytes."""
+    """A hash of `what` is computed (its repr) and of the arrays (dtype, shape and bytes)."""
     digest = hashlib.sha256(repr(what).encode())
     for array in arrays:
         digest.update(f"|{array.dtype.name}|{array.dtype.byteorder}|{array.shape}|".encode())
@@ -64,7 +64,7 @@ def content_key(what: object, *arrays: NDArray[Any]) -> bytes:
 
 
 def bytes_of(exact: tuple[Exact, ...]) -> int:
-    """Two float64 and an int32 an element."""
+    """Size in memory: two float64 and one int32 for each element."""
     return sum(20 * e.size for e in exact)
 
 

@@ -1,8 +1,8 @@
 """Softmax, log-softmax, log-sum-exp on (rows, classes) blocks: fast filter, then Ziv's loop.
 
-It holds the a-priori error bounds of the filter's results and its certificate. An element
-that the certificate refuses goes to `balls`, so what leaves here is certain: hi + lo rounds to
-every format of at most 53 bits as the true value does, and its relative error is below 2**-90.
+It holds the a-priori error bounds of the filter's results. An element that the certificate
+(`certificate`) refuses goes to `balls`, so what leaves here is certain: hi + lo rounds to every
+format of at most 53 bits as the true value does, and its relative error is below 2**-90.
 
 Bounds, relative, in units of u^2 = 2**-106, for n classes (n = 10**6: below 2**-98):
 
@@ -63,7 +63,7 @@ def log_bound(tails: Tails) -> float:
 
 
 def _fold(hi: Float64Array, lo: Float64Array, k: IntArray) -> tuple[IntArray, Float64Array]:
-    """The exponent that stays apart, and the scale to be multiplied in."""
+    """k split in two: the exponent that is kept apart, and 2**(the rest) to multiply by."""
     kept = np.where(k >= FOLDED_ABOVE, 0, k)
     return kept, power_of_two(np.where(k >= FOLDED_ABOVE, k, 0))
 

@@ -1,9 +1,9 @@
 """The fast filter's row statistics: maximum, its multiplicity, and the tail, in double-double.
 
-Everything that is computed once per row. Notation (see also `balls`): m the row's
-maximum, d_j = x_j - m (exact, as a pair), c the count of entries equal to m, and the tail
-r = sum of exp(d_j) over the other entries. Working arrays are (rows, classes) blocks that fit in
-a second-level cache.
+Everything that is computed once per row. Notation (see also `balls`): m the row's maximum,
+d_j = x_j - m (exact, as a pair), c the count of entries equal to m, and the tail r = sum of
+exp(d_j) over the other entries. Working arrays are (rows, classes) blocks that fit in a
+second-level cache.
 """
 
 from __future__ import annotations

@@ -73,12 +73,12 @@ class Metadata:
         backend: array library of its arguments and results.
         device: ``"cpu"`` or ``"cuda"``.
         dtypes: formats that it declares; None where it declares none.
-        requires: import names of the packages that it needs; of ``"a|b"`` one serves.
+        requires: import names of the packages that it needs; of ``"a|b"`` either will do.
         programs: names of the programs that it calls, such as a compiler.
         source: paper or documentation.
         formula: what it computes, in Unicode.
         bound: name of the error bound that applies (`harness.bounds.BOUNDS`).
-        passes: reads and writes of an array that it makes over memory.
+        passes: how often it reads or writes a whole array in memory.
         threads: ``"single"`` or ``"many"``.
         accumulator: format of its intermediate sums where it is not that of its input.
         deviations: declared departures.
@@ -243,7 +243,7 @@ def _private_modules(path: Path, tree: ast.Module) -> tuple[Path, ...]:
 
 @lru_cache(maxsize=1024)
 def _names_imported_by(file: Path, modified_ns: int) -> tuple[str, ...]:
-    """Many implementations share private modules: each is parsed once, until it is modified."""
+    """The private names that `file` imports; kept until it is modified, since many share it."""
     return _private_names(_parsed(file))
 
 
@@ -251,7 +251,7 @@ _HOLDS_STATEMENTS = (ast.stmt, ast.excepthandler, ast.match_case)
 
 
 def _private_names(tree: ast.Module) -> tuple[str, ...]:
-    """From the private part on, the dotted names that are imported: ``_b.c`` of ``a._b.c``."""
+    """The imported names that have a private part, from that part on: ``_b.c`` of ``a._b.c``."""
     found = []
     nodes: list[ast.AST] = [tree]
     for node in nodes:  # of any depth, but no expression, which ast.walk would go through too

@@ -29,7 +29,7 @@ def _warn(reason: str) -> None:
 
 
 def _entry_points() -> Iterator[EntryPoint]:
-    """Those of our group; a package whose entry points cannot be read hides no other's."""
+    """The entry points of our group; a package whose own cannot be read gives a warning."""
     try:
         yield from entry_points(group=ENTRY_POINT_GROUP)
         return

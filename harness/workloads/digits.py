@@ -1,7 +1,7 @@
 """Real logits: those of a multinomial logistic regression on scikit-learn's 1797 digits.
 
 The classifier was trained once (``tests/studies/digits_training.py``), and its logits are data of
-this package: exact multiples of 2**-20, the 450 rows that it had not seen first.
+this package: exact multiples of 2**-20; the 450 rows held out of the training come first.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Families of logits: how each is drawn, its parameters and why it is in the suite.
 
-A draw fills ``(rows, classes)`` in float32 or float64 and knows
-the target format, so that ranges follow it; rounding to the format, identity, seeds and checks
-are `harness.workloads.workload`'s.
+A draw fills ``(rows, classes)`` in float32 or float64 and knows the target format, so that ranges
+follow it; rounding to the format, ids, seeds and checks are in `harness.workloads.workload`.
 """
 
 from __future__ import annotations
@@ -70,22 +69,22 @@ class Draw:
 
     @property
     def dtype(self) -> type[np.float32] | type[np.float64]:
-        """What is drawn in: float32 where it holds the format, else float64."""
+        """Type of the drawn numbers: float64 for float64, float32 for every narrower format."""
         return np.float64 if self.fmt.name == "float64" else np.float32
 
     def standard_normal(self) -> Array:
         return self.rng.standard_normal(self.shape, dtype=self.dtype)
 
     def uniform(self) -> Array:
-        """On [0, 1)."""
+        """Uniform on [0, 1), (rows, classes)."""
         return self.rng.random(self.shape, dtype=self.dtype)
 
     def places(self) -> NDArray[np.int64]:
-        """A class of each row."""
+        """A random class for each row, (rows,)."""
         return self.rng.integers(self.classes, size=self.rows)
 
     def others(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Another class of each row, of at least two."""
+        """A random class other than `places` for each row; needs at least two classes."""
         return (places + self.rng.integers(1, self.classes, size=self.rows)) % self.classes
 
 
@@ -114,9 +113,9 @@ def _offset(d: Draw) -> Array:
 def underflow_gap(fmt: FloatFormat, classes: int) -> float:
     """How far below the maximum a logit gives twice the smallest subnormal of `fmt`.
 
-    For logits uniform over that gap: the sum of the exponentials takes its share, so the gap
-    shrinks as the classes grow; it is at least ln 2, below which (float16 from 2**24 classes)
-    every result underflows anyway.
+    For logits uniform over that gap. The sum of the exponentials grows with the classes, so the
+    gap shrinks with them; it is kept at ln 2 or more: where less is left (float16 from 2**24
+    classes) every result underflows anyway.
     """
     deepest = -math.log(2 * fmt.smallest_subnormal)
     gap = deepest

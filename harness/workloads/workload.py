@@ -91,7 +91,7 @@ class Workload:
         classes: length of the softmax axis, the last one.
         rows: number of rows.
         dtype: name of a format of `formats`.
-        seed: non-negative; workloads of different anything have independent streams.
+        seed: non-negative; workloads that differ in any field have independent streams.
         params: (name, value) pairs, complete and in the family's order. `make` fills them in.
     """
 
