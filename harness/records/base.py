@@ -72,5 +72,5 @@ class Record(Strict):
     elapsed_s: float | None = None
 
     def ended(self, status: Status, reason: str) -> Self:
-        """These coordinates with the status and the reason of a cell that gave no numbers."""
+        """The record of this cell if it gave no numbers: its coordinates, status and reason."""
         return self.model_copy(update={"status": status, "reason": reason})

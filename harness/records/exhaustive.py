@@ -1,4 +1,4 @@
-"""The records of what was judged whole, and of what was searched."""
+"""The records of exhaustive tables and of worst cases."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ExhaustiveTable = Literal["pairs", "line", "constant", "float8", "exp_order"]
 
 
 class ExhaustiveRecord(Record):
-    """One table of one implementation; `workload` is the table.
+    """One table of one implementation; `workload` is the table's name.
 
     ``ok`` means that it was judged, not that it is right: the counts say that. After a fault the
     numbers are of what was judged until then. `max_ulp` is a true maximum where `exhaustive` is
@@ -48,7 +48,7 @@ class ExhaustiveRecord(Record):
 class WorstCaseRecord(Record):
     """The largest error ÷ bound that a search found, or what became of a row of the corpus.
 
-    A search is a lower bound on the largest there is. ``failed`` where the bound is exceeded, or
+    A search gives a lower bound on the largest error. ``failed`` where the bound is exceeded, or
     a result is not finite where one is due and no deviation is declared. For a replay `workload`
     is ``corpus <id>``, and the rows of one corpus are compared between runs.
     """

@@ -77,7 +77,7 @@ def new_run_id() -> str:
 
 
 def resume_command(info: RunInfo, folder: Path) -> str | None:
-    """What goes on with a run that was interrupted; None for a kind of run that begins anew."""
+    """The command that resumes an interrupted run; None for a kind that cannot be resumed."""
     if info.profile in ("check", "worst-case") or info.profile.startswith("gpu-"):
         return None
     name = "exhaustive" if info.profile == "exhaustive" else "run"
@@ -89,7 +89,7 @@ def temporary_results() -> Iterator[Path]:
     """A folder for runs that are not kept.
 
     Raises:
-        ResultsError: there is none, or no room in it: of a run that is gone nothing is kept.
+        ResultsError: no folder can be made, or the disk is full; nothing of the run is kept.
     """
     try:
         made = tempfile.TemporaryDirectory(prefix="softmax-bench-")

@@ -1,8 +1,8 @@
 """The store: a run is a folder with `run.json` and one record a line in `cells.jsonl`.
 
-Records are appended and flushed as they are measured (`writer`); a run that is finished
-is never changed. Reading tolerates what a kill leaves behind (a last line cut in the middle) and
-what strangers write, and reports it.
+Records are appended and flushed as they are measured (`writer`); a run that is finished is never
+changed. Lines that cannot be read (a last one cut by a kill, or what strangers write) are left out
+and reported.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Run:
 
     @property
     def unmeasured(self) -> dict[str, Record]:
-        """Implementations without any number or verdict, and the first cell of each."""
+        """The implementations without any number or verdict, each with its first record."""
         cells = [r for r in self.records if getattr(r, "role", "") not in _BESIDE]
         measured = {r.implementation for r in cells if r.status in ("ok", "failed")}
         first = {r.implementation: r for r in reversed(cells)}
@@ -136,7 +136,7 @@ def _reject_constant(literal: str) -> Any:
 
 
 def _parsed(text: bytes) -> Any:
-    """Strict JSON; also refused are halves of surrogates, which no file can hold."""
+    """Strict JSON, parsed; half a surrogate pair is refused, too: no file can hold it."""
     data = json.loads(text.decode(), parse_constant=_reject_constant)
     if b"\\u" in text:
         json.dumps(data, ensure_ascii=False).encode()

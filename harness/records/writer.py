@@ -91,7 +91,7 @@ class RunWriter:
             )
 
     def _forget(self, line: bytes) -> None:
-        """What was removed is measured again, also a record that lacked its newline alone."""
+        """Have the cell of a removed line measured again, even if only its newline was missing."""
         if line:
             try:
                 self.records.pop(cell_key(RECORD.validate_json(line)), None)
@@ -165,13 +165,13 @@ class RunWriter:
 
 
 def _remove_temporaries(folder: Path) -> None:
-    """What writers left that were killed; none lives, since the lock is ours."""
+    """Remove what killed writers left; no writer is alive, since we hold the lock."""
     for path in folder.glob(f".{RUN_FILE}.*"):
         path.unlink(missing_ok=True)
 
 
 def _cut_torn_line(cells: FileIO) -> bytes:
-    """Remove what a kill left of a last record, so that appending starts on a new line; that."""
+    """Remove and return a last line without its end, so that appending starts on a new line."""
     cells.seek(0)
     text = cells.readall()
     keep = text.rfind(b"\n") + 1
