@@ -49,12 +49,12 @@ class Finding:
     """One thing that was checked.
 
     Attributes:
-        statement: what, so that it is true or false of a case.
+        statement: what was checked, a sentence that is true or false of each case.
         cases: how many cases were tried; 0 where the measurement decided nothing.
         held: in how many of them it was so.
         measured: the numbers, in words.
         role: its part in the verdict.
-        figures: the same figures for programs, by name; units are in the name.
+        figures: the same numbers for programs, by name; units are in the name.
     """
 
     statement: str
@@ -116,7 +116,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What an examination gives: the verdict follows from it by rule."""
+    """What the examination of a claim found; `verdicts.decide` makes the verdict from it."""
 
     certified: str
     derivation: str

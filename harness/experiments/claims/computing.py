@@ -18,13 +18,13 @@ _FAMILIES = ("normal(scale=1)", "normal(scale=30)", "uniform", "constant", "asce
 
 
 def naive(x: Array) -> Array:
-    """C2 as printed."""
+    """The code of claim C2, as printed: the sum is over all elements."""
     with np.errstate(all="ignore"):
         return np.asarray(np.exp(x) / np.sum(np.exp(x)))
 
 
 def shifted(x: Array) -> Array:
-    """D6: exp(x − max) / sum over axis 1."""
+    """The formula of claim D6: exp(x − max) / sum over axis 1."""
     with np.errstate(all="ignore"):
         e = np.exp(x - np.max(x, axis=1, keepdims=True))
         return np.asarray(e / np.sum(e, axis=1, keepdims=True))

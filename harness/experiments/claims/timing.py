@@ -77,7 +77,7 @@ def interleave(
 def against(
     statement: str, changed: Sample, baseline: Sample, rounds: int, role: str = "claim"
 ) -> Finding:
-    """Is `changed` faster than `baseline`? Decided by no less than a control that holds 1.0."""
+    """Is `changed` faster than `baseline`? If by less than twofold, the control must hold 1.0."""
     samples = interleave({"changed": changed, "baseline": baseline, "control": baseline}, rounds)
     control = control_verdict(paired_ratio(samples["control"], samples["baseline"]))
     ratio: RatioSummary = paired_ratio(samples["changed"], samples["baseline"])
@@ -189,7 +189,7 @@ def _in_workers(
     statement: str, labels: tuple[str, str], changed: tuple[Implementation, int],
     baseline: tuple[Implementation, int], rounds: int,
 ) -> Compared:  # fmt: skip
-    """Two implementations with so many threads each, in workers, on 4096 rows of 1000 classes.
+    """A finding from two (implementation, threads), in workers, on 4096 rows of 1000 classes.
 
     Args:
         labels: of the line of the table, where nothing is measured and where it is.
@@ -255,7 +255,7 @@ def _evidence(parts: Sequence[Compared], rounds: int) -> Evidence:
 
 
 def ways_to_speed(rounds: int = ROUNDS) -> Evidence:
-    """B4."""
+    """B4: threads, a device, vectorised code and sparse rows, each by its time."""
     compact, scattered = _sparse(rounds)
     parts = [_threads(rounds), _device(rounds), _vectorised(rounds)]
     parts.append((compact, ("NumPy, the 10% unmasked of 4096, stored apart", compact.measured)))

@@ -1,4 +1,4 @@
-"""What a table is to the loop over its blocks, and what the judges of several tables share."""
+"""The interface of a table's judge to the loop over its blocks, and what several judges share."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class BlockJudge(ABC):
     """A domain in blocks: inputs go out, results come in and are added to a tally.
 
     Attributes:
-        table, operation: which, and what is called.
-        outputs: that are counted apart.
+        table, operation: its name, and the operation that is called.
+        outputs: how many outputs of a row are counted apart.
         measures_error: the counts are of ulp errors, by class.
-        rounding: how results come to be in the format, where not by themselves.
+        rounding: who rounds the results to the format, if not the implementation.
         dtype, fmt: the format.
         domain: what the rows are, in words.
         blocks, total: how many there are, and rows.
@@ -43,7 +43,7 @@ class BlockJudge(ABC):
     total: int
 
     def tally(self) -> Tally:
-        """An empty one."""
+        """A tally of this domain with nothing in it."""
         return empty_tally(self.blocks, self.outputs)
 
     @abstractmethod
@@ -52,11 +52,11 @@ class BlockJudge(ABC):
 
     @abstractmethod
     def inputs(self, block: int) -> NDArray[Any]:
-        """(rows, classes) of a block."""
+        """The inputs of a block, (rows, classes)."""
 
     @abstractmethod
     def judge(self, block: int, y: NDArray[Any], tally: Tally) -> None:
-        """Add the results of a block.
+        """Judge `y`, the results of a block, and add them to the tally.
 
         Raises:
             ArithmeticError: more of them than expected lie on the edge of a class.
@@ -64,7 +64,7 @@ class BlockJudge(ABC):
 
     @abstractmethod
     def element(self, place: int) -> tuple[NDArray[Any], int]:
-        """The row of a place of the tally, and which of its outputs."""
+        """The row, (classes,), and the index of the output that a place in the tally stands for."""
 
     def worst(self, tally: Tally) -> dict[str, Any]:
         """Fields of the record: the largest error, certified; none where no error was kept."""
@@ -88,12 +88,12 @@ class BlockJudge(ABC):
         }
 
     def figures(self, tally: Tally) -> dict[str, Any] | None:
-        """What else the domain counts."""
+        """The record's field `figures`: what else the domain counts, by name."""
         return None
 
 
 def class_of(error: float, fmt: FloatFormat, *, misrounded: bool = False) -> int:
-    """The index in `HISTOGRAM_KEYS` of a nonzero error; a misrounded one is beyond 0.5."""
+    """The index in `HISTOGRAM_KEYS` of a nonzero error in ulps; a misrounded one is above 0.5."""
     if error >= wrong_threshold(fmt):
         return 6
     found = 1 + int(np.searchsorted([0.5, 1.0, 2.0, 4.0], error))
@@ -104,7 +104,7 @@ class BlockCounts:
     """What a kernel counts in one block, and what it leaves to the certified reference.
 
     Args:
-        outputs: that are counted apart.
+        outputs: how many outputs of a row are counted apart.
     """
 
     def __init__(self, outputs: int) -> None:
@@ -116,14 +116,14 @@ class BlockCounts:
     def settle(
         self, left: int, first: int, x: NDArray[Any], y: NDArray[Any], *, misrounded: bool = False
     ) -> None:
-        """The classes of the first `left` undecided results of the rows x, y of the block.
+        """Count the first `left` undecided results by the reference; x, y are the block's rows.
 
         Args:
             first: the place of the block's first result.
-            misrounded: known to be so.
+            misrounded: they are known to be misrounded.
 
         Raises:
-            ArithmeticError: more than there is room for.
+            ArithmeticError: `left` exceeds `CAPACITY`.
         """
         if left > CAPACITY:
             raise ArithmeticError(

@@ -29,7 +29,7 @@ def run_blocks(
     every: int = 1,
     on_progress: OnProgress | None = None,
 ) -> ExhaustiveRecord:
-    """Every block of a domain, or every so manyth, through worker processes.
+    """Judge every block of a domain, or every N-th, in worker processes.
 
     Args:
         implementation: any that offers softmax in the format of the inputs.
@@ -37,7 +37,7 @@ def run_blocks(
         workers: processes, each with one thread; by default one a core, at most four.
         checkpoint: file to save to every half minute and at the end or on interruption, and to
             resume from where it exists.
-        every: judge every so manyth block only: a sample, and labelled as one.
+        every: judge only every N-th block: a sample, and labelled as one.
         on_progress: called with (rows judged, rows to judge), from several threads.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Blocks of input through workers, several at a time, with the judge outside of them."""
+"""Calls of an implementation on blocks of input, in several workers at a time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TIMEOUT_S = 600.0
 
 
 def default_workers(implementation: Implementation) -> int:
-    """One worker a core, at most four; one alone for a device."""
+    """One worker for each usable core, at most four; a single one for a device."""
     if implementation.metadata.device != "cpu":
         return 1
     return max(1, min(4, len(os.sched_getaffinity(0))))
@@ -29,8 +29,8 @@ class Crew:
     """Worker processes of one implementation, lent to one caller at a time.
 
     Args:
-        implementation: whose.
-        count: processes; of several, each has one thread.
+        implementation: what they run.
+        count: how many; of several, each has one thread.
     """
 
     def __init__(self, implementation: Implementation, count: int) -> None:
@@ -58,9 +58,9 @@ class Crew:
 
 
 def in_parallel(work: Callable[[T], None], items: Iterable[T], threads: int) -> None:
-    """`work(item)` for all items, so many at a time, never more than twice that many queued.
+    """`work(item)` for all items in `threads` threads; at most twice as many are queued.
 
-    The first exception (a Ctrl-C too) stops the rest: what is in flight ends, and it is raised.
+    After the first exception (also Ctrl-C) no item is begun; those at work end, then it is raised.
     """
     queue: set[Future[None]] = set()
     with ThreadPoolExecutor(threads) as pool:

@@ -1,4 +1,4 @@
-"""Is an exponential monotone? Every number of its range, in order, and where its value falls."""
+"""Is an exponential monotone? Counts where it falls from one number of its range to the next."""
 
 from __future__ import annotations
 

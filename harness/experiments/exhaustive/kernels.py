@@ -1,9 +1,9 @@
 """The judge's inner loops, compiled: millions of outputs a second, no implementation's code.
 
-Classes of error are those of `harness.metrics.HISTOGRAM_KEYS`. Where the thresholds don't decide
-(a misrounded result's error, wider formats), the smaller of p and 1 − p is computed in float64 to
-a few 2**-53, relatively, and what lies nearer to the edge of a class than `MARGIN` allows is left
-to the certified reference.
+Classes of error are those of `numerics.metrics.HISTOGRAM_KEYS`. Where the thresholds don't decide
+(a misrounded result's error, wider formats), the smaller of p and 1 − p is computed in float64 to a
+relative error of a few 2**-53, and what lies nearer to the edge of a class than `MARGIN` allows is
+left to the certified reference.
 """
 
 from __future__ import annotations

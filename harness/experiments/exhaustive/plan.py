@@ -25,7 +25,7 @@ class Tables(Filters):
 
     Attributes:
         tables: names; empty for the pairs alone.
-        every: judge one block of so many.
+        every: judge only every N-th block.
         workers: processes; None for one a core, at most four.
     """
 

@@ -40,7 +40,7 @@ def run_exhaustive(
     every: int = 1,
     on_progress: OnProgress | None = None,
 ) -> ExhaustiveRecord:
-    """Judge a whole domain; see `tables` and `exhaustive`.
+    """Judge a whole domain; `harness.experiments.exhaustive` says which there are.
 
     Args:
         implementation: an implementation, its name or the path of its file.
@@ -48,7 +48,7 @@ def run_exhaustive(
         dtype: one of `DTYPES[experiment]`; by default the first.
         workers: processes; by default one a core, at most four.
         checkpoint: file to save progress to, and to resume from where it exists.
-        every: judge every so manyth block only: a sample, labelled as one.
+        every: judge only every N-th block: a sample, labelled as one.
         on_progress: called with (rows judged, rows to judge), from several threads.
 
     Returns:

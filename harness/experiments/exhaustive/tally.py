@@ -22,7 +22,7 @@ CHECKPOINT_VERSION = 1
 
 
 class CheckpointError(UserError):
-    """A checkpoint of another judgement than the one that was to be resumed."""
+    """A checkpoint that is not of the judgement that was to be resumed."""
 
 
 @dataclass
@@ -33,11 +33,12 @@ class Tally:
         done: bool, by block.
         rows: rows judged.
         counts: int64 (outputs, 7), by class.
-        worst, worst_place: (outputs, 2), largest error and the value that came; and where.
+        worst: (outputs, 2), the largest error and the value computed there.
+        worst_place: (outputs,), where that is.
         extremes, places: for the pairs: (65536, 2) least and largest difference at which each
             bit pattern was right, and where. For constant rows: (lengths, 2), the misrounded
             results and the largest error of each length.
-        elapsed_s: seconds of the sessions before.
+        elapsed_s: seconds that earlier, interrupted sessions took.
     """
 
     done: NDArray[np.bool_]

@@ -38,9 +38,9 @@ class Entry:
     Attributes:
         id: the first 12 hex digits of the SHA-256 of dtype and logits.
         dtype: format. logits: the row in hex.
-        implementation, bound, error_over_bound, error_ulp: for which it was the worst that was
-            found, by which bound, and how far off; a lower bound on its worst.
-        origin, seed, evaluations: of the search.
+        implementation, bound: whose worst row it was in the search, by which bound.
+        error_over_bound, error_ulp: its error then; a lower bound on the implementation's largest.
+        origin, seed, evaluations: kind of row it began from; seed and rows tried.
     """
 
     id: str

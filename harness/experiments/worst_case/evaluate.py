@@ -25,13 +25,12 @@ Array = NDArray[Any]
 
 @dataclass
 class Evaluated:
-    """A batch of rows: the worst element of each.
+    """The worst element of each row of a batch; arrays of shape (rows,).
 
-    A correctly rounded result is never the worst one while there is another, though in the
-    subnormal range, where the bound is little more than half an ulp, its ratio comes near 1.
-    `merit` is the ratio, that of correctly rounded results divided by 1000. Rows that are not
-    `finite` have a result that is not, or a declared deviation that explains their error
-    (`excused`, see `excuses`).
+    The worst has the largest `merit`: error ÷ bound (`ratio`), divided by 1000 for a correctly
+    rounded result. Without that, such results would win in the subnormal range, where the bound
+    is little more than half an ulp and their ratio comes near 1. `finite` is False for rows with
+    an error that is not finite, or one that a declared deviation explains (`excused`).
     """
 
     merit: NDArray[np.float64]

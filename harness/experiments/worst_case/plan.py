@@ -26,7 +26,7 @@ class Search(Filters):
 
     Attributes:
         seconds, evaluations: budget of each search; None for none.
-        search, replay: search; replay the corpus.
+        search, replay: whether to search; whether to replay the corpus.
         ids: entries of the corpus to replay; empty for all.
         corpus: its file; None for the packaged one.
     """

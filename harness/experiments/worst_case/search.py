@@ -31,7 +31,7 @@ _PATIENCE = 60  # rounds without progress before a chain begins anew
 
 
 class _Climb:
-    """The chains of one search: where each stands, and the best row of all."""
+    """The chains of one search: the row at which each stands, and the best row of all."""
 
     def __init__(self, rows: Array, names: list[str], found: Evaluated) -> None:
         self.nonfinite = 0
@@ -54,7 +54,7 @@ class _Climb:
         self._note_best()
 
     def _climbable(self, rows: Array, found: Evaluated) -> NDArray[np.float64]:
-        """The merits; non-finite results are counted, and lead nowhere."""
+        """The merit of each row, -1 for those that are not `finite`, which are counted."""
         bad = ~found.finite
         if bad.any():
             self.nonfinite += int(bad.sum())

@@ -41,7 +41,7 @@ def _subnormal(rng: np.random.Generator, classes: int, fmt: FloatFormat) -> NDAr
 
 
 def _ascending(rng: np.random.Generator, classes: int, fmt: FloatFormat) -> NDArray[np.float64]:
-    """A new maximum at every entry: each step of a running maximum rescales the sum."""
+    """Ascending: every entry is a new maximum, for which an online sum is rescaled."""
     return np.sort(rng.normal(0.0, float(rng.choice([0.1, 1.0, 10.0])), classes))
 
 
