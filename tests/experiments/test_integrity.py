@@ -58,6 +58,7 @@ FOUND = {
     "hashes_content": "remembers inputs: in 8 of 8 pairs|fast on an input that stays the same",
     "counts_its_calls": "on new content|changed by the next call",
     "knows_the_harness": "on new content",
+    "looks_at_a_few": "on new content",
 }
 SMALL = {
     "knows_the_pause": "on new content|fast on an input that stays the same",
@@ -147,6 +148,16 @@ def test_a_cheat_of_some_microseconds_fails_as_well(name: str) -> None:
     changes = caught(name, classes=1000, rows=16)
     assert changes["status"] == "failed", name
     assert any(reason in changes["reason"] for reason in SMALL[name].split("|"))
+
+
+def test_a_few_elements_are_no_input_where_no_loops_are_made_either(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As in cold timings: a row that changes between two calls tells, not new content alone."""
+    monkeypatch.setattr(integrity, "_loops", lambda _: [])
+    entrant, _ = timed(load(CHEATS / "looks_at_a_few.py"))
+    assert not any(entrant.restless)
+    assert "on new content" in verdict(entrant, [entrant])["reason"]
 
 
 @pytest.mark.parametrize("name", ["max_shift", "naive", "online", "two_pass", "log_sum_exp"])

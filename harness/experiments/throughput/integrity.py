@@ -109,7 +109,7 @@ class Scrutiny:
             return  # our own copies
         fresh = self.upside_down if entrant.content is self.content else self.content
         rows = self.rows_of(fresh)
-        spot = secrets.randbelow(fresh.size)
+        spot = int(secrets.choice(rows)) * self.classes + secrets.randbelow(self.classes)
         counts = _loops(entrant)
         values = self._values() if counts else None
         reply, outputs = entrant.worker.request(

@@ -175,6 +175,24 @@ def _restless_loops(
     return took, rows
 
 
+def _change_between(stopwatch: Stopwatch, timing: Timing, row: int, fresh: NDArray[Any]) -> None:
+    """Two calls in the timing loop itself, and one row of the input changed between them.
+
+    Where the library's arrays share no memory with ours (they cannot be written to), the change
+    is a new array, before the first.
+    """
+    target, content = stopwatch.hosts[0][row], fresh[row]
+    if not stopwatch.shared():
+        stopwatch.refresh(fresh)
+
+    def steps() -> Iterator[None]:
+        yield
+        target[...] = content
+        yield
+
+    stopwatch.time(timing, 2, steps())
+
+
 def probe(
     stopwatch: Stopwatch,
     timing: Timing,
@@ -185,18 +203,19 @@ def probe(
     """Call on content never seen before, in turn with the content of the timings so far.
 
     `fresh` is written over the old content in place, and the call that follows at once is looked
-    at. Calls on new and on old content are made alike, alone and just after the content was
-    written, so that their times differ only if the function knows the old content, or, both slower
-    than the samples, the loop. Processor time must show it as well: on a busy machine the scheduler
-    can interrupt one kind of call every time and the other never.
+    at; where no loops can be made, a row of it is written once more, between two calls, and the
+    second is looked at. Calls on new and on old content are made alike, alone and just after the
+    content was written, so that their times differ only if the function knows the old content, or,
+    both slower than the samples, the loop. Processor time must show it as well: on a busy machine
+    the scheduler can interrupt one kind of call every time and the other never.
 
     Args:
         stopwatch: holds the input, two-dimensional and contiguous.
         timing: the prepared call; its output is replaced by a new one if it is not too large.
         header: `rows` to look at; `per_call_ns` as timed so far; `shifts`, and for each whether
             the content so far comes first, `swapped`; `spot`, the element that changes in loops, by
-            its index in the flattened input; `counts`, how many calls each loop makes, of which
-            there are at most `LOOPS`.
+            its index in the flattened input, in one of `rows`; `counts`, how many calls each loop
+            makes, of which there are at most `LOOPS`.
         fresh: the new content, like the old; it stays in place.
         values: what the element becomes in loops, `CALLS` for each, of which it takes the first;
             None for no loops.
@@ -214,8 +233,14 @@ def probe(
     unseen, repeated = _Calls(), _Calls()
     stopwatch.refresh(old)
     stopwatch.time(timing, 1)  # threads wake up, and the next call follows in quick succession
-    stopwatch.refresh(fresh)
+    loops, one = values is not None and stopwatch.shared(), header["spot"] // fresh.shape[1]
+    first = fresh if loops else fresh.copy()
+    if not loops:
+        first[one] = fresh[one, ::-1]
+    stopwatch.refresh(first)
     unseen.make(stopwatch, timing)
+    if not loops:
+        _change_between(stopwatch, timing, one, fresh)
     reply, rows = _look(stopwatch, timing, header["rows"], fresh)
     held = timing.result
     stopwatch.refresh(old)
