@@ -55,5 +55,5 @@ def strict_json(value: Any) -> str:
     """Plain data, dataclasses and models as JSON; numbers that are not finite are strings."""
     from pydantic_core import to_json
 
-    plain = json.loads(to_json(value, inf_nan_mode="strings"))
-    return json.dumps(plain, ensure_ascii=False, indent=1) + "\n"
+    data = json.loads(to_json(value, inf_nan_mode="strings"))
+    return json.dumps(data, ensure_ascii=False, indent=1) + "\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -102,10 +103,11 @@ def stalled_float32(trial: Trial) -> Sequence[Observation]:
     started = time.perf_counter()
     trial.perform([Step(trial.operation, (trial.array([[0.0]]),), 0, shape=(1 << 16, 2), take=2)])
     expected_s = (time.perf_counter() - started) * 512
-    if expected_s > 0.2 * trial.timeout_s:  # a busy machine makes it several times as long
+    if expected_s > 0.5 * trial.timeout_s:
         raise Skip(f"would take about {expected_s:.0f} s")
     step = Step(trial.operation, (trial.array([[0.0]]),), 0, shape=(1 << 25, 2), take=2)
-    result = trial.sound(step)
+    patient = replace(trial, timeout_s=4 * trial.timeout_s)  # the machine may become busy
+    result = patient.sound(step)
     got = float(to_float64(result.arrays[0])[0, 0])
     if abs(got * 2.0**25 - 1.0) < 1e-3:
         return [Observation("pass", "accurate")]
@@ -129,7 +131,7 @@ def _refuse_too_large(trial: Trial, shape: tuple[int, int]) -> None:
     started = time.perf_counter()
     trial.perform([Step(trial.operation, (trial.array([[0.0]]),), shape=few, take=1)])
     expected_s = (time.perf_counter() - started) * 256
-    if expected_s > 0.2 * trial.timeout_s:  # a busy machine makes it several times as long
+    if expected_s > 0.5 * trial.timeout_s:
         raise Skip(f"{shape[0]} rows of {shape[1]} classes would take about {expected_s:.0f} s")
 
 

@@ -116,13 +116,13 @@ def _difference(got: Float64Array, exact: Exact) -> tuple[Float64Array, Float64A
 
 
 def _of_probabilities(
-    trial: Trial, x: Float64Array, got: Float64Array, exact: Exact, keep: slice
+    trial: Trial, x: Float64Array, got: Float64Array, exact: Exact, first: int = 0
 ) -> Errors:
     inside = trial.arithmetic.internal(trial.fmt)
     u, e = inside.unit_roundoff, trial.arithmetic.exp_error
     rounding = trial.fmt.unit_roundoff if inside != trial.fmt else 0.0
     difference, p = _difference(got, exact)
-    normal = (p >= trial.fmt.smallest_normal) & (np.arange(len(p)) >= (keep.start or 0))
+    normal = (p >= trial.fmt.smallest_normal) & (np.arange(len(p)) >= first)
     gap = x.max() - x
     terms = np.exp(-gap)
     log_sum = float(np.log(terms.sum()))
@@ -192,14 +192,14 @@ def _parts(
     exacts = certified(operation, x, *extra)
     for i in range(len(x)):
         if operation == "softmax":
-            yield i, _of_probabilities(trial, x[i], arrays[0][i], exacts[0][i], slice(0, None))
+            yield i, _of_probabilities(trial, x[i], arrays[0][i], exacts[0][i])
         elif operation == "log_softmax":
             yield i, _of_logarithms(trial, x[i], arrays[0][i], exacts[0][i])
         else:
             one = slice(i, i + 1)
             yield i, _of_logarithms(trial, x[i], arrays[0][one], exacts[0][one])
         if operation == "cross_entropy":  # its target is the first class, whose p - 1 cancels
-            yield i, _of_probabilities(trial, x[i], arrays[1][i], exacts[1][i], slice(1, None))
+            yield i, _of_probabilities(trial, x[i], arrays[1][i], exacts[1][i], first=1)
 
 
 def _step(trial: Trial, x: Float64Array) -> Step:
