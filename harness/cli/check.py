@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from harness.cli import options
 from harness.cli.exits import OF_CHECK, one_line_errors
-
-if TYPE_CHECKING:
-    from harness.experiments.check import Item, Report
-
-_SHOWN = 12
 
 
 def check(
@@ -26,6 +21,15 @@ def check(
         list[str] | None, typer.Option(help="Beside whom to measure; repeat for several.")
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Findings fail, too.")] = False,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="Stop at the first failure.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Tell everything that was found.")
+    ] = False,
+    report: Annotated[
+        Path | None, typer.Option(help="Write a page of this check into this folder.")
+    ] = None,
     results: Annotated[
         Path | None, typer.Option(help="Keep the runs in this folder (default: not kept).")
     ] = None,
@@ -34,7 +38,10 @@ def check(
     debug: options.Debug = False,
 ) -> None:
     """Judge an implementation; exit 0 if it passes, 1 if it fails, 3 if it cannot run here."""
+    from rich.console import Console
+
     from harness.cli import progress as terminal
+    from harness.cli.verdict import show, to_markdown
     from harness.experiments.check import BASELINES
     from harness.experiments.check import check as judge
     from harness.numerics.formats import FORMATS
@@ -48,6 +55,7 @@ def check(
                 dtypes=tuple(dtype or ()),
                 baselines=tuple(baseline or BASELINES),
                 strict=strict,
+                fail_fast=fail_fast,
                 results=results,
                 progress=progress,
             )
@@ -55,81 +63,9 @@ def check(
             options.write_text(to_markdown(found), markdown)
         if json is not None:
             options.write_json(found, json)
-    _show(found)
+        if report is not None:
+            from harness.report.verdict_page import write_verdict
+
+            print(f"report: {write_verdict(found, report)}")
+    show(found, Console(), verbose=verbose)
     raise typer.Exit(OF_CHECK[found.verdict])
-
-
-def _lines(item: Item) -> list[str]:
-    """An item as plain lines: where, what, and how to reproduce it."""
-    lines = [f"{item.where}: {item.message}"]
-    if item.input:
-        row = ", ".join(item.input[:8]) + (", ..." if len(item.input) > 8 else "")
-        lines.append(f"    input    {row}")
-    if item.expected is not None:
-        lines.append(f"    expected {item.expected}")
-    if item.got is not None:
-        lines.append(f"    got      {item.got}")
-    return lines
-
-
-def _show(found: Report) -> None:
-    from harness.text import plain
-
-    def section(title: str, items: tuple[Item, ...]) -> None:
-        if not items:
-            return
-        print(f"\n{title} ({len(items)})")
-        for item in items[:_SHOWN]:
-            for line in _lines(item):
-                print(f"  {plain(line)}")
-        if len(items) > _SHOWN:
-            print(f"  ... and {len(items) - _SHOWN} more; --json has all")
-
-    section("FAILURES", found.failures)
-    section("Findings", found.findings)
-    section("Declared deviations that showed", found.expected)
-    if found.max_ulp:
-        worst = ", ".join(f"{d} {u:.4g}" for d, u in sorted(found.max_ulp.items()))
-        print(f"\nLargest error, ulp: {worst}")
-    if found.speeds:
-        print("\nSpeed (how many times as fast as each baseline)")
-        for line in found.speeds:
-            print(f"  {plain(line)}")
-    for note in found.notes:
-        print(f"note: {plain(note)}")
-    print(
-        f"\n{plain(found.name)}: {found.verdict.upper()} "
-        f"({len(found.failures)} failures, {len(found.findings)} findings, "
-        f"{found.judged} cells judged)"
-    )
-
-
-def to_markdown(found: Report) -> str:
-    """A summary for a pull request; the implementation's own text cannot break out of it."""
-
-    def code(text: str) -> str:
-        return "`" + " ".join(text.replace("`", "'").split()) + "`"
-
-    lines = [
-        f"## softmax-bench check {code(found.name)}: {found.verdict.upper()}",
-        "",
-        f"{len(found.failures)} failures, {len(found.findings)} findings, "
-        f"{len(found.expected)} declared deviations; {found.judged} cells judged.",
-    ]
-    for title, items in (
-        ("Failures", found.failures),
-        ("Findings", found.findings),
-        ("Declared deviations", found.expected),
-    ):
-        if items:
-            lines += ["", f"### {title}", ""]
-            lines += [f"- {code(i.where)}: {code(i.message)}" for i in items[:30]]
-            if len(items) > 30:
-                lines.append(f"- and {len(items) - 30} more")
-    if found.max_ulp:
-        lines += ["", "| format | largest error, ulp |", "| --- | ---: |"]
-        lines += [f"| {d} | {u:.4g} |" for d, u in sorted(found.max_ulp.items())]
-    if found.speeds:
-        lines += ["", "### Speed", "", *(f"- {code(s)}" for s in found.speeds)]
-    lines += [f"\nNote: {code(n)}" for n in found.notes]
-    return "\n".join(lines) + "\n"

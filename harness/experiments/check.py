@@ -6,17 +6,17 @@ what is a failure and what a finding was decided where it was measured.
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from harness.experiments.context import worker_for
+from harness.experiments.context import Unit, worker_for
 from harness.experiments.profiles import QUICK, Profile, Timing
 from harness.experiments.runner import Progress, Request, run
-from harness.records import Record
+from harness.experiments.verdict import Report, failing, reached
+from harness.records import Record, ThroughputRecord
 from harness.records.reader import temporary_results
 from harness.registry.contract import ImplementationError
 from harness.registry.discovery import Implementation, implementations, load
@@ -47,65 +47,16 @@ TIMED = replace(
     name="check",
     experiments=("throughput",),
     timing={
-        "latency": Timing((10, 1000), 0, 15, ("one",)),
-        "cached": Timing((10, 128, 1000, 32_000), 1 << 17, 11),
+        "latency": Timing((1000,), 0, 15, ("one",)),
+        "cached": Timing((1000,), 1 << 17, 15),
         "streaming": Timing((1000,), 1 << 23, 5, warm_up_ns=0, warm=False),
     },
     timeout_s=20.0,
 )
 
 
-class Verdict(StrEnum):
-    """The verdict of a check."""
-
-    PASS = "pass"
-    FAIL = "fail"
-    NOTHING = "nothing"
-
-
-@dataclass(frozen=True)
-class Item:
-    """One thing that a reader should know, from one record.
-
-    Attributes:
-        where: operation, format and case or workload.
-        message: what was expected and what came.
-        input: the row in hexadecimal, or how it was made.
-        expected, got: hexadecimal, where there is one value to show.
-    """
-
-    where: str
-    message: str
-    input: tuple[str, ...] = ()
-    expected: str | None = None
-    got: str | None = None
-
-
-@dataclass(frozen=True)
-class Report:
-    """The verdict on one implementation.
-
-    Attributes:
-        name: of the implementation.
-        verdict: pass, fail, or nothing could be judged.
-        failures: contradictions of mathematics, of the contract or of a bound.
-        findings: true statements that its author may want to know; they fail only a strict check.
-        expected: departures that its metadata declares.
-        judged: how many records stand behind the verdict.
-        max_ulp: worst error by format.
-        speeds: lines about throughput beside the baselines.
-        notes: what could not be measured, and why.
-    """
-
-    name: str
-    verdict: Verdict
-    failures: tuple[Item, ...]
-    findings: tuple[Item, ...]
-    expected: tuple[Item, ...]
-    judged: int
-    max_ulp: dict[str, float]
-    speeds: tuple[str, ...]
-    notes: tuple[str, ...]
+class _Enough(Exception):
+    """A failure was found, and the first is all that was asked for."""
 
 
 def resolve(target: str, scratch: Path) -> Implementation:
@@ -141,6 +92,7 @@ def check(
     dtypes: Sequence[str] = (),
     baselines: Sequence[str] = BASELINES,
     strict: bool = False,
+    fail_fast: bool = False,
     results: Path | None = None,
     progress: Progress | None = None,
 ) -> Report:
@@ -151,6 +103,7 @@ def check(
         timing: measure the throughput beside `baselines`.
         dtypes: formats; by default those declared, and float64 and float32 where none are.
         strict: findings fail as well.
+        fail_fast: stop after the first unit that shows a failure.
         results: folder in which the runs are kept; by default they are not.
 
     Raises:
@@ -161,17 +114,21 @@ def check(
     allow_open_files(1 + len(baselines))
     with temporary_results() as folder:
         subject = resolve(target, folder)
+        declared = tuple(dtypes) or subject.metadata.dtypes or JUDGED.dtypes
         stillborn = _import_fault(subject)
         if stillborn is not None:
-            return _report(subject, [stillborn], [], [], strict=strict)
+            return reached(subject.metadata, [stillborn], dtypes=declared, strict=strict)
         kept = folder / "results" if results is None else results
-        declared = tuple(dtypes) or subject.metadata.dtypes or JUDGED.dtypes
         command = ["softmax-bench", "check", target]
         judged = Request([subject], replace(JUDGED, dtypes=declared), results=kept, command=command)
-        records = run(judged, progress).records
+        records: list[Record] = []
+        with contextlib.suppress(_Enough):
+            run(judged, _keeping(records, progress or Progress(), fail_fast))
         notes: list[str] = []
         timings: list[Record] = []
-        if timing and subject.metadata.device != "cpu":
+        if fail_fast and any(map(failing, records)):
+            notes.append("stopped at the first failure (--fail-fast): the rest was not judged")
+        elif timing and subject.metadata.device != "cpu":
             notes.append(
                 f"not timed: it runs on a device; `softmax-bench run --experiment "
                 f"device_throughput --implementation {shlex.quote(target)}` times it there"
@@ -183,7 +140,22 @@ def check(
                 baseline=rivals[0].name if rivals else subject.name,
             )  # fmt: skip
             timings = run(timed, progress).records
-    return _report(subject, records, timings, notes, strict=strict)
+    return reached(
+        subject.metadata, records, [t for t in timings if isinstance(t, ThroughputRecord)], notes,
+        dtypes=declared, strict=strict,
+    )  # fmt: skip
+
+
+def _keeping(records: list[Record], progress: Progress, fail_fast: bool) -> Progress:
+    """`progress` that keeps what was found, and ends the run where that is enough."""
+
+    def finished(unit: Unit, found: Sequence[Record]) -> None:
+        records.extend(found)
+        progress.finished(unit, found)
+        if fail_fast and any(map(failing, found)):
+            raise _Enough
+
+    return replace(progress, finished=finished)
 
 
 def _import_fault(subject: Implementation) -> Record | None:
@@ -225,95 +197,3 @@ def _timed(subject: Implementation) -> Profile:
     dtype = "float32" if declared is None or "float32" in declared else declared[0]
     grids = {r: replace(g, dtypes=(dtype,)) for r, g in TIMED.timing.items()}
     return replace(TIMED, timing=grids)
-
-
-def _item(record: Any) -> Item:
-    place = [record.operation, record.dtype, record.workload]
-    if record.experiment != "conformance" and record.classes is not None:
-        place.append(f"{record.rows} x {record.classes}")
-    if record.experiment == "overflow" and record.kind == "threshold":
-        place.append(f"{record.probe} {'+' if record.sign == 1 else '-'} {record.event}")
-    row = getattr(record, "case_input", None) or getattr(record, "worst_logits", None) or ()
-    return Item(
-        where=", ".join(str(p) for p in place if p),
-        message=record.reason or getattr(record, "message", None) or record.status,
-        input=tuple(row),
-        expected=getattr(record, "expected", None) or getattr(record, "worst_expected", None),
-        got=getattr(record, "got", None) or getattr(record, "worst_got", None),
-    )
-
-
-_BROKEN = ("failed", "error", "crashed", "timeout", "out_of_memory")
-
-
-def _report(
-    subject: Implementation,
-    records: Sequence[Any],
-    timings: Sequence[Any],
-    notes: list[str],
-    *,
-    strict: bool,
-) -> Report:
-    failures: list[Item] = []
-    findings: list[Item] = []
-    expected: list[Item] = []
-    judged = 0
-    ulps: dict[str, float] = {}
-    for record in records:
-        judged += record.status in ("ok", *_BROKEN)
-        verdict = getattr(record, "verdict", None)
-        if verdict == "expected":
-            expected.append(_item(record))
-        elif verdict == "finding":
-            findings.append(_item(record))
-        elif record.status in _BROKEN:
-            excused = getattr(record, "deviation", None) is not None
-            (expected if excused else failures).append(_item(record))
-        if record.experiment == "accuracy" and record.max_ulp is not None:
-            ulps[record.dtype] = max(record.max_ulp, ulps.get(record.dtype, 0.0))
-    for record in timings:
-        if record.implementation == subject.name and record.status in _BROKEN:
-            failures.append(_item(record))
-    verdict = Verdict.FAIL if failures or (strict and findings) else Verdict.PASS
-    if not judged:
-        verdict = Verdict.NOTHING
-    return Report(
-        subject.name,
-        verdict,
-        tuple(failures),
-        tuple(findings),
-        tuple(expected),
-        judged,
-        ulps,
-        tuple(_speeds(subject.name, timings)),
-        tuple(notes),
-    )
-
-
-def _speeds(name: str, timings: Sequence[Any]) -> list[str]:
-    """One line a timing of the subject: its bandwidth, and the time of each rival over its own."""
-    lines = []
-    for mine in timings:
-        if mine.implementation != name or mine.role != "implementation" or mine.gbps is None:
-            continue
-        same = [
-            t
-            for t in timings
-            if (t.regime, t.classes, t.threads) == (mine.regime, mine.classes, mine.threads)
-            and t.implementation != name and t.role == "implementation" and t.median_ns
-        ]  # fmt: skip
-        rivals = ", ".join(
-            f"{t.median_ns / mine.median_ns:.3g} x {t.implementation}"
-            for t in same
-            if bool(t.allocating) == bool(mine.allocating) or not t.allocating
-        )
-        limit = "" if mine.percent_of_limit is None else f", {mine.percent_of_limit:.3g}% of a copy"
-        noisy = " (noisy)" if mine.noisy else ""
-        struck = "" if mine.ranked else " (not ranked: the result is wrong)"
-        alloc = ", allocating" if mine.allocating else ""
-        lines.append(
-            f"{mine.regime}, {mine.classes} classes, {mine.threads} threads{alloc}: "
-            f"{mine.median_ns / 1000:.4g} µs, {mine.gbps:.3g} GB/s{limit}; speed {rivals}"
-            f"{noisy}{struck}"
-        )
-    return lines

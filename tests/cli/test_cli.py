@@ -351,10 +351,20 @@ def test_a_run_of_a_file_is_resumed_unless_the_file_changed(tmp_path: Path) -> N
 JUDGED = """
 import sys
 from harness.cli import app as cli
-from harness.experiments import check
-item = check.Item("softmax é", "expected ∑ – got µ 软", ("0x1p+0",), "é", "µ")
-report = check.Report(
-    "mine", check.Verdict.PASS, (), (item,), (item,), 1, {"float32": 0.5}, ("1 µs",), ("é",)
+from harness.experiments import check, verdict
+item = verdict.Item("softmax é", "expected ∑ – got µ 软", ("0x1p+0",), "é", "µ")
+problem = verdict.Problem("state", "é", "∑", 2, "softmax in é", "softmax(软)[0] = µ", (item,))
+areas = (
+    verdict.Area("state", 3, (problem,), (problem,)), verdict.Area("accuracy", 1, note="µ"),
+    verdict.Area("speed", 1),
+)
+speeds = (
+    verdict.Speed("cached", 2, 3, 1, 5e3, 1.0, (verdict.Ratio("é", 1.0, 0.9, 1.1),)),
+    verdict.Speed("latency", 2, 3, 1, reason="µ"),
+)
+report = verdict.Report(
+    "mine", verdict.Verdict.PASS, "é", "softmax in µ", ("é",), ("软",), areas, (item,), (item,),
+    (item,), 1, {"float32": 0.5}, speeds, ("é",)
 )
 check.check = lambda *_, **__: report
 cli.main()
@@ -376,6 +386,7 @@ COMMANDS = {
     f"-m harness exhaustive -i max_shift --table exp_order {SMALL}": 0,
     "-m harness worst-case max_shift --evaluations 10 --no-keep": 0,
     "-m judged check mine": 0,
+    "-m judged check mine --verbose --report {fresh}": 0,
     "-m harness.gpu --tests {fresh} --profile smoke": 3,
     "-m harness list stars–µ": 2,
     "-m harness run -i absent–µ.py": 2,

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from harness.bounds import evaluate_bound, over_bound
 from harness.experiments import accuracy, overflow
-from harness.experiments.check import _report
 from harness.experiments.judgement import excused, excuses
 from harness.experiments.profiles import SMOKE
+from harness.experiments.verdict import reached
 from harness.experiments.worst_case.evaluate import coordinates, judge_row
 from harness.numerics.outcomes import OUTCOMES, SEVERITY, severity
 from harness.numerics.ulps import ulp_error
@@ -174,7 +174,7 @@ def test_check_the_plugin_accuracy_overflow_and_worst_case_agree(
     assert word(record.status, record.deviation) == given.expected
     (cell,) = overflow._judge_map(context, one, "float32", [_map_record(one.name)], x, y, exact)
     assert word(cell.status, cell.deviation) == given.expected
-    report = _report(one, [record, cell], [], [], strict=False)
+    report = reached(one.metadata, [record, cell])
     assert report.verdict.name == ("FAIL" if given.expected == "failed" else "PASS")
     assert bool(report.expected) == (given.expected == "declared")
     row = judge_row(context, one, x[0], coordinates(one, "float32", 2))

@@ -19,17 +19,38 @@ from harness.experiments.conformance.cases import (
     wide_rows,
 )
 
-CASES: tuple[Case, ...] = (
-    *special.CASES,
-    *magnitude.CASES,
-    *exponential.CASES,
-    *localised.CASES,
-    *lengths.CASES,
-    *long_rows.CASES,
-    *wide_rows.CASES,
-    *layouts.CASES,
-    *dtypes.CASES,
-    *invariants.CASES,
-    *gradients.CASES,
-)
+AREAS = (
+    "special values", "accuracy", "wide rows", "many rows", "layouts", "gradients", "state", "speed"
+)  # fmt: skip
+"""What a verdict is told by. The last is measured, not judged, and no case is of it."""
+
+_MODULES = {
+    special: "special values",
+    magnitude: "special values",
+    exponential: "accuracy",
+    localised: "accuracy",
+    lengths: "wide rows",
+    long_rows: "wide rows",
+    wide_rows: "wide rows",
+    layouts: "layouts",
+    dtypes: "special values",
+    invariants: "state",
+    gradients: "gradients",
+}
+"""Modules of cases in the order of the catalogue, and the area of theirs."""
+_UNLIKE_THEIR_MODULE = {
+    **dict.fromkeys(("29-beyond-int32", "31-many-rows", "31-large"), "many rows"),
+    **dict.fromkeys(("54-batches", "55-permutation", "57-shift", "58-distribution"), "accuracy"),
+    **dict.fromkeys(("56-memory-order", "byte-order"), "layouts"),
+}
+
+CASES: tuple[Case, ...] = tuple(case for module in _MODULES for case in module.CASES)
 BY_ID: Mapping[str, Case] = {c.id: c for c in CASES}
+
+
+def area_of(case: str, operation: str) -> str:
+    """Which of `AREAS` a case of the catalogue is of, by its id, on an operation."""
+    if operation in ("softmax_backward", "cross_entropy"):
+        return "gradients"
+    home = next(area for module, area in _MODULES.items() if BY_ID[case] in module.CASES)
+    return _UNLIKE_THEIR_MODULE.get(case, home)
