@@ -30,6 +30,8 @@ class Unit:
         coordinates: one record of each cell that it will measure, with status ``skipped``.
         measure: yields the finished records.
         weight: relative cost, for the ETA.
+        start: called before anything is measured, where no timing comes first: what it begins runs
+            beside the units before this one.
         abandon: called where it is left out and nothing of its experiment follows: ends what runs
             ahead for it.
     """
@@ -40,6 +42,7 @@ class Unit:
     measure: Callable[[], Iterator[Record]]
     weight: float = 1.0
     abandon: Callable[[], None] = lambda: None
+    start: Callable[[], None] = lambda: None
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,9 @@ from harness.registry.discovery import Implementation
 from harness.text import one_line
 from harness.worker.client import Pool
 from harness.worker.isolation.subprocesses import allow_open_files
+
+TIMING = ("throughput", "device_throughput")
+"""Experiments beside which nothing else may run."""
 
 __all__ = ["NothingToRun", "Progress", "Request", "plan", "run"]
 
@@ -205,6 +210,9 @@ def _measure(
     left = [u for u in units if u.coordinates and not (done and done.issuperset(u.keys))]
     cores = len(os.sched_getaffinity(0))
     progress.started(left, len(units) - len(left))
+    for unit in takewhile(lambda u: u.experiment not in TIMING, left):
+        with contextlib.suppress(Exception):  # told where it is measured
+            unit.start()
     make_first_calls(context, left)
     for unit in left:
         progress.unit(unit)

@@ -259,7 +259,7 @@ def _verdict(record: Any) -> str:
 def _area_of(record: Any) -> str:
     """One of `AREAS`; empty for what is of none, such as an import that fails."""
     if record.experiment == "conformance":
-        case = getattr(record, "case", None)
+        case = str(getattr(record, "case", None))
         return area_of(case, record.operation) if case in BY_ID else ""
     if record.experiment == "accuracy":
         return "wide rows" if (record.classes or 0) > WIDE else "accuracy"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -31,6 +31,10 @@ from harness.registry.discovery import Implementation
 
 CHEAP_ENOUGH = ("26-stalled-float32",)
 """Heavy cases that every profile judges: gigabytes, but for a second."""
+
+_ORDER = {case.id: k for k, case in enumerate(CASES)}
+_SHARES = 2
+"""Among how many lanes the cases of one implementation are shared; each starts a process."""
 
 MOST_EXP_ERROR, MOST_EXP_UNDERFLOW = ASSUMED_EXP_ERROR, 4.0
 """What is let pass of a measured exponential: beyond, it is no excuse but the fault itself."""
@@ -80,7 +84,10 @@ Coordinates = tuple[str, str, str]  # operation, format, implementation
 
 @dataclass
 class _Schedule:
-    """The units in their order, and the lanes that judge them: an operation and format in one.
+    """The units in their order, and the lanes that judge them.
+
+    Several implementations are judged one after the other in one lane, which keeps what the inputs
+    must give; of one alone, each lane judges a share of the cases.
 
     Attributes:
         groups: for each operation and format, the implementations that are to be judged.
@@ -89,30 +96,45 @@ class _Schedule:
 
     context: Context
     groups: list[tuple[str, str, list[Implementation]]] = field(default_factory=list)
-    futures: dict[Coordinates, Future[Judged]] = field(default_factory=dict)
+    futures: dict[Coordinates, list[Future[Judged]]] = field(default_factory=dict)
     lanes: dict[int, Lane] = field(default_factory=dict)
 
+    def start(self) -> None:
+        """Submit as many groups as there are lanes, so that none is idle."""
+        self._submit_from(0)
+
     def judged(self, operation: str, dtype: str, name: str) -> Judged:
-        """What was found; submits its group and as many of the next as there are lanes."""
-        place = next(i for i, g in enumerate(self.groups) if g[:2] == (operation, dtype))
+        """What was found, in the order of the catalogue; submits its group and the next ones."""
+        self._submit_from(next(i for i, g in enumerate(self.groups) if g[:2] == (operation, dtype)))
+        found = [r for f in self.futures[operation, dtype, name] for r in f.result()]
+        return sorted(found, key=lambda record: _ORDER[str(record.case)])
+
+    def _submit_from(self, place: int) -> None:
         count = max(1, self.context.cores)
         for i in range(place, min(place + count, len(self.groups))):
             self._submit(i, count)
-        return self.futures[operation, dtype, name].result()
 
     def _submit(self, index: int, lanes: int) -> None:
         operation, dtype, members = self.groups[index]
         if any((operation, dtype, m.name) in self.futures for m in members):
             return
-        number = index % lanes
-        if number not in self.lanes:
-            self.lanes[number] = Lane(f"conformance lane {number}")
-        for member in members:
-            arguments = unit(
-                member.metadata.path.resolve(), operation, dtype,
-                arithmetic_of(self.context, member, dtype), _options(self.context),
-            )  # fmt: skip
-            self.futures[operation, dtype, member.name] = self.lanes[number].submit(arguments)
+        ids = [c.id for c in CASES if c.applies(operation, dtype)]
+        count = min(lanes, _SHARES)
+        shares = {(count * index + k) % lanes: tuple(ids[k::count]) for k in range(count)}
+        if len(members) > 1 or len(ids) < count:
+            shares = {index % lanes: ()}
+        for number, cases in shares.items():
+            if number not in self.lanes:
+                self.lanes[number] = Lane(f"conformance lane {number}")
+            for member in members:
+                arguments = unit(
+                    member.metadata.path.resolve(), operation, dtype,
+                    arithmetic_of(self.context, member, dtype),
+                    replace(_options(self.context), cases=cases),
+                )  # fmt: skip
+                self.futures.setdefault((operation, dtype, member.name), []).append(
+                    self.lanes[number].submit(arguments)
+                )
 
     def abandon(self) -> None:
         """Ends the lanes at once: they must not go on beside what is measured next."""
@@ -250,6 +272,7 @@ def plan(context: Context) -> Iterator[Unit]:
                     ),
                     1.0 if operation in implementation.operations else 0.01,
                     schedule.abandon,
+                    schedule.start,
                 )
     for implementation in context.implementations:
         declared = implementation.metadata.deviations
