@@ -12,7 +12,7 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter
 
 from harness.records.accuracy import AccuracyRecord
-from harness.records.base import Outcome, Record, Status
+from harness.records.base import Outcome, Record, Status, Witness
 from harness.records.claims import ClaimRecord, ClaimVerdict
 from harness.records.conformance import ConformanceRecord
 from harness.records.device_throughput import DeviceThroughputRecord
@@ -63,5 +63,6 @@ __all__ = [
     "RunInfo",
     "Status",
     "ThroughputRecord",
+    "Witness",
     "WorstCaseRecord",
 ]

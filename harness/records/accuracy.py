@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from harness.records.base import Outcome, Record
+from harness.records.base import Outcome, Record, Witness
 
 
 class AccuracyRecord(Record):
@@ -76,3 +76,9 @@ class AccuracyRecord(Record):
         default=None, description="the whole row in hex, 16 at most"
     )
     input_sha256: str | None = None
+    witness: Witness | None = Field(
+        default=None, description="the smallest call found on which it fails; of failures alone"
+    )
+    diagnosis: str | None = Field(
+        default=None, description="what is wrong, in a sentence, where that can be told"
+    )

@@ -40,6 +40,24 @@ class Strict(BaseModel):
     )
 
 
+class Witness(Strict):
+    """One call on which an implementation is wrong, as small as was found.
+
+    Attributes:
+        text: a line of Python; the comment at its end says what it gives, and what it should.
+        got, expected: decimal, with as many digits as tell the two apart, or in words.
+        difference: in ulps where they are few, else relative; or in words.
+        rows, classes: size of the input, as in a record.
+    """
+
+    text: str
+    got: str
+    expected: str
+    difference: str
+    rows: int
+    classes: int
+
+
 class Record(Strict):
     """The coordinates of a cell, its status, and what it cost to measure.
 

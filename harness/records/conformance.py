@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from harness.records.base import Outcome, Record
+from harness.records.base import Outcome, Record, Witness
 
 Kind = Literal["contradiction", "convention", "finding"]
 Verdict = Literal[
@@ -49,3 +49,9 @@ class ConformanceRecord(Record):
         default=None, description="further ones of that grade, 8 at most"
     )
     upstream: list[str] | None = Field(default=None, description="issues in which it was reported")
+    witness: Witness | None = Field(
+        default=None, description="the smallest call found on which it fails; of failures alone"
+    )
+    diagnosis: str | None = Field(
+        default=None, description="what is wrong, in a sentence, where that can be told"
+    )

@@ -62,6 +62,7 @@ def page() -> str:
         experiment = model.model_fields["experiment"]
         names = get_args(experiment.annotation) or (experiment.default,)
         found.append((f"`experiment`: {', '.join(map(str, names))}", model, base))
+    found.append(("`witness` of a failure", records.Witness, set()))
     parts = [HEAD]
     for title, model, inherited in found:
         summary = (inspect.getdoc(model) or "").split("\n\n")[0].replace("\n", " ")

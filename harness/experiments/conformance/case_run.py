@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,7 +22,7 @@ from harness.experiments.conformance.expected import (
     result_rows,
     rows_of,
 )
-from harness.experiments.conformance.observation import Broken, Grade, Observation, worst
+from harness.experiments.conformance.observation import Broken, Evidence, Grade, Observation, worst
 from harness.experiments.conformance.target import Subject
 from harness.numerics.exact import Exact, from_float64
 from harness.numerics.formats import Float64Array, FloatFormat, float_format, to_float64, to_hex
@@ -60,6 +61,7 @@ class Trial:
             sweep, which is said.
         timeout_s: the longest that one request may take.
         thorough: every width, position and count, or a selection.
+        made: the calls of the last requests, those of a request together.
     """
 
     subject: Subject
@@ -72,6 +74,7 @@ class Trial:
     budget_s: float = 5.0
     timeout_s: float = 60.0
     thorough: bool = True
+    made: deque[tuple[Step, ...]] = field(default_factory=lambda: deque(maxlen=2), compare=False)
 
     @property
     def fmt(self) -> FloatFormat:
@@ -127,7 +130,17 @@ class Trial:
         return Step(self.operation, (x,), axis, layout, out, same=same)
 
     def perform(self, steps: Sequence[Step]) -> list[Result]:
+        self.made.append(tuple(steps))
         return self.subject.perform(steps, self.timeout_s)
+
+    def evidence(
+        self, step: Step, judge: Callable[[Step, Result], Observation] | None = None,
+        part: int = 0, place: tuple[int, ...] = (),
+    ) -> Evidence:  # fmt: skip
+        """The call `step`, with those of the same request before it."""
+        request = next((m for m in reversed(self.made) if any(s is step for s in m)), (step,))
+        index = next(i for i, s in enumerate(request) if s is step)
+        return Evidence(step, request[:index], judge, part, place)
 
     def sound(self, step: Step) -> Result:
         """The result of one call that breaks no contract.
@@ -172,12 +185,13 @@ class Trial:
     ) -> Observation:  # fmt: skip
         """An observation that is no matter of values."""
         where = self.where(step, note)
-        return Observation(grade, outcome, f"{text} {where}", self.given(step))
+        given = self.given(step)
+        return Observation(grade, outcome, f"{text} {where}", given, evidence=self.evidence(step))
 
     def shown(
         self, step: Step, text: str, outcome: Outcome, given: Iterable[Any], got: Any,
         expected: Any, *, grade: Grade = "finding", note: str = "", error: float | None = None,
-        allowed: float | None = None,
+        allowed: float | None = None, evidence: Evidence | None = None,
     ) -> Observation:  # fmt: skip
         """An observation with what stands behind it; numbers are told in hexadecimal.
 
@@ -187,7 +201,7 @@ class Trial:
         """
         return Observation(
             grade, outcome, f"{text} {self.where(step, note)}", tuple(_told(v) for v in given),
-            _told(got), _told(expected), error, allowed,
+            _told(got), _told(expected), error, allowed, evidence or self.evidence(step),
         )  # fmt: skip
 
     def contract(self, step: Step, result: Result, grade: Grade, note: str) -> Observation | None:
@@ -202,8 +216,8 @@ class Trial:
         if step.cast is None and any(d != self.dtype for d in result.dtypes):
             text = f"dtype {', '.join(result.dtypes)}, but should be {self.dtype}"
             return self.broken(step, text, "wrong", grade, note)
-        for field, text in _FAULTS.items():
-            if getattr(result, field):
+        for flag, text in _FAULTS.items():
+            if getattr(result, flag):
                 return self.broken(step, text, "wrong", "failure", note)
         return None
 
@@ -310,6 +324,7 @@ class Trial:
             step, text, kind, self.given(step, row), got[place], right, grade=grade, note=note,
             error=float(error[place]) if np.isfinite(error[place]) else None,
             allowed=float(allowed[place]),
+            evidence=self.evidence(step, None, part, tuple(int(i) for i in place)),
         )  # fmt: skip
 
     def given(self, step: Step, row: int | None = None) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from harness.experiments.conformance.call import Step
 from harness.experiments.conformance.case import NATIVE, Case
 from harness.experiments.conformance.case_run import Trial
 from harness.experiments.conformance.catalogue import BY_ID, CASES
+from harness.experiments.conformance.explanation import Explainer
 from harness.experiments.conformance.observation import GRADES, Broken, Observation, Skip, worst
 from harness.experiments.conformance.target import Subject, SubjectFault
 from harness.numerics.formats import float_format
@@ -90,11 +91,14 @@ def _decided(trial: Trial, case: Case, verdict: Verdict, **fields: Any) -> Confo
     return blank.model_copy(update={**constant, **fields})
 
 
-def judge_case(case: Case, trial: Trial, *, lenient: bool = False) -> ConformanceRecord:
+def judge_case(
+    case: Case, trial: Trial, *, lenient: bool = False, explainer: Explainer | None = None
+) -> ConformanceRecord:
     """The verdict on one case; declared deviations of the subject turn it into ``expected``.
 
     Args:
         lenient: nothing was promised here: what would be a failure is a finding, but for a crash.
+        explainer: makes a failing call smaller and says what is wrong; None for neither.
     """
     try:
         observations = list(case.judge(trial))
@@ -124,6 +128,9 @@ def judge_case(case: Case, trial: Trial, *, lenient: bool = False) -> Conformanc
     status: Status = "failed" if verdict == "failure" else "ok"
     if found.outcome == "crashed":
         status = "crashed"
+    witness, diagnosis = None, None
+    if explainer is not None and verdict == "failure":
+        witness, diagnosis = explainer.explain(trial, found, case.judge.__module__)
     return _decided(
         trial,
         case,
@@ -141,6 +148,8 @@ def judge_case(case: Case, trial: Trial, *, lenient: bool = False) -> Conformanc
         expected=found.expected,
         error_ulp=found.error,
         allowed_ulp=found.allowed,
+        witness=witness,
+        diagnosis=diagnosis,
     )
 
 
@@ -191,6 +200,7 @@ def judge(
     elif dtype not in PROMISED and metadata.dtypes is None:
         lenient = True
         refusal = _refused(subject, operation, dtype, options.timeout_s)
+    explainer = Explainer()
     for case in CASES:
         if not case.applies(operation, dtype) or (options.cases and case.id not in options.cases):
             continue
@@ -205,7 +215,7 @@ def judge(
             reason = "needs gigabytes or minutes; the profile 'full' has it"
             yield _decided(trial, case, "skipped", reason=reason)
             continue
-        result = judge_case(case, trial, lenient=lenient)
+        result = judge_case(case, trial, lenient=lenient, explainer=explainer)
         yield result
         if options.stop(result):
             return

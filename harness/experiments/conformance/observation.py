@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
+from harness.experiments.conformance.call import Result, Step
 from harness.numerics.outcomes import severity
 from harness.records import Outcome
 
 Grade = Literal["pass", "finding", "failure"]
 
 GRADES: tuple[Grade, ...] = ("pass", "finding", "failure")
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """The call in which something was seen, so that it can be made again.
+
+    Attributes:
+        step: the call.
+        before: the calls that were made just before it, in their order.
+        judge: what a call of its kind shows, by the limits of its case; None for those of the
+            operation (`Trial.observe`).
+        part, place: which result, and where in its rows: (row, class), or (row,).
+    """
+
+    step: Step
+    before: tuple[Step, ...] = ()
+    judge: Callable[[Step, Result], Observation] | None = None
+    part: int = 0
+    place: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -27,6 +47,7 @@ class Observation:
         got, expected: the value in question in hexadecimal, or in words.
         error: ulps, where there is one.
         allowed: ulps.
+        evidence: the call, where it was one.
     """
 
     grade: Grade
@@ -37,6 +58,7 @@ class Observation:
     expected: str | None = None
     error: float | None = None
     allowed: float | None = None
+    evidence: Evidence | None = field(default=None, compare=False, repr=False)
 
 
 class Skip(Exception):

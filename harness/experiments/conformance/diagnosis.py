@@ -1,0 +1,764 @@
+"""What is wrong with an implementation, in a sentence: from where its results are off, and how.
+
+Nothing here decides whether a result is right: that was decided. A sentence is said only where the
+results fit it, most of their error being explained by the fault that it names; else nothing is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from harness.bounds.tolerances import Arithmetic
+from harness.experiments.conformance.call import Array, Result, Step
+from harness.experiments.conformance.expected import axes_of, expected_of, result_rows, rows_of
+from harness.experiments.conformance.observation import Evidence
+from harness.experiments.conformance.shrink import Failing, Prober, Spent, classes_axis
+from harness.numerics.exact import Exact
+from harness.numerics.formats import Float64Array, FloatFormat, scale_by_power, to_float64
+
+_LANES = (64, 32, 16, 8, 4, 2)
+_TILES = (8, 16, 32, 64, 100, 128, 256, 512, 1000, 1024, 2048, 4096)
+_EXPLAINED = 0.03
+"""The part of the error that a sentence may leave unexplained."""
+
+_CONTRACT = {
+    "modified": "the argument is written to: it must stay as it was",
+    "overrun": "memory beyond the end of the argument or of out= is written to",
+    "shared": "the result is a view of the argument, and changes when that does",
+    "changed": "the result lies in memory that the next call uses again: it changes afterwards",
+}
+_LAYOUTS = {
+    "F": "arrays in Fortran order",
+    "reversed": "arrays with negative strides",
+    "strided": "arrays with gaps between the elements",
+    "offset": "rows cut out of wider ones",
+    "broadcast": "broadcast arrays, whose strides are 0",
+    "misaligned": "arrays at an odd address",
+    "readonly": "read-only arrays",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One result of a call beside what it should be, in rows.
+
+    Attributes:
+        step: the call. part: which of its results. fmt: of the results.
+        x: the first argument in rows. second: another one of that shape, or None.
+        got, exact: (rows, classes), or (rows, 1).
+        error: signed; relative for probabilities and gradients, absolute for logarithms.
+        bad: where it is beyond what the operation's bound allows.
+        row: the one in question.
+    """
+
+    step: Step
+    part: int
+    fmt: FloatFormat
+    x: Float64Array
+    second: Float64Array | None
+    got: Float64Array
+    exact: Float64Array
+    error: Float64Array
+    bad: Any
+    row: int
+
+    @property
+    def logarithmic(self) -> bool:
+        return self.step.operation in ("log_softmax", "logsumexp") or (
+            self.step.operation == "cross_entropy" and self.part == 0
+        )
+
+
+def view_of(failing: Failing, fmt: FloatFormat, arithmetic: Arithmetic) -> View | None:
+    """The result in question in rows; None where there is none of the right shape."""
+    step, result, evidence = failing.step, failing.result, failing.observation.evidence
+    part = 0 if evidence is None else evidence.part
+    expected = expected_of(step, fmt, arithmetic)
+    if step.shape is not None or len(result.arrays) != len(expected):
+        return None
+    array, due = result.arrays[part], expected[part]
+    got = to_float64(result_rows(array, step)) if array.size == due.exact.size else None
+    if got is None or got.size == 0 or got.shape != due.exact.shape:
+        return None
+    columns = got.reshape(len(got), -1)
+    exact = due.exact.reshape(*columns.shape)
+    value = exact.to_float64()
+    difference = _difference(columns, exact)
+    first = failing.step.operation in ("log_softmax", "logsumexp")
+    logarithmic = first or (step.operation == "cross_entropy" and part == 0)
+    with np.errstate(all="ignore"):
+        relative = np.where(np.abs(value) >= fmt.smallest_normal, difference / np.abs(value), 0.0)
+        ulps = np.abs(difference) > due.allowed.reshape(columns.shape) * _ulp(value, fmt)
+    ulps |= np.isnan(columns) != np.isnan(value)
+    axes = axes_of(step, step.arrays[0].ndim)
+    rows = [to_float64(rows_of(a, axes)) for a in step.arrays if a.shape == step.arrays[0].shape]
+    place = (evidence.place if evidence is not None else ()) or (0,)
+    return View(
+        step, part, fmt, rows[0], rows[1] if len(rows) > 1 else None, columns, value,
+        difference if logarithmic else relative, ulps & ~due.free.reshape(columns.shape),
+        min(place[0], len(columns) - 1),
+    )  # fmt: skip
+
+
+def _ulp(value: Float64Array, fmt: FloatFormat) -> Float64Array:
+    from harness.numerics.formats import ulp
+
+    return ulp(np.nan_to_num(value), fmt)
+
+
+def _difference(got: Float64Array, exact: Exact) -> Float64Array:
+    hi, lo = (scale_by_power(part, exact.exponent) for part in (exact.hi, exact.lo))
+    with np.errstate(invalid="ignore"):
+        return np.asarray((got - hi) - lo)
+
+
+def _softmax(x: Float64Array) -> Float64Array:
+    with np.errstate(all="ignore"):
+        e = np.exp(x - x.max(axis=-1, keepdims=True))
+        return np.asarray(e / e.sum(axis=-1, keepdims=True))
+
+
+def _alike(a: Float64Array, b: Float64Array) -> Any:
+    return (a == b) | (np.isnan(a) & np.isnan(b))
+
+
+def _fits(view: View, hypothesis: Float64Array, part: float = _EXPLAINED) -> bool:
+    """Whether the results are those of the hypothesis: it leaves little of their error."""
+    if hypothesis.shape != view.got.shape:
+        return False
+    with np.errstate(all="ignore"):
+        size = np.maximum(np.abs(view.exact), np.abs(hypothesis)) + view.fmt.smallest_normal
+        of_exact = np.where(_alike(view.got, view.exact), 0.0, np.abs(view.got - view.exact) / size)
+        left = np.where(_alike(view.got, hypothesis), 0.0, np.abs(view.got - hypothesis) / size)
+    of_exact, left = np.nan_to_num(of_exact, nan=1.0), np.nan_to_num(left, nan=np.inf)
+    noise = 64 * view.fmt.unit_roundoff
+    return bool(left.max() <= max(part * of_exact.max(), noise) and of_exact.max() > 4 * noise)
+
+
+# ---------------------------------------------------------------- what the numbers are
+
+
+def _formulas(view: View) -> Iterator[tuple[str, Float64Array]]:
+    """Results that known mistakes give, and the mistakes."""
+    x, exact, step = view.x, view.exact, view.step
+    rows, n = x.shape
+    zero = np.zeros_like(view.got)
+    with np.errstate(all="ignore"):
+        yield "every result is 0", zero
+        yield "the sign is wrong", -exact
+        if rows > 1:
+            yield "each row holds the result of the next one", np.roll(exact, -1, axis=0)
+            yield "each row holds the result of the one before", np.roll(exact, 1, axis=0)
+            for divisor, name in ((rows, "rows"), (rows * n, "elements")):
+                yield f"results are divided by the number of {name}", exact / divisor
+                yield f"results are multiplied by the number of {name}", exact * divisor
+        if exact.shape[1] > 1:
+            yield "the results are in descending order", -np.sort(-exact, axis=1)
+            yield "the results are in ascending order", np.sort(exact, axis=1)
+            for by in (1, -1):
+                moved = np.roll(exact, by, axis=1)
+                yield f"each result stands one place too far {'right' if by > 0 else 'left'}", moved
+            yield "the results stand in reverse order", exact[:, ::-1]
+        yield from _of_operation(view)
+        if view.got.shape == x.shape and step.arrays[0].ndim > 1:
+            yield from _other_axes(view)
+
+
+def _of_operation(view: View) -> Iterator[tuple[str, Float64Array]]:
+    x, exact, n = view.x, view.exact, view.x.shape[1]
+    top = x.max(axis=1, keepdims=True)
+    name = view.step.operation
+    if name == "softmax":
+        p = exact
+        yield "every class gets 1/n, whatever its logit", np.full_like(p, 1.0 / n)
+        hot = (np.arange(n) == x.argmax(axis=1)[:, None]).astype(float)
+        yield "the result is 1 at the largest logit and 0 elsewhere: an argmax", hot
+        yield "powers of 2 instead of e", _softmax(x * np.log(2.0))
+        yield "softmax is applied twice", _softmax(p)
+        yield "the logits' sign is wrong", _softmax(-x)
+        e = np.exp(x - top)
+        total = e.sum(axis=1, keepdims=True)
+        yield "1 is added to the sum of exp(x - max)", e / (total + 1.0)
+        yield (
+            "1 is added to the sum of exp(x), as for an attention sink",
+            e / (total + np.exp(-top)),
+        )
+        yield "the exponentials are not divided by their sum", e
+        yield "the exponentials are not divided by their sum, nor shifted", np.exp(x)
+        yield "the result is log_softmax", np.log(p)
+        for low, which in ((0.0, "0"), (-80.0, "-80")):
+            if np.isneginf(x).any():
+                finite = np.where(np.isneginf(x), low, x)
+                yield f"-inf (a masked logit) is taken for {which}", _softmax(finite)
+        if len(x) > 1:
+            every = np.exp(x - x.max())
+            yield "the sum is over the whole array, not a row", every / every.sum()
+            shared = np.exp(x - x.max())
+            yield (
+                "one maximum, of the whole batch, is subtracted from every row",
+                shared / shared.sum(axis=1, keepdims=True),
+            )
+    elif name == "log_softmax":
+        yield "the logarithm is to base 2", exact / np.log(2.0)
+        yield "the logarithm of the sum is forgotten: x - max", x - top
+        yield "the result is softmax, not its logarithm", np.exp(exact)
+    elif name == "logsumexp":
+        yield "the result is the maximum of the row", top
+        yield "the mean of the exponentials is taken, not their sum", exact - np.log(n)
+        yield "the result is the logarithm to base 2", exact / np.log(2.0)
+    elif name == "softmax_backward" and view.second is not None:
+        g, y = x, view.second
+        yield "the cross term, the sum of grad * y, is missing", y * g
+        yield "the mean of grad stands for the sum of grad * y", y * (g - g.mean(1, keepdims=True))
+        yield "the sum of grad stands for the sum of grad * y", y * (g - g.sum(1, keepdims=True))
+        again = _softmax(y)
+        cross = (g * again).sum(axis=1, keepdims=True)
+        yield "y is put through softmax once more", again * (g - cross)
+        yield "the sum is over the whole array, not a row", y * (g - (g * y).sum())
+        yield "the factor y is missing", g - (g * y).sum(axis=1, keepdims=True)
+    elif name == "cross_entropy":
+        targets = view.step.arrays[1].reshape(-1)
+        one = np.arange(n) == targets[:, None]
+        if view.part == 0:
+            yield "the loss is the mean over the rows", np.full_like(exact, exact.mean())
+            yield "the loss is the sum over the rows", np.full_like(exact, exact.sum())
+            yield "the loss lacks the logit of the target", exact + x[one][:, None]
+        else:
+            p = exact + one
+            yield "the gradient is p: 1 is not subtracted at the target", p
+            for by in (1, -1):
+                where = "after" if by > 0 else "before"
+                yield (
+                    f"1 is subtracted at the class {where} the target",
+                    p - np.roll(one, by, axis=1),
+                )
+
+
+def _other_axes(view: View) -> Iterator[tuple[str, Float64Array]]:
+    """The operation along another axis than the one asked for, or along all."""
+    step = view.step
+    arrays = [to_float64(a) for a in step.arrays]
+    own = axes_of(step, arrays[0].ndim)
+    if step.operation not in ("softmax", "log_softmax", "softmax_backward"):
+        return
+    for axis in range(arrays[0].ndim):
+        if (axis,) == own:
+            continue
+        moved = [np.moveaxis(a, axis, -1) for a in arrays]
+        if step.operation == "softmax_backward":
+            g, y = moved
+            value = y * (g - (g * y).sum(axis=-1, keepdims=True))
+            mixed = arrays[1] * (arrays[0] - (arrays[0] * arrays[1]).sum(axis=axis, keepdims=True))
+            yield f"the sum is along axis {axis}", rows_of(mixed, own)
+        else:
+            value = _softmax(moved[0])
+            value = np.log(value) if step.operation == "log_softmax" else value
+        yield (
+            f"the operation is done along axis {axis}",
+            rows_of(np.moveaxis(value, -1, axis), own),
+        )
+
+
+def _special(view: View) -> str | None:
+    """NaN, infinities, zeros and signs, where the exact result has none."""
+    row = view.row
+    x, got, exact = view.x[row], view.got[row], view.exact[row]
+    finite_row = bool(np.isfinite(x).all())
+    if np.isnan(x).any():
+        lost = ~np.isnan(got) & np.isnan(exact)
+        if lost.any():
+            places = np.flatnonzero(np.isnan(x))
+            where = f", at class {places[0]}" if len(places) == 1 and len(x) > 1 else ""
+            return f"a NaN among the logits{where} is lost: the whole row must be NaN"
+        return None
+    others = np.delete(view.x, row, axis=0)
+    if np.isnan(got).any() and not np.isnan(exact).any():
+        if np.isnan(others).any() and finite_row:
+            return "a NaN in one row spoils other rows"
+        if np.isneginf(x).any():
+            lead = np.flatnonzero(~np.isneginf(x))
+            first = "at the start of the row " if len(lead) and lead[0] > 0 else ""
+            return f"-inf (a masked logit) {first}gives NaN, as -inf - (-inf) does"
+        if np.isposinf(x).any():
+            return None
+        return _range_lost(view, "NaN") or "the result is NaN though every logit is finite"
+    if np.isinf(got).any() and np.isfinite(exact[np.isinf(got)]).all():
+        return _range_lost(view, "infinite") or "a result is infinite though it has a number"
+    if view.step.operation == "softmax" and (got < 0).any():
+        return f"a probability is negative: {got.min():.3g}"
+    return None
+
+
+def _range_lost(view: View, what: str) -> str | None:
+    """Exponentials that leave the range of the format, for want of a shift."""
+    if view.step.operation == "softmax_backward":
+        return None
+    x = view.x[view.row]
+    x = x[np.isfinite(x)]
+    if not x.size:
+        return None
+    if x.max() > 0.98 * np.log(view.fmt.max) - np.log(x.size):
+        return (
+            f"exponentials overflow at logits of {x.max():.4g} (the result is {what}): the maximum "
+            f"of the row is not subtracted first"
+        )
+    if x.max() < 0.98 * np.log(view.fmt.smallest_normal):
+        return (
+            f"all exponentials underflow at logits of {x.max():.4g} (the result is {what}): the "
+            f"maximum of the row is not subtracted first"
+        )
+    if np.ptp(x) > 0.98 * np.log(view.fmt.max):
+        return (
+            f"exponentials overflow where logits are {np.ptp(x):.4g} apart (the result is {what}): "
+            f"something else than the maximum of the row is subtracted first"
+        )
+    return None
+
+
+def _flushed(view: View) -> str | None:
+    """Small results that are 0, and results that are not 0 where they must be."""
+    row = view.row
+    bad = view.bad[row]
+    got, exact = view.got[row][bad], np.abs(view.exact[row][bad])
+    if not bad.any() or view.logarithmic or view.step.operation == "softmax_backward":
+        return None
+    x = view.x[row]
+    if np.all(got == 0) and (exact < 1e-3).all() and (exact > 0).all():
+        if (exact < view.fmt.smallest_normal).all():
+            return "results below the normal range are flushed to 0"
+        return f"small results become 0: here one of {exact.max():.2g}"
+    if view.step.operation == "softmax" and np.isneginf(x[bad]).any() and (got > 0).all():
+        return f"-inf (a masked logit) is taken for a finite number: its result is {got.max():.2g}"
+    if view.step.operation == "softmax" and (exact < view.fmt.smallest_normal).all():
+        if (got > 0).all() and (got > 4 * exact).all():
+            return (
+                f"what should vanish is {got.max():.2g}: exponentials far below the maximum are "
+                f"cut off at a least number"
+            )
+    return None
+
+
+def _temperature(view: View) -> str | None:
+    """Logits multiplied by a number, from the ratios of results."""
+    if view.step.operation not in ("softmax", "log_softmax"):
+        return None
+    with np.errstate(all="ignore"):
+        logs = np.log(view.got) if view.step.operation == "softmax" else view.got
+        right = np.log(view.exact) if view.step.operation == "softmax" else view.exact
+    usable = np.isfinite(logs) & np.isfinite(right) & np.isfinite(view.x)
+    if view.step.operation == "softmax":
+        usable &= view.exact >= view.fmt.smallest_normal
+    told = usable.any(axis=1)
+    usable, logs, right = usable[told], logs[told], right[told]
+    if usable.sum() < 4:
+        return None
+    x = np.where(usable, view.x[told], np.nan)
+    a = x - np.nanmean(x, axis=1, keepdims=True)
+    off = np.where(usable, logs - right, np.nan)
+    off = off - np.nanmean(off, axis=1, keepdims=True)
+    weight = float(np.nansum(a * a))
+    if not weight > 0:
+        return None
+    slope = float(np.nansum(a * off)) / weight
+    left = float(np.nanmax(np.abs(off - slope * a)))
+    if abs(slope) < 1e-6 or left > 0.1 * float(np.nanmax(np.abs(off))):
+        return None
+    return f"the logits are multiplied by {1 + slope:.6g} first (a temperature, or another base)"
+
+
+def _digits(view: View) -> str | None:
+    """Results, or logits, that have the digits of a narrower format alone."""
+    import ml_dtypes
+
+    usual = view.got[np.isfinite(view.got) & (np.abs(view.got) > 2.0**-13)]
+    if len(np.unique(usual)) < 4:
+        return None
+    names: tuple[tuple[str, Any, int], ...] = (
+        ("bfloat16", ml_dtypes.bfloat16, 8), ("float16", np.float16, 11), ("float32", np.float32, 24),
+    )  # fmt: skip
+    for name, dtype, precision in names:
+        if precision < view.fmt.precision and np.all(usual.astype(dtype) == usual):
+            return f"the results have the digits of {name} only"
+    for name, dtype, precision in names:
+        if precision >= view.fmt.precision or view.step.operation not in ("softmax", "log_softmax"):
+            continue
+        p = _softmax(view.x.astype(dtype).astype(np.float64))
+        with np.errstate(all="ignore"):
+            hypothesis = np.log(p) if view.step.operation == "log_softmax" else p
+        if _fits(view, hypothesis):
+            return f"the logits are rounded to {name} first"
+    return None
+
+
+# ---------------------------------------------------------------- where they are off
+
+
+def _summed(view: View) -> str | None:
+    """What the sum of each row is off by, where all its elements are off by one factor."""
+    rows = [i for i in range(len(view.x)) if np.isfinite(view.got[i]).all()]
+    rows = [i for i in rows if np.isfinite(view.x[i]).any() and not np.isposinf(view.x[i]).any()]
+    if view.step.operation not in ("softmax", "log_softmax", "logsumexp") or not rows:
+        return None
+    sums, off, noise = [], [], []
+    for i in rows:
+        e = np.exp(view.x[i] - view.x[i].max())
+        usable = view.exact[i] >= view.fmt.smallest_normal if not view.logarithmic else ...
+        r = view.error[i][usable]
+        if not r.size:
+            return None
+        c = float(np.median(r))
+        factor = float(np.exp(c)) if view.logarithmic else 1.0 + c
+        if view.step.operation == "logsumexp":
+            factor = 1.0 / factor
+        if not factor > 0:
+            return None
+        sums.append(float(e.sum()))
+        off.append(float(e.sum()) * (1.0 / factor - 1.0))
+        noise.append(_noise(view, i, r - c))
+        if view.logarithmic and view.step.operation == "logsumexp":
+            noise[-1] = 8 * view.fmt.unit_roundoff * (1 + abs(view.exact[i, 0]))
+    delta, total = np.array(off), np.array(sums)
+    slack = np.array(noise) * total + 0.02 * np.abs(delta)
+    if not (np.abs(delta) > 4 * slack).any():
+        return None
+    n = view.x.shape[1]
+    e = np.exp(view.x[rows] - view.x[rows].max(axis=1, keepdims=True))
+
+    def explains(missing: Float64Array) -> bool:
+        return bool(np.all(np.abs(delta + missing) <= slack))
+
+    for lanes in (4, 8, 16, 32, 64, 128):
+        if n > lanes and n % lanes and explains(e[:, n - n % lanes :].sum(axis=1)):
+            return (
+                f"the sum leaves out the last {n % lanes} of {n} entries, what is left of a loop "
+                f"over {lanes}"
+            )
+    for j in (n - 1, 0, *range(1, n - 1)) if n <= 4096 else (n - 1, 0):
+        if explains(e[:, j]):
+            which = "the last" if j == n - 1 else "the first" if j == 0 else f"class {j}"
+            return f"the sum leaves out {which} of {n} entries"
+    for tile in _TILES:
+        if tile >= n:
+            break
+        parts = np.add.reduceat(e, np.arange(0, n, tile), axis=1)
+        for k in range(parts.shape[1]):
+            if explains(parts[:, k]):
+                return f"the sum leaves out the entries {k * tile} to {min((k + 1) * tile, n) - 1}"
+        starts = e[:, ::tile].sum(axis=1)
+        if explains(starts - e[:, 0]):
+            return f"the sum leaves out the first entry of each tile of {tile} but the first"
+    if len(rows) > 1 and np.ptp(delta) <= 0.1 * abs(delta.mean()) + slack.max():
+        if np.ptp(total) > 0.2 * total.mean() and abs(delta.mean()) > 2 * slack.max():
+            return f"{delta.mean():.2g} is added to the sum of exp(x - max)"
+    return None
+
+
+def _noise(view: View, row: int, off: Float64Array) -> float:
+    """The error that each element of a row has of its own."""
+    return max(4.0 * float(np.median(np.abs(off))), 2.0 * view.fmt.unit_roundoff)
+
+
+def _one_factor(view: View) -> str | None:
+    """Every element of the row by the same factor, or by the same difference."""
+    r = view.error[view.row]
+    usable = np.abs(view.exact[view.row]) >= view.fmt.smallest_normal
+    if view.step.operation == "softmax_backward" or (
+        view.step.operation == "cross_entropy" and view.part == 1
+    ):
+        r = r * np.sign(view.exact[view.row])
+    r = r[usable | view.logarithmic]
+    if r.size < 2 or not np.isfinite(r).all():
+        return None
+    if view.step.operation in ("softmax_backward", "cross_entropy"):
+        r = np.abs(r) * np.sign(np.median(r)) if np.allclose(np.abs(r), np.abs(r[0])) else r
+    c = float(np.median(r))
+    u = view.fmt.unit_roundoff
+    noise = _noise(view, view.row, r - c)
+    if abs(c) < 4 * noise or float(np.max(np.abs(r - c))) > max(noise, 0.05 * abs(c)) + 8 * u:
+        return None
+    if view.logarithmic:
+        return f"every element of a row is off by {c:.2g}: the logarithm of the row's sum is wrong"
+    name = "the row's sum is" if view.step.operation == "softmax" else "its factor is"
+    return f"every element of a row is off by the factor {1 + c:.7g}: {name} wrong"
+
+
+def _columns(view: View) -> set[int]:
+    """The classes whose mean error over many rows is unlike that of the others."""
+    rows, n = view.error.shape
+    if rows < 16 or n < 3 or not np.isfinite(view.error).all():
+        return set()
+    residual = view.error / view.fmt.unit_roundoff
+    residual = residual - np.median(residual, axis=1, keepdims=True)
+    found: set[int] = set()
+    for values in (residual, np.abs(residual)):
+        mean, spread = values.mean(axis=0), values.std(axis=0) / np.sqrt(rows)
+        off = np.abs(mean - np.median(mean))
+        found |= {int(j) for j in np.flatnonzero(off > 1.0 + 6.0 * np.median(spread))}
+    return found
+
+
+def _outliers(view: View) -> tuple[set[int], int]:
+    """The classes that are off beside what a row shares, over the rows in question."""
+    found: set[int] = set()
+    rows = np.flatnonzero(view.bad.any(axis=1))
+    rows = rows[:64] if len(rows) else np.array([view.row])
+    for i in rows:
+        usable = np.isfinite(view.exact[i])
+        if not view.logarithmic:
+            usable &= np.abs(view.exact[i]) >= view.fmt.smallest_normal
+        if not usable.any():
+            continue
+        r = np.nan_to_num(view.error[i], nan=np.inf, posinf=np.inf, neginf=-np.inf)
+        c = float(np.median(r[usable]))
+        c = c if np.isfinite(c) else 0.0
+        with np.errstate(invalid="ignore"):
+            off = np.abs(r - c)
+        noise = _noise(view, int(i), off[usable])
+        found |= set(np.flatnonzero(usable & ~(off <= noise + 0.5 * view.fmt.unit_roundoff)))
+    return {int(j) for j in found}, len(rows)
+
+
+def _positions(view: View) -> str | None:
+    """Which classes of a row are off: one, a lane, a tail, a tile."""
+    n = view.got.shape[1]
+    if n < 2:
+        return None
+    off, _ = _outliers(view)
+    strong = {int(j) for j in np.flatnonzero(view.bad.any(axis=0))}
+    for places in (_columns(view), off, strong):
+        text = _pattern(places, n)
+        if text is not None:
+            swapped = _swapped(view, places)
+            return swapped or f"only {text} wrong"
+    return None
+
+
+def _swapped(view: View, places: set[int]) -> str | None:
+    if len(places) != 2:
+        return None
+    a, b = sorted(places)
+    row = view.row
+    if np.allclose(view.got[row, [b, a]], view.exact[row, [a, b]], rtol=1e-3):
+        last = view.got.shape[1] - 1
+        which = "the last two classes" if (a, b) == (last - 1, last) else f"classes {a} and {b}"
+        return f"{which} hold each other's result"
+    return None
+
+
+def _pattern(places: set[int], n: int) -> str | None:
+    if not places or len(places) > 0.75 * n:
+        return None
+    ordered = sorted(places)
+    if len(places) == 1:
+        (j,) = places
+        return "the last class is" if j == n - 1 else f"class {j} of {n} is"
+    low, high = ordered[0], ordered[-1]
+    if len(places) >= 0.7 * (high - low + 1):  # one run
+        if high == n - 1:
+            for width in (4, 8, 16, 32, 64):
+                if low == n - n % width and n > width:
+                    return f"the last {n - low} of {n} classes, what is left of a loop over {width}, are"
+            return f"the classes from {low} on are"
+        if low == 0:
+            return f"the first {high + 1} of {n} classes are"
+        return f"the classes {low} to {high} are"
+    for lanes in _LANES:
+        lane = low % lanes
+        of_lane = len(range(lane, n, lanes))
+        if all(j % lanes == lane for j in places) and len(places) >= max(2, 0.5 * of_lane):
+            return f"lane {lane} of {lanes} (the classes {lane}, {lane + lanes}, ...) is"
+    return None
+
+
+def _rows_off(view: View) -> str | None:
+    """Which rows of a batch are off."""
+    rows = len(view.bad)
+    bad = [int(i) for i in np.flatnonzero(view.bad.any(axis=1))]
+    if rows < 4 or not bad or len(bad) > 0.75 * rows:
+        return None
+    values = view.x
+    if not np.isfinite(values).all() or np.ptp(np.ptp(values, axis=1)) > 100:
+        return None  # rows of different kinds: which are off says nothing of their place
+    text = _pattern(set(bad), rows)
+    return (
+        None if text is None else "only " + text.replace("classes", "rows").replace("class", "row")
+    )
+
+
+def _what(view: View) -> str | None:
+    """What is wrong with the numbers of a result."""
+    return (
+        next((text for text, value in _formulas(view) if _fits(view, value)), None)
+        or _summed(view)
+        or _one_factor(view)
+        or _temperature(view)
+        or _digits(view)
+        or _positions(view)
+    )
+
+
+# ---------------------------------------------------------------- which calls
+
+
+def _where(small: Failing, prober: Prober) -> str | None:
+    """Which calls are wrong, from what could not be taken out of the smallest one."""
+    step = small.step
+    shape = step.arrays[0].shape if step.shape is None else step.shape
+    ndim = len(shape)
+
+    def passes(changed: Step) -> bool:
+        try:
+            return prober.tried(changed, small.before) is None
+        except Spent:
+            return False
+
+    if step.layout != "C":
+        return _LAYOUTS[step.layout]
+    if step.second is not None and step.second != step.layout:
+        return f"arguments of unlike layout ({step.second} beside {step.layout})"
+    if step.out != "none":
+        return {
+            "fresh": "calls with out=",
+            "strided": "calls whose out= has gaps between its rows",
+            "alias": "calls whose out= is the input",
+        }[step.out]
+    if step.keywords:
+        return "calls with " + ", ".join(f"{k}=" for k in step.keywords)
+    if step.operation == "cross_entropy":
+        return _where_wide(small, passes)
+    if step.axis == "default" and ndim > 1 and passes(replace(step, axis=-1)):
+        return "calls without axis="
+    axis = classes_axis(step) if ndim else 0
+    if isinstance(step.axis, int) and step.axis < -1 and passes(replace(step, axis=axis)):
+        return f"negative axes (axis={step.axis}; axis={axis} is right)"
+    if isinstance(step.axis, int) and axis != ndim - 1:
+        if ndim == 2 or axis == 0:
+            return "calls along the first axis"
+        return f"calls along axis {axis} of {ndim}"
+    if ndim > 2:
+        return f"arrays of {ndim} dimensions"
+    if ndim == 1 and shape[0] > 1 and step.shape is None:
+        two = replace(step, arrays=tuple(a.reshape(1, -1) for a in step.arrays))
+        if passes(two):
+            return "one-dimensional arrays"
+    return _where_wide(small, passes)
+
+
+def _where_wide(small: Failing, passes: Any) -> str | None:
+    step = small.step
+    shape = step.arrays[0].shape if step.shape is None else step.shape
+    rows = int(np.prod(shape[:-1]))
+    if rows > 2:
+        return f"batches (here of {rows:,} rows; no smaller one was found wrong)"
+    n = shape[-1] if shape else 1
+    if small.narrower is not None and n == small.narrower + 1:
+        return f"rows of more than {small.narrower:,} classes"
+    return None
+
+
+def diagnose(
+    found: Failing, small: Failing | None, prober: Prober, fmt: FloatFormat, arithmetic: Arithmetic
+) -> str | None:
+    """What is wrong, in a sentence; None where that cannot be told.
+
+    Args:
+        found: the call as it was found. small: the smallest one like it, None if there is none.
+        prober: asks whether further calls fail.
+    """
+    where = None if small is None else _where(small, prober)
+    text = None if small is None else _broken_contract(small.result, small)
+    if text is None:
+        seen = [found] if small is None else [found, small]
+        views = [v for f in seen if (v := view_of(f, fmt, arithmetic)) is not None]
+        text = _first(views, _special) or _first(views, _flushed)
+        if text is None and where is None and (probe := _usual(found, prober)) is not None:
+            view = view_of(probe, fmt, arithmetic)
+            text = None if view is None else _what(view)
+        text = text or _first(views, _what) or _first(views[:1], _rows_off)
+    if text is None:
+        return None if where is None else f"{where} are wrong; others are right"
+    return text if where is None else f"{where}: {text}"
+
+
+def _first(views: Sequence[View], patterns: Callable[[View], str | None]) -> str | None:
+    return next((text for v in views if (text := patterns(v)) is not None), None)
+
+
+def _usual(found: Failing, prober: Prober) -> Failing | None:
+    """The operation on ordinary numbers, many enough to tell how they are off."""
+    step, rng = found.step, np.random.default_rng(0)
+    x = (2.0 * rng.normal(size=(24, 67))).astype(step.arrays[0].dtype)
+    second: tuple[Array, ...] = ()
+    if step.operation == "softmax_backward":
+        second = (_softmax(to_float64(x)).astype(x.dtype),)
+        x = rng.normal(size=x.shape).astype(x.dtype)
+    if step.operation == "cross_entropy":
+        second = (rng.integers(0, x.shape[1], len(x)),)
+    usual = Step(step.operation, (x, *second))
+    (result,) = prober.perform([usual])
+    if result.error is not None:
+        return None
+    at = Evidence(usual, part=0 if found.observation.evidence is None else
+                  found.observation.evidence.part)  # fmt: skip
+    return Failing(usual, result, replace(found.observation, evidence=at), (None,) * 2)
+
+
+def _broken_contract(result: Result, small: Failing) -> str | None:
+    if result.error is not None:
+        x = to_float64(small.step.arrays[0]) if small.step.arrays[0].dtype.kind != "V" else None
+        why = ""
+        if x is not None and np.isnan(x).any():
+            why = " at a NaN"
+        elif x is not None and np.isinf(x).any():
+            why = " at an infinite logit"
+        return f"it raises{why}: {result.error}"
+    if result.out_ignored:
+        return "out= is given and does not hold the result: it is never written, or not with it"
+    for name, text in _CONTRACT.items():
+        if getattr(result, name):
+            return text
+    message = small.observation.message.split(" [")[0]
+    return message if message.startswith(("shape ", "dtype ")) else None
+
+
+def state(found: Failing, prober: Prober) -> tuple[Failing | None, str] | None:
+    """What else than its arguments decides what a call gives; None where nothing was seen to."""
+    step, before = found.step, found.before
+    alone = replace(step, same=None)
+    results = prober.perform([alone] * 6)
+    first = results[0]
+    for later in results[1:]:
+        if later.error != first.error or any(
+            a.tobytes() != b.tobytes() for a, b in zip(first.arrays, later.arrays, strict=False)
+        ):
+            return (
+                None,
+                "the same call gave another result before: it does not depend on its arguments alone",
+            )
+    for count in range(1, min(len(before), 8) + 1):
+        last = tuple(replace(s, same=None) for s in before[-count:])
+        again = prober.tried(alone, last)
+        if again is not None:
+            shape = last[0].arrays[0].shape
+            what = "call" if count == 1 else f"{count} calls"
+            return again, (
+                f"right when called alone, wrong after another {what} (of shape {shape}): "
+                f"something is kept from call to call"
+            )
+    if step.same is not None and 0 <= step.same < len(before):
+        earlier = before[step.same]
+        again = prober.tried(replace(step, same=0), (earlier,))
+        if again is not None:
+            return again, (
+                "new numbers in the same array give the old result: results are remembered by the "
+                "array's identity or shape"
+            )
+    return None
+
+
+def identical(a: Array, b: Array) -> bool:
+    return a.tobytes() == b.tobytes()

@@ -1,0 +1,241 @@
+"""For a failure of a case: the smallest call that shows it, and what is wrong, in a sentence.
+
+Asked where a failure was just seen, with the implementation at hand; of what passes nothing is
+asked, and it costs nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from harness.experiments.conformance import diagnosis
+from harness.experiments.conformance.call import Result, Step
+from harness.experiments.conformance.case_run import Trial
+from harness.experiments.conformance.expected import (
+    axes_of,
+    expected_of,
+    flat_index,
+    result_rows,
+    rows_of,
+)
+from harness.experiments.conformance.observation import Evidence, Observation
+from harness.experiments.conformance.shrink import (
+    Budget,
+    Failing,
+    Prober,
+    Spent,
+    classes_axis,
+    code,
+    smallest,
+    two_numbers,
+    writable,
+)
+from harness.experiments.conformance.target import SubjectFault
+from harness.numerics.formats import to_float64
+from harness.numerics.ulps import ulp_error
+from harness.records import Witness
+
+_TOO_LARGE = 1 << 23
+"""Elements of a call that is not made again."""
+_TIMEOUT_S = 2.0
+"""The longest that a call may take that is made again."""
+_LONGEST = 300
+"""Characters of a line that anybody would paste."""
+_FEW_ULPS = 1000.0
+
+Explanation = tuple[Witness | None, str | None]
+
+
+@dataclass
+class Explainer:
+    """Explains the failures of one implementation, operation and format.
+
+    Attributes:
+        seconds: left for all of them.
+        first_s, next_s: what the first failure of a group of cases may cost, and each later one.
+        groups: those that have had one.
+    """
+
+    seconds: float = 1.0
+    first_s: float = 0.3
+    next_s: float = 0.05
+    groups: set[str] = field(default_factory=set)
+
+    def explain(self, trial: Trial, found: Observation, group: str) -> Explanation:
+        """The smallest call and the diagnosis, each None where there is none."""
+        share = self.next_s if group in self.groups else self.first_s
+        self.groups.add(group)
+        budget = Budget(min(share, self.seconds))
+        if found.evidence is None or budget.seconds <= 0:
+            return None, None
+        try:
+            return explained(trial, found, budget)
+        except Exception as e:  # a defect of ours must not take the verdict along
+            return None, f"(no diagnosis: {type(e).__name__}: {e})"
+        finally:
+            self.seconds -= budget.spent
+
+
+def explained(trial: Trial, found: Observation, budget: Budget) -> Explanation:
+    """See `Explainer.explain`."""
+    evidence = found.evidence
+    assert evidence is not None
+    step = evidence.step
+    if math.prod(step.shape or step.arrays[0].shape) > _TOO_LARGE:
+        return None, None
+
+    def perform(steps: Sequence[Step]) -> list[Result]:
+        return trial.subject.perform(steps, min(trial.timeout_s, _TIMEOUT_S))
+
+    prober = Prober(perform, evidence.judge or trial.observe, budget)
+    try:
+        failing = prober.tried(replace(step, same=None))
+        if failing is None:
+            return _not_alone(trial, found, prober)
+        small = smallest(prober, failing, trial.fmt)
+        budget.extend(0.1, 20)
+        text = diagnosis.diagnose(failing, small, prober, trial.fmt, trial.arithmetic)
+        return witness(trial, small), text
+    except (SubjectFault, Spent):
+        return (None if prober.best is None else witness(trial, prober.best)), None
+
+
+def _not_alone(trial: Trial, found: Observation, prober: Prober) -> Explanation:
+    """A call in which nothing is wrong by itself: it needs others, or the limits of its case."""
+    evidence = found.evidence
+    assert evidence is not None
+    step = replace(evidence.step, same=None)
+    nothing = (None,) * len(step.arrays)
+    kept = diagnosis.state(
+        Failing(evidence.step, Result(), found, nothing, evidence.before), prober
+    )
+    if kept is not None:
+        return (None if kept[0] is None else witness(trial, kept[0])), kept[1]
+    (result,) = prober.perform([step])
+    prober.judge = lambda step, result: found  # nothing further is asked of other calls
+    failing = Failing(step, result, found, nothing)
+    text = diagnosis.diagnose(failing, None, prober, trial.fmt, trial.arithmetic)
+    return _typical(trial, failing, prober), text
+
+
+def _typical(trial: Trial, failing: Failing, prober: Prober) -> Witness | None:
+    """Of many results that are off together, the row of the one that is off most."""
+    step, evidence = failing.step, failing.observation.evidence
+    part = 1 if step.operation == "cross_entropy" else 0
+    if step.shape is not None or failing.result.error is not None:
+        return None
+    exact = expected_of(step, trial.fmt, trial.arithmetic)[part].exact
+    got = result_rows(failing.result.arrays[part], step)
+    if got.shape != exact.shape or got.ndim != 2:
+        return None
+    off = ulp_error(got, exact, trial.fmt)
+    if evidence is not None and len(evidence.place) == 1:
+        off = np.where(np.arange(off.shape[1]) == evidence.place[0], off, 0.0)
+    row, column = (int(i) for i in np.unravel_index(int(np.argmax(off)), off.shape))
+    axes = axes_of(step, step.arrays[0].ndim)
+    if step.operation == "cross_entropy":
+        x, targets = step.arrays[0], step.arrays[1].reshape(-1)
+        arrays = rows_of(x, axes)[row : row + 1], targets[row : row + 1]
+    else:
+        arrays = tuple(rows_of(a, axes)[row] for a in step.arrays)
+    alone = replace(step, arrays=arrays, axis=-1)
+    (result,) = prober.perform([alone])
+    if result.error is not None or len(result.arrays) <= part:
+        return None
+    seen = result_rows(result.arrays[part], alone)
+    if seen.shape[-1] != got.shape[1] or seen[0, column] != got[row, column]:
+        return None
+    at = Evidence(alone, part=part, place=(0, column))
+    observation = replace(failing.observation, evidence=at, outcome="inaccurate")
+    return witness(trial, Failing(alone, result, observation, (None,) * len(arrays)))
+
+
+def _place(trial: Trial, failing: Failing) -> tuple[int, tuple[int, ...]] | None:
+    """The result and the element in it that is worst."""
+    evidence, step = failing.observation.evidence, failing.step
+    part = 0 if evidence is None else evidence.part
+    if len(failing.result.arrays) <= part or step.take is not None:
+        return None
+    if evidence is not None and len(evidence.place) == 2:
+        return part, evidence.place
+    due = expected_of(step, trial.fmt, trial.arithmetic)[part]
+    got = result_rows(failing.result.arrays[part], step)
+    if got.shape != due.exact.shape:
+        return None
+    if got.ndim == 1:
+        return part, (evidence.place if evidence else ()) or (0,)
+    row = evidence.place[0] if evidence is not None and evidence.place else 0
+    value = due.exact.to_float64()[row]
+    with np.errstate(all="ignore"):
+        off = np.abs(to_float64(got)[row] - value) / np.abs(value)
+    off = np.where(np.abs(value) >= trial.fmt.smallest_normal, off, 0.0)
+    return part, (row, int(np.argmax(np.nan_to_num(off, nan=np.inf))))
+
+
+def witness(trial: Trial, failing: Failing) -> Witness | None:
+    """The call as a line of Python, with what it gives; None where it is no line."""
+    step = failing.step
+    if not writable(step):
+        return None
+    shape = step.arrays[0].shape if step.shape is None else step.shape
+    classes = shape[classes_axis(step)] if shape else 1
+    rows = math.prod(shape) // max(classes, 1)
+    index = ""
+    place = None if failing.result.error is not None else _place(trial, failing)
+    if failing.observation.got is None and not _of_values(failing.observation):
+        place = None
+    if place is None:
+        got, expected, difference = _in_words(failing.observation, failing.result)
+        comment = got if not expected else f"{got}, should be {expected}"
+    else:
+        part, at = place
+        array = result_rows(failing.result.arrays[part], step)
+        exact = expected_of(step, trial.fmt, trial.arithmetic)[part].exact
+        due = float(exact[at].round_to(trial.fmt))
+        value = float(to_float64(array[at]))
+        got, expected = two_numbers(value, due)
+        one = np.asarray(array[at]).reshape(1)
+        ulps = float(ulp_error(one, exact[at].reshape(1), trial.fmt)[0])
+        difference = _difference(value, due, ulps)
+        whole = failing.result.arrays[part].shape
+        if len(at) == 2:
+            places = flat_index(at[0], at[1], step, whole)
+        else:
+            places = tuple(int(i) for i in np.unravel_index(at[0], whole)) if whole else ()
+        if len(failing.result.arrays) > 1:
+            index = f"[{part}]"
+        index += f"[{', '.join(map(str, places))}]" if places else ""
+        comment = f"{got}, should be {expected} ({difference})"
+    line = code(failing, trial.fmt, trial.subject.metadata.backend, index)
+    if len(line) > _LONGEST:
+        return None
+    return Witness(
+        text=f"{line}  # {comment}", got=got, expected=expected, difference=difference,
+        rows=rows, classes=classes,
+    )  # fmt: skip
+
+
+def _of_values(observation: Observation) -> bool:
+    return observation.outcome in ("inaccurate", "nan", "inf", "zero")
+
+
+def _difference(value: float, due: float, ulps: float) -> str:
+    if not (np.isfinite(value) and np.isfinite(due)):
+        return "a number, not NaN" if np.isnan(due) else "no number" if np.isnan(value) else "inf"
+    if np.isfinite(ulps) and ulps <= _FEW_ULPS:
+        return f"{ulps:.3g} ulp"
+    if due == 0.0:
+        return f"{abs(value):.2g} absolute"
+    return f"{abs(value - due) / abs(due):.2g} relative"
+
+
+def _in_words(observation: Observation, result: Result) -> tuple[str, str, str]:
+    message = observation.message.rsplit(" [", 1)[0]
+    if result.error is not None:
+        return f"raises {result.error}", "a result", "no result"
+    got, _, expected = message.partition(", but should be ")
+    return got, expected, "of another kind"
