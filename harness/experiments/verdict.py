@@ -316,16 +316,15 @@ def _severity(record: Any) -> int:
 def _problem(group: Sequence[Any]) -> Problem:
     worst = max(group, key=_severity)
     shown = min(
-        (r for r in group if getattr(r, "witness", None)),
-        key=lambda r: len(r.witness), default=None,
-    )  # fmt: skip
+        (r.witness.text for r in group if getattr(r, "witness", None)), key=len, default=None
+    )
     return Problem(
         area=_area_of(worst),
         name=str(getattr(worst, "case", None) or worst.experiment),
         text=_text(worst, group),
         count=len(group),
         where=_places(group),
-        witness=None if shown is None else shown.witness,
+        witness=shown,
         items=tuple(map(_item, group)),
     )
 
