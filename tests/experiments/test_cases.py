@@ -162,3 +162,9 @@ def test_sums_of_infinities(operation: str, right: list[float]) -> None:
     (expected,) = expected_of(Step(operation, (x,)), float_format("float32"), Arithmetic())
     got = expected.exact.hi.reshape(2, -1)[:, 0]
     assert np.array_equal(got, right, equal_nan=True)
+
+
+def test_log_sum_exp_of_an_empty_row_is_no_convention() -> None:
+    x = np.array([[-np.inf, -np.inf], [np.inf, 0.0]], np.float32)
+    (expected,) = expected_of(Step("logsumexp", (x,)), float_format("float32"), Arithmetic())
+    assert expected.free.tolist() == [False, True]

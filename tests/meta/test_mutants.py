@@ -26,6 +26,7 @@ CAUGHT_BY = {
     "input_overrun": "36-gaps",
     "leading_axis_of_one": "41-axes",
     "logsumexp_is_a_view": "10-one-class",
+    "logsumexp_of_nothing": "1-log-of-zero",
     "never_vanishes": "17-vanishing",
     "out_overruns": "39-out",
     "slices_beyond_65535": "31-many-rows",

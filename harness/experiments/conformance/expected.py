@@ -133,9 +133,9 @@ def _of_logits(
     empty = (x == -np.inf).all(axis=1) & ~nan
     good = ~(nan | infinite | empty)
     shape = (rows,) if operation == "logsumexp" else x.shape
-    free = np.broadcast_to(
-        (infinite | empty) if operation == "logsumexp" else (infinite | empty)[:, None], shape
-    )
+    # Log-sum-exp of an empty row is log 0; its softmax is 0/0, which only a convention decides.
+    open_rows = infinite if operation == "logsumexp" else (infinite | empty)[:, None]
+    free = np.broadcast_to(open_rows, shape)
     ordinary = x[good]
     exact = certified(operation, ordinary)[0]
     allowed = exact.hi
@@ -153,7 +153,7 @@ def _of_logits(
             with np.errstate(divide="ignore"):
                 alternatives = (np.log(limit), np.log(uniform))
     if operation == "logsumexp":
-        # log 0 and log inf are mathematics; a NaN there is the convention of some libraries.
+        # log 0 and log inf are mathematics; NaN for the latter is the convention of some libraries.
         value = _scatter(exact, good, shape)
         value.hi[infinite], value.hi[empty] = np.inf, -np.inf
         return (Expected(value, fmt, _spread(allowed, good, shape), free, ()),)

@@ -16,7 +16,7 @@ from harness.experiments.conformance.case_run import Trial
 from harness.experiments.conformance.expected import expected_of
 from harness.experiments.conformance.observation import Grade, Observation, Skip
 from harness.numerics.exact import Exact
-from harness.numerics.formats import Float64Array, to_float64, ulp
+from harness.numerics.formats import Float64Array, FloatFormat, to_float64, ulp
 from harness.records import Outcome
 from harness.reference.double_double import two_prod
 from harness.reference.elementary import exp as exp_pair
@@ -26,10 +26,21 @@ _BEYOND = 1 << 31
 _ALWAYS = 200
 _CHUNK = 512
 _STALL_BYTES = 4 << 30
+_LOST = 8.0
+"""A result that is so many times too large or too small is wrong, and not merely inaccurate."""
 _EDGES = sorted(
     {n for k in range(1, 13) for n in (2**k - 1, 2**k, 2**k + 1) if n <= LONGEST}
     | {1, 6, 10, 11, 12, 13, 100, 513, 777, 1000, 1001, 1023, 1025, 3000, 4095}
 )
+
+
+def is_lost(got: float, right: float, fmt: FloatFormat) -> bool:
+    """Whether the result of equal logits has no right digit: NaN, 0, or another order of magnitude.
+
+    A sum of ones that stalls where the format ends is inaccuracy still: 2**25 of them in float32
+    are off by a factor of two.
+    """
+    return not right / _LOST < got <= max(right * _LOST, 2.0**-fmt.precision)
 
 
 def _stalled(trial: Trial, step: Step, grade: Grade) -> list[Observation]:
@@ -112,7 +123,8 @@ def stalled_float32(trial: Trial) -> Sequence[Observation]:
     if abs(got * 2.0**25 - 1.0) < 1e-3:
         return [Observation("pass", "accurate")]
     text = f"out[0, 0]={got:.9g}, but should be {2.0**-25:.9g}; columns sum to {got * 2**25:.4g}"
-    return [trial.shown(step, text, "inaccurate", trial.given(step), got, 2.0**-25)]
+    grade: Grade = "failure" if is_lost(got, 2.0**-25, trial.fmt) else "finding"
+    return [trial.shown(step, text, "inaccurate", trial.given(step), got, 2.0**-25, grade=grade)]
 
 
 def _refuse_too_large(trial: Trial, shape: tuple[int, int]) -> None:
@@ -163,7 +175,8 @@ def beyond_int32(trial: Trial) -> Sequence[Observation]:
             i = int(np.argmax(np.nan_to_num(off, nan=np.inf)))
             text = f"of the first and last results one is {got[i]:.9g}, but should be "
             text += f"{1 / shape[1]:.9g}"
-            grade: Grade = "finding" if shape[0] == 1 and 0 < got[i] <= 1 else "failure"
+            inaccurate = shape[0] == 1 and not is_lost(float(got[i]), 1 / shape[1], trial.fmt)
+            grade: Grade = "finding" if inaccurate else "failure"
             found.append(trial.broken(step, text, "inaccurate", grade))
         else:
             found.append(Observation("pass", "accurate"))

@@ -227,7 +227,8 @@ def single_class(trial: Trial) -> Sequence[Observation]:
 
 CASES = (
     Case("1-all-masked", 1, "all -inf: NaN by convention, 0 in fused attention", all_masked,
-         OF_LOGITS, kind="convention", upstream=(PYTORCH + "41508",)),
+         ELEMENTWISE, kind="convention", upstream=(PYTORCH + "41508",)),
+    Case("1-log-of-zero", 1, "log-sum-exp of all -inf: log 0 = -inf", all_masked, ("logsumexp",)),
     Case("2-some-masked", 2, "some -inf, at every position: exactly 0 there", some_masked,
          OF_LOGITS),
     Case("3-leading-masked", 3, "runs of -inf, leading ones too: 0 there, the rest unharmed",
