@@ -24,6 +24,7 @@ from harness.worker import transport
 from harness.worker.isolation.address_space import AddressSpace
 from harness.worker.isolation.numba_cache import compiled_cache
 from harness.worker.isolation.resource_limits import reply_limit
+from harness.worker.isolation.scheduling import Share, share, turns
 from harness.worker.isolation.subprocesses import MAX_OUTPUT, Child, end_all
 from harness.worker.replies import checked
 
@@ -71,14 +72,18 @@ class WorkerFault(Exception):
     Attributes:
         status: the status of the record that it becomes.
         reason: one line, of characters that every file and terminal can hold.
+        share: what the process had of the processors before a limit of time passed.
     """
 
-    def __init__(self, status: Status, reason: str, detail: str = "") -> None:
+    def __init__(
+        self, status: Status, reason: str, detail: str = "", share: Share | None = None
+    ) -> None:
         reason = one_line(reason)
         super().__init__(reason)
         self.status: Status = status
         self.reason = reason
         self.detail = detail
+        self.share = share or Share()
 
 
 class RemoteImplementation:
@@ -215,13 +220,17 @@ class RemoteImplementation:
     ) -> tuple[dict[str, Any], list[NDArray[Any]]]:
         self._next_id += 1
         header = {**arguments, "command": command, "id": self._next_id}
+        pid = self.pid or 0
+        before = turns(pid)
         deadline = time.monotonic() + timeout
         try:
             transport.send(self._write, header, arrays, deadline)
             reply, results = transport.receive(self._read, deadline, max_bytes=reply_limit())
         except transport.FrameTimeout:
+            had = share(pid, before)
             self.stop()
-            raise WorkerFault("timeout", f"{command}: no answer within {timeout:g} s") from None
+            reason = f"{command}: no answer within {timeout:g} s"
+            raise WorkerFault("timeout", reason, share=had) from None
         except (transport.FrameClosed, BrokenPipeError) as e:
             raise self._death(command, e) from None
         except transport.FrameError as e:

@@ -28,6 +28,7 @@ from harness.records.reader import cell_key
 from harness.registry.contract import Metadata, read_metadata
 from harness.registry.discovery import Implementation
 from harness.worker import backends
+from harness.worker.isolation.scheduling import Share
 
 GOOD = """
 import numpy as np
@@ -332,6 +333,64 @@ def test_a_hang_is_a_failure(tmp_path: Path) -> None:
     finally:
         remote.stop()
     assert found.verdict == "failure"
+
+
+def crowded_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, shares: list[Share]
+) -> ConformanceRecord:
+    """The verdict where the system tells these shares of the processors, one a limit passed."""
+    path = tmp_path / "candidate.py"
+    path.write_text(source)
+    remaining = iter(shares)
+    monkeypatch.setattr("harness.worker.client.share", lambda pid, before: next(remaining))
+    remote = RemoteSubject(Implementation(read_metadata(path)))
+    remote.first_s = 0.0
+    try:
+        options = Options(cases=("40-default-axis",), timeout_s=0.5)
+        (found,) = judge(remote, "softmax", "float32", options=options)
+    finally:
+        remote.stop()
+    assert next(remaining, None) is None
+    return found
+
+
+BUSY, FREE = Share(ran_s=0.1, waited_s=0.4), Share(ran_s=0.5, waited_s=0.0)
+
+
+def test_a_limit_that_the_machine_caused_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flag = tmp_path / "asked"
+    once = f"""
+import pathlib, time
+
+def softmax(x, axis=-1):
+    flag = pathlib.Path({str(flag)!r})
+    if not flag.exists():
+        flag.touch()
+        time.sleep(30)
+    e = __import__("numpy").exp(x - x.max(axis=axis, keepdims=True))
+    return e / e.sum(axis=axis, keepdims=True)
+"""
+    assert crowded_verdict(tmp_path, monkeypatch, once, [BUSY]).verdict == "pass"
+
+
+@pytest.mark.parametrize(
+    ("shares", "verdict", "told"),
+    [
+        ([FREE], "failure", "no answer within 0.5 s"),
+        ([Share()], "failure", "no answer within 0.5 s"),  # it sleeps, or nobody tells
+        ([BUSY, Share(ran_s=0.3, waited_s=1.7)], "skipped", "the machine was busy"),
+        ([BUSY, Share(ran_s=0.6, waited_s=1.4)], "failure", "no answer within 2 s"),
+    ],
+)
+def test_a_hang_on_a_busy_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shares: list[Share], verdict: str, told: str
+) -> None:
+    source = "def softmax(x, axis=-1):\n    while True:\n        pass\n"
+    found = crowded_verdict(tmp_path, monkeypatch, source, shares)
+    assert found.verdict == verdict
+    assert told in (found.reason or "")
 
 
 def test_the_worst_observation_decides() -> None:

@@ -162,7 +162,7 @@ def _refused(subject: Subject, operation: str, dtype: str, timeout_s: float) -> 
     }.get(operation, (x,))
     try:
         (result,) = subject.perform([Step(operation, arrays)], timeout_s)
-    except SubjectFault:
+    except (SubjectFault, Skip):
         return None
     if result.error is None and all(d == dtype for d in result.dtypes):
         return None

@@ -7,15 +7,17 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from harness.experiments.conformance.call import Result, Step, packed, unpacked
+from harness.experiments.conformance.call import Array, Result, Step, packed, unpacked
 from harness.experiments.conformance.executor import perform_steps
+from harness.experiments.conformance.observation import Skip
 from harness.records import Status
 from harness.registry.contract import Metadata, read_metadata
 from harness.registry.discovery import Implementation
 from harness.worker import backends
 from harness.worker.client import RemoteImplementation, WorkerFault
+from harness.worker.isolation.scheduling import Share
 from harness.worker.local import LocalImplementation
 
 _WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
@@ -26,6 +28,10 @@ _FIRST_S = 120.0
 _IMPORT_S = 120.0
 _PATIENCE = 5
 """Hangs after which nothing more is asked."""
+_CROWDED = 0.25
+"""Who waited for a processor for so much of its limit is not said to hang, but asked again."""
+_MOST_LONGER, _ROOM = 4.0, 1.25
+"""The limit is then longer by what it waited, and some more, at most so many times."""
 
 
 class SubjectFault(RuntimeError):
@@ -90,6 +96,19 @@ def limit_of(timeout: float, first_s: float | None) -> float:
     return max(timeout, _FIRST_S) if first_s is None else timeout + 2.0 * first_s
 
 
+def crowded(share: Share) -> bool:
+    """Whether a limit that passed with this share of the processors was the machine's doing.
+
+    One that sleeps or is deadlocked waits for no processor, and is told at once.
+    """
+    return share.waited_s > _CROWDED * (share.ran_s + share.waited_s)
+
+
+def longer(share: Share) -> float:
+    """How many times its limit one needs who had this share of the processors."""
+    return min(_ROOM * (share.ran_s + share.waited_s) / max(share.ran_s, 1e-9), _MOST_LONGER)
+
+
 @dataclass
 class RemoteSubject:
     """An implementation in a worker process of its own, started at the first call."""
@@ -117,23 +136,49 @@ class RemoteSubject:
 
     def perform(self, steps: Sequence[Step], timeout: float = 60.0) -> list[Result]:
         plain, arrays = packed(steps)
-        options = {"path": str(self.metadata.path.resolve()), "steps": plain}
+        request = {
+            "operation": "perform",
+            "options": {"path": str(self.metadata.path.resolve()), "steps": plain},
+        }
         if self.hangs >= _PATIENCE:
             raise SubjectFault("timeout", f"not tried: it hung {self.hangs} times before")
         try:
-            if self.worker.pid is None:  # importing is no call, and may take longer than one
-                self.worker.request("release", timeout=max(timeout, _IMPORT_S))
-            started = time.perf_counter()
-            limit = limit_of(timeout, self.first_s)
-            _, answer = self.worker.request(
-                "run", {"operation": "perform", "options": options}, tuple(arrays), limit
-            )
-            if self.first_s is None:
-                self.first_s = time.perf_counter() - started
+            answer = self._answer(request, arrays, timeout)
         except WorkerFault as fault:
-            self.hangs += fault.status == "timeout"
-            raise SubjectFault(fault.status, fault.reason) from None
+            answer = self._again(request, arrays, timeout, fault)
         return unpacked(Result, json.loads(answer[0].tobytes()), answer[1:])
+
+    def _again(
+        self, request: dict[str, Any], arrays: list[Array], timeout: float, fault: WorkerFault
+    ) -> list[Array]:
+        """The answer to the same request where the machine was too busy to judge the first.
+
+        Raises:
+            SubjectFault: there is none, and that is its own doing.
+            Skip: the machine was as busy again.
+        """
+        if fault.status == "timeout" and crowded(fault.share):
+            try:
+                return self._answer(request, arrays, timeout * longer(fault.share))
+            except WorkerFault as second:
+                fault = second
+            # Who had all the time that a quiet machine gives hangs, however many there were.
+            starved = crowded(fault.share) and fault.share.ran_s < timeout
+            if fault.status == "timeout" and starved:
+                told = f"it waited {fault.share.waited_s:.3g} s of that for a processor"
+                raise Skip(f"the machine was busy: {fault.reason}, twice; {told}") from None
+        self.hangs += fault.status == "timeout"
+        raise SubjectFault(fault.status, fault.reason) from None
+
+    def _answer(self, request: dict[str, Any], arrays: list[Array], timeout: float) -> list[Array]:
+        if self.worker.pid is None:  # importing is no call, and may take longer than one
+            self.worker.request("release", timeout=max(timeout, _IMPORT_S))
+        started = time.perf_counter()
+        limit = limit_of(timeout, self.first_s)
+        _, answer = self.worker.request("run", request, tuple(arrays), limit)
+        if self.first_s is None:
+            self.first_s = time.perf_counter() - started
+        return answer
 
     def stop(self) -> None:
         self.worker.stop()

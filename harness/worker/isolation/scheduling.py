@@ -1,0 +1,47 @@
+"""What a process had of the processors, and how long it waited for one: Linux's schedstat.
+
+A limit of time that passes on a crowded machine says little of the one who was given it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+Turns = Mapping[str, tuple[int, int]]
+"""Of each thread: nanoseconds on a processor, and nanoseconds in which it waited for one."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """What the thread that wanted most had in a while.
+
+    Attributes:
+        ran_s, waited_s: seconds on a processor, and of waiting for one; 0 where nobody tells.
+    """
+
+    ran_s: float = 0.0
+    waited_s: float = 0.0
+
+
+def turns(pid: int) -> Turns:
+    """Of every thread of the process so far; empty where the system does not tell."""
+    found: dict[str, tuple[int, int]] = {}
+    with suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with suppress(OSError), open(f"/proc/{pid}/task/{thread}/schedstat", "rb") as file:
+                ran, waited = file.read().split()[:2]
+                found[thread] = int(ran), int(waited)
+    return found
+
+
+def share(pid: int, before: Turns) -> Share:
+    """Since `before`, of the thread that ran and waited longest."""
+    since = [
+        (ran - before.get(thread, (0, 0))[0], waited - before.get(thread, (0, 0))[1])
+        for thread, (ran, waited) in turns(pid).items()
+    ]
+    ran, waited = max(since, key=sum, default=(0, 0))
+    return Share(ran * 1e-9, waited * 1e-9)
