@@ -39,7 +39,8 @@ JUDGED = replace(
     map_classes=(2, 1000),
     scan_points=512,
     timing={},
-    timeout_s=20.0,
+    timeout_s=10.0,
+    patience_s=20.0,
 )
 
 TIMED = replace(
@@ -52,6 +53,7 @@ TIMED = replace(
         "streaming": Timing((1000,), 1 << 23, 5, warm_up_ns=0, warm=False),
     },
     timeout_s=20.0,
+    patience_s=20.0,
 )
 
 

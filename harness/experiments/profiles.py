@@ -105,6 +105,7 @@ class Profile:
         device_timing: the same for implementations on a device, which the experiment
             ``device_throughput`` measures.
         timeout_s: the longest that one call may take.
+        patience_s: how long calls of one implementation may hang in all, in one process; unlimited by default.
     """
 
     name: str
@@ -119,6 +120,7 @@ class Profile:
     scan_points: int
     timing: Mapping[str, Timing] = field(default_factory=dict)
     timeout_s: float = 60.0
+    patience_s: float = 1e9
     experiments: tuple[str, ...] = ("accuracy", "overflow", "throughput", "device_throughput")
     operations: tuple[str, ...] = tuple(OPERATIONS)
     device_timing: Mapping[DeviceRegime, DeviceTiming] = field(default_factory=dict)

@@ -118,7 +118,9 @@ def run(request: Request, progress: Progress | None = None) -> Run:
         )
         for implementation in request.implementations:
             if context.unavailable(implementation) is None:
-                pool.add(worker_for(implementation))
+                worker = worker_for(implementation)
+                worker.patience_s = profile.patience_s
+                pool.add(worker)
         units = plan(context) if request.plan is None else list(request.plan(context))
         _refuse_empty(context, units)
         before = request.resume

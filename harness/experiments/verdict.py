@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -22,6 +23,7 @@ BROKEN = ("failed", "error", "crashed", "timeout", "out_of_memory")
 _FAULTS = ("error", "crashed", "timeout", "out_of_memory")
 _LONGEST = 160
 """Characters of what is told of an area in a line."""
+_NUMBER = re.compile(r"[0-9.]+")
 _TOO_NOISY = 1.25
 """Two processes of one baseline that differ by more than this factor: no ratio is told."""
 
@@ -294,7 +296,7 @@ def _problems(records: Iterable[Any]) -> list[Problem]:
 def _cause(record: Any) -> object:
     """What records of one problem have in common."""
     if record.status in _FAULTS:
-        return record.status, record.reason
+        return record.status, _NUMBER.sub("", str(record.reason).partition(" [")[0])
     told = getattr(record, "diagnosis", None)
     if told is not None:
         return told
@@ -343,7 +345,7 @@ def _text(worst: Any, group: Sequence[Any]) -> str:
         )
     told = worst.reason or getattr(worst, "message", None) or worst.status
     told = str(told).partition(" [")[0]
-    if worst.status in _FAULTS or getattr(worst, "title", None) is None:
+    if getattr(worst, "title", None) is None:
         return told
     return f"{told} ({worst.case}: {worst.title})"
 

@@ -66,6 +66,10 @@ def _threads(count: int, bound: bool) -> dict[str, Any]:
     return {"count": count, "bound": bound}
 
 
+_LEAST_S = 1.0
+"""The shortest limit of a request to a worker that hung before."""
+
+
 class WorkerFault(Exception):
     """A request that gave no result.
 
@@ -93,6 +97,11 @@ class RemoteImplementation:
         name: for messages.
         load: arguments of the worker's `load` command: a ``path`` or a ``module``.
         environment: variables added to the worker's environment.
+
+    Attributes:
+        patience_s: seconds that requests may pass without an answer, all together. Once one has,
+            the next are given a fifth of what is left; in the end none is tried any more.
+        hung_s: seconds that have passed so.
     """
 
     def __init__(
@@ -107,6 +116,7 @@ class RemoteImplementation:
         self._threads: dict[str, Any] | None = None
         self._unloadable: WorkerFault | None = None
         self.address_space: AddressSpace | None = None
+        self.patience_s, self.hung_s = 1e9, 0.0
 
     @property
     def pid(self) -> int | None:
@@ -173,6 +183,11 @@ class RemoteImplementation:
         """
         if self._unloadable is not None:
             raise self._unloadable
+        if self.hung_s >= self.patience_s:
+            reason = f"not tried: {self.hung_s:.0f} s had passed without an answer"
+            raise WorkerFault("skipped", reason)
+        if self.hung_s:
+            timeout = min(timeout, max((self.patience_s - self.hung_s) / 5.0, _LEAST_S))
         if self._process is None:
             self._start(max(timeout, 120.0))
         return self._exchange(command, arguments or {}, arrays, timeout)
@@ -228,6 +243,7 @@ class RemoteImplementation:
             reply, results = transport.receive(self._read, deadline, max_bytes=reply_limit())
         except transport.FrameTimeout:
             had = share(pid, before)
+            self.hung_s += timeout
             self.stop()
             reason = f"{command}: no answer within {timeout:g} s"
             raise WorkerFault("timeout", reason, share=had) from None

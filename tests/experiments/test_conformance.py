@@ -22,11 +22,12 @@ from harness.experiments.conformance.target import (
     RemoteSubject,
     SubjectFault,
     limit_of,
+    may_compile,
 )
 from harness.records import ConformanceRecord
 from harness.records.reader import cell_key
 from harness.registry.contract import Metadata, read_metadata
-from harness.registry.discovery import Implementation
+from harness.registry.discovery import Implementation, load
 from harness.worker import backends
 from harness.worker.isolation.scheduling import Share
 
@@ -431,9 +432,38 @@ def test_a_planned_cell_has_the_key_of_the_measured_one(tmp_path: Path) -> None:
 
 def test_compiling_is_no_hang() -> None:
     assert limit_of(20.0, None) >= 120.0
+    assert limit_of(20.0, None, compiles=False) == 20.0
     assert limit_of(20.0, 5.0) == 30.0
 
 
 def test_the_first_of_equals_is_shown() -> None:
     seen = [Observation("failure", "wrong", m) for m in ("first", "second")]
     assert worst(seen) is seen[0]
+
+
+def test_hangs_cost_what_was_said_and_no_more(plain_file: Callable[[str, str], Path]) -> None:
+    path = plain_file("hangs", "import time; time.sleep(1000)")
+    asked = Options(timeout_s=2.0, patience_s=3.0, cases=("8-nan", "9-signed-zeros", "41-axes"))
+    seen = []
+    for dtype in ("float64", "float32"):  # the second process knows what the first one waited
+        subject = RemoteSubject(load(path), patience_s=asked.patience_s)
+        try:
+            seen += list(judge(subject, "softmax", dtype, options=asked))
+        finally:
+            subject.stop()
+    # what the first hang is shrunk to may use up the rest of the patience
+    assert seen[0].status == "crashed"
+    assert str(seen[0].reason).startswith("run: no answer within 2 s")
+    assert {r.status for r in seen[2:]} == {"skipped"}
+    assert {str(r.reason) for r in seen[2:]} == {"not tried: 3 s had passed without an answer"}
+
+
+@pytest.mark.parametrize(
+    ("source", "compiles"), [("import numpy", False), ("import numba", True), ("import mlx", True)]
+)
+def test_a_first_call_is_waited_for_where_it_may_compile(
+    source: str, compiles: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "one.py"
+    path.write_text(f"{source}\n\ndef softmax(x, axis=-1): ...\n")
+    assert may_compile(read_metadata(path)) is compiles

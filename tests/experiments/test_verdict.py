@@ -72,7 +72,7 @@ def test_what_is_wrong_on_ordinary_input_is_the_reason() -> None:
 def test_a_crash_comes_before_a_wrong_value() -> None:
     wrong = [cell(k, "failure") for k in ("8-nan", "10-one-class")]
     crash = cell("16-subnormal", "failure", status="crashed", reason="ended by SIGSEGV")
-    assert reached(ONE, [*wrong, crash]).reason == "ended by SIGSEGV"
+    assert reached(ONE, [*wrong, crash]).reason.startswith("ended by SIGSEGV")
 
 
 def test_findings_fail_a_strict_check_only() -> None:

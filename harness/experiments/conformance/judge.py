@@ -39,6 +39,7 @@ class Options:
         thorough: every width, position and count; else a selection, for a look at many.
         budget_s: about how long one case may take.
         timeout_s: the longest that one request may take; beyond it the case is a hang.
+        patience_s: how long calls may hang in all, in one process; unlimited by default.
         cases: ids of the cases to judge; empty for all.
         also: ids of heavy cases that are judged all the same.
         stop: ends the judgement when it returns True for a result (fail fast).
@@ -49,6 +50,7 @@ class Options:
     thorough: bool = True
     budget_s: float = 5.0
     timeout_s: float = 60.0
+    patience_s: float = 1e9
     cases: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
     stop: Callable[[ConformanceRecord], bool] = lambda result: False

@@ -39,7 +39,7 @@ def unit(
     path: Path, operation: str, dtype: str, arithmetic: Arithmetic, options: Options
 ) -> dict[str, Any]:
     """The arguments of `judge_unit` as plain data."""
-    chosen = ("seed", "heavy", "thorough", "budget_s", "timeout_s", "cases", "also")
+    chosen = ("seed", "heavy", "thorough", "budget_s", "timeout_s", "patience_s", "cases", "also")
     return {
         "path": str(path),
         "operation": operation,
@@ -54,11 +54,12 @@ def judge_unit(
 ) -> NDArray[np.uint8]:
     """The records in JSON, of one implementation, operation and format."""
     plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
-    subject = RemoteSubject(Implementation(read_metadata(Path(path))))
+    told = Options(**plain)
+    subject = RemoteSubject(Implementation(read_metadata(Path(path))), patience_s=told.patience_s)
     found: Judged = []
     started = time.perf_counter()
     try:
-        for result in judge(subject, operation, dtype, Arithmetic(**arithmetic), Options(**plain)):
+        for result in judge(subject, operation, dtype, Arithmetic(**arithmetic), told):
             now = time.perf_counter()
             found.append(result.model_copy(update={"elapsed_s": now - started}))
             started = now

@@ -160,6 +160,7 @@ def _options(context: Context) -> Options:
         thorough=full,
         budget_s=_BUDGET_S.get(name, 0.3),
         timeout_s=context.profile.timeout_s,
+        patience_s=context.profile.patience_s,
     )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,8 +28,13 @@ _WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME"
 _FIRST_S = 120.0
 """The first call may take so long: it waits for compilers."""
 _IMPORT_S = 120.0
-_PATIENCE = 5
-"""Hangs after which nothing more is asked."""
+COMPILERS = frozenset(
+    {"numba", "torch", "jax", "tensorflow", "tinygrad", "triton", "mlx", "taichi", "cffi", "cython",
+     "pythran", "subprocess", "ctypes"}
+)  # fmt: skip
+"""Packages whose first call may compile; a source that names none of them does not."""
+_HUNG: defaultdict[Path, float] = defaultdict(float)
+"""Seconds that calls of an implementation hung in this process, whoever asked."""
 _CROWDED = 0.25
 """Who waited for a processor for so much of its limit is not said to hang, but asked again."""
 _MOST_LONGER, _ROOM = 4.0, 1.25
@@ -88,11 +95,19 @@ class LocalSubject:
         )
 
 
-def limit_of(timeout: float, first_s: float | None) -> float:
+def may_compile(metadata: Metadata) -> bool:
+    """Whether a first call may take minutes: its library, or one that its source names, compiles."""
+    words = set(re.findall(r"\w+", metadata.path.read_text("utf-8", "replace")))
+    return metadata.backend != "numpy" or bool(COMPILERS & words)
+
+
+def limit_of(timeout: float, first_s: float | None, *, compiles: bool = True) -> float:
     """Seconds that a request may take: compiling is no hang, and may be due again.
 
     A new process, a new format and a new layout each compile anew, about as long as at first.
     """
+    if not compiles:
+        return timeout
     return max(timeout, _FIRST_S) if first_s is None else timeout + 2.0 * first_s
 
 
@@ -117,8 +132,8 @@ class RemoteSubject:
     worker: RemoteImplementation = field(init=False)
     first_s: float | None = field(default=None, init=False)
     """How long the first call took: what compiling takes here."""
-    hangs: int = field(default=0, init=False)
-    """How often it did not come back: each costs its whole limit."""
+    patience_s: float = 1e9
+    """Seconds that calls may hang, all together and in all units that this process judges."""
 
     def __post_init__(self) -> None:
         self.worker = RemoteImplementation(
@@ -129,6 +144,8 @@ class RemoteSubject:
             },
             _WAITING,
         )
+        self.worker.patience_s = self.patience_s
+        self.worker.hung_s = _HUNG[self.metadata.path]
 
     @property
     def metadata(self) -> Metadata:
@@ -140,8 +157,6 @@ class RemoteSubject:
             "operation": "perform",
             "options": {"path": str(self.metadata.path.resolve()), "steps": plain},
         }
-        if self.hangs >= _PATIENCE:
-            raise SubjectFault("timeout", f"not tried: it hung {self.hangs} times before")
         try:
             answer = self._answer(request, arrays, timeout)
         except WorkerFault as fault:
@@ -167,14 +182,16 @@ class RemoteSubject:
             if fault.status == "timeout" and starved:
                 told = f"it waited {fault.share.waited_s:.3g} s of that for a processor"
                 raise Skip(f"the machine was busy: {fault.reason}, twice; {told}") from None
-        self.hangs += fault.status == "timeout"
+        _HUNG[self.metadata.path] = self.worker.hung_s
+        if fault.status == "skipped":
+            raise Skip(fault.reason) from None
         raise SubjectFault(fault.status, fault.reason) from None
 
     def _answer(self, request: dict[str, Any], arrays: list[Array], timeout: float) -> list[Array]:
         if self.worker.pid is None:  # importing is no call, and may take longer than one
             self.worker.request("release", timeout=max(timeout, _IMPORT_S))
         started = time.perf_counter()
-        limit = limit_of(timeout, self.first_s)
+        limit = limit_of(timeout, self.first_s, compiles=may_compile(self.metadata))
         _, answer = self.worker.request("run", request, tuple(arrays), limit)
         if self.first_s is None:
             self.first_s = time.perf_counter() - started
