@@ -15,17 +15,20 @@ from harness.experiments.conformance.call import (
     Result,
     Step,
     arranged,
+    extremes,
     packed,
+    repeated,
     unpacked,
 )
 from harness.experiments.conformance.cases.lengths import _prefixes
 from harness.experiments.conformance.cases.special import positions, spans
 from harness.experiments.conformance.catalogue import CASES
 from harness.experiments.conformance.executor import perform_steps
-from harness.experiments.conformance.expected import expected_of
+from harness.experiments.conformance.expected import expected_of, expected_shapes
 from harness.numerics.formats import float_format
 from harness.reference import softmax_exact
 from harness.worker import backends
+from harness.worker.local import load
 
 SHARED = {20: 19, 24: 23, 25: 23, 46: 44}  # judged together with another number
 
@@ -168,3 +171,68 @@ def test_log_sum_exp_of_an_empty_row_is_no_convention() -> None:
     x = np.array([[-np.inf, -np.inf], [np.inf, 0.0]], np.float32)
     (expected,) = expected_of(Step("logsumexp", (x,)), float_format("float32"), Arithmetic())
     assert expected.free.tolist() == [False, True]
+
+
+@pytest.mark.parametrize("wrong", [np.nan, -1.0, 9.0])
+@pytest.mark.parametrize("place", [0, 4, 12, 13])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "float64"])
+def test_the_extremes_of_repetitions_find_one_element(wrong: float, place: int, dtype: str) -> None:
+    base = np.arange(10.0, dtype=dtype).reshape(5, 2) / 2
+    whole = repeated(base, 0, 14).copy()
+    value, which = extremes(whole, 0, 5)
+    assert np.array_equal(value, np.stack([base, base]))
+    assert not which.any()
+    whole[place, 1] = wrong
+    value, which = extremes(whole, 0, 5)
+    half = int(wrong > 0)
+    assert np.array_equal(value[half, place % 5, 1], wrong, equal_nan=True)
+    assert which[half, place % 5, 1] == place // 5
+    others = np.ones((5, 2), bool)
+    others[place % 5, 1] = False
+    assert np.array_equal(value[:, others], np.stack([base, base])[:, others])
+
+
+def _tiled(operation: str, axis: int, along: int) -> Step:
+    x = np.random.default_rng(3).normal(size=(7, 5)).astype(np.float32)
+    arrays = (x, np.arange(7) % 5) if operation == "cross_entropy" else (x,)
+    if operation == "softmax_backward":
+        arrays = (x, np.abs(x))
+    return Step(operation, arrays, axis, tiled=(along, 40))
+
+
+@pytest.mark.parametrize(
+    ("operation", "axis", "along"),
+    [
+        ("softmax", -1, 0), ("softmax", 0, 1), ("logsumexp", -1, 0), ("logsumexp", 0, 1),
+        ("softmax", -1, 1), ("logsumexp", -1, 1), ("softmax_backward", -1, 0),
+        ("cross_entropy", -1, 0), ("cross_entropy", -1, 1),
+    ],
+)  # fmt: skip
+def test_a_step_of_repetitions_is_one_call_on_all_of_them(
+    operation: str, axis: int, along: int
+) -> None:
+    step = _tiled(operation, axis, along)
+    module = load("max_shift").module()
+    backend = backends.get("numpy")
+    (got,) = perform_steps(lambda name: getattr(module, name), backend, [step])
+    whole = tuple(repeated(a, along, 40) if a.ndim > along else a for a in step.arrays)
+    (plain,) = perform_steps(
+        lambda name: getattr(module, name), backend, [Step(operation, whole, axis)]
+    )
+    assert got.error is None
+    assert not got.modified
+    assert got.shapes == plain.shapes == expected_shapes(step)
+    for i, array in enumerate(plain.arrays):
+        assert np.array_equal(got.arrays[i][0].min(), array.min())
+        assert np.array_equal(got.arrays[i][1].max(), array.max())
+
+
+def test_one_changed_repetition_is_a_modified_input() -> None:
+    def function(x: Array, axis: int = -1) -> Array:
+        y = softmax(x, axis)
+        x[33, 2] += 1
+        return y
+
+    step = _tiled("softmax", -1, 0)
+    (got,) = perform_steps(lambda name: function, backends.get("numpy"), [step])
+    assert got.modified

@@ -40,6 +40,10 @@ class Step:
         same: the array object of this earlier step is filled with the new values and passed
             again, which a cache keyed by identity does not survive.
         take: only so many first and last rows of axis 0 of the result come back.
+        tiled: (axis, length): the arrays are repeated along this axis until it is so long, so that
+            many rows need not travel. Of each result come back, for every element of the arrays as
+            they are here, the least and the greatest of what its repetitions gave, on a new first
+            axis; and after all results, for each of them in turn, which repetitions those were.
         scale: the caller multiplies the first argument by this number, in a function that the
             library traces or compiles together with the operation; not made where none does.
         second: how the second array lies, where it is unlike the first, or targets that are not
@@ -57,6 +61,7 @@ class Step:
     shape: tuple[int, ...] | None = None
     same: int | None = None
     take: int | None = None
+    tiled: tuple[int, int] | None = None
     scale: float | None = None
     second: Layout | None = None
     keywords: Mapping[str, Any] = field(default_factory=dict)
@@ -77,6 +82,14 @@ class Step:
         text = f"{self.operation}({names}{axis}{out}{more})"
         return text if self.scale is None else f"compiled {text} of {self.scale:g}*x"
 
+    def full_shape(self) -> tuple[int, ...]:
+        """The shape of the first argument as the implementation sees it."""
+        shape = list(self.arrays[0].shape if self.shape is None else self.shape)
+        if self.tiled is not None:
+            axis, length = self.tiled
+            shape[axis] = length
+        return tuple(shape)
+
 
 @dataclass(frozen=True, eq=False)
 class Result:
@@ -86,6 +99,7 @@ class Result:
         arrays: the results as they were when the call returned; dtypes that are no format come
             as float64 (complex as its real part). Empty where the call raised.
         dtypes: their dtypes as they came.
+        shapes: their shapes as they came; empty where those of the arrays are meant.
         error: the exception in one line, or None.
         modified: an argument was changed (other than through ``out=``).
         overrun: memory beside an argument or ``out=`` was changed, which a view leaves out.
@@ -98,6 +112,7 @@ class Result:
 
     arrays: tuple[Array, ...] = ()
     dtypes: tuple[str, ...] = ()
+    shapes: tuple[Sequence[int], ...] = ()
     error: str | None = None
     modified: bool = False
     overrun: bool = False
@@ -134,6 +149,45 @@ def unpacked(
 def owner(array: Array) -> Array:
     """The array in whose memory a view made here lies; itself where it is no view."""
     return array.base if isinstance(array.base, np.ndarray) else array
+
+
+def repeated(array: Array, axis: int, length: int) -> Array:
+    """`array` over and over along an axis until it is so long; a view of what was made."""
+    times = [1] * array.ndim
+    times[axis] = -(-length // array.shape[axis])
+    every: Any = [slice(None)] * array.ndim
+    every[axis] = slice(0, length)
+    return np.tile(array, times)[tuple(every)]
+
+
+def extremes(array: Array, axis: int, period: int) -> tuple[Array, Array]:
+    """The least and the greatest over the repetitions of a period, on a new first axis; and which.
+
+    NaN is both. Repetitions of the same bytes are not looked at more closely.
+    """
+    moved = np.moveaxis(array, axis, 0)
+    whole = len(moved) // period
+    body = moved[: whole * period].reshape(whole, period, *moved.shape[1:])
+    rest = moved[whole * period :]
+    bits = np.dtype(f"u{array.dtype.itemsize}")
+    if np.all(body.view(bits) == body[0].view(bits)) and np.all(
+        rest.view(bits) == body[0, : len(rest)].view(bits)
+    ):
+        value = np.moveaxis(body[0], 0, axis)
+        return np.stack([value, value]), np.zeros((2, *value.shape), np.int64)
+    found = []
+    for least in (True, False):
+        which = body.argmin(axis=0) if least else body.argmax(axis=0)
+        value = np.take_along_axis(body, which[None], axis=0)[0]
+        beside, own = rest, value[: len(rest)]
+        with np.errstate(invalid="ignore"):
+            further = (beside < own) if least else (beside > own)
+            further |= np.isnan(beside) & ~np.isnan(own)
+            further &= ~np.isnan(own)
+        which[: len(rest)][further] = whole
+        value[: len(rest)][further] = beside[further]
+        found.append((np.moveaxis(value, 0, axis), np.moveaxis(which, 0, axis)))
+    return np.stack([v for v, _ in found]), np.stack([w for _, w in found]).astype(np.int64)
 
 
 def arranged(array: Array, layout: Layout) -> Array:

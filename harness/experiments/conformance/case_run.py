@@ -172,7 +172,7 @@ class Trial:
 
     def where(self, step: Step, note: str = "") -> str:
         """The end of a message: the call that gave it, the dtype and the case."""
-        shape = step.arrays[0].shape if step.shape is None else step.shape
+        shape = step.full_shape()
         layout = "" if step.layout == "C" else f", layout {step.layout}"
         layout += "" if step.second is None else f", second argument {step.second}"
         name = self.case_id if self.case_number is None else f"case {self.case_number}"
@@ -208,9 +208,9 @@ class Trial:
         """What breaks the contract, whatever the values; None if nothing does."""
         if result.error is not None:
             return self.broken(step, f"raised {result.error}", "raises", grade, note)
-        shapes = tuple(a.shape for a in result.arrays)
+        shapes = tuple(map(tuple, result.shapes)) or tuple(a.shape for a in result.arrays)
         wanted = expected_shapes(step)
-        if step.take is None and shapes != wanted:
+        if shapes != wanted and not (step.take is not None and not result.shapes):
             text = f"shape {_many(shapes)}, but should be {_many(wanted)}"
             return self.broken(step, text, "wrong", grade, note)
         if step.cast is None and any(d != self.dtype for d in result.dtypes):
@@ -337,6 +337,10 @@ class Trial:
         if step.shape is not None:
             only = ", ".join(to_hex(v) for v in step.arrays[0].reshape(-1)[:4])
             return (f"{only} in every place, shape {step.shape}, axis {step.axis}",)
+        if step.tiled is not None:
+            axis, length = step.tiled
+            told = f", repeated along axis {axis} to {length}"
+            return (self._recipe(step, logits[-1]) + told,)
         if row is None:
             rows, told = [a.reshape(-1) for a in logits], ""
         else:

@@ -15,6 +15,7 @@ from harness.experiments.conformance.cases import (
     localised,
     long_rows,
     magnitude,
+    many_elements,
     special,
     wide_rows,
 )
@@ -32,6 +33,7 @@ _MODULES = {
     lengths: "wide rows",
     long_rows: "wide rows",
     wide_rows: "wide rows",
+    many_elements: "many rows",
     layouts: "layouts",
     dtypes: "special values",
     invariants: "state",

@@ -21,8 +21,10 @@ from harness.experiments.conformance.call import (
     Result,
     Step,
     arranged,
+    extremes,
     owner,
     packed,
+    repeated,
     unpacked,
 )
 from harness.numerics.formats import FORMATS
@@ -41,6 +43,9 @@ def _prepared(step: Step, kept: Sequence[list[Array]]) -> list[Array]:
             array = array.astype(np.dtype(step.cast))
         if step.shape is not None and i == 0:
             array = np.broadcast_to(array, step.shape)
+        if step.tiled is not None:
+            axis = _repeats_along(step, array)
+            array = array if axis is None else repeated(array, axis, step.tiled[1])
         if step.same is not None:
             reused = kept[step.same][i]
             reused[...] = array
@@ -50,6 +55,35 @@ def _prepared(step: Step, kept: Sequence[list[Array]]) -> list[Array]:
             layout = "C" if targets else step.layout
             arrays.append(arranged(array, step.second or layout if i == 1 else layout))
     return arrays
+
+
+def _repeats_along(step: Step, array: Array) -> int | None:
+    """The axis of an argument or a result along which `Step.tiled` has it repeat, if any."""
+    axis, _ = step.tiled or (0, 0)
+    dimensions = step.arrays[0].ndim
+    if array.ndim == dimensions:
+        return axis
+    along = step.axis % dimensions if isinstance(step.axis, int) else dimensions - 1
+    return None if axis == along else axis - (axis > along)
+
+
+def _summed_up(step: Step, array: Array) -> tuple[Array, Array]:
+    """The extremes of the repetitions in an argument or a result, and which they are.
+
+    A result of another shape comes as it is: nothing but its shape is then looked at.
+    """
+    axis = _repeats_along(step, array)
+    length = (step.tiled or (0, 0))[1]
+    if axis is not None and (array.ndim <= axis or array.shape[axis] != length):
+        array, axis = array[..., :0] if array.ndim else array, None
+    if axis is None:
+        return np.stack([array, array]), np.zeros((2, *array.shape), np.int64)
+    return extremes(array, axis, step.arrays[0].shape[(step.tiled or (0, 0))[0]])
+
+
+def _as_given(step: Step, argument: Array, given: Array) -> bool:
+    """Whether an argument of many repetitions still has the bytes that each was given."""
+    return all(value.tobytes() == given.tobytes() for value in _summed_up(step, argument)[0])
 
 
 def _transferable(array: Array) -> Array:
@@ -169,7 +203,8 @@ def perform_steps(
             live.append([])
             continue
         # Of an array of equal rows, its first element is enough to compare with.
-        before = [a[:1].tobytes() if step.shape else a.tobytes() for a in arrays]
+        before = [a[:1].tobytes() if step.shape else b"" if step.tiled else a.tobytes()
+                  for a in arrays]  # fmt: skip
         around = [None if owner(a) is a or step.shape else owner(a).tobytes() for a in arrays]
         options: dict[str, Any] = _native_keywords(step, backend)
         if step.axis != "default" and step.operation != "cross_entropy":
@@ -189,7 +224,12 @@ def perform_steps(
                 if "out" in options:
                     held = np.asarray(backend.to_numpy(options["out"]))
                     ignored = not (len(raw) == 1 and np.array_equal(held, raw[0], equal_nan=True))
-                copies = [np.array(_transferable(_taken(r, step.take)), copy=True) for r in raw]
+                if step.tiled is None:
+                    parts = [_transferable(_taken(r, step.take)) for r in raw]
+                else:
+                    pairs = [_summed_up(step, _transferable(r)) for r in raw]
+                    parts = [v for v, _ in pairs] + [places for _, places in pairs]
+                copies = [np.array(p, copy=True) for p in parts]
         except (Exception, SystemExit) as e:
             text = f"{type(e).__name__}: {e}".strip().split("\n", 1)[0][:300]
             # A half of a character, such as of a file name, is no text that a record can hold.
@@ -198,10 +238,13 @@ def perform_steps(
             continue
         inputs = arrays[1:] if step.out == "alias" else arrays
         old = before[len(before) - len(inputs) :]
+        given = step.arrays[len(step.arrays) - len(inputs) :]
         changed_input = [
-            (not _rows_are(a, b) if step.shape else a.tobytes() != b)
-            for a, b in zip(inputs, old, strict=True)
-        ]
+            not _as_given(step, a, g) if step.tiled
+            else not _rows_are(a, b) if step.shape
+            else a.tobytes() != b
+            for a, b, g in zip(inputs, old, given, strict=True)
+        ]  # fmt: skip
         beside = around[len(around) - len(inputs) :]
         overrun = not _margin_is_left(wide) or any(
             b is not None and owner(a).tobytes() != b for a, b in zip(inputs, beside, strict=True)
@@ -210,6 +253,7 @@ def perform_steps(
             Result(
                 arrays=tuple(copies),
                 dtypes=tuple(r.dtype.str if not r.dtype.isnative else r.dtype.name for r in raw),
+                shapes=tuple(r.shape for r in raw),
                 modified=any(changed_input),
                 overrun=overrun and not any(changed_input),
                 shared=any(np.may_share_memory(r, a) for r in raw for a in inputs),
@@ -222,7 +266,8 @@ def perform_steps(
             if (step.out == "alias" or step.same is not None)
             else False
         )
-        live.append([] if overlaps or step.take is not None else raw)
+        shortened = step.take is not None or step.tiled is not None
+        live.append([] if overlaps or shortened else raw)
     for i, (result, raw) in enumerate(zip(results, live, strict=True)):
         later = [np.array(_transferable(r), copy=True) for r in raw]
         if not all(_same_bytes(a, b) for a, b in zip(result.arrays, later, strict=False)):

@@ -239,7 +239,7 @@ def result_rows(result: Array, step: Step) -> Array:
 
 def expected_shapes(step: Step) -> tuple[tuple[int, ...], ...]:
     """The shapes that the results of `step` must have."""
-    shape = step.arrays[0].shape if step.shape is None else step.shape
+    shape = step.full_shape()
     if step.operation == "logsumexp":
         axes = axes_of(step, len(shape))
         return (tuple(n for i, n in enumerate(shape) if i not in axes),)

@@ -111,12 +111,12 @@ def limit_of(timeout: float, first_s: float | None, *, compiles: bool = True) ->
     return max(timeout, _FIRST_S) if first_s is None else timeout + 2.0 * first_s
 
 
-def crowded(share: Share) -> bool:
+def crowded(share: Share, limit_s: float) -> bool:
     """Whether a limit that passed with this share of the processors was the machine's doing.
 
     One that sleeps or is deadlocked waits for no processor, and is told at once.
     """
-    return share.waited_s > _CROWDED * (share.ran_s + share.waited_s)
+    return share.waited_s > _CROWDED * max(limit_s, share.ran_s + share.waited_s)
 
 
 def longer(share: Share) -> float:
@@ -172,13 +172,13 @@ class RemoteSubject:
             SubjectFault: there is none, and that is its own doing.
             Skip: the machine was as busy again.
         """
-        if fault.status == "timeout" and crowded(fault.share):
+        if fault.status == "timeout" and crowded(fault.share, timeout):
             try:
                 return self._answer(request, arrays, timeout * longer(fault.share))
             except WorkerFault as second:
                 fault = second
             # Who had all the time that a quiet machine gives hangs, however many there were.
-            starved = crowded(fault.share) and fault.share.ran_s < timeout
+            starved = crowded(fault.share, timeout) and fault.share.ran_s < timeout
             if fault.status == "timeout" and starved:
                 told = f"it waited {fault.share.waited_s:.3g} s of that for a processor"
                 raise Skip(f"the machine was busy: {fault.reason}, twice; {told}") from None
