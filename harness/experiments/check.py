@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.experiments.conformance.target import may_compile
 from harness.experiments.context import Unit, worker_for
 from harness.experiments.profiles import QUICK, Profile, Timing
-from harness.experiments.runner import Progress, Request, run
+from harness.experiments.runner import NothingToRun, Progress, Request, run
 from harness.experiments.verdict import Report, failing, reached
+from harness.numerics.formats import float_format
 from harness.records import Record, ThroughputRecord
 from harness.records.reader import temporary_results
 from harness.registry.contract import ImplementationError
@@ -55,6 +61,9 @@ TIMED = replace(
     timeout_s=20.0,
     patience_s=20.0,
 )
+
+FIRST_S = 15.0
+"""A first call that takes longer, as one that compiles may, is judged with all the others."""
 
 
 class _Enough(Exception):
@@ -117,16 +126,17 @@ def check(
     with temporary_results() as folder:
         subject = resolve(target, folder)
         declared = tuple(dtypes) or subject.metadata.dtypes or JUDGED.dtypes
-        stillborn = _import_fault(subject)
+        stillborn = _first_calls(subject, declared)
         if stillborn is not None:
             return reached(subject.metadata, [stillborn], dtypes=declared, strict=strict)
         kept = folder / "results" if results is None else results
         command = ["softmax-bench", "check", target]
         judged = Request([subject], replace(JUDGED, dtypes=declared), results=kept, command=command)
         records: list[Record] = []
-        with contextlib.suppress(_Enough):
-            run(judged, _keeping(records, progress or Progress(), fail_fast))
         notes: list[str] = []
+        with contextlib.suppress(_Enough):
+            found = run(judged, _keeping(records, progress or Progress(), fail_fast))
+            notes += [w for w in found.info.warnings if w.startswith(f"{subject.name} keeps ")]
         timings: list[Record] = []
         if fail_fast and any(map(failing, records)):
             notes.append("stopped at the first failure (--fail-fast): the rest was not judged")
@@ -160,22 +170,63 @@ def _keeping(records: list[Record], progress: Progress, fail_fast: bool) -> Prog
     return replace(progress, finished=finished)
 
 
-def _import_fault(subject: Implementation) -> Record | None:
-    """What became of a subject that cannot be imported: one failure, not one a cell."""
+def _first_calls(subject: Implementation, dtypes: Sequence[str]) -> Record | None:
+    """What became of a subject that can be asked nothing: one failure, not one a cell.
+
+    It cannot be imported, hangs, or goes on working after its first call. Plain calls are made until one
+    gives anything but an exception that may be the environment's.
+
+    Raises:
+        NothingToRun: an import, or every call of every operation and format on two inputs, says
+            that something is absent here, in the same words.
+    """
     if not subject.available:
         return None
-    worker = worker_for(subject, f"{subject.name} (import)")
+    worker = worker_for(subject, f"{subject.name} (first calls)")
+    said: set[str] = set()
+    step = "import"
     try:
         worker.request("release", timeout=120.0)
+        for step, arrays in _plain(subject, dtypes):
+            options = {} if step == "cross_entropy" else {"axis": -1}
+            try:
+                worker.request("run", {"operation": step, "options": options}, arrays, FIRST_S)
+                return None
+            except WorkerFault as fault:
+                hung = fault.status == "timeout" and not may_compile(subject.metadata)
+                if fault.lasting or hung:
+                    raise
+                if not fault.absent:
+                    return None
+                said.add(fault.reason)
+            if len(said) > 1:
+                return None
     except WorkerFault as fault:
-        record = Record(
-            experiment="conformance", implementation=subject.name, operation="import",
-            status="error",
-        )  # fmt: skip
-        return record.ended(fault.status, fault.reason)
+        if not fault.absent:
+            record = Record(
+                experiment="conformance", implementation=subject.name, operation=step,
+                status="error",
+            )  # fmt: skip
+            return record.ended(fault.status, fault.reason)
+        said.add(fault.reason)
     finally:
         worker.stop()
+    for reason in said:
+        raise NothingToRun(f"{subject.name}: cannot run here: {reason.removeprefix('run: ')}")
     return None
+
+
+def _plain(
+    subject: Implementation, dtypes: Sequence[str]
+) -> Iterator[tuple[str, tuple[NDArray[Any], ...]]]:
+    """Operations, and small arguments of two shapes in every format."""
+    for shape in ((2, 3), (3, 4)):
+        for operation in subject.operations:
+            for dtype in dtypes:
+                x = np.ones(shape, float_format(dtype).dtype)
+                second = {"softmax_backward": (x / x.dtype.type(shape[1]),),
+                          "cross_entropy": (np.zeros(shape[0], np.int64),)}  # fmt: skip
+                yield operation, (x, *second.get(operation, ()))
 
 
 def _rivals(

@@ -149,7 +149,7 @@ def run(request: Request, progress: Progress | None = None) -> Run:
             progress.folder(folder)
             pool.start()
             _measure(units, set(writer.records), writer, progress, context)
-            _note_conditions(writer, progress)
+            _note_conditions(context, writer, progress)
             writer.finish()
             problems = [] if before is None else before.problems
             if writer.torn:
@@ -170,10 +170,16 @@ def _note_exp_errors(context: Context, writer: RunWriter) -> None:
         writer.update(implementations=infos)
 
 
-def _note_conditions(writer: RunWriter, progress: Progress) -> None:
-    """Say at the end what made timings doubtful: cause, in how many groups, next action."""
+def _note_conditions(context: Context, writer: RunWriter, progress: Progress) -> None:
+    """Say at the end what made timings doubtful: cause, in how many groups, next action.
+
+    And what implementations keep between calls, which is no fault.
+    """
     known = set(writer.info.warnings)
-    lines = [line for line in summarise(list(writer.records.values())) if line not in known]
+    workers = [context.pool[i.name] for i in context.implementations if i.name in context.pool]
+    lines = [f"{w.name} keeps {w.keeps} between calls" for w in workers if w.keeps]
+    lines += summarise(list(writer.records.values()))
+    lines = [line for line in lines if line not in known]
     if lines:
         writer.update(warnings=[*writer.info.warnings, *lines])
     for line in lines:

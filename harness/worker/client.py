@@ -77,17 +77,22 @@ class WorkerFault(Exception):
         status: the status of the record that it becomes.
         reason: one line, of characters that every file and terminal can hold.
         share: what the process had of the processors before a limit of time passed.
+        absent: whether it may be no fault of the code: a library, compiler or device is absent.
+        lasting: whether a new process would do the same.
     """
 
     def __init__(
-        self, status: Status, reason: str, detail: str = "", share: Share | None = None
-    ) -> None:
+        self, status: Status, reason: str, detail: str = "", *, share: Share | None = None,
+        absent: bool = False, lasting: bool = False,
+    ) -> None:  # fmt: skip
         reason = one_line(reason)
         super().__init__(reason)
         self.status: Status = status
         self.reason = reason
         self.detail = detail
         self.share = share or Share()
+        self.absent = absent
+        self.lasting = lasting
 
 
 class RemoteImplementation:
@@ -102,6 +107,7 @@ class RemoteImplementation:
         patience_s: seconds that requests may pass without an answer, all together. Once one has,
             the next are given a fifth of what is left; in the end none is tried any more.
         hung_s: seconds that have passed so.
+        keeps: the threads and processes that were seen to stay between calls, in words.
     """
 
     def __init__(
@@ -115,6 +121,7 @@ class RemoteImplementation:
         self._next_id = 0
         self._threads: dict[str, Any] | None = None
         self._unloadable: WorkerFault | None = None
+        self.keeps = ""
         self.address_space: AddressSpace | None = None
         self.patience_s, self.hung_s = 1e9, 0.0
 
@@ -256,17 +263,23 @@ class RemoteImplementation:
             self.stop()
             raise WorkerFault("error", f"{command}: answered out of turn; the worker was stopped")
         faults = [str(f) for f in reply.get("misconduct") or ()]
+        self.keeps = one_line(str(reply.pop("keeps", ""))) or self.keeps
+        lasting = reply.pop("lasting", False) is True
         if faults or (command == "load" and "failure" in reply):
             self.stop()
         if "failure" in reply:
             status: Status = "out_of_memory" if reply["failure"] == "out_of_memory" else "error"
             also = "".join(f"; it also {f}" for f in faults)
             reason = f"{command}: {reply.get('message')}{also}"
-            raise WorkerFault(status, reason, str(reply.get("traceback", "")))
+            absent = reply.get("absent") is True and not faults
+            raise WorkerFault(status, reason, str(reply.get("traceback", "")), absent=absent)
         if faults:
             operation = arguments.get("operation") if command == "run" else None
             what = f"{command}: " if operation is None else f"{operation}: "
-            raise WorkerFault("failed", f"{what}{'; '.join(faults)} (the worker was replaced)")
+            reason = f"{what}{'; '.join(faults)} (the worker was replaced)"
+            fault = WorkerFault("failed", reason, lasting=lasting)
+            self._unloadable = fault if lasting else None
+            raise fault
         try:
             return checked(command, reply), results
         except ValueError as e:

@@ -52,6 +52,7 @@ class _Sample(TypedDict):
     elapsed_ns: Count
     preempted: int
     cpu_ns: int
+    elsewhere_ns: int
     faults: int
 
 

@@ -9,7 +9,9 @@ answer.
 from __future__ import annotations
 
 import importlib
+import mmap
 import os
+import subprocess
 import sys
 import traceback
 from collections.abc import Callable
@@ -26,12 +28,13 @@ from harness.worker import backends, transport
 from harness.worker.backends import cores
 from harness.worker.commands import COMMANDS
 from harness.worker.isolation.guard_bytes import Guarded, guarded, guarded_array
+from harness.worker.isolation.neighbours import wait_for_quiet
 from harness.worker.isolation.resource_limits import confine
 from harness.worker.isolation.side_effects import (
     DEVICE_LEAK_BYTES,
     LEAK_BYTES,
     Vigil,
-    wait_for_quiet,
+    power_of_two,
 )
 from harness.worker.timing import thread_pools
 from harness.worker.timing.device_timer import DeviceStopwatch
@@ -44,6 +47,8 @@ _OUT_OF_MEMORY = (
     "can't allocate memory", "cannot allocate memory", "std::bad_alloc", "out of memory",
     "RESOURCE_EXHAUSTED", "unable to allocate",
 )  # fmt: skip
+_ABSENT = (ImportError, OSError, subprocess.SubprocessError)
+_OWN_FAULT = (NotImplementedError, RecursionError)
 
 
 class Worker:
@@ -51,6 +56,7 @@ class Worker:
 
     def __init__(self) -> None:
         self.pid = os.getpid()
+        self.copies = mmap.mmap(-1, 1)  # shared with what is forked
         self.vigil: Vigil | None = None
         self.faults: list[str] = []
         self.received: list[Guarded] = []
@@ -92,7 +98,7 @@ class Worker:
         return {"backend_version": self.backend.version()}, []
 
     def _after_import(self) -> None:
-        """What it left is what calls begin with: threads that it started are no call's."""
+        """What it left is what calls begin with."""
         if self.vigil is not None:
             self.faults += self.vigil.after_import()
 
@@ -172,10 +178,13 @@ class Worker:
     def _often(self, kind: Any) -> bool:
         """Whether this call of its kind is the 1st, 2nd, 4th, 8th, ...: a look that takes time."""
         count = self._calls[kind] = self._calls.get(kind, 0) + 1
-        return count & (count - 1) == 0
+        return power_of_two(count)
 
     def look(self, header: dict[str, Any], arrays: list[NDArray[Any]], reply: Reply) -> list[str]:
         """What the implementation has done beside answering, since the last look."""
+        if os.getpid() != self.pid:  # the implementation forked, and this is the copy
+            self.copies[0] = 1
+            os._exit(0)
         command = header["command"]
         if command == "place":
             self.placed, self.placed_bytes = self.received, sum(a.nbytes for a in arrays)
@@ -201,7 +210,10 @@ class Worker:
         outputs = [(find, g) for find in self.outputs if (g := find()) is not None]
         self.outputs = [find for find, _ in outputs]
         memory += [("its output", g) for _, g in outputs]
-        return faults + self.vigil.after_call(kind, nbytes, memory)
+        faults += self.vigil.after_call(kind, nbytes, memory)
+        if self.copies[0]:
+            faults.append("returned twice: a process that it forked came back from the call, too")
+        return faults
 
 
 def _pool_of(backend: backends.Backend) -> Callable[[], int | None]:
@@ -263,7 +275,19 @@ def _answer(worker: Worker, header: dict[str, Any], arrays: list[NDArray[Any]]) 
     return getattr(asked, name)(header, arrays)  # type: ignore[no-any-return]
 
 
-def _failure(error: BaseException) -> dict[str, Any]:
+def _absent(error: BaseException | None, command: str) -> bool:
+    """Whether an exception may be the environment's: a library, a compiler or a device is absent.
+
+    Libraries say the last with a `RuntimeError`; of an import that proves nothing.
+    """
+    kinds = _ABSENT if command == "load" else (*_ABSENT, RuntimeError)
+    return error is not None and (
+        (isinstance(error, kinds) and not isinstance(error, _OWN_FAULT))
+        or _absent(error.__cause__, command)
+    )
+
+
+def _failure(error: BaseException, command: str) -> dict[str, Any]:
     kind = "out_of_memory" if isinstance(error, MemoryError) else "error"
     if type(error).__name__ == "OutOfMemoryError":  # torch and CuPy have one each
         kind = "out_of_memory"
@@ -276,7 +300,8 @@ def _failure(error: BaseException) -> dict[str, Any]:
         detail = "the exception could not be described"
     if any(words.lower() in message.lower() for words in _OUT_OF_MEMORY):
         kind = "out_of_memory"
-    return {"failure": kind, "message": message, "traceback": detail}
+    absent = kind == "error" and _absent(error, command)
+    return {"failure": kind, "message": message, "traceback": detail, "absent": absent}
 
 
 def serve(read_fd: int, write_fd: int) -> None:
@@ -299,14 +324,14 @@ def serve(read_fd: int, write_fd: int) -> None:
         except SystemExit:
             raise
         except BaseException as e:
-            reply, results = _failure(e), []
+            reply, results = _failure(e, str(header.get("command"))), []
             try:
                 reply["misconduct"] = worker.look(header, arrays, (reply, results))
             except BaseException as broken:  # with what is left of Python
                 what = type(broken).__name__
                 reply["misconduct"] = [f"left a process that cannot be looked at ({what})"]
-        if os.getpid() != worker.pid:  # the implementation forked, and this is the copy
-            os._exit(0)
+        if worker.vigil is not None:
+            reply |= {"keeps": worker.vigil.kept(), "lasting": worker.vigil.goes_on}
         try:
             transport.send(write_fd, {"id": header["id"], **reply}, results)
         except BrokenPipeError:

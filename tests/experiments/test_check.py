@@ -136,6 +136,65 @@ def test_a_failing_import_is_one_failure(tmp_path: Path) -> None:
     assert [f.message for f in report.failures] == ["load: RuntimeError: no licence"]
 
 
+@pytest.mark.parametrize(
+    ("top", "body", "told"),
+    [
+        ("import no_such_library", RIGHT, "load: ModuleNotFoundError: No module named"),
+        ("import ctypes; ctypes.CDLL('libabsent.so')", RIGHT, "load: OSError: libabsent.so"),
+        ("", "raise RuntimeError('no usable devices')", "RuntimeError: no usable devices"),
+        ("import subprocess", "subprocess.run(['no-compiler'], check=True)", "FileNotFoundError"),
+        ("import subprocess", "subprocess.run(['false'], check=True)", "CalledProcessError"),
+        ("class Failed(Exception): ...",
+         "try:\n        import no_such_library\n    except ImportError as e: raise Failed from e",
+         "Failed"),
+    ],
+)  # fmt: skip
+def test_what_is_absent_at_every_call_cannot_run_here(
+    plain_file: Write, top: str, body: str, told: str
+) -> None:
+    path = plain_file("stranger", body)
+    path.write_text(f"{top}\n{path.read_text(encoding='utf-8')}", encoding="utf-8")
+    with pytest.raises(NothingToRun, match=f"stranger: cannot run here: .*{told}") as caught:
+        check(str(path), timing=False)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "raise ValueError('axis')",
+        "return absent_name",
+        "raise NotImplementedError",
+        "return softmax(x)",  # without end
+        "raise RuntimeError(f'no kernel for {x.dtype}')",
+        "raise RuntimeError(f'shape {x.shape}')",
+        "assert x.dtype == 'float32'; raise RuntimeError('no usable devices')",
+        f"if x.dtype == 'float64': raise RuntimeError('no usable devices')\n    {RIGHT}",
+    ],
+)
+def test_what_is_broken_fails_however_it_says_so(plain_file: Write, body: str) -> None:
+    found = check(str(plain_file("broken", body)), timing=False)
+    assert found.verdict is Verdict.FAIL
+
+
+def test_work_that_goes_on_is_one_failure(plain_file: Write) -> None:
+    spin = "import threading\n    def spin():\n        while True: pass\n    "
+    body = f"{spin}threading.Thread(target=spin, daemon=True).start(); {RIGHT}"
+    found = check(str(plain_file("restless", body)), timing=False)
+    assert found.verdict is Verdict.FAIL
+    assert any("goes on working after its call" in f.message for f in found.failures)
+
+
+def test_what_it_keeps_is_a_note_said_once(plain_file: Write) -> None:
+    body = f"global pool\n    pool = pool or ThreadPoolExecutor(2); pool.submit(int); {RIGHT}"
+    path = plain_file("keeps", body)
+    top = "from concurrent.futures import ThreadPoolExecutor\npool = None\n"
+    path.write_text(top + path.read_text(encoding="utf-8"), encoding="utf-8")
+    found = check(str(path), timing=False)
+    assert found.verdict is Verdict.PASS
+    assert found.notes == ("keeps keeps 1 thread of Python between calls",)
+
+
 def test_an_unknown_bound_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text(

@@ -67,7 +67,8 @@ SMALL = {
     "hashes_content": "fast on an input that stays the same|remembers inputs",
 }
 """Cheats whose calls take some microseconds: how long a single one takes says nothing there."""
-ELSEWHERE = {"stops_the_clock"}
+ELSEWHERE = {"stops_the_clock", "works_in_a_pool", "works_in_a_fork"}
+"""In a process of its own: `test_cheats_and_honest_ones_in_one_run`."""
 
 
 class Here:
@@ -172,13 +173,15 @@ def test_an_honest_implementation_passes(name: str, classes: int, rows: int) -> 
 def test_cheats_and_honest_ones_in_one_run(make_context: MakeContext) -> None:
     """The same through processes, the runner's way: reasons in the records, others unharmed."""
     profile = replace(SMOKE, timing={"cached": replace(GRID, min_sample_ns=1_000_000)})
-    names = ["remembers_identity", "returns_earlier", "knows_the_caller", "stops_the_clock"]
+    names = ["remembers_identity", "returns_earlier", "knows_the_caller", *ELSEWHERE]
     context = make_context(["max_shift", *(CHEATS / f"{n}.py" for n in names)], profile)
     found = {r.implementation: r for u in throughput.plan(context) for r in u.measure()}
     for name in names:
         assert found[name].status == "failed", found[name]
         assert getattr(found[name], "ranked", None) is not True
         assert found[name].reason
+    for name in ("works_in_a_pool", "works_in_a_fork"):
+        assert "computes in other processes" in str(found[name].reason)
     assert found["max_shift"].status == "ok", found["max_shift"].reason
     assert found["copy_regular"].status == "ok", found["copy_regular"].reason
 

@@ -15,7 +15,11 @@ from harness.experiments.conformance.target import RemoteSubject, SubjectFault
 from harness.experiments.profiles import SMOKE, Timing
 from harness.experiments.runner import Request, run
 from harness.worker.client import RemoteImplementation, WorkerFault
-from harness.worker.isolation.side_effects import LEAK_DESCRIPTORS
+from harness.worker.isolation.side_effects import (
+    LEAK_DESCRIPTORS,
+    LEAK_PROCESSES,
+    LEAK_THREADS,
+)
 from harness.worker.isolation.subprocesses import MAX_OUTPUT, bearers
 from harness.worker.local import load
 
@@ -106,7 +110,20 @@ def test_a_thread_that_goes_on_is_seen_whatever_it_calls(make_worker: MakeWorker
         "threading.Thread(target=work, daemon=True).start()\n"
         "return x * 1"
     )
-    assert "left 1 thread of Python running" in fault_of(worker).reason
+    with pytest.raises(WorkerFault, match="goes on working after its call") as caught:
+        _call_again(worker, 8)
+    assert caught.value.lasting
+    assert fault_of(worker) is caught.value  # not asked again: it would go on working again
+
+
+def test_a_process_that_goes_on_is_seen(make_worker: MakeWorker) -> None:
+    worker = make_worker(
+        "if not kept: kept.append(subprocess.Popen([sys.executable, '-c', 'while True: pass']))\n"
+        "return x * 1",
+        top="import subprocess\nkept = []\n",
+    )
+    with pytest.raises(WorkerFault, match="goes on working after its call"):
+        _call_again(worker, 8)
 
 
 def test_writing_past_the_output_of_a_timing_is_seen(make_worker: MakeWorker) -> None:
@@ -184,50 +201,39 @@ def test_importing_may_set_up_a_library(make_worker: MakeWorker, top: str, body:
     assert worker.pid == started
 
 
-@pytest.mark.parametrize(
-    "top",
-    [
-        "import subprocess\nkept = subprocess.Popen(['sleep', '9'])\n",
-        "os.fork() or time.sleep(9)\n",
-        "import multiprocessing\npool = multiprocessing.get_context('fork').Pool(1)\n",
-        "import multiprocessing\npool = multiprocessing.get_context('spawn').Pool(1)\n",
-        "import multiprocessing\npool = multiprocessing.get_context('forkserver').Pool(1)\n"
-        "pool.apply(int)\n",
-    ],
-)
-def test_importing_may_not_start_processes_that_could_compute(
-    make_worker: MakeWorker, top: str
-) -> None:
-    found = fault_of(make_worker("return x * 1", top))
-    assert found.status == "failed"
-    assert "load: left a child process behind while it was imported" in found.reason
+PROCESSES = "import subprocess, multiprocessing\n"
+STARTED = {
+    "a thread": ("threading.Thread(target=time.sleep, args=(9,)).start()", "1 thread of Python"),
+    "an executor": (
+        "kept.append(ThreadPoolExecutor(2)); kept[-1].submit(int)", "1 thread of Python"
+    ),
+    "a program": ("kept.append(subprocess.Popen(['sleep', '9']))", "1 child process"),
+    "a fork": ("os.fork() or time.sleep(9)", "1 child process"),
+    **{
+        f"a pool, {how}": (
+            f"kept.append(multiprocessing.get_context({how!r}).Pool(1)); kept[-1].apply(int)",
+            "3 threads of Python and",
+        )
+        for how in ("fork", "spawn", "forkserver")
+    },
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("started", "reason"),
-    [
-        ("threading.Thread(target=time.sleep, args=(9,)).start()", "1 thread of Python"),
-        ("kept.append(ThreadPoolExecutor(1)); kept[-1].submit(int)", "1 thread of Python"),
-        ("kept.append(subprocess.Popen(['sleep', '9']))", "a child process"),
-        ("kept.append(serve.Process(target=time.sleep, args=(9,))); kept[-1].start()",
-         "a child process"),
-    ],
-)  # fmt: skip
-def test_what_an_import_started_does_not_excuse_what_a_call_starts(
-    make_worker: MakeWorker, started: str, reason: str
+@pytest.mark.parametrize("when", ["import", "first call"])
+@pytest.mark.parametrize(("started", "kept"), STARTED.values(), ids=STARTED)
+def test_what_is_kept_and_waits_for_work_is_a_note(
+    make_worker: MakeWorker, started: str, kept: str, when: str
 ) -> None:
-    top = (
-        f"{THREADS}{SHARED}{SHARE}pool.submit(int).result()\n"
-        "import multiprocessing, subprocess\nfrom multiprocessing import forkserver\n"
-        "serve = multiprocessing.get_context('forkserver')\nforkserver.ensure_running()\n"
-        "kept = []\n"
-    )
-    worker = make_worker(f"if x[0, 0] > 0: {started}\nreturn x * 1", top)
-    call(worker)
-    found = fault_of(worker, X + 5)
-    assert found.status == "failed"
-    assert f"softmax: left {reason}" in found.reason
-    assert "imported" not in found.reason
+    top = f"{PROCESSES}{THREADS}kept = []\n"
+    if when == "import":
+        worker = make_worker("return x * 1", f"{top}{started}\n")
+    else:
+        worker = make_worker(f"if not kept:\n    {started}\n    kept.append(0)\nreturn x * 1", top)
+    for _ in range(5):
+        assert (call(worker) == X).all()
+    if when == "first call" or "child" in kept:
+        assert kept in worker.keeps
+    assert worker.pid is not None
 
 
 def test_a_change_made_before_an_exception_does_not_reach_the_next_call(
@@ -246,6 +252,24 @@ def test_descriptors_that_leak_are_seen(make_worker: MakeWorker) -> None:
     with pytest.raises(WorkerFault, match="leaks file descriptors") as caught:
         _call_again(worker, LEAK_DESCRIPTORS + 10)
     assert caught.value.status == "failed"
+
+
+@pytest.mark.parametrize(
+    ("started", "what"),
+    [
+        ("for _ in range(30): threading.Thread(target=time.sleep, args=(9,)).start()", "threads"),
+        ("for _ in range(9): os.fork() or time.sleep(9)", "child processes"),
+        ("for _ in range(9): os.fork() or os._exit(0)", "child processes"),  # never waited for
+        ("import subprocess\nfor _ in range(9): subprocess.Popen(['sleep', '9'])",
+         "child processes"),
+    ],
+)  # fmt: skip
+def test_threads_and_processes_without_end_are_seen(
+    make_worker: MakeWorker, started: str, what: str
+) -> None:
+    more = max(LEAK_THREADS // 30, LEAK_PROCESSES // 9)
+    with pytest.raises(WorkerFault, match=f"leaks {what}"):
+        _call_again(make_worker(f"{started}\nreturn x * 1"), 5 + more)
 
 
 def test_memory_that_leaks_is_seen(make_worker: MakeWorker) -> None:
@@ -400,13 +424,13 @@ def test_threads_that_an_import_starts_are_allowed_wherever_it_is_called(
         remote.stop()
 
 
-def test_a_thread_that_the_first_call_of_the_catalogue_starts_is_found(tmp_path: Path) -> None:
+def test_work_that_the_first_call_of_the_catalogue_leaves_is_found(tmp_path: Path) -> None:
     path = tmp_path / "starts.py"
-    body = "threading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n" + SHIFTED
-    path.write_text(source(body), encoding="utf-8")
+    body = f"threading.Thread(target=spin, daemon=True).start()\n{SHIFTED}"
+    path.write_text(source(body, "def spin():\n    while True: pass\n"), encoding="utf-8")
     remote = RemoteSubject(load(path))
     try:
-        with pytest.raises(SubjectFault, match="left 1 thread of Python running"):
-            remote.perform([Step("softmax", (X,))])
+        with pytest.raises(SubjectFault, match="goes on working after its call"):
+            any(remote.perform([Step("softmax", (X,))]) is None for _ in range(8))
     finally:
         remote.stop()

@@ -12,7 +12,7 @@ from harness.worker import transport
 from harness.worker.client import RemoteImplementation, WorkerFault
 from harness.worker.replies import checked
 
-SAMPLE = {"elapsed_ns": 10, "preempted": 0, "cpu_ns": 9, "faults": 0}
+SAMPLE = {"elapsed_ns": 10, "preempted": 0, "cpu_ns": 9, "elsewhere_ns": 0, "faults": 0}
 PREPARE = {
     "first_call_ns": 10, "calls": 3, "warm_up_ns": 5, "warm_up_calls": 2, "warm_up_settled": True,
     "threads_found": {"openmp": 1}, "input_placement": {"alignment": 64, "nodes": {"0": 1.0}},

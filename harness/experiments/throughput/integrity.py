@@ -40,6 +40,9 @@ IMPOSSIBLE = 2.0
 """Processor time in each sample, as a multiple of what all processors can give: no clock is right
 that says so. Twice, since the two are not read at the same instant."""
 
+ELSEWHERE = 0.1
+"""Share of each sample's processor time that other processes may have, for housekeeping."""
+
 _GATE_ELEMENTS = 1 << 16
 
 _PAIRED = ("unseen_ns", "repeated_ns", "unseen_cpu_ns", "repeated_cpu_ns")
@@ -163,6 +166,7 @@ def verdict(entrant: HostEntrant, entrants: Sequence[HostEntrant]) -> dict[str, 
         or dishonest_times(entrant)
         or dishonest_loops(entrant)
         or dishonest_clock(entrant, entrants)
+        or work_elsewhere(entrant)
     )
     return {} if reason is None else refused(reason)
 
@@ -265,6 +269,20 @@ def dishonest_loops(entrant: HostEntrant) -> str | None:
             f"in the samples {usual / 1e3:.4g} µs"
         )
     return None
+
+
+def work_elsewhere(entrant: HostEntrant) -> str | None:
+    """Why a time is none of this process alone; None if it is.
+
+    Processes that an implementation has started are held to no number of threads and no limit of
+    memory, so that their times compare with nobody's.
+    """
+    if not entrant.elsewhere or min(entrant.elsewhere) <= ELSEWHERE:
+        return None
+    return (
+        f"computes in other processes: in each sample they had {min(entrant.elsewhere):.0%} of its "
+        "processor time or more, which no limit of threads or memory reaches"
+    )
 
 
 def dishonest_clock(entrant: HostEntrant, entrants: Sequence[HostEntrant]) -> str | None:

@@ -119,12 +119,14 @@ class HostEntrant(Entrant[ThroughputRecord, Timing]):
 
     `content` is the input in place, `sampled` what it was at the last sample (two entrants of one
     worker share the input). `processors` and `faults` are the processors that each sample used and
-    the page faults of a call. `overheads` are what the coordinator's own clock saw of each sample
-    beyond the time of its calls, ns. `integrity` found `restless`, elapsed and processor time of
-    calls on an input that changes, and `caught`, what was wrong with a result.
+    the page faults of a call, `elsewhere` the share of processes below the worker in its time.
+    `overheads` are what the coordinator's own clock saw of each sample beyond the time of its
+    calls, ns. `integrity` found `restless`, elapsed and processor time of calls on an input that
+    changes, and `caught`, what was wrong with a result.
     """
 
     processors: list[float] = field(default_factory=list)
+    elsewhere: list[float] = field(default_factory=list)
     faults: list[float] = field(default_factory=list)
     overheads: list[float] = field(default_factory=list)
     content: NDArray[Any] | None = None
@@ -177,6 +179,8 @@ class HostEntrant(Entrant[ThroughputRecord, Timing]):
         self.samples.append(elapsed / self.calls)
         self.preempted.append(reply["preempted"])
         self.processors.append(reply["cpu_ns"] / elapsed if elapsed else 0.0)
+        spent = reply["cpu_ns"] + reply["elsewhere_ns"]
+        self.elsewhere.append(reply["elsewhere_ns"] / spent if spent else 0.0)
         self.faults.append(reply["faults"] / self.calls)
         self.overheads.append(wall - elapsed * (self.calls + warm) / self.calls)
 

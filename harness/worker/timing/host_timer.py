@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.worker.isolation.neighbours import processes_ns
 from harness.worker.timing import memory_layout, thread_pools
 from harness.worker.timing.cache_flush import Evictor
 from harness.worker.timing.warmup import CAP_NS, MAX_CALLS, warm_up
@@ -58,6 +59,7 @@ class _Cost:
     elapsed_ns: int = 0
     preempted: int = 0
     cpu_ns: int = 0
+    elsewhere_ns: int = 0
     faults: int = 0
 
 
@@ -184,12 +186,14 @@ class Stopwatch:
         """One sample of `calls` calls, after `warm` calls that are not counted.
 
         Also how often the system took a processor away from one of its threads meanwhile, its
-        processor time and page faults. If `cold`, the caches are swept before each call.
+        processor time, that of the processes below it, and page faults. If `cold`, the caches are
+        swept before each call.
         """
         timing = self.timings[header["handle"]]
         cost = _Cost()
         if header["warm"]:
             self.time(timing, header["warm"])
+        elsewhere = processes_ns()
         if header.get("cold"):
             if self.evictor is None:
                 raise ValueError("sample: cold, but the input was placed without; place it so")
@@ -198,6 +202,7 @@ class Stopwatch:
                 self._charge(timing, 1, cost)
         else:
             self._charge(timing, header["calls"], cost)
+        cost.elsewhere_ns = processes_ns() - elsewhere
         return vars(cost), []
 
     def peak(self, header: dict[str, Any], _: list[NDArray[Any]]) -> Reply:
