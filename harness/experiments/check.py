@@ -173,8 +173,8 @@ def _keeping(records: list[Record], progress: Progress, fail_fast: bool) -> Prog
 def _first_calls(subject: Implementation, dtypes: Sequence[str]) -> Record | None:
     """What became of a subject that can be asked nothing: one failure, not one a cell.
 
-    It cannot be imported, hangs, or goes on working after its first call. Plain calls are made until one
-    gives anything but an exception that may be the environment's.
+    It cannot be imported, hangs, or goes on working after its first call. Plain
+    calls are made until one gives anything but an exception that may be the environment's.
 
     Raises:
         NothingToRun: an import, or every call of every operation and format on two inputs, says

@@ -9,6 +9,7 @@ answer.
 from __future__ import annotations
 
 import importlib
+import math
 import mmap
 import os
 import subprocess
@@ -200,8 +201,11 @@ class Worker:
             return faults
         if command == "run":
             shapes = tuple((a.shape, a.dtype.str) for a in arrays)
-            kind: Any = (header["operation"], shapes)
-            nbytes = sum(a.nbytes for a in (*arrays, *reply[1]))
+            steps = header.get("options", {}).get("steps", ())
+            # Arrays that the steps of a case make of a row or an element; of float64 at most
+            made = sum(8 * math.prod(step["shape"]) for step in steps if step["shape"])
+            kind: Any = (header["operation"], shapes, made)
+            nbytes = sum(a.nbytes for a in (*arrays, *reply[1])) + made
         else:
             evictor = getattr(self.stopwatch, "evictor", None)
             sweeper = 0 if evictor is None else evictor.buffer.nbytes

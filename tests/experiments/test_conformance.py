@@ -434,6 +434,7 @@ def test_compiling_is_no_hang() -> None:
     assert limit_of(20.0, None) >= 120.0
     assert limit_of(20.0, None, compiles=False) == 20.0
     assert limit_of(20.0, 5.0) == 30.0
+    assert limit_of(20.0, 0.2, steps=300) >= 80.0  # shapes that each compile anew
 
 
 def test_the_first_of_equals_is_shown() -> None:

@@ -279,6 +279,20 @@ def test_memory_that_leaks_is_seen(make_worker: MakeWorker) -> None:
     assert caught.value.status == "failed"
 
 
+def test_arrays_that_a_case_makes_of_a_row_count_as_arguments(tmp_path: Path) -> None:
+    """Those of the last call are kept, as allocators keep some: no leak."""
+    path = tmp_path / "keeps.py"
+    path.write_text(source("kept[:] = [x * 1] * 2\nreturn x * 1", "kept = []\n"), encoding="utf-8")
+    remote = RemoteSubject(load(path))
+    try:
+        for rows in (1 << 10, 1 << 10, 1 << 10, 1 << 24):
+            step = Step("softmax", (X[:1, :1],), shape=(rows, 2), take=1)
+            (result,) = remote.perform([step])
+            assert result.error is None
+    finally:
+        remote.stop()
+
+
 def test_a_cache_that_is_bounded_is_no_leak(make_worker: MakeWorker) -> None:
     worker = make_worker(
         "kept.append(np.ones(1 << 20))\ndel kept[:-4]\nreturn x * 1", "kept = []\n"

@@ -101,14 +101,18 @@ def may_compile(metadata: Metadata) -> bool:
     return metadata.backend != "numpy" or bool(COMPILERS & words)
 
 
-def limit_of(timeout: float, first_s: float | None, *, compiles: bool = True) -> float:
-    """Seconds that a request may take: compiling is no hang, and may be due again.
+def limit_of(
+    timeout: float, first_s: float | None, steps: int = 1, *, compiles: bool = True
+) -> float:
+    """Seconds that a request of so many steps may take: compiling is no hang, and may be due again.
 
-    A new process, a new format and a new layout each compile anew, about as long as at first.
+    A new process, format, layout or shape each compile anew, about as long as at first.
     """
     if not compiles:
         return timeout
-    return max(timeout, _FIRST_S) if first_s is None else timeout + 2.0 * first_s
+    if first_s is None:
+        return max(timeout, _FIRST_S)
+    return timeout + min((1 + steps) * first_s, _FIRST_S)
 
 
 def crowded(share: Share, limit_s: float) -> bool:
@@ -191,7 +195,8 @@ class RemoteSubject:
         if self.worker.pid is None:  # importing is no call, and may take longer than one
             self.worker.request("release", timeout=max(timeout, _IMPORT_S))
         started = time.perf_counter()
-        limit = limit_of(timeout, self.first_s, compiles=may_compile(self.metadata))
+        steps = len(request["options"]["steps"])
+        limit = limit_of(timeout, self.first_s, steps, compiles=may_compile(self.metadata))
         _, answer = self.worker.request("run", request, tuple(arrays), limit)
         if self.first_s is None:
             self.first_s = time.perf_counter() - started
