@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from harness.bounds.tolerances import Arithmetic
@@ -18,10 +19,12 @@ from harness.experiments.conformance.expected import axes_of, expected_of, resul
 from harness.experiments.conformance.observation import Evidence
 from harness.experiments.conformance.shrink import Failing, Prober, Spent, classes_axis
 from harness.numerics.exact import Exact
-from harness.numerics.formats import Float64Array, FloatFormat, scale_by_power, to_float64
+from harness.numerics.formats import Float64Array, FloatFormat, scale_by_power, to_float64, ulp
 
 _LANES = (64, 32, 16, 8, 4, 2)
 _TILES = (8, 16, 32, 64, 100, 128, 256, 512, 1000, 1024, 2048, 4096)
+_USUAL = (24, 127)
+"""Rows and classes of ordinary numbers; what is left over is another number for every loop."""
 _EXPLAINED = 0.03
 """The part of the error that a sentence may leave unexplained."""
 
@@ -91,7 +94,11 @@ def view_of(failing: Failing, fmt: FloatFormat, arithmetic: Arithmetic) -> View 
     first = failing.step.operation in ("log_softmax", "logsumexp")
     logarithmic = first or (step.operation == "cross_entropy" and part == 0)
     with np.errstate(all="ignore"):
-        relative = np.where(np.abs(value) >= fmt.smallest_normal, difference / np.abs(value), 0.0)
+        size = np.abs(value)
+        if step.operation == "softmax_backward":
+            grad, y = (to_float64(rows_of(a, axes_of(step, a.ndim))) for a in step.arrays)
+            size = np.abs(y) * (np.abs(grad) + np.abs(grad * y).sum(axis=1, keepdims=True))
+        relative = np.where(np.abs(value) >= fmt.smallest_normal, difference / size, 0.0)
         ulps = np.abs(difference) > due.allowed.reshape(columns.shape) * _ulp(value, fmt)
     ulps |= np.isnan(columns) != np.isnan(value)
     axes = axes_of(step, step.arrays[0].ndim)
@@ -105,8 +112,6 @@ def view_of(failing: Failing, fmt: FloatFormat, arithmetic: Arithmetic) -> View 
 
 
 def _ulp(value: Float64Array, fmt: FloatFormat) -> Float64Array:
-    from harness.numerics.formats import ulp
-
     return ulp(np.nan_to_num(value), fmt)
 
 
@@ -126,17 +131,26 @@ def _alike(a: Float64Array, b: Float64Array) -> Any:
     return (a == b) | (np.isnan(a) & np.isnan(b))
 
 
-def _fits(view: View, hypothesis: Float64Array, part: float = _EXPLAINED) -> bool:
-    """Whether the results are those of the hypothesis: it leaves little of their error."""
+def _unexplained(view: View, hypothesis: Float64Array) -> float:
+    """The part of the results' error that a hypothesis leaves; infinite where it is no such."""
     if hypothesis.shape != view.got.shape:
-        return False
+        return np.inf
     with np.errstate(all="ignore"):
         size = np.maximum(np.abs(view.exact), np.abs(hypothesis)) + view.fmt.smallest_normal
         of_exact = np.where(_alike(view.got, view.exact), 0.0, np.abs(view.got - view.exact) / size)
         left = np.where(_alike(view.got, hypothesis), 0.0, np.abs(view.got - hypothesis) / size)
     of_exact, left = np.nan_to_num(of_exact, nan=1.0), np.nan_to_num(left, nan=np.inf)
-    noise = 64 * view.fmt.unit_roundoff
-    return bool(left.max() <= max(part * of_exact.max(), noise) and of_exact.max() > 4 * noise)
+    if of_exact.max() <= 256 * view.fmt.unit_roundoff:
+        return np.inf
+    return float(left.max()) / float(of_exact.max())
+
+
+def _known_mistake(view: View) -> str | None:
+    """The mistake that explains the results best, and nearly whole."""
+    left, text = min(
+        ((_unexplained(view, value), text) for text, value in _formulas(view)), default=(1.0, "")
+    )
+    return text if left <= _EXPLAINED else None
 
 
 # ---------------------------------------------------------------- what the numbers are
@@ -279,6 +293,8 @@ def _special(view: View) -> str | None:
     if np.isnan(got).any() and not np.isnan(exact).any():
         if np.isnan(others).any() and finite_row:
             return "a NaN in one row spoils other rows"
+        if np.isposinf(others).any() and finite_row:
+            return "+inf in one row spoils other rows"
         if np.isneginf(x).any():
             lead = np.flatnonzero(~np.isneginf(x))
             first = "at the start of the row " if len(lead) and lead[0] > 0 else ""
@@ -327,7 +343,9 @@ def _flushed(view: View) -> str | None:
     if not bad.any() or view.logarithmic or view.step.operation == "softmax_backward":
         return None
     x = view.x[row]
-    if np.all(got == 0) and (exact < 1e-3).all() and (exact > 0).all():
+    right = np.abs(view.exact[row][~bad])
+    least = right[right > 0].min() if (right > 0).any() else np.inf
+    if np.all(got == 0) and (exact < min(1e-4, least)).all() and (exact > 0).all():
         if (exact < view.fmt.smallest_normal).all():
             return "results below the normal range are flushed to 0"
         return f"small results become 0: here one of {exact.max():.2g}"
@@ -372,13 +390,13 @@ def _temperature(view: View) -> str | None:
 
 def _digits(view: View) -> str | None:
     """Results, or logits, that have the digits of a narrower format alone."""
-    import ml_dtypes
-
     usual = view.got[np.isfinite(view.got) & (np.abs(view.got) > 2.0**-13)]
     if len(np.unique(usual)) < 4:
         return None
     names: tuple[tuple[str, Any, int], ...] = (
-        ("bfloat16", ml_dtypes.bfloat16, 8), ("float16", np.float16, 11), ("float32", np.float32, 24),
+        ("bfloat16", ml_dtypes.bfloat16, 8),
+        ("float16", np.float16, 11),
+        ("float32", np.float32, 24),
     )  # fmt: skip
     for name, dtype, precision in names:
         if precision < view.fmt.precision and np.all(usual.astype(dtype) == usual):
@@ -389,8 +407,41 @@ def _digits(view: View) -> str | None:
         p = _softmax(view.x.astype(dtype).astype(np.float64))
         with np.errstate(all="ignore"):
             hypothesis = np.log(p) if view.step.operation == "log_softmax" else p
-        if _fits(view, hypothesis):
+        if _unexplained(view, hypothesis) <= _EXPLAINED:
             return f"the logits are rounded to {name} first"
+    return None
+
+
+def _of_exponentials(view: View) -> str | None:
+    """Errors that belong to each element by itself: those of its exponential."""
+    if view.step.operation not in ("softmax", "log_softmax"):
+        return None
+    gap = view.x.max(axis=1, keepdims=True) - view.x
+    usable = np.isfinite(view.error) & np.isfinite(gap)
+    if not view.logarithmic:
+        usable &= view.exact >= view.fmt.smallest_normal
+    own = np.where(usable, view.error, np.nan)
+    told = usable.sum(axis=1) > 2
+    if not told.any():
+        return None
+    own, gap = own[told], gap[told]
+    own = np.abs(own - np.nanmedian(own, axis=1, keepdims=True))
+    limit = 8.0 * float(np.nanmedian(own)) + 8.0 * view.fmt.unit_roundoff
+    off = own > limit
+    largest = float(np.nanmax(own))
+    if off.any() and off.sum() < 0.3 * off.size:
+        low, high = float(gap[off].min()), float(gap[off].max())
+        between = (gap >= low) & (gap <= high)
+        if off.sum() >= 3 and off.sum() >= 0.6 * between.sum() and high - low < 0.5 * np.ptp(gap):
+            return (
+                f"exponentials of {-high:.4g} to {-low:.4g} are wrong, by up to {largest:.2g}; "
+                f"others are right"
+            )
+    if largest > 32.0 * view.fmt.unit_roundoff and np.nanmedian(own) > 2.0 * view.fmt.unit_roundoff:
+        return (
+            f"the elements of a row are off unlike each other, by up to {largest:.2g} relative: "
+            f"the exponential is inaccurate"
+        )
     return None
 
 
@@ -415,6 +466,8 @@ def _summed(view: View) -> str | None:
         if view.step.operation == "logsumexp":
             factor = 1.0 / factor
         if not factor > 0:
+            return None
+        if view.step.operation != "logsumexp" and np.max(np.abs(r - c)) > 0.5 * abs(c):
             return None
         sums.append(float(e.sum()))
         off.append(float(e.sum()) * (1.0 / factor - 1.0))
@@ -478,6 +531,8 @@ def _one_factor(view: View) -> str | None:
     c = float(np.median(r))
     u = view.fmt.unit_roundoff
     noise = _noise(view, view.row, r - c)
+    if c == -1.0 and np.all(view.got[view.row] == 0):
+        return "every result of a row is 0: it is not computed"
     if abs(c) < 4 * noise or float(np.max(np.abs(r - c))) > max(noise, 0.05 * abs(c)) + 8 * u:
         return None
     if view.logarithmic:
@@ -561,16 +616,20 @@ def _pattern(places: set[int], n: int) -> str | None:
         if high == n - 1:
             for width in (4, 8, 16, 32, 64):
                 if low == n - n % width and n > width:
-                    return f"the last {n - low} of {n} classes, what is left of a loop over {width}, are"
+                    return (
+                        f"the last {n - low} of {n} classes, the rest of a loop over {width}, are"
+                    )
             return f"the classes from {low} on are"
         if low == 0:
             return f"the first {high + 1} of {n} classes are"
         return f"the classes {low} to {high} are"
     for lanes in _LANES:
-        lane = low % lanes
-        of_lane = len(range(lane, n, lanes))
-        if all(j % lanes == lane for j in places) and len(places) >= max(2, 0.5 * of_lane):
-            return f"lane {lane} of {lanes} (the classes {lane}, {lane + lanes}, ...) is"
+        if n < 2 * lanes:
+            continue
+        for lane in range(lanes):
+            own = set(range(lane, n, lanes))
+            if len(own & places) >= 0.7 * len(own | places) and len(own & places) >= 2:
+                return f"lane {lane} of {lanes} (the classes {lane}, {lane + lanes}, ...) is"
     return None
 
 
@@ -592,12 +651,13 @@ def _rows_off(view: View) -> str | None:
 def _what(view: View) -> str | None:
     """What is wrong with the numbers of a result."""
     return (
-        next((text for text, value in _formulas(view) if _fits(view, value)), None)
+        _known_mistake(view)
         or _summed(view)
         or _one_factor(view)
         or _temperature(view)
         or _digits(view)
         or _positions(view)
+        or _of_exponentials(view)
     )
 
 
@@ -671,16 +731,26 @@ def diagnose(
     """
     where = None if small is None else _where(small, prober)
     text = None if small is None else _broken_contract(small.result, small)
+    if text is None and small is not None and unsteady(found.step, prober):
+        return _UNSTEADY
     if text is None:
         seen = [found] if small is None else [found, small]
         views = [v for f in seen if (v := view_of(f, fmt, arithmetic)) is not None]
-        text = _first(views, _special) or _first(views, _flushed)
-        if text is None and where is None and (probe := _usual(found, prober)) is not None:
-            view = view_of(probe, fmt, arithmetic)
-            text = None if view is None else _what(view)
-        text = text or _first(views, _what) or _first(views[:1], _rows_off)
+        usual = None
+        if where is None and (probe := _usual(found, prober)) is not None:
+            usual = view_of(probe, fmt, arithmetic)
+        wrong = usual is not None and (small is None or bool(usual.bad.any()))
+        if usual is not None and wrong:
+            text = _what(usual)
+        text = text or _first(views, _special) or _first(views, _flushed)
+        text = text or _remembered(found, prober)
+        if text is None:
+            text = _first(views, _what) or _first(views[:1], _rows_off)
+            if text is not None and small is None and usual is not None and views:
+                n, other = views[0].x.shape[1], usual.x.shape[1]
+                text = f"rows of {n} classes, not of {other}: {text}"
     if text is None:
-        return None if where is None else f"{where} are wrong; others are right"
+        return None if where is None else f"only {where} were seen to be wrong"
     return text if where is None else f"{where}: {text}"
 
 
@@ -691,7 +761,7 @@ def _first(views: Sequence[View], patterns: Callable[[View], str | None]) -> str
 def _usual(found: Failing, prober: Prober) -> Failing | None:
     """The operation on ordinary numbers, many enough to tell how they are off."""
     step, rng = found.step, np.random.default_rng(0)
-    x = (2.0 * rng.normal(size=(24, 67))).astype(step.arrays[0].dtype)
+    x = (2.0 * rng.normal(size=_USUAL)).astype(step.arrays[0].dtype)
     second: tuple[Array, ...] = ()
     if step.operation == "softmax_backward":
         second = (_softmax(to_float64(x)).astype(x.dtype),)
@@ -725,20 +795,55 @@ def _broken_contract(result: Result, small: Failing) -> str | None:
     return message if message.startswith(("shape ", "dtype ")) else None
 
 
+_UNSTEADY = "the same call gave another result before: it depends on more than its arguments"
+
+
+def unsteady(step: Step, prober: Prober) -> bool:
+    """Whether calls on the same numbers, of a shape that is asked for the first time, differ."""
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(3, 59)).astype(step.arrays[0].dtype)
+    second: tuple[Array, ...] = ()
+    if step.operation == "softmax_backward":
+        second = (_softmax(to_float64(x)).astype(x.dtype),)
+    if step.operation == "cross_entropy":
+        second = (np.zeros(3, np.int64),)
+    return _differ(prober.perform([Step(step.operation, (x, *second))] * 12))
+
+
+def _differ(results: Sequence[Result]) -> bool:
+    """Whether some results are not those of the first call, bit by bit."""
+    first = results[0]
+    return any(
+        later.error != first.error
+        or any(a.tobytes() != b.tobytes() for a, b in zip(first.arrays, later.arrays, strict=False))
+        for later in results[1:]
+    )
+
+
+def _remembered(found: Failing, prober: Prober) -> str | None:
+    """Other numbers in the middle of a row that change no bit of its result."""
+    step = found.step
+    x = to_float64(step.arrays[0])
+    if step.shape is not None or not np.isfinite(x).all() or x.ndim == 0 or x.shape[-1] < 3:
+        return None
+    other = step.arrays[0].copy()
+    other[..., 1:-1] = (x[..., 1:-1] * 0.5 + 1.0).astype(other.dtype)
+    changed = replace(step, same=None, arrays=(other, *step.arrays[1:]))
+    results = prober.perform([replace(step, same=None), changed])
+    if any(r.error is not None for r in results) or _differ(results):
+        return None
+    return (
+        "another input of the same shape, with other numbers between its ends, gives the same "
+        "result bit by bit: results are remembered, or some logits are not read"
+    )
+
+
 def state(found: Failing, prober: Prober) -> tuple[Failing | None, str] | None:
     """What else than its arguments decides what a call gives; None where nothing was seen to."""
     step, before = found.step, found.before
     alone = replace(step, same=None)
-    results = prober.perform([alone] * 6)
-    first = results[0]
-    for later in results[1:]:
-        if later.error != first.error or any(
-            a.tobytes() != b.tobytes() for a, b in zip(first.arrays, later.arrays, strict=False)
-        ):
-            return (
-                None,
-                "the same call gave another result before: it does not depend on its arguments alone",
-            )
+    if unsteady(step, prober) or _differ(prober.perform([alone] * 6)):
+        return None, _UNSTEADY
     for count in range(1, min(len(before), 8) + 1):
         last = tuple(replace(s, same=None) for s in before[-count:])
         again = prober.tried(alone, last)
@@ -758,7 +863,3 @@ def state(found: Failing, prober: Prober) -> tuple[Failing | None, str] | None:
                 "array's identity or shape"
             )
     return None
-
-
-def identical(a: Array, b: Array) -> bool:
-    return a.tobytes() == b.tobytes()

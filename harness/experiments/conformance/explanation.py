@@ -96,6 +96,7 @@ def explained(trial: Trial, found: Observation, budget: Budget) -> Explanation:
         failing = prober.tried(replace(step, same=None))
         if failing is None:
             return _not_alone(trial, found, prober)
+        budget.extend(budget.seconds, budget.calls)  # what was seen costs what it costs
         small = smallest(prober, failing, trial.fmt)
         budget.extend(0.1, 20)
         text = diagnosis.diagnose(failing, small, prober, trial.fmt, trial.arithmetic)

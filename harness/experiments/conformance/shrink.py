@@ -144,7 +144,7 @@ def smallest(prober: Prober, failing: Failing, fmt: FloatFormat) -> Failing:
     """The smallest call found that fails as `failing` does."""
     prober.best = failing
     try:
-        for simplify in (_plain, _one_row, _fewer_rows, _fewer_classes, _rounder, _default_axis):
+        for simplify in (_plain, _one_row, _tiny, _alike, _fewer, _rounder):
             simplify(prober, fmt)
     except Spent:
         pass
@@ -197,30 +197,63 @@ def _one_row(prober: Prober, fmt: FloatFormat) -> None:
     step = _best(prober).step
     if step.shape is not None or step.arrays[0].ndim == 0:
         return
+    row = _place(_best(prober))[0]
     if step.operation == "cross_entropy":
         x, targets = step.arrays
         x, targets = x.reshape(-1, x.shape[-1]), targets.reshape(-1)
-        row = _place(_best(prober))[0]
         alone = replace(step, arrays=(x[row : row + 1], targets[row : row + 1]))
         if not prober.accepts(alone) and step.arrays[0].ndim > 2:
             prober.accepts(replace(step, arrays=(x, targets)))
         return
     axes = axes_of(step, step.arrays[0].ndim)
     rows = [rows_of(a, axes) for a in step.arrays]
-    row = _place(_best(prober))[0]
-    if step.arrays[0].ndim > 1:
-        one = replace(step, arrays=tuple(r[row] for r in rows), axis=-1)
-        if prober.accepts(one):
+    ways: list[tuple[Array, ...]] = [
+        tuple(r[row] for r in rows),
+        tuple(r[row : row + 1] for r in rows),
+        tuple(rows),
+    ]
+    for arrays in ways:
+        changed = [a.shape for a in arrays] != [a.shape for a in step.arrays]
+        if changed and prober.accepts(replace(step, arrays=arrays, axis="default")):
             return
-        one = replace(step, arrays=tuple(r[row : row + 1] for r in rows), axis=-1)
-        if prober.accepts(one):
+        if prober.accepts(replace(step, arrays=arrays, axis=-1)):
             return
-        last = step.arrays[0].ndim - 1
-        if step.arrays[0].ndim > 2 or axes != (last,):
-            prober.accepts(replace(step, arrays=tuple(rows), axis=-1))
 
 
-def _taken(step: Step, axis: int, kept: Array, place: int) -> Step:
+def _tiny(prober: Prober, fmt: FloatFormat) -> None:
+    """Two logits, or three: most faults show there."""
+    step = _best(prober).step
+    if step.arrays[0].ndim != 1 or step.shape is not None or step.arrays[0].size <= 2:
+        return
+    x = to_float64(step.arrays[0])
+    place = _place(_best(prober))[1]
+    odd = [float(v) for v in dict.fromkeys(x[~np.isfinite(x)].tolist())][:2]
+    rows = [[0.0, 1.0], [1.0, 0.0]]
+    if step.operation == "softmax_backward":
+        for arrays in ([1, 0], [0.5, 0.5]), ([1, 0], [0.75, 0.25]), ([1, 1], [0.75, 0.25]):
+            if prober.accepts(_of_lists(step, arrays)):
+                return
+        return
+    if odd:
+        rows = [[*odd, 0.0], [0.0, *odd]]
+    elif np.ptp(x) > 8.0 or np.abs(x).max() > 8.0:
+        top = float(x.max())
+        rows += [[top, float(x[place])], [float(x[place]), top], [top, float(x.min())]]
+    for row in rows:
+        if prober.accepts(_of_lists(step, (row,))):
+            return
+
+
+def _of_lists(step: Step, lists: Sequence[Sequence[float]]) -> Step:
+    """The call on these numbers."""
+    pairs = zip(lists, step.arrays, strict=True)
+    with np.errstate(over="ignore"):
+        return replace(
+            step, arrays=tuple(np.array(v, np.float64).astype(a.dtype) for v, a in pairs)
+        )
+
+
+def _taken(step: Step, axis: int, kept: Array) -> Step:
     """The call with some entries of one axis alone."""
     x = step.arrays[0]
     arrays = [np.ascontiguousarray(np.take(x, kept, axis)), *step.arrays[1:]]
@@ -245,50 +278,38 @@ def _normalised(y: Array, axis: int) -> Array:
     return scaled.astype(y.dtype) if np.all(np.isfinite(scaled)) else y
 
 
-def _cut(prober: Prober, axis: int, place: int) -> None:
+def _cut(prober: Prober, axis: int) -> None:
     """Leaves out entries of one axis: halves first, then smaller parts."""
     size = _best(prober).step.arrays[0].shape[axis]
     kept = np.arange(size)
     part = (size + 1) // 2
     least = 1 if size <= 256 else size // 64
     while part >= least and len(kept) > 1:
-        start = 0
         # The part at the end first: what is left keeps its place.
-        parts = [kept[i : i + part] for i in range(0, len(kept), part)][::-1]
-        for gone in parts:
-            rest = np.setdiff1d(kept, gone)
+        for gone in [kept[i : i + part] for i in range(0, len(kept), part)][::-1]:
+            rest = kept[~np.isin(kept, gone)]
             if len(rest) and prober.accepts(
-                _taken(_best(prober).step, axis, np.searchsorted(kept, rest), place)
+                _taken(_best(prober).step, axis, np.searchsorted(kept, rest))
             ):
                 kept = rest
-            start += 1
         part = part // 2
 
 
-def _fewer_rows(prober: Prober, fmt: FloatFormat) -> None:
+def _fewer(prober: Prober, fmt: FloatFormat) -> None:
+    """Fewer rows, then fewer classes, of the numbers themselves."""
     step = _best(prober).step
-    if step.shape is not None:
+    if step.shape is not None or any(m is not None for m in _best(prober).made):
         return
     axes = axes_of(step, step.arrays[0].ndim)
-    for axis in range(step.arrays[0].ndim):
-        if axis not in axes and step.arrays[0].shape[axis] > 1:
-            _cut(prober, axis, 0)
-
-
-def _fewer_classes(prober: Prober, fmt: FloatFormat) -> None:
-    step = _best(prober).step
-    if step.shape is not None:
-        return
-    for axis in axes_of(step, step.arrays[0].ndim):
+    for axis in sorted(range(step.arrays[0].ndim), key=lambda a: a in axes):
+        step = _best(prober).step
         size = step.arrays[0].shape[axis]
-        if step.operation == "cross_entropy":
+        if axis in axes and step.operation == "cross_entropy":
             kept = np.unique(np.append(step.arrays[1], _place(_best(prober))[1]))
-            prober.accepts(_taken(step, axis, kept[(kept >= 0) & (kept < size)], 0))
+            prober.accepts(_taken(step, axis, kept[(kept >= 0) & (kept < size)]))
             size = _best(prober).step.arrays[0].shape[axis]
         if 1 < size <= 4096:
-            _cut(prober, axis, _place(_best(prober))[1])
-    if _best(prober).step.arrays[0].size > LITERAL:
-        _recipes(prober, fmt)
+            _cut(prober, axis)
 
 
 # ---------------------------------------------------------------- rows made by an expression
@@ -311,122 +332,149 @@ def _shape_text(shape: tuple[int, ...]) -> str:
     return str(shape[0]) if len(shape) == 1 else str(shape)
 
 
-def _templates(failing: Failing, fmt: FloatFormat) -> Iterator[Callable[[int], tuple[str, ...]]]:
-    """Ways to make arrays of n classes like those of the call, the simplest first."""
-    step = failing.step
-    shape, axis, d = step.arrays[0].shape, classes_axis(step), dtype_text(fmt)
-    _, place = _place(failing)
-    values = to_float64(step.arrays[0])
-    classes = shape[axis]
+Template = Callable[[tuple[int, ...]], tuple[str, ...]]
+"""The expressions of the arrays of a call on logits of some shape."""
 
-    def sized(n: int) -> tuple[int, ...]:
-        return (*shape[:axis], n, *shape[axis + 1 :])
 
-    def at(n: int) -> int:
-        return place if 2 * place < classes else max(n - (classes - place), 0)
+@dataclass(frozen=True)
+class _Writer:
+    """Writes expressions for logits of a format, whose classes lie along an axis.
 
-    def along(text: str, n: int) -> str:
-        """An expression of n numbers, in the call's shape."""
+    Attributes:
+        d: the dtype as text. axis: of the classes.
+        place: the class in question; counted from the end if negative.
+    """
+
+    d: str
+    axis: int
+    place: int
+
+    def along(self, text: str, shape: tuple[int, ...]) -> str:
+        """An expression of one number a class, in the shape."""
+        n = shape[self.axis]
         if len(shape) == 1:
             return text
-        if sized(n) == (1, n):
-            return f"{text}.reshape(1, {n})"
-        return f"np.broadcast_to({text}{'[:, None]' if axis == 0 else ''}, {sized(n)}).copy()"
+        lined = [n if i == self.axis else 1 for i in range(len(shape))]
+        if list(shape) == lined:
+            return f"{text}.reshape{shape}"
+        put = "" if self.axis == len(shape) - 1 else f".reshape({', '.join(map(str, lined))})"
+        return f"np.broadcast_to({text}{put}, {shape}).copy()"
 
-    def zeros(n: int) -> str:
-        return f"np.zeros({_shape_text(sized(n))}, {d})"
+    def full(self, value: str) -> Callable[[tuple[int, ...]], str]:
+        if value == "0":
+            return lambda shape: f"np.zeros({_shape_text(shape)}, {self.d})"
+        return lambda shape: f"np.full({_shape_text(shape)}, {value}, {self.d})"
 
-    def constant(n: int) -> str:
-        return f"np.full({_shape_text(sized(n))}, {number(values.flat[0], fmt)}, {d})"
+    def one(self, value: Callable[[int], str]) -> Callable[[tuple[int, ...]], str]:
+        """Zeros but for the class in question."""
 
-    def one(value: Callable[[int], str]) -> Callable[[int], str]:
-        return lambda n: along(f"np.where(np.arange({n}) == {at(n)}, {value(n)}, 0).astype({d})", n)
+        def text(shape: tuple[int, ...]) -> str:
+            n = shape[self.axis]
+            at = self.place if self.place >= 0 else max(n + self.place, 0)
+            made = f"np.where(np.arange({n}) == {min(at, n - 1)}, {value(n)}, 0).astype({self.d})"
+            return self.along(made, shape)
 
-    def some(n: int) -> str:
-        k = max(int(np.count_nonzero(values == 0.0)) * n // max(values.size, 1), 1)
-        return along(f"np.where(np.arange({n}) < {k}, 0, -np.inf).astype({d})", n)
+        return text
 
-    def normal(scale: int, seed: int = 0) -> Callable[[int], str]:
-        more = "" if scale == 1 else f"{scale} * "
-        return lambda n: (
-            f"({more}np.random.default_rng({seed}).normal(size={_shape_text(sized(n))}))"
-            f".astype({d})"
+    def first(self, part: float) -> Callable[[tuple[int, ...]], str]:
+        """Zeros at the start, a part of the classes, and -inf."""
+        return lambda shape: self.along(
+            f"np.where(np.arange({shape[self.axis]}) < {max(int(part * shape[self.axis]), 1)}, 0, "
+            f"-np.inf).astype({self.d})",
+            shape,
         )
 
-    def counted(n: int) -> str:
-        return along(f"-(np.arange({n}) % 4).astype({d})", n)
+    def normal(self, scale: int) -> Callable[[tuple[int, ...]], str]:
+        more = "" if scale == 1 else f"{scale} * "
+        return lambda shape: (
+            f"({more}np.random.default_rng(0).normal(size={_shape_text(shape)})).astype({self.d})"
+        )
 
-    simple = [zeros, one(lambda n: str(round(np.log(n)))), one(lambda n: "-np.inf")]
-    if values.size and np.all(values == values.flat[0]):
-        simple.insert(0, constant)
-    logits = [*simple, normal(1), normal(4), counted]
-    if np.isinf(values).any():
-        logits = [some, *logits]
+    def probabilities(self, shape: tuple[int, ...]) -> str:
+        made = f"np.random.default_rng(1).exponential(size={_shape_text(shape)})"
+        total = f"e.sum(axis={self.axis}, keepdims=True)"
+        return f"(lambda e: e / {total})({made}).astype({self.d})"
+
+
+def _templates(failing: Failing, fmt: FloatFormat) -> Iterator[Template]:
+    """Ways to make arrays like those of the call, the simplest first."""
+    step = failing.step
+    axis = classes_axis(step)
+    place, n = _place(failing)[1], step.arrays[0].shape[axis]
+    write = _Writer(dtype_text(fmt), axis, place if 2 * place < n else place - n)
+    values = to_float64(step.arrays[0])
+    zeros = write.full("0")
     if step.operation == "softmax_backward":
-        axis_text = f"axis={axis}, keepdims=True"
+        for grad in (write.one(lambda n: "1"), write.normal(1)):
 
-        def uniform(n: int) -> str:
-            return f"np.full({_shape_text(sized(n))}, {number(1.0 / n, fmt)}, {d})"
+            def uniform(shape: tuple[int, ...]) -> str:
+                return write.full(number(1.0 / shape[axis], fmt))(shape)
 
-        def peaked(n: int) -> str:
-            made = f"np.random.default_rng(1).exponential(size={_shape_text(sized(n))})"
-            return f"(lambda e: e / e.sum({axis_text}))({made}).astype({d})"
+            for y in (uniform, write.probabilities):
+                yield lambda shape, grad=grad, y=y: (grad(shape), y(shape))  # type: ignore[misc]
+        return
+    logits = [zeros, write.one(lambda n: str(round(np.log(n)))), write.normal(1), write.normal(4)]
+    if values.size and np.all(values == values.flat[0]):
+        logits.insert(0, write.full(number(values.flat[0], fmt)))
+    if np.isnan(values).any():
+        logits = [write.one(lambda n: "np.nan")]
+    elif np.isposinf(values).any():
+        logits = [write.one(lambda n: "np.inf")]
+    elif np.isneginf(values).any():
+        part = float(np.mean(np.isfinite(values)))
+        logits = [write.one(lambda n: "-np.inf"), write.first(part), *logits]
+    for x in logits:
+        if step.operation != "cross_entropy":
+            yield lambda shape, x=x: (x(shape),)  # type: ignore[misc]
+            continue
+        for target in dict.fromkeys((0, place, n - 1)):
 
-        for grad in (one(lambda n: "1"), normal(1)):
-            for y in (uniform, peaked):
-                yield lambda n, grad=grad, y=y: (grad(n), y(n))  # type: ignore[misc]
-    elif step.operation == "cross_entropy":
-        rows = step.arrays[1].size
-        for x in logits:
-            for target in dict.fromkeys((0, place, classes - 1)):
-                yield lambda n, x=x, target=target: (  # type: ignore[misc]
-                    x(n),
-                    f"np.full({rows}, {target if target < classes - 1 else n - 1})",
-                )
-    else:
-        for x in logits:
-            yield lambda n, x=x: (x(n),)  # type: ignore[misc]
+            def targets(shape: tuple[int, ...], target: int = target) -> str:
+                last = shape[-1] - 1
+                return f"np.full({shape[:-1]}, {last if target == n - 1 else min(target, last)})"
+
+            yield lambda shape, x=x, targets=targets: (x(shape), targets(shape))  # type: ignore[misc]
 
 
 def _with(step: Step, made: tuple[str, ...]) -> Step:
     return replace(step, arrays=tuple(evaluated(text) for text in made))
 
 
-def _recipes(prober: Prober, fmt: FloatFormat) -> None:
-    """A row that an expression makes, and the fewest classes at which it fails."""
-    best = _best(prober)
-    classes = best.step.arrays[0].shape[classes_axis(best.step)]
-    for template in _templates(best, fmt):
-        made = template(classes)
-        if prober.accepts(_with(best.step, made), made):
-            _narrowest(prober, template, classes)
+def _alike(prober: Prober, fmt: FloatFormat) -> None:
+    """Arrays that expressions make, and the fewest rows and classes at which they fail."""
+    step = _best(prober).step
+    if step.arrays[0].size <= 3 or step.shape is not None or isinstance(step.axis, tuple):
+        return
+    for template in _templates(_best(prober), fmt):
+        made = template(step.arrays[0].shape)
+        if prober.accepts(_with(step, made), made):
+            last = classes_axis(step)
+            for axis in sorted(range(step.arrays[0].ndim), key=lambda a: a == last):
+                _narrowest(prober, template, axis, axis == last)
             return
 
 
-def _narrowest(prober: Prober, template: Callable[[int], tuple[str, ...]], classes: int) -> None:
-    """Powers of two and their successors first, then what is between; fails at `classes`."""
+def _narrowest(prober: Prober, template: Template, axis: int, classes: bool) -> None:
+    """Powers of two and their successors first, then what is between."""
     step = _best(prober).step
+    shape = step.arrays[0].shape
+    low, high = 0, shape[axis]
 
-    def fails(n: int) -> bool:
-        made = template(n)
-        return prober.accepts(_with(step, made), made)
+    def halve(sizes: Sequence[int]) -> None:
+        nonlocal low, high
+        while sizes:
+            middle = sizes[len(sizes) // 2]
+            made = template((*shape[:axis], middle, *shape[axis + 1 :]))
+            if prober.accepts(_with(step, made), made):
+                high = middle
+            else:
+                low = middle
+            sizes = [n for n in sizes if low < n < high]
 
-    low, high = 1, classes
-    powers = [n for k in range(1, 24) for n in (1 << k, (1 << k) + 1) if n < classes]
-    while powers:
-        middle = powers[len(powers) // 2]
-        if fails(middle):
-            high = middle
-        else:
-            low = middle
-        powers = [n for n in powers if low < n < high]
-    while high - low > 1:
-        middle = (low + high) // 2
-        if fails(middle):
-            high = middle
-        else:
-            low = middle
-    prober.best = replace(_best(prober), narrower=low if low > 1 else None)
+    halve([n for k in range(24) for n in ((1 << k), (1 << k) + 1)[: 2 if k else 1] if n < high])
+    halve(range(low + 1, high))
+    if classes:
+        prober.best = replace(_best(prober), narrower=low if low > 0 else None)
 
 
 # ---------------------------------------------------------------- rounder numbers
@@ -454,7 +502,8 @@ def _rounder(prober: Prober, fmt: FloatFormat) -> None:
         now = float(to_float64(_best(prober).step.arrays[0]).reshape(-1)[i])
         for value in _rounded(now):
             array = _best(prober).step.arrays[0].copy()
-            array.reshape(-1)[i] = value
+            with np.errstate(over="ignore"):
+                array.reshape(-1)[i] = value
             if _replaced(prober, 0, array):
                 break
 
@@ -467,7 +516,11 @@ def _replaced(prober: Prober, which: int, array: Array) -> bool:
 
 def _simpler(a: Array, b: Array) -> bool:
     """Whether the numbers of `a` take fewer characters."""
-    return len(str(to_float64(a).tolist())) < len(str(to_float64(b).tolist()))
+    x, y = to_float64(a), to_float64(b)
+    lengths = len(str(x.tolist())), len(str(y.tolist()))
+    return lengths[0] < lengths[1] or (
+        lengths[0] == lengths[1] and np.count_nonzero(x) < np.count_nonzero(y)
+    )
 
 
 def _wholes(step: Step, which: int) -> Iterator[Array]:
@@ -505,15 +558,6 @@ def _rounded(value: float) -> list[float]:
     ]
 
 
-def _default_axis(prober: Prober, fmt: FloatFormat) -> None:
-    best = _best(prober)
-    last = best.step.arrays[0].ndim - 1
-    if best.step.operation == "cross_entropy" or axes_of(best.step, last + 1) != (last,):
-        return
-    if best.step.axis != "default":
-        prober.accepts(replace(best.step, axis="default"), best.made)
-
-
 # ---------------------------------------------------------------- text
 
 
@@ -528,6 +572,8 @@ def number(value: Any, fmt: FloatFormat | None = None) -> str:
         with np.errstate(over="ignore"):
             if float(np.float64(text).astype(fmt.dtype)) == v:
                 break
+    if v == int(v) and abs(v) < 1e6:
+        return "-0.0" if v == 0.0 and np.signbit(v) else str(int(v))
     return text.replace("e+0", "e").replace("e+", "e").replace("e-0", "e-")
 
 
