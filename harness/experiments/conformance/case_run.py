@@ -181,12 +181,14 @@ class Trial:
 
     def broken(
         self, step: Step, text: str, outcome: Outcome = "wrong", grade: Grade = "failure",
-        note: str = "",
+        note: str = "", place: tuple[int, ...] = (),
     ) -> Observation:  # fmt: skip
-        """An observation that is no matter of values."""
+        """An observation that is no matter of values; `place` as in `Evidence`."""
         where = self.where(step, note)
         given = self.given(step)
-        return Observation(grade, outcome, f"{text} {where}", given, evidence=self.evidence(step))
+        return Observation(
+            grade, outcome, f"{text} {where}", given, evidence=self.evidence(step, place=place)
+        )
 
     def shown(
         self, step: Step, text: str, outcome: Outcome, given: Iterable[Any], got: Any,

@@ -15,6 +15,7 @@ import numpy as np
 
 from harness.bounds.tolerances import Arithmetic
 from harness.experiments.conformance.call import Array, Result, Step
+from harness.experiments.conformance.case_run import vanishing
 from harness.experiments.conformance.expected import axes_of, expected_of, result_rows, rows_of
 from harness.experiments.conformance.observation import Evidence
 from harness.experiments.conformance.shrink import Failing, Prober, Spent, classes_axis
@@ -23,8 +24,9 @@ from harness.numerics.formats import Float64Array, FloatFormat, scale_by_power, 
 
 _LANES = (64, 32, 16, 8, 4, 2)
 _TILES = (8, 16, 32, 64, 100, 128, 256, 512, 1000, 1024, 2048, 4096)
-_USUAL = (24, 127)
-"""Rows and classes of ordinary numbers; what is left over is another number for every loop."""
+_USUAL = ((48, 127), (24, 3))
+"""Rows and classes of ordinary numbers: what is left over is another number for every loop; and
+few, whose sum is small."""
 _EXPLAINED = 0.03
 """The part of the error that a sentence may leave unexplained."""
 
@@ -101,6 +103,8 @@ def view_of(failing: Failing, fmt: FloatFormat, arithmetic: Arithmetic) -> View 
         relative = np.where(np.abs(value) >= fmt.smallest_normal, difference / size, 0.0)
         ulps = np.abs(difference) > due.allowed.reshape(columns.shape) * _ulp(value, fmt)
     ulps |= np.isnan(columns) != np.isnan(value)
+    if step.operation == "softmax":
+        ulps |= (columns != 0) & vanishing(exact, fmt)
     axes = axes_of(step, step.arrays[0].ndim)
     rows = [to_float64(rows_of(a, axes)) for a in step.arrays if a.shape == step.arrays[0].shape]
     place = (evidence.place if evidence is not None else ()) or (0,)
@@ -147,6 +151,8 @@ def _unexplained(view: View, hypothesis: Float64Array) -> float:
 
 def _known_mistake(view: View) -> str | None:
     """The mistake that explains the results best, and nearly whole."""
+    if view.part == 0 and max(len(np.unique(row)) for row in view.x) < 3:
+        return None  # too few numbers to tell mistakes apart
     left, text = min(
         ((_unexplained(view, value), text) for text, value in _formulas(view)), default=(1.0, "")
     )
@@ -178,6 +184,8 @@ def _formulas(view: View) -> Iterator[tuple[str, Float64Array]]:
                 yield f"each result stands one place too far {'right' if by > 0 else 'left'}", moved
             yield "the results stand in reverse order", exact[:, ::-1]
         yield from _of_operation(view)
+        if step.layout != "C" and len(step.arrays) == 1:
+            yield from _of_memory(view)
         if view.got.shape == x.shape and step.arrays[0].ndim > 1:
             yield from _other_axes(view)
 
@@ -201,6 +209,13 @@ def _of_operation(view: View) -> Iterator[tuple[str, Float64Array]]:
             "1 is added to the sum of exp(x), as for an attention sink",
             e / (total + np.exp(-top)),
         )
+        running = np.exp(x - np.maximum.accumulate(x, axis=1)).sum(axis=1, keepdims=True)
+        yield "the sum is not rescaled when a larger logit is met", e / running
+        for narrow, name in ((ml_dtypes.bfloat16, "bfloat16"), (np.float16, "float16")):
+            rounded = e.astype(narrow).astype(np.float64)
+            yield f"the exponentials are rounded to {name}", rounded / total
+            total_too = rounded.sum(axis=1, keepdims=True)
+            yield f"the exponentials are rounded to {name} and then added", rounded / total_too
         yield "the exponentials are not divided by their sum", e
         yield "the exponentials are not divided by their sum, nor shifted", np.exp(x)
         yield "the result is log_softmax", np.log(p)
@@ -219,6 +234,9 @@ def _of_operation(view: View) -> Iterator[tuple[str, Float64Array]]:
     elif name == "log_softmax":
         yield "the logarithm is to base 2", exact / np.log(2.0)
         yield "the logarithm of the sum is forgotten: x - max", x - top
+        yield "the logarithm of the sum is to base 2", x - top + (exact - x + top) / np.log(2.0)
+        for epsilon in (1e-12, 1e-10, 1e-8, 1e-7, 1e-6, 1e-5):
+            yield f"{epsilon:g} is added before the logarithm", np.log(np.exp(exact) + epsilon)
         yield "the result is softmax, not its logarithm", np.exp(exact)
     elif name == "logsumexp":
         yield "the result is the maximum of the row", top
@@ -228,6 +246,7 @@ def _of_operation(view: View) -> Iterator[tuple[str, Float64Array]]:
         g, y = x, view.second
         yield "the cross term, the sum of grad * y, is missing", y * g
         yield "the mean of grad stands for the sum of grad * y", y * (g - g.mean(1, keepdims=True))
+        yield "only the diagonal of the Jacobian is used: y * grad * (1 - y)", y * g * (1.0 - y)
         yield "the sum of grad stands for the sum of grad * y", y * (g - g.sum(1, keepdims=True))
         again = _softmax(y)
         cross = (g * again).sum(axis=1, keepdims=True)
@@ -252,13 +271,28 @@ def _of_operation(view: View) -> Iterator[tuple[str, Float64Array]]:
                 )
 
 
+def _of_memory(view: View) -> Iterator[tuple[str, Float64Array]]:
+    """The elements read in the order of memory, as if they were contiguous."""
+    step = view.step
+    x = to_float64(step.arrays[0])
+    axes = axes_of(step, x.ndim)
+    if len(axes) > 1 or step.operation != "softmax":
+        return
+    read = np.ravel(x, order="F") if step.layout == "F" else np.ravel(x)[::-1]
+    p = _softmax(np.moveaxis(read.reshape(x.shape), axes[0], -1))
+    yield (
+        "strides are ignored: elements are taken in the order of memory",
+        rows_of(np.moveaxis(p, -1, axes[0]), axes),
+    )
+
+
 def _other_axes(view: View) -> Iterator[tuple[str, Float64Array]]:
     """The operation along another axis than the one asked for, or along all."""
     step = view.step
-    arrays = [to_float64(a) for a in step.arrays]
-    own = axes_of(step, arrays[0].ndim)
     if step.operation not in ("softmax", "log_softmax", "softmax_backward"):
         return
+    arrays = [to_float64(a) for a in step.arrays]
+    own = axes_of(step, arrays[0].ndim)
     for axis in range(arrays[0].ndim):
         if (axis,) == own:
             continue
@@ -296,8 +330,10 @@ def _special(view: View) -> str | None:
         if np.isposinf(others).any() and finite_row:
             return "+inf in one row spoils other rows"
         if np.isneginf(x).any():
-            lead = np.flatnonzero(~np.isneginf(x))
-            first = "at the start of the row " if len(lead) and lead[0] > 0 else ""
+            masked = np.isneginf(view.x) & ~np.isnan(view.exact).any(axis=1, keepdims=True)
+            inside = masked.any(axis=1) & ~masked[:, 0]
+            led = inside.any() and not np.isnan(view.got[inside]).any()
+            first = "at the start of a row " if led else ""
             return f"-inf (a masked logit) {first}gives NaN, as -inf - (-inf) does"
         if np.isposinf(x).any():
             return None
@@ -306,6 +342,8 @@ def _special(view: View) -> str | None:
         return _range_lost(view, "infinite") or "a result is infinite though it has a number"
     if view.step.operation == "softmax" and (got < 0).any():
         return f"a probability is negative: {got.min():.3g}"
+    if np.isposinf(x).any() and np.isnan(exact).any() and np.isfinite(got).all():
+        return "+inf is taken for a finite number"
     return None
 
 
@@ -357,6 +395,19 @@ def _flushed(view: View) -> str | None:
                 f"what should vanish is {got.max():.2g}: exponentials far below the maximum are "
                 f"cut off at a least number"
             )
+    return None
+
+
+def _cut_off(view: View) -> str | None:
+    """Results that never get beyond some number."""
+    bad = view.bad & np.isfinite(view.exact)
+    if bad.sum() < 1 or not view.logarithmic:
+        return None
+    end = view.got[bad]
+    beyond = np.abs(view.exact[bad])
+    within = np.abs(view.exact[~view.bad & np.isfinite(view.exact)])
+    if np.ptp(end) == 0 and (beyond > abs(end[0])).all() and (within <= abs(end[0]) * 1.01).all():
+        return f"no result gets beyond {end[0]:.6g}: something is cut off there"
     return None
 
 
@@ -426,23 +477,36 @@ def _of_exponentials(view: View) -> str | None:
         return None
     own, gap = own[told], gap[told]
     own = np.abs(own - np.nanmedian(own, axis=1, keepdims=True))
-    limit = 8.0 * float(np.nanmedian(own)) + 8.0 * view.fmt.unit_roundoff
-    off = own > limit
-    largest = float(np.nanmax(own))
-    if off.any() and off.sum() < 0.3 * off.size:
-        low, high = float(gap[off].min()), float(gap[off].max())
-        between = (gap >= low) & (gap <= high)
-        if off.sum() >= 3 and off.sum() >= 0.6 * between.sum() and high - low < 0.5 * np.ptp(gap):
-            return (
-                f"exponentials of {-high:.4g} to {-low:.4g} are wrong, by up to {largest:.2g}; "
-                f"others are right"
-            )
-    if largest > 32.0 * view.fmt.unit_roundoff and np.nanmedian(own) > 2.0 * view.fmt.unit_roundoff:
+    middle, largest = float(np.nanmedian(own)), float(np.nanmax(own))
+    u = view.fmt.unit_roundoff
+    if largest > 0.5 or not several_gaps(gap):
+        return None
+    off = own > 0.25 * largest
+    low, high = float(gap[off].min()), float(gap[off].max())
+    between = (gap >= low) & (gap <= high)
+    others = own[~between & np.isfinite(own)]
+    if (
+        off.sum() >= 3
+        and off.sum() >= 0.6 * between.sum()
+        and others.size > 0.5 * own.size
+        and others.max() < 0.1 * largest
+        and largest > 24.0 * u
+    ):
+        return (
+            f"exponentials of {-high:.4g} to {-low:.4g} are wrong, by up to {largest:.2g}; "
+            f"others are right"
+        )
+    if largest > 6.0 * u and middle > 1.5 * u:
         return (
             f"the elements of a row are off unlike each other, by up to {largest:.2g} relative: "
             f"the exponential is inaccurate"
         )
     return None
+
+
+def several_gaps(gap: Float64Array) -> bool:
+    """Whether logits lie at many distances from their maximum."""
+    return len(np.unique(gap[np.isfinite(gap)])) > 16
 
 
 # ---------------------------------------------------------------- where they are off
@@ -484,17 +548,20 @@ def _summed(view: View) -> str | None:
     def explains(missing: Float64Array) -> bool:
         return bool(np.all(np.abs(delta + missing) <= slack))
 
+    for j, which in ((n - 1, "last"), (0, "first")):
+        if n > 1 and explains(e[:, j]):
+            return f"the sum leaves out the {which} entry of the row"
     for lanes in (4, 8, 16, 32, 64, 128):
         if n > lanes and n % lanes and explains(e[:, n - n % lanes :].sum(axis=1)):
             return (
                 f"the sum leaves out the last {n % lanes} of {n} entries, what is left of a loop "
                 f"over {lanes}"
             )
-    for j in (n - 1, 0, *range(1, n - 1)) if n <= 4096 else (n - 1, 0):
+    several = len(np.unique(total)) > 2  # of a single row much can be explained by chance
+    for j in range(1, n - 1) if n <= 4096 and several else ():
         if explains(e[:, j]):
-            which = "the last" if j == n - 1 else "the first" if j == 0 else f"class {j}"
-            return f"the sum leaves out {which} of {n} entries"
-    for tile in _TILES:
+            return f"the sum leaves out the entry of class {j} of {n}"
+    for tile in _TILES if several else ():
         if tile >= n:
             break
         parts = np.add.reduceat(e, np.arange(0, n, tile), axis=1)
@@ -524,6 +591,13 @@ def _one_factor(view: View) -> str | None:
     ):
         r = r * np.sign(view.exact[view.row])
     r = r[usable | view.logarithmic]
+    if view.got.shape[1] == 1 and view.logarithmic:
+        r = view.error[np.isfinite(view.error[:, 0]), 0]
+        c = float(np.median(r)) if r.size else 0.0
+        near = 16 * view.fmt.unit_roundoff * (1 + float(np.abs(view.exact[view.row, 0])))
+        if abs(c) > 4 * near and np.all(np.abs(r - c) <= near):
+            return f"every result is off by {c:.2g}"
+        return None
     if r.size < 2 or not np.isfinite(r).all():
         return None
     if view.step.operation in ("softmax_backward", "cross_entropy"):
@@ -541,19 +615,40 @@ def _one_factor(view: View) -> str | None:
     return f"every element of a row is off by the factor {1 + c:.7g}: {name} wrong"
 
 
-def _columns(view: View) -> set[int]:
-    """The classes whose mean error over many rows is unlike that of the others."""
+def _columns(view: View) -> Float64Array | None:
+    """How far the errors of each class are off those of the others, in u, over many rows.
+
+    None where that cannot be told, or nothing stands out.
+    """
     rows, n = view.error.shape
     if rows < 16 or n < 3 or not np.isfinite(view.error).all():
-        return set()
+        return None
     residual = view.error / view.fmt.unit_roundoff
     residual = residual - np.median(residual, axis=1, keepdims=True)
-    found: set[int] = set()
     for values in (residual, np.abs(residual)):
         mean, spread = values.mean(axis=0), values.std(axis=0) / np.sqrt(rows)
         off = np.abs(mean - np.median(mean))
-        found |= {int(j) for j in np.flatnonzero(off > 1.0 + 6.0 * np.median(spread))}
-    return found
+        if off.max() > 1.0 + 6.0 * np.median(spread):
+            return off
+    return None
+
+
+def _cross_term(view: View) -> str | None:
+    """softmax_backward whose sum over the row is off: the error of each element is its y times."""
+    if view.step.operation != "softmax_backward" or view.second is None:
+        return None
+    y, terms = view.second[view.row], view.x[view.row] * view.second[view.row]
+    usable = (y >= view.fmt.smallest_normal) & (np.abs(view.exact[view.row]) > 0)
+    if usable.sum() < 3:
+        return None
+    off = (view.got[view.row] - view.exact[view.row])[usable] / y[usable]
+    size = float(np.abs(terms).sum())
+    c = float(np.median(off))
+    noise = max(4.0 * float(np.median(np.abs(off - c))), 4.0 * view.fmt.unit_roundoff * size)
+    spread = float(np.quantile(np.abs(off - c), 0.9))
+    if not abs(c) > 4.0 * noise or spread > 0.3 * abs(c):
+        return None
+    return f"the sum of grad * y of a row is off by {abs(c):.2g} (of {size:.2g}, the sum of sizes)"
 
 
 def _outliers(view: View) -> tuple[set[int], int]:
@@ -583,12 +678,14 @@ def _positions(view: View) -> str | None:
     if n < 2:
         return None
     off, _ = _outliers(view)
-    strong = {int(j) for j in np.flatnonzero(view.bad.any(axis=0))}
-    for places in (_columns(view), off, strong):
-        text = _pattern(places, n)
+    strong = np.flatnonzero(view.bad.any(axis=0))
+    columns = _columns(view)
+    measures = [] if columns is None else [columns]
+    measures += [np.isin(np.arange(n), list(places)).astype(float) for places in (off, strong)]
+    for measure in measures:
+        text = _pattern(measure, "class", "classes")
         if text is not None:
-            swapped = _swapped(view, places)
-            return swapped or f"only {text} wrong"
+            return _swapped(view, {int(j) for j in np.flatnonzero(measure)}) or f"only {text} wrong"
     return None
 
 
@@ -604,48 +701,72 @@ def _swapped(view: View, places: set[int]) -> str | None:
     return None
 
 
-def _pattern(places: set[int], n: int) -> str | None:
-    if not places or len(places) > 0.75 * n:
-        return None
-    ordered = sorted(places)
-    if len(places) == 1:
-        (j,) = places
-        return "the last class is" if j == n - 1 else f"class {j} of {n} is"
-    low, high = ordered[0], ordered[-1]
-    if len(places) >= 0.7 * (high - low + 1):  # one run
-        if high == n - 1:
-            for width in (4, 8, 16, 32, 64):
-                if low == n - n % width and n > width:
-                    return (
-                        f"the last {n - low} of {n} classes, the rest of a loop over {width}, are"
-                    )
-            return f"the classes from {low} on are"
-        if low == 0:
-            return f"the first {high + 1} of {n} classes are"
-        return f"the classes {low} to {high} are"
+def _groups(n: int, one: str, many: str) -> Iterator[tuple[str, slice]]:
+    """Places that stand out together where code is wrong, in words, of n."""
+    yield f"the last {one} is", slice(n - 1, n)
+    for width in (4, 8, 16, 32, 64):
+        if n > width and n % width > 1:
+            text = f"the last {n % width} of {n} {many}, the rest of a loop over {width}, are"
+            yield text, slice(n - n % width, n)
     for lanes in _LANES:
-        if n < 2 * lanes:
+        for lane in range(lanes) if n >= 2 * lanes else ():
+            places = f"the {many} {lane}, {lane + lanes}, ..."
+            yield f"lane {lane} of {lanes} ({places}) is", slice(lane, n, lanes)
+    for j in range(n - 1):
+        yield f"{one} {j} of {n} is", slice(j, j + 1)
+    for k in (k for k in _TILES if k < n):
+        yield f"the {many} from {k} on are", slice(k, n)
+        yield f"the first {k} of {n} {many} are", slice(0, k)
+
+
+def _pattern(measure: Float64Array, one: str, many: str) -> str | None:
+    """The places whose measure is unlike that of the others, and explains most of it."""
+    n = len(measure)
+    total = float(np.sum((measure - measure.mean()) ** 2))
+    if not total > 0.0 or n > 4096:
+        return _run(measure, one, many)
+    best, found = 0.6, None
+    for text, places in _groups(n, one, many):
+        inside = measure[places]
+        if inside.size == n:
             continue
-        for lane in range(lanes):
-            own = set(range(lane, n, lanes))
-            if len(own & places) >= 0.7 * len(own | places) and len(own & places) >= 2:
-                return f"lane {lane} of {lanes} (the classes {lane}, {lane + lanes}, ...) is"
-    return None
+        rest = (measure.sum() - inside.sum()) / (n - inside.size)
+        between = inside.size * (n - inside.size) / n * (inside.mean() - rest) ** 2
+        if inside.mean() > rest and between / total > best * 1.001:
+            best, found = between / total, text
+    return found or _run(measure, one, many)
+
+
+def _run(measure: Float64Array, one: str, many: str) -> str | None:
+    """A run of places, or a single one."""
+    n = len(measure)
+    places = np.flatnonzero(measure > 0.5 * measure.max())
+    if not 0 < len(places) <= 0.75 * n:
+        return None
+    low, high = int(places[0]), int(places[-1])
+    if len(places) == 1:
+        return f"the last {one} is" if low == n - 1 else f"{one} {low} of {n} is"
+    if len(places) < 0.7 * (high - low + 1):
+        return None
+    if high == n - 1:
+        return f"the {many} from {low} on are"
+    return f"the {many} {low} to {high} are" if low else f"the first {high + 1} of {n} {many} are"
 
 
 def _rows_off(view: View) -> str | None:
     """Which rows of a batch are off."""
-    rows = len(view.bad)
-    bad = [int(i) for i in np.flatnonzero(view.bad.any(axis=1))]
-    if rows < 4 or not bad or len(bad) > 0.75 * rows:
-        return None
-    values = view.x
-    if not np.isfinite(values).all() or np.ptp(np.ptp(values, axis=1)) > 100:
+    rows = len(view.x)
+    if rows < 4 or not np.isfinite(view.x).all() or np.ptp(np.ptp(view.x, axis=1)) > 100:
         return None  # rows of different kinds: which are off says nothing of their place
-    text = _pattern(set(bad), rows)
-    return (
-        None if text is None else "only " + text.replace("classes", "rows").replace("class", "row")
-    )
+    measure = view.bad.any(axis=1).astype(float)
+    if not measure.any():
+        measure = np.abs(view.error).mean(axis=1) / view.fmt.unit_roundoff
+        if not measure.max() > 3.0 * np.median(measure) + 3.0:
+            return None
+    if np.mean(measure > 0.5 * measure.max()) > 0.5:
+        return None
+    text = _pattern(measure, "row", "rows")
+    return None if text is None else f"only {text} wrong"
 
 
 def _what(view: View) -> str | None:
@@ -654,8 +775,11 @@ def _what(view: View) -> str | None:
         _known_mistake(view)
         or _summed(view)
         or _one_factor(view)
+        or _cross_term(view)
         or _temperature(view)
         or _digits(view)
+        or _cut_off(view)
+        or _rows_off(view)
         or _positions(view)
         or _of_exponentials(view)
     )
@@ -695,12 +819,10 @@ def _where(small: Failing, prober: Prober) -> str | None:
     axis = classes_axis(step) if ndim else 0
     if isinstance(step.axis, int) and step.axis < -1 and passes(replace(step, axis=axis)):
         return f"negative axes (axis={step.axis}; axis={axis} is right)"
-    if isinstance(step.axis, int) and axis != ndim - 1:
-        if ndim == 2 or axis == 0:
-            return "calls along the first axis"
-        return f"calls along axis {axis} of {ndim}"
     if ndim > 2:
-        return f"arrays of {ndim} dimensions"
+        return f"arrays of {ndim} dimensions along axis {axis} (here of shape {shape})"
+    if isinstance(step.axis, int) and axis != ndim - 1:
+        return "calls along the first axis"
     if ndim == 1 and shape[0] > 1 and step.shape is None:
         two = replace(step, arrays=tuple(a.reshape(1, -1) for a in step.arrays))
         if passes(two):
@@ -712,12 +834,36 @@ def _where_wide(small: Failing, passes: Any) -> str | None:
     step = small.step
     shape = step.arrays[0].shape if step.shape is None else step.shape
     rows = int(np.prod(shape[:-1]))
-    if rows > 2:
-        return f"batches (here of {rows:,} rows; no smaller one was found wrong)"
     n = shape[-1] if shape else 1
-    if small.narrower is not None and n == small.narrower + 1:
+    if rows > 2:
+        return f"arrays of {rows:,} rows of {n:,} classes (none smaller was seen to be wrong)"
+    if n == 1 and rows == 1 and step.shape is None and step.operation != "softmax_backward":
+        two = np.repeat(step.arrays[0], 2, axis=-1)
+        if passes(replace(step, arrays=(two, *step.arrays[1:]))):
+            return "rows of one class"
+    if small.narrower is None or n < 8:
+        return None
+    if n != small.narrower + 1:
+        return f"rows of {n:,} classes, not of {small.narrower:,}"
+    wider = [_wider(step, k) for k in (1, 2)]
+    if not passes(wider[0]):
         return f"rows of more than {small.narrower:,} classes"
-    return None
+    if passes(wider[1]):
+        return f"rows of {n:,} classes"
+    return f"rows of an {'odd' if n % 2 else 'even'} number of classes, from {n:,} on"
+
+
+def _wider(step: Step, by: int) -> Step:
+    """The call with more classes, of numbers as there are."""
+    x, *second = step.arrays
+    arrays = [
+        np.concatenate([x, np.resize(x[..., : x.shape[-1] // 2 or 1], (*x.shape[:-1], by))], -1)
+    ]
+    if step.operation == "softmax_backward":
+        wide = to_float64(second[0])
+        more = np.concatenate([wide, np.full((*wide.shape[:-1], by), wide.mean())], -1)
+        second = [(more / more.sum(axis=-1, keepdims=True)).astype(second[0].dtype)]
+    return replace(step, arrays=(*arrays, *second))
 
 
 def diagnose(
@@ -736,18 +882,21 @@ def diagnose(
     if text is None:
         seen = [found] if small is None else [found, small]
         views = [v for f in seen if (v := view_of(f, fmt, arithmetic)) is not None]
-        usual = None
-        if where is None and (probe := _usual(found, prober)) is not None:
-            usual = view_of(probe, fmt, arithmetic)
-        wrong = usual is not None and (small is None or bool(usual.bad.any()))
-        if usual is not None and wrong:
-            text = _what(usual)
+        plain = where is None or found.step.layout == "C"
+        for shape in _USUAL if plain else ():
+            probe = _usual(found, prober, shape)
+            usual = None if probe is None else view_of(probe, fmt, arithmetic)
+            if text is None and usual is not None and (small is None or usual.bad.any()):
+                text = _what(usual)
+                where = where if text is None else None
         text = text or _first(views, _special) or _first(views, _flushed)
-        text = text or _remembered(found, prober)
+        for call in (found,) if small is None else (found, small):
+            text = text or _remembered(call, prober)
+        text = text or (None if small is None else _of_zero(small, prober))
         if text is None:
-            text = _first(views, _what) or _first(views[:1], _rows_off)
-            if text is not None and small is None and usual is not None and views:
-                n, other = views[0].x.shape[1], usual.x.shape[1]
+            text = _first(views, _what)
+            if text is not None and small is None and views:
+                n, other = views[0].x.shape[1], _USUAL[0][1]
                 text = f"rows of {n} classes, not of {other}: {text}"
     if text is None:
         return None if where is None else f"only {where} were seen to be wrong"
@@ -758,10 +907,10 @@ def _first(views: Sequence[View], patterns: Callable[[View], str | None]) -> str
     return next((text for v in views if (text := patterns(v)) is not None), None)
 
 
-def _usual(found: Failing, prober: Prober) -> Failing | None:
+def _usual(found: Failing, prober: Prober, shape: tuple[int, int]) -> Failing | None:
     """The operation on ordinary numbers, many enough to tell how they are off."""
     step, rng = found.step, np.random.default_rng(0)
-    x = (2.0 * rng.normal(size=_USUAL)).astype(step.arrays[0].dtype)
+    x = (2.0 * rng.normal(size=shape)).astype(step.arrays[0].dtype)
     second: tuple[Array, ...] = ()
     if step.operation == "softmax_backward":
         second = (_softmax(to_float64(x)).astype(x.dtype),)
@@ -820,11 +969,34 @@ def _differ(results: Sequence[Result]) -> bool:
     )
 
 
+def _of_zero(small: Failing, prober: Prober) -> str | None:
+    """A negative zero that is no zero, and a sum that grows no more."""
+    step = small.step
+    x = to_float64(step.arrays[0])
+    if step.shape is not None:
+        return None
+    if np.any(np.signbit(x) & (x == 0)):
+        positive = np.where(x == 0, 0.0, x).astype(step.arrays[0].dtype)
+        changed = replace(step, arrays=(positive, *step.arrays[1:]))
+        if prober.tried(changed, small.before) is None:
+            return "-0 among the logits is not taken for 0"
+    if step.operation == "softmax" and x.ndim == 1 and x.size > 64 and np.ptp(x) == 0:
+        twice = np.full(2 * x.size, x[0]).astype(step.arrays[0].dtype)
+        (longer,) = prober.perform([replace(step, arrays=(twice,))])
+        if longer.error is None and longer.arrays[0].shape == twice.shape:
+            a, b = (float(to_float64(v.arrays[0])[0]) for v in (small.result, longer))
+            if a == b and a > 0:
+                return f"the sum stalls: it does not grow beyond {1.0 / a:.6g}"
+    return None
+
+
 def _remembered(found: Failing, prober: Prober) -> str | None:
     """Other numbers in the middle of a row that change no bit of its result."""
     step = found.step
     x = to_float64(step.arrays[0])
-    if step.shape is not None or not np.isfinite(x).all() or x.ndim == 0 or x.shape[-1] < 3:
+    if step.shape is not None or step.layout != "C" or step.operation == "cross_entropy":
+        return None
+    if not np.isfinite(x).all() or x.ndim == 0 or x.shape[-1] < 3:
         return None
     other = step.arrays[0].copy()
     other[..., 1:-1] = (x[..., 1:-1] * 0.5 + 1.0).astype(other.dtype)
@@ -842,6 +1014,10 @@ def state(found: Failing, prober: Prober) -> tuple[Failing | None, str] | None:
     """What else than its arguments decides what a call gives; None where nothing was seen to."""
     step, before = found.step, found.before
     alone = replace(step, same=None)
+    other = (to_float64(step.arrays[0]) * 0.5 + 1.0).astype(step.arrays[0].dtype)
+    later = replace(alone, arrays=(other, *step.arrays[1:]))
+    if step.shape is None and prober.perform([alone, later])[0].changed:
+        return None, _CONTRACT["changed"]
     if unsteady(step, prober) or _differ(prober.perform([alone] * 6)):
         return None, _UNSTEADY
     for count in range(1, min(len(before), 8) + 1):

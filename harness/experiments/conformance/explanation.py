@@ -134,8 +134,8 @@ def _typical(trial: Trial, failing: Failing, prober: Prober) -> Witness | None:
     if got.shape != exact.shape or got.ndim != 2:
         return None
     off = ulp_error(got, exact, trial.fmt)
-    if evidence is not None and len(evidence.place) == 1:
-        off = np.where(np.arange(off.shape[1]) == evidence.place[0], off, 0.0)
+    if evidence is not None and len(evidence.place) == 2:
+        off = np.where(np.arange(off.shape[1]) == evidence.place[1], off, 0.0)
     row, column = (int(i) for i in np.unravel_index(int(np.argmax(off)), off.shape))
     axes = axes_of(step, step.arrays[0].ndim)
     if step.operation == "cross_entropy":

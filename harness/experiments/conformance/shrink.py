@@ -128,10 +128,9 @@ class Prober:
 
 def _kind(observation: Observation) -> tuple[str, str]:
     """The way in which a call fails, which a smaller one must share."""
-    if observation.outcome in ("inaccurate", "wrong", "zero") and observation.got is not None:
-        return "number", ""
-    if observation.outcome == "inaccurate":
-        return "number", ""
+    if observation.outcome == "inaccurate" or observation.got is not None:
+        odd = observation.outcome in ("nan", "inf", "raises")
+        return observation.outcome if odd else "number", ""
     return observation.outcome, observation.message.split(" [")[0].split("(")[0][:24]
 
 
@@ -384,6 +383,15 @@ class _Writer:
             shape,
         )
 
+    def last(self, part: float) -> Callable[[tuple[int, ...]], str]:
+        """-inf at the start, and zeros at the end, a part of the classes."""
+        return lambda shape: self.along(
+            f"np.where(np.arange({shape[self.axis]}) >= "
+            f"{shape[self.axis] - max(int(part * shape[self.axis]), 1)}, 0, -np.inf)"
+            f".astype({self.d})",
+            shape,
+        )
+
     def normal(self, scale: int) -> Callable[[tuple[int, ...]], str]:
         more = "" if scale == 1 else f"{scale} * "
         return lambda shape: (
@@ -408,7 +416,7 @@ def _templates(failing: Failing, fmt: FloatFormat) -> Iterator[Template]:
         for grad in (write.one(lambda n: "1"), write.normal(1)):
 
             def uniform(shape: tuple[int, ...]) -> str:
-                return write.full(number(1.0 / shape[axis], fmt))(shape)
+                return write.full(f"1 / {shape[axis]}")(shape)
 
             for y in (uniform, write.probabilities):
                 yield lambda shape, grad=grad, y=y: (grad(shape), y(shape))  # type: ignore[misc]
@@ -422,7 +430,9 @@ def _templates(failing: Failing, fmt: FloatFormat) -> Iterator[Template]:
         logits = [write.one(lambda n: "np.inf")]
     elif np.isneginf(values).any():
         part = float(np.mean(np.isfinite(values)))
-        logits = [write.one(lambda n: "-np.inf"), write.first(part), *logits]
+        logits = [
+            write.one(lambda n: "-np.inf"), write.first(part), write.last(part), *logits
+        ]  # fmt: skip
     for x in logits:
         if step.operation != "cross_entropy":
             yield lambda shape, x=x: (x(shape),)  # type: ignore[misc]
@@ -461,6 +471,7 @@ def _narrowest(prober: Prober, template: Template, axis: int, classes: bool) -> 
     low, high = 0, shape[axis]
 
     def halve(sizes: Sequence[int]) -> None:
+        """The fewest of some sizes; what is known so far stands even if no time is left."""
         nonlocal low, high
         while sizes:
             middle = sizes[len(sizes) // 2]
@@ -471,10 +482,13 @@ def _narrowest(prober: Prober, template: Template, axis: int, classes: bool) -> 
                 low = middle
             sizes = [n for n in sizes if low < n < high]
 
-    halve([n for k in range(24) for n in ((1 << k), (1 << k) + 1)[: 2 if k else 1] if n < high])
-    halve(range(low + 1, high))
-    if classes:
-        prober.best = replace(_best(prober), narrower=low if low > 0 else None)
+    powers = [n for k in range(24) for n in ((1 << k), (1 << k) + 1)[: 2 if k else 1]]
+    try:
+        halve([n for n in powers if n < high])
+        halve(range(low + 1, high))
+    finally:
+        if classes:
+            prober.best = replace(_best(prober), narrower=low if low > 0 else None)
 
 
 # ---------------------------------------------------------------- rounder numbers
@@ -567,6 +581,8 @@ def number(value: Any, fmt: FloatFormat | None = None) -> str:
     if not np.isfinite(v):
         return f"{'-' if v == -np.inf else ''}np.{'nan' if np.isnan(v) else 'inf'}"
     fmt = fmt or float_format("float64")
+    with np.errstate(over="ignore"):
+        v = float(np.float64(v).astype(fmt.dtype))
     for digits in range(1, 18):
         text = f"{v:.{digits}g}"
         with np.errstate(over="ignore"):

@@ -117,7 +117,7 @@ def _places(trial: Trial, step: Step, scaled: Float64Array) -> list[Observation]
             if found is not None:
                 place, off = found
                 text = f"errors at out[..., {place}] are off those elsewhere: {name} {off:.3g} u"
-                return [trial.broken(step, text, "inaccurate")]
+                return [trial.broken(step, text, "inaccurate", place=(0, place))]
             for width in (4, 8, 16, 32, 64):
                 if classes < 2 * width:
                     continue
@@ -130,7 +130,7 @@ def _places(trial: Trial, step: Step, scaled: Float64Array) -> list[Observation]
                         f"errors in lane {lane} of {width} are off those of the other lanes: "
                         f"{name} {off:.3g} u"
                     )
-                    return [trial.broken(step, text, "inaccurate")]
+                    return [trial.broken(step, text, "inaccurate", place=(0, lane))]
     if classes <= 128:
         by_row = np.nanmean(np.abs(scaled), axis=1)
         row = int(np.argmax(by_row))
