@@ -389,12 +389,12 @@ def _flushed(view: View) -> str | None:
         return f"small results become 0: here one of {exact.max():.2g}"
     if view.step.operation == "softmax" and np.isneginf(x[bad]).any() and (got > 0).all():
         return f"-inf (a masked logit) is taken for a finite number: its result is {got.max():.2g}"
-    if view.step.operation == "softmax" and (exact < view.fmt.smallest_normal).all():
-        if (got > 0).all() and (got > 4 * exact).all():
-            return (
-                f"what should vanish is {got.max():.2g}: exponentials far below the maximum are "
-                f"cut off at a least number"
-            )
+    vanish = (exact < view.fmt.smallest_normal).all() and (got > 4 * exact).all()
+    if view.step.operation == "softmax" and vanish and (got > 0).all():
+        return (
+            f"what should vanish is {got.max():.2g}: exponentials far below the maximum are "
+            f"cut off at a least number"
+        )
     return None
 
 
@@ -512,73 +512,104 @@ def several_gaps(gap: Float64Array) -> bool:
 # ---------------------------------------------------------------- where they are off
 
 
-def _summed(view: View) -> str | None:
-    """What the sum of each row is off by, where all its elements are off by one factor."""
-    rows = [i for i in range(len(view.x)) if np.isfinite(view.got[i]).all()]
-    rows = [i for i in rows if np.isfinite(view.x[i]).any() and not np.isposinf(view.x[i]).any()]
-    if view.step.operation not in ("softmax", "log_softmax", "logsumexp") or not rows:
+@dataclass(frozen=True, eq=False)
+class _Sums:
+    """The sums of exp(x - max) of rows, and what the results say of them.
+
+    Attributes:
+        terms: (rows, classes). off: the sum that was used, less the true one.
+        slack: what the estimate of `off` may be wrong by.
+    """
+
+    terms: Float64Array
+    off: Float64Array
+    slack: Float64Array
+
+    def lack(self, missing: Float64Array) -> bool:
+        """Whether just these terms are missing in the sums."""
+        return bool(np.all(np.abs(self.off + missing) <= self.slack))
+
+
+def _sums(view: View) -> _Sums | None:
+    """None where the elements of a row are not off alike, or by too little to be told."""
+    if view.step.operation not in ("softmax", "log_softmax", "logsumexp"):
         return None
-    sums, off, noise = [], [], []
-    for i in rows:
-        e = np.exp(view.x[i] - view.x[i].max())
-        usable = view.exact[i] >= view.fmt.smallest_normal if not view.logarithmic else ...
-        r = view.error[i][usable]
-        if not r.size:
-            return None
-        c = float(np.median(r))
-        factor = float(np.exp(c)) if view.logarithmic else 1.0 + c
+    usable = np.isfinite(view.got).all(axis=1) & np.isfinite(view.x.max(axis=1))
+    rows = np.flatnonzero(usable)
+    if not len(rows):
+        return None
+    terms = np.exp(view.x[rows] - view.x[rows].max(axis=1, keepdims=True))
+    total = terms.sum(axis=1)
+    off, noise = np.zeros(len(rows)), np.zeros(len(rows))
+    for k, i in enumerate(rows):
+        told = np.isfinite(view.error[i])
+        if not view.logarithmic:
+            told &= view.exact[i] >= view.fmt.smallest_normal
+        r = view.error[i][told]
+        c = float(np.median(r)) if r.size else np.nan
         if view.step.operation == "logsumexp":
-            factor = 1.0 / factor
+            factor = float(np.exp(-c))
+            noise[k] = 8 * view.fmt.unit_roundoff * (1 + abs(view.exact[i, 0]))
+        else:
+            factor = float(np.exp(c)) if view.logarithmic else 1.0 + c
+            noise[k] = _noise(view, r - c)
+            if not r.size or np.max(np.abs(r - c)) > 0.5 * abs(c) + noise[k]:
+                return None
         if not factor > 0:
             return None
-        if view.step.operation != "logsumexp" and np.max(np.abs(r - c)) > 0.5 * abs(c):
-            return None
-        sums.append(float(e.sum()))
-        off.append(float(e.sum()) * (1.0 / factor - 1.0))
-        noise.append(_noise(view, i, r - c))
-        if view.logarithmic and view.step.operation == "logsumexp":
-            noise[-1] = 8 * view.fmt.unit_roundoff * (1 + abs(view.exact[i, 0]))
-    delta, total = np.array(off), np.array(sums)
-    slack = np.array(noise) * total + 0.02 * np.abs(delta)
-    if not (np.abs(delta) > 4 * slack).any():
+        off[k] = total[k] * (1.0 / factor - 1.0)
+    found = _Sums(terms, off, noise * total + 0.02 * np.abs(off))
+    return found if (np.abs(off) > 4 * found.slack).any() else None
+
+
+def _summed(view: View) -> str | None:
+    """Which terms are missing in the sum of a row, or what is added to it."""
+    sums = _sums(view)
+    if sums is None:
         return None
-    n = view.x.shape[1]
-    e = np.exp(view.x[rows] - view.x[rows].max(axis=1, keepdims=True))
-
-    def explains(missing: Float64Array) -> bool:
-        return bool(np.all(np.abs(delta + missing) <= slack))
-
+    e, n = sums.terms, view.x.shape[1]
+    total = e.sum(axis=1)
     for j, which in ((n - 1, "last"), (0, "first")):
-        if n > 1 and explains(e[:, j]):
+        if n > 1 and sums.lack(e[:, j]):
             return f"the sum leaves out the {which} entry of the row"
     for lanes in (4, 8, 16, 32, 64, 128):
-        if n > lanes and n % lanes and explains(e[:, n - n % lanes :].sum(axis=1)):
-            return (
-                f"the sum leaves out the last {n % lanes} of {n} entries, what is left of a loop "
-                f"over {lanes}"
-            )
-    several = len(np.unique(total)) > 2  # of a single row much can be explained by chance
-    for j in range(1, n - 1) if n <= 4096 and several else ():
-        if explains(e[:, j]):
-            return f"the sum leaves out the entry of class {j} of {n}"
-    for tile in _TILES if several else ():
-        if tile >= n:
-            break
-        parts = np.add.reduceat(e, np.arange(0, n, tile), axis=1)
-        for k in range(parts.shape[1]):
-            if explains(parts[:, k]):
-                return f"the sum leaves out the entries {k * tile} to {min((k + 1) * tile, n) - 1}"
-        starts = e[:, ::tile].sum(axis=1)
-        if explains(starts - e[:, 0]):
-            return f"the sum leaves out the first entry of each tile of {tile} but the first"
-    if len(rows) > 1 and np.ptp(delta) <= 0.1 * abs(delta.mean()) + slack.max():
-        if np.ptp(total) > 0.2 * total.mean() and abs(delta.mean()) > 2 * slack.max():
-            return f"{delta.mean():.2g} is added to the sum of exp(x - max)"
+        rest = n % lanes
+        if n > lanes and rest and sums.lack(e[:, n - rest :].sum(axis=1)):
+            which = f"the last {rest} of {n} entries, the rest of a loop over {lanes}"
+            return f"the sum leaves out {which}"
+    if len(np.unique(total)) > 2:  # of a single row much can be explained by chance
+        return _missing(sums) or _added(sums, total)
     return None
 
 
-def _noise(view: View, row: int, off: Float64Array) -> float:
-    """The error that each element of a row has of its own."""
+def _missing(sums: _Sums) -> str | None:
+    """A class, or a tile of them, that is missing in the sums."""
+    e, n = sums.terms, sums.terms.shape[1]
+    for j in range(1, n - 1) if n <= 4096 else ():
+        if sums.lack(e[:, j]):
+            return f"the sum leaves out the entry of class {j} of {n}"
+    for tile in (t for t in _TILES if t < n):
+        parts = np.add.reduceat(e, np.arange(0, n, tile), axis=1)
+        for k in range(parts.shape[1]):
+            if sums.lack(parts[:, k]):
+                return f"the sum leaves out the entries {k * tile} to {min((k + 1) * tile, n) - 1}"
+        if sums.lack(e[:, tile::tile].sum(axis=1)):
+            return f"the sum leaves out the first entry of each tile of {tile} but the first"
+    return None
+
+
+def _added(sums: _Sums, total: Float64Array) -> str | None:
+    off, slack = sums.off, float(sums.slack.max())
+    same = np.ptp(off) <= 0.1 * abs(off.mean()) + slack
+    if same and np.ptp(total) > 0.2 * total.mean() and abs(off.mean()) > 2 * slack:
+        return f"{off.mean():.2g} is added to the sum of exp(x - max)"
+    return None
+
+
+def _noise(view: View, off: Float64Array) -> float:
+    """The error that each element of a row has of its own; `off` is what the row does not share."""
+    if not off.size:
+        return np.inf
     return max(4.0 * float(np.median(np.abs(off))), 2.0 * view.fmt.unit_roundoff)
 
 
@@ -604,7 +635,7 @@ def _one_factor(view: View) -> str | None:
         r = np.abs(r) * np.sign(np.median(r)) if np.allclose(np.abs(r), np.abs(r[0])) else r
     c = float(np.median(r))
     u = view.fmt.unit_roundoff
-    noise = _noise(view, view.row, r - c)
+    noise = _noise(view, r - c)
     if c == -1.0 and np.all(view.got[view.row] == 0):
         return "every result of a row is 0: it is not computed"
     if abs(c) < 4 * noise or float(np.max(np.abs(r - c))) > max(noise, 0.05 * abs(c)) + 8 * u:
@@ -667,7 +698,7 @@ def _outliers(view: View) -> tuple[set[int], int]:
         c = c if np.isfinite(c) else 0.0
         with np.errstate(invalid="ignore"):
             off = np.abs(r - c)
-        noise = _noise(view, int(i), off[usable])
+        noise = _noise(view, off[usable])
         found |= set(np.flatnonzero(usable & ~(off <= noise + 0.5 * view.fmt.unit_roundoff)))
     return {int(j) for j in found}, len(rows)
 
@@ -878,7 +909,7 @@ def diagnose(
     where = None if small is None else _where(small, prober)
     text = None if small is None else _broken_contract(small.result, small)
     if text is None and small is not None and unsteady(found.step, prober):
-        return _UNSTEADY
+        return UNSTEADY
     if text is None:
         seen = [found] if small is None else [found, small]
         views = [v for f in seen if (v := view_of(f, fmt, arithmetic)) is not None]
@@ -944,13 +975,16 @@ def _broken_contract(result: Result, small: Failing) -> str | None:
     return message if message.startswith(("shape ", "dtype ")) else None
 
 
-_UNSTEADY = "the same call gave another result before: it depends on more than its arguments"
+UNSTEADY = "the same call gave another result before: it depends on more than its arguments"
+
+
+STEADY = "np.random.default_rng(3).normal(size=(3, 59))"
+"""An input of a shape that is asked for nowhere else."""
 
 
 def unsteady(step: Step, prober: Prober) -> bool:
     """Whether calls on the same numbers, of a shape that is asked for the first time, differ."""
-    rng = np.random.default_rng(3)
-    x = rng.normal(size=(3, 59)).astype(step.arrays[0].dtype)
+    x = np.random.default_rng(3).normal(size=(3, 59)).astype(step.arrays[0].dtype)
     second: tuple[Array, ...] = ()
     if step.operation == "softmax_backward":
         second = (_softmax(to_float64(x)).astype(x.dtype),)
@@ -1010,32 +1044,41 @@ def _remembered(found: Failing, prober: Prober) -> str | None:
     )
 
 
-def state(found: Failing, prober: Prober) -> tuple[Failing | None, str] | None:
-    """What else than its arguments decides what a call gives; None where nothing was seen to."""
+def state(found: Failing, prober: Prober) -> tuple[str, str, Failing | None] | None:
+    """What else than its arguments decides what a call gives; None where nothing was seen to.
+
+    Returns:
+        The kind (``"changed"``, ``"unsteady"``, ``"before"``), a sentence, and the calls in which
+        it shows, where there are some.
+    """
     step, before = found.step, found.before
     alone = replace(step, same=None)
-    other = (to_float64(step.arrays[0]) * 0.5 + 1.0).astype(step.arrays[0].dtype)
-    later = replace(alone, arrays=(other, *step.arrays[1:]))
-    if step.shape is None and prober.perform([alone, later])[0].changed:
-        return None, _CONTRACT["changed"]
+    if step.shape is None:
+        other = (to_float64(step.arrays[0]) * 0.5 + 1.0).astype(step.arrays[0].dtype)
+        later = replace(alone, arrays=(other, *step.arrays[1:]))
+        if prober.perform([alone, later])[0].changed:
+            return "changed", _CONTRACT["changed"], None
     if unsteady(step, prober) or _differ(prober.perform([alone] * 6)):
-        return None, _UNSTEADY
+        return "unsteady", UNSTEADY, None
     for count in range(1, min(len(before), 8) + 1):
         last = tuple(replace(s, same=None) for s in before[-count:])
         again = prober.tried(alone, last)
         if again is not None:
             shape = last[0].arrays[0].shape
             what = "call" if count == 1 else f"{count} calls"
-            return again, (
+            text = (
                 f"right when called alone, wrong after another {what} (of shape {shape}): "
                 f"something is kept from call to call"
             )
+            return "before", text, again
     if step.same is not None and 0 <= step.same < len(before):
-        earlier = before[step.same]
-        again = prober.tried(replace(step, same=0), (earlier,))
-        if again is not None:
-            return again, (
-                "new numbers in the same array give the old result: results are remembered by the "
-                "array's identity or shape"
-            )
+        pairs = [(before[step.same], step)]
+        if len(step.arrays) == 1:
+            tiny = [np.array(v).astype(step.arrays[0].dtype) for v in ([0, 0, 1], [1, 0, 0])]
+            pairs.insert(0, tuple(Step(step.operation, (x,), "default") for x in tiny))
+        for first, second in pairs:
+            again = prober.tried(replace(second, same=0), (replace(first, same=None),))
+            if again is not None:
+                text = "new numbers in the same array give the old result: it is remembered"
+                return "before", text, again
     return None

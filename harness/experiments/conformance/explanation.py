@@ -7,7 +7,7 @@ asked, and it costs nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -24,12 +24,15 @@ from harness.experiments.conformance.expected import (
 )
 from harness.experiments.conformance.observation import Evidence, Observation
 from harness.experiments.conformance.shrink import (
+    NATIVE,
     Budget,
     Failing,
     Prober,
     Spent,
     classes_axis,
     code,
+    dtype_text,
+    literal,
     smallest,
     two_numbers,
     writable,
@@ -55,22 +58,19 @@ class Explainer:
     """Explains the failures of one implementation, operation and format.
 
     Attributes:
-        seconds: left for all of them.
-        first_s, next_s: what the first failure of a group of cases may cost, and each later one.
+        seconds: left for all of them; the first failure of a group of cases has half of that,
+            later ones a twelfth.
         groups: those that have had one.
     """
 
-    seconds: float = 1.0
-    first_s: float = 0.3
-    next_s: float = 0.05
+    seconds: float = 0.6
     groups: set[str] = field(default_factory=set)
 
     def explain(self, trial: Trial, found: Observation, group: str) -> Explanation:
         """The smallest call and the diagnosis, each None where there is none."""
-        share = self.next_s if group in self.groups else self.first_s
+        budget = Budget(self.seconds / (12.0 if group in self.groups else 2.0))
         self.groups.add(group)
-        budget = Budget(min(share, self.seconds))
-        if found.evidence is None or budget.seconds <= 0:
+        if found.evidence is None or budget.seconds <= 0.002:
             return None, None
         try:
             return explained(trial, found, budget)
@@ -78,6 +78,16 @@ class Explainer:
             return None, f"(no diagnosis: {type(e).__name__}: {e})"
         finally:
             self.seconds -= budget.spent
+
+    def explain_fault(self, trial: Trial, status: str) -> Explanation:
+        """The call of the last request that hung or ended the process; told once."""
+        if status in self.groups or not trial.made:
+            return None, None
+        self.groups.add(status)
+        try:
+            return of_fault(trial, status, trial.made[-1])
+        except Exception as e:
+            return None, f"(no diagnosis: {type(e).__name__}: {e})"
 
 
 def explained(trial: Trial, found: Observation, budget: Budget) -> Explanation:
@@ -100,6 +110,8 @@ def explained(trial: Trial, found: Observation, budget: Budget) -> Explanation:
         small = smallest(prober, failing, trial.fmt)
         budget.extend(0.1, 20)
         text = diagnosis.diagnose(failing, small, prober, trial.fmt, trial.arithmetic)
+        if text == diagnosis.UNSTEADY:
+            return _of_state(trial, "unsteady", prober), text
         return witness(trial, small), text
     except (SubjectFault, Spent):
         return (None if prober.best is None else witness(trial, prober.best)), None
@@ -115,12 +127,102 @@ def _not_alone(trial: Trial, found: Observation, prober: Prober) -> Explanation:
         Failing(evidence.step, Result(), found, nothing, evidence.before), prober
     )
     if kept is not None:
-        return (None if kept[0] is None else witness(trial, kept[0])), kept[1]
+        kind, text, calls = kept
+        shown = witness(trial, calls) if calls is not None else _of_state(trial, kind, prober)
+        return shown, text
     (result,) = prober.perform([step])
     prober.judge = lambda step, result: found  # nothing further is asked of other calls
     failing = Failing(step, result, found, nothing)
     text = diagnosis.diagnose(failing, None, prober, trial.fmt, trial.arithmetic)
     return _typical(trial, failing, prober), text
+
+
+def _of_state(trial: Trial, kind: str, prober: Prober) -> Witness | None:
+    """Calls on small inputs that show that something is kept from call to call, or drawn."""
+    fmt, name = trial.fmt, trial.operation
+    if name not in ("softmax", "log_softmax", "logsumexp") or trial.fmt.name == "bfloat16":
+        return None
+    first, wrap = NATIVE.get(trial.subject.metadata.backend, ("", "{}"))
+    small = [trial.array(v) for v in ([0.0, 1.0], [1.0, 0.0])]
+    a, b = (wrap.format(literal(v, fmt)) for v in small)
+    if kind == "changed":
+        steps = [Step(name, (v,), "default") for v in small]
+        if not prober.perform(steps)[0].changed:
+            return None
+        text = f"{first}y = {name}({a}); z = np.array(y); {name}({b}); np.array_equal(y, z)"
+        return Witness(
+            text=f"{text}  # False, should be True", got="False", expected="True",
+            difference="a kept result changes", rows=1, classes=2,
+        )  # fmt: skip
+    x = wrap.format(f"{diagnosis.STEADY}.astype({dtype_text(fmt)})")
+    text = f"{first}x = {x}; len({{np.asarray({name}(x)).tobytes() for _ in range(12)}})"
+    return Witness(
+        text=f"{text}  # more than 1, should be 1", got="more than one result", expected="1",
+        difference="calls differ", rows=3, classes=59,
+    )  # fmt: skip
+
+
+def of_fault(trial: Trial, status: str, steps: Sequence[Step]) -> Explanation:
+    """For a request that never came back, or ended the process: the call that did it.
+
+    Args:
+        status: as a record has it. steps: those of the request.
+    """
+    what = {"timeout": "never comes back"}.get(status, "ends the process")
+
+    def fault(step: Step) -> str | None:
+        try:
+            trial.subject.perform([step], min(trial.timeout_s, 1.0))
+        except SubjectFault as e:
+            return str(e) if e.status == status else None
+        return None
+
+    for step in steps:
+        if step.same is not None or math.prod(step.shape or step.arrays[0].shape) > _TOO_LARGE:
+            continue
+        reason = fault(step)
+        if reason is None:
+            continue
+        row = _one_of_its_rows(step, fault)
+        smallest_step = step if row is None else row
+        observation = Observation("failure", "crashed", "")
+        failing = Failing(
+            smallest_step, Result(error=reason), observation, (None,) * len(step.arrays)
+        )
+        found = witness(trial, failing)
+        if found is not None:
+            comment = f"no answer within {trial.timeout_s:g} s" if status == "timeout" else reason
+            line = found.text.split("  # ")[0]
+            found = found.model_copy(update={"text": f"{line}  # {comment}", "got": comment})
+        return found, f"a call {what}{_on_what(smallest_step)}"
+    return None, f"a call {what} after others, and none of them alone does: something is kept"
+
+
+def _one_of_its_rows(step: Step, fault: Callable[[Step], str | None]) -> Step | None:
+    """The first row that does it alone, of those unlike the others; two are tried."""
+    if step.operation == "cross_entropy" or step.shape is not None or step.arrays[0].ndim != 2:
+        return None
+    axes = axes_of(step, 2)
+    rows = [rows_of(a, axes) for a in step.arrays]
+    odd = ~np.isfinite(to_float64(rows[0])).all(axis=1)
+    order = np.argsort(~odd, kind="stable")[:2]
+    for i in order:
+        alone = replace(step, arrays=tuple(r[i] for r in rows), axis=-1, layout="C", out="none")
+        if fault(alone) is not None:
+            return alone
+    return None
+
+
+def _on_what(step: Step) -> str:
+    """What is special about an input, at the end of a sentence."""
+    x = to_float64(step.arrays[0])
+    shape = x.shape if step.shape is None else step.shape
+    if 0 in shape:
+        return f" on an empty array, of shape {shape}"
+    for is_odd, name in ((np.isnan(x), "NaN"), (np.isposinf(x), "+inf"), (np.isneginf(x), "-inf")):
+        if is_odd.any():
+            return f" where a logit is {name}"
+    return f" on an array of shape {shape}"
 
 
 def _typical(trial: Trial, failing: Failing, prober: Prober) -> Witness | None:

@@ -42,6 +42,8 @@ class Options:
         patience_s: how long calls may hang in all, in one process; unlimited by default.
         cases: ids of the cases to judge; empty for all.
         also: ids of heavy cases that are judged all the same.
+        explain_s: about how long it may take to make the failures of one operation and format
+            smaller, and to tell what is wrong.
         stop: ends the judgement when it returns True for a result (fail fast).
     """
 
@@ -53,6 +55,7 @@ class Options:
     patience_s: float = 1e9
     cases: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
+    explain_s: float = 0.6
     stop: Callable[[ConformanceRecord], bool] = lambda result: False
 
 
@@ -102,6 +105,7 @@ def judge_case(
         lenient: nothing was promised here: what would be a failure is a finding, but for a crash.
         explainer: makes a failing call smaller and says what is wrong; None for neither.
     """
+    fault: Status | None = None
     try:
         observations = list(case.judge(trial))
     except Skip as e:
@@ -111,6 +115,7 @@ def judge_case(
     except SubjectFault as e:
         text = f"{e} [{trial.operation}, {trial.dtype}, {case.id}]"
         observations = [Observation("failure", "crashed", text)]
+        fault = e.status
     if not observations:
         return _decided(trial, case, "skipped", reason="nothing to judge in this format")
     found = worst(observations)
@@ -132,7 +137,10 @@ def judge_case(
         status = "crashed"
     witness, diagnosis = None, None
     if explainer is not None and verdict == "failure":
-        witness, diagnosis = explainer.explain(trial, found, case.judge.__module__)
+        if fault is not None:
+            witness, diagnosis = explainer.explain_fault(trial, fault)
+        else:
+            witness, diagnosis = explainer.explain(trial, found, case.judge.__module__)
     return _decided(
         trial,
         case,
@@ -202,7 +210,7 @@ def judge(
     elif dtype not in PROMISED and metadata.dtypes is None:
         lenient = True
         refusal = _refused(subject, operation, dtype, options.timeout_s)
-    explainer = Explainer()
+    explainer = Explainer(options.explain_s)
     for case in CASES:
         if not case.applies(operation, dtype) or (options.cases and case.id not in options.cases):
             continue

@@ -39,7 +39,10 @@ def unit(
     path: Path, operation: str, dtype: str, arithmetic: Arithmetic, options: Options
 ) -> dict[str, Any]:
     """The arguments of `judge_unit` as plain data."""
-    chosen = ("seed", "heavy", "thorough", "budget_s", "timeout_s", "patience_s", "cases", "also")
+    chosen = (
+        "seed", "heavy", "thorough", "budget_s", "timeout_s", "patience_s", "cases", "also",
+        "explain_s",
+    )  # fmt: skip
     return {
         "path": str(path),
         "operation": operation,

@@ -617,7 +617,7 @@ def literal(array: Array, fmt: FloatFormat) -> str:
     return f"np.{array.dtype.name}({inside})" if plain else f"np.array({inside}, {dtype_text(fmt)})"
 
 
-_NATIVE = {
+NATIVE = {
     "torch": ("import torch; ", "torch.from_numpy({})"),
     "jax": ("import jax; ", "jax.numpy.asarray({})"),
     "tensorflow": ("import tensorflow as tf; ", "tf.convert_to_tensor({})"),
@@ -633,7 +633,9 @@ _KNOWN = frozenset(
 def writable(step: Step) -> bool:
     """Whether `code` can write the call out: it has nothing that cannot be put in a line."""
     usual = {f.name: f for f in fields(Step) if f.name not in _KNOWN}
-    return step.same is None and all(getattr(step, name) == f.default for name, f in usual.items())
+    return step.same in (None, 0) and all(
+        getattr(step, name) == f.default for name, f in usual.items()
+    )
 
 
 def _arranged(text: str, array: Array, layout: str) -> tuple[str, str]:
@@ -654,7 +656,7 @@ def _arranged(text: str, array: Array, layout: str) -> tuple[str, str]:
 def code(failing: Failing, fmt: FloatFormat, backend: str, index: str) -> str:
     """The call as one line of Python; `index` is put behind it."""
     step = failing.step
-    first, wrap = _NATIVE.get(backend, ("", "{}"))
+    first, wrap = NATIVE.get(backend, ("", "{}"))
     names = {"softmax_backward": ("grad", "y"), "cross_entropy": ("logits", "targets")}
     arguments, statements = [], []
     half = fmt.name == "bfloat16"
@@ -689,6 +691,20 @@ def code(failing: Failing, fmt: FloatFormat, backend: str, index: str) -> str:
         arguments.append(f"out={made if step.out == 'alias' else wrap.format(made)}")
     arguments += [f"{k}={v!r}" for k, v in step.keywords.items()]
     call = f"{step.operation}({', '.join(arguments)})"
+    if step.same == 0:  # new numbers in the array of the call before
+        (old,) = failing.before
+        names_used = list(names.get(step.operation, ("x",)))
+        given = [literal(a, fmt) for a in (*old.arrays, *step.arrays)]
+        count = len(step.arrays)
+        made = "; ".join(
+            f"{n} = {wrap.format(g)}" for n, g in zip(names_used, given[:count], strict=False)
+        )
+        renewed = "; ".join(
+            f"{n}[...] = {wrap.format(g)}" for n, g in zip(names_used, given[count:], strict=False)
+        )
+        more = "" if step.axis == "default" else f", axis={step.axis}"
+        call = f"{step.operation}({', '.join(names_used)}{more})"
+        return f"{first}{made}; {call}; {renewed}; {call}{index}"
     earlier = "".join(
         code(replace(failing, step=s, made=(), before=()), fmt, backend, "") + "; "
         for s in failing.before
