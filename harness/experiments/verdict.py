@@ -59,7 +59,8 @@ class Problem:
     """What is wrong or worth knowing, told once however often it showed.
 
     Attributes:
-        area: one of `AREAS`, or empty.
+        areas: those of `AREAS` in which it showed; it is told under the first. None for what is of
+            no area.
         name: of the case, or what else it showed in, in a word or two.
         text: in words.
         count: judgements in which it showed.
@@ -68,7 +69,7 @@ class Problem:
         items: the judgements, one each.
     """
 
-    area: str
+    areas: tuple[str, ...]
     name: str
     text: str
     count: int
@@ -84,7 +85,8 @@ class Area:
     Attributes:
         name: one of `AREAS`.
         judged: judgements made.
-        failures, findings: the most serious first.
+        failures, findings: the most serious first; those that are told here.
+        elsewhere: areas under which failures are told that showed here, too.
         note: what a reader should know beside it: the largest error, or why nothing was judged.
     """
 
@@ -92,12 +94,13 @@ class Area:
     judged: int
     failures: tuple[Problem, ...] = ()
     findings: tuple[Problem, ...] = ()
+    elsewhere: tuple[str, ...] = ()
     note: str = ""
 
     @property
     def state(self) -> str:
         """``"FAIL"``, ``"ok"`` (with findings or without), or ``"not covered"``."""
-        if self.failures:
+        if self.failures or self.elsewhere:
             return "FAIL"
         return "ok" if self.judged else "not covered"
 
@@ -109,6 +112,8 @@ class Area:
             times = f" ({first.count} times)" if first.count > 1 else ""
             more = f"; and {len(others)} more" if others else ""
             return f"{one_line(first.text, _LONGEST)}{times}{more}"
+        if self.elsewhere:
+            return f"as under {self.elsewhere[0]}"
         if self.findings:
             names = ", ".join(p.name for p in self.findings)
             return f"{counted(len(self.findings), 'finding')}: {names}"
@@ -286,28 +291,29 @@ def _item(record: Any) -> Item:
 
 def _problems(records: Iterable[Any]) -> list[Problem]:
     """The records by what is wrong, the most serious first."""
-    groups: dict[tuple[str, object], list[Any]] = {}
+    groups: dict[object, list[Any]] = {}
     for record in records:
-        groups.setdefault((_area_of(record), _cause(record)), []).append(record)
-    ranked = sorted(groups.values(), key=_rank)
-    return [_problem(group) for group in ranked]
+        groups.setdefault(_cause(record), []).append(record)
+    return [_problem(group) for group in sorted(groups.values(), key=_rank)]
 
 
 def _cause(record: Any) -> object:
     """What records of one problem have in common."""
+    diagnosis = getattr(record, "diagnosis", None)
+    if diagnosis is not None:
+        return _NUMBER.sub("", diagnosis)
     if record.status in _FAULTS:
         return record.status, _NUMBER.sub("", str(record.reason).partition(" [")[0])
-    told = getattr(record, "diagnosis", None)
-    if told is not None:
-        return told
-    return getattr(record, "case", None) or record.experiment
+    return _area_of(record), getattr(record, "case", None) or record.experiment
 
 
 def _rank(group: Sequence[Any]) -> tuple[object, ...]:
-    """What concerns everybody comes first, then the more serious, then what is seen more often."""
-    worst = max(group, key=_severity)
-    ordinary = any(r.experiment == "accuracy" or not _area_of(r) for r in group)
-    return not ordinary, -_severity(worst), -len(group)
+    """What stops everything comes first; then what is understood, what concerns ordinary input, is
+    more serious, or is seen more often."""
+    understood = any(getattr(r, "diagnosis", None) for r in group)
+    ordinary = any(r.experiment == "accuracy" for r in group)
+    serious = max(map(_severity, group))
+    return any(map(_area_of, group)), not understood, not ordinary, -serious, -len(group)
 
 
 def _severity(record: Any) -> int:
@@ -321,7 +327,7 @@ def _problem(group: Sequence[Any]) -> Problem:
         (r.witness.text for r in group if getattr(r, "witness", None)), key=len, default=None
     )
     return Problem(
-        area=_area_of(worst),
+        areas=tuple(a for a in AREAS if a in {_area_of(r) for r in group}),
         name=str(getattr(worst, "case", None) or worst.experiment),
         text=_text(worst, group),
         count=len(group),
@@ -403,8 +409,9 @@ def _area(
     return Area(
         name,
         len(here),
-        tuple(p for p in failures if p.area == name),
-        tuple(p for p in findings if p.area == name),
+        tuple(p for p in failures if p.areas[:1] == (name,)),
+        tuple(p for p in findings if p.areas[:1] == (name,)),
+        tuple(p.areas[0] for p in failures if name in p.areas[1:]),
         _note(name, here, records),
     )
 

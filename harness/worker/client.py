@@ -66,7 +66,7 @@ def _threads(count: int, bound: bool) -> dict[str, Any]:
     return {"count": count, "bound": bound}
 
 
-_LEAST_S = 1.0
+_LEAST_S = 3.0
 """The shortest limit of a request to a worker that hung before."""
 
 
@@ -105,7 +105,7 @@ class RemoteImplementation:
 
     Attributes:
         patience_s: seconds that requests may pass without an answer, all together. Once one has,
-            the next are given a fifth of what is left; in the end none is tried any more.
+            the next are given a third of what is left; in the end none is tried any more.
         hung_s: seconds that have passed so.
         keeps: the threads and processes that were seen to stay between calls, in words.
     """
@@ -194,7 +194,7 @@ class RemoteImplementation:
             reason = f"not tried: {self.hung_s:.0f} s had passed without an answer"
             raise WorkerFault("skipped", reason)
         if self.hung_s:
-            timeout = min(timeout, max((self.patience_s - self.hung_s) / 5.0, _LEAST_S))
+            timeout = min(timeout, max((self.patience_s - self.hung_s) / 3.0, _LEAST_S))
         if self._process is None:
             self._start(max(timeout, 120.0))
         return self._exchange(command, arguments or {}, arrays, timeout)

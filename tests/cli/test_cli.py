@@ -353,7 +353,7 @@ import sys
 from harness.cli import app as cli
 from harness.experiments import check, verdict
 item = verdict.Item("softmax é", "expected ∑ – got µ 软", ("0x1p+0",), "é", "µ")
-problem = verdict.Problem("state", "é", "∑", 2, "softmax in é", "softmax(软)[0] = µ", (item,))
+problem = verdict.Problem(("state",), "é", "∑", 2, "softmax in é", "softmax(软)[0] = µ", (item,))
 areas = (
     verdict.Area("state", 3, (problem,), (problem,)), verdict.Area("accuracy", 1, note="µ"),
     verdict.Area("speed", 1),
