@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -13,14 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import workloads
+from harness.experiments.conformance.call import Result, Step
+from harness.experiments.conformance.case_run import Trial
+from harness.experiments.conformance.explanation import Explainer
+from harness.experiments.conformance.observation import Evidence, Observation
+from harness.experiments.conformance.plan import arithmetic_of
+from harness.experiments.conformance.target import SubjectFault
 from harness.experiments.context import Context, Unit, rows_for
 from harness.experiments.judgement import JUDGES, bound_of, excused, excuses, worst_outcome
 from harness.numerics.exact import Exact, remembered
 from harness.numerics.formats import to_hex
 from harness.numerics.metrics import summarise
-from harness.numerics.ulps import signed_ulp_error
+from harness.numerics.ulps import signed_ulp_error, ulp_error
 from harness.records import AccuracyRecord, Record
-from harness.reference import cached_softmax_exact
+from harness.reference import cached_softmax_exact, softmax_exact
+from harness.registry.contract import Metadata
 from harness.registry.discovery import Implementation
 from harness.worker.client import WorkerFault
 from harness.workloads import Workload
@@ -120,11 +128,79 @@ def judge(
     return blank.model_copy(update=fields)
 
 
+@dataclass(frozen=True)
+class _Called:
+    """An implementation in its worker, as what explains a failure sees it."""
+
+    context: Context
+    implementation: Implementation
+
+    @property
+    def metadata(self) -> Metadata:
+        return self.implementation.metadata
+
+    def perform(self, steps: Sequence[Step], timeout: float = 60.0) -> list[Result]:
+        return [self._made(step) for step in steps]
+
+    def _made(self, step: Step) -> Result:
+        axis = {} if step.axis == "default" else {"axis": step.axis}
+        try:
+            y = self.context.call(self.implementation, step.operation, *step.arrays, **axis)
+        except WorkerFault as fault:
+            if fault.status not in ("error", "failed"):
+                raise SubjectFault(fault.status, fault.reason) from None
+            return Result(error=fault.reason)
+        return Result((y,), (y.dtype.name,))
+
+    def judged(self, step: Step, result: Result) -> Observation:
+        """A result of this experiment: against the bound of the algorithm."""
+        if result.error is not None:
+            return Observation("failure", "raises", f"raised {result.error}")
+        x, y = (np.atleast_2d(a) for a in (step.arrays[0], result.arrays[0]))
+        exact = softmax_exact(x)
+        error = ulp_error(y, exact)
+        bound = bound_of(
+            self.context, self.implementation, x, exact, y.dtype.name, with_published=False
+        )
+        ratio = np.nan_to_num(bound.ratio(error), nan=np.inf)
+        row, column = (int(i) for i in np.unravel_index(int(np.argmax(ratio)), ratio.shape))
+        if ratio[row, column] <= 1.0:
+            return Observation("pass", "accurate")
+        return Observation(
+            "failure",
+            worst_outcome(y, exact, bound, error),
+            got=to_hex(y[row, column]),
+            evidence=Evidence(step, judge=self.judged, place=(row, column)),
+        )
+
+
+def _explained(
+    context: Context,
+    implementation: Implementation,
+    record: AccuracyRecord,
+    x: NDArray[Any],
+    y: NDArray[Any],
+    explainer: Explainer,
+) -> AccuracyRecord:
+    """The record of a failure with the smallest call and what is wrong, if that can be told."""
+    if record.status != "failed" or record.deviation is not None:
+        return record
+    called, dtype = _Called(context, implementation), y.dtype.name
+    step = Step("softmax", (x,))
+    found = called.judged(step, Result((y,), (dtype,)))
+    arithmetic = arithmetic_of(context, implementation, dtype)
+    timeout_s = context.profile.timeout_s
+    trial = Trial(called, "accuracy", None, "softmax", dtype, arithmetic, timeout_s=timeout_s)
+    witness, diagnosis = explainer.explain(trial, found, str(record.workload))
+    return record.model_copy(update={"witness": witness, "diagnosis": diagnosis})
+
+
 def _one(
     context: Context,
     candidate: tuple[Implementation, AccuracyRecord],
     x: NDArray[Any],
     exact: Exact,
+    explainer: Explainer,
 ) -> Record:
     """Call one implementation and judge what came."""
     implementation, record = candidate
@@ -132,12 +208,15 @@ def _one(
     try:
         y = context.call(implementation, "softmax", x, axis=-1)
         judged = judge(context, implementation, x, y, exact, record)
+        judged = _explained(context, implementation, judged, x, y, explainer)
     except WorkerFault as fault:
         return record.ended(fault.status, fault.reason)
     return judged.model_copy(update={"elapsed_s": time.perf_counter() - started})
 
 
-def _measure(context: Context, workload: Workload) -> Iterator[Record]:
+def _measure(
+    context: Context, workload: Workload, explainers: dict[str, Explainer]
+) -> Iterator[Record]:
     x = workload.generate()
     digest = workloads.input_sha256(x)
     runnable: list[tuple[Implementation, AccuracyRecord]] = []
@@ -155,7 +234,9 @@ def _measure(context: Context, workload: Workload) -> Iterator[Record]:
     # Nothing is timed here: each implementation has its own process, and NumPy releases the
     # interpreter while it judges.
     with ThreadPoolExecutor(max_workers=max(1, min(context.cores, JUDGES))) as threads:
-        yield from threads.map(lambda one: _one(context, one, x, exact), runnable)
+        yield from threads.map(
+            lambda one: _one(context, one, x, exact, explainers[one[0].name]), runnable
+        )
 
 
 def certify(context: Context) -> None:
@@ -169,6 +250,7 @@ def plan(context: Context) -> Iterator[Unit]:
     """A unit for each input, with every implementation on it."""
     if "softmax" not in context.profile.operations:
         return
+    explainers = {i.name: Explainer() for i in context.implementations}
     for workload in cells(context):
         coordinates = tuple(_coordinates(context, i, workload) for i in context.implementations)
         elements = workload.rows * workload.classes
@@ -176,6 +258,6 @@ def plan(context: Context) -> Iterator[Unit]:
             "accuracy",
             f"accuracy {workload.dtype} {workload.id} {workload.classes}",
             coordinates,
-            partial(_measure, context, workload),
+            partial(_measure, context, workload, explainers),
             0.05 + len(context.implementations) * elements * 1e-6,
         )
