@@ -20,7 +20,7 @@ from harness.experiments.conformance.target import may_compile
 from harness.experiments.context import Unit, worker_for
 from harness.experiments.profiles import QUICK, Profile, Timing
 from harness.experiments.runner import NothingToRun, Progress, Request, run
-from harness.experiments.verdict import Report, failing, reached
+from harness.experiments.verdict import Report, describe, failing, reached
 from harness.numerics.formats import float_format
 from harness.records import Record, ThroughputRecord
 from harness.records.reader import temporary_results
@@ -62,6 +62,8 @@ TIMED = replace(
     patience_s=20.0,
 )
 
+TOLD = 3
+"""Failures that are told when they are found, before the verdict."""
 FIRST_S = 15.0
 """A first call that takes longer, as one that compiles may, is judged with all the others."""
 
@@ -159,12 +161,17 @@ def check(
 
 
 def _keeping(records: list[Record], progress: Progress, fail_fast: bool) -> Progress:
-    """`progress` that keeps what was found, and ends the run where that is enough."""
+    """`progress` that keeps what was found, tells the first failures, and ends where one is enough."""
+    told: list[Record] = []
 
     def finished(unit: Unit, found: Sequence[Record]) -> None:
         records.extend(found)
         progress.finished(unit, found)
-        if fail_fast and any(map(failing, found)):
+        failed = [r for r in found if failing(r)]
+        for record in failed[: max(0, TOLD - len(told))]:
+            progress.note(f"fails: {describe(record)}")
+        told.extend(failed)
+        if fail_fast and failed:
             raise _Enough
 
     return replace(progress, finished=finished)

@@ -253,6 +253,11 @@ def failing(record: Record) -> bool:
     return _verdict(record) == "failure"
 
 
+def describe(record: Record) -> str:
+    """A record in a line: where, and what is wrong."""
+    return f"{_item(record).where}: {_text(record, [record])}"
+
+
 def _verdict(record: Any) -> str:
     """``failure``, ``finding``, ``expected`` or ``pass``; ``skipped`` where nothing was judged."""
     own = getattr(record, "verdict", None)
@@ -304,6 +309,8 @@ def _cause(record: Any) -> object:
         return _NUMBER.sub("", diagnosis)
     if record.status in _FAULTS:
         return record.status, _NUMBER.sub("", str(record.reason).partition(" [")[0])
+    if record.experiment == "conformance" and record.got is None and record.message:
+        return _NUMBER.sub("", record.message.partition(" [")[0])  # what is no matter of a case
     return _area_of(record), getattr(record, "case", None) or record.experiment
 
 
