@@ -33,6 +33,9 @@ class Memo:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._entries
+
     def get(self, key: bytes, make: Callable[[], T], nbytes: Callable[[T], int]) -> T:
         """The value of a key, made now if it is not there."""
         with self._lock:

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.bounds.tolerances import Arithmetic
 from harness.experiments.conformance.call import Result, Step
 from harness.experiments.conformance.catalogue import BY_ID, CASES
 from harness.experiments.conformance.executor import perform_steps
+from harness.experiments.conformance.expected import _evaluate, expect_all, expected_of
 from harness.experiments.conformance.judge import Options, judge, planned, unneeded
 from harness.experiments.conformance.observation import Observation, worst
 from harness.experiments.conformance.plan import _stepped
@@ -24,6 +26,7 @@ from harness.experiments.conformance.target import (
     limit_of,
     may_compile,
 )
+from harness.numerics.formats import float_format
 from harness.records import ConformanceRecord
 from harness.records.reader import cell_key
 from harness.registry.contract import Metadata, read_metadata
@@ -468,3 +471,22 @@ def test_a_first_call_is_waited_for_where_it_may_compile(
     path = tmp_path / "one.py"
     path.write_text(f"{source}\n\ndef softmax(x, axis=-1): ...\n")
     assert may_compile(read_metadata(path)) is compiles
+
+
+@pytest.mark.parametrize("operation", ["softmax", "log_softmax", "logsumexp"])
+def test_what_is_expected_of_many_steps_is_that_of_each(operation: str) -> None:
+    rng = np.random.default_rng(7)
+    rows = [rng.normal(scale=30.0, size=(3, 5)).astype(np.float32) for _ in range(6)]
+    rows[1][0, 2], rows[2][1], rows[3][2, 0] = np.nan, -np.inf, np.inf
+    steps = [Step(operation, (x,), axis) for x in rows for axis in (0, 1)]
+    fmt, arithmetic = float_format("float32"), Arithmetic()
+    expect_all(steps, fmt, arithmetic)
+    for step in steps:
+        (together,) = expected_of(step, fmt, arithmetic)
+        (alone,) = _evaluate(step, fmt, arithmetic)
+        assert "rounded" in vars(together)  # was in memory
+        for name in ("allowed", "free", "rounded"):
+            np.testing.assert_array_equal(getattr(together, name), getattr(alone, name))
+        for name in ("hi", "lo", "exponent"):
+            a, b = (np.asarray(getattr(e.exact, name)) for e in (together, alone))
+            np.testing.assert_array_equal(a, b)

@@ -16,6 +16,7 @@ from harness.experiments.conformance.expected import (
     BoolArray,
     Expected,
     axes_of,
+    expect_all,
     expected_of,
     expected_shapes,
     flat_index,
@@ -165,6 +166,7 @@ class Trial:
         """Performs the steps and holds every result against what it must be."""
         results = self.perform(steps)
         labels = notes or [""] * len(steps)
+        expect_all(steps, self.fmt, self.arithmetic)
         return [
             self.observe(s, r, grade, note)
             for s, r, note in zip(steps, results, labels, strict=True)

@@ -8,6 +8,8 @@ content, since many implementations are judged on the same input.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -30,6 +32,8 @@ from harness.reference.api import lift
 from harness.reference.memo import MEMO, certified, content_key
 
 BoolArray = NDArray[np.bool_]
+_SMALL = 1 << 14
+"""Elements of a step that is evaluated together with others."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,13 +105,16 @@ def _distinct(*arrays: Float64Array) -> tuple[NDArray[np.intp], NDArray[np.intp]
 
 
 def _pick(expected: Expected, inverse: NDArray[np.intp]) -> Expected:
-    return Expected(
+    picked = Expected(
         expected.exact[inverse],
         expected.fmt,
         expected.allowed[inverse],
         expected.free[inverse],
         tuple(a[inverse] for a in expected.alternatives),
     )
+    if "rounded" in vars(expected):  # which is kept there once it is known
+        vars(picked)["rounded"] = expected.rounded[inverse]
+    return picked
 
 
 def _scatter(exact: Exact, good: BoolArray, shape: tuple[int, ...]) -> Exact:
@@ -219,13 +226,43 @@ def _evaluate(step: Step, fmt: FloatFormat, arithmetic: Arithmetic) -> tuple[Exp
     return tuple(_pick(e, inverse) for e in found)
 
 
+def _key(step: Step, fmt: FloatFormat, arithmetic: Arithmetic) -> bytes:
+    return content_key((step.operation, step.axis, fmt.name, arithmetic), *step.arrays)
+
+
+def _bytes(found: tuple[Expected, ...]) -> int:
+    return sum(e.nbytes for e in found)
+
+
 def expected_of(step: Step, fmt: FloatFormat, arithmetic: Arithmetic) -> tuple[Expected, ...]:
     """What the results of `step` must be in the format `fmt`; see `Expected`."""
     arithmetic = arithmetic.relevant(step.operation, fmt)
-    key = content_key((step.operation, step.axis, fmt.name, arithmetic), *step.arrays)
-    return MEMO.get(
-        key, lambda: _evaluate(step, fmt, arithmetic), lambda found: sum(e.nbytes for e in found)
-    )
+    key = _key(step, fmt, arithmetic)
+    return MEMO.get(key, lambda: _evaluate(step, fmt, arithmetic), _bytes)
+
+
+def expect_all(steps: Sequence[Step], fmt: FloatFormat, arithmetic: Arithmetic) -> None:
+    """Evaluate what many small steps on logits expect, those with rows of one length together.
+
+    One by one they would take several times as long; `expected_of` then finds each in memory.
+    """
+    alike: dict[tuple[str, int], list[tuple[bytes, Float64Array]]] = defaultdict(list)
+    for step in steps:
+        if step.operation in _ALLOWANCES and step.arrays[0].size <= _SMALL:
+            key = _key(step, fmt, arithmetic.relevant(step.operation, fmt))
+            if key not in MEMO:
+                x = rows_of(lift(step.arrays[0]), axes_of(step, step.arrays[0].ndim))
+                alike[step.operation, x.shape[1]].append((key, x))
+    for (operation, _), members in alike.items():
+        if len(members) > 1:
+            first, inverse = _distinct(x := np.concatenate([rows for _, rows in members]))
+            found = _of_logits(operation, x[first], fmt, arithmetic.relevant(operation, fmt))
+            for expected in found:
+                _ = expected.rounded  # once for all, too
+            ends = np.cumsum([len(rows) for _, rows in members])
+            for (key, _), part in zip(members, np.split(inverse, ends[:-1]), strict=True):
+                own = tuple(_pick(e, part) for e in found)
+                MEMO.get(key, lambda own=own: own, _bytes)  # type: ignore[misc]
 
 
 def result_rows(result: Array, step: Step) -> Array:
