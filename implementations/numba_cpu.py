@@ -148,6 +148,13 @@ def _address(array: Array) -> int:
     return int(array.__array_interface__["data"][0])
 
 
+def _apart(result: Array, rows: Array, x: Array, out: Array | None) -> Array:
+    """`result`, or other memory where its rows would lie on rows that are not yet read."""
+    if result is out and out is not x and np.may_share_memory(rows, out):
+        return np.empty_like(rows)
+    return result
+
+
 def softmax(x: Array, axis: int = -1, out: Array | None = None) -> Array:
     """Softmax along `axis`."""
     if type(x) is np.ndarray and axis == -1 and 0 < x.ndim < 3:
@@ -164,8 +171,7 @@ def softmax(x: Array, axis: int = -1, out: Array | None = None) -> Array:
     rows = as_rows(x, axis)
     result = buffer_for(rows, x, axis, out)
     if rows.size:
-        if result is out and out is not x and np.may_share_memory(rows, out):
-            result = np.empty_like(rows)  # rows of the result would lie on others not yet read
+        result = _apart(result, rows, x, out)
         _run(rows, result, rows.shape[-1])
     return deliver(result, x, axis, out)
 
@@ -174,7 +180,7 @@ def log_softmax(x: Array, axis: int = -1, out: Array | None = None) -> Array:
     """(x - max) - log1p(sum of all but the maximum), in float64 for float32."""
     x = check(x, out)
     rows, count = _rows(x, axis)
-    result = buffer_for(rows, x, axis, out)
+    result = _apart(buffer_for(rows, x, axis, out), rows, x, out)
     if count:
         _run_rows("log_softmax", rows, result, count)
     return deliver(result, x, axis, out)

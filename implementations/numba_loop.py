@@ -58,6 +58,8 @@ def softmax(x: Array, axis: int = -1, out: Array | None = None) -> Array:
     moved = np.moveaxis(x, axis, -1)
     rows = np.ascontiguousarray(moved)
     serves = out is not None and out.flags.c_contiguous and axis in (-1, x.ndim - 1)
+    if serves and out is not x:  # one that overlaps lies on entries not yet read
+        serves = not np.may_share_memory(rows, out)
     result = out if serves and out is not None else np.empty(rows.shape, x.dtype)
     if x.size:
         shape = (-1, rows.shape[-1])

@@ -40,11 +40,14 @@ IMPLEMENTATION = {
 def softmax(x: Array, axis: int = -1, out: Array | None = None) -> Array:
     """Softmax along `axis`."""
     m = np.max(x, axis=axis, keepdims=True)
-    e = np.empty(x.shape, x.dtype) if out is None else out
+    # One that overlaps the logits in part would be written to before they are read.
+    serves = out is x or not (out is None or np.may_share_memory(x, out))
+    e = out if serves and out is not None else np.empty(x.shape, x.dtype)
     numexpr.evaluate("exp(x - m)", local_dict={"x": x, "m": m}, out=e)
     s = np.sum(e, axis=axis, keepdims=True)
-    numexpr.evaluate("e / s", local_dict={"e": e, "s": s}, out=e)
-    return e
+    result = e if out is None else out
+    numexpr.evaluate("e / s", local_dict={"e": e, "s": s}, out=result)
+    return result
 
 
 def exp(x: Array) -> Array:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from threading import Lock
 from typing import Any
 
 if __name__ == "openvino":  # this folder is on the path, before the package of the same name
@@ -46,6 +47,8 @@ IMPLEMENTATION = {
         {"id": "strided-sum", "reason": "sums one by one along an axis that is not last"},
     ),
 }
+
+_one_at_a_time = Lock()  # a request holds the tensors of one call
 
 _OPERATORS = {"softmax": opset13.softmax, "log_softmax": opset13.log_softmax}
 
@@ -86,10 +89,11 @@ def _run(operator: str, x: Array, axis: int, out: Array | None) -> Array:
     if x.size == 0:  # there is no memory to wrap
         return np.empty(x.shape, x.dtype) if out is None else out
     result = arrays.result_for(source, out)
-    request = _request(operator, len(shape), arrays.thread_count())
-    request.set_input_tensor(openvino.Tensor(source.reshape(shape), shared_memory=True))
-    request.set_output_tensor(openvino.Tensor(result.reshape(shape), shared_memory=True))
-    request.infer()
+    with _one_at_a_time:
+        request = _request(operator, len(shape), arrays.thread_count())
+        request.set_input_tensor(openvino.Tensor(source.reshape(shape), shared_memory=True))
+        request.set_output_tensor(openvino.Tensor(result.reshape(shape), shared_memory=True))
+        request.infer()
     return arrays.delivered(result, out)
 
 
