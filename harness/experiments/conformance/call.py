@@ -17,9 +17,16 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 AxisArgument = int | tuple[int, ...] | None | Literal["default"]
 Layout = Literal["C", "F", "reversed", "strided", "offset", "broadcast", "misaligned", "readonly"]
-Out = Literal["none", "fresh", "strided", "alias"]
+Out = Literal["none", "fresh", "strided", "alias", "overlap"]
+Caller = Literal["own", "thread", "together", "fork"]
 
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+_BY: Mapping[Caller, str] = {
+    "own": "",
+    "thread": " in another thread",
+    "together": " beside a call of another thread",
+    "fork": " in a forked child",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +39,8 @@ class Step:
         axis: the axis passed; ``"default"`` passes none.
         layout: how the arrays lie in memory when the implementation sees them (targets are
             contiguous).
-        out: ``out=`` is not given, a fresh array, a non-contiguous one, or the input itself.
+        out: ``out=`` is not given, a fresh array, a non-contiguous one, the input itself, or one
+            that begins at the second element of the input.
         cast: dtype (as NumPy spells it) to which the arrays are converted, for dtypes that are
             no format: ``">f4"``, ``"int8"``, ``"complex64"``, ...
         shape: the (first) array is broadcast to this shape and then copied, so that an array of
@@ -50,6 +58,10 @@ class Step:
             contiguous; None for no difference.
         keywords: further arguments; the call is not made where its signature lacks one. A
             ``dtype`` is a name here, and the library's own dtype in the call.
+        positional: the axis is passed by position.
+        caller: who calls: the thread that called before, another thread, one of several threads
+            that call again and again at the same time, or a forked child. Neighbours in a list
+            with the same caller share the thread, the time, or the child.
     """
 
     operation: str
@@ -65,6 +77,8 @@ class Step:
     scale: float | None = None
     second: Layout | None = None
     keywords: Mapping[str, Any] = field(default_factory=dict)
+    positional: bool = False
+    caller: Caller = "own"
 
     def call_text(self) -> str:
         """The call, for messages: ``softmax(x, axis=-1)``."""
@@ -75,11 +89,12 @@ class Step:
         axis = (
             ""
             if self.axis == "default" or self.operation == "cross_entropy"
-            else (f", axis={self.axis}")
+            else (f", {self.axis}" if self.positional else f", axis={self.axis}")
         )
-        out = "" if self.out == "none" else f", out={'x' if self.out == 'alias' else self.out}"
+        outs = {"none": "", "alias": ", out=x", "overlap": ", out=one element after x"}
+        out = outs.get(self.out, f", out={self.out}")
         more = "".join(f", {k}={v}" for k, v in self.keywords.items())
-        text = f"{self.operation}({names}{axis}{out}{more})"
+        text = f"{self.operation}({names}{axis}{out}{more}){_BY[self.caller]}"
         return text if self.scale is None else f"compiled {text} of {self.scale:g}*x"
 
     def full_shape(self) -> tuple[int, ...]:

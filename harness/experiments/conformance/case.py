@@ -39,6 +39,8 @@ class Case:
         deviations: ids of declared deviations that explain a failure or finding here.
         upstream: issues in which it was reported.
         heavy: needs gigabytes or long; not in the default profile.
+        whole: of the implementation as a whole: judged once, with the first operation and format
+            of those that are judged.
     """
 
     id: str
@@ -51,6 +53,7 @@ class Case:
     deviations: tuple[str, ...] = ()
     upstream: tuple[str, ...] = ()
     heavy: bool = False
+    whole: bool = False
 
     def applies(self, operation: str, dtype: str) -> bool:
         return operation in self.operations and dtype in self.dtypes

@@ -76,6 +76,7 @@ class Trial:
     timeout_s: float = 60.0
     thorough: bool = True
     made: deque[tuple[Step, ...]] = field(default_factory=lambda: deque(maxlen=2), compare=False)
+    _refused: dict[int, str | None] = field(default_factory=dict, init=False, compare=False)
 
     @property
     def fmt(self) -> FloatFormat:
@@ -130,9 +131,44 @@ class Trial:
             return Step(self.operation, (x, targets), -1, layout, out, same=same)
         return Step(self.operation, (x,), axis, layout, out, same=same)
 
-    def perform(self, steps: Sequence[Step]) -> list[Result]:
+    def perform(self, steps: Sequence[Step], subject: Subject | None = None) -> list[Result]:
+        """The results of the calls; losses of logits that it does not take are asked as (N, C).
+
+        Args:
+            subject: another process of the implementation, in place of the trial's own.
+        """
         self.made.append(tuple(steps))
-        return self.subject.perform(steps, self.timeout_s)
+        made = [self._as_rows(step) for step in steps]
+        results = (subject or self.subject).perform(made, self.timeout_s)
+        return [
+            result if step is asked else _shaped_as(result, step)
+            for step, asked, result in zip(steps, made, results, strict=True)
+        ]
+
+    def refused_logits(self, ndim: int) -> str | None:
+        """Why cross_entropy is not offered for logits of so many dimensions; None if it is."""
+        if ndim not in self._refused:
+            shape = (*range(2, ndim + 1), 5)  # no two alike
+            step = Step(
+                "cross_entropy", (self.array(np.ones(shape)), np.zeros(shape[:-1], np.int64))
+            )
+            (result,) = self.subject.perform([step], self.timeout_s)
+            got = tuple(a.shape for a in result.arrays)
+            reason = None if result.error is None else f"raises {result.error}"
+            if reason is None and got != expected_shapes(step):
+                reason = f"gives {_many(got)} for logits {shape}"
+            self._refused[ndim] = reason
+        return self._refused[ndim]
+
+    def _as_rows(self, step: Step) -> Step:
+        """The step with its logits as (N, C), where it is a loss and not offered for others."""
+        shape = step.arrays[0].shape
+        if step.operation != "cross_entropy" or step.shape is not None or len(shape) in (0, 2):
+            return step
+        if self.refused_logits(len(shape)) is None:
+            return step
+        logits, targets = step.arrays
+        return replace(step, arrays=(logits.reshape(-1, shape[-1]), targets.reshape(-1)))
 
     def evidence(
         self, step: Step, judge: Callable[[Step, Result], Observation] | None = None,
@@ -367,6 +403,16 @@ class Trial:
             return f"{to_hex(flat[0])} in every place, {shape}, axis {step.axis}"
         digest = hashlib.sha256(flat.tobytes()).hexdigest()[:16]
         return f"{self.case_id} seed={self.seed} {shape} sha256={digest}"
+
+
+def _shaped_as(result: Result, step: Step) -> Result:
+    """A result for logits of (N, C) in the shapes of the step, where it has as many elements."""
+    wanted = expected_shapes(step)
+    sizes = [int(np.prod(shape)) for shape in wanted]
+    if [a.size for a in result.arrays] != sizes or step.take is not None:
+        return result
+    arrays = (a.reshape(shape) for a, shape in zip(result.arrays, wanted, strict=True))
+    return replace(result, arrays=tuple(arrays))
 
 
 def _told(value: Any) -> Any:

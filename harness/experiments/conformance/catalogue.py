@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from harness.experiments.conformance.case import Case
 from harness.experiments.conformance.cases import (
+    callers,
     dtypes,
     exponential,
     gradients,
@@ -17,6 +18,7 @@ from harness.experiments.conformance.cases import (
     magnitude,
     many_elements,
     special,
+    state,
     wide_rows,
 )
 
@@ -38,12 +40,14 @@ _MODULES = {
     dtypes: "special values",
     invariants: "state",
     gradients: "gradients",
+    callers: "state",
+    state: "state",
 }
 """Modules of cases in the order of the catalogue, and the area of theirs."""
 _UNLIKE_THEIR_MODULE = {
     **dict.fromkeys(("29-beyond-int32", "31-many-rows", "31-large"), "many rows"),
     **dict.fromkeys(("54-batches", "55-permutation", "57-shift", "58-distribution"), "accuracy"),
-    **dict.fromkeys(("56-memory-order", "byte-order"), "layouts"),
+    **dict.fromkeys(("56-memory-order", "byte-order", "positional-axis", "52-overlap"), "layouts"),
 }
 
 CASES: tuple[Case, ...] = tuple(case for module in _MODULES for case in module.CASES)

@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import inspect
 import json
+import sys
+import threading
+import time
 import warnings
 from collections.abc import Callable, Sequence
-from functools import cache
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +23,7 @@ import numpy as np
 
 from harness.experiments.conformance.call import (
     Array,
+    Caller,
     Result,
     Step,
     arranged,
@@ -27,11 +33,17 @@ from harness.experiments.conformance.call import (
     repeated,
     unpacked,
 )
+from harness.experiments.conformance.forked import in_a_child
+from harness.experiments.conformance.interleaved import between_lines, folder_of
 from harness.numerics.formats import FORMATS
 from harness.worker import backends
 from harness.worker.backends import Backend
 
 _MARGIN = 55.0
+_TOGETHER, _TOGETHER_S = 200, 0.03
+"""How often, or how long, each of several threads makes its call; twice at least."""
+_SWITCH_S = 1e-5
+"""Threads of Python take turns that often meanwhile: calls of a few microseconds interleave too."""
 _KNOWN = {f.dtype for f in FORMATS.values()} | {np.dtype(np.int64), np.dtype(np.bool_)}
 
 
@@ -50,6 +62,10 @@ def _prepared(step: Step, kept: Sequence[list[Array]]) -> list[Array]:
             reused = kept[step.same][i]
             reused[...] = array
             arrays.append(reused)
+        elif step.out == "overlap":
+            memory = np.empty(array.size + 1, array.dtype)
+            arrays.append(memory[:-1].reshape(array.shape))
+            arrays[-1][...] = array
         else:
             targets = step.operation == "cross_entropy" and i == 1
             layout = "C" if targets else step.layout
@@ -115,6 +131,8 @@ def _out_for(
     """What is passed as ``out=``, and the array around it whose margin is not for writing."""
     if step.out == "alias":
         return native[0], None
+    if step.out == "overlap":
+        return backend.from_numpy(owner(x)[1:].reshape(x.shape)), None
     if step.out == "strided" and x.ndim:
         # In the order F the last axis is not contiguous.
         wide = np.full((*x.shape[:-1], x.shape[-1] + 3), _MARGIN, dtype=x.dtype, order="F")
@@ -147,6 +165,26 @@ def _native_keywords(step: Step, backend: Backend) -> dict[str, Any]:
     return given
 
 
+def _axis_of(step: Step) -> dict[str, Any]:
+    axis_is_given = step.axis != "default" and step.operation != "cross_entropy"
+    return {"axis": step.axis} if axis_is_given else {}
+
+
+def _parts(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _dtype_name(array: Array) -> str:
+    return array.dtype.name if array.dtype.isnative else array.dtype.str
+
+
+def _line(error: BaseException) -> str:
+    """An exception in one line."""
+    text = f"{type(error).__name__}: {error}".strip().split("\n", 1)[0][:300]
+    # A half of a character, such as of a file name, is no text that a record can hold.
+    return text.encode("utf-8", "replace").decode()
+
+
 def compiled_caller(
     function: Callable[..., Any], backend: Backend, scale: float, dtype: np.dtype[Any]
 ) -> Callable[..., Any] | None:
@@ -176,16 +214,111 @@ def compiled_caller(
     return along_last
 
 
-def perform_steps(
-    function: Callable[[str], Callable[..., Any]], backend: Backend, steps: Sequence[Step]
-) -> list[Result]:
-    """Every step in turn; results are copied when a call returns and compared at the end.
+Functions = Callable[[str], Callable[..., Any]]
+
+
+def perform_steps(function: Functions, backend: Backend, steps: Sequence[Step]) -> list[Result]:
+    """Every step in turn, by the caller that it names.
 
     Args:
         function: gives the implementation's function of an operation.
         backend: how arrays get to it and back.
         steps: the calls, in order; those that a case asks for together share one list.
     """
+    results: list[Result] = []
+    for caller, group in groupby(steps, key=lambda step: step.caller):
+        results += _CALLERS[caller](function, backend, list(group))
+    return results
+
+
+def _from_a_thread(function: Functions, backend: Backend, steps: Sequence[Step]) -> list[Result]:
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(_one_by_one, function, backend, steps).result()
+
+
+def _together(function: Functions, backend: Backend, steps: Sequence[Step]) -> list[Result]:
+    """Each step in a thread of its own, in the midst of the next one and beside all others.
+
+    What comes back of a step is its result that is most unlike the one that it has alone.
+    """
+    alone = _one_by_one(function, backend, steps)
+    if any(result.error is not None for result in alone):
+        return alone
+    calls = [_caller_of(function(step.operation), backend, step) for step in steps]
+    found = [[own] for own in alone]
+    folder = folder_of(function(steps[0].operation))
+    start = threading.Barrier(len(steps))
+
+    def again(call: Callable[[], Result], own: Result) -> Result:
+        start.wait()
+        began, worst = time.perf_counter(), own
+        for count in range(_TOGETHER):
+            worst = max(worst, call(), key=lambda result: _unlike(result, own))
+            if count and time.perf_counter() - began > _TOGETHER_S:
+                break
+        return worst
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(_SWITCH_S)
+    try:
+        with warnings.catch_warnings(), ThreadPoolExecutor(len(steps)) as threads:
+            warnings.simplefilter("ignore")
+            for i in range(len(steps) if folder else 0):
+                j = (i + 1) % len(steps)
+                result, others = threads.submit(
+                    between_lines, calls[i], calls[j], str(folder)
+                ).result()
+                found[i].append(result)
+                found[j] += others
+            for results, worst in zip(found, threads.map(again, calls, alone), strict=True):
+                results.append(worst)
+    finally:
+        sys.setswitchinterval(interval)
+    return [
+        max(results, key=lambda result, own=own: _unlike(result, own))
+        for results, own in zip(found, alone, strict=True)
+    ]
+
+
+def _caller_of(function: Callable[..., Any], backend: Backend, step: Step) -> Callable[[], Result]:
+    """The plain call of a step, which may be made many times."""
+    native, options = [backend.from_numpy(a) for a in _prepared(step, [])], _axis_of(step)
+
+    def call() -> Result:
+        try:
+            with np.errstate(all="ignore"):
+                value = function(*native, **options)
+                backend.synchronize()
+        except (Exception, SystemExit) as e:
+            return Result(error=_line(e))
+        raw = [np.asarray(backend.to_numpy(p)) for p in _parts(value)]
+        copies = tuple(np.array(_transferable(r), copy=True) for r in raw)
+        return Result(copies, tuple(_dtype_name(r) for r in raw))
+
+    return call
+
+
+def _unlike(result: Result, own: Result) -> int:
+    """In how many bytes results differ; most where one has an error or a shape of its own."""
+    if result is own:
+        return 0
+    if [a.shape for a in result.arrays] != [a.shape for a in own.arrays]:
+        return sys.maxsize
+    pairs = zip(result.arrays, own.arrays, strict=True)
+    return sum(int(np.count_nonzero(_bytes(a) != _bytes(b))) for a, b in pairs)
+
+
+def _bytes(array: Array) -> Array:
+    return np.frombuffer(array.tobytes(), np.uint8)
+
+
+def _in_a_child(function: Functions, backend: Backend, steps: Sequence[Step]) -> list[Result]:
+    calls = [partial(_one_by_one, function, backend, [step]) for step in steps]
+    return [Result(error=a) if isinstance(a, str) else a[0] for a in in_a_child(calls)]
+
+
+def _one_by_one(function: Functions, backend: Backend, steps: Sequence[Step]) -> list[Result]:
+    """The steps in this thread; results are copied when a call returns and compared at the end."""
     results: list[Result] = []
     kept: list[list[Array]] = []
     live: list[list[Array]] = []
@@ -207,8 +340,9 @@ def perform_steps(
                   for a in arrays]  # fmt: skip
         around = [None if owner(a) is a or step.shape else owner(a).tobytes() for a in arrays]
         options: dict[str, Any] = _native_keywords(step, backend)
-        if step.axis != "default" and step.operation != "cross_entropy":
-            options["axis"] = step.axis
+        if not step.positional:
+            options |= _axis_of(step)
+        by_position = (step.axis,) if step.positional else ()
         try:
             with warnings.catch_warnings(), np.errstate(all="ignore"):
                 warnings.simplefilter("ignore")
@@ -216,10 +350,9 @@ def perform_steps(
                 wide = None
                 if step.out != "none":
                     options["out"], wide = _out_for(step, native, arrays[0], backend)
-                value = call(*native, **options)
+                value = call(*native, *by_position, **options)
                 backend.synchronize()
-                parts = value if isinstance(value, tuple) else (value,)
-                raw = [np.asarray(backend.to_numpy(p)) for p in parts]
+                raw = [np.asarray(backend.to_numpy(p)) for p in _parts(value)]
                 ignored = False
                 if "out" in options:
                     held = np.asarray(backend.to_numpy(options["out"]))
@@ -231,12 +364,11 @@ def perform_steps(
                     parts = [v for v, _ in pairs] + [places for _, places in pairs]
                 copies = [np.array(p, copy=True) for p in parts]
         except (Exception, SystemExit) as e:
-            text = f"{type(e).__name__}: {e}".strip().split("\n", 1)[0][:300]
-            # A half of a character, such as of a file name, is no text that a record can hold.
-            results.append(Result(error=text.encode("utf-8", "replace").decode()))
+            results.append(Result(error=_line(e)))
             live.append([])
             continue
-        inputs = arrays[1:] if step.out == "alias" else arrays
+        within = step.out in ("alias", "overlap")  # out= lies in the memory of the input
+        inputs = arrays[1:] if within else arrays
         old = before[len(before) - len(inputs) :]
         given = step.arrays[len(step.arrays) - len(inputs) :]
         changed_input = [
@@ -252,7 +384,7 @@ def perform_steps(
         results.append(
             Result(
                 arrays=tuple(copies),
-                dtypes=tuple(r.dtype.str if not r.dtype.isnative else r.dtype.name for r in raw),
+                dtypes=tuple(_dtype_name(r) for r in raw),
                 shapes=tuple(r.shape for r in raw),
                 modified=any(changed_input),
                 overrun=overrun and not any(changed_input),
@@ -263,7 +395,7 @@ def perform_steps(
         # A result that is the input (out=x), or a reused array, may change for good reason.
         overlaps = (
             any(np.shares_memory(r, a) for r in raw for a in arrays)
-            if (step.out == "alias" or step.same is not None)
+            if (within or step.same is not None)
             else False
         )
         shortened = step.take is not None or step.tiled is not None
@@ -273,6 +405,14 @@ def perform_steps(
         if not all(_same_bytes(a, b) for a, b in zip(result.arrays, later, strict=False)):
             results[i] = Result(**{**vars(result), "changed": True})
     return results
+
+
+_CALLERS: dict[Caller, Callable[[Functions, Backend, Sequence[Step]], list[Result]]] = {
+    "own": _one_by_one,
+    "thread": _from_a_thread,
+    "together": _together,
+    "fork": _in_a_child,
+}
 
 
 @cache

@@ -44,6 +44,7 @@ class Options:
         also: ids of heavy cases that are judged all the same.
         explain_s: about how long it may take to make the failures of one operation and format
             smaller, and to tell what is wrong.
+        whole: also the cases of the implementation as a whole.
         stop: ends the judgement when it returns True for a result (fail fast).
     """
 
@@ -56,6 +57,7 @@ class Options:
     cases: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
     explain_s: float = 0.6
+    whole: bool = True
     stop: Callable[[ConformanceRecord], bool] = lambda result: False
 
 
@@ -133,7 +135,7 @@ def judge_case(
     if deviation is not None:
         verdict = "expected"
     status: Status = "failed" if verdict == "failure" else "ok"
-    if found.outcome == "crashed":
+    if found.outcome == "crashed" and verdict == "failure":
         status = "crashed"
     witness, diagnosis = None, None
     if explainer is not None and verdict == "failure":
@@ -213,6 +215,8 @@ def judge(
     explainer = Explainer(options.explain_s)
     for case in CASES:
         if not case.applies(operation, dtype) or (options.cases and case.id not in options.cases):
+            continue
+        if case.whole and not options.whole:
             continue
         trial = Trial(
             subject, case.id, case.number, operation, dtype, arithmetic, options.seed,

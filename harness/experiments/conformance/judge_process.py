@@ -41,7 +41,7 @@ def unit(
     """The arguments of `judge_unit` as plain data."""
     chosen = (
         "seed", "heavy", "thorough", "budget_s", "timeout_s", "patience_s", "cases", "also",
-        "explain_s",
+        "explain_s", "whole",
     )  # fmt: skip
     return {
         "path": str(path),

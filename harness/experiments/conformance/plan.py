@@ -103,6 +103,10 @@ class _Schedule:
         """Submit as many groups as there are lanes, so that none is idle."""
         self._submit_from(0)
 
+    def first_of(self, name: str) -> tuple[str, str]:
+        """The first operation and format of an implementation: those of the `Case.whole`."""
+        return next((o, d) for o, d, members in self.groups if name in [m.name for m in members])
+
     def judged(self, operation: str, dtype: str, name: str) -> Judged:
         """What was found, in the order of the catalogue; submits its group and the next ones."""
         self._submit_from(next(i for i, g in enumerate(self.groups) if g[:2] == (operation, dtype)))
@@ -127,10 +131,11 @@ class _Schedule:
             if number not in self.lanes:
                 self.lanes[number] = Lane(f"conformance lane {number}")
             for member in members:
+                whole = self.first_of(member.name) == (operation, dtype)
                 arguments = unit(
                     member.metadata.path.resolve(), operation, dtype,
                     arithmetic_of(self.context, member, dtype),
-                    replace(_options(self.context), cases=cases),
+                    replace(_options(self.context, whole), cases=cases),
                 )  # fmt: skip
                 self.futures.setdefault((operation, dtype, member.name), []).append(
                     self.lanes[number].submit(arguments)
@@ -150,13 +155,14 @@ class _Schedule:
                 lane.close()
 
 
-def _options(context: Context) -> Options:
+def _options(context: Context, whole: bool) -> Options:
     name = context.profile.name
     full = name == "full"
     return Options(
         seed=context.seed,
         heavy=full,
         also=CHEAP_ENOUGH,
+        whole=whole,
         thorough=full,
         budget_s=_BUDGET_S.get(name, 0.3),
         timeout_s=context.profile.timeout_s,
@@ -259,9 +265,12 @@ def plan(context: Context) -> Iterator[Unit]:
             for implementation in context.implementations:
                 if dtype not in _formats(context, implementation):
                     continue
+                first = implementation in members
+                first &= first and schedule.first_of(implementation.name) == (operation, dtype)
                 cells = tuple(
                     planned(implementation.metadata, operation, dtype, c, context.seed)
                     for c in cases
+                    if first or not c.whole
                 )
                 own = results[implementation.name]
                 yield Unit(

@@ -6,7 +6,8 @@ import json
 import re
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -71,6 +72,10 @@ class Subject(Protocol):
         """
         ...
 
+    def fresh(self) -> AbstractContextManager[Subject]:
+        """The same implementation in a process that has made no call yet."""
+        ...
+
 
 @dataclass
 class LocalSubject:
@@ -94,9 +99,14 @@ class LocalSubject:
             steps,
         )
 
+    @contextmanager
+    def fresh(self) -> Iterator[LocalSubject]:
+        """The module imported anew: what it imports itself is the same as before."""
+        yield LocalSubject(LocalImplementation(self.metadata))
+
 
 def may_compile(metadata: Metadata) -> bool:
-    """Whether a first call may take minutes: its library, or one that its source names, compiles."""
+    """Whether a first call may take minutes: its library or one that its source names compiles."""
     words = set(re.findall(r"\w+", metadata.path.read_text("utf-8", "replace")))
     return metadata.backend != "numpy" or bool(COMPILERS & words)
 
@@ -201,6 +211,15 @@ class RemoteSubject:
         if self.first_s is None:
             self.first_s = time.perf_counter() - started
         return answer
+
+    @contextmanager
+    def fresh(self) -> Iterator[RemoteSubject]:
+        other = RemoteSubject(self.implementation, patience_s=self.patience_s)
+        other.first_s = self.first_s
+        try:
+            yield other
+        finally:
+            other.stop()
 
     def stop(self) -> None:
         self.worker.stop()
