@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from harness.experiments.conformance.judge import Options, judge
-from harness.experiments.conformance.target import LocalSubject
+from harness.experiments.conformance.target import LocalSubject, RemoteSubject, Subject
 from harness.records import ConformanceRecord
+from harness.worker.local import load
 
 HERE = Path(__file__).parent
 MUTANTS = sorted((HERE / "mutants").glob("*.py"))
@@ -75,6 +76,33 @@ CAUGHT_BY = {
 
 QUICK_TO_JUDGE = {"with_out", "one_by_one"}
 
+KEEP = {
+    "asynchronous": "",
+    "compiled_by_torch": "",
+    "compiled_c": "",
+    "executor_at_first_call": "thread",
+    "executor_of_each_call": "",
+    "executor_of_the_module": "threads of Python",
+    "processes_kept": "1 child process",
+    "threads_at_import": "",  # before the first call, as the threads of a compiled library
+}
+"""Unusual in what they start, and what they are seen to keep: judged in a process of their own."""
+
+UNUSUAL = {
+    "a_lambda", "applied_along", "data_class", "decorated", "einstein", "elements_of_python",
+    "fractions_of_few", "generators", "guvectorized", "helper_beside", "instance", "long_double",
+    "masked_arrays", "matched", "partial_functions", "vectorized_rows", "views_of_bytes",
+    "workspace_of_a_thread", *KEEP,
+}  # fmt: skip
+"""Right ones of unusual style."""
+
+OF_STYLE = (
+    "1-all-masked", "2-some-masked", "10-one-class", "16-subnormal", "32-no-rows", "34-scalar",
+    "35-transposed", "36-reversed", "36-gaps", "38-misaligned", "40-default-axis", "41-axes",
+    "51-input-unchanged", "53-repeatable", "fresh-values", "56-memory-order", "58-distribution",
+)  # fmt: skip
+"""Cases that a style, rather than the arithmetic, could fail."""
+
 
 def failed(result: ConformanceRecord) -> bool:
     return result.verdict == "failure"
@@ -110,14 +138,60 @@ def test_mutant_is_caught(path: Path) -> None:
     [
         p if p.stem in QUICK_TO_JUDGE else pytest.param(p, marks=pytest.mark.slow)
         for p in CORRECT
-        if p.stem != "torch_functional"
+        if p.stem not in ("torch_functional", *KEEP)
     ],
     ids=lambda p: p.stem,
 )
 def test_correct_implementation_has_no_failure(path: Path) -> None:
-    thorough = path.stem not in QUICK_TO_JUDGE
+    thorough = path.stem not in QUICK_TO_JUDGE | UNUSUAL
     found = failures(path, Options(thorough=thorough, budget_s=2.0 if thorough else 0.3))
     assert [o.message for o in found] == []
+
+
+@pytest.mark.parametrize("name", sorted(UNUSUAL - set(KEEP)))
+def test_a_style_is_no_failure(name: str) -> None:
+    if name == "guvectorized":
+        pytest.importorskip("numba", reason="the extra 'numba' is not installed")
+    assert in_one_format(LocalSubject.from_path(HERE / "correct" / f"{name}.py"), OF_STYLE) == []
+
+
+def in_one_format(subject: Subject, cases: tuple[str, ...]) -> list[str | None]:
+    """Messages of failures of softmax in float32."""
+    options = Options(thorough=False, budget_s=0.1, cases=cases)
+    found = list(judge(subject, "softmax", "float32", options=options))
+    assert "pass" in {r.verdict for r in found}
+    return [o.message for o in found if failed(o)]
+
+
+def in_a_process(name: str, cases: tuple[str, ...]) -> tuple[list[str | None], str]:
+    """The same in a process of its own, and what it was seen to keep."""
+    remote = RemoteSubject(load(HERE / "correct" / f"{name}.py"))
+    try:
+        return in_one_format(remote, cases), remote.worker.keeps
+    finally:
+        remote.stop()
+
+
+@pytest.mark.parametrize("name", sorted(set(KEEP) - {"compiled_by_torch"}))
+@pytest.mark.parametrize(
+    "cases", [OF_STYLE, pytest.param((), marks=pytest.mark.slow)], ids=["style", "all"]
+)
+def test_what_is_started_and_kept_is_no_failure(name: str, cases: tuple[str, ...]) -> None:
+    found, keeps = in_a_process(name, cases)
+    assert found == []
+    assert KEEP[name] in keeps
+
+
+@pytest.mark.slow
+def test_a_compiler_is_no_failure_with_cold_caches_and_with_warm_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch", reason="the extra 'torch' is not installed")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    cold, _ = in_a_process("compiled_by_torch", OF_STYLE)
+    assert any(tmp_path.iterdir())
+    warm, _ = in_a_process("compiled_by_torch", OF_STYLE)
+    assert (cold, warm) == ([], [])
 
 
 @pytest.mark.slow
@@ -130,3 +204,5 @@ def test_torch_functional_has_no_failure() -> None:
 def test_there_are_enough_of_both() -> None:
     assert len(MUTANTS) >= 40
     assert len(CORRECT) >= 12
+    assert {p.stem for p in CORRECT} >= UNUSUAL
+    assert len(UNUSUAL) >= 20

@@ -86,6 +86,13 @@ def test_operations_are_functions_variables_or_else_imports(
     assert read_metadata(written(tmp_path, text)).operations == operations
 
 
+def test_a_decorator_may_change_what_its_callers_see(tmp_path: Path) -> None:
+    path = tmp_path / "decorated.py"
+    path.write_text("@along\ndef softmax(x, options, out): ...", encoding="utf-8")
+    found = read_metadata(path)
+    assert (found.operations, found.operations_with_out) == (("softmax",), ())
+
+
 def test_a_wrapped_function_keeps_its_own_signature(tmp_path: Path) -> None:
     text = "def softmax(x, axis=-1, out=None): ...\nsoftmax = jit(softmax)\n"
     assert read_metadata(written(tmp_path, text)).operations_with_out == ("softmax",)
