@@ -202,8 +202,9 @@ class Worker:
         if command == "run":
             shapes = tuple((a.shape, a.dtype.str) for a in arrays)
             steps = header.get("options", {}).get("steps", ())
-            # Arrays that the steps of a case make of a row or an element; of float64 at most
-            made = sum(8 * math.prod(step["shape"]) for step in steps if step["shape"])
+            # Arrays that the steps of a case make of a row or an element; of float64 at most.
+            # By fsum, since `sum` may be another by now.
+            made = 8 * int(math.fsum(math.prod(s["shape"]) for s in steps if s["shape"]))
             kind: Any = (header["operation"], shapes, made)
             nbytes = sum(a.nbytes for a in (*arrays, *reply[1])) + made
         else:
