@@ -425,6 +425,8 @@ def _temperature(view: View) -> str | None:
     usable, logs, right = usable[told], logs[told], right[told]
     if usable.sum() < 4:
         return None
+    if len(np.unique(view.x[told][usable])) < 4:
+        return None
     x = np.where(usable, view.x[told], np.nan)
     a = x - np.nanmean(x, axis=1, keepdims=True)
     off = np.where(usable, logs - right, np.nan)
@@ -679,7 +681,23 @@ def _cross_term(view: View) -> str | None:
     spread = float(np.quantile(np.abs(off - c), 0.9))
     if not abs(c) > 4.0 * noise or spread > 0.3 * abs(c):
         return None
-    return f"the sum of grad * y of a row is off by {abs(c):.2g} (of {size:.2g}, the sum of sizes)"
+    return f"the sum of grad * y of a row is off by {abs(c) / size:.2g} of that of abs(grad * y)"
+
+
+def _beside(view: View) -> str | None:
+    """Along an axis that is not last, the places of the last one, which are lanes there."""
+    step = view.step
+    shape = step.arrays[0].shape
+    axes = axes_of(step, len(shape))
+    if len(axes) != 1 or axes[0] == len(shape) - 1 or view.error.shape != view.x.shape:
+        return None
+    moved = (*shape[: axes[0]], *shape[axes[0] + 1 :], shape[axes[0]])
+    columns = np.moveaxis(view.error.reshape(moved), -2, -1).reshape(-1, shape[-1])
+    off = _columns(replace(view, error=columns))
+    text = None if off is None else _pattern(off, "column", "columns", 0.6)
+    return (
+        None if text is None else f"calls along axis {axes[0]} of {len(shape)}: only {text} wrong"
+    )
 
 
 def _outliers(view: View) -> tuple[set[int], int]:
@@ -714,16 +732,20 @@ def _positions(view: View) -> str | None:
     measures = [] if columns is None else [columns]
     measures += [np.isin(np.arange(n), list(places)).astype(float) for places in (off, strong)]
     for measure in measures:
-        text = _pattern(measure, "class", "classes")
+        largest = float(measure.max(initial=0.0))
+        swapped = _swapped(view, np.flatnonzero(measure > 0.02 * largest))
+        if swapped is not None:
+            return swapped
+        text = _pattern(measure, "class", "classes", 0.6 if measure is columns else 0.8)
         if text is not None:
-            return _swapped(view, {int(j) for j in np.flatnonzero(measure)}) or f"only {text} wrong"
+            return f"only {text} wrong"
     return None
 
 
-def _swapped(view: View, places: set[int]) -> str | None:
+def _swapped(view: View, places: Any) -> str | None:
     if len(places) != 2:
         return None
-    a, b = sorted(places)
+    a, b = (int(j) for j in places)
     row = view.row
     if np.allclose(view.got[row, [b, a]], view.exact[row, [a, b]], rtol=1e-3):
         last = view.got.shape[1] - 1
@@ -743,20 +765,20 @@ def _groups(n: int, one: str, many: str) -> Iterator[tuple[str, slice]]:
         for lane in range(lanes) if n >= 2 * lanes else ():
             places = f"the {many} {lane}, {lane + lanes}, ..."
             yield f"lane {lane} of {lanes} ({places}) is", slice(lane, n, lanes)
-    for j in range(n - 1):
+    for j in range(n - 1) if n <= 4096 else ():
         yield f"{one} {j} of {n} is", slice(j, j + 1)
     for k in (k for k in _TILES if k < n):
         yield f"the {many} from {k} on are", slice(k, n)
         yield f"the first {k} of {n} {many} are", slice(0, k)
 
 
-def _pattern(measure: Float64Array, one: str, many: str) -> str | None:
+def _pattern(measure: Float64Array, one: str, many: str, part: float = 0.8) -> str | None:
     """The places whose measure is unlike that of the others, and explains most of it."""
     n = len(measure)
     total = float(np.sum((measure - measure.mean()) ** 2))
-    if not total > 0.0 or n > 4096:
-        return _run(measure, one, many)
-    best, found = 0.6, None
+    if not total > 0.0:
+        return None
+    best, found = part, None
     for text, places in _groups(n, one, many):
         inside = measure[places]
         if inside.size == n:
@@ -777,7 +799,7 @@ def _run(measure: Float64Array, one: str, many: str) -> str | None:
     low, high = int(places[0]), int(places[-1])
     if len(places) == 1:
         return f"the last {one} is" if low == n - 1 else f"{one} {low} of {n} is"
-    if len(places) < 0.7 * (high - low + 1):
+    if len(places) < 0.7 * (high - low + 1) or high - low == n - 1:
         return None
     if high == n - 1:
         return f"the {many} from {low} on are"
@@ -796,7 +818,7 @@ def _rows_off(view: View) -> str | None:
             return None
     if np.mean(measure > 0.5 * measure.max()) > 0.5:
         return None
-    text = _pattern(measure, "row", "rows")
+    text = _pattern(measure, "row", "rows", 0.6)
     return None if text is None else f"only {text} wrong"
 
 
@@ -897,41 +919,70 @@ def _wider(step: Step, by: int) -> Step:
     return replace(step, arrays=(*arrays, *second))
 
 
+@dataclass(frozen=True, eq=False)
+class Diagnosis:
+    """What is wrong, in a sentence; None where that cannot be told.
+
+    Attributes:
+        kind: of a fault in what is kept from call to call (``"changed"``, ``"unsteady"``,
+            ``"kept"``); else None.
+        calls: those that show such a fault, where there are some.
+    """
+
+    text: str | None
+    kind: str | None = None
+    calls: Failing | None = None
+
+
 def diagnose(
     found: Failing, small: Failing | None, prober: Prober, fmt: FloatFormat, arithmetic: Arithmetic
-) -> str | None:
-    """What is wrong, in a sentence; None where that cannot be told.
+) -> Diagnosis:
+    """What is wrong.
 
     Args:
         found: the call as it was found. small: the smallest one like it, None if there is none.
         prober: asks whether further calls fail.
     """
-    where = None if small is None else _where(small, prober)
-    text = None if small is None else _broken_contract(small.result, small)
-    if text is None and small is not None and unsteady(found.step, prober):
-        return UNSTEADY
+    where, text = None, None
+    if small is not None:
+        where, text = _where(small, prober), _broken_contract(small.result, small)
+        if text is None and unsteady(found.step, prober):
+            return Diagnosis(UNSTEADY, "unsteady")
+    seen = [found] if small is None else [found, small]
+    views = [v for f in seen if text is None and (v := view_of(f, fmt, arithmetic)) is not None]
+    if text is None and (where is None or found.step.layout == "C"):
+        text = _generic(found, small is None, prober, fmt, arithmetic)
+        where = where if text is None else None
+    text = text or _first(views, _special) or _first(views, _flushed)
+    text = text or _first(views[:1], _known_mistake)
+    if text is None and small is not None:
+        calls = _remembered(small, prober)
+        if calls is not None:
+            return Diagnosis(_REMEMBERED, "kept", calls)
+        text = _of_zero(small, prober)
+    if text is None and small is None:
+        text = _first(views, _beside)
+    elif text is None:
+        text = _first(views, _what)
+    if text is None and small is None and (what := _first(views, _what)) is not None:
+        text = f"rows of {views[0].x.shape[1]} classes, not of {_USUAL[0][1]}: {what}"
     if text is None:
-        seen = [found] if small is None else [found, small]
-        views = [v for f in seen if (v := view_of(f, fmt, arithmetic)) is not None]
-        plain = where is None or found.step.layout == "C"
-        for shape in _USUAL if plain else ():
-            probe = _usual(found, prober, shape)
-            usual = None if probe is None else view_of(probe, fmt, arithmetic)
-            if text is None and usual is not None and (small is None or usual.bad.any()):
-                text = _what(usual)
-                where = where if text is None else None
-        text = text or _first(views, _special) or _first(views, _flushed)
-        for call in (found,) if small is None else (found, small):
-            text = text or _remembered(call, prober)
-        text = text or (None if small is None else _of_zero(small, prober))
-        if text is None:
-            text = _first(views, _what)
-            if text is not None and small is None and views:
-                n, other = views[0].x.shape[1], _USUAL[0][1]
-                text = f"rows of {n} classes, not of {other}: {text}"
-    if text is None:
-        return None if where is None else f"only {where} were seen to be wrong"
-    return text if where is None else f"{where}: {text}"
+        return Diagnosis(None if where is None else f"only {where} were seen to be wrong")
+    return Diagnosis(text if where is None else f"{where}: {text}")
+
+
+def _generic(
+    found: Failing, always: bool, prober: Prober, fmt: FloatFormat, arithmetic: Arithmetic
+) -> str | None:
+    """What is wrong with ordinary calls, if they are; `always`: even where each is in its bound."""
+    for shape in _USUAL:
+        probe = _usual(found, prober, shape)
+        usual = None if probe is None else view_of(probe, fmt, arithmetic)
+        if usual is not None and (always or usual.bad.any()):
+            text = _what(usual)
+            if text is not None:
+                return text
+    return None
 
 
 def _first(views: Sequence[View], patterns: Callable[[View], str | None]) -> str | None:
@@ -1024,42 +1075,38 @@ def _of_zero(small: Failing, prober: Prober) -> str | None:
     return None
 
 
-def _remembered(found: Failing, prober: Prober) -> str | None:
-    """Other numbers in the middle of a row that change no bit of its result."""
-    step = found.step
+_REMEMBERED = (
+    "another input of the same shape, with other numbers between its ends, gives the same result "
+    "bit by bit: results are remembered, or some logits are not read"
+)
+
+
+def _remembered(small: Failing, prober: Prober) -> Failing | None:
+    """Two calls whose results are the same bits, though numbers in the middle are not."""
+    step = small.step
     x = to_float64(step.arrays[0])
-    if step.shape is not None or step.layout != "C" or step.operation == "cross_entropy":
+    if step.layout != "C" or len(step.arrays) > 1 or x.ndim != 1 or not np.isfinite(x).all():
         return None
-    if not np.isfinite(x).all() or x.ndim == 0 or x.shape[-1] < 3:
-        return None
-    other = step.arrays[0].copy()
-    other[..., 1:-1] = (x[..., 1:-1] * 0.5 + 1.0).astype(other.dtype)
-    changed = replace(step, same=None, arrays=(other, *step.arrays[1:]))
-    results = prober.perform([replace(step, same=None), changed])
-    if any(r.error is not None for r in results) or _differ(results):
-        return None
-    return (
-        "another input of the same shape, with other numbers between its ends, gives the same "
-        "result bit by bit: results are remembered, or some logits are not read"
-    )
+    for n in (5, 7, 11, 13):  # a shape of which nothing may be known yet
+        first, second = np.zeros(n), np.zeros(n)
+        first[1:-1], second[1:-1] = 2.0, 1.0
+        a, b = (replace(step, arrays=(v.astype(step.arrays[0].dtype),)) for v in (first, second))
+        if not _differ(prober.perform([a, b])):
+            return prober.tried(b, (a,))
+    return None
 
 
-def state(found: Failing, prober: Prober) -> tuple[str, str, Failing | None] | None:
-    """What else than its arguments decides what a call gives; None where nothing was seen to.
-
-    Returns:
-        The kind (``"changed"``, ``"unsteady"``, ``"before"``), a sentence, and the calls in which
-        it shows, where there are some.
-    """
+def state(found: Failing, prober: Prober) -> Diagnosis | None:
+    """What else than its arguments decides what a call gives; None where nothing was seen to."""
     step, before = found.step, found.before
     alone = replace(step, same=None)
     if step.shape is None:
         other = (to_float64(step.arrays[0]) * 0.5 + 1.0).astype(step.arrays[0].dtype)
         later = replace(alone, arrays=(other, *step.arrays[1:]))
         if prober.perform([alone, later])[0].changed:
-            return "changed", _CONTRACT["changed"], None
+            return Diagnosis(_CONTRACT["changed"], "changed")
     if unsteady(step, prober) or _differ(prober.perform([alone] * 6)):
-        return "unsteady", UNSTEADY, None
+        return Diagnosis(UNSTEADY, "unsteady")
     for count in range(1, min(len(before), 8) + 1):
         last = tuple(replace(s, same=None) for s in before[-count:])
         again = prober.tried(alone, last)
@@ -1070,7 +1117,7 @@ def state(found: Failing, prober: Prober) -> tuple[str, str, Failing | None] | N
                 f"right when called alone, wrong after another {what} (of shape {shape}): "
                 f"something is kept from call to call"
             )
-            return "before", text, again
+            return Diagnosis(text, "kept", again)
     if step.same is not None and 0 <= step.same < len(before):
         pairs = [(before[step.same], step)]
         if len(step.arrays) == 1:
@@ -1080,5 +1127,5 @@ def state(found: Failing, prober: Prober) -> tuple[str, str, Failing | None] | N
             again = prober.tried(replace(second, same=0), (replace(first, same=None),))
             if again is not None:
                 text = "new numbers in the same array give the old result: it is remembered"
-                return "before", text, again
+                return Diagnosis(text, "kept", again)
     return None

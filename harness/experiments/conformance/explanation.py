@@ -7,7 +7,7 @@ asked, and it costs nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -32,6 +32,7 @@ from harness.experiments.conformance.shrink import (
     classes_axis,
     code,
     dtype_text,
+    evaluated,
     literal,
     smallest,
     two_numbers,
@@ -46,7 +47,7 @@ _TOO_LARGE = 1 << 23
 """Elements of a call that is not made again."""
 _TIMEOUT_S = 2.0
 """The longest that a call may take that is made again."""
-_LONGEST = 300
+_LONGEST = 500
 """Characters of a line that anybody would paste."""
 _FEW_ULPS = 1000.0
 
@@ -73,7 +74,8 @@ class Explainer:
         if found.evidence is None or budget.seconds <= 0.002:
             return None, None
         try:
-            return explained(trial, found, budget)
+            with np.errstate(all="ignore"):
+                return explained(trial, found, budget)
         except Exception as e:  # a defect of ours must not take the verdict along
             return None, f"(no diagnosis: {type(e).__name__}: {e})"
         finally:
@@ -109,10 +111,10 @@ def explained(trial: Trial, found: Observation, budget: Budget) -> Explanation:
         budget.extend(budget.seconds, budget.calls)  # what was seen costs what it costs
         small = smallest(prober, failing, trial.fmt)
         budget.extend(0.1, 20)
-        text = diagnosis.diagnose(failing, small, prober, trial.fmt, trial.arithmetic)
-        if text == diagnosis.UNSTEADY:
-            return _of_state(trial, "unsteady", prober), text
-        return witness(trial, small), text
+        told = diagnosis.diagnose(failing, small, prober, trial.fmt, trial.arithmetic)
+        if told.kind is not None:
+            return _of_state(trial, told, prober), told.text
+        return witness(trial, small), told.text
     except (SubjectFault, Spent):
         return (None if prober.best is None else witness(trial, prober.best)), None
 
@@ -127,25 +129,25 @@ def _not_alone(trial: Trial, found: Observation, prober: Prober) -> Explanation:
         Failing(evidence.step, Result(), found, nothing, evidence.before), prober
     )
     if kept is not None:
-        kind, text, calls = kept
-        shown = witness(trial, calls) if calls is not None else _of_state(trial, kind, prober)
-        return shown, text
+        return _of_state(trial, kept, prober), kept.text
     (result,) = prober.perform([step])
     prober.judge = lambda step, result: found  # nothing further is asked of other calls
     failing = Failing(step, result, found, nothing)
-    text = diagnosis.diagnose(failing, None, prober, trial.fmt, trial.arithmetic)
-    return _typical(trial, failing, prober), text
+    told = diagnosis.diagnose(failing, None, prober, trial.fmt, trial.arithmetic)
+    return _typical(trial, failing, prober), told.text
 
 
-def _of_state(trial: Trial, kind: str, prober: Prober) -> Witness | None:
+def _of_state(trial: Trial, told: diagnosis.Diagnosis, prober: Prober) -> Witness | None:
     """Calls on small inputs that show that something is kept from call to call, or drawn."""
+    if told.calls is not None:
+        return witness(trial, told.calls)
     fmt, name = trial.fmt, trial.operation
     if name not in ("softmax", "log_softmax", "logsumexp") or trial.fmt.name == "bfloat16":
         return None
     first, wrap = NATIVE.get(trial.subject.metadata.backend, ("", "{}"))
     small = [trial.array(v) for v in ([0.0, 1.0], [1.0, 0.0])]
     a, b = (wrap.format(literal(v, fmt)) for v in small)
-    if kind == "changed":
+    if told.kind == "changed":
         steps = [Step(name, (v,), "default") for v in small]
         if not prober.perform(steps)[0].changed:
             return None
@@ -165,9 +167,15 @@ def _of_state(trial: Trial, kind: str, prober: Prober) -> Witness | None:
 def of_fault(trial: Trial, status: str, steps: Sequence[Step]) -> Explanation:
     """For a request that never came back, or ended the process: the call that did it.
 
+    Each try that hangs costs a second, and each that ends the process a new process.
+
     Args:
         status: as a record has it. steps: those of the request.
     """
+    if (
+        getattr(trial.subject, "first_s", 0.0) is None and status == "timeout"
+    ):  # each further try would take minutes
+        return None, "the first calls never come back"
     what = {"timeout": "never comes back"}.get(status, "ends the process")
 
     def fault(step: Step) -> str | None:
@@ -226,35 +234,66 @@ def _on_what(step: Step) -> str:
 
 
 def _typical(trial: Trial, failing: Failing, prober: Prober) -> Witness | None:
-    """Of many results that are off together, the row of the one that is off most."""
+    """Of many results that are off together, one that is off most, in a call that shows it."""
     step, evidence = failing.step, failing.observation.evidence
+    worst = _worst(trial, failing.step, failing.result, evidence)
+    if worst is None:
+        return None
+    row, column, ulps = worst
+    for alone, made in _shorter(trial, step, row, column):
+        (result,) = prober.perform([alone])
+        found = _worst(trial, alone, result, None)
+        if found is None or found[2] < 0.5 * ulps:
+            continue
+        part = 1 if step.operation == "cross_entropy" else 0
+        at = Evidence(alone, part=part, place=found[:2])
+        observation = replace(failing.observation, evidence=at, outcome="inaccurate")
+        shown = witness(trial, Failing(alone, result, observation, made))
+        if shown is not None:
+            return shown
+    return None
+
+
+def _worst(
+    trial: Trial, step: Step, result: Result, evidence: Evidence | None
+) -> tuple[int, int, float] | None:
+    """The row, class and ulps of the largest error; of the class in question, if there is one."""
     part = 1 if step.operation == "cross_entropy" else 0
-    if step.shape is not None or failing.result.error is not None:
+    if step.shape is not None or len(result.arrays) <= part:
         return None
     exact = expected_of(step, trial.fmt, trial.arithmetic)[part].exact
-    got = result_rows(failing.result.arrays[part], step)
-    if got.shape != exact.shape or got.ndim != 2:
+    got = result_rows(result.arrays[part], step)
+    if got.shape != exact.shape or got.ndim != 2 or not got.size:
         return None
-    off = ulp_error(got, exact, trial.fmt)
+    off = np.nan_to_num(ulp_error(got, exact, trial.fmt), nan=np.inf)
     if evidence is not None and len(evidence.place) == 2:
         off = np.where(np.arange(off.shape[1]) == evidence.place[1], off, 0.0)
     row, column = (int(i) for i in np.unravel_index(int(np.argmax(off)), off.shape))
+    return row, column, float(off[row, column])
+
+
+def _shorter(
+    trial: Trial, step: Step, row: int, column: int
+) -> Iterator[tuple[Step, tuple[str | None, ...]]]:
+    """Calls in which the same element may be off as much, the shortest first."""
     axes = axes_of(step, step.arrays[0].ndim)
     if step.operation == "cross_entropy":
         x, targets = step.arrays[0], step.arrays[1].reshape(-1)
         arrays = rows_of(x, axes)[row : row + 1], targets[row : row + 1]
-    else:
-        arrays = tuple(rows_of(a, axes)[row] for a in step.arrays)
-    alone = replace(step, arrays=arrays, axis=-1)
-    (result,) = prober.perform([alone])
-    if result.error is not None or len(result.arrays) <= part:
-        return None
-    seen = result_rows(result.arrays[part], alone)
-    if seen.shape[-1] != got.shape[1] or seen[0, column] != got[row, column]:
-        return None
-    at = Evidence(alone, part=part, place=(0, column))
-    observation = replace(failing.observation, evidence=at, outcome="inaccurate")
-    return witness(trial, Failing(alone, result, observation, (None,) * len(arrays)))
+        yield replace(step, arrays=arrays), (None, None)
+        return
+    rows = [rows_of(a, axes) for a in step.arrays]
+    nothing = (None,) * len(rows)
+    n = rows[0].shape[1]
+    if len(rows) == 1:
+        pair = rows[0][row, [int(np.argmax(to_float64(rows[0][row]))), column]]
+        yield replace(step, arrays=(pair,), axis="default"), nothing
+    yield replace(step, arrays=tuple(r[row] for r in rows), axis="default"), nothing
+    if len(rows) == 1:
+        d = dtype_text(trial.fmt)
+        for size in (f"{n}", f"({row + 1}, {min(n, 3)})", f"({row + 1}, {n})"):
+            made = f"np.random.default_rng(0).normal(size={size}).astype({d})"
+            yield replace(step, arrays=(evaluated(made),), axis="default"), (made,)
 
 
 def _place(trial: Trial, failing: Failing) -> tuple[int, tuple[int, ...]] | None:

@@ -222,7 +222,15 @@ def _one_row(prober: Prober, fmt: FloatFormat) -> None:
 def _tiny(prober: Prober, fmt: FloatFormat) -> None:
     """Two logits, or three: most faults show there."""
     step = _best(prober).step
-    if step.arrays[0].ndim != 1 or step.shape is not None or step.arrays[0].size <= 2:
+    if step.shape is not None or step.arrays[0].size <= 2:
+        return
+    if step.operation == "cross_entropy" and len(step.arrays[1]) == 1:
+        for row, target in (([0.0, 1.0], 0), ([0.0, 1.0], 1), ([0.0, 20.0], 0), ([0.0, 100.0], 0)):
+            logits = np.array([row]).astype(step.arrays[0].dtype)
+            if prober.accepts(replace(step, arrays=(logits, np.array([target])))):
+                return
+        return
+    if step.arrays[0].ndim != 1:
         return
     x = to_float64(step.arrays[0])
     place = _place(_best(prober))[1]
@@ -597,7 +605,7 @@ def two_numbers(got: float, expected: float, least: int = 3) -> tuple[str, str]:
     """Both in decimal, with as many digits as tell them apart and one more."""
     for digits in range(least, 18):
         a, b = f"{got:.{digits}g}", f"{expected:.{digits}g}"
-        if f"{got:.{digits - 1}g}" != f"{expected:.{digits - 1}g}":
+        if a != b and f"{got:.{digits - 1}g}" != f"{expected:.{digits - 1}g}":
             break
     return a, b
 
