@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,7 +20,7 @@ from harness.experiments.conformance.case_run import Trial
 from harness.experiments.conformance.explanation import Explainer
 from harness.experiments.conformance.observation import Evidence, Observation
 from harness.experiments.conformance.plan import arithmetic_of
-from harness.experiments.conformance.target import SubjectFault
+from harness.experiments.conformance.target import Subject, SubjectFault
 from harness.experiments.context import Context, Unit, rows_for
 from harness.experiments.judgement import JUDGES, bound_of, excused, excuses, worst_outcome
 from harness.numerics.exact import Exact, remembered
@@ -142,10 +143,15 @@ class _Called:
     def perform(self, steps: Sequence[Step], timeout: float = 60.0) -> list[Result]:
         return [self._made(step) for step in steps]
 
+    def fresh(self) -> AbstractContextManager[Subject]:
+        """The same process: state is judged by the catalogue."""
+        return contextlib.nullcontext(self)
+
     def _made(self, step: Step) -> Result:
-        axis = {} if step.axis == "default" else {"axis": step.axis}
+        axis: dict[str, Any] = {} if step.axis == "default" else {"axis": step.axis}
         try:
-            y = self.context.call(self.implementation, step.operation, *step.arrays, **axis)
+            (x,) = step.arrays
+            y = self.context.call(self.implementation, step.operation, x, **axis)
         except WorkerFault as fault:
             if fault.status not in ("error", "failed"):
                 raise SubjectFault(fault.status, fault.reason) from None

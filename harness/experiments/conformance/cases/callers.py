@@ -148,7 +148,7 @@ def no_class(trial: Trial) -> Iterator[Observation]:
             from_the_end = _alike(result, again)
             text += ", as counted from the last class" if from_the_end else ""
         compiled = metadata.backend in ("jax", "jax_cuda", "tensorflow")
-        grade = "finding" if from_the_end or compiled else "failure"
+        grade: Grade = "finding" if from_the_end or compiled else "failure"
         yield trial.shown(step, text, "wrong", x[2], loss, "an exception, or NaN", grade=grade)
     yield Observation("pass", "raises")
 
