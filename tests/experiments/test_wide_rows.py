@@ -10,10 +10,12 @@ import pytest
 
 from harness.bounds.tolerances import Arithmetic
 from harness.experiments.conformance.call import Result, Step
-from harness.experiments.conformance.case_run import Trial
+from harness.experiments.conformance.case import FLOATS, OPERATIONS
+from harness.experiments.conformance.case_run import Trial, softmax_like
 from harness.experiments.conformance.cases import wide_rows
 from harness.experiments.conformance.observation import worst
 from harness.numerics.formats import float_format, to_float64
+from harness.reference.memo import certified
 from harness.worker.local import load
 
 
@@ -27,19 +29,25 @@ class Subject:
         found = []
         for step in steps:
             (x,) = step.arrays
-            wide = to_float64(x)
+            wide = np.moveaxis(to_float64(x), step.axis, -1)  # type: ignore[arg-type]
             e = np.exp(wide - wide.max(axis=-1, keepdims=True))
             y = self.change(e / e.sum(axis=-1, keepdims=True)).astype(x.dtype)
-            found.append(Result((y,), (x.dtype.name,)))
+            found.append(Result((np.moveaxis(y, -1, step.axis),), (x.dtype.name,)))  # type: ignore[arg-type]
         return found
 
 
+def trial_of(
+    change: Callable[[Any], Any], dtype: str = "float32", bound: str = "generic",
+    operation: str = "softmax", **fields: Any,
+) -> Trial:  # fmt: skip
+    given = {"thorough": False, "budget_s": 60.0, **fields}
+    arithmetic = Arithmetic(bound=bound)
+    subject: Any = Subject(change)
+    return Trial(subject, "wide-rows", None, operation, dtype, arithmetic, **given)
+
+
 def judged(change: Callable[[Any], Any], dtype: str = "float32", bound: str = "generic") -> Any:
-    trial = Trial(
-        Subject(change), "wide-rows", None, "softmax", dtype, Arithmetic(bound=bound),
-        thorough=False, budget_s=60.0,
-    )  # type: ignore[arg-type] # fmt: skip
-    return worst(list(wide_rows.ordinary(trial)))
+    return worst(list(wide_rows.ordinary(trial_of(change, dtype, bound))))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
@@ -53,7 +61,8 @@ def test_a_rounded_exact_result_passes(dtype: str) -> None:
 def test_a_factor_of_the_row_is_told(factor: float, grade: str) -> None:
     found = judged(lambda y: y * factor)
     assert found.grade == grade
-    assert grade == "pass" or "a row is off as a whole" in found.message
+    told = "a row is off as a whole" if factor > 0 else "a row is lost"
+    assert grade == "pass" or told in found.message
 
 
 def test_a_factor_is_a_finding_where_a_bound_is_declared() -> None:
@@ -63,7 +72,7 @@ def test_a_factor_is_a_finding_where_a_bound_is_declared() -> None:
 @pytest.mark.parametrize("place", [slice(7, None, 32), slice(4096, 4224), slice(-1, None)])
 def test_an_error_of_some_elements_is_told_whatever_is_declared(place: slice) -> None:
     def change(y: Any) -> Any:
-        y[:, place] *= 1 + 1e-5
+        y[..., place] *= 1 + 1e-5
         return y
 
     found = judged(change, bound="shift_divide")
@@ -89,3 +98,68 @@ def test_the_control_is_the_error_of_real_orders(
 def test_the_control_takes_a_stalled_sum_over_what_it_has_become() -> None:
     stalled = wide_rows.summation_error(np.ones(1 << 14), float_format("float16"))
     assert stalled * 2.0**-11 == pytest.approx(7.0)  # 16384 / 2048 - 1
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
+def test_the_reference_is_the_certified_one(dtype: str) -> None:
+    fmt = float_format(dtype)
+    rng = np.random.default_rng(5)
+    x = to_float64(np.clip(rng.normal(size=(2, 5000)), -4, 4).astype(fmt.dtype))
+    y = to_float64(softmax_like(x.astype(fmt.dtype), -1, fmt))
+    targets = np.array([0, 77])
+    for operation, arrays in (
+        ("softmax", (x,)), ("log_softmax", (x,)), ("logsumexp", (x,)),
+        ("softmax_backward", (x, y)), ("cross_entropy", (x, targets)),
+    ):  # fmt: skip
+        right = certified(operation, *arrays)
+        for mine, exact in zip(wide_rows.reference(fmt, operation, *arrays), right, strict=True):
+            off = np.abs((mine.hi - exact.hi) + (mine.lo - exact.lo))
+            size = np.abs(y) if operation == "softmax_backward" else np.abs(exact.hi)
+            assert np.all(off <= 2.0**-8 * fmt.unit_roundoff * size + 2.0**-70)
+
+
+def test_a_look_at_many_meets_every_family_and_all_sizes_along_every_axis() -> None:
+    met = set()
+    for operation in OPERATIONS:
+        for dtype in FLOATS:
+            chosen = wide_rows.widths(trial_of(lambda y: y, dtype, operation=operation))
+            assert [w.classes % 2 for w in chosen] == [0, 1, 1, 0, 1, 1]
+            assert len({(w.classes - 1).bit_length() for w in chosen}) == 6
+            met |= {(i, (w.classes - 1).bit_length(), w.along) for i, w in enumerate(chosen)}
+    for family in range(6):
+        own = {(bits, along) for i, bits, along in met if i == family}
+        assert len({bits for bits, _ in own}) == 6
+        assert {along for _, along in own} == {"last", "first", "middle"}
+
+
+def test_thorough_judgement_asks_every_family_at_every_size() -> None:
+    chosen = wide_rows.widths(trial_of(lambda y: y, thorough=True))
+    assert len({w.classes for w in chosen}) == len(chosen) == 54
+    assert max(w.classes for w in chosen) > 1 << 20
+    few = wide_rows.widths(trial_of(lambda y: y))
+    assert {w.classes for w in few} < {w.classes for w in chosen}
+
+
+@pytest.mark.parametrize("value", [0.0, 1e-6, np.nan])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("least", [30_000, 900_000])
+def test_a_row_without_a_right_digit_is_told_at_any_named_count(
+    value: float, dtype: str, least: int
+) -> None:
+    def change(y: Any) -> Any:
+        return np.full_like(y, value) if y.shape[-1] > least else y
+
+    found = worst(list(wide_rows.named(trial_of(change, dtype))))
+    assert found.grade == "failure"
+    assert "a row is lost" in found.message
+    assert worst(list(wide_rows.named(trial_of(lambda y: y, dtype)))).grade == "pass"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("lost", [0, 1, 1023, 2047, 4095, -1, -2])
+def test_one_element_that_the_sum_lacks_is_told(dtype: str, lost: int) -> None:
+    def change(y: Any) -> Any:
+        without = y.sum(axis=-1, keepdims=True) - y[..., [lost]]
+        return np.divide(y, without, out=np.zeros_like(y), where=without > 0)
+
+    assert worst(list(wide_rows.exact_sums(trial_of(change, dtype)))).grade == "failure"

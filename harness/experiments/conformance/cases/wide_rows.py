@@ -11,33 +11,92 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from itertools import count
+from math import isqrt
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from harness.experiments.conformance.call import Result, Step
+from harness.experiments.conformance.call import Array, Result, Step
 from harness.experiments.conformance.case import FLOATS, OPERATIONS, Case
 from harness.experiments.conformance.case_run import Trial, softmax_like
-from harness.experiments.conformance.expected import result_rows
+from harness.experiments.conformance.expected import axes_of, result_rows, rows_of
 from harness.experiments.conformance.observation import Grade, Observation, worst
 from harness.numerics.exact import Exact
 from harness.numerics.formats import Float64Array, FloatFormat, scale_by_power, to_float64
-from harness.reference.memo import MEMO, certified, content_key
+from harness.records import Outcome
+from harness.reference.memo import MEMO, bytes_of, certified, content_key
+from harness.workloads.class_counts import NAMED
 
-WIDTHS = (
-    32_000, 8193, 131_072, 49_152, 4097, 50_257, 16_384, 65_537, 128_256, 262_147, 1 << 20,
-    12_288, 24_577, 65_535, 199_999, 393_216, 524_287, 786_433, 1_000_003,
-)  # fmt: skip
-"""Vocabularies, powers of two and their neighbours, three times powers of two, primes."""
-_AT_LEAST = 4
-"""So many of them are asked of every operation: one of each kind, an odd one among them."""
+_LEAST_BITS, _BITS_AT_FIRST, _BITS = 12, 18, 21
+"""Widths are beyond 2**12; a look at many goes up to 2**18, all of them up to 2**21."""
+NAMED_COUNTS = (*(c.classes for c in NAMED if c.classes > 4096), 393_216)
+"""Those of `softmax-bench list classes`, and one of a benchmark of kernels."""
+_ENOUGH = 1 << 15
+"""Of more elements than that, as many are asked for what they share."""
+_NARROW = 24
+"""Bits of precision for which float64 is wide enough to be held against."""
 _FEWEST = 64
 """Elements in the normal range from which the error that a row shares is estimated."""
 _BLOCKS = (128, 256, 512, 1024, 2048, 4096)
 _LANES = (4, 8, 16, 32)
+_FEW_ORDERS = 1 << 18
+"""Of longer rows only the orders that err most are tried: term after term, in few lanes."""
 _GROUP = 512
 """Classes that hold most of a peaked row: float16 has no normal number for one in 32,000."""
+
+
+def _odd(n: int) -> int:
+    """The next odd number that is a multiple of 3, 5 or 7."""
+    return next(m for m in count(n | 1, 2) if any(m % d == 0 for d in (3, 5, 7)))
+
+
+@cache
+def _prime(n: int) -> int:
+    """The next prime."""
+    return next(m for m in count(n | 1, 2) if all(m % d for d in range(3, isqrt(m) + 1, 2)))
+
+
+_FAMILIES: tuple[Callable[[int], int], ...] = (
+    lambda bits: 2 << bits,
+    lambda bits: (2 << bits) - 1,
+    lambda bits: (1 << bits) + 1,
+    lambda bits: 3 << (bits - 1),
+    lambda bits: _odd(5 << (bits - 2)),
+    lambda bits: _prime(11 << (bits - 3)),
+)
+"""Of the widths beyond 2**bits, up to twice that: that end a tile, one before and one after that,
+and that no tile divides."""
+
+
+@dataclass(frozen=True)
+class Width:
+    """A class count, and along which axis it lies: ``"last"``, ``"first"`` or ``"middle"``."""
+
+    classes: int
+    along: str = "last"
+
+
+def widths(trial: Trial) -> list[Width]:
+    """Every family at every size, each along one axis; of a look at many, each family once.
+
+    A Latin square: from one operation or format to the next, and with the seed, a family is of the
+    next size and along the next axis, so that over all of them each meets each.
+    """
+    turn = OPERATIONS.index(trial.operation) + FLOATS.index(trial.dtype) + trial.seed
+    axes = ("last",) if trial.operation == "cross_entropy" else ("last", "first", "middle")
+    sizes = range(_LEAST_BITS, _BITS if trial.thorough else _BITS_AT_FIRST)
+    found = []
+    for place, family in enumerate(_FAMILIES):
+        for i, bits in enumerate(sizes):
+            if trial.thorough or i == (place + turn) % len(sizes):
+                found.append(Width(family(bits), axes[(place + i + turn) % len(axes)]))
+    if trial.thorough:  # whatever there is time for is of all families and sizes
+        found = [found[i] for i in trial.rng(len(found)).permutation(len(found))]
+    return found
 
 
 def _running(terms: Float64Array, fmt: FloatFormat) -> Float64Array:
@@ -51,14 +110,17 @@ def _orders(terms: Float64Array, fmt: FloatFormat) -> Iterator[Float64Array]:
     """Sums of a row in the orders of real kernels: sequential, lanes, blocks, pairwise."""
     yield _running(terms, fmt)
     yield _running(terms[::-1], fmt)
-    for width in (*_LANES, *_BLOCKS):
+    few = len(terms) > _FEW_ORDERS
+    for width in _LANES[:2] if few else (*_LANES, *_BLOCKS):
         whole = np.pad(terms, (0, -len(terms) % width)).reshape(-1, width)
         yield _running(_running(whole.T, fmt), fmt)  # strided lanes
-        yield _running(_running(whole, fmt), fmt)  # blocks
-    while len(terms) > 1:  # by halves
+        if not few:
+            yield _running(_running(whole, fmt), fmt)  # blocks
+    while len(terms) > 1 and not few:  # by halves
         padded = np.pad(terms, (0, len(terms) % 2)).reshape(-1, 2)
         terms = _running(padded, fmt)
-    yield terms[0]
+    if not few:
+        yield terms[0]
 
 
 def summation_error(terms: Float64Array, fmt: FloatFormat) -> float:
@@ -83,6 +145,46 @@ def _control(terms: Float64Array, fmt: FloatFormat) -> float:
     return MEMO.get(key, lambda: summation_error(terms, fmt), lambda _: 64)
 
 
+def reference(fmt: FloatFormat, operation: str, *arrays: Array) -> tuple[Exact, ...]:
+    """The exact results along the last axis, to 2**-10 u of `fmt` and better.
+
+    In float64 for the narrower formats, in long double for float64: limits of several u leave room
+    for its errors, and a certified result takes many times as long. Where long double is no wider,
+    certified.
+    """
+    wide = np.dtype(np.float64 if fmt.precision <= _NARROW else np.longdouble)
+    if fmt.precision > _NARROW and np.finfo(np.longdouble).nmant < 63:
+        return certified(operation, *arrays)
+    key = content_key(("wide", wide.name, operation), *arrays)
+    return MEMO.get(key, lambda: _evaluated(wide, operation, *arrays), bytes_of)
+
+
+def _evaluated(wide: np.dtype[Any], operation: str, *arrays: Array) -> tuple[Exact, ...]:
+    x = arrays[0].astype(wide)
+    if operation == "softmax_backward":
+        y = arrays[1]
+        return (_pair(y * (x - (x * y).sum(axis=-1, keepdims=True))),)
+    top = x.max(axis=-1, keepdims=True)
+    e = np.exp(x - top)
+    total = e.sum(axis=-1, keepdims=True)
+    if operation == "softmax":
+        return (_pair(e / total),)
+    value = top + np.log(total)
+    if operation == "logsumexp":
+        return (_pair(value[..., 0]),)
+    if operation == "log_softmax":
+        return (_pair(x - value),)
+    rows, targets = np.arange(len(x)), arrays[1]
+    gradient = e / total
+    gradient[rows, targets] -= 1.0
+    return _pair(value[..., 0] - x[rows, targets]), _pair(gradient)
+
+
+def _pair(value: NDArray[Any]) -> Exact:
+    hi = value.astype(np.float64)
+    return Exact(hi, (value - hi).astype(np.float64), np.zeros(hi.shape, np.int32))
+
+
 @dataclass(frozen=True, eq=False)
 class Errors:
     """The errors of one row, in a unit in which its elements share what the row gets wrong.
@@ -99,8 +201,9 @@ class Errors:
 
     def common(self) -> tuple[float, float]:
         """What the elements share, from those that can tell it best, and how well they can."""
-        best = self.own <= np.quantile(self.own, 0.25)
-        return float(np.median(self.error[best])), float(self.own[best].max())
+        own, error = _some(self.own), _some(self.error)
+        best = own <= np.quantile(own, 0.25)
+        return float(np.median(error[best])), float(own[best].max())
 
     def excess(self) -> Float64Array:
         """How far each element is off beside what the row shares, over what it may be."""
@@ -110,10 +213,26 @@ class Errors:
         return np.nan_to_num(off, nan=np.inf)
 
 
+def _some(values: Float64Array) -> Float64Array:
+    """Evenly spread over a long row, as many as are enough."""
+    return values[:: len(values) // _ENOUGH + 1]
+
+
 def _difference(got: Float64Array, exact: Exact) -> tuple[Float64Array, Float64Array]:
     """(got - exact, exact) in float64; the difference is right to its own last digits."""
     hi, lo = (scale_by_power(part, exact.exponent) for part in (exact.hi, exact.lo))
     return (got - hi) - lo, hi
+
+
+def _rescaled(terms: Float64Array) -> float:
+    """What an online sum rescales when it meets a larger logit, over the sum: 0 if it never does.
+
+    Four times that in the order of the row: those of lanes and blocks meet others.
+    """
+    largest = np.maximum.accumulate(terms)
+    grown = np.flatnonzero(largest[1:] > largest[:-1])
+    before = np.cumsum(terms)
+    return 4.0 * float((before[grown] / before[-1]).sum())
 
 
 def _of_probabilities(
@@ -128,11 +247,14 @@ def _of_probabilities(
     terms = np.exp(-gap)
     log_sum = float(np.log(terms.sum()))
     shift = 2.0 * (abs(float(x.max())) + log_sum) + float(np.sum(terms * gap) / terms.sum())
-    return Errors(
-        (difference[normal] / p[normal]),
-        (e + gap[normal] + log_sum + 4.0) * u + rounding,
-        (4.0 * _control(terms, inside) + 2 * e + shift + 8.0) * u + rounding,
-    )
+    shift += (e + 2.0) * _rescaled(terms)
+    error = difference[normal] / p[normal]
+    own = (e + gap[normal] + log_sum + 4.0) * u + rounding
+    # (1 + c)(1 + r) - 1: where a sum stalls at an eighth, what is left is eight times as large.
+    if len(error):
+        own *= max(1.0, 1.0 + float(np.median(_some(error))))
+    shared = (4.0 * _control(terms, inside) + 2 * e + shift + 8.0) * u + rounding
+    return Errors(error, own, shared)
 
 
 def _of_logarithms(trial: Trial, x: Float64Array, got: Float64Array, exact: Exact) -> Errors:
@@ -145,6 +267,7 @@ def _of_logarithms(trial: Trial, x: Float64Array, got: Float64Array, exact: Exac
     own = (2.0 * np.abs(value) + x.max() - x.min() + log_sum + 2.0) * u
     own += np.abs(value) * trial.fmt.unit_roundoff
     shift = 2.0 * (abs(float(x.max())) + (1.0 + e) * log_sum) + float(np.ptp(x))
+    shift += (e + 2.0) * _rescaled(terms)
     shared = (4.0 * _control(terms, inside) + 2 * e + shift + 8.0) * u
     return Errors(difference, own, shared)
 
@@ -168,49 +291,101 @@ def _of_products(
 
 
 def _rows(trial: Trial, n: int) -> Float64Array:
-    """An ordinary row and a peaked one. The largest logit is the first: nothing is rescaled."""
+    """An ordinary row, a peaked one, and stairs.
+
+    The largest logit of the first two comes first: nothing is rescaled. The third rises over all
+    that the format holds, and its maximum is in the last eighth.
+    """
     rng = trial.rng(n, 6)
-    x = np.clip(rng.normal(size=(2, n)), -4.0, 4.0)
+    x = np.clip(rng.normal(size=(3, n)), -4.0, 4.0)
     x[1] -= np.log(n / _GROUP) + 3.0
     x[1, rng.choice(n, _GROUP, replace=False)] = np.clip(rng.normal(size=_GROUP), -3.0, 3.0)
-    x[:, 0] = 4.5
+    x[:2, 0] = 4.5
+    deepest = min(-np.log(trial.fmt.smallest_normal) - np.log(n) - 6.0, 300.0)
+    stairs = np.array([1.0, 0.75, 0.5, 0.25, 0.1, 0.0, 0.0, 0.0]) * -max(deepest, 0.0)
+    stairs[-3:] = -2.5, -1.0, 0.0
+    x[2] = stairs[np.arange(n) * len(stairs) // n] + 0.25 * x[2]
     return x
 
 
-def _parts(
-    trial: Trial, step: Step, arrays: Sequence[Float64Array]
-) -> Iterator[tuple[int, Errors]]:
-    """The errors of each row of each result of `step`, where they can be told."""
-    operation = step.operation
-    if operation == "softmax_backward":
-        grad, y = (np.atleast_2d(to_float64(a)) for a in step.arrays)
-        (exact,) = certified(operation, grad, y)
-        for i in range(len(y)):
-            yield i, _of_products(trial, grad[i], y[i], arrays[0][i], exact[i])
-        return
-    x = np.atleast_2d(to_float64(step.arrays[0]))
-    extra = (step.arrays[1],) if operation == "cross_entropy" else ()
-    exacts = certified(operation, x, *extra)
-    for i in range(len(x)):
-        if operation == "softmax":
-            yield i, _of_probabilities(trial, x[i], arrays[0][i], exacts[0][i])
-        elif operation == "log_softmax":
-            yield i, _of_logarithms(trial, x[i], arrays[0][i], exacts[0][i])
-        else:
-            one = slice(i, i + 1)
-            yield i, _of_logarithms(trial, x[i], arrays[0][one], exacts[0][one])
-        if operation == "cross_entropy":  # its target is the first class, whose p - 1 cancels
-            yield i, _of_probabilities(trial, x[i], arrays[1][i], exacts[1][i], first=1)
+@dataclass(frozen=True, eq=False)
+class _Call:
+    """A call on wide rows.
+
+    Attributes:
+        step: the call.
+        rows: its arguments, those that differ, in rows and in float64; targets as they are.
+        which: of each row of the result, which of `rows` it is of.
+        first: where the rows begin that are judged.
+    """
+
+    step: Step
+    rows: tuple[Array, ...]
+    which: tuple[int, ...]
+    first: int = 0
+
+    def judged(self) -> Iterator[tuple[int, int]]:
+        """The rows of the result, and for each of them which of `rows` it is of."""
+        for place, i in enumerate(self.which):
+            if i >= self.first:
+                yield place, i - self.first
 
 
-def _step(trial: Trial, x: Float64Array) -> Step:
-    logits = trial.array(x)
+def _along(array: Array, axis: str) -> Array:
+    """Rows along the last axis, in columns, or along the middle one of three, each twice."""
+    if axis == "first":
+        return np.ascontiguousarray(array.T)
+    if axis == "middle":
+        return np.ascontiguousarray(np.stack([array.T, np.roll(array, -1, axis=0).T]))
+    return array
+
+
+def _call(
+    trial: Trial, width: Width, x: Float64Array, grad: Float64Array | None = None,
+    targets: Sequence[int] | None = None,
+) -> _Call:  # fmt: skip
+    """The operation on the rows of `x` (for softmax_backward of y and `grad`) along an axis."""
+    axis = {"last": -1, "first": 0, "middle": 1}[width.along]
+    order = tuple(range(len(x)))
+    which = (*order, *order[1:], 0) if width.along == "middle" else order
+    given = trial.array(x)
+    if grad is not None:
+        arrays = trial.array(grad), given
+        step = Step("softmax_backward", tuple(_along(a, width.along) for a in arrays), axis)
+        return _Call(step, tuple(map(to_float64, arrays)), which)
     if trial.operation == "cross_entropy":
-        return trial.step(logits, targets=np.zeros(len(x), np.int64))
-    if trial.operation == "softmax_backward":
-        grad = trial.array(trial.rng(x.shape[1], 8).normal(size=x.shape))
-        return Step("softmax_backward", (grad, softmax_like(logits, -1, trial.fmt)), -1)
-    return trial.step(logits)
+        chosen = np.zeros(len(x), np.int64) if targets is None else np.array(targets)
+        step = trial.step(given, targets=chosen)
+        return _Call(step, (to_float64(given), chosen), which)
+    return _Call(trial.step(_along(given, width.along), axis), (to_float64(given),), which)
+
+
+def _ordinary(trial: Trial, width: Width, x: Float64Array) -> _Call:
+    if trial.operation != "softmax_backward":
+        return _call(trial, width, x)
+    grad = trial.rng(x.shape[1], 8).normal(size=x.shape)
+    return _call(trial, width, to_float64(softmax_like(trial.array(x), -1, trial.fmt)), grad)
+
+
+def _parts(
+    trial: Trial, call: _Call, arrays: Sequence[Float64Array]
+) -> Iterator[tuple[int, Errors]]:
+    """The errors of each row of each result, where they can be told."""
+    operation, x = call.step.operation, call.rows[0]
+    exacts = reference(trial.fmt, operation, *call.rows)
+    for place, i in call.judged():
+        one, own = slice(place, place + 1), slice(i, i + 1)
+        if operation == "softmax_backward":
+            y = call.rows[1]
+            yield place, _of_products(trial, x[i], y[i], arrays[0][place], exacts[0][i])
+        elif operation == "softmax":
+            yield place, _of_probabilities(trial, x[i], arrays[0][place], exacts[0][i])
+        elif operation == "log_softmax":
+            yield place, _of_logarithms(trial, x[i], arrays[0][place], exacts[0][i])
+        else:
+            yield place, _of_logarithms(trial, x[i], arrays[0][one], exacts[0][own])
+        if operation == "cross_entropy":  # its target is the first class, whose p - 1 cancels
+            yield place, _of_probabilities(trial, x[i], arrays[1][place], exacts[1][i], first=1)
 
 
 def _told(
@@ -225,7 +400,7 @@ def _told(
 
 
 def _verdict(trial: Trial, step: Step, row: int, errors: Errors) -> Observation:
-    if len(errors.error) < _FEWEST and step.operation in ("softmax", "softmax_backward"):
+    if 1 != len(errors.error) < _FEWEST:  # too few can tell what they share
         return Observation("pass", "accurate")
     common, doubt = errors.common()
     excess = errors.excess()
@@ -245,95 +420,186 @@ def _verdict(trial: Trial, step: Step, row: int, errors: Errors) -> Observation:
     return Observation("pass", "accurate")
 
 
-def _widths(trial: Trial) -> Iterator[int]:
-    """The widths, as many as there is time for."""
-    started = time.perf_counter()
-    every = trial.thorough and trial.operation == "softmax"
-    for n in WIDTHS if every else WIDTHS[:_AT_LEAST]:
-        yield n
-        if time.perf_counter() - started > trial.budget_s:
-            return
+def _lost(trial: Trial, call: _Call, arrays: Sequence[Float64Array]) -> Iterator[Observation]:
+    """Rows that are NaN, or have one value where they should have many: whatever their size."""
+    if arrays[-1].ndim < 2:
+        return
+    for place, i in call.judged():
+        got = arrays[-1][place]
+        if np.isnan(got).any() or (np.all(got == got[0]) and np.ptp(call.rows[0][i]) > 0):
+            column = int(np.argmax(np.isnan(got)))
+            value = float(got[column])
+            kind: Outcome = "nan" if np.isnan(value) else "zero" if value == 0 else "inaccurate"
+            kind = "inf" if np.isinf(value) else kind
+            which = f"its element {column} is" if np.isnan(value) else "all its elements are"
+            text = f"a row is lost: {which} {value:.9g}"
+            right = reference(trial.fmt, call.step.operation, *call.rows)[-1].hi[i, column]
+            yield trial.shown(
+                call.step, text, kind, trial.given(call.step, place), value, right,
+                grade="failure",
+            )  # fmt: skip
 
 
-def ordinary(trial: Trial) -> Iterator[Observation]:
-    """What a row shares against sums in real orders; what is left against no n at all."""
-    for n in _widths(trial):
-        step = _step(trial, _rows(trial, n))
-        yield from _ordinary(trial, step, trial.sound(step))
-
-
-def _ordinary(trial: Trial, step: Step, result: Result) -> Iterator[Observation]:
-    arrays = [to_float64(result_rows(a, step)) for a in result.arrays]
-    for row, errors in _parts(trial, step, arrays):
-        yield _verdict(trial, step, row, errors)
+def _as_given(step: Step) -> _Call:
+    """Any call, every row of which is judged."""
+    axes = axes_of(step, step.arrays[0].ndim)
+    floats = step.arrays[:1] if step.operation == "cross_entropy" else step.arrays
+    rows = tuple(to_float64(rows_of(a, axes)) for a in floats)
+    return _Call(step, (*rows, *step.arrays[len(floats) :]), tuple(range(len(rows[0]))))
 
 
 def _ordinary_call(trial: Trial, step: Step, result: Result) -> Observation:
     """The judgement of `ordinary` on one call like its own."""
     broken = trial.contract(step, result, "failure", "")
-    return broken or worst(list(_ordinary(trial, step, result)))
+    if step.operation == "cross_entropy" and step.arrays[1].any():  # which is not like them
+        return Observation("pass", "accurate")
+    return broken or worst([*_judged(trial, _as_given(step), result)])
 
 
-def _equal(trial: Trial, n: int) -> Float64Array:
-    """Rows of k zeros among -inf or logits that vanish beside them: their sum is exact."""
+def _ordinary_rows(trial: Trial, call: _Call) -> Iterator[Observation]:
+    yield from _judged(trial, call, trial.sound(call.step))
+
+
+def _judged(trial: Trial, call: _Call, result: Result) -> Iterator[Observation]:
+    arrays = [to_float64(result_rows(a, call.step)) for a in result.arrays]
+    lost = list(_lost(trial, call, arrays))
+    yield from lost
+    if not lost:
+        for row, errors in _parts(trial, call, arrays):
+            yield _verdict(trial, call.step, row, errors)
+
+
+def _in_time(
+    trial: Trial, wanted: Sequence[Width], patience: float = 1.0
+) -> Iterator[Width | Observation]:
+    """The widths for which there is time, and what is said where it was not enough."""
+    started = time.perf_counter()
+    chosen = trial.chosen(wanted, 4)
+    for i, width in enumerate(chosen):
+        yield width
+        if time.perf_counter() - started > patience * trial.budget_s and i + 1 < len(chosen):
+            text = f"judged at {i + 1} of {len(chosen)} wide class counts: it is slow"
+            yield Observation("pass", "accurate", text)
+            return
+
+
+def ordinary(trial: Trial) -> Iterator[Observation]:
+    """What a row shares against sums in real orders; what is left against no n at all."""
+    for width in _in_time(trial, widths(trial)):
+        if isinstance(width, Observation):
+            yield width
+            continue
+        x = _rows(trial, width.classes)
+        yield from _ordinary_rows(trial, _ordinary(trial, width, x))
+
+
+def named(trial: Trial) -> Iterator[Observation]:
+    """The class counts that people have: an ordinary row, shorter ones behind one of equals."""
+    wanted = [Width(n) for n in NAMED_COUNTS]
+    if trial.operation != "cross_entropy":
+        wanted.append(Width((1 << 19) + 1, "first"))
+    for width in _in_time(trial, wanted, patience=4.0):
+        if isinstance(width, Observation):
+            yield width
+            continue
+        n = width.classes
+        before = 1 if n < _FEW_ORDERS else 0
+        x = np.full((1 + before, n), 0.5)
+        x[-1] = np.clip(trial.rng(n, 9).normal(size=n), -4.0, 4.0)
+        x[-1, 0] = 4.5
+        call = _ordinary(trial, width, x)
+        last = tuple(a[before:] for a in call.rows)
+        yield from _ordinary_rows(trial, replace(call, rows=last, first=before))
+
+
+def _equal(trial: Trial, n: int) -> tuple[Float64Array, list[int]]:
+    """Rows of k zeros among -inf or logits that vanish beside them: their sum is exact.
+
+    All that may be; the last third behind what vanishes; some anywhere; some beside the ends of
+    tiles; the last and the first thousandth, so that whole tiles before or behind are masked.
+    """
     most = min(n, 1 << trial.arithmetic.internal(trial.fmt).precision)
-    counts = [most, max(most // 3, 1), max(1 << (most.bit_length() - 2), 1), 5]
-    x = np.full((4, n), -np.inf)
-    x[1::2] = -9000.0
-    x[0, : counts[0]] = 0.0
-    x[1, n - counts[1] :] = 0.0
-    x[2, trial.rng(n, 5).choice(n, counts[2], replace=False)] = 0.0
-    x[3, np.linspace(0, n - 1, 5).astype(int)] = 0.0
-    return x
+    x = np.full((6, n), -np.inf)
+    x[1:4:2] = -9000.0
+    x[0, :most] = 0.0
+    x[1, n - max(most // 3, 1) :] = 0.0
+    some = max(1 << (most.bit_length() - 2), 1)
+    x[2, trial.rng(n, 5).choice(n, some, replace=False)] = 0.0
+    edges = {0, n - 1, *np.linspace(0, n - 1, 5).astype(int).tolist()}
+    for tile in (*_BLOCKS, *(1 << bits for bits in range(13, 21))):
+        edges |= {p for p in (tile - 1, tile, n - n % tile - 1, n - n % tile) if 0 <= p < n}
+    x[3, sorted(edges)] = 0.0
+    few = max(min(n // 1000, most), 1)
+    x[4, n - few :] = 0.0
+    x[5, :few] = 0.0
+    return x, [int(k) for k in (x == 0.0).sum(axis=1)]
 
 
 def exact_sums(trial: Trial) -> Iterator[Observation]:
     """k equal logits and the rest nothing: 1/k, ln k, whatever the order and the width."""
-    for n in _widths(trial):
-        x = _equal(trial, n)
+    for width in _in_time(trial, widths(trial)):
+        if isinstance(width, Observation):
+            yield width
+            continue
+        x, counts = _equal(trial, width.classes)
         zero = x == 0.0
-        targets = zero.argmax(axis=1) if trial.operation == "cross_entropy" else None
-        step = trial.step(trial.array(x), targets=targets)
-        yield from _equal_logits(trial, step, trial.sound(step))
+        grad, last = None, width.classes - 1 - zero[:, ::-1].argmax(axis=1)
+        if trial.operation == "softmax_backward":
+            size = np.array([2.0 ** -k.bit_length() for k in counts])
+            x, grad = np.where(zero, size[:, None], 0.0), np.ones(x.shape)
+        call = _call(trial, width, x, grad, last.tolist())
+        yield from _equals(trial, call, trial.sound(call.step), zero, counts)
 
 
-def _equal_logits(trial: Trial, step: Step, result: Result) -> Iterator[Observation]:
-    inside = trial.arithmetic.internal(trial.fmt)
-    u, e = inside.unit_roundoff, trial.arithmetic.exp_error
-    out = trial.fmt.unit_roundoff if inside != trial.fmt else 0.0
-    zero = np.atleast_2d(to_float64(step.arrays[0])) == 0.0
-    got = to_float64(result_rows(result.arrays[0], step))
-    for row, k in enumerate(int(c) for c in zero.sum(axis=1)):
-        log = float(np.log(k))
-        values = np.atleast_1d(got[row][zero[row]] if got.ndim == 2 else got[row])
-        if trial.operation == "softmax":
-            off = float(np.max(np.abs(values * k - 1.0)))
-            room = (2 * e + 2 * log + 4.0) * u + 2 * out + trial.fmt.smallest_subnormal * k
-        else:
-            off = float(np.max(np.abs(np.abs(values) - log)))
-            room = ((2.0 + e) * log + 4.0) * u + 2 * log * out
+def _equals(
+    trial: Trial, call: _Call, result: Result, zero: NDArray[np.bool_], counts: Sequence[int]
+) -> Iterator[Observation]:
+    got = to_float64(result_rows(result.arrays[0], call.step))
+    for place, i in enumerate(call.which):
+        values = got[place][zero[i]] if got.ndim == 2 else got[place : place + 1]
+        off, room = _off_exact(trial, counts[i], values)
         if off <= room:
             yield Observation("pass", "accurate")
         else:
-            text = f"{k} equal logits, whose sum is exact in every order, are off by"
-            yield _told(trial, step, row, text, off, room, judge=_equal_call)
+            text = f"{counts[i]} equal logits, whose sum is exact in every order, are off by"
+            yield _told(trial, call.step, place, text, off, room, judge=_equal_call)
 
 
 def _equal_call(trial: Trial, step: Step, result: Result) -> Observation:
     """The judgement of `exact_sums` on one call like its own."""
     broken = trial.contract(step, result, "failure", "")
-    logits = np.atleast_2d(to_float64(step.arrays[0]))
-    sums_are_exact = np.all((logits == 0.0) | (logits <= -1e3)) and np.all((logits == 0).any(1))
-    if broken is None and not sums_are_exact:
+    call = _as_given(step)
+    zero = call.rows[0] == 0.0
+    exact = bool(np.all(zero | (call.rows[0] <= -1e3)) and zero.any(axis=1).all())
+    if broken is None and (not exact or step.operation == "softmax_backward"):
         return Observation("pass", "accurate")
-    return broken or worst(list(_equal_logits(trial, step, result)))
+    counts = [int(k) for k in zero.sum(axis=1)]
+    return broken or worst([*_equals(trial, call, result, zero, counts)])
+
+
+def _off_exact(trial: Trial, k: int, values: Float64Array) -> tuple[float, float]:
+    """How far the results of k equal logits are off, and may be; relative, or in a logarithm."""
+    inside = trial.arithmetic.internal(trial.fmt)
+    u, e = inside.unit_roundoff, trial.arithmetic.exp_error
+    out = trial.fmt.unit_roundoff if inside != trial.fmt else 0.0
+    log = float(np.log(k))
+    if trial.operation == "softmax_backward":
+        y = 2.0 ** -k.bit_length()
+        off = float(np.max(np.abs(values - y * (1.0 - k * y)))) / y
+        return off, (1.0 + k * y) * (4.0 * u + out) + trial.fmt.smallest_subnormal / y
+    if trial.operation == "softmax":
+        room = (2 * e + 2 * log + 4.0) * u + 2 * out + trial.fmt.smallest_subnormal * k
+        return float(np.max(np.abs(values * k - 1.0))), room
+    off = float(np.max(np.abs(np.abs(values) - log)))
+    return off, ((2.0 + e) * log + 4.0) * u + 2 * log * out
 
 
 _SHARED = ("overflow", "underflow", "flushes", "offset", "log-of-p", "saturation")
 CASES = (
     Case("wide-exact-sums", None, "equal logits in wide rows, whose sum is exact in every order",
-         exact_sums, ("softmax", "log_softmax", "logsumexp", "cross_entropy"), FLOATS,
-         deviations=_SHARED),
+         exact_sums, OPERATIONS, FLOATS, deviations=_SHARED),
     Case("wide-rows", None, "ordinary wide rows: the error that a row shares, and what is left",
          ordinary, OPERATIONS, FLOATS, deviations=_SHARED),
+    Case("wide-named", None, "every class count that has a name, up to a million", named,
+         OPERATIONS, FLOATS, deviations=(*_SHARED, "float16-sum", "stalled-sum")),
 )  # fmt: skip
