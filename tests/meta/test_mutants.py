@@ -68,6 +68,7 @@ CAUGHT_BY = {
     "wide_exponentials_bfloat": "wide-rows",
     "wide_flush": "wide-rows",
     "wide_gradient_sum_off": "wide-rows",
+    "wide_gradient_element_lost": "wide-exact-sums",
     "wide_half_sum": "wide-rows",
     "wide_lane_of_the_sum": "wide-exact-sums",
     "wide_last_tile_lost": "wide-rows",
@@ -82,6 +83,7 @@ CAUGHT_BY = {
     "wide_schraudolph_half": "wide-rows",
     "wide_sum_off": "wide-rows",
     "wide_tile_forgotten": "wide-rows",
+    "wide_targets_half": "wide-exact-sums",
     "wide_uniform_at_a_million": "wide-named",
     "wide_zeros_at_256_000": "wide-named",
 }
