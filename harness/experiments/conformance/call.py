@@ -172,7 +172,7 @@ def repeated(array: Array, axis: int, length: int) -> Array:
     times[axis] = -(-length // array.shape[axis])
     every: Any = [slice(None)] * array.ndim
     every[axis] = slice(0, length)
-    return np.tile(array, times)[tuple(every)]
+    return np.asarray(np.tile(array, times)[tuple(every)])
 
 
 def extremes(array: Array, axis: int, period: int) -> tuple[Array, Array]:

@@ -358,11 +358,11 @@ def _one_by_one(function: Functions, backend: Backend, steps: Sequence[Step]) ->
                     held = np.asarray(backend.to_numpy(options["out"]))
                     ignored = not (len(raw) == 1 and np.array_equal(held, raw[0], equal_nan=True))
                 if step.tiled is None:
-                    parts = [_transferable(_taken(r, step.take)) for r in raw]
+                    sent = [_transferable(_taken(r, step.take)) for r in raw]
                 else:
                     pairs = [_summed_up(step, _transferable(r)) for r in raw]
-                    parts = [v for v, _ in pairs] + [places for _, places in pairs]
-                copies = [np.array(p, copy=True) for p in parts]
+                    sent = [v for v, _ in pairs] + [places for _, places in pairs]
+                copies = [np.array(s, copy=True) for s in sent]
         except (Exception, SystemExit) as e:
             results.append(Result(error=_line(e)))
             live.append([])
