@@ -253,7 +253,7 @@ def _together(function: Functions, backend: Backend, steps: Sequence[Step]) -> l
         start.wait()
         began, worst = time.perf_counter(), own
         for count in range(_TOGETHER):
-            worst = max(worst, call(), key=lambda result: _unlike(result, own))
+            worst = _worst([worst, call()], own)
             if count and time.perf_counter() - began > _TOGETHER_S:
                 break
         return worst
@@ -274,10 +274,12 @@ def _together(function: Functions, backend: Backend, steps: Sequence[Step]) -> l
                 results.append(worst)
     finally:
         sys.setswitchinterval(interval)
-    return [
-        max(results, key=lambda result, own=own: _unlike(result, own))
-        for results, own in zip(found, alone, strict=True)
-    ]
+    return [_worst(results, own) for results, own in zip(found, alone, strict=True)]
+
+
+def _worst(results: Sequence[Result], own: Result) -> Result:
+    """The result that is most unlike that of the same call alone."""
+    return max(results, key=lambda result: _unlike(result, own))
 
 
 def _caller_of(function: Callable[..., Any], backend: Backend, step: Step) -> Callable[[], Result]:

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, TimeoutError
+from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 _LINES = 32
-_LOCKED_S = 0.05
-"""A call that does not return for so long waits for a lock that the other holds."""
+_POLL_S = 0.05
+_POLLS = 20
 
 
 def folder_of(function: Callable[..., Any]) -> str | None:
@@ -47,16 +49,30 @@ def between_lines(
             return None
         if event == "line" and len(calls) < _LINES and not locked:
             calls.append(other.submit(second))
-            try:
-                calls[-1].result(_LOCKED_S)
-            except TimeoutError:
-                locked = True
+            locked = _waits(calls[-1], thread)
         return at
 
     with ThreadPoolExecutor(1) as other:
+        thread = other.submit(threading.get_native_id).result()
         sys.settrace(at)
         try:
             value = first()
         finally:
             sys.settrace(None)
     return value, [call.result() for call in calls]
+
+
+def _waits(call: Future[Any], thread: int) -> bool:
+    """Whether a call does not return: its thread waits, as for a lock that the other one holds."""
+    asleep = 0
+    for _ in range(_POLLS):
+        try:
+            call.result(_POLL_S)
+        except TimeoutError:
+            fields = Path(f"/proc/self/task/{thread}/stat").read_bytes().rpartition(b")")[2].split()
+            asleep = 0 if fields[0] == b"R" else asleep + 1
+            if asleep == 2:
+                return True
+        else:
+            return False
+    return True

@@ -123,7 +123,8 @@ def targets_of_every_width(trial: Trial) -> Iterator[Observation]:
             yield Observation("pass", "raises", f"targets of {width}: raised {result.error}")
             continue
         found = _held(trial, step, result, own)
-        yield replace(found, message=f"targets of {width}: {found.message}")
+        more = f"targets of {width}: " if found.message else ""
+        yield replace(found, message=more + found.message)
 
 
 def no_class(trial: Trial) -> Iterator[Observation]:

@@ -22,7 +22,7 @@ _AT_LEAST = 16
 """So many calls are made however slow they are."""
 _QUICK_S = 0.1
 _EXAMINED = 3
-"""So many results that differ are traced to the call that they differ after."""
+"""So many results that differ are made again by processes that are new, until one differs again."""
 _SEARCH_S = 10.0
 
 
@@ -112,18 +112,23 @@ def order_of_calls(trial: Trial) -> Iterator[Observation]:
         backwards = _made(trial, order[::-1], fresh)[::-1]
     used = _made(trial, order)
     yield Observation("pass", "exact", f"{len(order)} calls, forwards and backwards")
-    unlike = [
-        i for i, first in enumerate(forwards)
-        if not (_alike(first, backwards[i]) and _alike(first, used[i]))
-    ]  # fmt: skip
-    unlike.sort(key=lambda i: order[i].step.arrays[0].size)
-    for i in unlike[:_EXAMINED]:
+    unlike: list[tuple[bool, int, int]] = []
+    for i, call in enumerate(order):
+        results = (forwards[i], backwards[i], used[i])
+        if not (_alike(results[0], results[1]) and _alike(results[0], results[2])):
+            observed = [call.trial.observe(call.step, r, _grade(call)) for r in results]
+            right = all(o.grade == "pass" for o in observed)
+            unlike.append((right, call.step.arrays[0].size, i))
+    for _, _, i in sorted(unlike)[:_EXAMINED]:  # the worst first, and of those the smallest
         histories = [
             (order[:i], forwards[i]),
             ([*order, *order[:i:-1]], backwards[i]),
             (order[:i], used[i]),
         ]
-        yield _examined(trial, order[i], histories, len(unlike))
+        found = _examined(trial, order[i], histories, len(unlike))
+        yield found
+        if found.grade != "pass":
+            return
 
 
 def _alone(trial: Trial, calls: Sequence[_Call]) -> Result:
