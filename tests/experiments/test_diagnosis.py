@@ -21,7 +21,8 @@ from harness.experiments.conformance.catalogue import BY_ID
 from harness.experiments.conformance.explanation import Explainer
 from harness.experiments.conformance.judge import Options, judge, judge_case
 from harness.experiments.conformance.observation import Observation
-from harness.experiments.conformance.shrink import Budget, Prober, Spent, number, two_numbers
+from harness.experiments.conformance.python_line import number, two_numbers
+from harness.experiments.conformance.shrink import Budget, Prober, Spent
 from harness.experiments.conformance.target import LocalSubject, SubjectFault
 from harness.numerics.formats import float_format
 from harness.records import ConformanceRecord

@@ -23,21 +23,18 @@ from harness.experiments.conformance.expected import (
     rows_of,
 )
 from harness.experiments.conformance.observation import Evidence, Observation
-from harness.experiments.conformance.shrink import (
+from harness.experiments.conformance.python_line import (
     NATIVE,
-    Budget,
     Failing,
-    Prober,
-    Spent,
     classes_axis,
     code,
     dtype_text,
     evaluated,
     literal,
-    smallest,
     two_numbers,
     writable,
 )
+from harness.experiments.conformance.shrink import Budget, Prober, Spent, smallest
 from harness.experiments.conformance.target import SubjectFault
 from harness.numerics.formats import to_float64
 from harness.numerics.ulps import ulp_error

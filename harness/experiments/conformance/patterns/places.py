@@ -1,0 +1,172 @@
+"""Which classes and rows are off: one, a lane, a tail, a tile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from harness.experiments.conformance.expected import axes_of
+from harness.experiments.conformance.patterns.view import (
+    TILES,
+    View,
+    noise_of,
+)
+from harness.numerics.formats import Float64Array
+
+_LANES = (64, 32, 16, 8, 4, 2)
+
+
+def _columns(view: View) -> Float64Array | None:
+    """How far the errors of each class are off those of the others, in u, over many rows.
+
+    None where that cannot be told, or nothing stands out.
+    """
+    rows, n = view.error.shape
+    if rows < 16 or n < 3 or not np.isfinite(view.error).all():
+        return None
+    residual = view.error / view.fmt.unit_roundoff
+    residual = residual - np.median(residual, axis=1, keepdims=True)
+    for values in (residual, np.abs(residual)):
+        mean, spread = values.mean(axis=0), values.std(axis=0) / np.sqrt(rows)
+        off = np.abs(mean - np.median(mean))
+        if off.max() > 1.0 + 6.0 * np.median(spread):
+            return np.asarray(off)
+    return None
+
+
+def beside(view: View) -> str | None:
+    """Along an axis that is not last, the places of the last one, which are lanes there."""
+    step = view.step
+    shape = step.arrays[0].shape
+    axes = axes_of(step, len(shape))
+    if len(axes) != 1 or axes[0] == len(shape) - 1 or view.error.shape != view.x.shape:
+        return None
+    moved = (*shape[: axes[0]], *shape[axes[0] + 1 :], shape[axes[0]])
+    columns = np.moveaxis(view.error.reshape(moved), -2, -1).reshape(-1, shape[-1])
+    off = _columns(replace(view, error=columns))
+    text = None if off is None else _pattern(off, "column", "columns", 0.6)
+    return (
+        None if text is None else f"calls along axis {axes[0]} of {len(shape)}: only {text} wrong"
+    )
+
+
+def _outliers(view: View) -> Any:
+    """The classes that are off beside what a row shares, over the rows in question."""
+    found = np.zeros(view.got.shape[1], bool)
+    rows = np.flatnonzero(view.bad.any(axis=1))[:64]
+    for i in rows if len(rows) else [view.row]:
+        usable = np.isfinite(view.exact[i])
+        if not view.logarithmic:
+            usable &= np.abs(view.exact[i]) >= view.fmt.smallest_normal
+        if not usable.any():
+            continue
+        r = np.nan_to_num(view.error[i], nan=np.inf, posinf=np.inf, neginf=-np.inf)
+        c = float(np.median(r[usable]))
+        off = np.abs(r - (c if np.isfinite(c) else 0.0))
+        noise = noise_of(view, off[usable])
+        found |= usable & ~(off <= noise + 0.5 * view.fmt.unit_roundoff)
+    return np.flatnonzero(found)
+
+
+def positions(view: View) -> str | None:
+    """Which classes of a row are off: one, a lane, a tail, a tile."""
+    n = view.got.shape[1]
+    if n < 2:
+        return None
+    off = _outliers(view)
+    strong = np.flatnonzero(view.bad.any(axis=0))
+    columns = _columns(view)
+    measures = [] if columns is None else [columns]
+    measures += [np.isin(np.arange(n), places).astype(float) for places in (off, strong)]
+    for measure in measures:
+        largest = float(measure.max(initial=0.0))
+        swapped = _swapped(view, np.flatnonzero(measure > 0.02 * largest))
+        if swapped is not None:
+            return swapped
+        text = _pattern(measure, "class", "classes", 0.6 if measure is columns else 0.8)
+        if text is not None:
+            return f"only {text} wrong"
+    return None
+
+
+def _swapped(view: View, places: Any) -> str | None:
+    if len(places) != 2:
+        return None
+    a, b = (int(j) for j in places)
+    row = view.row
+    if np.allclose(view.got[row, [b, a]], view.exact[row, [a, b]], rtol=1e-3):
+        last = view.got.shape[1] - 1
+        which = "the last two classes" if (a, b) == (last - 1, last) else f"classes {a} and {b}"
+        return f"{which} hold each other's result"
+    return None
+
+
+def _groups(n: int, one: str, many: str) -> Iterator[tuple[str, slice]]:
+    """Places that stand out together where code is wrong, in words, of n."""
+    yield f"the last {one} is", slice(n - 1, n)
+    for width in (4, 8, 16, 32, 64):
+        if n > width and n % width > 1:
+            text = f"the last {n % width} of {n} {many}, the rest of a loop over {width}, are"
+            yield text, slice(n - n % width, n)
+    for lanes in _LANES:
+        for lane in range(lanes) if n >= 2 * lanes else ():
+            places = f"the {many} {lane}, {lane + lanes}, ..."
+            yield f"lane {lane} of {lanes} ({places}) is", slice(lane, n, lanes)
+    for j in range(n - 1) if n <= 4096 else ():
+        yield f"{one} {j} of {n} is", slice(j, j + 1)
+    for k in (k for k in TILES if k < n):
+        yield f"the {many} from {k} on are", slice(k, n)
+        yield f"the first {k} of {n} {many} are", slice(0, k)
+
+
+def _pattern(measure: Float64Array, one: str, many: str, part: float = 0.8) -> str | None:
+    """The places whose measure is unlike that of the others, and explains most of it."""
+    n = len(measure)
+    total = float(np.sum((measure - measure.mean()) ** 2))
+    if not total > 0.0:
+        return None
+    best, found = part, None
+    for text, places in _groups(n, one, many):
+        inside = measure[places]
+        if inside.size == n:
+            continue
+        rest = (measure.sum() - inside.sum()) / (n - inside.size)
+        between = inside.size * (n - inside.size) / n * (inside.mean() - rest) ** 2
+        if inside.mean() > rest and between / total > best * 1.001:
+            best, found = between / total, text
+    return found or _run(measure, one, many)
+
+
+def _run(measure: Float64Array, one: str, many: str) -> str | None:
+    """A run of places, or a single one."""
+    n = len(measure)
+    places = np.flatnonzero(measure > 0.5 * measure.max())
+    if not 0 < len(places) <= 0.75 * n:
+        return None
+    low, high = int(places[0]), int(places[-1])
+    if len(places) == 1:
+        return f"the last {one} is" if low == n - 1 else f"{one} {low} of {n} is"
+    if len(places) < 0.7 * (high - low + 1) or high - low == n - 1:
+        return None
+    if high == n - 1:
+        return f"the {many} from {low} on are"
+    return f"the {many} {low} to {high} are" if low else f"the first {high + 1} of {n} {many} are"
+
+
+def rows_off(view: View) -> str | None:
+    """Which rows of a batch are off."""
+    rows = len(view.x)
+    if rows < 4 or not np.isfinite(view.x).all() or np.ptp(np.ptp(view.x, axis=1)) > 100:
+        return None  # rows of different kinds: which are off says nothing of their place
+    measure = view.bad.any(axis=1).astype(float)
+    if not measure.any():
+        measure = np.abs(view.error).mean(axis=1) / view.fmt.unit_roundoff
+        if not measure.max() > 3.0 * np.median(measure) + 3.0:
+            return None
+    if np.mean(measure > 0.5 * measure.max()) > 0.5:
+        return None
+    text = _pattern(measure, "row", "rows", 0.6)
+    return None if text is None else f"only {text} wrong"

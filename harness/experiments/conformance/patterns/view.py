@@ -1,0 +1,115 @@
+"""One result of a failing call beside what it should be, in rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from harness.bounds.tolerances import Arithmetic
+from harness.experiments.conformance.call import Step
+from harness.experiments.conformance.case_run import vanishing
+from harness.experiments.conformance.expected import axes_of, expected_of, result_rows, rows_of
+from harness.experiments.conformance.python_line import Failing
+from harness.numerics.exact import Exact
+from harness.numerics.formats import Float64Array, FloatFormat, scale_by_power, to_float64, ulp
+
+TILES = (8, 16, 32, 64, 100, 128, 256, 512, 1000, 1024, 2048, 4096)
+"""Widths of loops and tiles that are usual in kernels."""
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One result of a call beside what it should be, in rows.
+
+    Attributes:
+        step: the call. part: which of its results. fmt: of the results.
+        x: the first argument in rows. second: another one of that shape, or None.
+        got, exact: (rows, classes), or (rows, 1).
+        error: signed; relative for probabilities and gradients, absolute for logarithms.
+        bad: where it is beyond what the operation's bound allows.
+        row: the one in question.
+    """
+
+    step: Step
+    part: int
+    fmt: FloatFormat
+    x: Float64Array
+    second: Float64Array | None
+    got: Float64Array
+    exact: Float64Array
+    error: Float64Array
+    bad: Any
+    row: int
+
+    @property
+    def logarithmic(self) -> bool:
+        return _is_logarithm(self.step, self.part)
+
+
+def _is_logarithm(step: Step, part: int) -> bool:
+    """Whether errors of this result are absolute: it is a logarithm, or a loss."""
+    return step.operation in ("log_softmax", "logsumexp") or (
+        step.operation == "cross_entropy" and part == 0
+    )
+
+
+def view_of(failing: Failing, fmt: FloatFormat, arithmetic: Arithmetic) -> View | None:
+    """The result in question in rows; None where there is none of the right shape."""
+    step, result, evidence = failing.step, failing.result, failing.observation.evidence
+    part = 0 if evidence is None else evidence.part
+    expected = expected_of(step, fmt, arithmetic)
+    if step.shape is not None or len(result.arrays) != len(expected):
+        return None
+    array, due = result.arrays[part], expected[part]
+    got = to_float64(result_rows(array, step)) if array.size == due.exact.size else None
+    if got is None or got.size == 0 or got.shape != due.exact.shape:
+        return None
+    columns = got.reshape(len(got), -1)
+    exact = due.exact.reshape(*columns.shape)
+    value = exact.to_float64()
+    difference = _difference(columns, exact)
+    logarithmic = _is_logarithm(step, part)
+    with np.errstate(all="ignore"):
+        size = np.abs(value)
+        if step.operation == "softmax_backward":
+            grad, y = (to_float64(rows_of(a, axes_of(step, a.ndim))) for a in step.arrays)
+            size = np.abs(y) * (np.abs(grad) + np.abs(grad * y).sum(axis=1, keepdims=True))
+        relative = np.where(np.abs(value) >= fmt.smallest_normal, difference / size, 0.0)
+        allowed = due.allowed.reshape(columns.shape) * ulp(np.nan_to_num(value), fmt)
+        bad = np.abs(difference) > allowed
+    bad |= np.isnan(columns) != np.isnan(value)
+    if step.operation == "softmax":
+        bad |= (columns != 0) & vanishing(exact, fmt)
+    axes = axes_of(step, step.arrays[0].ndim)
+    rows = [to_float64(rows_of(a, axes)) for a in step.arrays if a.shape == step.arrays[0].shape]
+    place = (evidence.place if evidence is not None else ()) or (0,)
+    return View(
+        step, part, fmt, rows[0], rows[1] if len(rows) > 1 else None, columns, value,
+        difference if logarithmic else relative, bad & ~due.free.reshape(columns.shape),
+        min(place[0], len(columns) - 1),
+    )  # fmt: skip
+
+
+def _difference(got: Float64Array, exact: Exact) -> Float64Array:
+    hi, lo = (scale_by_power(part, exact.exponent) for part in (exact.hi, exact.lo))
+    with np.errstate(invalid="ignore"):
+        return np.asarray((got - hi) - lo)
+
+
+def softmax_of(x: Float64Array) -> Float64Array:
+    with np.errstate(all="ignore"):
+        e = np.exp(x - x.max(axis=-1, keepdims=True))
+        return np.asarray(e / e.sum(axis=-1, keepdims=True))
+
+
+def alike(a: Float64Array, b: Float64Array) -> Any:
+    return (a == b) | (np.isnan(a) & np.isnan(b))
+
+
+def noise_of(view: View, off: Float64Array) -> float:
+    """The error that each element of a row has of its own; `off` is what the row does not share."""
+    if not off.size:
+        return np.inf
+    return max(4.0 * float(np.median(np.abs(off))), 2.0 * view.fmt.unit_roundoff)
