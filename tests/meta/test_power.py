@@ -4,6 +4,7 @@ how many of them an ordinary test lets pass."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,15 @@ def kind_of(path: Path) -> str:
     return KINDS.get(path.stem.partition("_")[0], OTHERS)
 
 
-def calls(operation: str) -> Iterator[tuple[tuple[NDArray[Any], ...], tuple[Any, ...]]]:
+Call = tuple[tuple[NDArray[Any], ...], tuple[Any, ...]]
+
+
+@cache
+def calls(operation: str) -> tuple[Call, ...]:
+    return tuple(_calls(operation))
+
+
+def _calls(operation: str) -> Iterator[Call]:
     """Random normal arguments in float32, and the right results."""
     for seed, (rows, classes) in enumerate(SHAPES):
         rng = np.random.default_rng(seed)
@@ -92,7 +101,7 @@ def test_half_of_the_new_kinds_are_right_on_every_ordinary_test() -> None:
     assert 2 * sum(map(passes_an_ordinary_test, new)) >= len(new)
 
 
-@pytest.mark.parametrize("name", ["zeros", "wrong_axis"])
+@pytest.mark.parametrize("name", ["zeros", "uniform"])
 def test_an_ordinary_test_finds_something(name: str) -> None:
     assert not passes_an_ordinary_test(HERE / "mutants" / f"{name}.py")
 
