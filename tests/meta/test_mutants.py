@@ -60,6 +60,7 @@ CAUGHT_BY = {
     "strided_beyond_65535": "31-tails",
     "swaps_two_of_19": "28-every-count",
     "unshifted_when_moderate": "31-tails",
+    "wide_batch_end": "wide-named",
     "wide_columns_left": "31-many-rows",
     "wide_columns_off": "wide-rows",
     "wide_cubic_exponential": "wide-rows",

@@ -35,6 +35,8 @@ _LEAST_BITS, _BITS_AT_FIRST, _BITS = 12, 18, 21
 """Widths are beyond 2**12; a look at many goes up to 2**18, all of them up to 2**21."""
 NAMED_COUNTS = (*(c.classes for c in NAMED if c.classes > 4096), 393_216)
 """Those of `softmax-bench list classes`, and one of a benchmark of kernels."""
+_BATCH = 32
+"""Rows before the one that is judged, in one batch of a named count."""
 _ENOUGH = 1 << 15
 """Of more elements than that, as many are asked for what they share."""
 _NARROW = 24
@@ -494,7 +496,10 @@ def ordinary(trial: Trial) -> Iterator[Observation]:
 
 
 def named(trial: Trial) -> Iterator[Observation]:
-    """The class counts that people have: an ordinary row, shorter ones behind one of equals."""
+    """The class counts that people have: an ordinary row, behind a batch, one or no row of equals.
+
+    The least of them ends a batch, the greatest are alone: a million elements are enough a call.
+    """
     wanted = [Width(n) for n in NAMED_COUNTS]
     if trial.operation != "cross_entropy":
         wanted.append(Width((1 << 19) + 1, "first"))
@@ -503,7 +508,7 @@ def named(trial: Trial) -> Iterator[Observation]:
             yield width
             continue
         n = width.classes
-        before = 1 if n < _FEW_ORDERS else 0
+        before = _BATCH if n == NAMED_COUNTS[0] else int(n < _FEW_ORDERS)
         x = np.full((1 + before, n), 0.5)
         x[-1] = np.clip(trial.rng(n, 9).normal(size=n), -4.0, 4.0)
         x[-1, 0] = 4.5
