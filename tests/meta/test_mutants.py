@@ -41,6 +41,7 @@ CAUGHT_BY = {
     "never_vanishes": "17-vanishing",
     "out_overruns": "39-out",
     "size_columns_beyond_2_22": "31-millions-of-rows",
+    "size_exponential_of_long_rows": "31-millions-of-classes",
     "size_float32_index": "31-millions-of-classes",
     "size_half_of_a_long_row": "31-millions-of-classes",
     "size_one_row_lost": "31-millions-of-rows",
