@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, TimeoutError
 from pathlib import Path
@@ -17,7 +18,8 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-_LINES = 32
+_LINES, _LINES_S = 32, 0.1
+"""At most so many lines, or for so long; four at least."""
 _POLL_S = 0.05
 _POLLS = 20
 
@@ -41,15 +43,17 @@ def between_lines(
         What `first` returned, and what each call of `second` did.
     """
     calls: list[Future[T]] = []
-    locked = False
+    began = time.perf_counter()
 
     def at(frame: FrameType, event: str, _: Any) -> Any:
-        nonlocal locked
         if not frame.f_code.co_filename.startswith(folder):
             return None
-        if event == "line" and len(calls) < _LINES and not locked:
+        if event == "line":
             calls.append(other.submit(second))
             locked = _waits(calls[-1], thread)
+            late = len(calls) >= 4 and time.perf_counter() - began > _LINES_S
+            if locked or late or len(calls) == _LINES:
+                sys.settrace(None)
         return at
 
     with ThreadPoolExecutor(1) as other:

@@ -118,8 +118,10 @@ def order_of_calls(trial: Trial) -> Iterator[Observation]:
         if not (_alike(results[0], results[1]) and _alike(results[0], results[2])):
             observed = [call.trial.observe(call.step, r, _grade(call)) for r in results]
             right = all(o.grade == "pass" for o in observed)
-            unlike.append((right, call.step.arrays[0].size, i))
-    for _, _, i in sorted(unlike)[:_EXAMINED]:  # the worst first, and of those the smallest
+            size = call.step.arrays[0].size
+            unlike.append((right, -size if right else size, i))
+    # First a small one that is wrong; or a large one, in which chance shows for certain.
+    for _, _, i in sorted(unlike)[:_EXAMINED]:
         histories = [
             (order[:i], forwards[i]),
             ([*order, *order[:i:-1]], backwards[i]),
