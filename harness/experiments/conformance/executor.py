@@ -268,8 +268,9 @@ def _together(function: Functions, backend: Backend, steps: Sequence[Step]) -> l
                 result, others = threads.submit(
                     between_lines, calls[i], calls[j], str(folder)
                 ).result()
-                found[i].append(result)
-                found[j] += others
+                # An exception may come from the tracing alone, which compilers refuse.
+                found[i] += [r for r in (result,) if r.error is None]
+                found[j] += [r for r in others if r.error is None]
             for results, worst in zip(found, threads.map(again, calls, alone), strict=True):
                 results.append(worst)
     finally:

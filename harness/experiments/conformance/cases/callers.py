@@ -136,7 +136,12 @@ def no_class(trial: Trial) -> Iterator[Observation]:
     for target in (5, -1, 6, 9, -5, -6, 1000):
         targets = np.array([0, 3, target, 1])
         step = Step("cross_entropy", (x, targets))
-        (result,) = trial.perform([step])
+        try:
+            (result,) = trial.perform([step])
+        except SubjectFault as fault:
+            text = f"target {target} of 5 classes: {fault}"
+            yield trial.broken(step, text, "crashed", "finding")
+            return
         if result.error is not None or not result.arrays or result.arrays[0].shape != (4,):
             continue
         loss = float(to_float64(result.arrays[0])[2])
