@@ -438,6 +438,7 @@ def test_compiling_is_no_hang() -> None:
     assert limit_of(20.0, None, compiles=False) == 20.0
     assert limit_of(20.0, 5.0) == 30.0
     assert limit_of(20.0, 0.2, steps=300) >= 80.0  # shapes that each compile anew
+    assert limit_of(20.0, 10.0, steps=300) == 160.0  # a hang has an end
 
 
 def test_the_first_of_equals_is_shown() -> None:

@@ -122,7 +122,7 @@ def limit_of(
         return timeout
     if first_s is None:
         return max(timeout, _FIRST_S)
-    return timeout + min((1 + steps) * first_s, _FIRST_S)
+    return timeout + min((1 + steps) * first_s, _FIRST_S + 2 * first_s)
 
 
 def crowded(share: Share, limit_s: float) -> bool:
