@@ -279,6 +279,28 @@ def test_memory_that_leaks_is_seen(make_worker: MakeWorker) -> None:
     assert caught.value.status == "failed"
 
 
+def test_a_program_for_each_shape_is_no_leak(make_worker: MakeWorker) -> None:
+    """What compiles keeps some for each; calls of one shape in between are not to blame."""
+    worker = make_worker(
+        "if x.shape not in kept: kept[x.shape] = np.ones(1 << 21)\nreturn x * 1", "kept = {}\n"
+    )
+    for columns in range(1, 13):
+        call(worker, X[:1, :1])
+        call(worker, X.reshape(2, 12)[:, :columns].copy())
+
+
+def test_memory_that_leaks_in_calls_of_two_shapes_is_seen(make_worker: MakeWorker) -> None:
+    worker = make_worker("kept.append(np.ones(1 << 20))\nreturn x * 1", "kept = []\n")
+
+    def calls() -> None:
+        for _ in range(20):
+            call(worker)
+            call(worker, X[:2])
+
+    with pytest.raises(WorkerFault, match=r"leaks memory"):
+        calls()
+
+
 def test_arrays_that_a_case_makes_of_a_row_count_as_arguments(tmp_path: Path) -> None:
     """Those of the last call are kept, as allocators keep some: no leak."""
     path = tmp_path / "keeps.py"

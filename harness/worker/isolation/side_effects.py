@@ -76,6 +76,8 @@ class Vigil:
     _calls: int = 0
     _calls_of: Counter[Hashable] = field(default_factory=Counter)
     _settled: dict[Hashable, int] = field(default_factory=dict)  # resident bytes, by kind
+    _programs: int = 0
+    """By what the first calls of kinds have grown: what compiles keeps a program for each."""
     _after: Counter[int] = field(default_factory=Counter)  # processor time after calls, by thread
     _first: Counter[str] = field(default_factory=Counter)
     _most_kept: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -83,6 +85,7 @@ class Vigil:
     def __post_init__(self) -> None:
         self._reader = Reader(self.threads)
         self._python = _python_threads()
+        self._resident, _ = _usage()
         self.rebase()
 
     def rebase(self) -> None:
@@ -160,13 +163,15 @@ class Vigil:
         calls = self._calls_of[kind]
         allowed = self.leak_bytes + LEAK_ARGUMENTS * nbytes
         if calls <= _SETTLED_CALLS:
-            self._settled[kind] = resident
-        elif resident > self._settled[kind] + allowed:
+            self._programs += max(0, resident - self._resident - LEAK_ARGUMENTS * nbytes)
+            self._settled[kind] = resident - self._programs
+        elif resident > self._programs + self._settled[kind] + allowed:
             gc.collect()
-            grown = _usage()[0] - self._settled[kind]
+            grown = _usage()[0] - self._programs - self._settled[kind]
             if grown > allowed:
                 found.append(
                     f"leaks memory: {grown >> 20} MiB more after {calls} calls than after "
                     f"{_SETTLED_CALLS}, on {nbytes >> 10} KiB of arguments and results"
                 )
+        self._resident = resident
         return found
