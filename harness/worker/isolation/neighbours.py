@@ -16,6 +16,8 @@ _CROWDED_S = 0.25
 _BUSY = 0.25
 """Who had this part of a pause on a processor is at work. Who waits for the interpreter's lock,
 which the looker holds, seldom shows as one that runs."""
+_LASTING = 0.4
+"""Many threads that wait for work by spinning use up processor time quickly, but not for long."""
 _TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 # Bound before any implementation is imported, as the clocks of the timings are
@@ -57,13 +59,15 @@ def _tasks(process: str) -> dict[int, tuple[bool, int]]:
     return found
 
 
-def _others() -> dict[int, tuple[bool, int]]:
+def _others() -> dict[tuple[str, int], tuple[bool, int]]:
     """`_tasks` of this process without the caller's thread, and of the processes below it."""
-    found = _tasks("self")
-    found.pop(threading.get_native_id(), None)
-    for pid in descendants():
-        found |= _tasks(str(pid))
-    return found
+    own = "self", threading.get_native_id()
+    return {
+        (process, task): state
+        for process in ("self", *map(str, descendants()))
+        for task, state in _tasks(process).items()
+        if (process, task) != own
+    }
 
 
 def processes_ns() -> int:
@@ -74,34 +78,35 @@ def processes_ns() -> int:
 
 
 def wait_for_quiet(
-    seconds: float = _QUIET_S, longest: float = _CROWDED_S, had_before: Counter[int] | None = None
+    seconds: float = _QUIET_S, longest: float = _CROWDED_S, had_before: Counter[str] | None = None
 ) -> bool:
-    """Wait until nothing else runs, or one thread has had so many seconds of processor time.
+    """Wait until nothing else runs, or that of one process has had so many seconds on processors.
 
     On a crowded machine one that wants to run may have to wait itself: no longer than `longest`.
 
     Args:
-        had_before: time that threads had in earlier waits, ns, which counts as well; is brought
+        had_before: time that processes had in earlier waits, ns, which counts as well; is brought
             up to date, and empty again where all is quiet.
 
     Returns:
-        False where one has had them and still runs.
+        False where one has had them, and still runs after `_LASTING` times as long at least.
     """
-    waits = Counter[int]() if had_before is None else had_before
+    waits = Counter[str]() if had_before is None else had_before
     started = at = _clock()
     now = _others()
     while True:
         _sleep(_PAUSE_S)
         (before, since), (now, at) = (now, at), (_others(), _clock())
-        busy = False
-        for task, (running, had) in now.items():
-            more = had - before.get(task, (False, 0))[1]
-            waits[task] += more
+        busy = set()
+        for (process, task), (running, had) in now.items():
+            more = had - before.get((process, task), (False, 0))[1]
+            waits[process] += more
             if running or more > _BUSY * 1e9 * (at - since):
-                busy = True
-                if waits[task] >= 1e9 * seconds:
-                    return False
+                busy.add(process)
+        passed = at - started
+        if passed >= _LASTING * seconds and any(waits[p] >= 1e9 * seconds for p in busy):
+            return False
         if not busy:
             waits.clear()
-        if not busy or at - started >= longest:
+        if not busy or passed >= longest:
             return True

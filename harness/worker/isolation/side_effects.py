@@ -32,8 +32,8 @@ LEAK_THREADS = 64 + 2 * (os.cpu_count() or 1)
 LEAK_PROCESSES = 16 + 2 * (os.cpu_count() or 1)
 """More than a pool of threads, or of processes, has when it is full."""
 GOES_ON_S, PATIENCE_S = 5.0, 8.0
-"""Processor time that one thread may have after calls before all is quiet, and how long is waited
-for that at a time. A process that starts and imports a large library takes some seconds."""
+"""Processor time that threads of a process may have after calls before all is quiet, and how long
+is waited for that at a time. One that starts and imports a large library takes some seconds."""
 _SETTLED_CALLS = 3
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _OWN_THREADS = ("evictor",)
@@ -78,7 +78,7 @@ class Vigil:
     _settled: dict[Hashable, int] = field(default_factory=dict)  # resident bytes, by kind
     _programs: int = 0
     """By what the first calls of kinds have grown: what compiles keeps a program for each."""
-    _after: Counter[int] = field(default_factory=Counter)  # processor time after calls, by thread
+    _after: Counter[str] = field(default_factory=Counter)  # ns on processors after calls
     _first: Counter[str] = field(default_factory=Counter)
     _most_kept: Counter[tuple[str, str]] = field(default_factory=Counter)
 
@@ -123,8 +123,8 @@ class Vigil:
         if power_of_two(self._calls) and not wait_for_quiet(GOES_ON_S, PATIENCE_S, self._after):
             self.goes_on = True
             found.append(
-                f"goes on working after its call: a thread had {GOES_ON_S:g} s of processor time "
-                f"since, and still runs"
+                f"goes on working after its call: threads had {GOES_ON_S:g} s of processor time "
+                f"since, and still run"
             )
         found += self._leaks(kind, nbytes)
         if imported and not found:
