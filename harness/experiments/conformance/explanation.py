@@ -55,21 +55,24 @@ Explanation = tuple[Witness | None, str | None]
 class Explainer:
     """Explains the failures of one implementation, operation and format.
 
+    One failure of each kind is explained: of a group of cases, and an outcome. What makes the
+    first one wrong makes most of the others wrong too.
+
     Attributes:
-        seconds: left for all of them; the first failure of a group of cases has half of that,
-            later ones a twelfth.
-        groups: those that have had one.
+        seconds: left for all of them (see `Budget`); one has a third of that at most.
+        explained: the kinds that have been.
     """
 
-    seconds: float = 0.6
-    groups: set[str] = field(default_factory=set)
+    seconds: float = 1.0
+    explained: set[tuple[str, str]] = field(default_factory=set)
 
     def explain(self, trial: Trial, found: Observation, group: str) -> Explanation:
         """The smallest call and the diagnosis, each None where there is none."""
-        budget = Budget(self.seconds / (12.0 if group in self.groups else 2.0))
-        self.groups.add(group)
-        if found.evidence is None or budget.seconds <= 0.002:
+        kind = group, found.outcome
+        budget = Budget(self.seconds / 3.0)
+        if found.evidence is None or kind in self.explained or budget.seconds <= 0.01:
             return None, None
+        self.explained.add(kind)
         try:
             with np.errstate(all="ignore"):
                 return explained(trial, found, budget)
@@ -80,9 +83,9 @@ class Explainer:
 
     def explain_fault(self, trial: Trial, status: str) -> Explanation:
         """The call of the last request that hung or ended the process; told once."""
-        if status in self.groups or not trial.made:
+        if ("", status) in self.explained or not trial.made:
             return None, None
-        self.groups.add(status)
+        self.explained.add(("", status))
         try:
             return of_fault(trial, status, trial.made[-1])
         except Exception as e:
@@ -318,7 +321,7 @@ def _place(trial: Trial, failing: Failing) -> tuple[int, tuple[int, ...]] | None
 def witness(trial: Trial, failing: Failing) -> Witness | None:
     """The call as a line of Python, with what it gives; None where it is no line."""
     step = failing.step
-    if not writable(step):
+    if not writable(failing):
         return None
     shape = step.arrays[0].shape if step.shape is None else step.shape
     classes = shape[classes_axis(step)] if shape else 1

@@ -56,7 +56,7 @@ class Options:
     patience_s: float = 1e9
     cases: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
-    explain_s: float = 0.6
+    explain_s: float = 1.0
     whole: bool = True
     stop: Callable[[ConformanceRecord], bool] = lambda result: False
 

@@ -62,15 +62,15 @@ def _worst_class(failing: Failing, row: int) -> int | None:
     if not result.arrays or result.arrays[-1].shape != step.arrays[0].shape:
         return None
     values = to_float64(rows_of(result.arrays[-1], axes_of(step, step.arrays[0].ndim)))
-    odd = np.flatnonzero(~np.isfinite(values[row])) if row < len(values) else []
-    return int(odd[0]) if len(odd) else None
+    if row >= len(values) or np.isfinite(values[row]).all():
+        return None
+    return int(np.argmin(np.isfinite(values[row])))
 
 
 def dtype_text(fmt: FloatFormat) -> str:
+    """The dtype of a format, in NumPy: ``'float32'``, ``ml_dtypes.bfloat16``."""
     return (
-        repr(fmt.name)
-        if fmt.name.startswith("float") and "_" not in fmt.name
-        else (f"ml_dtypes.{fmt.name}")
+        repr(fmt.name) if fmt.name in ("float64", "float32", "float16") else f"ml_dtypes.{fmt.name}"
     )
 
 
@@ -247,17 +247,25 @@ NATIVE = {
     "cupy": ("import cupy; ", "cupy.asarray({})"),
 }
 
+_WRITTEN = 64
+"""More numbers are not written out."""
 _KNOWN = frozenset(
     ("operation", "arrays", "axis", "layout", "out", "cast", "shape", "same", "take", "second",
      "keywords")
 )  # fmt: skip
 
 
-def writable(step: Step) -> bool:
+def writable(failing: Failing) -> bool:
     """Whether `code` can write the call out: it has nothing that cannot be put in a line."""
+    step = failing.step
     usual = {f.name: f for f in fields(Step) if f.name not in _KNOWN}
-    return step.same in (None, 0) and all(
-        getattr(step, name) == f.default for name, f in usual.items()
+    if step.same not in (None, 0) or any(
+        getattr(step, name) != f.default for name, f in usual.items()
+    ):
+        return False
+    written = [a for a, m in zip(step.arrays, failing.made, strict=True) if m is None]
+    return all(
+        a.size <= _WRITTEN for a in (*written, *(a for s in failing.before for a in s.arrays))
     )
 
 
