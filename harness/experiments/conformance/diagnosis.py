@@ -63,7 +63,6 @@ def _what(view: View) -> str | None:
         or temperature(view)
         or digits(view)
         or cut_off(view)
-        or rows_off(view)
         or positions(view)
         or of_exponentials(view)
     )
@@ -191,7 +190,8 @@ def diagnose(
     if text is None and small is None:
         text = _first(views, beside)
     elif text is None:
-        text = _first(views, _what)
+        text = _of_rows(found, views[0], prober, arithmetic) if views else None
+        text = text or _first(views, _what)
     if text is None and small is None and (what := _first(views, _what)) is not None:
         text = f"rows of {views[0].x.shape[1]} classes, not of {_USUAL[0][1]}: {what}"
     if text is None:
@@ -206,11 +206,24 @@ def _generic(
     for shape in _USUAL:
         probe = _usual(found, prober, shape)
         usual = None if probe is None else view_of(probe, fmt, arithmetic)
-        if usual is not None and (always or usual.bad.any()):
-            text = _what(usual)
-            if text is not None:
-                return text
+        if probe is None or usual is None or not (always or usual.bad.any()):
+            continue
+        usual = replace(usual, row=int(np.argmax(usual.bad.any(axis=1))))
+        text = flushed(usual) or _what(usual) or _of_rows(probe, usual, prober, arithmetic)
+        if text is not None:
+            return text
     return None
+
+
+def _of_rows(failing: Failing, view: View, prober: Prober, arithmetic: Arithmetic) -> str | None:
+    """Which rows of a batch are wrong, whatever is in them: the same ones if rows are exchanged."""
+    text, step = rows_off(view), failing.step
+    if text is None or step.arrays[0].ndim != 2 or classes_axis(step) != 1:
+        return None
+    rolled = replace(step, same=None, arrays=tuple(np.roll(a, 3, axis=0) for a in step.arrays))
+    (result,) = prober.perform([rolled])
+    again = view_of(replace(failing, step=rolled, result=result), view.fmt, arithmetic)
+    return text if again is not None and rows_off(again) == text else None
 
 
 def _first(views: Sequence[View], patterns: Callable[[View], str | None]) -> str | None:

@@ -368,7 +368,7 @@ def _of_values(observation: Observation) -> bool:
 def _difference(value: float, due: float, ulps: float) -> str:
     if not (np.isfinite(value) and np.isfinite(due)):
         return "a number, not NaN" if np.isnan(due) else "no number" if np.isnan(value) else "inf"
-    if np.isfinite(ulps) and ulps <= _FEW_ULPS:
+    if value != 0.0 and np.isfinite(ulps) and ulps <= _FEW_ULPS:
         return f"{ulps:.3g} ulp"
     if due == 0.0:
         return f"{abs(value):.2g} absolute"

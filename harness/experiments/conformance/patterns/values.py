@@ -143,7 +143,7 @@ def of_exponentials(view: View) -> str | None:
             f"exponentials of {-high:.4g} to {-low:.4g} are wrong, by up to {largest:.2g}; "
             f"others are right"
         )
-    if largest > 6.0 * u and middle > 1.5 * u:
+    if largest > 12.0 * u and middle > 3.0 * u:
         return (
             f"the elements of a row are off unlike each other, by up to {largest:.2g} relative: "
             f"the exponential is inaccurate"
