@@ -161,7 +161,7 @@ def check(
 
 
 def _keeping(records: list[Record], progress: Progress, fail_fast: bool) -> Progress:
-    """`progress` that keeps what was found, tells the first failures, and ends where one is enough."""
+    """`progress` that keeps what was found, tells the first failures, and ends at one if asked."""
     told: list[Record] = []
 
     def finished(unit: Unit, found: Sequence[Record]) -> None:

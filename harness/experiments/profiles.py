@@ -105,7 +105,7 @@ class Profile:
         device_timing: the same for implementations on a device, which the experiment
             ``device_throughput`` measures.
         timeout_s: the longest that one call may take.
-        patience_s: how long calls of one implementation may hang in all, in one process; unlimited by default.
+        patience_s: how long calls of one implementation may hang in all, in one process.
     """
 
     name: str
