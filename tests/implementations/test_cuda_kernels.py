@@ -150,7 +150,8 @@ def test_the_catalogue_finds_no_failure(implementation: str, operation: str, nam
     device = FakeCupy(emulation.attributes())
     with emulation.implementation(implementation, device) as module:
         subject = emulation.EmulatedSubject.of(implementation, module)
-        options = Options(thorough=False, budget_s=0.3)
+        first = (operation, name) == ("softmax", "float32")
+        options = Options(thorough=False, budget_s=0.3, whole=first)
         results = list(judge(subject, operation, name, options=options))
     failures = [r for r in results if r.verdict == "failure"]
     assert [r.message for r in failures] == []

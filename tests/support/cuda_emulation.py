@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -388,6 +389,10 @@ def _host(result: Any) -> Any:
     return np.array(result)
 
 
+_ONE_AT_A_TIME = threading.Lock()
+"""The emulated device has one state, and takes the calls of several threads in turn."""
+
+
 @dataclass
 class EmulatedSubject:
     """cupy_gpu, or its like, for the catalogue: NumPy arrays in and out, the kernels emulated."""
@@ -403,7 +408,20 @@ class EmulatedSubject:
     def perform(self, steps: Sequence[Step], timeout: float = 60.0) -> list[Result]:
         return perform_steps(self._function, backends.get("numpy"), steps)
 
+    @contextmanager
+    def fresh(self) -> Iterator[EmulatedSubject]:
+        yield self
+
     def _function(self, operation: str) -> Callable[..., Any]:
+        function = self._of_host_arrays(operation)
+
+        def in_turn(*arrays: Array, **options: Any) -> Any:
+            with _ONE_AT_A_TIME:
+                return function(*arrays, **options)
+
+        return in_turn
+
+    def _of_host_arrays(self, operation: str) -> Callable[..., Any]:
         function = getattr(self.module, operation)
         if operation not in ("softmax", "log_softmax"):
             return lambda *arrays, **options: call(function, *arrays, **options)
