@@ -412,7 +412,7 @@ def _shaped_as(result: Result, step: Step) -> Result:
     if [a.size for a in result.arrays] != sizes or step.take is not None:
         return result
     arrays = (a.reshape(shape) for a, shape in zip(result.arrays, wanted, strict=True))
-    return replace(result, arrays=tuple(arrays))
+    return replace(result, arrays=tuple(arrays), shapes=wanted)
 
 
 def _told(value: Any) -> Any:
