@@ -17,15 +17,20 @@ import pytest
 
 from harness.experiments.conformance import forked
 from harness.experiments.conformance.call import Array, Caller, Result, Step
+from harness.experiments.conformance.catalogue import CASES
 from harness.experiments.conformance.executor import perform_steps
 from harness.experiments.conformance.forked import in_a_child
 from harness.experiments.conformance.interleaved import between_lines
 from harness.experiments.conformance.judge import Options, judge
+from harness.experiments.conformance.plan import plan
 from harness.experiments.conformance.target import LocalSubject, RemoteSubject
+from harness.experiments.context import Context
+from harness.experiments.profiles import SMOKE
 from harness.records import ConformanceRecord
 from harness.registry.contract import read_metadata
-from harness.registry.discovery import Implementation
+from harness.registry.discovery import Implementation, load
 from harness.worker import backends
+from harness.worker.client import Pool
 
 HERE = str(Path(__file__).parent)
 
@@ -320,3 +325,14 @@ def test_cases_of_the_whole_are_judged_once(tmp_path: Path) -> None:
     path.write_text(SOFTMAX)
     options = Options(cases=("state", "after-fork"), whole=False)
     assert list(judge(LocalSubject.from_path(path), "softmax", "float32", options=options)) == []
+
+
+def test_a_run_plans_cases_of_the_whole_once_for_each_implementation() -> None:
+    names = ("max_shift", "scipy")
+    context = Context(
+        [load(name) for name in names], Pool(), SMOKE, 0, cores=1, on_note=lambda note: None
+    )
+    cells = [cell for unit in plan(context) for cell in unit.coordinates]
+    for case in (c for c in CASES if c.whole):
+        planned = [c.implementation for c in cells if c.workload == case.id]
+        assert sorted(planned) == sorted(names)
