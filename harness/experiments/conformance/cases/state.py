@@ -23,7 +23,7 @@ _AT_LEAST = 16
 _QUICK_S = 0.1
 _EXAMINED = 3
 """So many results that differ are made again by processes that are new, until one differs again."""
-_SEARCH_S = 10.0
+_SEARCH_S = 5.0
 
 
 @dataclass(frozen=True)
