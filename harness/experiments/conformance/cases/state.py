@@ -23,7 +23,6 @@ _AT_LEAST = 16
 _QUICK_S = 0.1
 _EXAMINED = 3
 """So many results that differ are made again by processes that are new, until one differs again."""
-_SEARCH_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -171,8 +170,7 @@ def _culprit(trial: Trial, call: _Call, before: Sequence[_Call], right: Result) 
     if _alike(_alone(trial, [*before, call]), right):
         return None
     harmless, harmful = 0, len(before)
-    started = time.perf_counter()
-    while harmful - harmless > 1 and time.perf_counter() - started < _SEARCH_S:
+    while harmful - harmless > 1:
         middle = (harmless + harmful) // 2
         if _alike(_alone(trial, [*before[:middle], call]), right):
             harmless = middle
