@@ -14,7 +14,7 @@ def _serve():
         try:
             e = np.exp(z - z.max(axis=-1, keepdims=True))
             done.put(e / e.sum(axis=-1, keepdims=True))
-        except ValueError as error:  # no classes
+        except Exception as error:  # of the caller, not of this thread
             done.put(error)
 
 
@@ -26,6 +26,6 @@ def softmax(x, axis=-1):
     done = queue.SimpleQueue()
     _JOBS.put((np.moveaxis(x, axis, -1), done))
     result = done.get()
-    if isinstance(result, ValueError):
+    if isinstance(result, Exception):
         raise result
     return np.moveaxis(result, -1, axis)
