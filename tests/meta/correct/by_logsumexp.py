@@ -20,4 +20,5 @@ def log_softmax(x, axis=-1):
 
 def logsumexp(x, axis=-1):
     m, log_s = _lse(x, axis)
-    return np.squeeze(m + log_s, axis)
+    # log 0, where a maximum of -inf was subtracted from itself
+    return np.squeeze(np.where(m == -np.inf, m, m + log_s), axis)

@@ -35,6 +35,8 @@ _LEAST_BITS, _BITS_AT_FIRST, _BITS = 12, 18, 21
 """Widths are beyond 2**12; a look at many goes up to 2**18, all of them up to 2**21."""
 NAMED_COUNTS = (*(c.classes for c in NAMED if c.classes > 4096), 393_216)
 """Those of `softmax-bench list classes`, and one of a benchmark of kernels."""
+_NEAR = 20.0
+"""Below the maximum by less, as ordinary logits are, one rounding of the difference is granted."""
 _BATCH = 32
 """Rows before the one that is judged, in one batch of a named count."""
 _ENOUGH = 1 << 15
@@ -46,7 +48,8 @@ _FEWEST = 64
 _BLOCKS = (128, 256, 512, 1024, 2048, 4096)
 _LANES = (4, 8, 16, 32)
 _FEW_ORDERS = 1 << 18
-"""Of longer rows only the orders that err most are tried: term after term, in few lanes."""
+"""Of longer rows only the orders that err most are tried: term after term, largest first too, and
+in few lanes."""
 _GROUP = 512
 """Classes that hold most of a peaked row: float16 has no normal number for one in 32,000."""
 
@@ -113,6 +116,8 @@ def _orders(terms: Float64Array, fmt: FloatFormat) -> Iterator[Float64Array]:
     yield _running(terms, fmt)
     yield _running(terms[::-1], fmt)
     few = len(terms) > _FEW_ORDERS
+    if few:
+        yield _running(np.sort(terms)[::-1], fmt)
     for width in _LANES[:2] if few else (*_LANES, *_BLOCKS):
         whole = np.pad(terms, (0, -len(terms) % width)).reshape(-1, width)
         yield _running(_running(whole.T, fmt), fmt)  # strided lanes
@@ -251,7 +256,9 @@ def _of_probabilities(
     shift = 2.0 * (abs(float(x.max())) + log_sum) + float(np.sum(terms * gap) / terms.sum())
     shift += (e + 2.0) * _rescaled(terms)
     error = difference[normal] / p[normal]
-    own = (e + gap[normal] + log_sum + 4.0) * u + rounding
+    # x - max - ln s rounds twice: what is far below the maximum tells how it was taken.
+    far = gap[normal] + np.maximum(gap[normal] - _NEAR, 0.0)
+    own = (e + far + log_sum + 4.0) * u + rounding
     # (1 + c)(1 + r) - 1: where a sum stalls at an eighth, what is left is eight times as large.
     if len(error):
         own *= max(1.0, 1.0 + float(np.median(_some(error))))
