@@ -171,6 +171,67 @@ def test_fault_is_named_and_its_line_shows_it(name: str) -> None:
         assert got != expected
 
 
+BODY = """
+import numpy as np
+
+def _softmax(x, axis=-1):
+    e = np.exp(x - x.max(axis=axis, keepdims=True))
+    return e / e.sum(axis=axis, keepdims=True)
+"""
+OTHERS: dict[str, tuple[str, str, str]] = {
+    # source, case, what the sentence must say
+    "out_not_written": (
+        "def softmax(x, axis=-1, out=None):\n    return _softmax(x, axis)\n",
+        "39-out",
+        "calls with out=: out= is never written",
+    ),
+    "every_thousandth": (
+        "def softmax(x, axis=-1):\n    y = _softmax(x, axis).copy()\n"
+        "    y.reshape(-1)[999::1000] *= x.dtype.type(1.01)\n    return y\n",
+        "28-counts",
+        "every 1,000th element of the array is wrong",
+    ),
+    "last_twice": (
+        "def softmax(x, axis=-1):\n    z = np.moveaxis(x, axis, -1)\n"
+        "    e = np.exp(z - z.max(axis=-1, keepdims=True))\n"
+        "    s = e.sum(axis=-1, keepdims=True) + e[..., -1:]\n"
+        "    return np.moveaxis(e / s, -1, axis)\n",
+        "28-counts",
+        "the sum counts the last entry of the row twice",
+    ),
+    "smoothed": (
+        "def softmax(x, axis=-1):\n    u = x.dtype.type(0.01 / x.shape[axis])\n"
+        "    return _softmax(x, axis) * x.dtype.type(0.99) + u\n",
+        "28-counts",
+        "0.99 times what it should be, plus",
+    ),
+    "rows_from_256": (
+        "def softmax(x, axis=-1):\n    y = _softmax(x, axis)\n"
+        "    if x.ndim == 2 and axis in (-1, 1):\n        y[256:] = y[255:256]\n    return y\n",
+        "31-many-rows",
+        "only the rows from 256 on are wrong",
+    ),
+    "half_of_the_gradient": (
+        "def softmax_backward(grad, y, axis=-1):\n"
+        "    return y * (grad - (grad * y).sum(axis=axis, keepdims=True)) * y.dtype.type(0.5)\n",
+        "28-counts",
+        "every result is 0.5 times what it should be",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_fault_of_a_file_is_named(name: str, tmp_path: Path) -> None:
+    source, case, says = OTHERS[name]
+    path = tmp_path / f"{name}.py"
+    path.write_text(BODY + "\n\n" + source, encoding="utf-8")
+    subject = LocalSubject.from_path(path)
+    options = Options(thorough=False, budget_s=0.3, cases=(case,), explain_s=PATIENT_S)
+    (record,) = judge(subject, subject.metadata.operations[0], "float32", options=options)
+    assert record.verdict == "failure"
+    assert says in str(record.diagnosis)
+
+
 class Faulty:
     """An implementation in this process that hangs, or dies, where a row has a NaN."""
 

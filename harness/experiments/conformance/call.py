@@ -122,6 +122,7 @@ class Result:
             changes with it.
         changed: a result changed after the call had returned.
         out_ignored: ``out=`` was given, and does not hold the result.
+        out_left: and it holds what it held before.
         not_made: why the call cannot be asked of this implementation, or None.
     """
 
@@ -134,6 +135,7 @@ class Result:
     shared: bool = False
     changed: bool = False
     out_ignored: bool = False
+    out_left: bool = False
     not_made: str | None = None
 
 

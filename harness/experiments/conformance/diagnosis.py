@@ -16,8 +16,8 @@ from harness.bounds.tolerances import Arithmetic
 from harness.experiments.conformance.call import Array, Result, Step
 from harness.experiments.conformance.observation import Evidence
 from harness.experiments.conformance.patterns.mistakes import digits, known_mistake, temperature
-from harness.experiments.conformance.patterns.places import beside, positions, rows_off
-from harness.experiments.conformance.patterns.sums import cross_term, one_factor, summed
+from harness.experiments.conformance.patterns.places import beside, every_nth, positions, rows_off
+from harness.experiments.conformance.patterns.sums import cross_term, mixed, one_factor, summed
 from harness.experiments.conformance.patterns.values import (
     cut_off,
     flushed,
@@ -60,9 +60,11 @@ def _what(view: View) -> str | None:
         or summed(view)
         or one_factor(view)
         or cross_term(view)
+        or mixed(view)
         or temperature(view)
         or digits(view)
         or cut_off(view)
+        or every_nth(view)
         or positions(view)
         or of_exponentials(view)
     )
@@ -193,7 +195,7 @@ def diagnose(
         text = _of_rows(found, views[0], prober, arithmetic) if views else None
         text = text or _first(views, _what)
     if text is None and small is None and (what := _first(views, _what)) is not None:
-        text = f"rows of {views[0].x.shape[1]} classes, not of {_USUAL[0][1]}: {what}"
+        text = f"rows of {views[0].x.shape[1]} classes: {what}"
     if text is None:
         return Diagnosis(None if where is None else f"only {where} were seen to be wrong")
     return Diagnosis(text if where is None else f"{where}: {text}")
@@ -209,7 +211,7 @@ def _generic(
         if probe is None or usual is None or not (always or usual.bad.any()):
             continue
         usual = replace(usual, row=int(np.argmax(usual.bad.any(axis=1))))
-        text = flushed(usual) or _what(usual) or _of_rows(probe, usual, prober, arithmetic)
+        text = flushed(usual) or _of_rows(probe, usual, prober, arithmetic) or _what(usual)
         if text is not None:
             return text
     return None
@@ -259,7 +261,7 @@ def _broken_contract(result: Result, small: Failing) -> str | None:
             why = " at an infinite logit"
         return f"it raises{why}: {result.error}"
     if result.out_ignored:
-        return "out= is given and does not hold the result: it is never written, or not with it"
+        return "out= is never written" if result.out_left else "out= does not hold the result"
     for name, text in _CONTRACT.items():
         if getattr(result, name):
             return text

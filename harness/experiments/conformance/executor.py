@@ -345,6 +345,7 @@ def _one_by_one(function: Functions, backend: Backend, steps: Sequence[Step]) ->
         options: dict[str, Any] = _native_keywords(step, backend)
         if not step.positional:
             options |= _axis_of(step)
+        within = step.out in ("alias", "overlap")  # out= lies in the memory of the input
         by_position = (step.axis,) if step.positional else ()
         try:
             with warnings.catch_warnings(), np.errstate(all="ignore"):
@@ -356,10 +357,11 @@ def _one_by_one(function: Functions, backend: Backend, steps: Sequence[Step]) ->
                 value = call(*native, *by_position, **options)
                 backend.synchronize()
                 raw = [np.asarray(backend.to_numpy(p)) for p in _parts(value)]
-                ignored = False
+                ignored = left = False
                 if "out" in options:
                     held = np.asarray(backend.to_numpy(options["out"]))
                     ignored = not (len(raw) == 1 and np.array_equal(held, raw[0], equal_nan=True))
+                    left = ignored and not within and bool(np.all(held == _MARGIN))
                 if step.tiled is None:
                     sent = [_transferable(_taken(r, step.take)) for r in raw]
                 else:
@@ -370,7 +372,6 @@ def _one_by_one(function: Functions, backend: Backend, steps: Sequence[Step]) ->
             results.append(Result(error=_line(e)))
             live.append([])
             continue
-        within = step.out in ("alias", "overlap")  # out= lies in the memory of the input
         inputs = arrays[1:] if within else arrays
         old = before[len(before) - len(inputs) :]
         given = step.arrays[len(step.arrays) - len(inputs) :]
@@ -393,6 +394,7 @@ def _one_by_one(function: Functions, backend: Backend, steps: Sequence[Step]) ->
                 overrun=overrun and not any(changed_input),
                 shared=any(np.may_share_memory(r, a) for r in raw for a in inputs),
                 out_ignored=ignored,
+                out_left=left,
             )
         )
         # A result that is the input (out=x), or a reused array, may change for good reason.

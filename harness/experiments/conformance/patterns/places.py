@@ -22,19 +22,31 @@ _LANES = (64, 32, 16, 8, 4, 2)
 def _columns(view: View) -> Float64Array | None:
     """How far the errors of each class are off those of the others, in u, over many rows.
 
-    None where that cannot be told, or nothing stands out.
+    Means over the rows, to which no single row adds much: what is off in a few of them alone is no
+    matter of the class. None where that cannot be told, or nothing stands out.
     """
     rows, n = view.error.shape
-    if rows < 16 or n < 3 or not np.isfinite(view.error).all():
+    if rows < 16 or n < 5 or not np.isfinite(view.error).all():
         return None
     residual = view.error / view.fmt.unit_roundoff
     residual = residual - np.median(residual, axis=1, keepdims=True)
+    most = 10.0 * float(np.median(np.abs(residual)))
+    residual = np.clip(residual, -most, most)
     for values in (residual, np.abs(residual)):
         mean, spread = values.mean(axis=0), values.std(axis=0) / np.sqrt(rows)
         off = np.abs(mean - np.median(mean))
         if off.max() > 1.0 + 6.0 * np.median(spread):
             return np.asarray(off)
     return None
+
+
+def every_nth(view: View) -> str | None:
+    """Elements at equal distances in the whole array, across its rows."""
+    places = np.flatnonzero(view.bad)
+    steps = np.diff(places)
+    if len(places) < 4 or np.ptp(steps) != 0 or steps[0] % view.bad.shape[1] == 0 or steps[0] < 2:
+        return None
+    return f"every {int(steps[0]):,}th element of the array is wrong, whatever its row"
 
 
 def beside(view: View) -> str | None:
@@ -53,11 +65,10 @@ def beside(view: View) -> str | None:
     )
 
 
-def _outliers(view: View) -> Any:
-    """The classes that are off beside what a row shares, over the rows in question."""
-    found = np.zeros(view.got.shape[1], bool)
-    rows = np.flatnonzero(view.bad.any(axis=1))[:64]
-    for i in rows if len(rows) else [view.row]:
+def _outliers(view: View, rows: Any) -> Float64Array:
+    """In what part of some rows each class is off beside what its row shares."""
+    found = np.zeros(view.got.shape[1])
+    for i in rows[:64]:
         usable = np.isfinite(view.exact[i])
         if not view.logarithmic:
             usable &= np.abs(view.exact[i]) >= view.fmt.smallest_normal
@@ -67,22 +78,23 @@ def _outliers(view: View) -> Any:
         c = float(np.median(r[usable]))
         off = np.abs(r - (c if np.isfinite(c) else 0.0))
         noise = noise_of(view, off[usable])
-        found |= usable & ~(off <= noise + 0.5 * view.fmt.unit_roundoff)
-    return np.flatnonzero(found)
+        found += usable & ~(off <= noise + 0.5 * view.fmt.unit_roundoff)
+    return found / len(rows[:64])
 
 
 def positions(view: View) -> str | None:
     """Which classes of a row are off: one, a lane, a tail, a tile."""
     n = view.got.shape[1]
-    if n < 2:
+    if n < 5:
         return None
-    off = _outliers(view)
-    strong = np.flatnonzero(view.bad.any(axis=0))
+    rows = np.flatnonzero(view.bad.any(axis=1))
+    rows = rows if len(rows) else np.array([view.row])
     columns = _columns(view)
     measures = [] if columns is None else [columns]
-    measures += [np.isin(np.arange(n), places).astype(float) for places in (off, strong)]
-    for measure in measures:
-        largest = float(measure.max(initial=0.0))
+    for measure in (*measures, _outliers(view, rows), view.bad[rows].mean(axis=0)):
+        largest = float(measure.max())
+        if measure is not columns and largest < 0.5:
+            continue  # another class in every row
         swapped = _swapped(view, np.flatnonzero(measure > 0.02 * largest))
         if swapped is not None:
             return swapped
@@ -140,16 +152,16 @@ def _pattern(measure: Float64Array, one: str, many: str, part: float = 0.8) -> s
     return found or _run(measure, one, many)
 
 
-def _run(measure: Float64Array, one: str, many: str) -> str | None:
-    """A run of places, or a single one."""
+def _run(measure: Float64Array, one: str, many: str, most: float = 0.5) -> str | None:
+    """A run of places that all are off, or a single one, where no others are."""
     n = len(measure)
-    places = np.flatnonzero(measure > 0.5 * measure.max())
-    if not 0 < len(places) <= 0.75 * n:
+    places = np.flatnonzero(measure > 0.02 * measure.max())
+    if not 0 < len(places) <= most * n:
         return None
     low, high = int(places[0]), int(places[-1])
     if len(places) == 1:
         return f"the last {one} is" if low == n - 1 else f"{one} {low} of {n} is"
-    if len(places) < 0.7 * (high - low + 1) or high - low == n - 1:
+    if len(places) < 0.95 * (high - low + 1):
         return None
     if high == n - 1:
         return f"the {many} from {low} on are"
@@ -162,11 +174,11 @@ def rows_off(view: View) -> str | None:
     if rows < 4 or not np.isfinite(view.x).all() or np.ptp(np.ptp(view.x, axis=1)) > 100:
         return None  # rows of different kinds: which are off says nothing of their place
     measure = view.bad.any(axis=1).astype(float)
+    if measure.any() and np.median(view.bad[measure > 0].mean(axis=1)) < 0.2:
+        return None  # elements of rows, not rows
     if not measure.any():
         measure = np.abs(view.error).mean(axis=1) / view.fmt.unit_roundoff
         if not measure.max() > 3.0 * np.median(measure) + 3.0:
             return None
-    if np.mean(measure > 0.5 * measure.max()) > 0.5:
-        return None
-    text = _pattern(measure, "row", "rows", 0.6)
+    text = _run(measure, "row", "rows", 0.9) or _pattern(measure, "row", "rows", 0.6)
     return None if text is None else f"only {text} wrong"

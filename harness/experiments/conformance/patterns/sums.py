@@ -74,6 +74,8 @@ def summed(view: View) -> str | None:
     for j, which in ((n - 1, "last"), (0, "first")):
         if n > 1 and sums.lack(e[:, j]):
             return f"the sum leaves out the {which} entry of the row"
+        if n > 1 and sums.lack(-e[:, j]):
+            return f"the sum counts the {which} entry of the row twice"
     for lanes in (4, 8, 16, 32, 64, 128):
         rest = n % lanes
         if n > lanes and rest and sums.lack(e[:, n - rest :].sum(axis=1)):
@@ -112,10 +114,8 @@ def one_factor(view: View) -> str | None:
     """Every element of the row by the same factor, or by the same difference."""
     r = view.error[view.row]
     usable = np.abs(view.exact[view.row]) >= view.fmt.smallest_normal
-    if view.step.operation == "softmax_backward" or (
-        view.step.operation == "cross_entropy" and view.part == 1
-    ):
-        r = r * np.sign(view.exact[view.row])
+    if view.step.operation in ("softmax_backward", "cross_entropy") and not view.logarithmic:
+        return _multiple(view)
     r = r[usable | view.logarithmic]
     if view.got.shape[1] == 1 and view.logarithmic:
         r = view.error[np.isfinite(view.error[:, 0]), 0]
@@ -126,8 +126,6 @@ def one_factor(view: View) -> str | None:
         return None
     if r.size < 2 or not np.isfinite(r).all():
         return None
-    if view.step.operation in ("softmax_backward", "cross_entropy"):
-        r = np.abs(r) * np.sign(np.median(r)) if np.allclose(np.abs(r), np.abs(r[0])) else r
     c = float(np.median(r))
     u = view.fmt.unit_roundoff
     noise = noise_of(view, r - c)
@@ -139,6 +137,36 @@ def one_factor(view: View) -> str | None:
         return f"every element of a row is off by {c:.2g}: the logarithm of the row's sum is wrong"
     name = "the row's sum is" if view.step.operation == "softmax" else "its factor is"
     return f"every element of a row is off by the factor {1 + c:.7g}: {name} wrong"
+
+
+def _multiple(view: View) -> str | None:
+    """All results by the same factor."""
+    usable = (np.abs(view.exact) >= view.fmt.smallest_normal) & np.isfinite(view.got)
+    if usable.sum() < 4:
+        return None
+    ratio = view.got[usable] / view.exact[usable]
+    c = float(np.median(ratio))
+    u = view.fmt.unit_roundoff
+    near = np.quantile(np.abs(ratio - c), 0.95) <= 0.01 * abs(c - 1.0)
+    return (
+        f"every result is {c:.6g} times what it should be" if near and abs(c - 1) > 64 * u else None
+    )
+
+
+def mixed(view: View) -> str | None:
+    """Probabilities that a constant is added to, beside a factor."""
+    if view.step.operation != "softmax":
+        return None
+    got, exact = view.got[view.row], view.exact[view.row]
+    usable = np.isfinite(got) & np.isfinite(exact)
+    if usable.sum() < 4 or len(np.unique(exact[usable])) < 4:
+        return None
+    a, b = (float(v) for v in np.polyfit(exact[usable], got[usable], 1))
+    left = float(np.max(np.abs(got - a * exact - b)[usable]))
+    off = float(np.max(np.abs(got - exact)[usable]))
+    if off < 256 * view.fmt.unit_roundoff or left > 0.01 * off or abs(b) < 0.01 * off:
+        return None
+    return f"every result of a row is {a:.4g} times what it should be, plus {b:.2g}"
 
 
 def cross_term(view: View) -> str | None:
