@@ -7,6 +7,7 @@ one after the other share it. `judge_unit` runs in the lane's process, `Lane` is
 from __future__ import annotations
 
 import atexit
+import contextlib
 import threading
 import time
 from collections.abc import Mapping
@@ -26,8 +27,9 @@ from harness.experiments.conformance.target import RemoteSubject
 from harness.records import ConformanceRecord
 from harness.registry.contract import read_metadata
 from harness.registry.discovery import Implementation
-from harness.worker.client import RemoteImplementation
+from harness.worker.client import RemoteImplementation, WorkerFault
 
+_STARTING_S = 120.0
 _ENDING_S = 20.0
 _FOR_EVER = 1e6  # seconds; every call of an implementation has a limit of its own
 
@@ -103,6 +105,8 @@ class Lane:
         self._thread.join(_ENDING_S)
 
     def _serve(self) -> None:
+        with contextlib.suppress(WorkerFault):  # told by the first unit
+            self._worker.request("release", timeout=_STARTING_S)  # it starts before there is work
         while (item := self._waiting.get()) is not None:
             arguments, future = item
             if self._abandoned:

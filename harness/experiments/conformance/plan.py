@@ -33,7 +33,7 @@ CHEAP_ENOUGH = ("26-stalled-float32",)
 """Heavy cases that every profile judges: gigabytes, but for a second."""
 
 _ORDER = {case.id: k for k, case in enumerate(CASES)}
-_SHARES = 2
+_SHARES = 3
 """Among how many lanes the cases of one implementation are shared; each starts a process."""
 
 MOST_EXP_ERROR, MOST_EXP_UNDERFLOW = ASSUMED_EXP_ERROR, 4.0
@@ -123,13 +123,14 @@ class _Schedule:
         if any((operation, dtype, m.name) in self.futures for m in members):
             return
         ids = [c.id for c in CASES if c.applies(operation, dtype)]
-        count = min(lanes, _SHARES)
-        shares = {(count * index + k) % lanes: tuple(ids[k::count]) for k in range(count)}
+        count = min(lanes + 1, _SHARES)  # one more than processors: each waits now and then
+        shares = {(count * index + k) % (lanes + 1): tuple(ids[k::count]) for k in range(count)}
         if len(members) > 1 or len(ids) < count:
             shares = {index % lanes: ()}
-        for number, cases in shares.items():
+        for number in shares:
             if number not in self.lanes:
                 self.lanes[number] = Lane(f"conformance lane {number}")
+        for number, cases in shares.items():
             for member in members:
                 whole = self.first_of(member.name) == (operation, dtype)
                 arguments = unit(
