@@ -191,6 +191,8 @@ def _explained(
     """The record of a failure with the smallest call and what is wrong, if that can be told."""
     if record.status != "failed" or record.deviation is not None:
         return record
+    if not explainer.wants(str(record.workload), record.outcome):
+        return record
     called, dtype = _Called(context, implementation), y.dtype.name
     step = Step("softmax", (x,))
     found = called.judged(step, Result((y,), (dtype,)))

@@ -14,7 +14,7 @@ from harness.bounds import BOUNDS, evaluate_bound, over_bound
 from harness.experiments.context import Context
 from harness.numerics.exact import Exact
 from harness.numerics.formats import Float64Array, FloatFormat, float_format, to_float64
-from harness.numerics.outcomes import SEVERITY, Outcome, outcome
+from harness.numerics.outcomes import SEVERITY, Outcome, row_outcomes
 from harness.numerics.ulps import ulp_error
 from harness.registry.contract import Deviation
 from harness.registry.discovery import Implementation
@@ -217,14 +217,6 @@ def worst_outcome(
     Args:
         error: of `y`, in ulps, where it is known already.
     """
-    found: set[Outcome] = set()
-    tolerance = judgement.tolerance
     error = ulp_error(y, exact) if error is None else error
-    whole = outcome(y, exact, tolerance=tolerance, error=error)
-    if whole in GOOD:
-        return whole
-    for i in range(len(y)):
-        found.add(outcome(y[i], exact[i], tolerance=tolerance[i], error=error[i]))
-        if "wrong" in found:
-            break
+    found = row_outcomes(y, exact, tolerance=judgement.tolerance, error=error)
     return max(found, key=SEVERITY.index)

@@ -13,7 +13,7 @@ from harness.experiments.profiles import DTYPES
 from harness.experiments.throughput.interference import warnings_of
 from harness.numerics.outcomes import severity
 from harness.numerics.statistics import paired_ratio
-from harness.records import AccuracyRecord, Record, ThroughputRecord
+from harness.records import AccuracyRecord, ConformanceRecord, Record, ThroughputRecord
 from harness.registry.contract import OPERATIONS, Metadata
 from harness.text import one_line
 
@@ -309,7 +309,7 @@ def _cause(record: Any) -> object:
         return _NUMBER.sub("", diagnosis)
     if record.status in _FAULTS:
         return record.status, _NUMBER.sub("", str(record.reason).partition(" [")[0])
-    if record.experiment == "conformance" and record.got is None and record.message:
+    if isinstance(record, ConformanceRecord) and record.got is None and record.message:
         return _NUMBER.sub("", record.message.partition(" [")[0])  # what is no matter of a case
     return _area_of(record), getattr(record, "case", None) or record.experiment
 

@@ -6,7 +6,7 @@ Conformance, the map of overflow and the report share these words.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -108,3 +108,38 @@ def outcome(
     if np.any(error >= wrong_threshold(fmt)):
         return "wrong"
     return "inaccurate"
+
+
+def row_outcomes(
+    computed: ArrayLike, exact: Exact, *, tolerance: Float64Array, error: Float64Array
+) -> set[Outcome]:
+    """The classes that the rows of a (rows, classes) array have, as `outcome` has that of each.
+
+    Args:
+        tolerance, error: ulp, of that shape.
+    """
+    array = np.asarray(computed)
+    fmt = float_format(array.dtype)
+    c, expected = to_float64(array), to_float64(exact.round_to(fmt))
+    right = (c == expected) | (np.isnan(c) & np.isnan(expected))
+    finite = np.isfinite(expected)
+    size = np.where(finite, np.abs(exact.to_float64()), -1.0)
+    dominant = size.argmax(axis=1)[:, None]
+    lost = (np.take_along_axis(c, dominant, 1) == 0) & (
+        np.take_along_axis(expected, dominant, 1) != 0
+    )
+    classes: tuple[tuple[Outcome, Any], ...] = (  # of each row
+        ("exact", right.all(axis=1)),
+        ("accurate", ((error <= tolerance) & np.isfinite(error)).all(axis=1)),
+        ("nan", (np.isnan(c) & ~np.isnan(expected)).any(axis=1)),
+        ("inf", (np.isinf(c) & (c != expected)).any(axis=1)),
+        ("zero", lost[:, 0] & finite.any(axis=1)),
+        ("wrong", (error >= wrong_threshold(fmt)).any(axis=1)),
+    )
+    left = np.ones(len(c), bool)
+    found: set[Outcome] = set()
+    for name, rows in classes:
+        if (left & rows).any():
+            found.add(name)
+        left &= ~rows
+    return found | ({"inaccurate"} if left.any() else set())

@@ -23,7 +23,7 @@ def cell(case: str, verdict: str, **more: Any) -> ConformanceRecord:
     """A record of a case; a failure unless something else is said."""
     fields = {
         "implementation": ONE.name, "dtype": "float32", "case": case, "title": "what is due",
-        "number": 1, "outcome": "wrong", "message": f"out is wrong [{case}]",
+        "number": 1, "outcome": "wrong", "message": f"out is wrong [{case}]", "got": "0x1.0p+0",
         "status": "failed" if verdict == "failure" else "ok", "verdict": verdict,
     }  # fmt: skip
     return ConformanceRecord(**fields | more)
@@ -57,6 +57,14 @@ def test_a_reason_is_told_once_with_its_count() -> None:
     ]
     assert len(found.failures) == 3
     assert found.reason.endswith("(2 times)")
+
+
+def test_what_shows_in_many_areas_is_told_under_the_first() -> None:
+    ids = ("8-nan", "35-transposed", "51-input-unchanged")
+    found = reached(ONE, [cell(i, "failure", got=None, message="it shares memory") for i in ids])
+    told = {a.name: a.told for a in found.areas if a.state == "FAIL"}
+    assert told.pop("special values").startswith("it shares memory")
+    assert told == dict.fromkeys(("layouts", "state"), "as under special values")
 
 
 def test_what_is_wrong_on_ordinary_input_is_the_reason() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.numerics.outcomes import OUTCOMES, Outcome, outcome
+from harness.numerics.outcomes import OUTCOMES, Outcome, outcome, row_outcomes
+from harness.numerics.ulps import ulp_error
 from harness.reference import softmax_exact
 
 X = np.array([0.0, -1.0, -3.0], dtype=np.float32)
@@ -77,3 +78,27 @@ def test_a_result_that_rounds_to_zero_is_exact() -> None:
 
 def test_every_class_is_named_once() -> None:
     assert len(set(OUTCOMES)) == len(OUTCOMES) == 8
+
+
+def test_classes_of_rows_are_those_of_each_row() -> None:
+    rng = np.random.default_rng(3)
+    x = rng.normal(scale=20.0, size=(400, 4)).astype(np.float32)
+    x[::7, 0], x[::11, 1], x[::13, 2] = np.nan, np.inf, -np.inf
+    exact = softmax_exact(x)
+    y = exact.round_to("float32")
+    faults = (1.0, 1 + 2**-20, 0.0, np.nan, np.inf, -1.0, 2.0)
+    drawn = rng.choice(faults, size=y.shape, p=(0.88, *6 * (0.02,)))
+    with np.errstate(all="ignore"):
+        y = (y * drawn).astype(np.float32)
+    error = ulp_error(y, exact)
+    tolerance = np.where(rng.random(y.shape) < 0.1, np.inf, 4.0)
+    seen: set[str] = set()
+    for at in range(0, len(y), 2):
+        rows = slice(at, at + 2)
+        each = {
+            outcome(y[i], exact[i], tolerance=tolerance[i], error=error[i]) for i in (at, at + 1)
+        }
+        got = row_outcomes(y[rows], exact[rows], tolerance=tolerance[rows], error=error[rows])
+        assert got == each
+        seen |= got
+    assert seen == set(OUTCOMES) - {"limit"}

@@ -233,7 +233,7 @@ class Worker:
         try:
             return getattr(self.watch, command)(dict(arguments or {}), list(arrays))
         except Exception as e:
-            failure = _failure(e)
+            failure = _failure(e, command)
         # Outside, so that no traceback holds on to a buffer; none crosses the pipe of a real one.
         raise WorkerFault(failure["failure"], f"{command}: {failure['message']}")
 
@@ -245,6 +245,7 @@ class WholeWorker(Worker):
     """A worker in this process that answers every command, with the code of a real one."""
 
     pid = None
+    keeps = ""
 
     def __init__(self, name: str, simulation: Simulation, kernel: Kernel | None) -> None:
         super().__init__(name, simulation, kernel)
@@ -265,7 +266,7 @@ class WholeWorker(Worker):
         try:
             return _answer(self.real, {**(arguments or {}), "command": command}, list(arrays))
         except Exception as e:
-            failure = _failure(e)
+            failure = _failure(e, command)
         raise WorkerFault(failure["failure"], f"{command}: {failure['message']}")
 
     def kill(self) -> None:

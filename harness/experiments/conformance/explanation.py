@@ -42,6 +42,8 @@ from harness.records import Witness
 
 _TOO_LARGE = 1 << 23
 """Elements of a call that is not made again."""
+_LEAST_S = 0.03
+"""Seconds below which nothing more is explained."""
 _TIMEOUT_S = 2.0
 """The longest that a call may take that is made again."""
 _LONGEST = 500
@@ -66,13 +68,16 @@ class Explainer:
     seconds: float = 1.0
     explained: set[tuple[str, str]] = field(default_factory=set)
 
+    def wants(self, group: str, outcome: str | None) -> bool:
+        """Whether a failure of this kind would be explained: it is the first, and there is time."""
+        return (group, outcome) not in self.explained and self.seconds > _LEAST_S
+
     def explain(self, trial: Trial, found: Observation, group: str) -> Explanation:
         """The smallest call and the diagnosis, each None where there is none."""
-        kind = group, found.outcome
-        budget = Budget(self.seconds / 3.0)
-        if found.evidence is None or kind in self.explained or budget.seconds <= 0.01:
+        if found.evidence is None or not self.wants(group, found.outcome):
             return None, None
-        self.explained.add(kind)
+        budget = Budget(self.seconds / 3.0)
+        self.explained.add((group, found.outcome))
         try:
             with np.errstate(all="ignore"):
                 return explained(trial, found, budget)
