@@ -60,8 +60,12 @@ def _counts(found: Report) -> str:
 
 def _coverage(found: Report) -> Iterator[str]:
     yield f"judged: {found.covered}"
-    if found.uncovered:
-        yield f"not judged: {'; '.join(found.uncovered)}"
+    left = list(found.uncovered)
+    if found.skipped:
+        cases = dict.fromkeys(text.partition(":")[0] for text in found.skipped)
+        left.append(f"cases {', '.join(cases)} (--verbose says why)")
+    if left:
+        yield f"not judged: {'; '.join(left)}"
 
 
 def _areas(found: Report) -> Table:

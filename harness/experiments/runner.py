@@ -29,10 +29,11 @@ from harness.text import one_line
 from harness.worker.client import Pool
 from harness.worker.isolation.subprocesses import allow_open_files
 
-TIMING = ("throughput", "device_throughput")
-"""Experiments beside which nothing else may run."""
-
 __all__ = ["NothingToRun", "Progress", "Request", "plan", "run"]
+
+
+TIMING = ("throughput", "device_throughput", "claims")
+"""Experiments that time something: nothing else may run beside them."""
 
 
 class NothingToRun(UserError):
@@ -212,15 +213,20 @@ def _refuse_empty(context: Context, units: list[Unit]) -> None:
         raise NothingToRun(f"none of the implementations selected is available here ({why})")
 
 
+def _start(units: Iterable[Unit]) -> None:
+    """Let begin what runs beside others, up to the first unit that times something."""
+    for unit in takewhile(lambda u: u.experiment not in TIMING, units):
+        with contextlib.suppress(Exception):  # told where it is measured
+            unit.start()
+
+
 def _measure(
     units: list[Unit], done: set[str], writer: RunWriter, progress: Progress, context: Context
 ) -> None:
     left = [u for u in units if u.coordinates and not (done and done.issuperset(u.keys))]
     cores = len(os.sched_getaffinity(0))
     progress.started(left, len(units) - len(left))
-    for unit in takewhile(lambda u: u.experiment not in TIMING, left):
-        with contextlib.suppress(Exception):  # told where it is measured
-            unit.start()
+    _start(left)
     make_first_calls(context, left)
     for unit in left:
         progress.unit(unit)

@@ -217,10 +217,6 @@ def reached(
     found = [r for r in records if _verdict(r) == "finding"]
     expected = [r for r in records if _verdict(r) == "expected"]
     judged = [r for r in records if r.status in ("ok", *BROKEN)]
-    ulps: dict[str, float] = {}
-    for record in records:
-        if isinstance(record, AccuracyRecord) and record.max_ulp is not None:
-            ulps[str(record.dtype)] = max(record.max_ulp, ulps.get(str(record.dtype), 0.0))
     verdict = Verdict.FAIL if failed or (strict and found) else Verdict.PASS
     if not judged:
         verdict = Verdict.NOTHING
@@ -237,7 +233,7 @@ def reached(
         findings=tuple(map(_item, found)),
         expected=tuple(map(_item, expected)),
         judged=len(judged),
-        max_ulp=ulps,
+        max_ulp=_largest_errors(records),
         speeds=tuple(_speed(mine, timings) for mine in own),
         notes=tuple(notes),
     )
@@ -393,7 +389,7 @@ def _reason(
 
 
 def _uncovered(subject: Metadata, dtypes: Sequence[str]) -> Iterable[str]:
-    """Formats and operations of which the verdict does not speak of, and why."""
+    """Formats and operations of which the verdict does not speak, and why."""
     declared = subject.dtypes or ()
     if left := [d for d in DTYPES if d not in dtypes and (not declared or d in declared)]:
         why = "not asked for" if declared else "IMPLEMENTATION['dtypes'] names no formats"
@@ -429,12 +425,17 @@ def _note(name: str, here: Sequence[Any], records: Sequence[Any]) -> str:
         return min(reasons) if len(reasons) == 1 else ""
     if name != "accuracy":
         return ""
+    errors = ", ".join(f"{u:.3g} in {d}" for d, u in _largest_errors(here).items())
+    return f"largest error, ulp: {errors}" if errors else ""
+
+
+def _largest_errors(records: Iterable[Record]) -> dict[str, float]:
+    """Ulps, by format, over the records of accuracy."""
     ulps: dict[str, float] = {}
-    for record in here:
+    for record in records:
         if isinstance(record, AccuracyRecord) and record.max_ulp is not None:
             ulps[str(record.dtype)] = max(record.max_ulp, ulps.get(str(record.dtype), 0.0))
-    errors = ", ".join(f"{u:.3g} in {d}" for d, u in ulps.items())
-    return f"largest error, ulp: {errors}" if errors else ""
+    return ulps
 
 
 def _speed(mine: ThroughputRecord, timings: Sequence[ThroughputRecord]) -> Speed:

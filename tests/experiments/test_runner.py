@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from harness.experiments import runner
+from harness.experiments.context import Unit
 from harness.experiments.profiles import QUICK, SMOKE, Filters, narrow
 from harness.experiments.runner import NothingToRun, Progress, Request, run
 from harness.records.reader import CELLS_FILE, cell_key, read_run
@@ -158,3 +160,15 @@ def test_several_processes_have_rounds_enough_for_each() -> None:
         assert grid.processes == 8
         assert grid.rounds >= alone[regime].rounds == QUICK.timing[regime].rounds
         assert grid.rounds_each >= (4 if regime == "streaming" else 12)
+
+
+def test_nothing_is_started_beside_what_is_timed() -> None:
+    begun: list[str] = []
+
+    def unit(experiment: str) -> Unit:
+        return Unit(experiment, "", (), lambda: iter(()), start=lambda: begun.append(experiment))
+
+    for timed in runner.TIMING:
+        begun.clear()
+        runner._start([unit("accuracy"), unit("overflow"), unit(timed), unit("conformance")])
+        assert begun == ["accuracy", "overflow"]

@@ -99,6 +99,13 @@ def test_the_first_lines_say_what_was_not_judged() -> None:
     assert "--dtype" in lines[2]
 
 
+def test_cases_that_were_skipped_are_named_with_the_verdict() -> None:
+    skipped = cell("39-out", "skipped", status="skipped", reason="takes no out=")
+    found = reached(ONE, [cell("8-nan", "pass"), skipped])
+    assert "39-out" in screen(found, width=200).splitlines()[2]
+    assert "39-out: takes no out=" in screen(found, verbose=True)
+
+
 def test_nothing_judged_is_no_pass() -> None:
     found = reached(ONE, [cell("8-nan", "skipped", status="unavailable", reason="no device")])
     assert (found.verdict, found.reason) == (Verdict.NOTHING, "no device")

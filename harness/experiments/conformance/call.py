@@ -139,6 +139,18 @@ class Result:
     not_made: str | None = None
 
 
+def same_bytes(a: Array, b: Array) -> bool:
+    """Whether two arrays are alike to the last bit, shape and dtype included."""
+    return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
+
+
+def alike(a: Result, b: Result) -> bool:
+    """Whether two calls gave the same to the last bit; of two that raised, whether both did."""
+    if (a.error is None) != (b.error is None) or len(a.arrays) != len(b.arrays):
+        return False
+    return all(map(same_bytes, a.arrays, b.arrays))
+
+
 Item = TypeVar("Item", Step, Result)
 
 

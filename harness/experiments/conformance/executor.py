@@ -31,6 +31,7 @@ from harness.experiments.conformance.call import (
     owner,
     packed,
     repeated,
+    same_bytes,
     unpacked,
 )
 from harness.experiments.conformance.forked import in_a_child
@@ -114,10 +115,6 @@ def _taken(array: Array, take: int | None) -> Array:
     if take is None or array.ndim == 0 or len(array) <= 2 * take:
         return array
     return np.concatenate([array[:take], array[len(array) - take :]])
-
-
-def _same_bytes(a: Array, b: Array) -> bool:
-    return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
 
 
 def _rows_are(array: Array, first: bytes) -> bool:
@@ -407,7 +404,7 @@ def _one_by_one(function: Functions, backend: Backend, steps: Sequence[Step]) ->
         live.append([] if overlaps or shortened else raw)
     for i, (result, raw) in enumerate(zip(results, live, strict=True)):
         later = [np.array(_transferable(r), copy=True) for r in raw]
-        if not all(_same_bytes(a, b) for a, b in zip(result.arrays, later, strict=False)):
+        if not all(same_bytes(a, b) for a, b in zip(result.arrays, later, strict=False)):
             results[i] = Result(**{**vars(result), "changed": True})
     return results
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from harness.experiments.conformance.call import Array, AxisArgument, Caller, Result, Step
+from harness.experiments.conformance.call import Array, AxisArgument, Caller, Result, Step, alike
 from harness.experiments.conformance.case import ALONG_AXIS, OPERATIONS, Case
 from harness.experiments.conformance.case_run import Trial
 from harness.experiments.conformance.forked import CHILD
@@ -26,13 +26,6 @@ def _x(trial: Trial, shape: tuple[int, ...], salt: int = 0) -> Array:
     return trial.array(trial.rng(salt, *shape).normal(scale=2.0, size=shape))
 
 
-def _alike(a: Result, b: Result) -> bool:
-    return len(a.arrays) == len(b.arrays) and all(
-        p.shape == q.shape and p.tobytes() == q.tobytes()
-        for p, q in zip(a.arrays, b.arrays, strict=True)
-    )
-
-
 def _held(
     trial: Trial, step: Step, result: Result, own: Result, grade: Grade = "failure"
 ) -> Observation:
@@ -48,7 +41,7 @@ def _held(
         text = result.error if result.error.startswith(CHILD) else f"raised {result.error}"
         return trial.broken(step, text, "raises", "finding")
     broken = trial.contract(step, result, grade, "")
-    if broken is not None or _alike(result, own):
+    if broken is not None or alike(result, own):
         return broken or Observation("pass", "exact")
     return trial.observe(step, result, grade)
 
@@ -151,7 +144,7 @@ def no_class(trial: Trial) -> Iterator[Observation]:
         from_the_end = False
         if -5 <= target < 0:
             again = trial.sound(Step("cross_entropy", (x, targets % 5)))
-            from_the_end = _alike(result, again)
+            from_the_end = alike(result, again)
             text += ", as counted from the last class" if from_the_end else ""
         compiled = metadata.backend in ("jax", "jax_cuda", "tensorflow")
         grade: Grade = "finding" if from_the_end or compiled else "failure"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from harness.bounds.tolerances import Arithmetic
-from harness.experiments.conformance.call import Result, Step
+from harness.experiments.conformance.call import Result, Step, alike
 from harness.experiments.conformance.case import FLOATS, NATIVE, OPERATIONS, Case
 from harness.experiments.conformance.case_run import Trial
 from harness.experiments.conformance.observation import Grade, Observation, worst
@@ -88,15 +88,6 @@ def _made(
     return results
 
 
-def _alike(a: Result, b: Result) -> bool:
-    if (a.error is None) != (b.error is None) or len(a.arrays) != len(b.arrays):
-        return False
-    return all(
-        p.dtype == q.dtype and p.shape == q.shape and p.tobytes() == q.tobytes()
-        for p, q in zip(a.arrays, b.arrays, strict=True)
-    )
-
-
 def order_of_calls(trial: Trial) -> Iterator[Observation]:
     """The same calls in three orders and two processes; results are bitwise what they were.
 
@@ -114,7 +105,7 @@ def order_of_calls(trial: Trial) -> Iterator[Observation]:
     unlike: list[tuple[bool, int, int]] = []
     for i, call in enumerate(order):
         results = (forwards[i], backwards[i], used[i])
-        if not (_alike(results[0], results[1]) and _alike(results[0], results[2])):
+        if not (alike(results[0], results[1]) and alike(results[0], results[2])):
             observed = [call.trial.observe(call.step, r, _grade(call)) for r in results]
             right = all(o.grade == "pass" for o in observed)
             size = call.step.arrays[0].size
@@ -149,12 +140,12 @@ def _examined(
         count: how many calls have results that differ.
     """
     right = _alone(trial, [call])
-    if not _alike(right, _alone(trial, [call])):  # it needs no call before it: only bounds hold
+    if not alike(right, _alone(trial, [call])):  # it needs no call before it: only bounds hold
         observed = [call.trial.observe(call.step, result, _grade(call)) for _, result in histories]
         return worst(observed)
     more = f" (so do {count - 1} others)" if count > 1 else ""
     for place, (before, result) in enumerate(histories):
-        if _alike(result, right):
+        if alike(result, right):
             continue
         after = _culprit(trial, call, before, right)
         if after is None:
@@ -167,17 +158,17 @@ def _examined(
 
 def _culprit(trial: Trial, call: _Call, before: Sequence[_Call], right: Result) -> str | None:
     """The call after which it differs, found by halving those that were made before it."""
-    if _alike(_alone(trial, [*before, call]), right):
+    if alike(_alone(trial, [*before, call]), right):
         return None
     harmless, harmful = 0, len(before)
     while harmful - harmless > 1:
         middle = (harmless + harmful) // 2
-        if _alike(_alone(trial, [*before[:middle], call]), right):
+        if alike(_alone(trial, [*before[:middle], call]), right):
             harmless = middle
         else:
             harmful = middle
     last = before[harmful - 1]
-    if harmful == 1 or not _alike(_alone(trial, [last, call]), right):
+    if harmful == 1 or not alike(_alone(trial, [last, call]), right):
         return last.text
     return f"{harmful} calls, the last of which was {last.text}"
 
