@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from types import MappingProxyType
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from harness.bounds.context import BoundContext
 from harness.numerics.formats import Float64Array, float_format, scale_by_power
@@ -38,12 +39,17 @@ class BoundResult:
         relative: (rows, classes), the part that is relative to the exact value, dimensionless,
             without underflow and without the rounding to a narrower output.
         ulp: (rows, classes), the whole bound in ulps of the output format at the exact value.
-        absolute: (rows, classes), the whole bound in units of the result.
+        quantum: (rows, classes), one of those ulps is 2**quantum.
     """
 
     relative: Float64Array
     ulp: Float64Array
-    absolute: Float64Array
+    quantum: NDArray[np.int64]
+
+    @cached_property
+    def absolute(self) -> Float64Array:
+        """(rows, classes), the whole bound in units of the result."""
+        return scale_by_power(self.ulp, self.quantum)
 
 
 Evaluate = Callable[[BoundContext], BoundResult]
@@ -141,9 +147,11 @@ def _shift_cost(c: BoundContext) -> Float64Array:
     a = c.u * c.gap
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         near = c.weights * np.expm1(np.minimum(a, 1.0))
-        far = np.exp(-c.gap * (1.0 - c.u) - c.log_sum)
-        far = np.where(np.isfinite(c.gap), far, 0.0)
-        total = np.where(a <= 1.0, near, far).sum(axis=1, keepdims=True)
+        if not (a <= 1.0).all():
+            far = np.exp(-c.gap * (1.0 - c.u) - c.log_sum)
+            far = np.where(np.isfinite(c.gap), far, 0.0)
+            near = np.where(a <= 1.0, near, far)
+        total = near.sum(axis=1, keepdims=True)
     return np.asarray(np.log1p(total), dtype=np.float64)
 
 
@@ -154,10 +162,16 @@ def _may_underflow(c: BoundContext, arguments: Float64Array) -> Float64Array:
     return np.asarray(low.sum(axis=1, keepdims=True), dtype=np.float64)
 
 
-def _shifted_sum(c: BoundContext, rescalings: Float64Array | float = 0.0) -> Float64Array:
-    """Cost of the computed sum of exp(x_i - max), with R rescalings of an online sum."""
+def _shifted_sum(
+    c: BoundContext, rescalings: Float64Array | float = 0.0, shift: Float64Array | None = None
+) -> Float64Array:
+    """Cost of the computed sum of exp(x_i - max), with R rescalings of an online sum.
+
+    Args:
+        shift: `_shift_cost`, where it is known.
+    """
     exp_cost = _exp_cost(c)
-    cost = _shift_cost(c) + exp_cost + c.depth * c.rounding
+    cost = (_shift_cost(c) if shift is None else shift) + exp_cost + c.depth * c.rounding
     cost = cost + rescalings * (exp_cost + c.rounding)
     few = _may_underflow(c, -c.gap)
     # A factor that underflows multiplies a sum of at most n; its product underflows by half an
@@ -185,11 +199,13 @@ def _finish(c: BoundContext, cost: Float64Array, eta: Float64Array) -> BoundResu
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         relative = np.expm1(np.minimum(cost, 700.0))
         relative = np.where(cost < 700.0, relative, np.inf)
-        # Where L is large the result is tiny or lost: p exp(L) bounds both sides of the error.
-        log_ulp = np.where(
-            np.isfinite(c.gap), -c.gap - c.log_sum + cost - c.quantum * _LN2, -np.inf
-        )
-        total = np.where(cost <= 1.0, c.in_ulp * relative, np.exp(log_ulp))
+        total = c.in_ulp * relative
+        if not (cost <= 1.0).all():
+            # Where L is large the result is tiny or lost: p exp(L) bounds both sides of the error.
+            log_ulp = np.where(
+                np.isfinite(c.gap), -c.gap - c.log_sum + cost - c.quantum * _LN2, -np.inf
+            )
+            total = np.where(cost <= 1.0, total, np.exp(log_ulp))
         total = total + eta * c.eta_in_ulp
         if c.output != c.internal:
             total = _rounded_once_more(c, total)
@@ -199,7 +215,7 @@ def _finish(c: BoundContext, cost: Float64Array, eta: Float64Array) -> BoundResu
     return BoundResult(
         relative=np.where(c.defined, relative, np.inf),
         ulp=total,
-        absolute=scale_by_power(total, c.quantum),
+        quantum=c.quantum,
     )
 
 
@@ -229,8 +245,8 @@ def naive(c: BoundContext) -> BoundResult:
     return _finish(c, np.broadcast_to(cost, c.gap.shape), eta)
 
 
-def _shift_divide(c: BoundContext, rescalings: Float64Array | float) -> BoundResult:
-    total = _shifted_sum(c, rescalings)
+def _divided(c: BoundContext, total: Float64Array) -> BoundResult:
+    """exp(x_j - max) over the sum, given the cost of the computed sum."""
     cost = c.u * c.gap + _exp_cost(c) + total + c.rounding
     with np.errstate(over="ignore"):
         eta = c.exp_eta * np.exp(np.minimum(total, 700.0) - c.log_sum) * (1.0 + c.u) + c.half_eta
@@ -243,7 +259,7 @@ def _shift_divide(c: BoundContext, rescalings: Float64Array | float) -> BoundRes
     published_name="published_shift_divide",
 )
 def shift_divide(c: BoundContext) -> BoundResult:
-    return _shift_divide(c, 0.0)
+    return _divided(c, _shifted_sum(c))
 
 
 def _from_logarithm(c: BoundContext, log_cost: Float64Array) -> BoundResult:
@@ -266,16 +282,19 @@ def log_sum_exp_unshifted(c: BoundContext) -> BoundResult:
     return _from_logarithm(c, error)
 
 
+def _log_of_sum(c: BoundContext, total: Float64Array) -> Float64Array:
+    """The absolute error of the logarithm of a shifted sum, given the cost of that sum."""
+    return total + c.log_error * c.u * (c.log_sum + total)
+
+
 @_derived(
     "exp(x_j−y), y = m + log Σ exp(x_i−m)",
     "(n−1+2E+A+E_l·ln s+|y|+|x_j−y|)u + E_η η; with E_l = 1, A + ln s is the entropy H",
     published_name="published_log_sum_exp_shifted",
 )
 def log_sum_exp_shifted(c: BoundContext) -> BoundResult:
-    total = _shifted_sum(c)
-    error = total + c.log_error * c.u * (c.log_sum + total)
-    error = error + c.u * (np.abs(c.logsumexp) + error)
-    return _from_logarithm(c, error)
+    error = _log_of_sum(c, _shifted_sum(c))
+    return _from_logarithm(c, error + c.u * (np.abs(c.logsumexp) + error))
 
 
 @_derived(
@@ -283,9 +302,7 @@ def log_sum_exp_shifted(c: BoundContext) -> BoundResult:
     "(n−1+2E+A+E_l·ln s+Δ_j+|x_j−y|)u + E_η η",
 )
 def log_sum_exp_shifted_difference(c: BoundContext) -> BoundResult:
-    total = _shifted_sum(c)
-    error = total + c.log_error * c.u * (c.log_sum + total)
-    return _from_logarithm(c, error + c.u * c.gap)
+    return _from_logarithm(c, _log_of_sum(c, _shifted_sum(c)) + c.u * c.gap)
 
 
 @_derived(
@@ -293,7 +310,7 @@ def log_sum_exp_shifted_difference(c: BoundContext) -> BoundResult:
     "(n+2E+Δ_j+A+R(E+1))u + (½+E_η/s)η",
 )
 def online(c: BoundContext) -> BoundResult:
-    return _shift_divide(c, c.records)
+    return _divided(c, _shifted_sum(c, c.records))
 
 
 @_derived(
@@ -345,7 +362,7 @@ def rounded_once(c: BoundContext) -> BoundResult:
         return result
     once = _rounded_once_more(c, result.ulp)
     ulp = np.where(c.finite & np.isfinite(result.ulp), once, result.ulp)
-    return replace(result, ulp=ulp, absolute=scale_by_power(ulp, c.quantum))
+    return replace(result, ulp=ulp)
 
 
 @_derived(
@@ -353,13 +370,17 @@ def rounded_once(c: BoundContext) -> BoundResult:
     "the largest of their bounds, elementwise",
 )
 def generic(c: BoundContext) -> BoundResult:
-    forms = (shift_divide, online, log_sum_exp_shifted, log_sum_exp_shifted_difference)
-    results = [form(c) for form in forms]
+    # That of shift and divide is nowhere above that of the online sum, which rescales as well;
+    # and of the two by the logarithm, the costlier has the larger bound at each element.
+    shift = _shift_cost(c)
+    online_sum = _divided(c, _shifted_sum(c, c.records, shift))
+    log_cost = _log_of_sum(c, _shifted_sum(c, shift=shift))
+    log_cost = log_cost + np.maximum(c.u * (np.abs(c.logsumexp) + log_cost), c.u * c.gap)
+    by_logarithm = _from_logarithm(c, log_cost)
     return BoundResult(
-        *(
-            np.maximum.reduce([getattr(r, part) for r in results])
-            for part in ("relative", "ulp", "absolute")
-        )
+        np.maximum(online_sum.relative, by_logarithm.relative),
+        np.maximum(online_sum.ulp, by_logarithm.ulp),
+        c.quantum,
     )
 
 
@@ -369,9 +390,7 @@ def _first_order(c: BoundContext, in_u: Float64Array) -> BoundResult:
     with np.errstate(invalid="ignore", over="ignore"):
         total = np.where(c.finite, c.in_ulp * relative, 0.0)
     total = np.where(c.defined & ~np.isnan(total), total, np.inf)
-    return BoundResult(
-        np.where(c.defined, relative, np.inf), total, scale_by_power(total, c.quantum)
-    )
+    return BoundResult(np.where(c.defined, relative, np.inf), total, c.quantum)
 
 
 def _furthest(c: BoundContext) -> Float64Array:
