@@ -97,7 +97,8 @@ def _shape(x: Tensor, axis: int) -> tuple[int, ...]:
 
 def _run(operation: str, x: Tensor, axis: int, out: Tensor | None) -> Tensor:
     shape = _shape(x, axis)
-    if out is None or not out.is_contiguous():
+    # Inductor makes a program that writes into a result of three dimensions, and cannot run it.
+    if out is None or not out.is_contiguous() or len(shape) > 2:
         result = _program(operation, x)(x.reshape(shape).contiguous(), None).reshape(x.shape)
         return result if out is None else out.copy_(result)
     if out.shape != x.shape or out.dtype != x.dtype:

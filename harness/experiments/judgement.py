@@ -19,7 +19,7 @@ from harness.numerics.ulps import ulp_error
 from harness.registry.contract import Deviation
 from harness.registry.discovery import Implementation
 
-_EXCUSING = ("overflow", "underflow", "offset")
+_EXCUSING = ("overflow", "underflow", "offset", "flushes")
 """Declared deviations that explain errors beyond a bound."""
 
 JUDGES = 4
@@ -142,7 +142,9 @@ def excuses(
       exponential is below the normal range, and there any result from 0 to 1 where the declared
       bound claims nothing any more;
     - ``offset``: a result between 0 and 1 that is off by no more than the rounding of
-      max + log(sum), in ulps four times the larger of the two.
+      max + log(sum), in ulps four times the larger of the two;
+    - ``flushes``: a 0 in place of a subnormal number, or of a normal one up to twice the least:
+      a power of two that is rounded up, with a mantissa below 1, ends there.
 
     In a row with a NaN or +inf nothing is excused: what is due there needs no exponential.
 
@@ -170,6 +172,8 @@ def excuses(
         unclaimed = False if judgement is None else judgement.unclaimed[row]
         error = ulp_error(y[row], exact[row])
         explained = _explained(logits, result, error, internal, unclaimed)
+        vanishing = exact[row].to_float64() < 2.0 * internal.smallest_normal
+        explained["flushes"] = (result == 0) & vanishing
         found[row] = next(
             (d for d in _EXCUSING if d in declared and explained[d][beyond].all()), None
         )

@@ -205,7 +205,7 @@ class Worker:
             # Arrays that the steps of a case make of a row or an element; of float64 at most.
             # By fsum, since `sum` may be another by now.
             made = 8 * int(math.fsum(math.prod(s["shape"]) for s in steps if s["shape"]))
-            ways = {(str(s["axis"]), s["layout"], s["cast"]) for s in steps}
+            ways = {(s["operation"], str(s["axis"]), s["layout"], s["cast"]) for s in steps}
             kind: Any = (header["operation"], shapes, made, frozenset(ways))
             nbytes = sum(a.nbytes for a in (*arrays, *reply[1])) + made
         else:

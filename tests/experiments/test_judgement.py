@@ -63,6 +63,9 @@ RIGHT = softmax_exact(X).round_to("float32")
         (("offset",), 3, [0.2690, 0.7310], "offset"),
         (("offset",), 3, [0.27, 0.73], None),
         (("offset",), 3, [np.nan, 0.73], None),
+        (("flushes",), 0, [1.0, 0.0], "flushes"),
+        (("flushes",), 0, [1.0, 1e-38], None),  # wrong, and not 0
+        (("flushes",), 2, [0.0, 1.0], None),  # 0.27 is no subnormal number
         (("strided-sum", "order"), 0, [np.nan, 0.0], None),
         ((), 0, [np.nan, 0.0], None),
     ],
