@@ -13,7 +13,6 @@ from harness.numerics.formats import (
     Float64Array,
     FloatFormat,
     float_format,
-    quantum_exponent,
     scale_by_power,
     to_float64,
 )
@@ -128,13 +127,12 @@ class BoundContext:
     @cached_property
     def quantum(self) -> NDArray[np.int64]:
         """q_j: one ulp of the exact result is 2**q_j in the output format."""
-        e = self.exact
-        return quantum_exponent(self.output, e.hi, e.lo, e.exponent)
+        return self.exact.in_ulps(self.output)[0]
 
     @cached_property
     def in_ulp(self) -> Float64Array:
         """abs(p_j) / ulp(p_j)."""
-        return np.abs(scale_by_power(self.exact.hi, self.exact.exponent - self.quantum))
+        return np.abs(self.exact.in_ulps(self.output)[1])
 
     @cached_property
     def eta_in_ulp(self) -> Float64Array:

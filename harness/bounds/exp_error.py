@@ -26,7 +26,7 @@ from harness.numerics.formats import (
     to_ordinal,
 )
 from harness.numerics.ulps import ulp_error
-from harness.reference import elementary
+from harness.reference.cache import cached_exp_exact
 
 Function = Callable[[NDArray[Any]], NDArray[Any]]
 _LN2 = float(np.log(2.0))
@@ -97,9 +97,7 @@ def measure_exp_error(
     """
     fmt = float_format(fmt)
     x, exhaustive = exp_arguments(fmt, points, seed)
-    values = to_float64(x)
-    hi, lo, k = elementary.exp(values, np.zeros_like(values))
-    return largest_error(exp, "exp", x, Exact(hi, lo, k.astype(np.int32)), fmt, exhaustive)
+    return largest_error(exp, "exp", x, cached_exp_exact(to_float64(x)), fmt, exhaustive)
 
 
 def largest_error(

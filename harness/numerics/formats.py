@@ -115,7 +115,9 @@ def binade(hi: ArrayLike, lo: ArrayLike = 0.0, exponent: ArrayLike = 0) -> NDArr
     hi_ = np.asarray(hi, dtype=np.float64)
     lo_ = np.asarray(lo, dtype=np.float64)
     mantissa, e = np.frexp(hi_)
-    below = (np.abs(mantissa) == 0.5) & (np.sign(lo_) * np.sign(hi_) < 0)
+    below = np.abs(mantissa) == 0.5
+    if below.any():
+        below = below & (np.sign(lo_) * np.sign(hi_) < 0)
     return np.asarray(e.astype(np.int64) - 1 - below + np.asarray(exponent), dtype=np.int64)
 
 
@@ -139,9 +141,13 @@ def ulp(y: ArrayLike, fmt: DTypeLike | FloatFormat) -> Float64Array:
 
 def scale_by_power(x: ArrayLike, exponent: ArrayLike) -> Float64Array:
     """x * 2**exponent; exact unless the result leaves the normal range of float64."""
-    clipped = np.clip(np.asarray(exponent), -5000, 5000).astype(np.int32)
+    power, values = np.asarray(exponent), np.asarray(x, dtype=np.float64)
     with np.errstate(over="ignore", under="ignore"):
-        return np.asarray(np.ldexp(np.asarray(x, dtype=np.float64), clipped))
+        if power.size and power.min() >= -1022 and power.max() <= 1023:
+            # 2**exponent is a number itself, and a product is rounded once as well.
+            bits = (power.astype(np.int64) + 1023) << 52
+            return np.asarray(values * bits.view(np.float64))
+        return np.asarray(np.ldexp(values, np.clip(power, -5000, 5000).astype(np.int32)))
 
 
 def round_pair(

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from harness.numerics.exact import Exact
-from harness.reference import api
+from harness.reference import api, elementary
 from harness.reference.memo import content_key
 
 MAX_BYTES = 1 << 30
@@ -84,6 +84,16 @@ def cached_cross_entropy_exact(logits: ArrayLike, targets: ArrayLike) -> tuple[E
         _key("cross_entropy", inputs, None), 2, lambda: list(api.cross_entropy_exact(*inputs))
     )
     return loss, gradient
+
+
+def cached_exp_exact(x: NDArray[np.float64]) -> Exact:
+    """`elementary.exp` of arguments that are exact, through the cache."""
+
+    def evaluate() -> list[Exact]:
+        hi, lo, k = elementary.exp(x, np.zeros_like(x))
+        return [Exact(hi, lo, k.astype(np.int32))]
+
+    return _through_cache(_key("exp", [x], None), 1, evaluate)[0]
 
 
 def _through_cache(key: str, results: int, evaluate: Callable[[], list[Exact]]) -> list[Exact]:
