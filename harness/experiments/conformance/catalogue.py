@@ -52,6 +52,10 @@ _UNLIKE_THEIR_MODULE = {
 
 CASES: tuple[Case, ...] = tuple(case for module in _MODULES for case in module.CASES)
 BY_ID: Mapping[str, Case] = {c.id: c for c in CASES}
+MODULE_OF: Mapping[str, str] = {
+    case.id: module.__name__.rpartition(".")[2] for module in _MODULES for case in module.CASES
+}
+"""The module of a case, by its id."""
 
 
 def area_of(case: str, operation: str) -> str:

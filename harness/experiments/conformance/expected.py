@@ -26,7 +26,7 @@ from harness.bounds.tolerances import (
     softmax_allowance,
 )
 from harness.experiments.conformance.call import Array, Step
-from harness.numerics.exact import Exact
+from harness.numerics.exact import Exact, remembered
 from harness.numerics.formats import Float64Array, FloatFormat, to_float64
 from harness.reference.api import lift
 from harness.reference.memo import MEMO, certified, content_key
@@ -46,6 +46,7 @@ class Expected:
         allowed: ulps, of that shape.
         free: where mathematics has no finite answer and a convention decides; of that shape.
         alternatives: values that are accepted there beside NaN.
+        source: another one, and which of its rows these are.
     """
 
     exact: Exact
@@ -53,14 +54,18 @@ class Expected:
     allowed: Float64Array
     free: BoolArray
     alternatives: tuple[Float64Array, ...]
+    source: tuple[Expected, NDArray[np.intp]] | None = None
 
     @property
     def nbytes(self) -> int:
-        return self.exact.hi.nbytes * (5 + len(self.alternatives))
+        return self.exact.hi.nbytes * (8 + len(self.alternatives))
 
     @cached_property
     def rounded(self) -> Float64Array:
         """The correctly rounded result, in float64; the same array whatever is allowed."""
+        if self.source is not None:
+            distinct, which = self.source
+            return distinct.rounded[which]
         return _rounded(self.exact, self.fmt)
 
 
@@ -95,30 +100,32 @@ def rows_of(array: Array, axes: tuple[int, ...]) -> Array:
 
 
 def _distinct(*arrays: Float64Array) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Indices of the distinct rows, and for each row which of them it is."""
+    """Indices of the distinct rows, and for each row which of them it is; in order if all are."""
     joined = np.ascontiguousarray(np.concatenate(arrays, axis=1))
     if len(joined) < 3 or joined.shape[1] == 0:
         return np.arange(len(joined)), np.arange(len(joined))
     keys = joined.view(np.dtype((np.void, joined.shape[1] * 8))).ravel()
     _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    if len(first) == len(joined):
+        return np.arange(len(joined)), np.arange(len(joined))
     return first, inverse.reshape(-1)
 
 
 def _pick(expected: Expected, inverse: NDArray[np.intp]) -> Expected:
-    picked = Expected(
-        expected.exact[inverse],
+    return Expected(
+        remembered(expected.exact[inverse]),
         expected.fmt,
         expected.allowed[inverse],
         expected.free[inverse],
         tuple(a[inverse] for a in expected.alternatives),
+        (expected, inverse),
     )
-    if "rounded" in vars(expected):  # which is kept there once it is known
-        vars(picked)["rounded"] = expected.rounded[inverse]
-    return picked
 
 
 def _scatter(exact: Exact, good: BoolArray, shape: tuple[int, ...]) -> Exact:
     """`exact` of the good rows among rows of NaN."""
+    if good.all():
+        return exact
     hi, lo = np.full(shape, np.nan), np.zeros(shape)
     exponent = np.zeros(shape, np.int32)
     hi[good], lo[good], exponent[good] = exact.hi, exact.lo, exact.exponent
@@ -223,7 +230,7 @@ def _evaluate(step: Step, fmt: FloatFormat, arithmetic: Arithmetic) -> tuple[Exp
         x = rows_of(lift(step.arrays[0]), axes)
         first, inverse = _distinct(x)
         found = _of_logits(step.operation, x[first], fmt, arithmetic)
-    return tuple(_pick(e, inverse) for e in found)
+    return found if len(first) == len(inverse) else tuple(_pick(e, inverse) for e in found)
 
 
 def _key(step: Step, fmt: FloatFormat, arithmetic: Arithmetic) -> bytes:
@@ -257,8 +264,6 @@ def expect_all(steps: Sequence[Step], fmt: FloatFormat, arithmetic: Arithmetic) 
         if len(members) > 1:
             first, inverse = _distinct(x := np.concatenate([rows for _, rows in members]))
             found = _of_logits(operation, x[first], fmt, arithmetic.relevant(operation, fmt))
-            for expected in found:
-                _ = expected.rounded  # once for all, too
             ends = np.cumsum([len(rows) for _, rows in members])
             for (key, _), part in zip(members, np.split(inverse, ends[:-1]), strict=True):
                 own = tuple(_pick(e, part) for e in found)

@@ -207,7 +207,11 @@ def of_fault(trial: Trial, status: str, steps: Sequence[Step]) -> Explanation:
             comment = f"no answer within {trial.timeout_s:g} s" if status == "timeout" else reason
             line = found.text.split("  # ")[0]
             found = found.model_copy(update={"text": f"{line}  # {comment}", "got": comment})
+        if status == "failed":  # it answered, and did beside that what the reason says
+            what = reason.partition(": ")[2].partition(" (the worker")[0]
         return found, f"a call {what}{_on_what(smallest_step)}"
+    if status == "failed":
+        return None, None
     return None, f"a call {what} after others, and none of them alone does: something is kept"
 
 

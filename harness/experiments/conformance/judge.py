@@ -24,7 +24,7 @@ from harness.registry.contract import Deviation, Metadata
 PROMISED = NATIVE
 """The formats on which a module that declares none is judged."""
 
-OF_THE_PROCESSOR = frozenset({"order", "last-bit"})
+OF_THE_PROCESSOR = frozenset({"order", "last-bit", "flushes", "nan", "contraction"})
 """Deviations that another processor's instructions may not show: not withdrawn for one that
 does not."""
 
@@ -188,6 +188,8 @@ def judge(
     dtype: str,
     arithmetic: Arithmetic | None = None,
     options: Options | None = None,
+    *,
+    explainer: Explainer | None = None,
 ) -> Iterator[ConformanceRecord]:
     """One record for each case that applies to the operation and dtype, in catalogue order.
 
@@ -199,6 +201,7 @@ def judge(
             takes them.
         arithmetic: what it computes with; by default its declared bound and accumulator, with
             the error assumed of an unmeasured exponential.
+        explainer: that of the other cases of the same operation and format, where there is one.
     """
     options = options or Options()
     metadata = subject.metadata
@@ -212,7 +215,7 @@ def judge(
     elif dtype not in PROMISED and metadata.dtypes is None:
         lenient = True
         refusal = _refused(subject, operation, dtype, options.timeout_s)
-    explainer = Explainer(options.explain_s)
+    explainer = explainer or Explainer(options.explain_s)
     for case in CASES:
         if not case.applies(operation, dtype) or (options.cases and case.id not in options.cases):
             continue

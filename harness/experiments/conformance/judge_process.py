@@ -1,7 +1,8 @@
 """Judges units of the catalogue in processes of their own, side by side.
 
 A lane keeps what inputs must give, so that the implementations that are judged on the same inputs
-one after the other share it. `judge_unit` runs in the lane's process, `Lane` is its other end.
+one after the other share it; and the process of an implementation, for as long as it is judged on
+that one. `judge_unit` runs in the lane's process, `Lane` is its other end.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from harness.bounds.tolerances import Arithmetic
+from harness.experiments.conformance.explanation import Explainer
 from harness.experiments.conformance.judge import Options, judge
 from harness.experiments.conformance.target import RemoteSubject
 from harness.records import ConformanceRecord
@@ -57,30 +59,89 @@ def unit(
 def judge_unit(
     path: str, operation: str, dtype: str, arithmetic: Mapping[str, Any], options: Mapping[str, Any]
 ) -> NDArray[np.uint8]:
-    """The records in JSON, of one implementation, operation and format."""
+    """The records in JSON, of one implementation, operation and format, or of some of the cases."""
     plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
     told = Options(**plain)
-    subject = RemoteSubject(Implementation(read_metadata(Path(path))), patience_s=told.patience_s)
+    kept = _of(path, told)
+    explainer = kept.explainers.setdefault((operation, dtype), Explainer(told.explain_s))
+    used = bool(kept.judged - {(operation, dtype)})
+    kept.judged.add((operation, dtype))
     found: Judged = []
     started = time.perf_counter()
-    try:
-        for result in judge(subject, operation, dtype, Arithmetic(**arithmetic), told):
-            now = time.perf_counter()
-            found.append(result.model_copy(update={"elapsed_s": now - started}))
-            started = now
-    finally:
-        subject.stop()
+    own = Arithmetic(**arithmetic)
+    for result in judge(kept.subject, operation, dtype, own, told, explainer=explainer):
+        if result.verdict == "failure" and used:
+            kept.judged, used = {(operation, dtype)}, False
+            if result.status == "failed":  # else the process has just been replaced
+                kept.subject.stop()
+                alone = replace(told, cases=(str(result.case),))
+                again = next(judge(kept.subject, operation, dtype, own, alone, explainer=explainer))
+                if again.verdict != "failure":
+                    text = f"after calls in other formats or operations: {result.message}"
+                    result = result.model_copy(update={"message": text, "reason": text})
+        now = time.perf_counter()
+        found.append(result.model_copy(update={"elapsed_s": now - started}))
+        started = now
     return np.frombuffer(_JUDGED.dump_json(found), np.uint8)
 
 
-class Lane:
-    """A process that judges what it is given, one unit after the other."""
+@dataclass
+class _Kept:
+    """The implementation that this process judges, and what was asked of its process.
 
-    def __init__(self, name: str) -> None:
+    Attributes:
+        judged: operations and formats.
+        explainers: of each operation and format.
+    """
+
+    subject: RemoteSubject
+    judged: set[tuple[str, str]] = field(default_factory=set)
+    explainers: dict[tuple[str, str], Explainer] = field(default_factory=dict)
+
+
+_KEPT: dict[str, _Kept] = {}
+"""By path; one at a time."""
+
+
+def _of(path: str, options: Options) -> _Kept:
+    if path not in _KEPT:
+        for other in _KEPT.values():
+            other.subject.stop()
+        _KEPT.clear()
+        implementation = Implementation(read_metadata(Path(path)))
+        _KEPT[path] = _Kept(RemoteSubject(implementation, patience_s=options.patience_s))
+        atexit.register(_KEPT[path].subject.stop)
+    return _KEPT[path]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a lane does in one go: `judge_unit` with these arguments, one after the other.
+
+    Attributes:
+        arguments: of each.
+        futures: what each will have found; a `client.WorkerFault` if it could not.
+    """
+
+    arguments: list[dict[str, Any]]
+    futures: list[Future[Judged]]
+
+
+Waiting = SimpleQueue[Task | None]
+
+
+class Lane:
+    """A process that judges what waits for it, one task after the other.
+
+    Args:
+        waiting: the tasks; lanes that share them each take the next one.
+    """
+
+    def __init__(self, name: str, waiting: Waiting | None = None) -> None:
         self._worker = RemoteImplementation(
             name, {"module": "harness.experiments.conformance.judge_process", "watched": False}
         )
-        self._waiting: SimpleQueue[tuple[dict[str, Any], Future[Judged]] | None] = SimpleQueue()
+        self._waiting: Waiting = SimpleQueue() if waiting is None else waiting
         # An interrupt of the run does not wait for the unit in flight: a daemon, and killed.
         atexit.register(self._worker.stop)
         self._abandoned = False
@@ -88,13 +149,13 @@ class Lane:
         self._thread.start()
 
     def submit(self, arguments: dict[str, Any]) -> Future[Judged]:
-        """What `judge_unit` will have found; a `client.WorkerFault` if it could not."""
+        """A task of one call."""
         future: Future[Judged] = Future()
-        self._waiting.put((arguments, future))
+        self._waiting.put(Task([arguments], [future]))
         return future
 
     def close(self) -> None:
-        """End the process when all that was submitted is done."""
+        """End the process when all that was submitted is done (or another that shares it)."""
         self._waiting.put(None)
 
     def abandon(self) -> None:
@@ -107,15 +168,15 @@ class Lane:
     def _serve(self) -> None:
         with contextlib.suppress(WorkerFault):  # told by the first unit
             self._worker.request("release", timeout=_STARTING_S)  # it starts before there is work
-        while (item := self._waiting.get()) is not None:
-            arguments, future = item
-            if self._abandoned:
-                future.cancel()
-                continue
-            try:
-                request = {"operation": "judge_unit", "options": arguments}
-                _, (answer,) = self._worker.request("run", request, (), _FOR_EVER)
-                future.set_result(_JUDGED.validate_json(answer.tobytes()))
-            except Exception as e:
-                future.set_exception(e)
+        while (task := self._waiting.get()) is not None:
+            for arguments, future in zip(task.arguments, task.futures, strict=True):
+                if self._abandoned:
+                    future.cancel()
+                    continue
+                try:
+                    request = {"operation": "judge_unit", "options": arguments}
+                    _, (answer,) = self._worker.request("run", request, (), _FOR_EVER)
+                    future.set_result(_JUDGED.validate_json(answer.tobytes()))
+                except Exception as e:
+                    future.set_exception(e)
         self._worker.stop()

@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import groupby
+from queue import SimpleQueue
 from typing import Any
 
 from harness.bounds.tolerances import ASSUMED_EXP_ERROR, Arithmetic
 from harness.experiments.conformance.case import FLOATS, OPERATIONS
-from harness.experiments.conformance.catalogue import CASES
+from harness.experiments.conformance.catalogue import CASES, MODULE_OF
 from harness.experiments.conformance.judge import (
     OF_THE_PROCESSOR,
     PROMISED,
@@ -24,7 +26,7 @@ from harness.experiments.conformance.judge import (
     planned,
     unneeded,
 )
-from harness.experiments.conformance.judge_process import Judged, Lane, unit
+from harness.experiments.conformance.judge_process import Judged, Lane, Task, Waiting, unit
 from harness.experiments.context import Context, Unit
 from harness.records import ConformanceRecord, Record
 from harness.registry.discovery import Implementation
@@ -34,7 +36,9 @@ CHEAP_ENOUGH = ("26-stalled-float32",)
 
 _ORDER = {case.id: k for k, case in enumerate(CASES)}
 _SHARES = 3
-"""Among how many lanes the cases of one implementation are shared; each starts a process."""
+"""How many lanes at most work on one implementation, operation and format."""
+_COSTLY = ("lengths", "wide_rows", "many_elements")
+"""Modules of cases that take longest: begun first, so that nobody waits for them in the end."""
 
 MOST_EXP_ERROR, MOST_EXP_UNDERFLOW = ASSUMED_EXP_ERROR, 4.0
 """What is let pass of a measured exponential: beyond, it is no excuse but the fault itself."""
@@ -87,17 +91,19 @@ class _Schedule:
     """The units in their order, and the lanes that judge them.
 
     Several implementations are judged one after the other in one lane, which keeps what the inputs
-    must give; of one alone, each lane judges a share of the cases.
+    must give; of one alone, the cases of each module are a task of their own.
 
     Attributes:
         groups: for each operation and format, the implementations that are to be judged.
         futures: what was submitted.
+        waiting: tasks; each lane takes the next one.
     """
 
     context: Context
     groups: list[tuple[str, str, list[Implementation]]] = field(default_factory=list)
     futures: dict[Coordinates, list[Future[Judged]]] = field(default_factory=dict)
-    lanes: dict[int, Lane] = field(default_factory=dict)
+    waiting: Waiting = field(default_factory=SimpleQueue)
+    lanes: list[Lane] = field(default_factory=list)
 
     def start(self) -> None:
         """Submit as many groups as there are lanes, so that none is idle."""
@@ -123,14 +129,11 @@ class _Schedule:
         if any((operation, dtype, m.name) in self.futures for m in members):
             return
         ids = [c.id for c in CASES if c.applies(operation, dtype)]
-        count = min(lanes + 1, _SHARES)  # one more than processors: each waits now and then
-        shares = {(count * index + k) % (lanes + 1): tuple(ids[k::count]) for k in range(count)}
-        if len(members) > 1 or len(ids) < count:
-            shares = {index % lanes: ()}
-        for number in shares:
-            if number not in self.lanes:
-                self.lanes[number] = Lane(f"conformance lane {number}")
-        for number, cases in shares.items():
+        shares: list[tuple[str, ...]] = [()]  # all of them
+        if len(members) == 1:
+            shares, lanes = _by_module(ids), lanes + 1  # each waits for an answer now and then
+        for cases in shares:
+            task = Task([], [])
             for member in members:
                 whole = self.first_of(member.name) == (operation, dtype)
                 arguments = unit(
@@ -138,13 +141,18 @@ class _Schedule:
                     arithmetic_of(self.context, member, dtype),
                     replace(_options(self.context, whole), cases=cases),
                 )  # fmt: skip
+                task.arguments.append(arguments)
+                task.futures.append(Future())
                 self.futures.setdefault((operation, dtype, member.name), []).append(
-                    self.lanes[number].submit(arguments)
+                    task.futures[-1]
                 )
+            self.waiting.put(task)
+        for _ in range(min(lanes - len(self.lanes), len(shares), _SHARES)):
+            self.lanes.append(Lane(f"conformance lane {len(self.lanes)}", self.waiting))
 
     def abandon(self) -> None:
         """Ends the lanes at once: they must not go on beside what is measured next."""
-        for lane in self.lanes.values():
+        for lane in self.lanes:
             lane.abandon()
         self.lanes.clear()
 
@@ -152,8 +160,14 @@ class _Schedule:
         """Ends the lanes with the last unit of all."""
         last_operation, last_dtype, members = self.groups[-1]
         if (operation, dtype, name) == (last_operation, last_dtype, members[-1].name):
-            for lane in self.lanes.values():
+            for lane in self.lanes:
                 lane.close()
+
+
+def _by_module(ids: list[str]) -> list[tuple[str, ...]]:
+    """The cases of each module together, the costliest modules first."""
+    together = {module: tuple(own) for module, own in groupby(ids, key=MODULE_OF.__getitem__)}
+    return [together[m] for m in sorted(together, key=lambda m: m not in _COSTLY)]
 
 
 def _options(context: Context, whole: bool) -> Options:

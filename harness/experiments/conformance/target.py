@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -107,8 +108,43 @@ class LocalSubject:
 
 def may_compile(metadata: Metadata) -> bool:
     """Whether a first call may take minutes: its library or one that its source names compiles."""
-    words = set(re.findall(r"\w+", metadata.path.read_text("utf-8", "replace")))
-    return metadata.backend != "numpy" or bool(COMPILERS & words)
+    return metadata.backend != "numpy" or _names_a_compiler(metadata.path)
+
+
+@cache
+def _names_a_compiler(path: Path) -> bool:
+    return bool(COMPILERS & set(re.findall(r"\w+", path.read_text("utf-8", "replace"))))
+
+
+COMPILED_BY_SHAPE = frozenset({"jax"})
+"""Backends that compile an operation for every shape and axis that they meet."""
+_COMPILED_S, _TIMES_AS_LONG = 0.02, 20.0
+"""A first call of a shape compiles if it takes so long, and so many times as long as the next."""
+_COMPILING: dict[Path, bool] = {}
+
+
+def compiles_every_shape(subject: Subject, steps: Sequence[Step], timeout: float) -> bool:
+    """Whether an implementation compiles for every shape that it meets: known, or measured.
+
+    Args:
+        steps: the operation on arrays of shapes of their own. The first may wait for an import or
+            a compiler, whatever its shape; each of the others is compared with its repetitions.
+    """
+    path = subject.metadata.path
+    if subject.metadata.backend in COMPILED_BY_SHAPE or not may_compile(subject.metadata):
+        return subject.metadata.backend in COMPILED_BY_SHAPE
+    if path not in _COMPILING:
+        _COMPILING[path] = True
+        for step in (steps[0], *steps):
+            took = []
+            for _ in range(3):
+                started = time.perf_counter()
+                subject.perform([step], timeout)
+                took.append(time.perf_counter() - started)
+            if step is not steps[0] and took[0] < max(_COMPILED_S, _TIMES_AS_LONG * min(took[1:])):
+                _COMPILING[path] = False
+                break
+    return _COMPILING[path]
 
 
 def limit_of(

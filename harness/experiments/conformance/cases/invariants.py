@@ -37,7 +37,8 @@ def _bits(a: Result, b: Result) -> bool:
 
 def repeated(trial: Trial) -> Iterator[Observation]:
     """The same call twice is bitwise equal, whatever was asked in between."""
-    for shape in ((3,), (17,), (4, 5), (33, 64), (64, 1000), (257, 9), (1, 40_000)):
+    shapes = ((3,), (17,), (4, 5), (33, 64), (64, 1000), (257, 9), (1, 40_000))
+    for shape in trial.chosen(shapes, 3):
         x, other = _x(trial, shape), _x(trial, shape, 1)
         steps = [trial.step(v) for v in (x, x, other, x, x + 1, x)]
         if trial.operation != "cross_entropy" and len(shape) == 2:
@@ -85,7 +86,7 @@ def batches(trial: Trial) -> Sequence[Observation]:
     found: list[Observation] = []
     differing = total = 0
     first: tuple[Step, int, str, str] | None = None
-    for classes in (3, 16, 33, 100, 1000):
+    for classes in trial.chosen((3, 16, 33, 100, 1000), 2):
         x = _x(trial, (64, classes))
         whole = trial.step(x)
         rows = (0, 1, 31, 62, 63)
@@ -143,7 +144,7 @@ def permuted(trial: Trial) -> Sequence[Observation]:
     """Every order within the bound; between orders, no more than the rounding of the sum."""
     found: list[Observation] = []
     differing = total = 0
-    for classes in (5, 17, 64, 100, 1000):
+    for classes in trial.chosen((5, 17, 64, 100, 1000), 2):
         x = _x(trial, (8, classes))
         order = trial.rng(classes).permutation(classes)
         steps = [trial.step(x), trial.step(np.ascontiguousarray(x[:, order]))]
@@ -179,7 +180,7 @@ def orders_of_memory(trial: Trial) -> Sequence[Observation]:
     found: list[Observation] = []
     differing = total = 0
     first: tuple[Step, tuple[int, ...], str, str] | None = None
-    for shape in ((5, 9), (33, 17), (64, 100), (6, 7, 8)):
+    for shape in trial.chosen(((5, 9), (33, 17), (64, 100), (6, 7, 8)), 2):
         x = _x(trial, shape)
         for axis in range(len(shape)):
             steps = [trial.step(x, axis), trial.step(x, axis, layout="F")]
@@ -209,17 +210,17 @@ def orders_of_memory(trial: Trial) -> Sequence[Observation]:
 
 def shifted(trial: Trial) -> Iterator[Observation]:
     """Shifts that are exact in the format: each result within its bound."""
-    for classes in (2, 9, 33, 100):
+    for classes in trial.chosen((2, 9, 33, 100), 2):
         grid = trial.rng(classes).integers(-16, 16, size=(6, classes)) / 8.0
         for shift in (0.0, 8.0, -8.0, 32.0, 64.0):
-            yield from trial.values([trial.step(trial.array(grid + shift))])
+            yield from trial.values([trial.step(trial.array(grid + shift))], every=True)
 
 
 def sums(trial: Trial) -> Sequence[Observation]:
     """Probabilities: at least 0, at most 1, and of sum 1."""
     found: list[Observation] = []
     u = trial.fmt.unit_roundoff
-    for classes in (1, 2, 10, 100, 1000):
+    for classes in trial.chosen((1, 2, 10, 100, 1000), 3):
         x = _x(trial, (16, classes), 5)
         step = trial.step(x)
         result, observed = trial.observed(step)

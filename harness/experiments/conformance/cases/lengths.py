@@ -24,6 +24,8 @@ from harness.reference.elementary import exp as exp_pair
 LONGEST = 4096
 _BEYOND = 1 << 31
 _ALWAYS = 200
+_FEW = 8
+"""Counts that are asked along each axis where each of them is compiled."""
 _CHUNK = 512
 _STALL_BYTES = 4 << 30
 _LOST = 8.0
@@ -64,7 +66,7 @@ def constant_rows(trial: Trial) -> Iterator[Observation]:
     counts = [2, 3, 10, 100, 256, 512, 1000, 2048, 4096, 4097]
     if trial.dtype in ("float16", "bfloat16"):
         counts += [8192, 65504, 65536, 70000]
-    for n in counts:
+    for n in trial.chosen(counts, 4):
         for value in (0.0, -3.5):
             yield from _stalled(trial, trial.step(trial.array(np.full((2, n), value))), "failure")
         if trial.operation != "cross_entropy":
@@ -240,10 +242,13 @@ def every_count(trial: Trial) -> Sequence[Observation]:
         counts = list(range(1, LONGEST + 1))
         started = time.perf_counter()
         # Different counts: where each is compiled anew, that is what it takes.
-        trial.perform(_sweep_steps(trial, list(range(505, 513)), z, axis))
-        each = (time.perf_counter() - started) / 8 * 4
+        warm = list(range(509, 513)) if trial.sparing else list(range(505, 513))
+        trial.perform(_sweep_steps(trial, warm, z, axis))
+        each = (time.perf_counter() - started) / len(warm) * 4
         thinned = each * LONGEST > trial.budget_s
-        if thinned:
+        if thinned and trial.sparing:
+            counts = trial.chosen(_EDGES, _FEW)
+        elif thinned:
             kept = max(8, int(trial.budget_s / each))
             chosen = trial.rng(axis + 5).choice(LONGEST, min(kept, LONGEST), replace=False) + 1
             least = range(1, _ALWAYS + 1) if trial.budget_s > 64 * each else ()
@@ -287,7 +292,7 @@ def many_counts(trial: Trial) -> Sequence[Observation]:
     if trial.operation != "softmax" or trial.dtype not in NATIVE:
         counts += [n for n in range(2, 72) if n not in counts]
     steps = []
-    for n in trial.chosen(counts, 25):
+    for n in trial.chosen(counts, 12):
         rows = 3 if n < 600 else 1
         x = trial.array(np.clip(trial.rng(n).normal(size=(rows, n)), -3, 3))
         steps.append(trial.step(x))

@@ -145,7 +145,7 @@ def localised(trial: Trial) -> Sequence[Observation]:
     """Mean errors of positions, lanes and rows; and of the whole, against a control."""
     found: list[Observation] = []
     largest = 0.0
-    for classes, rows in (*_NARROW, *_WIDE):
+    for classes, rows in trial.chosen((*_NARROW, *_WIDE), 6):
         x = trial.array(trial.rng(classes, 9).normal(scale=1.5, size=(rows, classes)))
         step = trial.step(x)
         result = trial.sound(step)
@@ -169,7 +169,7 @@ def equal_logits(trial: Trial) -> Sequence[Observation]:
     Only where the logarithm of the sum is taken does an exponential's own error remain, once.
     """
     largest = 0.0
-    for classes in (2, 3, 5, 6, 7, 9, 10, 17, 33, 65, 100, 257, 1000):
+    for classes in trial.chosen((2, 3, 5, 6, 7, 9, 10, 17, 33, 65, 100, 257, 1000), 4):
         values = trial.rng(classes, 21).uniform(-4.0, 4.0, size=(12, 1))
         x = np.ascontiguousarray(np.broadcast_to(trial.array(values), (12, classes)))
         step = trial.step(x)
@@ -258,5 +258,5 @@ CASES = (
          ("softmax",), NATIVE),
     Case("58-order", 58, "a larger logit never gets a smaller result", order,
          ("softmax", "log_softmax"), ("float64", "float32", "float16"), kind="finding",
-         deviations=("order",)),
+         deviations=("order", "flushes")),
 )  # fmt: skip

@@ -149,11 +149,12 @@ def _judged(trial: Trial, n: int, axis: int) -> Observation:
 
 def tails(trial: Trial) -> Iterator[Observation]:
     """Each count in a call of its own, four rows; some along the first axis."""
-    counts = COUNTS if trial.operation == "softmax" else COUNTS[:14]
+    counts = trial.chosen(COUNTS if trial.operation == "softmax" else COUNTS[:14], 4)
     asked = [(n, -1) for n in counts]
     if trial.operation != "cross_entropy":
         places = range(2, 2 + 2 * len(_STRIDED), 2)
-        for place, n in zip(places, _STRIDED, strict=True):
+        strided = trial.chosen(_STRIDED, 1)
+        for place, n in zip(places, strided, strict=False):
             asked.insert(place, (n, 0))
     started = time.perf_counter()
     for i, (n, axis) in enumerate(asked):

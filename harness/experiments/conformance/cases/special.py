@@ -132,7 +132,7 @@ def all_but_one_masked(trial: Trial) -> Iterator[Observation]:
 
 
 def all_masked(trial: Trial) -> Iterator[Observation]:
-    for classes in trial.chosen((*SMALL, 71, 128, 1000, 4097), 10):
+    for classes in (*SMALL, 71, 128, 1000, 4097):
         x = _base(trial, 4, classes)
         x[1] = x[2] = -np.inf
         yield from trial.values(_steps(trial, x, False))
@@ -144,7 +144,7 @@ def one_infinity(trial: Trial) -> Iterator[Observation]:
         yield from trial.values(_steps(trial, _at_positions(trial, classes, np.inf), True))
     largest = trial.fmt.max
     x = trial.array([[np.inf, largest], [largest, np.inf], [np.inf, 0.0], [np.inf, -largest]])
-    yield from trial.values([trial.step(x), *(trial.step(row) for row in x)])
+    yield from trial.values([trial.step(x), *(trial.step(row) for row in x)], every=True)
 
 
 def several_infinities(trial: Trial) -> Iterator[Observation]:
@@ -174,7 +174,7 @@ def nan_beside_infinity(trial: Trial) -> Sequence[Observation]:
 
 
 def signed_zeros(trial: Trial) -> Iterator[Observation]:
-    for classes in (1, 2, 3, 8, 16, 17, 64, 71):
+    for classes in trial.chosen((1, 2, 3, 8, 16, 17, 64, 71), 3):
         x = trial.array(np.zeros((5, classes)))
         x[1] = -0.0
         x[2, ::2] = -0.0
@@ -185,7 +185,7 @@ def signed_zeros(trial: Trial) -> Iterator[Observation]:
             yield from _tied_bits(trial, x)
     tiny = trial.fmt.smallest_subnormal
     x = trial.array([[tiny, -tiny, 0.0, -0.0], [tiny, 0.0, 0.0, 0.0], [-tiny, -tiny, 0.0, tiny]])
-    yield from trial.values([trial.step(x)])
+    yield from trial.values([trial.step(x)], every=True)
 
 
 def _tied_bits(trial: Trial, x: Array) -> list[Observation]:
@@ -205,7 +205,7 @@ def _tied_bits(trial: Trial, x: Array) -> list[Observation]:
 
 
 def tied_maxima(trial: Trial) -> Iterator[Observation]:
-    for classes in (2, 3, 4, 7, 8, 16, 17, 33, 64, 71, 129, 1000):
+    for classes in trial.chosen((2, 3, 4, 7, 8, 16, 17, 33, 64, 71, 129, 1000), 3):
         x = _base(trial, 6, classes)
         top = float(np.max(x.astype(np.float64))) + 1.0
         x[0, :2] = x[1, -2:] = x[2] = x[3, ::2] = x[4, ::3] = top
@@ -242,9 +242,9 @@ CASES = (
     Case("7-mixed-infinities", 7, "+inf and -inf: NaN by convention", mixed_infinities, OF_LOGITS,
          kind="convention", deviations=("log-inf",), upstream=(PYTORCH + "161150",)),
     Case("8-nan", 8, "a NaN at every position: its whole row NaN, other rows untouched",
-         nan_anywhere),
+         nan_anywhere, deviations=("nan",)),
     Case("8-nan-beside-infinity", 8, "NaN beside infinities: NaN", nan_beside_infinity, OF_LOGITS,
-         deviations=("log-inf",)),
+         deviations=("log-inf", "nan")),
     Case("9-signed-zeros", 9, "+0 and -0 are a tie; so are they beside the least number",
          signed_zeros, ("softmax", "log_softmax", "logsumexp", "cross_entropy")),
     Case("10-one-class", 10, "one class: exactly 1, log 0", single_class,
