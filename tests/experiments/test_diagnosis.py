@@ -21,6 +21,8 @@ from harness.experiments.conformance.catalogue import BY_ID
 from harness.experiments.conformance.explanation import Explainer
 from harness.experiments.conformance.judge import Options, judge, judge_case
 from harness.experiments.conformance.observation import Observation
+from harness.experiments.conformance.patterns.places import positions
+from harness.experiments.conformance.patterns.view import View
 from harness.experiments.conformance.python_line import number, two_numbers
 from harness.experiments.conformance.shrink import Budget, Prober, Spent
 from harness.experiments.conformance.target import LocalSubject, SubjectFault
@@ -107,6 +109,7 @@ NAMED: dict[str, tuple[str, str, str]] = {
     "uniform": ("28-counts", "softmax", "every class gets 1/n"),
     "unshifted": ("11-overflow", "softmax", "maximum of the row is not subtracted"),
     "whole_array": ("28-counts", "softmax", "over the whole array"),
+    "wide_columns_wrap": ("wide-exact-sums", "softmax", "index of 16 bits wraps"),
     "wide_cubic_exponential": ("wide-rows", "softmax", "exponential is inaccurate"),
     "wide_gradient_sum_off": ("wide-rows", "softmax_backward", "sum of grad * y"),
     "wide_lane_of_the_sum": ("wide-rows", "softmax", "lane 7 of 32"),
@@ -355,3 +358,18 @@ def test_number_is_the_shortest_text_of_the_format(value: float, dtype: str, tex
     if np.isfinite(value):
         with np.errstate(over="ignore"):
             assert float(np.float64(text).astype(fmt.dtype)) == float(fmt.dtype.type(value))
+
+
+@pytest.mark.parametrize(("few", "said"), [(16, None), (1024, "only lane 7 of 32")])
+def test_where_few_results_are_left_no_class_is_blamed(few: int, said: str | None) -> None:
+    exact = np.zeros((1, 1024))
+    exact[0, :few] = 1.0 / few
+    got = exact.copy()
+    got[0, 7::32] *= 1.001
+    step = Step("softmax", (np.where(exact > 0, 0.0, -np.inf),))
+    view = View(
+        step, 0, float_format("float64"), step.arrays[0], None, got, exact,
+        np.where(exact > 0, got / np.maximum(exact, 1e-9) - 1.0, 0.0), got != exact, 0,
+    )  # fmt: skip
+    found = positions(view)
+    assert found is None if said is None else str(found).startswith(said)

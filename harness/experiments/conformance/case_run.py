@@ -228,6 +228,8 @@ class Trial:
                 kept = [0]
             self._asked.extend(kept)
             steps, labels = [steps[i] for i in kept], [labels[i] for i in kept]
+        if not steps:
+            return []
         results = self.perform(steps)
         expect_all(steps, self.fmt, self.arithmetic)
         return [

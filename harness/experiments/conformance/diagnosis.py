@@ -16,7 +16,13 @@ from harness.bounds.tolerances import Arithmetic
 from harness.experiments.conformance.call import Array, Result, Step
 from harness.experiments.conformance.observation import Evidence
 from harness.experiments.conformance.patterns.mistakes import digits, known_mistake, temperature
-from harness.experiments.conformance.patterns.places import beside, every_nth, positions, rows_off
+from harness.experiments.conformance.patterns.places import (
+    beside,
+    every_nth,
+    positions,
+    rows_off,
+    wrapped,
+)
 from harness.experiments.conformance.patterns.sums import cross_term, mixed, one_factor, summed
 from harness.experiments.conformance.patterns.values import (
     cut_off,
@@ -182,7 +188,7 @@ def diagnose(
     if text is None and (where is None or found.step.layout == "C"):
         text = _generic(found, small is None, prober, fmt, arithmetic)
         where = where if text is None else None
-    text = text or _first(views, special) or _first(views, flushed)
+    text = text or _first(views, wrapped) or _first(views, special) or _first(views, flushed)
     text = text or _first(views[:1], known_mistake)
     if text is None and small is not None:
         calls = _remembered(small, prober)

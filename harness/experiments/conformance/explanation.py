@@ -102,7 +102,7 @@ def explained(trial: Trial, found: Observation, budget: Budget) -> Explanation:
     evidence = found.evidence
     assert evidence is not None
     step = evidence.step
-    if math.prod(step.shape or step.arrays[0].shape) > _TOO_LARGE:
+    if math.prod(step.full_shape()) > _TOO_LARGE or step.tiled is not None:
         return None, None
 
     def perform(steps: Sequence[Step]) -> list[Result]:

@@ -35,6 +35,8 @@ _LEAST_BITS, _BITS_AT_FIRST, _BITS = 12, 18, 21
 """Widths are beyond 2**12; a look at many goes up to 2**18, all of them up to 2**21."""
 NAMED_COUNTS = (*(c.classes for c in NAMED if c.classes > 4096), 393_216)
 """Those of `softmax-bench list classes`, and one of a benchmark of kernels."""
+_LEAST_WIDE = 6151
+"""A prime that is beyond every count that is asked one by one, and short of all the others."""
 _NEAR = 20.0
 """Below the maximum by less, as ordinary logits are, one rounding of the difference is granted."""
 _BATCH = 32
@@ -515,7 +517,7 @@ def named(trial: Trial) -> Iterator[Observation]:
     """
     wanted = [Width(n) for n in NAMED_COUNTS]
     if trial.operation != "cross_entropy":
-        wanted.append(Width((1 << 19) + 1, "first"))
+        wanted += [Width((1 << 19) + 1, "first"), Width(_LEAST_WIDE, "first")]
     for width in _in_time(trial, wanted, patience=4.0):
         if isinstance(width, Observation):
             yield width

@@ -12,11 +12,15 @@ from harness.experiments.conformance.expected import axes_of
 from harness.experiments.conformance.patterns.view import (
     TILES,
     View,
+    alike,
     noise_of,
 )
 from harness.numerics.formats import Float64Array
 
 _LANES = (64, 32, 16, 8, 4, 2)
+_INDEX_BITS = (16, 15, 8, 12, 20)
+_ENOUGH = 0.25
+"""What part of a row must not vanish."""
 
 
 def _columns(view: View) -> Float64Array | None:
@@ -40,8 +44,24 @@ def _columns(view: View) -> Float64Array | None:
     return None
 
 
+def wrapped(view: View) -> str | None:
+    """Results that are those of a power of two of classes before, as an index of few bits has."""
+    n = view.got.shape[1]
+    for bits in _INDEX_BITS:
+        k = 1 << bits
+        if k < n and view.bad[:, k:].any():
+            same = alike(view.got[:, k:], view.got[:, : n - k]).all()
+            if same and not alike(view.exact[:, k:], view.exact[:, : n - k]).all():
+                return (
+                    f"an index of {bits} bits wraps: from class {k:,} on the first results return"
+                )
+    return None
+
+
 def every_nth(view: View) -> str | None:
     """Elements at equal distances in the whole array, across its rows."""
+    if len(view.bad) == 1:
+        return None  # those are places of a row
     places = np.flatnonzero(view.bad)
     steps = np.diff(places)
     if len(places) < 4 or np.ptp(steps) != 0 or steps[0] % view.bad.shape[1] == 0 or steps[0] < 2:
@@ -89,6 +109,12 @@ def positions(view: View) -> str | None:
         return None
     rows = np.flatnonzero(view.bad.any(axis=1))
     rows = rows if len(rows) else np.array([view.row])
+    # Where nearly all results vanish, those that are left say nothing of their places.
+    counts = (np.abs(view.exact) >= view.fmt.smallest_normal).mean(axis=1)[rows]
+    if not view.logarithmic and counts.max() < _ENOUGH:
+        return None
+    if not view.logarithmic:
+        rows = rows[counts >= _ENOUGH]
     columns = _columns(view)
     measures = [] if columns is None else [columns]
     for measure in (*measures, _outliers(view, rows), view.bad[rows].mean(axis=0)):
