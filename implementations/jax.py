@@ -34,6 +34,7 @@ IMPLEMENTATION = {
     "threads": "many",
     "deviations": (
         {"id": "flushes", "reason": "XLA's code for CPUs takes subnormal numbers for 0"},
+        {"id": "float16-sum", "reason": "a float16 sum overflows beyond 65504 equal classes"},
         {"id": "contraction", "reason": "XLA contracts c*x - max to a fused multiply-add"},
     ),
 }

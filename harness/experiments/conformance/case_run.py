@@ -105,11 +105,11 @@ class Trial:
         return compiles_every_shape(self.subject, steps, self.timeout_s)
 
     def chosen(self, shapes: Sequence[T], most: int) -> list[T]:
-        """All shapes; a seeded choice where each is compiled anew (`sparing`)."""
+        """All shapes; a seeded choice, and the last, where each is compiled anew (`sparing`)."""
         if len(shapes) <= most or not self.sparing:
             return list(shapes)
-        kept = self.rng(len(shapes), most).choice(len(shapes), most, replace=False)
-        return [shapes[i] for i in sorted(kept)]
+        others = self.rng(len(shapes), most).choice(len(shapes) - 1, most - 1, replace=False)
+        return [*(shapes[i] for i in sorted(others)), shapes[-1]]
 
     def array(self, values: object) -> Array:
         """Values in the dtype under judgement, rounded once."""

@@ -22,7 +22,7 @@ from harness.experiments.conformance.expected import (
     result_rows,
     rows_of,
 )
-from harness.experiments.conformance.observation import Evidence, Observation
+from harness.experiments.conformance.observation import Evidence, Observation, Skip
 from harness.experiments.conformance.python_line import (
     NATIVE,
     Failing,
@@ -81,6 +81,8 @@ class Explainer:
         try:
             with np.errstate(all="ignore"):
                 return explained(trial, found, budget)
+        except Skip:  # too much hung already, or the machine was too busy
+            return None, None
         except Exception as e:  # a defect of ours must not take the verdict along
             return None, f"(no diagnosis: {type(e).__name__}: {e})"
         finally:
@@ -93,6 +95,8 @@ class Explainer:
         self.explained.add(("", status))
         try:
             return of_fault(trial, status, trial.made[-1])
+        except Skip:
+            return None, None
         except Exception as e:
             return None, f"(no diagnosis: {type(e).__name__}: {e})"
 
