@@ -186,7 +186,7 @@ def test_work_that_goes_on_is_one_failure(plain_file: Write) -> None:
 
 
 def test_what_it_keeps_is_a_note_said_once(plain_file: Write) -> None:
-    body = f"global pool\n    pool = pool or ThreadPoolExecutor(2); pool.submit(int); {RIGHT}"
+    body = f"global pool\n    pool = pool or ThreadPoolExecutor(1); pool.submit(int); {RIGHT}"
     path = plain_file("keeps", body)
     top = "from concurrent.futures import ThreadPoolExecutor\npool = None\n"
     path.write_text(top + path.read_text(encoding="utf-8"), encoding="utf-8")
