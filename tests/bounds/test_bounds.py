@@ -456,3 +456,28 @@ def test_an_impossible_error_of_exp_is_refused(value: float) -> None:
     x = np.zeros((1, 2))
     with pytest.raises(ValueError, match="expected at least 0"):
         evaluate_bound("naive", x, softmax_exact(x), exp_error=value)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
+@pytest.mark.parametrize("exp_error", [1.0, 8.0, 1e5, 1e9])
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 30.0, 3000.0])
+def test_the_generic_bound_is_the_largest_of_those_of_its_forms(
+    dtype: str, exp_error: float, scale: float
+) -> None:
+    rng = np.random.default_rng(3)
+    for shape in ((3, 1), (5, 7), (4, 300)):
+        x = (rng.normal(size=shape) * scale).astype(dtype)
+        x[1:2, : shape[1] // 2] = -np.inf
+        x[2:, 0] = -np.inf if shape[1] == 1 else x[2:, 0]
+        exact = softmax_exact(x)
+        bounds = {
+            form: evaluate_bound(form, x, exact, exp_error=exp_error)
+            for form in (
+                "generic", "shift_divide", "online", "log_sum_exp_shifted",
+                "log_sum_exp_shifted_difference",
+            )
+        }  # fmt: skip
+        own = bounds.pop("generic")
+        for part in ("relative", "ulp", "absolute"):
+            largest = np.maximum.reduce([getattr(b, part) for b in bounds.values()])
+            np.testing.assert_array_equal(getattr(own, part), largest)

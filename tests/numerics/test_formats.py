@@ -18,6 +18,7 @@ from harness.numerics.formats import (
     from_hex,
     from_ordinal,
     round_pair,
+    scale_by_power,
     to_float64,
     to_hex,
     to_ordinal,
@@ -170,3 +171,15 @@ def test_values_of_a_format_round_to_themselves(name: str) -> None:
 @given(st.floats(width=32, allow_nan=False))
 def test_hex_round_trip(value: float) -> None:
     assert from_hex(to_hex(np.float32(value)), "float32") == np.float32(value)
+
+
+@given(st.integers(-1500, 1500), st.integers(0, 1500), st.integers(0, 2**32 - 1))
+def test_scaling_is_that_of_ldexp(least: int, width: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    values = np.ldexp(rng.normal(size=40), rng.integers(-1070, 1000, 40).astype(np.int32))
+    values[:5] = 0.0, -0.0, np.inf, np.nan, 5e-324
+    powers = rng.integers(least, least + width + 1, 40)
+    with np.errstate(all="ignore"):
+        right = np.ldexp(values, powers.astype(np.int32))
+    got = scale_by_power(values, powers)
+    assert got.tobytes() == right.tobytes()
