@@ -18,6 +18,7 @@ from harness.experiments.context import Unit
 from harness.experiments.runner import Progress
 from harness.records import Record, ThroughputRecord
 from harness.records.reader import Run
+from harness.records.timing import TimingRecord
 from harness.text import plain, table
 
 _LINE_EVERY_S = 10.0
@@ -87,8 +88,10 @@ def _bar(console: Console) -> Iterator[Progress]:
     def unit(current: Unit) -> None:
         bar.update(state["task"], description=plain(current.label)[:48].ljust(48))
 
-    def finished(current: Unit, _: Sequence[Record]) -> None:
+    def finished(current: Unit, records: Sequence[Record]) -> None:
         state["eta"].finished(current)
+        if line := speeds(current, records):
+            bar.console.print(Text(plain(line)))
         bar.update(state["task"], advance=1, eta=state["eta"].text())
 
     with bar:
@@ -112,9 +115,11 @@ def _lines(console: Console) -> Iterator[Progress]:
         resumed = f", {done} done before" if done else ""
         say(f"measuring {len(units)} units{resumed}")
 
-    def finished(current: Unit, _: Sequence[Record]) -> None:
+    def finished(current: Unit, records: Sequence[Record]) -> None:
         state["eta"].finished(current)
         state["count"] += 1
+        if line := speeds(current, records):
+            say(line)
         now = time.monotonic()
         if now - state["last"] >= _LINE_EVERY_S or state["count"] == state["total"]:
             state["last"] = now
@@ -122,6 +127,25 @@ def _lines(console: Console) -> Iterator[Progress]:
             say(f"{state['count']}/{state['total']} {current.label} (left {left})")
 
     yield Progress(started=started, finished=finished, note=say)
+
+
+_TOLD = 4
+
+
+def speeds(unit: Unit, records: Sequence[Record]) -> str | None:
+    """The fastest of a group of timings in a line, once they are known; None of other units."""
+    timed = [
+        r for r in records
+        if isinstance(r, TimingRecord) and r.role == "implementation" and r.status == "ok"
+        and r.speedup and r.implementation != r.baseline
+    ]  # fmt: skip
+    known = sorted((r for r in timed if not r.noisy), key=lambda r: -(r.speedup or 0.0))
+    if not timed:
+        return None
+    told = ", ".join(f"{r.implementation} {r.speedup:.3g} ×" for r in known[:_TOLD])
+    more = f", {len(known) - _TOLD} more" if len(known) > _TOLD else ""
+    left = f"; {len(timed) - len(known)} undecided" if len(known) < len(timed) else ""
+    return f"{unit.label}: {told or 'nothing yet'}{more} of {timed[0].baseline}{left}"
 
 
 def _cells(run: Run, name: str, experiment: str, **equal: object) -> list[Any]:
@@ -205,6 +229,8 @@ def _caption(run: Run, quoted: _Point | None) -> str:
         operation, dtype, classes = quoted
         parts.append(f"GB/s: streaming, {operation}, {classes} classes, {dtype}")
         parts.append("%: of the copy limit")
+        if any(getattr(r, "noisy", None) for r in run.records):
+            parts.append("~: not known to the precision wanted")
     return "; ".join(parts)
 
 
@@ -238,12 +264,13 @@ def summary(run: Run, console: Console | None = None) -> None:
             say(f"{name}: nothing was measured, {cell.status}: {cell.reason}")
     counts = Counter(r.status for r in run.records)
     say("cells: " + ", ".join(f"{n} {s}" for s, n in sorted(counts.items())))
-    timings = [r for r in run.records if isinstance(r, ThroughputRecord)]
-    noisy = len({(r.regime, r.classes, r.threads) for r in timings if r.noisy})
-    if noisy:
-        say(
-            f"noisy (~): {noisy} timing groups whose control misses 1.0, or whose copies lost "
-            f"their processors to other programs; close those and run again"
-        )
     for warning in run.info.warnings:
         say(f"warning: {warning}")
+
+
+def where_the_time_went(run: Run, report: float, console: Console | None = None) -> None:
+    """A table of what the run spent its seconds on, the longest first."""
+    spent = sorted((run.info.seconds | {"report": report}).items(), key=lambda kv: -kv[1])
+    rows = [(what, f"{seconds:.1f}") for what, seconds in spent]
+    rows.append(("in all", f"{sum(s for _, s in spent):.1f}"))
+    (console or Console()).print(table(("what", "seconds"), rows, right=1))

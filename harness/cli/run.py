@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import time
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -56,10 +57,20 @@ def run(
         int,
         typer.Option(
             min=1,
-            help="Processes of each implementation that share the rounds of its timings: 1, or 4 "
-            "and more to tell differences of a few percent.",
+            help="Processes of each implementation that share its timings: 1, or 4 and more to "
+            "tell differences of a few percent.",
         ),
     ] = 1,
+    precision: Annotated[
+        float | None,
+        typer.Option(help="Percent to which ratios are to be known (quick 5, full 2)."),
+    ] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0, max=600.0, help="That the pairs of an implementation may take, on average."
+        ),
+    ] = None,
     logits: Annotated[
         str | None,
         typer.Option(help="Logits of your model: FILE.npy or FILE.npz[::NAME], last axis classes."),
@@ -71,6 +82,9 @@ def run(
     machine: options.Machine = None,
     resume: options.Resume = None,
     report: options.Render = True,
+    timings: Annotated[
+        bool, typer.Option("--timings", help="Say at the end where the time of the run went.")
+    ] = False,
     debug: options.Debug = False,
 ) -> None:
     """Measure what is available; write a run and its report. Exit 3 if nothing was measured."""
@@ -92,7 +106,7 @@ def run(
                 profile=PROFILES[profile.value],
                 filters=_filters(
                     operation or (), dtype or (), classes or (), workload or (),
-                    experiment or (), threads or (), logits, processes,
+                    experiment or (), threads or (), logits, processes, precision, seconds,
                 ),
                 seed=seed,
                 results=results,
@@ -104,7 +118,10 @@ def run(
             progress.folder = begun.append
             finished = session.measure(request, progress)
         terminal.summary(finished)
+        began = time.perf_counter()
         session.say_where(finished, reports if report else None)
+        if timings:
+            terminal.where_the_time_went(finished, time.perf_counter() - began)
     if finished.nothing_measured is not None:
         say(finished.nothing_measured)
         raise typer.Exit(Exit.NOTHING)
@@ -119,6 +136,8 @@ def _filters(
     threads: Sequence[ThreadsName],
     logits: str | None,
     processes: int,
+    precision: float | None,
+    seconds: float | None,
 ) -> Filters:
     from harness import workloads
     from harness.experiments.profiles import Filters
@@ -132,6 +151,8 @@ def _filters(
             f"--processes: expected 1, or at least {LEAST_PROCESSES}, since fewer say too little "
             f"of how processes differ; got {processes}"
         )
+    if precision is not None and not 0.1 <= precision <= 100.0:
+        raise typer.BadParameter(f"--precision: expected 0.1 to 100 (percent); got {precision:g}")
     options.refuse_unknown("--operation", operations, OPERATIONS)
     options.refuse_unknown("--dtype", dtypes, FORMATS)
     options.refuse_unknown("--experiment", experiments, EXPERIMENTS)
@@ -152,6 +173,8 @@ def _filters(
         threads=tuple(t.value for t in threads),
         logits=None if captured is None else logits,
         processes=processes,
+        precision=None if precision is None else precision / 100.0,
+        seconds=seconds,
     )
 
 

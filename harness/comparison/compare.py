@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from harness.comparison import common_baseline, drift, errors, timings
+from harness.comparison import errors, terms, timings
 from harness.comparison.operands import (
     Pair,
     Side,
@@ -50,7 +51,7 @@ def compare(
         raise ValueError(f"threshold: expected a fraction between 0 and 1, got {threshold}")
     if not accuracy_factor >= 1.0:
         raise ValueError(f"accuracy_factor: expected at least 1, got {accuracy_factor}")
-    a, b = load_side(base), load_side(new)
+    a, b = (_with_pairs(load_side(given)) for given in (base, new))
     if (a.implementation is None) != (b.implementation is None):
         raise ResultsError(
             f"{a.label}, {b.label}: expected an implementation on both sides or on neither; "
@@ -64,12 +65,12 @@ def compare(
         text = "compared all the same, as asked" if across_machines else "not compared"
         remedy = "" if across_machines else "; --across-machines compares them nevertheless"
         notes.insert(0, f"different machines ({'; '.join(differences)}): timings {text}{remedy}")
-    timed = [p for p in pairs if p.new.experiment in drift.EXPERIMENTS]
-    others = [p for p in pairs if p.new.experiment not in drift.EXPERIMENTS]
+    timed = [p for p in pairs if p.new.experiment in terms.EXPERIMENTS]
+    others = [p for p in pairs if p.new.experiment not in terms.EXPERIMENTS]
     if refused:
         unmeasured["timings of different machines, not compared"] += len(timed)
         timed = []
-        missing = [m for m in missing if m.experiment not in drift.EXPERIMENTS]
+        missing = [m for m in missing if m.experiment not in terms.EXPERIMENTS]
     items = [_deterministic(p, a, b, accuracy_factor) for p in others]
     found, tests = _timings(timed, a, b, threshold)
     items += found
@@ -96,12 +97,9 @@ def _timings(
 ) -> tuple[list[Item], int]:
     """Timings: statuses first, then what can be measured against each other, all together."""
     together = same_run(base, new)
-    unchanged = None if together else common_baseline.find(base, new)
-    moved = (
-        drift.control_ratios(new.run.records)
-        if together
-        else drift.drifts(base.anchors(), new.anchors())
-    )
+    unchanged = None if together else terms.unchanged_baseline(base, new)
+    controls = terms.of_controls(base, new)
+    copies = terms.of_copies(base.anchors(), new.anchors())
     items: list[Item] = []
     cells = []
     for pair in pairs:
@@ -117,11 +115,17 @@ def _timings(
         elif (reason := timings.unusable(pair)) is not None:
             items.append(pair.by_time("inconclusive", reason))
         else:
-            beside = None if unchanged is None else unchanged.beside(pair)
-            if unchanged is None or beside is None:
-                factors = moved.get(drift.cell_of(b), (1.0, 1.0))
-            else:
-                factors = unchanged.moved(pair)
-            cells.append(timings.measure(pair, threshold, factors, paired=together, beside=beside))
+            its = getattr(a, "baseline", None) if together else unchanged
+            if not all(timings.is_relative(r, its) for r in (a, b)):
+                its = None
+            if not together and pair.implementation == its:
+                its = None  # in terms of itself it never changes
+            same = (controls if its is not None else copies).get(terms.cell_of(b), (1.0, 1.0))
+            cells.append(timings.measure(pair, threshold, same, its))
     found, tests = timings.judge_all(cells, threshold)
     return items + found, tests
+
+
+def _with_pairs(side: Side) -> Side:
+    run = replace(side.run, records=terms.with_pairs(side.run.records))
+    return replace(side, run=run)

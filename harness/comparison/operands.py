@@ -37,7 +37,7 @@ class Side:
         ]
 
     def anchors(self) -> list[Record]:
-        """The copies timed among the rounds: the harness's own code, the same in every run."""
+        """The copies timed beside the others: the harness's own code, the same in every run."""
         return [r for r in self.run.records if r.operation == "copy"]
 
 
@@ -191,7 +191,7 @@ def _arrow(base: Side, new: Side) -> str:
 
 
 def same_run(base: Side, new: Side) -> bool:
-    """Whether both sides were measured in the same rounds."""
+    """Whether both sides are of one run."""
     return base.run.info.id == new.run.info.id and base.run.machine == new.run.machine
 
 

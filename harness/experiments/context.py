@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,6 +64,8 @@ class Context:
         cores: threads meant by ``"all"``.
         last_level_cache, l2_cache: bytes, None where unknown.
         logits: id of the captured logits, if any were given.
+        seconds: where the time of the run went, by what was done (`spending`).
+        open: measures once more, at the end of the run, what could not be decided.
     """
 
     implementations: Sequence[Implementation]
@@ -73,8 +78,20 @@ class Context:
     logits: str | None = None
     baseline: str = "max_shift"
     on_note: Callable[[str], None] = print
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    open: list[Callable[[], Iterator[Record]]] = field(default_factory=list)
     _exp_errors: dict[tuple[str, str], ExpError | None] = field(default_factory=dict)
     _unavailable: dict[str, str | None] = field(default_factory=dict)
+
+    @contextmanager
+    def spending(self, on: str) -> Iterator[None]:
+        """What is done inside is time spent on that, and not on what it is part of."""
+        began, before = time.perf_counter(), sum(self.seconds.values())
+        try:
+            yield
+        finally:
+            inner = sum(self.seconds.values()) - before
+            self.seconds[on] += time.perf_counter() - began - inner
 
     def unavailable(self, implementation: Implementation) -> str | None:
         """Why an implementation cannot run, asked once a run."""

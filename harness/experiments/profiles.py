@@ -18,7 +18,8 @@ class Timing:
     Attributes:
         classes: class counts.
         elements: elements of the input (rows = elements // classes); 0 stands for one row.
-        rounds: samples of each implementation.
+        pairs: samples of each implementation, each beside one of the baseline, before the first
+            look; with several processes, of each process.
         threads: ``"one"`` and/or ``"all"``.
         allocating_classes: class counts at which the allocating call is measured beside ``out=``.
         cold_classes: class counts at which calls that find their arrays in no cache are measured
@@ -27,18 +28,20 @@ class Timing:
         warm_up_ns: shortest warm-up after the first call; it ends by its own rule
             (`warmup`).
         warm_up_cap_ns: longest warm-up.
-        warm: whether each sample follows as many calls that do not count.
+        warm: whether each sample follows calls that do not count.
         dtypes: formats.
         operations: what is timed: softmax, and by `narrow` those of `TIMED` that are asked for.
-        processes: how many processes of each implementation share the rounds, one after the other.
+        processes: how many processes of each implementation share the pairs, one after the other.
+        precision: to which ratios to the baseline are wanted: 0.05 is 5% to either side.
+        seconds: that the pairs of an implementation may take, on average.
     """
 
     classes: tuple[int, ...]
     elements: int
-    rounds: int
+    pairs: int
     threads: tuple[str, ...] = ("all",)
     allocating_classes: tuple[int, ...] = ()
-    min_sample_ns: int = 1_000_000
+    min_sample_ns: int = 500_000
     warm_up_ns: int = 10_000_000
     warm: bool = True
     dtypes: tuple[str, ...] = ("float32",)
@@ -46,16 +49,9 @@ class Timing:
     cold_classes: tuple[int, ...] = ()
     operations: tuple[str, ...] = ("softmax",)
     processes: int = 1
+    precision: float = 0.05
+    seconds: float = 0.5
 
-    @property
-    def rounds_each(self) -> int:
-        """Rounds of one process, so many that all together have at least `rounds`."""
-        return -(-self.rounds // self.processes)
-
-
-ROUNDS_OF_A_PROCESS: Mapping[str, int] = {"latency": 12, "cached": 12, "streaming": 4}
-"""The least that `narrow` gives to each of several, so that its median stands for it: where rounds
-are short, they take less time than the start of a process."""
 
 TIMED = ("softmax", "log_softmax", "softmax_backward", "cross_entropy")
 """Operations whose result is as large as the input, of which a copy is the limit."""
@@ -71,21 +67,24 @@ class DeviceTiming:
         classes: class counts.
         moved_bytes: bytes of input and output together, the same at every class count; less
             where the device's memory lacks; 0 stands for one row.
-        rounds: samples of each implementation.
+        pairs: samples of each implementation, each beside one of the baseline, before the first
+            look.
         dtypes: formats.
         min_sample_ns: shortest window between two events.
         other_classes: class counts at which operations other than softmax are timed.
-        warm_up_ns, warm_up_cap_ns: as in `Timing`.
+        warm_up_ns, warm_up_cap_ns, precision, seconds: as in `Timing`.
     """
 
     classes: tuple[int, ...]
     moved_bytes: int
-    rounds: int
+    pairs: int
     dtypes: tuple[str, ...] = ("float32",)
     min_sample_ns: int = 2_000_000
     warm_up_ns: int = 10_000_000
     warm_up_cap_ns: int = 200_000_000
     other_classes: tuple[int, ...] = ()
+    precision: float = 0.05
+    seconds: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -106,6 +105,7 @@ class Profile:
             ``device_throughput`` measures.
         timeout_s: the longest that one call may take.
         patience_s: how long calls of one implementation may hang in all, in one process.
+        again_s: how long timings that stayed open are taken up once more at the end of the run.
     """
 
     name: str
@@ -121,6 +121,7 @@ class Profile:
     timing: Mapping[str, Timing] = field(default_factory=dict)
     timeout_s: float = 60.0
     patience_s: float = 1e9
+    again_s: float = 0.0
     experiments: tuple[str, ...] = ("accuracy", "overflow", "throughput", "device_throughput")
     operations: tuple[str, ...] = tuple(OPERATIONS)
     device_timing: Mapping[DeviceRegime, DeviceTiming] = field(default_factory=dict)
@@ -160,10 +161,14 @@ SMOKE = Profile(
     map_classes=(2, 100),
     scan_points=512,
     timing={
-        "latency": Timing((10,), 0, 3, ("one",), warm_up_ns=1_000_000, warm_up_cap_ns=20_000_000),
-        "cached": Timing((1000,), 1 << 16, 3, warm_up_ns=1_000_000, warm_up_cap_ns=20_000_000),
+        "latency": Timing(
+            (10,), 0, 10, ("one",), warm_up_ns=1_000_000, warm_up_cap_ns=20_000_000, seconds=0.1
+        ),
+        "cached": Timing(
+            (1000,), 1 << 16, 10, warm_up_ns=1_000_000, warm_up_cap_ns=20_000_000, seconds=0.1
+        ),
         "streaming": Timing(
-            (1000,), 1 << 20, 3, warm_up_ns=0, warm=False, warm_up_cap_ns=20_000_000
+            (1000,), 1 << 20, 5, warm_up_ns=0, warm=False, warm_up_cap_ns=20_000_000, seconds=0.1
         ),
     },
     device_timing={
@@ -175,6 +180,7 @@ SMOKE = Profile(
 
 QUICK = Profile(
     name="quick",
+    again_s=20.0,
     dtypes=DTYPES,
     sweep_workloads=("normal(scale=10)",),
     sweep_classes=(2, 10, 32, 100, 1000, 10_000, 50_257, 1_000_000),
@@ -185,23 +191,12 @@ QUICK = Profile(
     map_classes=(2, 10, 100, 1000, 10_000),
     scan_points=2048,
     timing={
-        "latency": Timing((10, 1000, 32_000), 0, 15, ("one",)),
+        "latency": Timing((10, 1000, 32_000), 0, 10, ("one",), seconds=0.3),
         "cached": Timing(
-            (8, 128, 1000, 32_768),
-            1 << 17,
-            11,
-            ("one", "all"),
-            (1000,),
-            cold_classes=(32_768,),
+            (8, 128, 1000, 32_768), 1 << 17, 10, ("one", "all"), (1000,), seconds=0.3
         ),
         "streaming": Timing(
-            (1000, 32_768, 1_000_000),
-            1 << 24,
-            5,
-            ("all",),
-            min_sample_ns=25_000_000,
-            warm_up_ns=0,
-            warm=False,
+            (1000, 32_768), 1 << 24, 5, ("all",), warm_up_ns=0, warm=False, seconds=1.0
         ),
     },
     device_timing={
@@ -217,6 +212,7 @@ QUICK = Profile(
 FULL = replace(
     QUICK,
     name="full",
+    again_s=300.0,
     experiments=("conformance", *QUICK.experiments, "claims"),
     sweep_workloads=("normal(scale=1)", "normal(scale=10)", "normal(scale=100)"),
     sweep_classes=(
@@ -229,17 +225,18 @@ FULL = replace(
     scan_points=8192,
     timing={
         "latency": Timing(
-            (10, 100, 1000, 32_000, 50_257, 128_256, 256_000), 0, 31, ("one", "all"),
-            dtypes=("float32", "float64"),
+            (10, 100, 1000, 32_000, 50_257, 128_256, 256_000), 0, 20, ("one", "all"),
+            dtypes=("float32", "float64"), precision=0.02, seconds=2.0,
         ),
         "cached": Timing(
-            (8, 10, 32, 128, 1000, 1023, 4096, 32_768, 131_072), 1 << 17, 31, ("one", "all"),
+            (8, 10, 32, 128, 1000, 1023, 4096, 32_768, 131_072), 1 << 17, 20, ("one", "all"),
             (8, 128, 1000, 32_768), dtypes=("float32", "float64"),
-            cold_classes=(8, 128, 1000, 32_768),
+            cold_classes=(8, 128, 1000, 32_768), precision=0.02, seconds=2.0,
         ),
         "streaming": Timing(
             (8, 10, 32, 128, 1000, 1023, 4096, 32_768, 50_257, 131_072, 1_000_000),
             1 << 26, 9, ("one", "all"), (1000, 131_072), warm_up_ns=0, warm=False,
+            precision=0.02, seconds=8.0,
         ),
     },
     device_timing={
@@ -271,6 +268,8 @@ class Filters:
     threads: tuple[str, ...] = ()
     logits: str | None = None
     processes: int = 1
+    precision: float | None = None
+    seconds: float | None = None
 
 
 def narrow(profile: Profile, filters: Filters) -> Profile:
@@ -309,9 +308,12 @@ def narrow(profile: Profile, filters: Filters) -> Profile:
         if filters.threads:
             kept = tuple(t for t in grid.threads if t in filters.threads)
             grid = replace(grid, threads=kept or filters.threads)
-        if filters.processes > 1:
-            rounds = max(grid.rounds, ROUNDS_OF_A_PROCESS[regime] * filters.processes)
-            grid = replace(grid, processes=filters.processes, rounds=rounds)
+        grid = replace(
+            grid,
+            processes=filters.processes,
+            precision=filters.precision or grid.precision,
+            seconds=grid.seconds if filters.seconds is None else filters.seconds,
+        )
         timing[regime] = grid
     on_device = {
         name: replace(

@@ -18,6 +18,7 @@ from harness.records.files import ResultsError, new_run_id
 from harness.registry.contract import Metadata
 from harness.registry.discovery import Implementation, implementations
 from harness.version import VERSION
+from harness.worker.client import ENVIRONMENT
 
 _VARIABLES = (
     "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS",
@@ -139,6 +140,7 @@ def describe_run(
         machine=machine.model_dump(),
         versions=machine.versions,
         environment={v: os.environ[v] for v in _VARIABLES if v in os.environ},
+        worker_environment=ENVIRONMENT,
         implementations=[describe_implementation(i) for i in selected],
         planned_cells=planned_cells,
         warnings=list(stability_warnings(machine)),

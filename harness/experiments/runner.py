@@ -26,7 +26,7 @@ from harness.records import Record
 from harness.records.reader import ResultsError, Run, RunWriter, cell_key, read_run
 from harness.registry.discovery import Implementation
 from harness.text import one_line
-from harness.worker.client import Pool
+from harness.worker.client import Pool, WorkerFault
 from harness.worker.isolation.subprocesses import allow_open_files
 
 __all__ = ["NothingToRun", "Progress", "Request", "plan", "run"]
@@ -148,9 +148,12 @@ def run(request: Request, progress: Progress | None = None) -> Run:
             folder = parent / info.id
         with RunWriter(folder, info, resume=None if before is None else before.records) as writer:
             progress.folder(folder)
-            pool.start()
+            with context.spending("start of the processes"):
+                pool.start()
             _measure(units, set(writer.records), writer, progress, context)
+            _once_more(context, writer, progress)
             _note_conditions(context, writer, progress)
+            writer.update(seconds={k: round(s, 2) for k, s in context.seconds.items()})
             writer.finish()
             problems = [] if before is None else before.problems
             if writer.torn:
@@ -227,15 +230,17 @@ def _measure(
     cores = len(os.sched_getaffinity(0))
     progress.started(left, len(units) - len(left))
     _start(left)
-    make_first_calls(context, left)
+    with context.spending("first calls, compilation"):
+        make_first_calls(context, left)
     for unit in left:
         progress.unit(unit)
         records: list[Record] = []
         started = time.perf_counter()
         try:
-            for record in unit.measure():
-                records.append(record)
-                writer.append(record)
+            with context.spending(unit.experiment):
+                for record in unit.measure():
+                    records.append(record)
+                    writer.append(record)
             _give_up(unit, records, writer, "error", "harness: the experiment gave no record of it")
         except workloads.WorkloadUnavailable as e:
             _give_up(unit, records, writer, "unavailable", str(e))
@@ -253,6 +258,20 @@ def _measure(
         _note_exp_errors(context, writer)
         _note_cores(cores, writer, progress)
         progress.finished(unit, records)
+
+
+def _once_more(context: Context, writer: RunWriter, progress: Progress) -> None:
+    """Take up what stayed open, in another moment, for as long as the profile has time for it.
+
+    A record that knows more takes the place of the one before; whatever goes wrong leaves that.
+    """
+    ends = time.monotonic() + context.profile.again_s
+    with context.spending("timings once more"), contextlib.suppress(WorkerFault, MemoryError):
+        for measure in context.open:
+            if time.monotonic() >= ends:
+                return
+            for record in measure():
+                writer.append(record)
 
 
 def _give_up(

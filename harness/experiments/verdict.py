@@ -10,10 +10,9 @@ from typing import Any
 
 from harness.experiments.conformance.catalogue import AREAS, BY_ID, area_of
 from harness.experiments.profiles import DTYPES
-from harness.experiments.throughput.interference import warnings_of
 from harness.numerics.outcomes import severity
-from harness.numerics.statistics import paired_ratio
 from harness.records import AccuracyRecord, ConformanceRecord, Record, ThroughputRecord
+from harness.records.timing import times_as_fast
 from harness.registry.contract import OPERATIONS, Metadata
 from harness.text import one_line
 
@@ -24,8 +23,6 @@ _FAULTS = ("error", "crashed", "timeout", "out_of_memory")
 _LONGEST = 160
 """Characters of what is told of an area in a line."""
 _NUMBER = re.compile(r"[0-9.]+")
-_TOO_NOISY = 1.25
-"""Two processes of one baseline that differ by more than this factor: no ratio is told."""
 
 
 class Verdict(StrEnum):
@@ -124,8 +121,8 @@ class Area:
 class Ratio:
     """How many times as fast as a rival: its time over the subject's, with a 95% interval.
 
-    The interval is that of the paired rounds, widened by what two processes of one and the same
-    baseline differed by in those rounds.
+    The interval is that of the pairs, widened by what two processes of one and the same baseline
+    differed by.
     """
 
     rival: str
@@ -452,40 +449,24 @@ def _speed(mine: ThroughputRecord, timings: Sequence[ThroughputRecord]) -> Speed
     )  # fmt: skip
     if mine.ranked is False:
         return replace(point, reason=f"no ratio: the timed result is wrong ({mine.reason})")
-    same = [
-        t for t in timings
-        if (t.regime, t.classes, t.threads) == (mine.regime, mine.classes, mine.threads)
-        and t.samples_ns and len(t.samples_ns) == len(mine.samples_ns)
-    ]  # fmt: skip
-    doubt = max(
-        (max(t.speedup, 1 / t.speedup) for t in same if t.role == "control" and t.speedup),
-        default=1.0,
-    )
-    if doubt > _TOO_NOISY:
+    if mine.open_to_a_factor:
         return Speed(
             point.regime, point.rows, point.classes, point.threads,
-            reason=f"not measurable now: {_disturbance(same, doubt)}",
+            reason=f"not measurable now: {mine.undecided}",
         )  # fmt: skip
     ratios = []
-    for rival in same:
+    for rival in timings:
         alike = rival.allocating == mine.allocating or not rival.allocating
-        if rival.role != "implementation" or rival.implementation == mine.implementation:
+        same = (rival.regime, rival.classes, rival.threads) == (
+            mine.regime, mine.classes, mine.threads
+        )  # fmt: skip
+        if (
+            not same
+            or rival.role != "implementation"
+            or rival.implementation == mine.implementation
+        ):
             continue
-        if rival.samples_ns is not None and alike:
-            found = paired_ratio(rival.samples_ns, mine.samples_ns)
-            ratios.append(
-                Ratio(rival.implementation, found.median, found.ci_low / doubt,
-                      found.ci_high * doubt)
-            )  # fmt: skip
+        found = times_as_fast(mine, rival)
+        if found is not None and alike and found[2] <= 2.0 * found[1]:
+            ratios.append(Ratio(rival.implementation, *found))
     return replace(point, ratios=tuple(ratios))
-
-
-def _disturbance(group: Sequence[ThroughputRecord], doubt: float) -> str:
-    """What was in the way of a group of timings."""
-    for record in group:
-        if record.conditions is not None and (found := warnings_of(record.conditions)):
-            return found[0]
-    return (
-        f"two processes with the same code differed by {100 * (doubt - 1):.0f}%; close other "
-        f"programs and try again"
-    )

@@ -73,7 +73,13 @@ class RunInfo(Strict):
     environment: dict[str, str] = Field(
         default={}, description="variables that change threads or speed"
     )
+    worker_environment: dict[str, str] = Field(
+        default={}, description="variables that every worker is given: memory, threads"
+    )
     implementations: list[ImplementationInfo]
     planned_cells: int
+    seconds: dict[str, float] = Field(
+        default={}, description="where the time of the run went (of a resumed run, its last part)"
+    )
     warnings: list[str] = Field(default=[])
     workloads: dict[str, str] = Field(default={}, description="workload id to what it is")

@@ -36,9 +36,8 @@ class Conditions(Strict):
         others: processors that other programs used, on average.
         mhz_first, mhz_last: clock of the usable processors at the start and at the end.
         throttled: times the processor reported that it slowed itself down for heat.
-        drift: relative change of the baseline, the controls and the copies from the first round
-            to the last (0.1: 10% slower).
-        drift_p: p-value of that trend.
+        drift, drift_p: of runs with rounds: relative change of unchanged code from the first round
+            to the last, and its p-value.
     """
 
     seconds: float
@@ -65,10 +64,19 @@ class ThroughputRecord(TimingRecord):
         default=None, description="cold: swept out of all caches before each call; None is warm"
     )
     preemptions: list[int] | None = Field(
-        default=None, description="one a sample: how often a thread lost its processor to others"
+        default=None,
+        description="of runs with rounds, one a sample: how often a thread lost its processor",
     )
     threads_found: dict[str, int] | None = Field(
         default=None, description="pool of threads to its size, read back after the warm-up"
+    )
+    cores: int | None = Field(
+        default=None,
+        description="that it was bound to, where it could use several: one where it "
+        "was seen to use no more",
+    )
+    spins_ms: float | None = Field(
+        default=None, description="how long its threads go on running after a call"
     )
     processors_used: float | None = Field(
         default=None, description="processor time / elapsed time of the median sample"

@@ -115,13 +115,18 @@ def limits(
 
 
 def controls(run: RunData, group: Group | None = None) -> list[ThroughputRecord]:
-    """The records of the baseline, and of a copy, against themselves."""
+    """The records of the baseline (in older runs of a copy, too) against itself."""
     found = [c for c in run.select(ThroughputRecord) if c.role == "control" and not is_cold(c)]
     return [c for c in found if group in (None, group_of(c))]
 
 
 def misses_one(control: TimingRecord) -> bool | None:
-    """Whether the interval of a control's ratio to itself leaves 1.0 out; None without one."""
+    """Whether a control's ratio to itself is not known to be 1, to the precision wanted.
+
+    In runs with rounds, whether its interval leaves 1 out. None without an interval.
+    """
+    if control.baseline_ns is not None:
+        return control.noisy
     low, high = control.speedup_low, control.speedup_high
     return None if low is None or high is None else not low <= 1.0 <= high
 

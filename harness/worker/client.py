@@ -24,11 +24,17 @@ from harness.worker import transport
 from harness.worker.isolation.address_space import AddressSpace
 from harness.worker.isolation.numba_cache import compiled_cache
 from harness.worker.isolation.resource_limits import reply_limit
-from harness.worker.isolation.scheduling import Share, share, turns
+from harness.worker.isolation.scheduling import Share, Turns, share, turns
 from harness.worker.isolation.subprocesses import MAX_OUTPUT, Child, end_all
 from harness.worker.replies import checked
 
-_ENVIRONMENT = {
+_KEPT = str(1 << 40)
+
+ENVIRONMENT = {
+    # What is freed stays with the process: else whether a call faults in its pages anew depends on
+    # what others freed before, and the same code takes once and a half the time
+    "MALLOC_MMAP_THRESHOLD_": _KEPT,
+    "MALLOC_TRIM_THRESHOLD_": _KEPT,
     # workqueue launches take 50 times as long as omp ones, and abort when nested
     "NUMBA_THREADING_LAYER_PRIORITY": "omp tbb workqueue",
     "PYTHONFAULTHANDLER": "0",
@@ -124,6 +130,9 @@ class RemoteImplementation:
         self.keeps = ""
         self.address_space: AddressSpace | None = None
         self.patience_s, self.hung_s = 1e9, 0.0
+        self._cores: int | None = None
+        self._turns_timeout: float = 0.0
+        self._turns_before: Turns = {}
 
     @property
     def pid(self) -> int | None:
@@ -148,7 +157,7 @@ class RemoteImplementation:
                 [sys.executable, "-P", *program, *ends],
                 pass_fds=(their_read, their_write),
                 environment={
-                    **_inherited(), **_ENVIRONMENT, **compiled_cache(), **self._environment,
+                    **_inherited(), **ENVIRONMENT, **compiled_cache(), **self._environment,
                     **self._one_thread(), "PYTHONPATH": path,
                     **({} if space is None else space.environment),
                 },
@@ -207,15 +216,26 @@ class RemoteImplementation:
                 take turns. Where that changes it takes a new process: libraries look once how
                 many cores there are, and wait for each other accordingly ever after.
         """
-        if bound and self._threads is not None and self._threads != _threads(count, bound):
+        if bound and self.new_for(count):
             self.stop()
         self.expect_threads(count, bound=bound)
         reply, _ = self.request("threads", self._threads)
         return reply["threads"]  # type: ignore[no-any-return]
 
+    def bind(self, cores: int) -> None:
+        """Bind what it runs now to so many cores, of those that its threads are bound to."""
+        if cores != self._cores:
+            self.request("bind", {"count": cores})
+            self._cores = cores
+
+    def new_for(self, count: int) -> bool:
+        """Whether so many bound threads would take a new process."""
+        return self._threads is not None and self._threads != _threads(count, True)
+
     def expect_threads(self, count: int, *, bound: bool = False) -> None:
         """Give the next process so many from its beginning (`set_threads`)."""
         self._threads = _threads(count, bound)
+        self._cores = count
 
     def settle(self, timeout: float = 0.25) -> bool:
         """Wait until no thread of the worker runs any more; False if one still does.
@@ -240,25 +260,89 @@ class RemoteImplementation:
         arrays: tuple[NDArray[Any], ...],
         timeout: float,
     ) -> tuple[dict[str, Any], list[NDArray[Any]]]:
+        deadline = time.monotonic() + timeout
+        before = turns(self.pid or 0)
+        try:
+            self._send(command, arguments, arrays, deadline)
+            answer = transport.receive(self._read, deadline, max_bytes=reply_limit())
+        except (transport.FrameError, transport.FrameTimeout, BrokenPipeError) as e:
+            raise self._broken(command, e, timeout, before) from None
+        return self._answer(command, arguments, *answer)
+
+    def _send(
+        self, command: str, arguments: Mapping[str, Any], arrays: tuple[NDArray[Any], ...],
+        deadline: float,
+    ) -> None:  # fmt: skip
         self._next_id += 1
         header = {**arguments, "command": command, "id": self._next_id}
-        pid = self.pid or 0
-        before = turns(pid)
-        deadline = time.monotonic() + timeout
-        try:
-            transport.send(self._write, header, arrays, deadline)
-            reply, results = transport.receive(self._read, deadline, max_bytes=reply_limit())
-        except transport.FrameTimeout:
-            had = share(pid, before)
+        transport.send(self._write, header, arrays, deadline)
+
+    def _broken(self, command: str, error: Exception, timeout: float, before: Turns) -> WorkerFault:
+        """What it means that nothing came in time, or no answer; the process is ended."""
+        if isinstance(error, transport.FrameTimeout):
+            had = share(self.pid or 0, before)
             self.hung_s += timeout
             self.stop()
             reason = f"{command}: no answer within {timeout:g} s"
-            raise WorkerFault("timeout", reason, share=had) from None
-        except (transport.FrameClosed, BrokenPipeError) as e:
-            raise self._death(command, e) from None
-        except transport.FrameError as e:
-            self.stop()
-            raise WorkerFault("error", f"{command}: what it answered is no answer: {e}") from None
+            return WorkerFault("timeout", reason, share=had)
+        if isinstance(error, transport.FrameClosed | BrokenPipeError):
+            return self._death(command, error)
+        self.stop()
+        return WorkerFault("error", f"{command}: what it answered is no answer: {error}")
+
+    def begin_turns(self, arguments: Mapping[str, Any], timeout: float) -> None:
+        """Make ready for `take_turn`, until `end_turns`: samples without the cost of requests.
+
+        Args:
+            arguments: of the command: the ``handle`` of a prepared timing, ``calls``, ``warm``,
+                ``cold``.
+            timeout: seconds for each sample.
+        """
+        assert self._process is not None
+        self._turns_timeout, self._turns_before = timeout, turns(self.pid or 0)
+        try:
+            self._send("turns", arguments, (), time.monotonic() + timeout)
+        except (transport.FrameTimeout, BrokenPipeError) as e:
+            raise self._broken("turns", e, timeout, self._turns_before) from None
+
+    def take_turn(self) -> tuple[int, ...]:
+        """A sample: elapsed ns, processor ns and page faults of its calls.
+
+        Raises:
+            WorkerFault: as in `request`.
+        """
+        deadline = time.monotonic() + self._turns_timeout
+        try:
+            taken = transport.take_turn(self._write, self._read, deadline)
+        except (transport.FrameError, transport.FrameTimeout, BrokenPipeError) as e:
+            raise self._broken("turns", e, self._turns_timeout, self._turns_before) from None
+        if taken is None:
+            self._end_of_turns()
+            raise AssertionError("unreachable: a frame tells what it raised")
+        return taken
+
+    def end_turns(self) -> dict[str, Any]:
+        """The answer to all turns: what they cost beside the samples.
+
+        Raises:
+            WorkerFault: as in `request`; also for what the calls did beside answering.
+        """
+        with contextlib.suppress(BrokenPipeError):
+            transport.end_turns(self._write)
+        return self._end_of_turns()
+
+    def _end_of_turns(self) -> dict[str, Any]:
+        deadline = time.monotonic() + self._turns_timeout
+        try:
+            answer = transport.receive(self._read, deadline, max_bytes=reply_limit())
+        except (transport.FrameError, transport.FrameTimeout, BrokenPipeError) as e:
+            raise self._broken("turns", e, self._turns_timeout, self._turns_before) from None
+        return self._answer("turns", {}, *answer)[0]
+
+    def _answer(
+        self, command: str, arguments: Mapping[str, Any], reply: dict[str, Any],
+        results: list[NDArray[Any]],
+    ) -> tuple[dict[str, Any], list[NDArray[Any]]]:  # fmt: skip
         if reply.get("id") != self._next_id:
             self.stop()
             raise WorkerFault("error", f"{command}: answered out of turn; the worker was stopped")

@@ -26,11 +26,12 @@ class Command:
 COMMANDS: Mapping[str, Command] = {
     "load": Command("worker"),
     "threads": Command("worker"),
+    "bind": Command("worker"),
     "run": Command("worker", calls=True),
     "verify": Command("worker", calls=True),
     "place": Command("stopwatch"),
     "prepare": Command("stopwatch", calls=True),
-    "sample": Command("stopwatch", calls=True),
+    "turns": Command("stopwatch", calls=True),
     "peak": Command("stopwatch", calls=True),
     "output_rows": Command("stopwatch"),
     "release": Command("stopwatch"),

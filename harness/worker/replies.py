@@ -44,16 +44,13 @@ class _Prepare(TypedDict):
     warm_up_calls: Count
     warm_up_settled: bool
     threads_found: dict[str, int]
+    processors: NotRequired[Time]
     input_placement: NotRequired[_Placement | None]
     output_placement: NotRequired[_Placement | None]
 
 
-class _Sample(TypedDict):
-    elapsed_ns: Count
-    preempted: int
-    cpu_ns: int
-    elsewhere_ns: int
-    faults: int
+class _Turns(TypedDict):
+    elsewhere_ns: Count
 
 
 class _Verify(TypedDict):
@@ -117,7 +114,7 @@ _ADAPTERS: Mapping[str, TypeAdapter[Any]] = {
     "threads": TypeAdapter(_Threads),
     "run": TypeAdapter(_Run),
     "prepare": TypeAdapter(_Prepare),
-    "sample": TypeAdapter(_Sample),
+    "turns": TypeAdapter(_Turns),
     "verify": TypeAdapter(_Verify),
     "peak": TypeAdapter(_Peak),
     "output_rows": TypeAdapter(_OutputRows),

@@ -53,10 +53,15 @@ _OWN_FAULT = (NotImplementedError, RecursionError)
 
 
 class Worker:
-    """What a worker holds between two commands: the module, its stopwatch, and the watch."""
+    """What a worker holds between two commands: the module, its stopwatch, and the watch.
 
-    def __init__(self) -> None:
+    Args:
+        pipes: by which commands come in and answers go out.
+    """
+
+    def __init__(self, pipes: tuple[int, int] = (-1, -1)) -> None:
         self.pid = os.getpid()
+        self.pipes = pipes
         self.copies = mmap.mmap(-1, 1)  # shared with what is forked
         self.vigil: Vigil | None = None
         self.faults: list[str] = []
@@ -94,7 +99,7 @@ class Worker:
         if backend.device is None and (self.metadata is None or self.metadata.device == "cpu"):
             backend = replace(backend, empty_like=self._guarded_like(backend))
         self.backend = backend
-        self.stopwatch = Stopwatch(self.backend, self._function)
+        self.stopwatch = Stopwatch(self.backend, self._function, self.pipes)
         self.device_stopwatch = DeviceStopwatch(self.backend, self._function)
         return {"backend_version": self.backend.version()}, []
 
@@ -139,6 +144,12 @@ class Worker:
         if header.get("bound") and self.backend.device is None and not self.backend.pins:
             cores.bind(header["count"])
         return {"threads": self.backend.threads()}, []
+
+    def bind(self, header: dict[str, Any], _: list[NDArray[Any]]) -> Reply:
+        """Bind the threads to so many cores."""
+        if self.backend.device is None and not self.backend.pins:
+            cores.bind(header["count"])
+        return {}, []
 
     def _function(self, operation: str) -> Callable[..., Any]:
         if operation == "exp" and not hasattr(self.module, "exp"):
@@ -312,7 +323,7 @@ def _failure(error: BaseException, command: str) -> dict[str, Any]:
 
 def serve(read_fd: int, write_fd: int) -> None:
     """Answer commands until the pipe is closed."""
-    worker = Worker()
+    worker = Worker((read_fd, write_fd))
     while True:
         worker.received = []
         try:

@@ -38,8 +38,8 @@ from harness.worker.local import load
 from harness.worker.timing import device_timer
 from harness.worker.timing.device_timer import GRAPH_CALLS, DeviceStopwatch
 
-GRID = DeviceTiming((64,), 1 << 15, 5, min_sample_ns=2_000, warm_up_ns=0, warm_up_cap_ns=10_000)
-LATENCY = DeviceTiming((64,), 0, 5, min_sample_ns=2_000, warm_up_ns=0, warm_up_cap_ns=10_000)
+GRID = DeviceTiming((64,), 1 << 15, 10, min_sample_ns=2_000, warm_up_ns=0, warm_up_cap_ns=10_000)
+LATENCY = DeviceTiming((64,), 0, 10, min_sample_ns=2_000, warm_up_ns=0, warm_up_cap_ns=10_000)
 Rig = Callable[..., tuple[Context, dict[str, Worker]]]
 
 
@@ -113,7 +113,8 @@ def test_bandwidth_share_and_ratio(rig: Rig, simulation: Simulation) -> None:
     assert ours.noisy is False
     assert ours.ranked
     assert ours.device_name == "simulated"
-    assert len(ours.samples_ns or []) == GRID.rounds
+    assert len(ours.samples_ns or []) == len(theirs.baseline_ns or []) == GRID.pairs
+    assert theirs.looks == 1
 
 
 def test_every_cell_planned_is_measured_once(rig: Rig, simulation: Simulation) -> None:
@@ -125,7 +126,7 @@ def test_every_cell_planned_is_measured_once(rig: Rig, simulation: Simulation) -
     assert len(set(planned)) == len(planned)
 
 
-def test_rounds_are_interleaved_in_an_order_that_the_seed_gives(
+def test_pairs_are_neighbours_in_an_order_that_the_seed_gives(
     rig: Rig, simulation: Simulation
 ) -> None:
     def order(seed: int) -> list[str]:
@@ -138,11 +139,10 @@ def test_rounds_are_interleaved_in_an_order_that_the_seed_gives(
     first = order(0)
     assert first == order(0)
     assert first != order(1)
-    in_a_round = 6  # a, b, c, the control, and two copies of one worker
-    rounds = [first[i : i + in_a_round] for i in range(0, len(first), in_a_round)]
-    assert len(rounds) == GRID.rounds
-    assert len({tuple(sorted(r)) for r in rounds}) == 1
-    assert len({tuple(r) for r in rounds}) > 1
+    pairs = [first[i : i + 2] for i in range(0, len(first), 2)]
+    assert len(pairs) == 5 * GRID.pairs  # b, c, the control, and two copies of one worker
+    assert all(p.count("a") == 1 for p in pairs)
+    assert len({tuple(p) for p in pairs if "b" in p}) == 2  # which comes first is drawn
 
 
 def test_buffers_in_turn_are_larger_than_four_times_l2(rig: Rig, simulation: Simulation) -> None:

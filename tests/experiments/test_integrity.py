@@ -25,7 +25,7 @@ from harness.experiments.throughput.integrity import (
     dishonest_times,
     verdict,
 )
-from harness.experiments.throughput.rounds import HostEntrant, aligned, take_rounds
+from harness.experiments.throughput.pairs import HostEntrant, Pairing, aligned
 from harness.numerics.ulps import ulp_error
 from harness.records import ThroughputRecord
 from harness.reference import softmax_exact
@@ -90,6 +90,21 @@ class Here:
         asked = self.worker if command == "verify" else self.worker.stopwatch
         return getattr(asked, command)(header or {}, received)
 
+    def bind(self, cores: int) -> None:
+        """As the process that it is in."""
+
+    def begin_turns(self, order: dict[str, Any], timeout: float) -> None:
+        self.order = order
+
+    def take_turn(self) -> tuple[int, ...]:
+        stopwatch, order = self.worker.stopwatch, self.order
+        assert stopwatch is not None
+        timing = stopwatch.timings[order["handle"]]
+        return stopwatch.sample(timing, order["calls"], order["warm"], order["cold"])
+
+    def end_turns(self) -> dict[str, int]:
+        return {"elsewhere_ns": 0}
+
     def settle(self) -> bool:
         return True
 
@@ -104,20 +119,19 @@ def judge(
 def timed(
     implementation: Implementation, grid: Timing = GRID, classes: int = CLASSES, rows: int = ROWS
 ) -> tuple[HostEntrant, Scrutiny]:
-    """An implementation after its rounds, verified once on the way."""
+    """An implementation after its samples, verified once on the way."""
     x = aligned(workloads.generate("normal(scale=1)", classes, rows, "float32", 0))
     allocating = "softmax" not in implementation.metadata.operations_with_out
     record = ThroughputRecord(
         implementation=implementation.name, status="ok", dtype="float32", classes=classes,
-        rows=rows, allocating=allocating, array_bytes=x.nbytes, cache="warm",
+        rows=rows, allocating=allocating, array_bytes=x.nbytes, cache="warm", threads=1,
     )  # fmt: skip
     worker: Any = Here(implementation)
     entrant = HostEntrant(record, worker, implementation, content=x)
     worker.request("place", {}, (x,))
     scrutiny = Scrutiny(classes, rows, "float32", judge)
-    take_rounds(
-        [entrant], grid, 60.0, "seed", partial(scrutiny.verify, entrants=[entrant], timeout=60.0)
-    )
+    test = partial(scrutiny.verify, entrants=[entrant], timeout=60.0)
+    Pairing([entrant], None, grid, 60.0, "seed", test).take()
     assert entrant.fault is None, entrant.fault
     return entrant, scrutiny
 

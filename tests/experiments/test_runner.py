@@ -154,12 +154,12 @@ def test_a_workload_filter_replaces_the_families() -> None:
     assert set(SMOKE.sweep_classes) <= set(profile.family_classes)
 
 
-def test_several_processes_have_rounds_enough_for_each() -> None:
-    alone, shared = (narrow(QUICK, Filters(processes=n)).timing for n in (1, 8))
-    for regime, grid in shared.items():
-        assert grid.processes == 8
-        assert grid.rounds >= alone[regime].rounds == QUICK.timing[regime].rounds
-        assert grid.rounds_each >= (4 if regime == "streaming" else 12)
+def test_precision_time_and_processes_of_timings_can_be_asked_for() -> None:
+    asked = narrow(QUICK, Filters(processes=8, precision=0.01, seconds=3.0)).timing
+    for grid in asked.values():
+        assert (grid.processes, grid.precision, grid.seconds) == (8, 0.01, 3.0)
+    for regime, grid in narrow(QUICK, Filters()).timing.items():
+        assert grid == QUICK.timing[regime]
 
 
 def test_nothing_is_started_beside_what_is_timed() -> None:

@@ -12,14 +12,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from contexts import MakeContext
 
 from harness.experiments.profiles import SMOKE, Timing
 from harness.experiments.throughput import host as throughput
-from harness.experiments.throughput.diagnostics import noise
+from harness.experiments.throughput.diagnostics import doubt, figures, undecided
 from harness.experiments.throughput.host import baseline_of, describe_fit, set_against_limit
-from harness.experiments.throughput.rounds import HostEntrant
+from harness.experiments.throughput.pairs import HostEntrant
 from harness.records import ThroughputRecord
 from harness.records.reader import cell_key
 from harness.records.timing import CONTROL_SUFFIX
@@ -28,7 +29,9 @@ from harness.worker.client import RemoteImplementation
 PROFILE = replace(
     SMOKE,
     timing={
-        "cached": Timing((64,), 1 << 12, 3, ("one",), (64,), min_sample_ns=20_000, warm_up_ns=0)
+        "cached": Timing(
+            (64,), 1 << 12, 10, ("one",), (64,), min_sample_ns=20_000, warm_up_ns=0, seconds=0.1
+        )
     },
 )
 BODY = "e = np.exp(x - x.max(axis, keepdims=True)); return e / e.sum(axis, keepdims=True)"
@@ -40,7 +43,7 @@ def measured(context: Any) -> dict[tuple[str, bool | None], ThroughputRecord]:
     return {(r.implementation, r.allocating): r for r in records}  # type: ignore[attr-defined]
 
 
-def test_everyone_takes_part_in_the_same_rounds(make_context: MakeContext) -> None:
+def test_everyone_takes_turns_with_the_baseline(make_context: MakeContext) -> None:
     context = make_context(["max_shift", "naive", "cupy_gpu"], PROFILE)
     found = measured(context)
     for key in [
@@ -49,11 +52,13 @@ def test_everyone_takes_part_in_the_same_rounds(make_context: MakeContext) -> No
         ("naive", False),
         ("max_shift (control)", False),
         ("copy_regular", False),
-        ("copy_regular (control)", False),
     ]:
         record = found[key]
         assert record.status == "ok", record.reason
-        assert len(record.samples_ns or []) == 3
+        its = len(record.samples_ns or [])
+        assert its >= 10
+        assert len(record.baseline_ns or []) == (0 if key == ("max_shift", False) else its)
+        assert record.best_ns == min(record.samples_ns or []) or key == ("max_shift", False)
         assert record.ci_low_ns is not None
         assert record.ci_high_ns is not None
         assert record.ci_low_ns <= (record.median_ns or 0) <= record.ci_high_ns
@@ -68,7 +73,8 @@ def test_everyone_takes_part_in_the_same_rounds(make_context: MakeContext) -> No
 def test_bandwidth_counts_one_read_and_one_write(make_context: MakeContext) -> None:
     record = measured(make_context(["max_shift"], PROFILE))["max_shift", False]
     assert record.array_bytes == 64 * 64 * 4
-    assert record.gbps == pytest.approx(2 * record.array_bytes / (record.median_ns or 0))
+    assert record.gbps == pytest.approx(2 * record.array_bytes / (record.best_ns or 0))
+    assert (record.gbps_low or 0) <= record.gbps
 
 
 @pytest.mark.parametrize(
@@ -92,7 +98,7 @@ def test_a_wrong_result_is_kept_and_never_ranked(
     assert record.samples_ns
 
 
-def test_a_crash_in_the_rounds_leaves_the_others_alone(
+def test_a_crash_among_the_pairs_leaves_the_others_alone(
     make_context: MakeContext, plain_file: Write
 ) -> None:
     body = (
@@ -104,10 +110,33 @@ def test_a_crash_in_the_rounds_leaves_the_others_alone(
     assert found["max_shift", False].status == "ok"
 
 
-def test_the_rounds_of_several_processes_are_shared_by_them(
+def test_where_the_baseline_dies_its_control_takes_its_place(
+    make_context: MakeContext, plain_file: Write, tmp_path: Path
+) -> None:
+    seen = tmp_path / "seen"
+    body = (
+        "softmax.calls = getattr(softmax, 'calls', 0) + 1\n"
+        f"    if softmax.calls == 1: softmax.first = not os.path.exists({str(seen)!r})\n"
+        f"    open({str(seen)!r}, 'a').close()\n"
+        "    if softmax.first and softmax.calls > 60: os.abort()\n    " + BODY
+    )
+    timing = replace(PROFILE.timing["cached"], pairs=60, allocating_classes=())
+    profile = replace(PROFILE, timing={"cached": timing})
+    context = make_context([plain_file("mortal", body), "max_shift"], profile)
+    context.baseline = "mortal"
+    found = measured(context)
+    statuses = {found["mortal", True].status, found["mortal (control)", True].status}
+    assert statuses == {"crashed", "ok"}
+    assert found["max_shift", False].status == "ok"
+    other = found["max_shift", False]
+    assert len(other.baseline_ns or []) == len(other.samples_ns or []) >= 60
+    assert other.input_seed is not None  # and its integrity was tested all the same
+
+
+def test_each_of_several_processes_takes_as_many_pairs(
     make_context: MakeContext, plain_file: Write
 ) -> None:
-    timing = replace(PROFILE.timing["cached"], rounds=7, processes=4, allocating_classes=())
+    timing = replace(PROFILE.timing["cached"], pairs=7, processes=4, allocating_classes=())
     profile = replace(PROFILE, timing={"cached": timing})
     context = make_context(["max_shift", plain_file("mine", BODY)], profile)
     context.pool["copy_regular"].stop()  # of an earlier test
@@ -127,10 +156,9 @@ def test_the_rounds_of_several_processes_are_shared_by_them(
     for key in (("max_shift", False), ("max_shift (control)", False), ("mine", True)):
         record = found[key]
         assert (record.status, record.processes) == ("ok", 4), record.reason
-        assert len(record.samples_ns or ()) == 8  # 2 each: 7 cannot be shared
+        assert len(record.samples_ns or ()) == 28  # 7 each
     assert found["copy_regular", False].processes is None
-    assert len(found["copy_regular", False].samples_ns or ()) == 4
-    assert not any("copy" in name and "control" in name for name, _ in found)
+    assert len(found["copy_regular", False].samples_ns or ()) == 7
 
 
 def test_a_process_that_dies_after_the_first_is_told(
@@ -143,7 +171,7 @@ def test_a_process_that_dies_after_the_first_is_told(
         "        softmax.known = True; open(seen, 'a').write('.')\n"
         "        if count > 2: os.abort()\n    " + BODY
     )
-    timing = replace(PROFILE.timing["cached"], rounds=8, processes=8, allocating_classes=())
+    timing = replace(PROFILE.timing["cached"], pairs=2, processes=8, allocating_classes=())
     context = make_context(
         ["max_shift", plain_file("mortal", body)],
         replace(PROFILE, timing={"cached": timing}),
@@ -213,32 +241,76 @@ def test_without_a_limit_nothing_is_claimed() -> None:
     assert one.record.percent_of_limit is None
 
 
+def pairs(entrant: HostEntrant, factor: float, scatter: float = 0.01, count: int = 40) -> None:
+    """So many samples of an entrant, and of the baseline beside them, of the same scatter."""
+    rng = np.random.default_rng(count)
+    entrant.beside = (100.0 * np.exp(scatter * rng.standard_normal(count))).tolist()
+    own = 100.0 * factor * np.exp(scatter * rng.standard_normal(count))
+    entrant.samples, entrant.seconds = own.tolist(), 0.5
+    entrant.processors = entrant.faults = [1.0] * count
+
+
+def group(control: float, factor: float = 2.0, scatter: float = 0.01) -> list[HostEntrant]:
+    """A baseline, its control, which takes so many times as long, and another."""
+    found = [entrant("a", 10), entrant("a" + CONTROL_SUFFIX, 10, "control"), entrant("b", 10)]
+    pairs(found[1], control, scatter)
+    pairs(found[2], factor, scatter)
+    return found
+
+
+GRID = PROFILE.timing["cached"]
+
+
 @pytest.mark.parametrize(
-    ("factor", "noisy"), [(1.0, False), (1.2, True), (0.8, True)], ids=["same", "slow", "fast"]
+    ("control", "scatter", "words"),
+    [
+        (1.0, 0.01, None),
+        (1.2, 0.01, "two processes with the same code differ by 2"),
+        (1 / 1.2, 0.01, "two processes with the same code differ by 2"),
+        (1.0, 0.5, "more (--seconds)"),
+    ],
 )
-def test_a_control_that_differs_makes_the_group_noisy(factor: float, noisy: bool) -> None:
-    original, control = entrant("a", 10), entrant("a" + CONTROL_SUFFIX, 10, "control")
-    original.samples = [100.0 + i % 3 for i in range(9)]
-    control.samples = [s * factor for s in original.samples]
-    assert noise([original, control]) is noisy
+def test_a_ratio_that_is_not_known_well_enough_says_why_and_what_to_do(
+    control: float, scatter: float, words: str | None
+) -> None:
+    found = group(control, scatter=scatter)
+    undecided(found, "a", GRID)
+    for one in (found[0], found[2]):
+        assert one.record.noisy is (words is not None)
+        assert words is None or words in str(one.record.undecided)
 
 
-def test_copies_that_lost_their_processors_make_the_group_noisy() -> None:
-    copy, control = (
-        entrant("copy_regular", 10, "limit"),
-        entrant("a" + CONTROL_SUFFIX, 1, "control"),
+def test_what_happened_on_the_machine_is_the_cause_that_is_told() -> None:
+    found = group(1.0, scatter=0.5)
+    undecided(found, "a", GRID, ["other programs used 1 processor; stop them"])
+    assert "other programs used 1 processor" in str(found[2].record.undecided)
+
+
+def test_what_two_processes_differ_by_widens_every_interval_and_several_take_its_place() -> None:
+    found = group(1.04)
+    assert doubt(found) == pytest.approx(np.log(1.04), abs=0.01)
+    narrow, wide = (
+        figures(found[2], found[0], found[1], GRID, unsure) for unsure in (0.0, doubt(found))
     )
-    copy.record = copy.record.model_copy(update={"operation": "copy"})
-    original = entrant("a", 10)
-    original.samples = control.samples = copy.samples = [100.0] * 9
-    copy.preempted = [0] * 9
-    assert noise([copy, original, control]) is False
-    copy.preempted = [2] * 5 + [0] * 4
-    assert noise([copy, original, control]) is True
+    assert wide["speedup"] == narrow["speedup"] == pytest.approx(0.5, rel=0.01)
+    assert wide["speedup_low"] == pytest.approx(narrow["speedup_low"] / 1.04, rel=0.01)
+    assert wide["speedup_high"] == pytest.approx(narrow["speedup_high"] * 1.04, rel=0.01)
 
 
-def test_without_a_control_noise_is_unknown() -> None:
-    assert noise([entrant("a", 10)]) is None
+def test_without_a_control_two_processes_are_not_known_to_differ() -> None:
+    one = entrant("a", 10)
+    undecided([one], "a", GRID)
+    assert one.record.noisy is None
+    assert doubt([one]) == 0.0
+
+
+def test_a_share_of_the_limit_is_the_quotient_of_both_ratios() -> None:
+    """Not of least times, which were taken at different moments."""
+    limit, one = entrant("copy_regular", 10, "limit"), entrant("b", 10)
+    for entry, speedup in ((limit, 8.0), (one, 2.0)):
+        entry.update(speedup=speedup, baseline="a")
+    set_against_limit([limit, one], 32 << 20)
+    assert one.record.percent_of_limit == pytest.approx(25)
 
 
 def test_fit_is_told_against_the_caches() -> None:

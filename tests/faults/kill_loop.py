@@ -29,7 +29,8 @@ from harness.worker.local import load
 START_S = 1.2  # about what it takes until the first cell
 LONGEST_S = 0.4
 VARYING = {
-    "id", "created", "finished", "machine", "warnings", "command", "git_commit", "git_dirty",
+    "id", "created", "finished", "seconds", "machine", "warnings", "command", "git_commit",
+    "git_dirty",
 }  # fmt: skip
 FRAGILE = '''"""Dies of 3 classes, raises for 4."""
 import os

@@ -148,7 +148,10 @@ def test_a_clock_that_is_patched_between_samples_is_seen(make_worker: MakeWorker
     def time_it() -> None:
         worker.request("prepare", {**PREPARE, "allocating": True, "min_sample_ns": 10_000_000})
         for _ in range(20):
-            worker.request("sample", {"handle": "out", "calls": 100, "warm": 0})
+            order = {"handle": "out", "calls": 100, "warm": 0, "cold": False}
+            worker.begin_turns(order, 60.0)
+            worker.take_turn()
+            worker.end_turns()
 
     with pytest.raises(WorkerFault, match="functions of time: perf_counter"):
         time_it()

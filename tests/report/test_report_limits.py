@@ -44,12 +44,16 @@ def _panel(run: RunData, regime: str = "cached") -> limits.Panel:
 COPIES = (_limit("copy_nontemporal", 8_000.0), _limit("copy_regular", 4_000.0))
 
 
-def test_a_share_is_the_median_of_ratios_paired_by_round() -> None:
-    found = limits.share(_cell("torch", 10_000.0), COPIES[1])
+def test_a_share_is_the_quotient_of_ratios_to_one_baseline() -> None:
+    to_it = {"baseline": "a", "speedup_low": 1.9, "speedup_high": 2.1}
+    one = _cell("torch", 10_000.0, speedup=2.0, **to_it)
+    copy = _limit("copy_regular", 3_000.0, speedup=5.0, baseline="a", speedup_low=5.0,
+                  speedup_high=5.0)  # fmt: skip
+    found = limits.share(one, copy)
     assert found is not None
-    assert found.percent == pytest.approx(40.0)
-    assert found.low == pytest.approx(40.0)  # both drift alike: the ratio does not
-    assert found.high == pytest.approx(40.0)
+    assert found == pytest.approx((40.0, 40.0 * (1.9 / 2.1) ** 0.5, 40.0 * (2.1 / 1.9) ** 0.5))
+    other = copy.model_copy(update={"baseline": "b"})
+    assert limits.share(one, other) == limits.Share(pytest.approx(30.0))  # of another group
 
 
 def test_without_paired_rounds_there_is_no_interval() -> None:

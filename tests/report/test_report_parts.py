@@ -209,7 +209,7 @@ def test_noise_counts_the_intervals_that_miss_one(low: float, high: float, misse
             "speedup_low": low, "speedup_high": high}  # fmt: skip
     finding = noise(data([control, copy]))
     assert finding is not None
-    assert f"{missed} of 2 intervals" in finding.text
+    assert f"{missed} of 2 controls" in finding.text
 
 
 @pytest.mark.parametrize(

@@ -132,8 +132,12 @@ def test_a_timing_is_prepared_and_sampled(make: Make) -> None:
         },
     )
     assert reply["calls"] > 1
-    sampled, _ = worker.request("sample", {"handle": "out", "calls": 10, "warm": 1})
-    assert sampled["elapsed_ns"] > 0
+    worker.begin_turns({"handle": "out", "calls": 10, "warm": 1, "cold": False}, 60.0)
+    for _ in range(3):
+        elapsed, spent, faults = worker.take_turn()
+        assert elapsed > 0
+        assert min(spent, faults) >= 0
+    assert worker.end_turns()["elsewhere_ns"] >= 0
     _, (rows,) = worker.request("output_rows", {"handle": "out", "rows": [0]})
     assert (rows == X).all()
 
@@ -174,13 +178,49 @@ def test_an_answer_that_lacks_something_is_a_fault_of_its_worker(tmp_path: Path)
     path = tmp_path / "mute.py"
     path.write_text(
         "from harness.worker.timing import host_timer as stopwatch\n"
-        "stopwatch.Stopwatch.sample = lambda *_: ({}, [])\n"
+        "stopwatch.Stopwatch.output_rows = lambda *_: ({}, [])\n"
         "def softmax(x, axis=-1): return x * 1\n",
         encoding="utf-8",
     )
     worker = RemoteImplementation("mute", {"path": str(path)})
     try:
-        with pytest.raises(WorkerFault, match=r"sample: .* no answer: elapsed_ns: Field required"):
-            worker.request("sample")
+        with pytest.raises(WorkerFault, match=r"output_rows: .* no answer: shapes: Field required"):
+            worker.request("output_rows")
     finally:
         worker.stop()
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        ("raise ValueError('not again')", "error", "not again"),
+        ("os._exit(3)", "crashed", "exit status 3"),
+        ("time.sleep(60)", "timeout", "no answer within 1 s"),
+        ("os.fork()", "failed", "returned twice"),
+        ("os.write(worker_pipe(), b'zzz')", "error", "expected a sample"),
+    ],
+)
+def test_what_goes_wrong_between_turns_is_a_fault_and_the_next_request_starts_anew(
+    make: Make, body: str, status: str, words: str
+) -> None:
+    worker = make(
+        "import os, time, gc\n"
+        "    from harness.worker.timing.host_timer import Stopwatch\n"
+        "    def worker_pipe():\n"
+        "        return next(o for o in gc.get_objects() if type(o) is Stopwatch).pipes[1]\n"
+        "    softmax.calls = getattr(softmax, 'calls', 0) + 1\n"
+        f"    if softmax.calls == 41: {body}\n"
+        "    return x * 1"
+    )
+    worker.request("place", arrays=(X,))
+    order = {"handle": "one", "operation": "softmax", "options": {"axis": -1}, "allocating": True,
+             "min_sample_ns": 1, "warm_up_ns": 0, "warm_up_cap_ns": 1}  # fmt: skip
+    worker.request("prepare", order)
+    with pytest.raises(WorkerFault, match=words) as found:  # noqa: PT012, many turns before one fails
+        worker.begin_turns({"handle": "one", "calls": 1, "warm": 0, "cold": False}, 1.0)
+        for _ in range(45):
+            worker.take_turn()
+        worker.end_turns()
+    assert found.value.status == status
+    assert call(worker).shape == X.shape
+    worker.stop()

@@ -9,7 +9,7 @@ from harness.worker.timing.device_timer import DeviceStopwatch
 from harness.worker.timing.host_timer import Stopwatch
 
 OWNERS = {"worker": Worker, "stopwatch": Stopwatch, "device_stopwatch": DeviceStopwatch}
-WITHOUT_ANSWER = {"place", "release", "device_release"}
+WITHOUT_ANSWER = {"bind", "place", "release", "device_release"}
 
 
 def test_every_command_has_an_owner_that_answers_it_and_a_type_of_its_answer() -> None:

@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 
 from harness.experiments.claims.claim import Finding
-from harness.numerics.statistics import RatioSummary, median_interval, paired_ratio
+from harness.numerics.statistics import RatioSummary, paired_ratio
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,10 @@ def growth_slope(sizes: Sequence[int], samples: Sequence[Sequence[float]]) -> Sl
     if len(factors) < 2 or min(factors) <= 1 or not np.allclose(factors, factors[0]):
         raise ValueError(f"sizes: expected three or more in a constant ratio; got {list(sizes)}")
     steps = tuple(paired_ratio(b, a) for a, b in pairwise(samples))
-    whole = np.asarray(samples[-1], float) / np.asarray(samples[0], float)
+    whole = paired_ratio(samples[-1], samples[0])
     span = math.log(sizes[-1] / sizes[0])
-    low, high = median_interval(whole)
-    value = math.log(float(np.median(whole))) / span
-    return Slope(value, math.log(low) / span, math.log(high) / span, steps, factors[0])
+    value, low, high = (math.log(v) / span for v in (whole.median, whole.ci_low, whole.ci_high))
+    return Slope(value, low, high, steps, factors[0])
 
 
 def exponential_growth(slope: Slope) -> Finding:
@@ -81,7 +80,7 @@ def is_faster(statement: str, ratio: RatioSummary, role: str = "claim") -> Findi
     decided = not ratio.ci_low <= 1.0 <= ratio.ci_high
     text = (
         f"{ratio.median:.3g} times the time [{ratio.ci_low:.3g}, {ratio.ci_high:.3g}], "
-        f"{ratio.rounds} rounds"
+        f"{ratio.pairs} rounds"
     )
     return Finding(
         statement,

@@ -1,11 +1,11 @@
-"""Speed on a device: interleaved rounds of every implementation there, a control and the limits.
+"""Speed on a device: every implementation there, a control and the limits beside the baseline.
 
 The same bytes at every class count (`DeviceTiming.moved_bytes`), in buffers of more than four
 times L2 that calls take in turn, so that none finds its input in L2; one row in a regime apart,
 launch by launch and through a graph. Times are between events; copies to and from the host have
 fields of their own. The limits are kernels that only read and write as many arrays as the
-operation has to. What is faster than those of the same rounds, beyond L2, is a mistake in the
-measurement, and is rejected.
+operation has to. What is faster than those beside it, beyond L2, is a mistake in the measurement,
+and is rejected.
 """
 
 from __future__ import annotations
@@ -20,14 +20,19 @@ from harness.experiments.context import Context, Unit
 from harness.experiments.profiles import DeviceRegime
 from harness.experiments.throughput.device_gate import gate, sampled
 from harness.experiments.throughput.device_sizes import shape_of
-from harness.experiments.throughput.diagnostics import best_of, conclude, set_against
-from harness.experiments.throughput.rounds import (
+from harness.experiments.throughput.diagnostics import (
+    best_of,
+    conclude,
+    set_against,
+    undecided,
+)
+from harness.experiments.throughput.pairs import (
     DeviceEntrant,
+    Pairing,
     by_worker,
     control_of,
     enrol,
     place,
-    take_rounds,
 )
 from harness.experiments.throughput.timed_operations import (
     LIMITS,
@@ -181,7 +186,7 @@ def _set_against_limit(entrants: list[DeviceEntrant], l2: int) -> None:
         if not (beyond and share > IMPLAUSIBLE):
             return None
         return (
-            f"{record.gbps:.4g} GB/s is {share:.3g} times the limit of the same rounds, "
+            f"{record.gbps:.4g} GB/s is {share:.3g} times the limit beside it, "
             f"{limit.implementation} at {limit.gbps:.4g} GB/s, beyond L2"
         )
 
@@ -207,11 +212,12 @@ def _measure(
     place(entrants, blocks, timeout)
     before = read_clock(bus_id=cuda_driver.cuda_bus_id())
     seed = f"{context.seed} {regime} {operation.name} {dtype} {classes}"
-    take_rounds(entrants, grid, timeout, seed)
+    baseline = baseline_of(context, operation, dtype, regime)
+    Pairing(entrants, baseline, grid, timeout, seed).take()
     after = read_clock(bus_id=cuda_driver.cuda_bus_id())
     samples = [sampled(operation, b, records[0].rows or 1, b is fresh) for b in (blocks, fresh)]
-    baseline = baseline_of(context, operation, dtype, regime)
-    conclude(entrants, baseline, lambda entrant: gate(context, entrant, samples))
+    conclude(entrants, baseline, grid, lambda entrant: gate(context, entrant, samples))
+    undecided(entrants, baseline, grid, clock_warnings(before, after))
     _set_against_limit(entrants, cuda_driver.cuda_memory()[1])
     for mine in by_worker(e for e in entrants if e.fault is None):
         mine[0].release()

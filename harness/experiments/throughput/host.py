@@ -1,17 +1,18 @@
-"""Speed across class counts: interleaved rounds of every implementation, a control and the limits.
+"""Speed across class counts: every implementation, a control and the limits beside the baseline.
 
 One unit is one point of the grid: all implementations are prepared on the same input, then each
-round takes one sample of each in a seeded random order, with the copy of the same bytes (the
-limits) among them, and the baseline and a copy a second time under other names (the controls).
-Before one of the rounds, which nobody can foretell, each is put to the test (`integrity`).
+takes turns with the baseline, sample by sample; so do copies of the same bytes (the limits), and a
+second process of the baseline (the control). Before one of its samples, which nobody can foretell,
+each is put to the test (`integrity`).
 """
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -21,26 +22,31 @@ from numpy.typing import NDArray
 
 from harness.experiments.context import Context, Unit, rows_for
 from harness.experiments.profiles import Timing
-from harness.experiments.throughput.diagnostics import best_of, conclude, doubts, set_against
+from harness.experiments.throughput.diagnostics import (
+    best_of,
+    conclude,
+    doubts,
+    set_against,
+    undecided,
+)
 from harness.experiments.throughput.gate import operation_gate, refused
 from harness.experiments.throughput.integrity import Scrutiny, verdict
 from harness.experiments.throughput.interference import (
     Reading,
     conditions,
-    drift_of,
     read,
     warnings_of,
 )
-from harness.experiments.throughput.peak_memory import peak_memory
-from harness.experiments.throughput.rounds import (
+from harness.experiments.throughput.pairs import (
     HostEntrant,
+    Pairing,
     aligned,
     control_of,
     enrol,
     place,
     renew,
-    take_rounds,
 )
+from harness.experiments.throughput.peak_memory import peak_memory
 from harness.experiments.throughput.timed_operations import (
     WORKLOAD,
     Blocks,
@@ -50,8 +56,9 @@ from harness.experiments.throughput.timed_operations import (
 )
 from harness.numerics.formats import float_format
 from harness.records import Record, Regime, ThroughputRecord
+from harness.records.reader import cell_key
 from harness.records.throughput import CacheState, Conditions
-from harness.records.timing import CONTROL_SUFFIX
+from harness.records.timing import CONTROL_SUFFIX, times_as_fast
 from harness.registry.discovery import Implementation
 from harness.worker.client import WorkerFault
 
@@ -101,7 +108,7 @@ def _allocations(
 
 @dataclass(frozen=True)
 class _Point:
-    """One point of the grid: what all that are timed in the same rounds have in common."""
+    """One point of the grid: what all that are timed beside the same baseline have in common."""
 
     operation: str
     regime: Regime
@@ -169,10 +176,6 @@ def _coordinates(context: Context, point: _Point) -> tuple[ThroughputRecord, ...
             **common,
         )  # fmt: skip
         found.append(limit)
-        # As many threads as any; the baseline may have one. The two processes of a copy stay while
-        # the others are replaced: what differs is then their places.
-        if name == LIMITS[0] and grid.processes == 1:
-            found.append(control_of(limit))
     return tuple(found)
 
 
@@ -191,6 +194,10 @@ def _entrant(context: Context, record: ThroughputRecord) -> HostEntrant:
         return HostEntrant(record, context.mover(name, {"module": f"harness.machine.{module}"}))
     implementation = context.named(name)
     context.demand(implementation, record.operation, str(record.dtype))
+    both_ways = record.operation in implementation.metadata.operations_with_out
+    if name == baseline_of(context, record.operation) and record.allocating and both_ways:
+        # The two ways of calling the baseline take turns, which one process cannot.
+        name = control_of(record).implementation
     return HostEntrant(record, context.worker(name, implementation), implementation)
 
 
@@ -247,33 +254,56 @@ def _readings(context: Context) -> Reading:
     return read([os.getpid(), *(p for p in pids if p is not None)])
 
 
-def _measure(context: Context, point: _Point) -> Iterator[Record]:
+def _measure(
+    context: Context, point: _Point, only: Collection[str] | None = None
+) -> Iterator[ThroughputRecord]:
+    """Time the entrants of a point of the grid.
+
+    Args:
+        only: keys of the cells that are measured once more, beside the baseline, its control and
+            the limits.
+    """
     started = time.perf_counter()
     regime, dtype, classes = point.regime, point.dtype, point.classes
     grid = context.profile.timing[regime]
     timeout = context.profile.timeout_s
     operation = operation_of(point.operation)
+    baseline = baseline_of(context, operation.name)
     records = _coordinates(context, point)
+    if only is not None:
+        records = tuple(
+            r for r in records
+            if cell_key(r) in only or r.role != "implementation"
+            or (r.implementation == baseline and r.allocating == records[0].allocating)
+        )  # fmt: skip
     rows = records[0].rows
     assert rows is not None
     entrants, absent = enrol(records, partial(_entrant, context))
     yield from absent
-    first, *others = operation.blocks(rows, classes, dtype, context.seed)
+    with context.spending("timings: inputs"):
+        first, *others = operation.blocks(rows, classes, dtype, context.seed)
     judge = partial(_judge, context, operation, tuple(others))
     scrutiny = Scrutiny(classes, rows, dtype, judge)
     arguments = (aligned(first), *others)
     before = _readings(context)
     tested = secrets.randbelow(grid.processes)
     several = grid.processes > 1
-    place([e for e in entrants if not (several and e.implementation)], arguments, timeout)
+    with context.spending("timings: inputs"):
+        place([e for e in entrants if not (several and e.implementation)], arguments, timeout)
+    test = partial(scrutiny.verify, entrants=entrants, timeout=timeout)
     for process in range(grid.processes):
         seed = " ".join(map(str, (context.seed, point.label, *([process] * (process > 0)))))
         if several:
-            renew(entrants, arguments, timeout, seed)
-        test = partial(scrutiny.verify, entrants=entrants, timeout=timeout)
-        take_rounds(entrants, grid, timeout, seed, test if process == tested else None)
+            with context.spending("timings: new processes"):
+                renew(entrants, arguments, timeout, seed)
+        # the limits keep the process that they have, and are timed beside the first
+        group = [e for e in entrants if process == 0 or e.implementation is not None]
+        tried = test if process == tested else None
+        pairing = Pairing(group, baseline, grid, timeout, seed, tried)
+        pairing.take()
+        for what, seconds in pairing.seconds.items():
+            context.seconds[f"timings: {what}"] += seconds
     after = _readings(context)
-    baseline = baseline_of(context, operation.name)
 
     def judged(entrant: HostEntrant) -> dict[str, Any]:
         found = _gate(context, operation, scrutiny, tuple(others), entrant)
@@ -281,19 +311,44 @@ def _measure(context: Context, point: _Point) -> Iterator[Record]:
 
     def also(entrant: HostEntrant) -> None:
         if regime == "streaming":
-            peak_memory(entrant, timeout)
+            with context.spending("timings: memory"):
+                peak_memory(entrant, timeout)
 
-    conclude(entrants, baseline, judged, also)
+    with context.spending("timings: judging results"):
+        conclude(entrants, baseline, grid, judged, also)
+    found = conditions(before, after)
+    undecided(entrants, baseline, grid, warnings_of(found))
     for entrant in entrants:
         entrant.update(warnings=doubts(entrant, context.cores) or None)
     for worker in {e.worker for e in entrants if e.fault is None}:
         worker.request("release")
     set_against_limit(entrants, context.last_level_cache)
-    _describe(entrants, conditions(before, after, drift_of(entrants)))
+    _describe(entrants, found)
     elapsed = (time.perf_counter() - started) / len(records)
     for entrant in entrants:
         entrant.update(elapsed_s=elapsed)
         yield entrant.record
+    if only is None:
+        left = [e.record for e in entrants if e.record.undecided and e.implementation is not None]
+        if left and not several:
+            context.open.append(partial(_once_more, context, point, left))
+
+
+def _once_more(
+    context: Context, point: _Point, left: Sequence[ThroughputRecord]
+) -> Iterator[Record]:
+    """Cells that stayed open, timed in another moment: those records that know more than before."""
+    before = {cell_key(r): r for r in left}
+    for record in _measure(context, point, set(before)):
+        old = before.get(cell_key(record))
+        if old is not None and record.status == "ok" and _length(record) < _length(old):
+            yield record
+
+
+def _length(record: ThroughputRecord) -> float:
+    """Of the interval of the ratio, as a factor."""
+    low, high = record.speedup_low, record.speedup_high
+    return high / low if low and high else math.inf
 
 
 def _describe(entrants: list[HostEntrant], found: Conditions) -> None:
@@ -305,7 +360,7 @@ def _describe(entrants: list[HostEntrant], found: Conditions) -> None:
 
 
 def set_against_limit(entrants: list[HostEntrant], last_level_cache: int | None) -> None:
-    """Set each time against the best copy of the same rounds; flag what no machine can do."""
+    """Set each time against the best copy of the group; flag what no machine can do."""
     copies = (e for e in entrants if e.record.role == "limit" and e.record.operation == "copy")
     best = best_of(copies)
     if best is None:
@@ -315,9 +370,12 @@ def set_against_limit(entrants: list[HostEntrant], last_level_cache: int | None)
         beyond = last_level_cache is not None and (record.array_bytes or 0) > last_level_cache
         if not beyond or (record.gbps_low or 0.0) <= (limit.gbps_high or limit.gbps or 0.0):
             return None
+        paired = times_as_fast(record, limit)
+        if paired is not None and paired[1] <= 1.0:
+            return None
         return (
-            f"{record.gbps:.3g} GB/s is above the copy limit {limit.gbps:.3g} GB/s of the same "
-            "rounds for data beyond the cache"
+            f"{record.gbps:.3g} GB/s is above the copy limit of {limit.gbps:.3g} GB/s beside it, "
+            "for data beyond the cache"
         )
 
     set_against(best, (e for e in entrants if e.record.regime != "latency"), impossible)
@@ -347,5 +405,5 @@ def plan(context: Context) -> Iterator[Unit]:
                     partial(_measure, context, point),
                     0.3
                     + 2.0 * (grid.processes - 1)
-                    + grid.rounds * (grid.elements * 1.2e-7 + 0.2 * (cache == "cold")),
+                    + grid.pairs * (grid.elements * 1.2e-7 + 0.2 * (cache == "cold")),
                 )

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from harness import workloads
 from harness.experiments.throughput.gate import refused
-from harness.experiments.throughput.rounds import HostEntrant
+from harness.experiments.throughput.pairs import HostEntrant
 from harness.experiments.throughput.timed_operations import WORKLOAD
 from harness.worker.timing import memoization_probe as probe
 
@@ -288,7 +288,7 @@ def work_elsewhere(entrant: HostEntrant) -> str | None:
 def dishonest_clock(entrant: HostEntrant, entrants: Sequence[HostEntrant]) -> str | None:
     """Why the worker's clock cannot be right: the system's or the coordinator's saw more time.
 
-    How much more is usual, the copies of the same rounds tell. On a crowded machine single
+    How much more is usual, the copies of the same group tell. On a crowded machine single
     requests wait for a processor, so that every round must say so.
     """
     if entrant.processors and min(entrant.processors) > IMPOSSIBLE * (os.cpu_count() or 1):

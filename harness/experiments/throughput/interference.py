@@ -1,7 +1,7 @@
-"""What else happens on the machine while a group is timed: load, stolen time, heat, drift.
+"""What else happens on the machine while a group is timed: load, stolen time, heat.
 
-Two readings of the kernel's counters, one before and one after, and the trend of what should not
-have one. Each warning says the cause and the next action.
+Two readings of the kernel's counters, one before and one after. Each warning says the cause and the
+next action.
 """
 
 from __future__ import annotations
@@ -16,18 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.experiments.throughput.rounds import HostEntrant
 from harness.machine.sysfs import cpu_list
-from harness.numerics.statistics import trend
 from harness.records import Record
 from harness.records.throughput import Conditions
 
 STOLEN = 0.02
 OTHERS = 0.25
-SLOWER_CLOCK = 0.05
-DRIFT, DRIFT_P = 0.05, 0.02
-"""Beyond these a warning is given: shares of time, processors, relative changes; a drift must also
-be consistent, its p-value below the latter."""
+"""Beyond these a warning is given: a share of time, and processors."""
 
 _TICK = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 _CPUS = "sys/devices/system/cpu"
@@ -118,10 +113,8 @@ def read(pids: Iterable[int] = (), root: Path = Path("/")) -> Reading:
     )
 
 
-def conditions(
-    before: Reading, after: Reading, drift: tuple[float, float] | None = None
-) -> Conditions:
-    """What happened between two readings; `drift` is a relative change and its p-value."""
+def conditions(before: Reading, after: Reading) -> Conditions:
+    """What happened between two readings."""
     seconds = after.when - before.when
     stolen = others = None
     if None not in (before.total, after.total) and after.total > before.total:  # type: ignore[operator]
@@ -134,37 +127,16 @@ def conditions(
         throttled = after.throttled - before.throttled
     return Conditions(
         seconds=seconds, stolen=stolen, others=others, mhz_first=before.mhz, mhz_last=after.mhz,
-        throttled=throttled, drift=drift[0] if drift else None, drift_p=drift[1] if drift else None,
+        throttled=throttled,
     )  # fmt: skip
-
-
-def drift_of(entrants: Iterable[HostEntrant]) -> tuple[float, float] | None:
-    """How far the anchors, code that is the same in every round, moved from first to last.
-
-    The copies, the controls and their originals, each divided by its median, are averaged round
-    by round (geometrically), so that one disturbed sample is no drift.
-    """
-    anchors = [e.samples for e in entrants if e.record.role in ("control", "limit") and e.samples]
-    length = max(map(len, anchors), default=0)
-    rows = [np.asarray(a) / np.median(a) for a in anchors if len(a) == length and min(a) > 0]
-    if not rows:
-        return None
-    found = trend(np.exp(np.mean(np.log(rows), axis=0)))
-    return None if found is None else (found.change, found.p)
 
 
 _CAUSES = {
     "stolen": "the hypervisor gave {0:.1%} of the processors' time to other machines; run again "
     "at a quieter time, or on a machine of its own",
     "others": "other programs used {0:.2g} processors; stop them and run again",
-    "clock": "the clock of the processors fell by {0:.0%}; cool the machine, fix the clock "
-    "(governor 'performance', turbo off), or use fewer threads",
     "throttled": "the processors slowed themselves down for heat, {0:.0f} times; cool the machine "
     "or pause between runs",
-    "slower": "the same code became up to {0:.0%} slower from the first round to the last; "
-    "medians of early and late rounds differ, ratios do not: find what changed, and run again",
-    "faster": "the same code became up to {0:.0%} faster from the first round to the last: the "
-    "machine was still busy or waking up at the start; run again",
 }
 
 
@@ -175,16 +147,8 @@ def troubles(found: Conditions) -> dict[str, float]:
         sizes["stolen"] = found.stolen
     if found.others is not None and found.others > OTHERS:
         sizes["others"] = found.others
-    drift, p = found.drift or 0.0, 1.0 if found.drift_p is None else found.drift_p
-    drifted = abs(drift) > DRIFT and p < DRIFT_P
-    if drifted and found.mhz_first and found.mhz_last:  # an idle clock says nothing by itself
-        fell = 1.0 - found.mhz_last / found.mhz_first
-        if fell > SLOWER_CLOCK:
-            sizes["clock"] = fell
     if found.throttled:
         sizes["throttled"] = found.throttled
-    if drifted:
-        sizes["slower" if drift > 0 else "faster"] = abs(drift)
     return sizes
 
 
@@ -194,28 +158,34 @@ def warnings_of(found: Conditions) -> list[str]:
 
 
 def summarise(records: Iterable[Record]) -> list[str]:
-    """The warnings of a run: one line a cause, in how many groups, the largest size, what to do."""
-    groups = noisy = 0
+    """The warnings of a run, three lines at most: how much is undecided, why, and other doubts."""
+    groups = ratios = 0
+    open_ones: list[Record] = []
     sizes: dict[str, list[float]] = {}
     others: Counter[str] = Counter()
     for record in records:
         found = getattr(record, "conditions", None)
         if found is not None:  # on one record of each group
             groups += 1
-            noisy += bool(getattr(record, "noisy", None))
             for cause, size in troubles(found).items():
                 sizes.setdefault(cause, []).append(size)
         elif getattr(record, "warnings", None):
             others[record.implementation] += 1
-    lines = [
-        f"timings, {len(found)} of {groups} groups: {_CAUSES[cause].format(max(found))}"
-        for cause, found in sizes.items()
-    ]
-    if noisy:
+        ratios += getattr(record, "noisy", None) is not None
+        if getattr(record, "noisy", None):
+            open_ones.append(record)
+    lines = []
+    if open_ones:
+        first = getattr(open_ones[0], "undecided", None)
+        example = f"; {open_ones[0].implementation}: {first}" if first else ""
         lines.append(
-            f"timings, {noisy} of {groups} groups are noisy: a control differs from itself; take "
-            "no ratio there for more than the control's, and run again with other programs stopped"
+            f"timings: {len(open_ones)} of {ratios} are not known to the precision wanted{example}"
         )
+    if sizes:
+        told = (
+            f"{_CAUSES[c].format(max(v))} ({len(v)} of {groups} groups)" for c, v in sizes.items()
+        )
+        lines.append(f"timings: {'; '.join(told)}")
     if others:
         names = ", ".join(f"{n} ({c})" for n, c in sorted(others.items()))
         lines.append(

@@ -172,7 +172,7 @@ def speeds(run: RunData, group: Group) -> Table:
         return _table(group, records, "device-latency", "Time of a call, median and 95% interval",
                       _latency, "µs", notes)  # fmt: skip
     return _table(group, records, "device-bandwidth", "Bandwidth, and share of the best limit of "
-                  "the same rounds", _bandwidth, "GB/s", notes)  # fmt: skip
+                  "the same group", _bandwidth, "GB/s", notes)  # fmt: skip
 
 
 def ratios(run: RunData, group: Group) -> Table:

@@ -1,8 +1,8 @@
 """How far from the limit: every timing as a share of what the machine can do at best.
 
-The limits are those that were timed in the same rounds: copies of the same bytes with regular and
-with non-temporal stores, and, in cache, one exponential an element. Shares are ratios of times
-paired by round, not quotients of figures from different runs.
+The limits are those that were timed beside the same baseline: copies of the same bytes with regular
+and with non-temporal stores, and, in cache, one exponential an element. Shares are quotients of the
+ratios of both to that baseline.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from harness.numerics.statistics import paired_ratio
 from harness.records import ThroughputRecord
-from harness.records.timing import TimingRecord
+from harness.records.timing import TimingRecord, times_as_fast
 from harness.report.drawing.figure import Plot, class_axis, grid, side_legend
 from harness.report.drawing.formatting import figure, integer, interval
 from harness.report.drawing.prose import prose
@@ -60,7 +59,7 @@ _MEANING = {
 
 
 class Share(NamedTuple):
-    """A time as a share of a limit's, in per cent; the interval where rounds could be paired."""
+    """A time as a share of a limit's, in per cent; the interval where both have one."""
 
     percent: float
     low: float | None = None
@@ -71,10 +70,9 @@ def share(record: TimingRecord, limit: TimingRecord | None) -> Share | None:
     """The limit's time over the record's; None without a limit."""
     if limit is None or not record.median_ns or not limit.median_ns:
         return None
-    mine, best = record.samples_ns or (), limit.samples_ns or ()
-    if len(mine) == len(best) and len(mine) > 1 and min(mine) > 0:
-        ratio = paired_ratio(best, mine)
-        return Share(100.0 * ratio.median, 100.0 * ratio.ci_low, 100.0 * ratio.ci_high)
+    ratio = times_as_fast(record, limit)
+    if ratio is not None:
+        return Share(*(100.0 * r for r in ratio))
     return Share(100.0 * limit.median_ns / record.median_ns)
 
 

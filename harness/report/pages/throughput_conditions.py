@@ -134,7 +134,6 @@ def _where(record: ThroughputRecord) -> str:
 def conditions(run: RunData) -> Table | None:
     """What else happened on the machine during each group of timings."""
     unknown = missing("unknown", "the system does not tell")
-    too_few = missing("too few rounds", "a trend needs five rounds or more")
     control = {None: "no control", True: "noisy", False: "quiet"}
     rows = []
     for c in run.select(ThroughputRecord):
@@ -149,8 +148,6 @@ def conditions(run: RunData) -> Table | None:
             unknown if w.stolen is None else Entry(percent(w.stolen), w.stolen),
             unknown if w.mhz_last is None else number(w.mhz_last, 4),
             unknown if w.throttled is None else number(w.throttled),
-            too_few if w.drift is None
-            else Entry(percent(w.drift), w.drift, detail=f"p = {figure(w.drift_p)}"),
             words(control[c.noisy]), words("; ".join(c.warnings or ())),
         ])  # fmt: skip
     if not rows:
@@ -159,7 +156,7 @@ def conditions(run: RunData) -> Table | None:
         *texts("Regime", "Timings"), Column("Classes"), Column("Took", "s"),
         Column("Other programs", "processors"), Column("Stolen", "%"),
         Column("Clock at the end", "MHz"), Column("Throttled", "times"),
-        Column("Drift of the same code", "%"), *texts("Control", "Cause and next action"),
+        *texts("Control", "Cause and next action"),
     ]  # fmt: skip
     return Table(
         "conditions", "The machine during each group of timings", columns, rows,

@@ -1,7 +1,7 @@
 """Timings in a worker: inputs kept in place, calls prepared, and one sample of them at a time.
 
-The worker's side judges nothing. What it measures beside time (page faults, processor time,
-preemptions, what a call on new content takes and gives) goes to the coordinator as it is.
+The worker's side judges nothing. What it measures beside time (page faults, processor time, what a
+call on new content takes and gives) goes to the coordinator as it is.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.worker import transport
 from harness.worker.isolation.neighbours import processes_ns
 from harness.worker.timing import memory_layout, thread_pools
 from harness.worker.timing.cache_flush import Evictor
@@ -52,17 +53,6 @@ class Timing:
         return self.output[self.part]
 
 
-@dataclass
-class _Cost:
-    """What a number of calls took."""
-
-    elapsed_ns: int = 0
-    preempted: int = 0
-    cpu_ns: int = 0
-    elsewhere_ns: int = 0
-    faults: int = 0
-
-
 def to_arrays(backend: Any, result: Any) -> list[NDArray[Any]]:
     """What a call returned, as NumPy arrays: one, or several of a tuple."""
     parts = result if isinstance(result, tuple) else (result,)
@@ -75,11 +65,16 @@ class Stopwatch:
     Args:
         backend: the array library of the implementation.
         function: finds the function of an operation by its name.
+        pipes: of the worker.
     """
 
-    def __init__(self, backend: Any, function: Callable[[str], Callable[..., Any]]) -> None:
+    def __init__(
+        self, backend: Any, function: Callable[[str], Callable[..., Any]],
+        pipes: tuple[int, int] = (-1, -1),
+    ) -> None:  # fmt: skip
         self.backend = backend
         self.function = function
+        self.pipes = pipes
         self.hosts: list[NDArray[Any]] = []
         self.arguments: list[Any] = []
         self.timings: dict[str, Timing] = {}
@@ -126,14 +121,17 @@ class Stopwatch:
         if not header["allocating"]:
             self.own_output(timing)
         self.timings[header["handle"]] = timing
+        threads = header.get("threads")
         first = self.time(timing, 1)
-        if header.get("threads"):
-            thread_pools.limit(header["threads"])  # of libraries too that the first call has loaded
+        if threads:
+            thread_pools.limit(threads)  # of libraries too that the first call has loaded
+        before = time.process_time_ns(), time.perf_counter_ns()
         warm = warm_up(
             lambda calls: self.time(timing, calls),
             int(header["warm_up_ns"]),
             int(header.get("warm_up_cap_ns", CAP_NS)),
         )
+        spent, passed = time.process_time_ns() - before[0], time.perf_counter_ns() - before[1]
         needed = int(np.ceil(header["min_sample_ns"] / max(warm.per_call_ns, 1.0)))
         reply = {
             "first_call_ns": first,
@@ -142,6 +140,7 @@ class Stopwatch:
             "warm_up_calls": warm.calls,
             "warm_up_settled": warm.settled,
             "threads_found": thread_pools.sizes(),
+            "processors": spent / max(passed, 1),
         }
         if header.get("placement"):
             reply["input_placement"] = self._placement(self.arguments[0])
@@ -172,38 +171,40 @@ class Stopwatch:
         timing.output = result
         return elapsed
 
-    def _charge(self, timing: Timing, calls: int, cost: _Cost) -> None:
-        before = _usage(_SELF)
-        elapsed = self.time(timing, calls)
-        after = _usage(_SELF)
-        cost.elapsed_ns += elapsed
-        cost.preempted += after.ru_nivcsw - before.ru_nivcsw
-        cost.faults += after.ru_minflt - before.ru_minflt + after.ru_majflt - before.ru_majflt
-        used = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
-        cost.cpu_ns += round(1e9 * used)
+    def sample(self, timing: Timing, calls: int, warm: int, cold: bool) -> tuple[int, ...]:
+        """Elapsed ns of `calls` calls, after `warm` that do not count; and what else they cost.
 
-    def sample(self, header: dict[str, Any], _: list[NDArray[Any]]) -> Reply:
-        """One sample of `calls` calls, after `warm` calls that are not counted.
-
-        Also how often the system took a processor away from one of its threads meanwhile, its
-        processor time, that of the processes below it, and page faults. If `cold`, the caches are
-        swept before each call.
+        Their processor time in ns, and page faults. If `cold`, the caches are swept before each
+        call.
         """
-        timing = self.timings[header["handle"]]
-        cost = _Cost()
-        if header["warm"]:
-            self.time(timing, header["warm"])
-        elsewhere = processes_ns()
-        if header.get("cold"):
-            if self.evictor is None:
-                raise ValueError("sample: cold, but the input was placed without; place it so")
-            for _i in range(header["calls"]):
+        if warm:
+            self.time(timing, warm)
+        total = (0, 0, 0)
+        for _ in range(calls if cold else 1):
+            if cold:
+                assert self.evictor is not None
                 self.evictor.evict()
-                self._charge(timing, 1, cost)
-        else:
-            self._charge(timing, header["calls"], cost)
-        cost.elsewhere_ns = processes_ns() - elsewhere
-        return vars(cost), []
+            before = _usage(_SELF)
+            elapsed = self.time(timing, 1 if cold else calls)
+            after = _usage(_SELF)
+            used = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+            faults = after.ru_minflt - before.ru_minflt + after.ru_majflt - before.ru_majflt
+            found = (elapsed, round(1e9 * used), faults)
+            total = tuple(a + b for a, b in zip(total, found, strict=True))  # type: ignore[assignment]
+        return total
+
+    def turns(self, header: dict[str, Any], _: list[NDArray[Any]]) -> Reply:
+        """Take samples of a timing, each when the other side says so (`transport.serve_turns`).
+
+        The answer at the end has the processor time of the processes below this one meanwhile.
+        """
+        timing, cold = self.timings[header["handle"]], bool(header["cold"])
+        if cold and self.evictor is None:
+            raise ValueError("turns: cold, but the input was placed without; place it so")
+        take = functools.partial(self.sample, timing, header["calls"], header["warm"], cold)
+        elsewhere = processes_ns()
+        transport.serve_turns(*self.pipes, take)
+        return {"elsewhere_ns": max(0, processes_ns() - elsewhere)}, []
 
     def peak(self, header: dict[str, Any], _: list[NDArray[Any]]) -> Reply:
         """Highest resident memory of one call above the level before; None where unknown.
@@ -242,4 +243,5 @@ class Stopwatch:
         if self.evictor is not None:
             self.evictor.close()
             self.evictor = None
+        memory_layout.trim()
         return {}, []

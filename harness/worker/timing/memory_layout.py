@@ -32,11 +32,11 @@ def _status(field: str) -> int:
     raise OSError(f"{_STATUS} has no {field}")
 
 
-def _trim() -> None:
+def trim() -> None:
     """Hand freed memory back to the system, so that a call cannot use it unseen."""
     gc.collect()
     try:
-        ctypes.CDLL(None).malloc_trim(0)
+        ctypes.CDLL(None).malloctrim(0)
     except (AttributeError, OSError):  # another C library than glibc
         return
 
@@ -48,7 +48,7 @@ def peak_extra(call: Callable[[], object]) -> int | None:
     pages in batches by thread, which makes the number good to about half a MiB. None where the
     mark cannot be reset.
     """
-    _trim()
+    trim()
     try:
         _CLEAR.write_text("5")  # proc(5): resets the peak to the present
         before = _status("VmRSS")
@@ -60,7 +60,7 @@ def peak_extra(call: Callable[[], object]) -> int | None:
 
 def resident() -> int | None:
     """Bytes resident now, after freed memory was handed back."""
-    _trim()
+    trim()
     try:
         return _status("VmRSS")
     except OSError:

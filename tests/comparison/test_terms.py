@@ -16,7 +16,7 @@ from harness.records.reader import RunWriter
 
 MACHINE = {"slug": "box", "cpu": "a cpu", "logical_cores": 4, "memory_bytes": 1 << 34}
 VERSIONS = {"python": "3", "numpy": "2"}
-ROUNDS = 32
+ROUNDS = 40
 
 
 def _described(name: str, sha256: str) -> ImplementationInfo:
@@ -42,32 +42,36 @@ def _write(
     return folder / identity
 
 
-def _rounds(
+def _pairs(
     seed: int, machine: float, factors: dict[str, float], *, processes: int | None = None,
     common: float = 0.3, control: float = 1.0,
 ) -> list[Record]:  # fmt: skip
-    """One cell of a machine whose every round is slowed, by chance, and everything alike.
+    """One cell of a machine that slows each pair, by chance, and both of it alike.
 
     Args:
         machine: by how much all of the run is slower.
         factors: times of the implementations, over that of the baseline.
-        common: scatter of what slows a round, beside 1% of each sample.
+        common: scatter of what slows a pair, beside 1% of each sample.
         control: what the other process of the baseline takes, over it.
     """
     rng = np.random.default_rng(seed)
-    level = np.log(machine) + common * rng.standard_normal(ROUNDS)
     found: list[Record] = []
     for name, factor in {"base": 1.0, "base (control)": control, **factors}.items():
-        samples = 1e6 * factor * np.exp(level + 0.01 * rng.standard_normal(ROUNDS))
+        level = np.log(machine) + common * rng.standard_normal(ROUNDS)
+        samples, its = (
+            1e6 * f * np.exp(level + 0.01 * rng.standard_normal(ROUNDS)) for f in (factor, 1.0)
+        )
         found.append(
             ThroughputRecord(
                 implementation=name, status="ok", regime="cached", dtype="float32", threads=1,
                 classes=10, rows=4, samples_ns=samples.tolist(), noisy=False, ranked=True,
                 median_ns=float(np.median(samples)), processes=processes,
-                role="control" if "control" in name else "implementation",
+                role="control" if "control" in name else "implementation", baseline="base",
+                baseline_ns=None if name == "base" else its.tolist(),
+                speedup=1.0 / factor,
             )
         )  # fmt: skip
-    copied = 1e6 * np.exp(level)
+    copied = 1e6 * machine * np.exp(common * rng.standard_normal(ROUNDS))
     found.append(
         ThroughputRecord(
             implementation="copy_regular", operation="copy", role="limit", status="ok",
@@ -95,15 +99,15 @@ def _verdicts(found: Comparison) -> dict[str, str]:
 
 @pytest.mark.parametrize("processes", [None, 8])
 def test_what_slows_everything_cancels(tmp_path: Path, processes: int | None) -> None:
-    """The new run is 30% slower and its rounds scatter by as much; 20% of `a` are found in it."""
+    """The new run is 30% slower and its samples scatter by as much; 20% of `a` are found in it."""
     times = {"processes": processes}
-    base = _rounds(1, 1.0, {"a": 0.5, "b": 0.7}, **times)  # type: ignore[arg-type]
-    new = _rounds(2, 1.3, {"a": 0.6, "b": 0.7}, **times)  # type: ignore[arg-type]
+    base = _pairs(1, 1.0, {"a": 0.5, "b": 0.7}, **times)  # type: ignore[arg-type]
+    new = _pairs(2, 1.3, {"a": 0.6, "b": 0.7}, **times)  # type: ignore[arg-type]
     found = _compared(tmp_path, base, new)
     assert _verdicts(found) == {"a": "worse", "b": "equivalent", "base": "inconclusive"}
     (item,) = (i for i in found.items if i.implementation == "a")
     assert item.ratio == pytest.approx(1.2, rel=0.02)
-    assert "in terms of base, which did not change" in item.reason
+    assert "in terms of base" in item.reason
     assert of_comparison(found, strict=False) == 1
 
 
@@ -118,34 +122,17 @@ def test_what_slows_everything_cancels(tmp_path: Path, processes: int | None) ->
     ],
     ids=["source", "version", "another", "none", "undescribed"],
 )
-def test_what_changed_is_no_yardstick(tmp_path: Path, changes: dict[str, Any]) -> None:
-    base, new = (_rounds(seed, 1.0, {"a": 0.5, "b": 0.7}) for seed in (1, 2))
+def test_a_baseline_that_changed_is_no_unit(tmp_path: Path, changes: dict[str, Any]) -> None:
+    base, new = (_pairs(seed, 1.0, {"a": 0.5, "b": 0.7}) for seed in (1, 2))
     found = _compared(tmp_path, base, new, **changes)
     assert not [i for i in found.items if "in terms of" in i.reason]
     assert "equivalent" not in _verdicts(found).values()
 
 
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        {"status": "failed", "reason": "accuracy gate"},
-        {"samples_ns": [1e6] * (ROUNDS - 1), "median_ns": 1e6},
-        {"samples_ns": [0.0] * ROUNDS, "median_ns": 0.0},
-        {"processes": 4},
-    ],
-    ids=["failed", "rounds", "zero", "processes"],
-)
-def test_a_yardstick_needs_a_time_in_each_round(tmp_path: Path, spoil: dict[str, Any]) -> None:
-    base, new = (_rounds(seed, 1.0, {"a": 0.5}) for seed in (1, 2))
-    new[0] = new[0].model_copy(update=spoil)
-    found = _compared(tmp_path, base, new)
-    assert not [i for i in found.items if "in terms of" in i.reason]
-
-
-def test_an_interval_is_as_wide_as_the_yardstick_moved_against_its_control(tmp_path: Path) -> None:
+def test_an_interval_is_as_wide_as_the_baseline_moved_against_its_control(tmp_path: Path) -> None:
     """Its process of the new run was slow by itself: all others look as much faster."""
-    base = _rounds(1, 1.0, {"a": 0.5})
-    new = _rounds(2, 1.0, {"a": 0.4}, control=0.8)
+    base = _pairs(1, 1.0, {"a": 0.5})
+    new = _pairs(2, 1.0, {"a": 0.4}, control=0.8)
     found = _compared(tmp_path, base, new)
     assert _verdicts(found)["a"] == "inconclusive"
     (item,) = (i for i in found.items if i.implementation == "a")
@@ -158,26 +145,6 @@ def test_unchanged_code_is_seldom_called_better_or_worse(tmp_path: Path) -> None
     wrong = 0
     for seed in range(100):
         folder = tmp_path / str(seed)
-        base, new = (_rounds(2 * seed + k, 1.0 + 0.3 * k, {"a": 0.5}, processes=8) for k in (0, 1))
+        base, new = (_pairs(2 * seed + k, 1.0 + 0.3 * k, {"a": 0.5}, processes=8) for k in (0, 1))
         wrong += _verdicts(_compared(folder, base, new))["a"] in ("better", "worse")
     assert wrong == 0
-
-
-def test_calls_that_allocate_are_set_against_such_calls(tmp_path: Path) -> None:
-    """Pages got dearer in the new run, for all; the calls that reuse an output did not."""
-
-    def allocating(records: list[Record], dearer: float) -> list[Record]:
-        found = []
-        for r in records:
-            if r.implementation in ("base", "a"):
-                samples = [2.0 * dearer * s for s in r.samples_ns]  # type: ignore[attr-defined]
-                changes = {
-                    "allocating": True, "samples_ns": samples,
-                    "median_ns": float(np.median(samples)),
-                }  # fmt: skip
-                found.append(r.model_copy(update=changes))
-        return records + found
-
-    base, new = (_rounds(seed, 1.0, {"a": 0.5}, processes=8) for seed in (1, 2))
-    found = _compared(tmp_path, allocating(base, 1.0), allocating(new, 1.5))
-    assert [i.verdict for i in found.items if i.implementation == "a"] == ["equivalent"] * 2
