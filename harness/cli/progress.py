@@ -134,11 +134,12 @@ _TOLD = 4
 
 def speeds(unit: Unit, records: Sequence[Record]) -> str | None:
     """The fastest of a group of timings in a line, once they are known; None of other units."""
-    timed = [
-        r for r in records
+    of_each = {
+        r.implementation: r for r in reversed(records)  # with out= before without
         if isinstance(r, TimingRecord) and r.role == "implementation" and r.status == "ok"
         and r.speedup and r.implementation != r.baseline
-    ]  # fmt: skip
+    }  # fmt: skip
+    timed = list(of_each.values())
     known = sorted((r for r in timed if not r.noisy), key=lambda r: -(r.speedup or 0.0))
     if not timed:
         return None

@@ -54,13 +54,13 @@ TIMED = replace(
     name="check",
     experiments=("throughput",),
     timing={
-        "latency": Timing((1000,), 0, 10, ("one",)),
-        "cached": Timing((1000,), 1 << 17, 10),
-        "streaming": Timing((1000,), 1 << 23, 5, warm_up_ns=0, warm=False),
+        "latency": Timing((1000,), 0, 10, ("one",), seconds=0.2),
+        "cached": Timing((1000,), 1 << 17, 10, seconds=0.3),
+        "streaming": Timing((1000,), 1 << 23, 5, warm_up_ns=0, warm=False, seconds=0.6),
     },
     timeout_s=20.0,
     patience_s=20.0,
-    again_s=3.0,
+    again_s=2.0,
 )
 
 TOLD = 3

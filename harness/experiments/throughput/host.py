@@ -398,12 +398,9 @@ def plan(context: Context) -> Iterator[Unit]:
                 states = ("warm", "cold")
             for cache in states:
                 point = _Point(operation, regime, dtype, classes, threads, cache)
+                cells = _coordinates(context, point)
+                each = 0.5 + grid.processes * grid.seconds + 1e-8 * grid.elements
                 yield Unit(
-                    "throughput",
-                    point.label,
-                    _coordinates(context, point),
-                    partial(_measure, context, point),
-                    0.3
-                    + 2.0 * (grid.processes - 1)
-                    + grid.pairs * (grid.elements * 1.2e-7 + 0.2 * (cache == "cold")),
-                )
+                    "throughput", point.label, cells, partial(_measure, context, point),
+                    each * len(cells),
+                )  # fmt: skip
