@@ -127,6 +127,9 @@ def unusable(pair: Pair) -> str | None:
     """Why a pair's timings cannot be judged; None if they can."""
     for side, record in (("base", pair.base), ("new", pair.new)):
         samples = getattr(record, "samples_ns", None) or []
+        if getattr(record, "noisy", None):
+            why = getattr(record, "undecided", None) or "its control misses 1.0; measure again"
+            return f"{side} is noisy: {why}"
         if len(samples) < LEAST:
             return f"{side} has {len(samples)} samples, expected at least {LEAST}"
         if not all(math.isfinite(s) and s > 0 for s in samples):

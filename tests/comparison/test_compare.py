@@ -160,6 +160,8 @@ def test_a_planted_factor_is_found(tmp_path: Path, factor: float, verdict: str, 
 @pytest.mark.parametrize(
     ("change", "word"),
     [
+        ({"noisy": True}, "noisy"),
+        ({"noisy": True, "undecided": "known to ±9%: why"}, "noisy: known to ±9%"),
         ({"rounds": 2}, "samples"),
         ({"median_ns": 2e6}, "contradicts itself"),
         ({"samples_ns": [0.0] * 11, "median_ns": 0.0}, "no times"),
