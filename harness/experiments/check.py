@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.experiments.conformance.target import may_compile
 from harness.experiments.context import Unit, worker_for
 from harness.experiments.profiles import QUICK, Profile, Timing
 from harness.experiments.runner import NothingToRun, Progress, Request, run
@@ -28,6 +27,7 @@ from harness.registry.contract import ImplementationError
 from harness.registry.discovery import Implementation, implementations, load
 from harness.registry.module_path import find_module
 from harness.worker.client import WorkerFault
+from harness.worker.compiling import may_compile
 from harness.worker.isolation.subprocesses import allow_open_files
 
 BASELINES = ("max_shift", "numba_cpu", "torch")

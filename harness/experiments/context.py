@@ -21,6 +21,7 @@ from harness.records.reader import cell_key
 from harness.records.timing import CONTROL_SUFFIX
 from harness.registry.discovery import Implementation
 from harness.worker.client import Pool, RemoteImplementation, WorkerFault
+from harness.worker.compiling import may_compile
 
 
 @dataclass(frozen=True)
@@ -218,7 +219,7 @@ def checked_call(
         WorkerFault: it failed, or its result breaks the contract (shape, dtype, input).
     """
     request = {"operation": operation, "options": dict(options)}
-    reply, results = worker.request("run", request, (x,), timeout=timeout_s)
+    reply, results = worker.call(request, (x,), timeout_s)
     if len(results) != 1:
         raise WorkerFault("failed", f"{operation}: expected one array; got {len(results)}")
     (y,) = results
@@ -240,9 +241,10 @@ def rows_for(elements: int, classes: int) -> int:
 
 def worker_for(implementation: Implementation, name: str | None = None) -> RemoteImplementation:
     """A worker, not yet started, for an implementation."""
-    return RemoteImplementation(
-        name or implementation.name, {"path": str(implementation.metadata.path.resolve())}
-    )
+    path = str(implementation.metadata.path.resolve())
+    worker = RemoteImplementation(name or implementation.name, {"path": path})
+    worker.compiles = may_compile(implementation.metadata)
+    return worker
 
 
 def columns(x: NDArray[Any]) -> NDArray[Any]:

@@ -267,7 +267,7 @@ def _once_more(context: Context, writer: RunWriter, progress: Progress) -> None:
     """
     ends = time.monotonic() + context.profile.again_s
     with context.spending("timings once more"), contextlib.suppress(WorkerFault, MemoryError):
-        for measure in context.open:
+        for measure in reversed(context.open):  # the last ones have the processes that they need
             if time.monotonic() >= ends:
                 return
             for record in measure():

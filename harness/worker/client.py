@@ -7,6 +7,7 @@ record, and the next request starts a fresh process.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import signal
 import sys
@@ -21,10 +22,11 @@ from numpy.typing import NDArray
 from harness.records import Status
 from harness.text import one_line
 from harness.worker import transport
+from harness.worker.compiling import FIRST_S, limit_of
 from harness.worker.isolation.address_space import AddressSpace
 from harness.worker.isolation.numba_cache import compiled_cache
 from harness.worker.isolation.resource_limits import reply_limit
-from harness.worker.isolation.scheduling import Share, Turns, share, turns
+from harness.worker.isolation.scheduling import Share, Turns, crowded, longer, share, turns
 from harness.worker.isolation.subprocesses import MAX_OUTPUT, Child, end_all
 from harness.worker.replies import checked
 
@@ -54,6 +56,8 @@ def _inherited() -> dict[str, str]:
 
 
 _POLL_S = 0.0003
+_PIPE_BYTES = 1 << 20
+"""With the 64 KiB that pipes have, large arrays take two to five times as long."""
 
 
 def _running(tasks: Path) -> bool:
@@ -82,21 +86,19 @@ class WorkerFault(Exception):
     Attributes:
         status: the status of the record that it becomes.
         reason: one line, of characters that every file and terminal can hold.
-        share: what the process had of the processors before a limit of time passed.
         absent: whether it may be no fault of the code: a library, compiler or device is absent.
         lasting: whether a new process would do the same.
     """
 
     def __init__(
-        self, status: Status, reason: str, detail: str = "", *, share: Share | None = None,
-        absent: bool = False, lasting: bool = False,
+        self, status: Status, reason: str, detail: str = "", *, absent: bool = False,
+        lasting: bool = False,
     ) -> None:  # fmt: skip
         reason = one_line(reason)
         super().__init__(reason)
         self.status: Status = status
         self.reason = reason
         self.detail = detail
-        self.share = share or Share()
         self.absent = absent
         self.lasting = lasting
 
@@ -113,6 +115,8 @@ class RemoteImplementation:
         patience_s: seconds that requests may pass without an answer, all together. Once one has,
             the next are given a third of what is left; in the end none is tried any more.
         hung_s: seconds that have passed so.
+        compiles: whether a `call` may have to compile first.
+        first_s: seconds that the first `call` took; None before it.
         keeps: the threads and processes that were seen to stay between calls, in words.
     """
 
@@ -130,6 +134,8 @@ class RemoteImplementation:
         self.keeps = ""
         self.address_space: AddressSpace | None = None
         self.patience_s, self.hung_s = 1e9, 0.0
+        self.compiles = False
+        self.first_s: float | None = None
         self._cores: int | None = None
         self._turns_timeout: float = 0.0
         self._turns_before: Turns = {}
@@ -142,6 +148,8 @@ class RemoteImplementation:
         their_read, self._write = os.pipe()
         self._read, their_write = os.pipe()
         os.set_blocking(self._write, False)
+        with contextlib.suppress(OSError):  # a user has only so much
+            fcntl.fcntl(self._write, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         root = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
         ends = (str(their_read), str(their_write), str(os.getpid()))
@@ -208,6 +216,28 @@ class RemoteImplementation:
             self._start(max(timeout, 120.0))
         return self._exchange(command, arguments or {}, arrays, timeout)
 
+    def call(
+        self, arguments: Mapping[str, Any], arrays: tuple[NDArray[Any], ...], timeout: float,
+        calls: int = 1,
+    ) -> tuple[dict[str, Any], list[NDArray[Any]]]:  # fmt: skip
+        """The command ``run``, with time to compile where it may have to.
+
+        Args:
+            timeout: seconds for the answer, were everything compiled.
+            calls: how many calls of the implementation it stands for.
+
+        Raises:
+            WorkerFault: as in `request`.
+        """
+        if self._process is None:  # importing is no call, and may take longer than one
+            self.request("release", timeout=max(timeout, FIRST_S))
+        limit = limit_of(timeout, self.first_s, calls) if self.compiles else timeout
+        started = time.perf_counter()
+        answer = self.request("run", arguments, arrays, limit)
+        if self.first_s is None:
+            self.first_s = time.perf_counter() - started
+        return answer
+
     def set_threads(self, count: int, *, bound: bool = False) -> int | None:
         """Give the implementation `count` threads, now and after any restart; what is in force.
 
@@ -260,14 +290,42 @@ class RemoteImplementation:
         arrays: tuple[NDArray[Any], ...],
         timeout: float,
     ) -> tuple[dict[str, Any], list[NDArray[Any]]]:
-        deadline = time.monotonic() + timeout
-        before = turns(self.pid or 0)
+        began, before = time.monotonic(), turns(self.pid or 0)
         try:
-            self._send(command, arguments, arrays, deadline)
-            answer = transport.receive(self._read, deadline, max_bytes=reply_limit())
+            self._send(command, arguments, arrays, began + timeout)
+            self._await(command, began, timeout, before)
+            answer = transport.receive(
+                self._read, time.monotonic() + timeout, max_bytes=reply_limit()
+            )
         except (transport.FrameError, transport.FrameTimeout, BrokenPipeError) as e:
             raise self._broken(command, e, timeout, before) from None
         return self._answer(command, arguments, *answer)
+
+    def _await(self, command: str, began: float, timeout: float, before: Turns) -> None:
+        """Wait for the answer to begin; longer, once, where the machine was too busy to give one.
+
+        Raises:
+            WorkerFault: it did not.
+        """
+        limit = timeout
+        while not transport.begins(self._read, began + limit):
+            had = share(self.pid or 0, before)
+            if limit > timeout or not crowded(had, limit):
+                raise self._late(command, timeout, limit, had)
+            limit = timeout * longer(had)
+
+    def _late(self, command: str, timeout: float, limit: float, had: Share) -> WorkerFault:
+        """That nothing came in time; the process is ended.
+
+        Who had all the time that a quiet machine gives hangs, however many others there were.
+        """
+        self.stop()
+        reason = f"{command}: no answer within {limit:.3g} s"
+        if crowded(had, limit) and had.ran_s < timeout:
+            reason += f"; it waited {had.waited_s:.3g} s of that for a processor"
+            return WorkerFault("skipped", f"the machine was busy: {reason}")
+        self.hung_s += limit
+        return WorkerFault("timeout", reason)
 
     def _send(
         self, command: str, arguments: Mapping[str, Any], arrays: tuple[NDArray[Any], ...],
@@ -280,11 +338,7 @@ class RemoteImplementation:
     def _broken(self, command: str, error: Exception, timeout: float, before: Turns) -> WorkerFault:
         """What it means that nothing came in time, or no answer; the process is ended."""
         if isinstance(error, transport.FrameTimeout):
-            had = share(self.pid or 0, before)
-            self.hung_s += timeout
-            self.stop()
-            reason = f"{command}: no answer within {timeout:g} s"
-            return WorkerFault("timeout", reason, share=had)
+            return self._late(command, timeout, timeout, share(self.pid or 0, before))
         if isinstance(error, transport.FrameClosed | BrokenPipeError):
             return self._death(command, error)
         self.stop()

@@ -185,6 +185,11 @@ def _read_into(fd: int, buffer: memoryview, deadline: float | None) -> None:
         done += count
 
 
+def begins(fd: int, deadline: float) -> bool:
+    """Whether something comes, or the pipe is closed, before a deadline as in `receive`."""
+    return bool(select.select([fd], [], [], max(0.0, deadline - time.monotonic()))[0])
+
+
 def receive(
     fd: int,
     deadline: float | None = None,

@@ -224,3 +224,33 @@ def test_what_goes_wrong_between_turns_is_a_fault_and_the_next_request_starts_an
     assert found.value.status == status
     assert call(worker).shape == X.shape
     worker.stop()
+
+
+def test_memory_that_a_worker_freed_before_counts_as_the_call_uses_it_again(make: Make) -> None:
+    """Workers keep what is freed: without a word, a call would look as if it needed none."""
+    x = np.ones((256, 16_384), np.float32)
+    worker = make("e = np.exp(x); return e / e.sum(axis, keepdims=True)")
+    worker.request("place", {"cold": False}, (x,))
+    worker.request(
+        "prepare",
+        {"handle": "h", "operation": "softmax", "allocating": True, "min_sample_ns": 1,
+         "warm_up_ns": 1},
+    )  # fmt: skip
+    extra = worker.request("peak", {"handle": "h"})[0]["extra"]
+    if extra is None:
+        pytest.skip("the kernel's high-water mark cannot be reset here")
+    assert 1.9 * x.nbytes <= extra <= 2.3 * x.nbytes
+
+
+def test_a_first_call_that_compiles_is_waited_for_and_so_is_each_kind_of_call_after_it(
+    make: Make,
+) -> None:
+    slow = make("time.sleep(1.5 if x.shape[0] < 3 else 30.0); return x + 0")
+    slow.compiles = True
+    for rows in (1, 2):
+        slow.call({"operation": "softmax"}, (np.ones((rows, 3), np.float32),), 0.5)
+    with pytest.raises(WorkerFault, match="no answer within 3"):  # a hang has an end
+        slow.call({"operation": "softmax"}, (np.ones((3, 3), np.float32),), 0.5)
+    plain = make("time.sleep(1.5); return x + 0")
+    with pytest.raises(WorkerFault, match=r"no answer within 0.5 s"):
+        plain.call({"operation": "softmax"}, (X,), 0.5)

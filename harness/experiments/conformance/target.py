@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from harness.experiments.conformance.call import Array, Result, Step, packed, unpacked
+from harness.experiments.conformance.call import Result, Step, packed, unpacked
 from harness.experiments.conformance.executor import perform_steps
 from harness.experiments.conformance.observation import Skip
 from harness.records import Status
@@ -21,26 +19,14 @@ from harness.registry.contract import Metadata, read_metadata
 from harness.registry.discovery import Implementation
 from harness.worker import backends
 from harness.worker.client import RemoteImplementation, WorkerFault
-from harness.worker.isolation.scheduling import Share
+from harness.worker.compiling import may_compile
 from harness.worker.local import LocalImplementation
 
 _WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
 """Several are judged side by side: threads that wait must not spin."""
 
-_FIRST_S = 120.0
-"""The first call may take so long: it waits for compilers."""
-_IMPORT_S = 120.0
-COMPILERS = frozenset(
-    {"numba", "torch", "jax", "tensorflow", "tinygrad", "triton", "mlx", "taichi", "cffi", "cython",
-     "pythran", "subprocess", "ctypes"}
-)  # fmt: skip
-"""Packages whose first call may compile; a source that names none of them does not."""
 _HUNG: defaultdict[Path, float] = defaultdict(float)
 """Seconds that calls of an implementation hung in this process, whoever asked."""
-_CROWDED = 0.25
-"""Who waited for a processor for so much of its limit is not said to hang, but asked again."""
-_MOST_LONGER, _ROOM = 4.0, 1.25
-"""The limit is then longer by what it waited, and some more, at most so many times."""
 
 
 class SubjectFault(RuntimeError):
@@ -106,16 +92,6 @@ class LocalSubject:
         yield LocalSubject(LocalImplementation(self.metadata))
 
 
-def may_compile(metadata: Metadata) -> bool:
-    """Whether a first call may take minutes: its library or one that its source names compiles."""
-    return metadata.backend != "numpy" or _names_a_compiler(metadata.path)
-
-
-@cache
-def _names_a_compiler(path: Path) -> bool:
-    return bool(COMPILERS & set(re.findall(r"\w+", path.read_text("utf-8", "replace"))))
-
-
 COMPILED_BY_SHAPE = frozenset({"jax"})
 """Backends that compile an operation for every shape and axis that they meet."""
 _COMPILED_S, _TIMES_AS_LONG = 0.02, 20.0
@@ -147,41 +123,12 @@ def compiles_every_shape(subject: Subject, steps: Sequence[Step], timeout: float
     return _COMPILING[path]
 
 
-def limit_of(
-    timeout: float, first_s: float | None, steps: int = 1, *, compiles: bool = True
-) -> float:
-    """Seconds that a request of so many steps may take: compiling is no hang, and may be due again.
-
-    A new process, format, layout or shape each compile anew, about as long as at first.
-    """
-    if not compiles:
-        return timeout
-    if first_s is None:
-        return max(timeout, _FIRST_S)
-    return timeout + min((1 + steps) * first_s, _FIRST_S + 2 * first_s)
-
-
-def crowded(share: Share, limit_s: float) -> bool:
-    """Whether a limit that passed with this share of the processors was the machine's doing.
-
-    One that sleeps or is deadlocked waits for no processor, and is told at once.
-    """
-    return share.waited_s > _CROWDED * max(limit_s, share.ran_s + share.waited_s)
-
-
-def longer(share: Share) -> float:
-    """How many times its limit one needs who had this share of the processors."""
-    return min(_ROOM * (share.ran_s + share.waited_s) / max(share.ran_s, 1e-9), _MOST_LONGER)
-
-
 @dataclass
 class RemoteSubject:
     """An implementation in a worker process of its own, started at the first call."""
 
     implementation: Implementation
     worker: RemoteImplementation = field(init=False)
-    first_s: float | None = field(default=None, init=False)
-    """How long the first call took: what compiling takes here."""
     patience_s: float = 1e9
     """Seconds that calls may hang, all together and in all units that this process judges."""
 
@@ -194,12 +141,18 @@ class RemoteSubject:
             },
             _WAITING,
         )
+        self.worker.compiles = may_compile(self.metadata)
         self.worker.patience_s = self.patience_s
         self.worker.hung_s = _HUNG[self.metadata.path]
 
     @property
     def metadata(self) -> Metadata:
         return self.implementation.metadata
+
+    @property
+    def first_s(self) -> float | None:
+        """How long the first call took: what compiling takes here. None before it."""
+        return self.worker.first_s
 
     def perform(self, steps: Sequence[Step], timeout: float = 60.0) -> list[Result]:
         plain, arrays = packed(steps)
@@ -208,50 +161,18 @@ class RemoteSubject:
             "options": {"path": str(self.metadata.path.resolve()), "steps": plain},
         }
         try:
-            answer = self._answer(request, arrays, timeout)
+            _, answer = self.worker.call(request, tuple(arrays), timeout, len(plain))
         except WorkerFault as fault:
-            answer = self._again(request, arrays, timeout, fault)
+            _HUNG[self.metadata.path] = self.worker.hung_s
+            if fault.status == "skipped":
+                raise Skip(fault.reason) from None
+            raise SubjectFault(fault.status, fault.reason) from None
         return unpacked(Result, json.loads(answer[0].tobytes()), answer[1:])
-
-    def _again(
-        self, request: dict[str, Any], arrays: list[Array], timeout: float, fault: WorkerFault
-    ) -> list[Array]:
-        """The answer to the same request where the machine was too busy to judge the first.
-
-        Raises:
-            SubjectFault: there is none, and that is its own doing.
-            Skip: the machine was as busy again.
-        """
-        if fault.status == "timeout" and crowded(fault.share, timeout):
-            try:
-                return self._answer(request, arrays, timeout * longer(fault.share))
-            except WorkerFault as second:
-                fault = second
-            # Who had all the time that a quiet machine gives hangs, however many there were.
-            starved = crowded(fault.share, timeout) and fault.share.ran_s < timeout
-            if fault.status == "timeout" and starved:
-                told = f"it waited {fault.share.waited_s:.3g} s of that for a processor"
-                raise Skip(f"the machine was busy: {fault.reason}, twice; {told}") from None
-        _HUNG[self.metadata.path] = self.worker.hung_s
-        if fault.status == "skipped":
-            raise Skip(fault.reason) from None
-        raise SubjectFault(fault.status, fault.reason) from None
-
-    def _answer(self, request: dict[str, Any], arrays: list[Array], timeout: float) -> list[Array]:
-        if self.worker.pid is None:  # importing is no call, and may take longer than one
-            self.worker.request("release", timeout=max(timeout, _IMPORT_S))
-        started = time.perf_counter()
-        steps = len(request["options"]["steps"])
-        limit = limit_of(timeout, self.first_s, steps, compiles=may_compile(self.metadata))
-        _, answer = self.worker.request("run", request, tuple(arrays), limit)
-        if self.first_s is None:
-            self.first_s = time.perf_counter() - started
-        return answer
 
     @contextmanager
     def fresh(self) -> Iterator[RemoteSubject]:
         other = RemoteSubject(self.implementation, patience_s=self.patience_s)
-        other.first_s = self.first_s
+        other.worker.first_s = self.worker.first_s
         try:
             yield other
         finally:

@@ -231,15 +231,17 @@ class HostEntrant(Entrant[ThroughputRecord, Timing]):
         """How long its threads run on after a call: the shortest of some times."""
         if self.record.threads == 1:
             return
-        waits = []
         self.open(grid, timeout)
         for _ in range(_LOOKS):
             self.worker.take_turn()
             started = time.perf_counter()
             self.worker.settle()
-            waits.append(time.perf_counter() - started)
+            waited = time.perf_counter() - started
+            self.rests = min(waited, self.rests or waited)
+            if waited <= _RESTS:
+                self.rests = 0.0
+                break
         self.close()
-        self.rests = min(waits) if min(waits) > _RESTS else 0.0
         self.update(spins_ms=1e3 * self.rests)
 
     def open(self, grid: Timing, timeout: float) -> None:

@@ -45,3 +45,20 @@ def share(pid: int, before: Turns) -> Share:
     ]
     ran, waited = max(since, key=sum, default=(0, 0))
     return Share(ran * 1e-9, waited * 1e-9)
+
+
+_CROWDED = 0.25
+_MOST_LONGER, _ROOM = 4.0, 1.25
+
+
+def crowded(had: Share, limit_s: float) -> bool:
+    """Whether a limit that passed was the machine's doing: so much of it was spent in waiting.
+
+    One that sleeps or is deadlocked waits for no processor, and is told at once.
+    """
+    return had.waited_s > _CROWDED * max(limit_s, had.ran_s + had.waited_s)
+
+
+def longer(had: Share) -> float:
+    """How many times its limit one needs who had this share: what it waited, and some more."""
+    return min(_ROOM * (had.ran_s + had.waited_s) / max(had.ran_s, 1e-9), _MOST_LONGER)

@@ -46,8 +46,9 @@ def _usage() -> tuple[int, int]:
     return int(fields[21]) * _PAGE, int(fields[17])
 
 
-def _give_back() -> None:
-    """What was freed goes back to the system, where the C library can: it is no leak."""
+def give_back() -> None:
+    """Hand all freed memory to the system, where the C library can: workers keep it otherwise."""
+    gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
     if trim is not None:
         trim(0)
@@ -174,8 +175,7 @@ class Vigil:
             self._programs += max(0, resident - self._resident - LEAK_ARGUMENTS * nbytes)
             self._settled[kind] = resident - self._programs
         elif resident > self._programs + self._settled[kind] + allowed:
-            gc.collect()
-            _give_back()
+            give_back()
             grown = _usage()[0] - self._programs - self._settled[kind]
             if grown > allowed:
                 found.append(

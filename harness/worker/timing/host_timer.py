@@ -243,5 +243,4 @@ class Stopwatch:
         if self.evictor is not None:
             self.evictor.close()
             self.evictor = None
-        memory_layout.trim()
         return {}, []

@@ -6,7 +6,6 @@ All from Linux's /proc; None where the system does not tell, never a guess.
 from __future__ import annotations
 
 import ctypes
-import gc
 import platform
 import resource
 from collections import Counter
@@ -16,6 +15,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from harness.worker.isolation.side_effects import give_back
 
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
@@ -32,15 +33,6 @@ def _status(field: str) -> int:
     raise OSError(f"{_STATUS} has no {field}")
 
 
-def trim() -> None:
-    """Hand freed memory back to the system, so that a call cannot use it unseen."""
-    gc.collect()
-    try:
-        ctypes.CDLL(None).malloctrim(0)
-    except (AttributeError, OSError):  # another C library than glibc
-        return
-
-
 def peak_extra(call: Callable[[], object]) -> int | None:
     """Bytes by which resident memory rose above its level before `call`, at the highest.
 
@@ -48,7 +40,7 @@ def peak_extra(call: Callable[[], object]) -> int | None:
     pages in batches by thread, which makes the number good to about half a MiB. None where the
     mark cannot be reset.
     """
-    trim()
+    give_back()  # so that a call cannot use it unseen
     try:
         _CLEAR.write_text("5")  # proc(5): resets the peak to the present
         before = _status("VmRSS")
@@ -60,7 +52,7 @@ def peak_extra(call: Callable[[], object]) -> int | None:
 
 def resident() -> int | None:
     """Bytes resident now, after freed memory was handed back."""
-    trim()
+    give_back()
     try:
         return _status("VmRSS")
     except OSError:
