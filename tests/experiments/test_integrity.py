@@ -17,6 +17,7 @@ from harness import workloads
 from harness.experiments.profiles import SMOKE, Timing
 from harness.experiments.throughput import host as throughput
 from harness.experiments.throughput import integrity
+from harness.experiments.throughput.entrants import HostEntrant, aligned
 from harness.experiments.throughput.integrity import (
     PAIRS,
     Scrutiny,
@@ -25,7 +26,7 @@ from harness.experiments.throughput.integrity import (
     dishonest_times,
     verdict,
 )
-from harness.experiments.throughput.pairs import HostEntrant, Pairing, aligned
+from harness.experiments.throughput.pairs import Pairing
 from harness.numerics.ulps import ulp_error
 from harness.records import ThroughputRecord
 from harness.reference import softmax_exact

@@ -19,8 +19,8 @@ from contexts import MakeContext
 from harness.experiments.profiles import SMOKE, Timing
 from harness.experiments.throughput import host as throughput
 from harness.experiments.throughput.diagnostics import doubt, figures, undecided
+from harness.experiments.throughput.entrants import HostEntrant
 from harness.experiments.throughput.host import baseline_of, describe_fit, set_against_limit
-from harness.experiments.throughput.pairs import HostEntrant
 from harness.records import ThroughputRecord
 from harness.records.reader import cell_key
 from harness.records.timing import CONTROL_SUFFIX

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from harness.experiments.throughput.pairs import ALPHA, LOOKS
+from harness.experiments.throughput.entrants import ALPHA, LOOKS
 from harness.numerics.statistics import paired_ratio, summarise_samples
 
 Noise = Callable[[np.random.Generator, int], NDArray[np.float64]]

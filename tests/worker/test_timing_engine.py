@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from harness.experiments.throughput.diagnostics import doubts
+from harness.experiments.throughput.entrants import ALIGNMENT, HostEntrant, aligned
 from harness.experiments.throughput.interference import (
     Reading,
     conditions,
@@ -19,7 +20,6 @@ from harness.experiments.throughput.interference import (
     troubles,
     warnings_of,
 )
-from harness.experiments.throughput.pairs import ALIGNMENT, HostEntrant, aligned
 from harness.machine.sysfs import Cache
 from harness.records import ThroughputRecord
 from harness.records.throughput import Conditions

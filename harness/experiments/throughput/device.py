@@ -26,14 +26,14 @@ from harness.experiments.throughput.diagnostics import (
     set_against,
     undecided,
 )
-from harness.experiments.throughput.pairs import (
+from harness.experiments.throughput.entrants import (
     DeviceEntrant,
-    Pairing,
     by_worker,
     control_of,
     enrol,
     place,
 )
+from harness.experiments.throughput.pairs import Pairing
 from harness.experiments.throughput.timed_operations import (
     LIMITS,
     OPERATIONS,

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.experiments.context import Context
+from harness.experiments.throughput.entrants import DeviceEntrant
 from harness.experiments.throughput.gate import operation_gate, refused
-from harness.experiments.throughput.pairs import DeviceEntrant
 from harness.experiments.throughput.timed_operations import Blocks, TimedOperation
 from harness.numerics.exact import Exact
 from harness.worker.client import WorkerFault

@@ -12,9 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.experiments.throughput.gate import refused
-from harness.experiments.throughput.pairs import (
-    SHARE,
+from harness.experiments.throughput.entrants import (
     AnyEntrant,
     E,
     Entrant,
@@ -23,8 +21,9 @@ from harness.experiments.throughput.pairs import (
     R,
     end,
     living,
-    processes_of,
 )
+from harness.experiments.throughput.gate import refused
+from harness.experiments.throughput.pairs import SHARE, processes_of
 from harness.numerics.statistics import summarise_samples
 from harness.worker.client import WorkerFault
 from harness.worker.timing import thread_pools

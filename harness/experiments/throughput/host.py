@@ -29,6 +29,14 @@ from harness.experiments.throughput.diagnostics import (
     set_against,
     undecided,
 )
+from harness.experiments.throughput.entrants import (
+    HostEntrant,
+    aligned,
+    control_of,
+    enrol,
+    place,
+    renew,
+)
 from harness.experiments.throughput.gate import operation_gate, refused
 from harness.experiments.throughput.integrity import Scrutiny, verdict
 from harness.experiments.throughput.interference import (
@@ -37,15 +45,7 @@ from harness.experiments.throughput.interference import (
     read,
     warnings_of,
 )
-from harness.experiments.throughput.pairs import (
-    HostEntrant,
-    Pairing,
-    aligned,
-    control_of,
-    enrol,
-    place,
-    renew,
-)
+from harness.experiments.throughput.pairs import Pairing
 from harness.experiments.throughput.peak_memory import peak_memory
 from harness.experiments.throughput.timed_operations import (
     WORKLOAD,

@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import workloads
+from harness.experiments.throughput.entrants import HostEntrant
 from harness.experiments.throughput.gate import refused
-from harness.experiments.throughput.pairs import HostEntrant
 from harness.experiments.throughput.timed_operations import WORKLOAD
 from harness.worker.timing import memoization_probe as probe
 

@@ -6,7 +6,7 @@ import threading
 
 import psutil
 
-from harness.experiments.throughput.pairs import HostEntrant
+from harness.experiments.throughput.entrants import HostEntrant
 
 _PERIOD_S = 0.0005
 

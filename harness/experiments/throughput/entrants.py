@@ -1,0 +1,429 @@
+"""Those that are timed: a worker each, what it times, and the samples that it gave.
+
+On the host's clock (`HostEntrant`) or between events on a device (`DeviceEntrant`). How they take
+turns is `pairs`.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.experiments.profiles import DeviceTiming, Timing
+from harness.experiments.throughput.timed_operations import Blocks, operation_of
+from harness.numerics.statistics import RatioSummary, paired_ratio
+from harness.records import ThroughputRecord
+from harness.records.device_throughput import DeviceThroughputRecord
+from harness.records.throughput import Placement
+from harness.records.timing import CONTROL_SUFFIX, TimingRecord
+from harness.registry.discovery import Implementation
+from harness.worker.client import RemoteImplementation, WorkerFault, start, stop
+from harness.worker.isolation.address_space import AddressSpace
+
+LOOKS = 6
+"""Looks at the pairs of an entrant at most. Each may be wrong in a sixth of the 5% that all may
+together (Bonferroni), since the pairs end when they look good."""
+
+ALPHA = 0.05
+
+ALIGNMENT = 64
+"""Bytes to which timed inputs are aligned: a cache line, and the widest vector."""
+
+_COLD_CALLS = 3
+"""Calls of a cold sample, each after a sweep of the caches, which takes longer than the call."""
+
+_WARM_SHARE = 8
+"""A sample follows an eighth as many calls that do not count, and one at least: whoever was before
+left caches, tables of pages and branches."""
+
+_ONE = 1.1
+"""Processors used, below which calls are taken to run on one alone."""
+
+_RESTS, _RESTS_LOOKED_AT = 0.001, 3
+"""Seconds; a pool that goes on spinning for longer, each time that it was looked at, is waited
+for."""
+
+R = TypeVar("R", bound=TimingRecord)
+G = TypeVar("G", Timing, DeviceTiming)
+
+
+@dataclass(eq=False)
+class Entrant(ABC, Generic[R, G]):
+    """One that is timed: a worker, what it times, and what it gave.
+
+    Attributes:
+        record: is filled in as the pairs are taken.
+        implementation: None for a limit, a kernel of the harness that has the record's name.
+        calls: of a sample.
+        samples: ns of one call, one a sample.
+        beside: the sample of the baseline next to each, ns.
+        looks: how often the pairs so far were looked at.
+        seconds: that the pairs took.
+        rests: seconds after a sample until no thread of the worker runs any more.
+        fault: what ended it.
+        ready: whether its process has been prepared.
+    """
+
+    record: R
+    worker: RemoteImplementation
+    implementation: Implementation | None = None
+    calls: int = 1
+    samples: list[float] = field(default_factory=list)
+    beside: list[float] = field(default_factory=list)
+    looks: int = 0
+    seconds: float = 0.0
+    rests: float = 0.0
+    fault: WorkerFault | None = None
+    ready: bool = False
+
+    def update(self, **changes: Any) -> None:
+        self.record = self.record.model_copy(update=changes)
+
+    @property
+    def handle(self) -> str:
+        """By which its worker knows it from the others that it has."""
+        return f"{self.record.implementation}, allocating: {self.record.allocating}"
+
+    @property
+    def ratio(self) -> RatioSummary | None:
+        """Its time over the baseline's; None without a pair."""
+        count = len(self.beside)
+        if not count:
+            return None
+        processes = self.record.processes or 1
+        alpha = ALPHA if processes > 1 else ALPHA / LOOKS
+        return paired_ratio(self.samples[:count], self.beside, processes=processes, alpha=alpha)
+
+    @abstractmethod
+    def place(self, sharing: Sequence[Self], arguments: Blocks, timeout: float) -> None:
+        """Give the worker the arguments, for all entrants that share it."""
+
+    @abstractmethod
+    def prepare(self, grid: G, timeout: float) -> None:
+        """Make the first call on the input in place, warm up, calibrate."""
+
+    @abstractmethod
+    def take(self) -> None:
+        """Take a sample, between `open` and `close`."""
+
+    @abstractmethod
+    def costs(self) -> dict[str, Any]:
+        """What was seen beside the times, as fields of the record."""
+
+    def open(self, grid: G, timeout: float) -> None:
+        """Make ready for samples, each of which may take so many seconds."""
+
+    def close(self) -> None:
+        """End what `open` began."""
+
+    def rest(self) -> None:
+        """Make way for the other."""
+
+    def forget(self, count: int) -> None:
+        """Drop the samples after the first so many."""
+        del self.samples[count:]
+
+    def after_fault(self, fault: WorkerFault) -> None:
+        """Leave the worker as its other uses need it."""
+
+    def _request_prepare(
+        self, command: str, grid: G, timeout: float, **more: Any
+    ) -> dict[str, Any]:
+        record = self.record
+        timed = None if self.implementation is None else operation_of(record.operation)
+        kernel = record.implementation.removesuffix(CONTROL_SUFFIX)
+        order = {
+            "handle": self.handle,
+            "operation": kernel if timed is None else timed.name,
+            "options": {} if timed is None else timed.options,
+            "allocating": bool(record.allocating),
+            "min_sample_ns": grid.min_sample_ns,
+            "warm_up_ns": grid.warm_up_ns,
+            "warm_up_cap_ns": grid.warm_up_cap_ns,
+            **more,
+        }
+        return self.worker.request(command, order, timeout=timeout)[0]
+
+
+AnyEntrant = Entrant[Any, Any]
+E = TypeVar("E", bound=AnyEntrant)
+
+
+@dataclass(eq=False)
+class HostEntrant(Entrant[ThroughputRecord, Timing]):
+    """An entrant timed by the host's clock.
+
+    `content` is the input in place, `sampled` what it was at the last sample (two entrants of one
+    worker share the input). `processors` and `faults` are the processors that each sample used and
+    the page faults of a call, `elsewhere` the share of processes below the worker in its time, look
+    by look. `overheads` are what the coordinator's own clock saw of each sample beyond the time of
+    its calls, ns. `integrity` found `restless`, elapsed and processor time of calls on an input
+    that changes, and `caught`, what was wrong with a result. `cores` are those that it is bound to:
+    one where it was seen to use no more, since which of several it comes upon is chance.
+    """
+
+    processors: list[float] = field(default_factory=list)
+    elsewhere: list[float] = field(default_factory=list)
+    faults: list[float] = field(default_factory=list)
+    overheads: list[float] = field(default_factory=list)
+    content: NDArray[Any] | None = None
+    sampled: NDArray[Any] | None = None
+    restless: tuple[list[float], list[float]] = ([], [])
+    caught: str | None = None
+    warm: int = 0
+    cores: int = 1
+    opened_at: int = 0
+
+    def place(self, sharing: Sequence[Self], arguments: Blocks, timeout: float) -> None:
+        """With as many threads as are asked for; a copy takes the first argument alone."""
+        for entrant in sharing:
+            entrant.content = arguments[0]
+        assert self.record.threads is not None
+        self.worker.set_threads(self.record.threads, bound=True)
+        given = arguments if self.implementation is not None else arguments[:1]
+        cold = self.record.cache == "cold"
+        self.worker.request("place", {"cold": cold}, arrays=given, timeout=timeout)
+
+    def prepare(self, grid: Timing, timeout: float) -> None:
+        record = self.record
+        cold = record.cache == "cold"
+        part = None if self.implementation is None else operation_of(record.operation).part
+        self.worker.bind(record.threads or 1)
+        reply = self._request_prepare(
+            "prepare", grid, timeout, part=part, threads=record.threads, placement=True
+        )
+        calls, used = reply.pop("calls"), reply.pop("processors", 0.0)
+        threads = record.threads or 1
+        self.cores = 1 if used < _ONE else threads
+        if self.samples:  # of a process before this one, whose numbers stand
+            if not cold and calls > self.calls:  # it was disturbed as it was calibrated
+                self.calls = calls
+                self.update(calls_per_sample=self.calls)
+            return
+        self.calls = _COLD_CALLS if cold else calls
+        for placement in ("input_placement", "output_placement"):
+            if reply.get(placement):
+                reply[placement] = Placement(**reply[placement])
+        self.update(calls_per_sample=self.calls, **reply)
+        if threads > 1:
+            self.update(cores=self.cores)
+        self._see_it_rest(grid, timeout)
+
+    def _see_it_rest(self, grid: Timing, timeout: float) -> None:
+        """How long its threads run on after a call: the shortest of some times."""
+        if self.record.threads == 1:
+            return
+        self.open(grid, timeout)
+        for _ in range(_RESTS_LOOKED_AT):
+            self.worker.take_turn()
+            started = time.perf_counter()
+            self.worker.settle()
+            waited = time.perf_counter() - started
+            self.rests = min(waited, self.rests or waited)
+            if waited <= _RESTS:
+                self.rests = 0.0
+                break
+        self.close()
+        self.update(spins_ms=1e3 * self.rests)
+
+    def open(self, grid: Timing, timeout: float) -> None:
+        cold = self.record.cache == "cold"
+        self.warm = max(1, self.calls // _WARM_SHARE) if grid.warm and not cold else 0
+        self.opened_at = len(self.samples)
+        self.worker.bind(self.cores)
+        order = {"handle": self.handle, "calls": self.calls, "warm": self.warm, "cold": cold}
+        self.worker.begin_turns(order, timeout)
+
+    def take(self) -> None:
+        started = time.perf_counter_ns()
+        elapsed, spent, faults = self.worker.take_turn()
+        wall = time.perf_counter_ns() - started
+        self.sampled = self.content
+        self.samples.append(elapsed / self.calls)
+        self.processors.append(spent / elapsed if elapsed else 0.0)
+        self.faults.append(faults / self.calls)
+        self.overheads.append(wall - elapsed * (self.calls + self.warm) / self.calls)
+
+    def close(self) -> None:
+        elsewhere = self.worker.end_turns()["elsewhere_ns"]
+        both = zip(self.samples[self.opened_at :], self.processors[self.opened_at :], strict=True)
+        spent = sum(s * p * self.calls for s, p in both) + elsewhere
+        if len(self.samples) > self.opened_at:
+            self.elsewhere.append(elsewhere / spent if spent else 0.0)
+
+    def costs(self) -> dict[str, Any]:
+        return {
+            "processors_used": float(np.median(self.processors)),
+            "page_faults": float(np.median(self.faults)),
+        }
+
+    def forget(self, count: int) -> None:
+        for one in (self.samples, self.processors, self.faults, self.overheads):
+            del one[count:]
+
+    def rest(self) -> None:
+        if self.rests or not self.ready:
+            self.worker.settle()
+
+
+@dataclass(eq=False)
+class DeviceEntrant(Entrant[DeviceThroughputRecord, DeviceTiming]):
+    """An entrant with buffers of its own on a device, timed between events there.
+
+    `windows` are the times of whole samples, `after` what went on after their ends, both in ns.
+    """
+
+    after: list[float] = field(default_factory=list)
+    windows: list[float] = field(default_factory=list)
+    timeout: float = 60.0
+
+    def place(self, sharing: Sequence[Self], arguments: Blocks, timeout: float) -> None:
+        """In each of several buffers, filled with the blocks over and over."""
+        order = {
+            "rows": self.record.rows,
+            "buffers": self.record.buffers,
+            "outputs": not all(e.record.allocating for e in sharing),
+        }
+        name = self.worker.request("device_facts", {}, timeout=timeout)[0]["name"]
+        reply, _ = self.worker.request("device_place", order, arguments, timeout)
+        for entrant in sharing:
+            entrant.update(device_name=name, **reply)
+
+    def prepare(self, grid: DeviceTiming, timeout: float) -> None:
+        graph = self.record.regime == "graph"
+        reply = self._request_prepare("device_prepare", grid, timeout, graph=graph)
+        self.calls = reply.pop("calls")
+        self.update(calls_per_sample=self.calls, **reply)
+
+    def open(self, grid: DeviceTiming, timeout: float) -> None:
+        self.timeout = timeout
+
+    def take(self) -> None:
+        order = {"handle": self.handle, "calls": self.calls}
+        reply, _ = self.worker.request("device_sample", order, timeout=self.timeout)
+        self.samples.append(reply["elapsed_ns"] / self.calls)
+        self.windows.append(reply["elapsed_ns"])
+        self.after.append(float(reply["after_ns"]))
+
+    def forget(self, count: int) -> None:
+        for one in (self.samples, self.windows, self.after):
+            del one[count:]
+
+    def costs(self) -> dict[str, Any]:
+        return {"after_ns": self.after}
+
+    def after_fault(self, fault: WorkerFault) -> None:
+        """The worker gives its memory back.
+
+        After anything but a lack of memory the process is replaced: an error may leave the
+        device's context unusable.
+        """
+        if fault.status == "out_of_memory":
+            self.release()
+        else:
+            self.worker.stop()
+
+    def release(self) -> None:
+        """Have the worker give its memory back, or end it."""
+        try:
+            self.worker.request("device_release", {}, timeout=30.0)
+        except WorkerFault:
+            self.worker.stop()
+
+
+def enrol(records: Iterable[R], entrant_of: Callable[[R], E]) -> tuple[list[E], list[R]]:
+    """The entrants for records, and the records of those that cannot take part, with the reason."""
+    entrants, absent = [], []
+    for record in records:
+        try:
+            entrants.append(entrant_of(record))
+        except WorkerFault as fault:
+            absent.append(record.ended(fault.status, fault.reason))
+    return entrants, absent
+
+
+def control_of(record: R) -> R:
+    """The same again under another name: what differs between the two is noise."""
+    name = record.implementation + CONTROL_SUFFIX
+    return record.model_copy(update={"implementation": name, "role": "control"})
+
+
+def aligned(x: NDArray[Any]) -> NDArray[Any]:
+    """A copy that begins at a cache line: workers keep the alignment that an array has here.
+
+    NumPy aligns to 16 bytes, and every second vector of 32 or every one of 64 would straddle two
+    lines.
+    """
+    block = np.empty(x.nbytes + ALIGNMENT, np.uint8)
+    start = -block.__array_interface__["data"][0] % ALIGNMENT
+    copy = block[start : start + x.nbytes].view(x.dtype).reshape(x.shape)
+    copy[...] = x
+    return copy
+
+
+def by_worker(entrants: Iterable[E]) -> list[list[E]]:
+    """The entrants of each worker: what happens to that happens to all of them."""
+    found: dict[str, list[E]] = {}
+    for entrant in entrants:
+        found.setdefault(entrant.worker.name, []).append(entrant)
+    return list(found.values())
+
+
+def end(entrants: Sequence[AnyEntrant], fault: WorkerFault) -> None:
+    """End entrants of one worker; what ended one before stays its reason."""
+    for entrant in entrants:
+        entrant.fault = entrant.fault or fault
+    entrants[0].after_fault(fault)
+
+
+def place(entrants: Iterable[E], arguments: Blocks, timeout: float) -> None:
+    """Give each worker the arguments, once, whatever number of entrants it has.
+
+    Those that need another process for their threads start side by side.
+    """
+    entrants = list(entrants)
+    anew = {}
+    for entrant in entrants:
+        if isinstance(entrant, HostEntrant) and entrant.worker.new_for(entrant.record.threads or 1):
+            anew[entrant.worker.name] = entrant
+    stop([e.worker for e in anew.values()])
+    for entrant in anew.values():
+        entrant.worker.expect_threads(entrant.record.threads or 1, bound=True)
+    start([e.worker for e in anew.values()])
+    for mine in by_worker(entrants):
+        try:
+            mine[0].place(mine, arguments, timeout)
+        except WorkerFault as fault:
+            end(mine, fault)
+
+
+def renew(entrants: list[HostEntrant], arguments: Blocks, timeout: float, seed: str) -> None:
+    """New processes for the implementations: another place in memory for code and arrays.
+
+    The same code is a percent or two faster or slower for that alone, and no number of pairs in
+    one process shows it (Kalibera and Jones, "Rigorous benchmarking in reasonable time", 2013).
+    The place is drawn from the seed, one for all of them. The limits keep their processes.
+    """
+    renewed = [e for e in entrants if e.fault is None and e.implementation is not None]
+    for entrant in renewed:
+        assert entrant.record.threads is not None
+        entrant.worker.expect_threads(entrant.record.threads, bound=True)
+    start({e.worker for e in renewed}, anew=AddressSpace.draw(seed))
+    place(renewed, arguments, timeout)
+    for entrant in renewed:
+        entrant.ready = False
+
+
+def living(group: Iterable[E], baseline: str | None) -> E | None:
+    """What the others are paired with: the baseline, else its control, which is the same code."""
+    for name in (baseline, f"{baseline}{CONTROL_SUFFIX}"):
+        for entrant in group:
+            if entrant.record.implementation == name and entrant.fault is None:
+                return entrant
+    return None
