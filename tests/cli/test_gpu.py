@@ -11,9 +11,11 @@ import threading
 import time
 import tomllib
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -25,7 +27,13 @@ from harness.cli import gpu as command
 from harness.cli.exits import Exit
 from harness.experiments import budget
 from harness.experiments.conformance.judge import Options
-from harness.experiments.conformance.judge_process import Lane, unit
+from harness.experiments.conformance.judge_process import (
+    Judged,
+    Lane,
+    Task,
+    Waiting,
+    unit,
+)
 from harness.experiments.context import Context, Unit
 from harness.experiments.profiles import DeviceTiming
 from harness.experiments.runner import plan
@@ -170,10 +178,12 @@ def test_a_lane_that_is_abandoned_ends_at_once(tmp_path: Path) -> None:
         '"""Slow."""\nimport time\n\ndef softmax(x, axis=-1):\n    time.sleep(60)\n    return x\n',
         encoding="utf-8",
     )
-    lane = Lane("a lane of this test")
-    options = Options(timeout_s=100.0)
-    running = lane.submit(unit(slow, "softmax", "float32", Arithmetic(), options))
-    waiting = lane.submit(unit(slow, "softmax", "float32", Arithmetic(), options))
+    asked = unit(slow, "softmax", "float32", Arithmetic(), Options(timeout_s=100.0))
+    running: Future[Judged] = Future()
+    waiting: Future[Judged] = Future()
+    tasks: Waiting = SimpleQueue()
+    tasks.put(Task([asked, asked], [running, waiting]))
+    lane = Lane("a lane of this test", tasks)
     time.sleep(2.0)
     started = time.monotonic()
     lane.abandon()

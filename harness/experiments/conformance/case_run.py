@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import time
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar
@@ -21,11 +22,18 @@ from harness.experiments.conformance.expected import (
     expect_all,
     expected_of,
     expected_shapes,
-    flat_index,
+    index_of,
     result_rows,
     rows_of,
 )
-from harness.experiments.conformance.observation import Broken, Evidence, Grade, Observation, worst
+from harness.experiments.conformance.observation import (
+    Broken,
+    Evidence,
+    Grade,
+    Observation,
+    Skip,
+    worst,
+)  # fmt: skip
 from harness.experiments.conformance.target import Subject, compiles_every_shape
 from harness.numerics.exact import Exact, from_float64
 from harness.numerics.formats import Float64Array, FloatFormat, float_format, to_float64, to_hex
@@ -87,6 +95,14 @@ class Trial:
     def fmt(self) -> FloatFormat:
         return float_format(self.dtype)
 
+    @property
+    def roundings(self) -> tuple[FloatFormat, float, float, float]:
+        """The format inside, its u, the error of an exponential in it, and that of rounding a
+        result to another format: u of that, or 0."""
+        inside = self.arithmetic.internal(self.fmt)
+        out = self.fmt.unit_roundoff if inside != self.fmt else 0.0
+        return inside, inside.unit_roundoff, self.arithmetic.exp_error, out
+
     def rng(self, *salt: int) -> np.random.Generator:
         """Seeded by the run's seed and the case, the same for every implementation."""
         number = self.case_number or 0
@@ -115,6 +131,23 @@ class Trial:
         """Values in the dtype under judgement, rounded once."""
         with np.errstate(over="ignore", invalid="ignore"):
             return np.asarray(values, dtype=np.float64).astype(self.fmt.dtype)
+
+    def normal(self, shape: tuple[int, ...], *salt: int) -> Array:
+        """Ordinary logits, seeded by their shape and the salt.
+
+        They strain no algorithm: no probability vanishes in the format, or nearly.
+        """
+        scale = 1.0 if self.dtype == "float16" else 2.0
+        return self.array(self.rng(*salt, *shape).normal(scale=scale, size=shape))
+
+    def axes(self, ndim: int) -> range:
+        """The axes along which the operation can be asked for, as non-negative integers."""
+        return range(ndim - 1 if self.operation == "cross_entropy" else 0, ndim)
+
+    def columns(self, x: Array) -> list[Step]:
+        """The rows of `x` along the first axis; no call of a loss, whose axis is the last."""
+        in_columns = self.operation != "cross_entropy"
+        return [self.step(np.ascontiguousarray(x.T), 0)] if in_columns else []
 
     def step(
         self,
@@ -192,6 +225,11 @@ class Trial:
         index = next(i for i, s in enumerate(request) if s is step)
         return Evidence(step, request[:index], judge, part, place)
 
+    def need_out(self) -> None:
+        """Skip where the operation takes no ``out=``."""
+        if self.operation not in self.subject.metadata.operations_with_out:
+            raise Skip("takes no out=")
+
     def sound(self, step: Step) -> Result:
         """The result of one call that breaks no contract.
 
@@ -199,15 +237,40 @@ class Trial:
             Broken: it does.
         """
         (result,) = self.perform([step])
-        broken = self.contract(step, result, "failure", "")
+        broken = self.contract(step, result)
         if broken is not None:
             raise Broken(broken)
         return result
 
     def observed(self, step: Step, grade: Grade = "failure") -> tuple[Result, Observation]:
         """The result of one call, held against what it must be."""
-        (result,) = self.perform([step])
-        return result, self.observe(step, result, grade)
+        (result,), (observation,) = self.all_observed([step], grade)
+        return result, observation
+
+    def all_observed(
+        self, steps: Sequence[Step], grade: Grade = "failure"
+    ) -> tuple[list[Result], list[Observation]]:
+        """The results of calls, held against what they must be."""
+        results = self.perform(steps)
+        return results, [self.observe(s, r, grade) for s, r in zip(steps, results, strict=True)]
+
+    def in_time(
+        self, items: Iterable[T], judge: Callable[[T], Iterable[Observation]], what: str,
+        patience: float = 1.0,
+    ) -> Iterator[Observation]:  # fmt: skip
+        """What `judge` yields of one item after the other, and where time was not enough for all.
+
+        Args:
+            what: the items, in a word.
+            patience: how many budgets of a case they may take.
+        """
+        started, wanted = time.perf_counter(), list(items)
+        for i, item in enumerate(wanted, 1):
+            yield from judge(item)
+            if time.perf_counter() - started > patience * self.budget_s and i < len(wanted):
+                text = f"judged at {i} of {len(wanted)} {what}: it is slow"
+                yield Observation("pass", "accurate", text)
+                return
 
     def values(
         self, steps: Sequence[Step], grade: Grade = "failure", notes: Sequence[str] = (),
@@ -278,7 +341,22 @@ class Trial:
             _told(got), _told(expected), error, allowed, evidence or self.evidence(step),
         )  # fmt: skip
 
-    def contract(self, step: Step, result: Result, grade: Grade, note: str) -> Observation | None:
+    def unlike(
+        self, step: Step, name: str, given: Iterable[Any], got: Any, right: Any,
+        kind: Outcome = "wrong", more: str = "", **told: Any,
+    ) -> Observation:  # fmt: skip
+        """`shown` of one number that should be another.
+
+        Args:
+            name: of the number (``"out[0]"``). more: what else is told of it.
+            kind: how it is off, where it is neither 0 nor without a number.
+        """
+        text = f"{name}={float(got):.9g}, but should be {float(right):.9g}{more}"
+        return self.shown(step, text, kind_of(float(got), kind), given, got, right, **told)
+
+    def contract(
+        self, step: Step, result: Result, grade: Grade = "failure", note: str = ""
+    ) -> Observation | None:
         """What breaks the contract, whatever the values; None if nothing does."""
         if result.error is not None:
             return self.broken(step, f"raised {result.error}", "raises", grade, note)
@@ -385,16 +463,10 @@ class Trial:
         error: Float64Array, place: tuple[np.intp, ...], kind: Outcome, grade: Grade, note: str,
     ) -> Observation:  # fmt: skip
         row = int(place[0])
-        shape = expected_shapes(step)[part]
-        if got.ndim == 2 and shape:
-            index = flat_index(row, int(place[1]), step, shape)
-        else:
-            index = tuple(int(i) for i in np.unravel_index(row, shape)) if shape else ()
+        index = index_of(place, step, expected_shapes(step)[part])
         right = exact[place].round_to(self.fmt)
-        name = "out" if step.operation != "cross_entropy" else ("loss", "gradient")[part]
         text = (
-            f"{name}[{', '.join(map(str, index))}]={float(got[place]):.9g}, but should be "
-            f"{float(right):.9g}"
+            f"{named(step, part, index)}={float(got[place]):.9g}, but should be {float(right):.9g}"
         )
         if np.isfinite(error[place]):
             text += f" ({float(error[place]):.3g} ulp, {float(allowed[place]):.3g} allowed)"
@@ -443,6 +515,12 @@ class Trial:
         return f"{self.case_id} seed={self.seed} {shape} sha256={digest}"
 
 
+def named(step: Step, part: int, index: Sequence[int]) -> str:
+    """An element of a result, in messages: ``out[3, 0]``, ``loss[3]``."""
+    name = "out" if step.operation != "cross_entropy" else ("loss", "gradient")[part]
+    return f"{name}[{', '.join(map(str, index))}]"
+
+
 def _shaped_as(result: Result, step: Step) -> Result:
     """A result for logits of (N, C) in the shapes of the step, where it has as many elements."""
     wanted = expected_shapes(step)
@@ -451,6 +529,13 @@ def _shaped_as(result: Result, step: Step) -> Result:
         return result
     arrays = (a.reshape(shape) for a, shape in zip(result.arrays, wanted, strict=True))
     return replace(result, arrays=tuple(arrays), shapes=wanted)
+
+
+def kind_of(value: float, otherwise: Outcome) -> Outcome:
+    """The outcome of a number that should be another."""
+    if np.isnan(value):
+        return "nan"
+    return "inf" if np.isinf(value) else "zero" if value == 0.0 else otherwise
 
 
 def _told(value: Any) -> Any:

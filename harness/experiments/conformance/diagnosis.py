@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from harness.bounds.tolerances import Arithmetic
-from harness.experiments.conformance.call import Array, Result, Step
+from harness.experiments.conformance.call import Result, Step
 from harness.experiments.conformance.observation import Evidence
 from harness.experiments.conformance.patterns.mistakes import digits, known_mistake, temperature
 from harness.experiments.conformance.patterns.places import (
@@ -30,11 +30,7 @@ from harness.experiments.conformance.patterns.values import (
     of_exponentials,
     special,
 )
-from harness.experiments.conformance.patterns.view import (
-    View,
-    softmax_of,
-    view_of,
-)
+from harness.experiments.conformance.patterns.view import View, softmax_of, view_of
 from harness.experiments.conformance.python_line import Failing, classes_axis
 from harness.experiments.conformance.shrink import Prober, Spent
 from harness.numerics.formats import FloatFormat, to_float64
@@ -238,34 +234,34 @@ def _first(views: Sequence[View], patterns: Callable[[View], str | None]) -> str
     return next((text for v in views if (text := patterns(v)) is not None), None)
 
 
+def _on_ordinary(step: Step, shape: tuple[int, int], scale: float, seed: int) -> Step:
+    """The operation of a step on random logits, or on their softmax and a random gradient."""
+    rng, dtype = np.random.default_rng(seed), step.arrays[0].dtype
+    x = (scale * rng.normal(size=shape)).astype(dtype)
+    if step.operation == "softmax_backward":
+        y = softmax_of(to_float64(x)).astype(dtype)
+        return Step(step.operation, (rng.normal(size=shape).astype(dtype), y))
+    if step.operation == "cross_entropy":
+        return Step(step.operation, (x, rng.integers(0, shape[1], shape[0])))
+    return Step(step.operation, (x,))
+
+
 def _usual(found: Failing, prober: Prober, shape: tuple[int, int]) -> Failing | None:
     """The operation on ordinary numbers, many enough to tell how they are off."""
-    step, rng = found.step, np.random.default_rng(0)
-    x = (2.0 * rng.normal(size=shape)).astype(step.arrays[0].dtype)
-    second: tuple[Array, ...] = ()
-    if step.operation == "softmax_backward":
-        second = (softmax_of(to_float64(x)).astype(x.dtype),)
-        x = rng.normal(size=x.shape).astype(x.dtype)
-    if step.operation == "cross_entropy":
-        second = (rng.integers(0, x.shape[1], len(x)),)
-    usual = Step(step.operation, (x, *second))
+    usual = _on_ordinary(found.step, shape, 2.0, 0)
     (result,) = prober.perform([usual])
     if result.error is not None:
         return None
-    at = Evidence(usual, part=0 if found.observation.evidence is None else
-                  found.observation.evidence.part)  # fmt: skip
+    evidence = found.observation.evidence
+    at = Evidence(usual, part=0 if evidence is None else evidence.part)
     return Failing(usual, result, replace(found.observation, evidence=at), (None,) * 2)
 
 
 def _broken_contract(result: Result, small: Failing) -> str | None:
     if result.error is not None:
-        x = to_float64(small.step.arrays[0]) if small.step.arrays[0].dtype.kind != "V" else None
-        why = ""
-        if x is not None and np.isnan(x).any():
-            why = " at a NaN"
-        elif x is not None and np.isinf(x).any():
-            why = " at an infinite logit"
-        return f"it raises{why}: {result.error}"
+        x = to_float64(small.step.arrays[0])
+        why = " at an infinite logit" if np.isinf(x).any() else ""
+        return f"it raises{' at a NaN' if np.isnan(x).any() else why}: {result.error}"
     if result.out_ignored:
         return "out= is never written" if result.out_left else "out= does not hold the result"
     for name, text in _CONTRACT.items():
@@ -276,21 +272,13 @@ def _broken_contract(result: Result, small: Failing) -> str | None:
 
 
 UNSTEADY = "the same call gave another result before: it depends on more than its arguments"
-
-
 STEADY = "np.random.default_rng(3).normal(size=(3, 59))"
 """An input of a shape that is asked for nowhere else."""
 
 
 def unsteady(step: Step, prober: Prober) -> bool:
     """Whether calls on the same numbers, of a shape that is asked for the first time, differ."""
-    x = np.random.default_rng(3).normal(size=(3, 59)).astype(step.arrays[0].dtype)
-    second: tuple[Array, ...] = ()
-    if step.operation == "softmax_backward":
-        second = (softmax_of(to_float64(x)).astype(x.dtype),)
-    if step.operation == "cross_entropy":
-        second = (np.zeros(3, np.int64),)
-    return _differ(prober.perform([Step(step.operation, (x, *second))] * 12))
+    return _differ(prober.perform([_on_ordinary(step, (3, 59), 1.0, 3)] * 12))
 
 
 def _differ(results: Sequence[Result]) -> bool:
@@ -362,11 +350,8 @@ def state(found: Failing, prober: Prober) -> Diagnosis | None:
         if again is not None:
             shape = last[0].arrays[0].shape
             what = "call" if count == 1 else f"{count} calls"
-            text = (
-                f"right when called alone, wrong after another {what} (of shape {shape}): "
-                f"something is kept from call to call"
-            )
-            return Diagnosis(text, "kept", again)
+            after = f"right when called alone, wrong after another {what} (of shape {shape})"
+            return Diagnosis(f"{after}: something is kept from call to call", "kept", again)
     if step.same is not None and 0 <= step.same < len(before):
         pairs = [(before[step.same], step)]
         if len(step.arrays) == 1:

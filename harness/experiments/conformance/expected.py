@@ -290,8 +290,12 @@ def expected_shapes(step: Step) -> tuple[tuple[int, ...], ...]:
     return (shape,)
 
 
-def flat_index(row: int, column: int, step: Step, shape: tuple[int, ...]) -> tuple[Any, ...]:
-    """The index in an array of `shape` of an element in rows."""
-    axes = axes_of(step, len(shape))
-    places = rows_of(np.arange(math.prod(shape)).reshape(shape), axes)
-    return tuple(int(i) for i in np.unravel_index(int(places[row, column]), shape))
+def index_of(place: Sequence[Any], step: Step, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The index in a result of `shape` of an element (row, class) or (row,) in rows."""
+    if not shape:
+        return ()
+    flat = int(place[0])
+    if len(place) == 2:
+        places = rows_of(np.arange(math.prod(shape)).reshape(shape), axes_of(step, len(shape)))
+        flat = int(places[tuple(place)])
+    return tuple(int(i) for i in np.unravel_index(flat, shape))

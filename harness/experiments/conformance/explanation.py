@@ -18,7 +18,7 @@ from harness.experiments.conformance.case_run import Trial
 from harness.experiments.conformance.expected import (
     axes_of,
     expected_of,
-    flat_index,
+    index_of,
     result_rows,
     rows_of,
 )
@@ -357,10 +357,7 @@ def witness(trial: Trial, failing: Failing) -> Witness | None:
         ulps = float(ulp_error(one, exact[at].reshape(1), trial.fmt)[0])
         difference = _difference(value, due, ulps)
         whole = failing.result.arrays[part].shape
-        if len(at) == 2:
-            places = flat_index(at[0], at[1], step, whole)
-        else:
-            places = tuple(int(i) for i in np.unravel_index(at[0], whole)) if whole else ()
+        places = index_of(at, step, whole)
         if len(failing.result.arrays) > 1:
             index = f"[{part}]"
         index += f"[{', '.join(map(str, places))}]" if places else ""

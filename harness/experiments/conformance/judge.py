@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -45,7 +45,6 @@ class Options:
         explain_s: about how long it may take to make the failures of one operation and format
             smaller, and to tell what is wrong.
         whole: also the cases of the implementation as a whole.
-        stop: ends the judgement when it returns True for a result (fail fast).
     """
 
     seed: int = 0
@@ -58,7 +57,6 @@ class Options:
     also: tuple[str, ...] = ()
     explain_s: float = 1.0
     whole: bool = True
-    stop: Callable[[ConformanceRecord], bool] = lambda result: False
 
 
 def _declared(case: Case, deviations: Sequence[Deviation]) -> Deviation | None:
@@ -88,13 +86,9 @@ def _decided(trial: Trial, case: Case, verdict: Verdict, **fields: Any) -> Confo
     """The record of a case with its verdict, which is also the status if nothing else is."""
     blank = planned(trial.subject.metadata, trial.operation, trial.dtype, case, trial.seed)
     constant = {
-        "status": verdict,
-        "verdict": verdict,
-        "number": case.number,
-        "title": case.title,
-        "upstream": list(case.upstream) or None,
-        "observations": 0,
-    }
+        "status": verdict, "verdict": verdict, "number": case.number, "title": case.title,
+        "upstream": list(case.upstream) or None, "observations": 0,
+    }  # fmt: skip
     return blank.model_copy(update={**constant, **fields})
 
 
@@ -232,10 +226,7 @@ def judge(
             reason = "needs gigabytes or minutes; the profile 'full' has it"
             yield _decided(trial, case, "skipped", reason=reason)
             continue
-        result = judge_case(case, trial, lenient=lenient, explainer=explainer)
-        yield result
-        if options.stop(result):
-            return
+        yield judge_case(case, trial, lenient=lenient, explainer=explainer)
 
 
 def unneeded(

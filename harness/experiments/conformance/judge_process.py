@@ -43,16 +43,12 @@ def unit(
     path: Path, operation: str, dtype: str, arithmetic: Arithmetic, options: Options
 ) -> dict[str, Any]:
     """The arguments of `judge_unit` as plain data."""
-    chosen = (
-        "seed", "heavy", "thorough", "budget_s", "timeout_s", "patience_s", "cases", "also",
-        "explain_s", "whole",
-    )  # fmt: skip
     return {
         "path": str(path),
         "operation": operation,
         "dtype": dtype,
         "arithmetic": asdict(arithmetic),
-        "options": {name: getattr(options, name) for name in chosen},
+        "options": asdict(options),
     }
 
 
@@ -134,25 +130,19 @@ class Lane:
     """A process that judges what waits for it, one task after the other.
 
     Args:
-        waiting: the tasks; lanes that share them each take the next one.
+        waiting: the tasks; lanes that share them each take the next one. None ends one lane.
     """
 
-    def __init__(self, name: str, waiting: Waiting | None = None) -> None:
+    def __init__(self, name: str, waiting: Waiting) -> None:
         self._worker = RemoteImplementation(
             name, {"module": "harness.experiments.conformance.judge_process", "watched": False}
         )
-        self._waiting: Waiting = SimpleQueue() if waiting is None else waiting
+        self._waiting = waiting
         # An interrupt of the run does not wait for the unit in flight: a daemon, and killed.
         atexit.register(self._worker.stop)
         self._abandoned = False
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
         self._thread.start()
-
-    def submit(self, arguments: dict[str, Any]) -> Future[Judged]:
-        """A task of one call."""
-        future: Future[Judged] = Future()
-        self._waiting.put(Task([arguments], [future]))
-        return future
 
     def close(self) -> None:
         """End the process when all that was submitted is done (or another that shares it)."""

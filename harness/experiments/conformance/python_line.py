@@ -6,8 +6,9 @@ that expression is what is evaluated: what is shown is what was tried.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, replace
+from itertools import product
 from typing import Any
 
 import ml_dtypes
@@ -69,9 +70,7 @@ def _worst_class(failing: Failing, row: int) -> int | None:
 
 def dtype_text(fmt: FloatFormat) -> str:
     """The dtype of a format, in NumPy: ``'float32'``, ``ml_dtypes.bfloat16``."""
-    return (
-        repr(fmt.name) if fmt.name in ("float64", "float32", "float16") else f"ml_dtypes.{fmt.name}"
-    )
+    return f"ml_dtypes.{fmt.name}" if fmt.name == "bfloat16" else repr(fmt.name)
 
 
 def evaluated(text: str) -> Array:
@@ -79,123 +78,69 @@ def evaluated(text: str) -> Array:
     return np.asarray(eval(text, {"np": np, "ml_dtypes": ml_dtypes}))
 
 
-def _shape_text(shape: tuple[int, ...]) -> str:
-    return str(shape[0]) if len(shape) == 1 else str(shape)
-
-
 Template = Callable[[tuple[int, ...]], tuple[str, ...]]
 """The expressions of the arrays of a call on logits of some shape."""
 
-
-@dataclass(frozen=True)
-class _Writer:
-    """Writes expressions for logits of a format, whose classes lie along an axis.
-
-    Attributes:
-        d: the dtype as text. axis: of the classes.
-        place: the class in question; counted from the end if negative.
-    """
-
-    d: str
-    axis: int
-    place: int
-
-    def along(self, text: str, shape: tuple[int, ...]) -> str:
-        """An expression of one number a class, in the shape."""
-        n = shape[self.axis]
-        if len(shape) == 1:
-            return text
-        lined = [n if i == self.axis else 1 for i in range(len(shape))]
-        if list(shape) == lined:
-            return f"{text}.reshape{shape}"
-        put = "" if self.axis == len(shape) - 1 else f".reshape({', '.join(map(str, lined))})"
-        return f"np.broadcast_to({text}{put}, {shape}).copy()"
-
-    def full(self, value: str) -> Callable[[tuple[int, ...]], str]:
-        if value == "0":
-            return lambda shape: f"np.zeros({_shape_text(shape)}, {self.d})"
-        return lambda shape: f"np.full({_shape_text(shape)}, {value}, {self.d})"
-
-    def one(self, value: Callable[[int], str]) -> Callable[[tuple[int, ...]], str]:
-        """Zeros but for the class in question."""
-
-        def text(shape: tuple[int, ...]) -> str:
-            n = shape[self.axis]
-            at = self.place if self.place >= 0 else max(n + self.place, 0)
-            made = f"np.where(np.arange({n}) == {min(at, n - 1)}, {value(n)}, 0).astype({self.d})"
-            return self.along(made, shape)
-
-        return text
-
-    def first(self, part: float) -> Callable[[tuple[int, ...]], str]:
-        """Zeros at the start, a part of the classes, and -inf."""
-        return lambda shape: self.along(
-            f"np.where(np.arange({shape[self.axis]}) < {max(int(part * shape[self.axis]), 1)}, 0, "
-            f"-np.inf).astype({self.d})",
-            shape,
-        )
-
-    def last(self, part: float) -> Callable[[tuple[int, ...]], str]:
-        """-inf at the start, and zeros at the end, a part of the classes."""
-        return lambda shape: self.along(
-            f"np.where(np.arange({shape[self.axis]}) >= "
-            f"{shape[self.axis] - max(int(part * shape[self.axis]), 1)}, 0, -np.inf)"
-            f".astype({self.d})",
-            shape,
-        )
-
-    def normal(self, scale: int) -> Callable[[tuple[int, ...]], str]:
-        more = "" if scale == 1 else f"{scale} * "
-        return lambda shape: (
-            f"({more}np.random.default_rng(0).normal(size={_shape_text(shape)})).astype({self.d})"
-        )
-
-    def probabilities(self, shape: tuple[int, ...]) -> str:
-        made = f"np.random.default_rng(1).exponential(size={_shape_text(shape)})"
-        total = f"e.sum(axis={self.axis}, keepdims=True)"
-        return f"(lambda e: e / {total})({made}).astype({self.d})"
+_ZEROS, _SAME = "np.zeros({shape}, {d})", "np.full({shape}, %s, {d})"
+_NORMAL = "(%snp.random.default_rng(0).normal(size={shape})).astype({d})"
+_ONE = "np.where(np.arange({n}) == {at}, %s, 0).astype({d})"
+_START = "np.where(np.arange({n}) < {some}, 0, -np.inf).astype({d})"
+_END = "np.where(np.arange({n}) >= {rest}, 0, -np.inf).astype({d})"
+_PROBABILITIES = (
+    "(lambda e: e / e.sum(axis={axis}, keepdims=True))"
+    "(np.random.default_rng(1).exponential(size={shape})).astype({d})"
+)
+_TARGETS = ("np.full({rows}, 0)", "np.full({rows}, {target})", "np.full({rows}, {last})")
 
 
 def templates(failing: Failing, fmt: FloatFormat) -> Iterator[Template]:
     """Ways to make arrays like those of the call, the simplest first."""
     step = failing.step
     axis = classes_axis(step)
-    place, n = place_of(failing)[1], step.arrays[0].shape[axis]
-    write = _Writer(dtype_text(fmt), axis, place if 2 * place < n else place - n)
+    place, count = place_of(failing)[1], step.arrays[0].shape[axis]
     values = to_float64(step.arrays[0])
-    zeros = write.full("0")
-    if step.operation == "softmax_backward":
-        for grad in (write.one(lambda n: "1"), write.normal(1)):
+    finite = float(np.mean(np.isfinite(values)))
 
-            def uniform(shape: tuple[int, ...]) -> str:
-                return write.full(f"1 / {shape[axis]}")(shape)
+    def written(recipe: str, shape: tuple[int, ...]) -> str:
+        n = shape[axis]
+        at = place if 2 * place < count else max(place - count + n, 0)  # from the nearer end
+        some = max(int(finite * n), 1)
+        text = recipe.format(
+            shape=shape[0] if len(shape) == 1 else shape, d=dtype_text(fmt), axis=axis, n=n,
+            at=min(at, n - 1), some=some, rest=n - some, log=round(np.log(n)),
+            rows=shape[:-1], target=min(place, n - 1), last=n - 1,
+        )  # fmt: skip
+        return _along(text, axis, shape) if "np.arange" in recipe else text
 
-            for y in (uniform, write.probabilities):
-                yield lambda shape, grad=grad, y=y: (grad(shape), y(shape))  # type: ignore[misc]
-        return
-    logits = [zeros, write.one(lambda n: str(round(np.log(n)))), write.normal(1), write.normal(4)]
+    logits = [_ZEROS, _ONE % "{log}", _NORMAL % "", _NORMAL % "4 * "]
     if values.size and np.all(values == values.flat[0]):
-        logits.insert(0, write.full(number(values.flat[0], fmt)))
+        value = number(values.flat[0], fmt)
+        logits.insert(0, _ZEROS if value == "0" else _SAME % value)
     if np.isnan(values).any():
-        logits = [write.one(lambda n: "np.nan")]
+        logits = [_ONE % "np.nan"]
     elif np.isposinf(values).any():
-        logits = [write.one(lambda n: "np.inf")]
+        logits = [_ONE % "np.inf"]
     elif np.isneginf(values).any():
-        part = float(np.mean(np.isfinite(values)))
-        logits = [
-            write.one(lambda n: "-np.inf"), write.first(part), write.last(part), *logits
-        ]  # fmt: skip
-    for x in logits:
-        if step.operation != "cross_entropy":
-            yield lambda shape, x=x: (x(shape),)  # type: ignore[misc]
-            continue
-        for target in dict.fromkeys((0, place, n - 1)):
+        logits = [_ONE % "-np.inf", _START, _END, *logits]
+    arrays: Iterable[tuple[str, ...]] = product(logits)
+    if step.operation == "softmax_backward":
+        arrays = product((_ONE % "1", _NORMAL % ""), (_SAME % "1 / {n}", _PROBABILITIES))
+    if step.operation == "cross_entropy":
+        targets = dict(zip((0, place, count - 1), _TARGETS, strict=True))
+        arrays = product(logits, targets.values())
+    for recipes in arrays:
+        yield lambda shape, recipes=recipes: tuple(written(r, shape) for r in recipes)  # type: ignore[misc]
 
-            def targets(shape: tuple[int, ...], target: int = target) -> str:
-                last = shape[-1] - 1
-                return f"np.full({shape[:-1]}, {last if target == n - 1 else min(target, last)})"
 
-            yield lambda shape, x=x, targets=targets: (x(shape), targets(shape))  # type: ignore[misc]
+def _along(text: str, axis: int, shape: tuple[int, ...]) -> str:
+    """An expression of one number a class, in the shape."""
+    if len(shape) == 1:
+        return text
+    lined = tuple(n if i == axis else 1 for i, n in enumerate(shape))
+    if shape == lined:
+        return f"{text}.reshape{shape}"
+    put = "" if axis == len(shape) - 1 else f".reshape{lined}"
+    return f"np.broadcast_to({text}{put}, {shape}).copy()"
 
 
 def number(value: Any, fmt: FloatFormat | None = None) -> str:
@@ -247,6 +192,7 @@ NATIVE = {
     "cupy": ("import cupy; ", "cupy.asarray({})"),
 }
 
+_NAMES = {"softmax_backward": ("grad", "y"), "cross_entropy": ("logits", "targets")}
 _WRITTEN = 64
 """More numbers are not written out."""
 _KNOWN = frozenset(
@@ -288,12 +234,20 @@ def code(failing: Failing, fmt: FloatFormat, backend: str, index: str) -> str:
     """The call as one line of Python; `index` is put behind it."""
     step = failing.step
     first, wrap = NATIVE.get(backend, ("", "{}"))
-    names = {"softmax_backward": ("grad", "y"), "cross_entropy": ("logits", "targets")}
+    names = _NAMES.get(step.operation, ("x",))
+    if step.same == 0:  # new numbers in the array of the call before
+        (old,) = failing.before
+        more = "" if step.axis == "default" else f", axis={step.axis}"
+        call = f"{step.operation}({', '.join(names)}{more})"
+        made, renewed = (
+            "; ".join(f"{n}{into} = {wrap.format(literal(a, fmt))}"
+                      for n, a in zip(names, arrays, strict=True))
+            for into, arrays in (("", old.arrays), ("[...]", step.arrays))
+        )  # fmt: skip
+        return f"{first}{made}; {call}; {renewed}; {call}{index}"
     arguments, statements = [], []
     half = fmt.name == "bfloat16"
-    for i, (name, array) in enumerate(
-        zip(names.get(step.operation, ("x",)), step.arrays, strict=False)
-    ):
+    for i, (name, array) in enumerate(zip(names, step.arrays, strict=False)):
         text = (failing.made[i] if failing.made else None) or literal(array, fmt)
         if step.cast is not None and array.dtype.kind not in "iu":
             text = f"{text}.astype({step.cast!r})"
@@ -322,20 +276,6 @@ def code(failing: Failing, fmt: FloatFormat, backend: str, index: str) -> str:
         arguments.append(f"out={made if step.out == 'alias' else wrap.format(made)}")
     arguments += [f"{k}={v!r}" for k, v in step.keywords.items()]
     call = f"{step.operation}({', '.join(arguments)})"
-    if step.same == 0:  # new numbers in the array of the call before
-        (old,) = failing.before
-        names_used = list(names.get(step.operation, ("x",)))
-        given = [literal(a, fmt) for a in (*old.arrays, *step.arrays)]
-        count = len(step.arrays)
-        made = "; ".join(
-            f"{n} = {wrap.format(g)}" for n, g in zip(names_used, given[:count], strict=False)
-        )
-        renewed = "; ".join(
-            f"{n}[...] = {wrap.format(g)}" for n, g in zip(names_used, given[count:], strict=False)
-        )
-        more = "" if step.axis == "default" else f", axis={step.axis}"
-        call = f"{step.operation}({', '.join(names_used)}{more})"
-        return f"{first}{made}; {call}; {renewed}; {call}{index}"
     earlier = "".join(
         code(replace(failing, step=s, made=(), before=()), fmt, backend, "") + "; "
         for s in failing.before

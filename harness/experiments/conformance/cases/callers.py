@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from harness.experiments.conformance.call import Array, AxisArgument, Caller, Result, Step, alike
+from harness.experiments.conformance.call import AxisArgument, Caller, Result, Step, alike
 from harness.experiments.conformance.case import ALONG_AXIS, OPERATIONS, Case
 from harness.experiments.conformance.case_run import Trial
 from harness.experiments.conformance.forked import CHILD
@@ -20,10 +21,6 @@ _LIMIT_S = 10.0
 """Two threads that wait for each other do so for ever."""
 _NO_FORK = ("jax", "jax_cuda", "tensorflow")
 """Backends whose threads do not survive a fork, as their documentation says."""
-
-
-def _x(trial: Trial, shape: tuple[int, ...], salt: int = 0) -> Array:
-    return trial.array(trial.rng(salt, *shape).normal(scale=2.0, size=shape))
 
 
 def _held(
@@ -40,36 +37,37 @@ def _held(
     if result.error is not None:
         text = result.error if result.error.startswith(CHILD) else f"raised {result.error}"
         return trial.broken(step, text, "raises", "finding")
-    broken = trial.contract(step, result, grade, "")
+    broken = trial.contract(step, result, grade)
     if broken is not None or alike(result, own):
         return broken or Observation("pass", "exact")
     return trial.observe(step, result, grade)
 
 
-def _also_by(trial: Trial, steps: Sequence[Step], caller: Caller) -> list[Observation]:
-    """The calls as always, then by another caller: the same results are expected."""
-    others = [replace(step, caller=caller) for step in steps]
-    try:
-        results = trial.perform([*steps, *others])
-    except SubjectFault as fault:
-        return [trial.broken(others[0], str(fault), "crashed", "finding")]
+def _also(trial: Trial, steps: Sequence[Step], **how: Any) -> list[Observation]:
+    """The calls as always, then in another way: the same results are expected."""
+    others = [replace(step, **how) for step in steps]
+    results = trial.perform([*steps, *others])
     own, theirs = results[: len(steps)], results[len(steps) :]
     return [_held(trial, s, r, o) for s, r, o in zip(others, theirs, own, strict=True)]
 
 
-def positional(trial: Trial) -> Iterator[Observation]:
-    calls: tuple[tuple[tuple[int, ...], int], ...] = (
-        ((3, 5), 0), ((3, 5), -1), ((2, 3, 4), 1), ((5,), 0),
-    )  # fmt: skip
-    steps = [trial.step(_x(trial, shape), axis) for shape, axis in calls]
-    others = [replace(step, positional=True) for step in steps]
-    results = trial.perform([*steps, *others])
-    for step, own, result in zip(others, results[: len(steps)], results[len(steps) :], strict=True):
-        yield _held(trial, step, result, own)
+def _also_by(trial: Trial, steps: Sequence[Step], caller: Caller) -> list[Observation]:
+    """The calls as always, then by another caller, who may end the process."""
+    try:
+        return _also(trial, steps, caller=caller)
+    except SubjectFault as fault:
+        other = replace(steps[0], caller=caller)
+        return [trial.broken(other, str(fault), "crashed", "finding")]
+
+
+def positional(trial: Trial) -> Sequence[Observation]:
+    calls = (((3, 5), 0), ((3, 5), -1), ((2, 3, 4), 1), ((5,), 0))
+    steps = [trial.step(trial.normal(shape, 0), axis) for shape, axis in calls]
+    return _also(trial, steps, positional=True)
 
 
 def second_thread(trial: Trial) -> Sequence[Observation]:
-    steps = [trial.step(_x(trial, shape)) for shape in ((5,), (4, 9), (64, 100))]
+    steps = [trial.step(trial.normal(shape, 0)) for shape in ((5,), (4, 9), (64, 100))]
     return _also_by(trial, steps, "thread")
 
 
@@ -83,7 +81,7 @@ def two_threads(trial: Trial) -> Iterator[Observation]:
         pairs.append((((40, 40), 0), ((40, 40), -1)))
     limited = replace(trial, timeout_s=min(trial.timeout_s, _LIMIT_S))
     for pair in pairs:
-        steps = [trial.step(_x(trial, s, i), axis) for i, (s, axis) in enumerate(pair)]
+        steps = [trial.step(trial.normal(s, i), axis) for i, (s, axis) in enumerate(pair)]
         yield from _also_by(limited, steps, "together")
 
 
@@ -96,7 +94,7 @@ def after_fork(trial: Trial) -> Iterator[Observation]:
         raise Skip("a device cannot be used in a forked child")
     for operation in (o for o in OPERATIONS if o in metadata.operations):
         own = replace(trial, operation=operation)
-        found = _also_by(own, [own.step(_x(trial, s)) for s in ((4, 9), (64, 1000))], "fork")
+        found = _also_by(own, [own.step(trial.normal(s, 0)) for s in ((4, 9), (64, 1000))], "fork")
         yield from found
         if any(o.outcome == "raises" for o in found):  # perhaps after seconds: told once
             return
@@ -104,7 +102,7 @@ def after_fork(trial: Trial) -> Iterator[Observation]:
 
 def targets_of_every_width(trial: Trial) -> Iterator[Observation]:
     """More elements than 16 bits count, so that an index made in the targets' type wraps."""
-    x = _x(trial, (250, 300))
+    x = trial.normal((250, 300), 0)
     for width in _WIDTHS:
         most = min(np.iinfo(width).max, x.shape[1] - 1)
         targets = trial.rng(most).integers(0, most, len(x), endpoint=True)
@@ -125,7 +123,7 @@ def no_class(trial: Trial) -> Iterator[Observation]:
     metadata = trial.subject.metadata
     if metadata.device != "cpu":
         raise Skip("an index out of range ends the process of a device")
-    x = _x(trial, (4, 5))
+    x = trial.normal((4, 5), 0)
     for target in (5, -1, 6, 9, -5, -6, 1000):
         targets = np.array([0, 3, target, 1])
         step = Step("cross_entropy", (x, targets))
@@ -163,10 +161,9 @@ def dimensions(trial: Trial) -> Sequence[Observation]:
 
 
 def overlapping(trial: Trial) -> Iterator[Observation]:
-    if trial.operation not in trial.subject.metadata.operations_with_out:
-        raise Skip("takes no out=")
+    trial.need_out()
     for shape in ((5,), (33, 64), (9, 2000)):
-        plain = trial.step(_x(trial, shape))
+        plain = trial.step(trial.normal(shape, 0))
         step = replace(plain, out="overlap")
         own, result = trial.perform([plain, step])
         if result.error is None:

@@ -13,7 +13,6 @@ from harness.experiments.conformance.case import ELEMENTWISE, OF_LOGITS, Case, J
 from harness.experiments.conformance.case_run import Trial
 from harness.experiments.conformance.observation import Grade, Observation, Skip
 from harness.numerics.formats import to_float64
-from harness.records import Outcome
 
 _TOLERANCE = 2.0**-18  # relative: these cases ask which answer comes, not how accurate it is
 
@@ -50,10 +49,8 @@ def _classed(
         return [Observation("pass", "accurate", f"{cast} gives {result.dtypes[0]}")]
     i = int(np.argmax(bad))
     y, right = np.atleast_1d(y), np.atleast_1d(right)
-    text = f"out[{i}]={y[i]:.9g}, but should be {right[i]:.9g}"
     note = f"input {cast} {list(values)}, result {result.dtypes[0]}"
-    kind: Outcome = "nan" if np.isnan(y[i]) else "wrong"
-    return [trial.shown(step, text, kind, lifted, y[i], right[i], note=note, grade=grade)]
+    return [trial.unlike(step, f"out[{i}]", lifted, y[i], right[i], note=note, grade=grade)]
 
 
 def converted(*inputs: tuple[str, Sequence[float]]) -> Judge:

@@ -31,9 +31,10 @@ def saturated_gradient(trial: Trial) -> Sequence[Observation]:
         return [Observation("pass", "accurate", error=float(error.max()))]
     i = int(bad[0])
     right = exact[i].round_to(trial.fmt)
-    text = f"gradient[{i}, 0]={float(got[i]):.9g}, but should be {float(right):.9g}"
-    kind: Outcome = "zero" if float(got[i]) == 0 else "inaccurate"
-    return [trial.shown(step, text, kind, x[i], got[i], right, error=float(error[i]))]
+    told = trial.unlike(
+        step, f"gradient[{i}, 0]", x[i], got[i], right, "inaccurate", error=float(error[i])
+    )
+    return [told]
 
 
 def random_backward(trial: Trial) -> Iterator[Observation]:
@@ -45,10 +46,9 @@ def random_backward(trial: Trial) -> Iterator[Observation]:
             rng.normal(size=x.shape), np.ones(x.shape), rng.uniform(1, 2, x.shape),
             1e3 * rng.normal(size=x.shape), -np.ones(x.shape), np.zeros(x.shape),
         ]  # fmt: skip
-        yield from trial.values([trial.step(x, grad=trial.array(g)) for g in kinds])
-        yield from trial.values(
-            [trial.step(np.ascontiguousarray(x.T), 0, grad=trial.array(kinds[0].T))]
-        )
+        steps = [trial.step(x, grad=trial.array(g)) for g in kinds]
+        steps.append(trial.step(np.ascontiguousarray(x.T), 0, grad=trial.array(kinds[0].T)))
+        yield from trial.values(steps)
 
 
 def jacobian(trial: Trial) -> Iterator[Observation]:
@@ -79,9 +79,8 @@ def gradient_of_logits(trial: Trial) -> Sequence[Observation]:
     right = float(np.exp(-gap) / (1 + np.exp(-gap)) ** 2)
     if abs(got - right) <= 1e-3 * right:
         return [Observation("pass", "accurate")]
-    text = f"out[0]={got:.9g}, in the logits it is {right:.9g}: y=1 has lost it"
-    kind: Outcome = "zero" if got == 0 else "inaccurate"
-    return [trial.shown(step, text, kind, y, got, right)]
+    more = " in the logits: y=1 has lost it"
+    return [trial.unlike(step, "out[0]", y, got, right, "inaccurate", more)]
 
 
 def long_half(trial: Trial) -> Sequence[Observation]:

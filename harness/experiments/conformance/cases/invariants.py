@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,14 +15,14 @@ from harness.experiments.conformance.case import (
     OF_LOGITS,
     OPERATIONS,
     Case,
-)
+)  # fmt: skip
 from harness.experiments.conformance.case_run import Trial
 from harness.experiments.conformance.observation import Observation
 from harness.numerics.formats import to_float64, to_hex
 
 
 def _x(trial: Trial, shape: tuple[int, ...], salt: int = 0) -> Array:
-    return trial.array(trial.rng(salt, *shape).normal(scale=2.0, size=shape))
+    return trial.normal(shape, salt)
 
 
 def _made(trial: Trial, shape: tuple[int, ...], *more: str) -> tuple[str, ...]:
@@ -41,14 +42,14 @@ def repeated(trial: Trial) -> Iterator[Observation]:
     for shape in trial.chosen(shapes, 3):
         x, other = _x(trial, shape), _x(trial, shape, 1)
         steps = [trial.step(v) for v in (x, x, other, x, x + 1, x)]
-        if trial.operation != "cross_entropy" and len(shape) == 2:
-            first = trial.step(np.ascontiguousarray(x.T), 0)
+        pairs = [(0, 1), (0, 3), (0, 5)]
+        for first in trial.columns(x) if len(shape) == 2 else ():
             steps += [first, trial.step(other), first]
-        results = trial.perform(steps)
-        yield from [trial.observe(s, r) for s, r in zip(steps, results, strict=True)]
+            pairs.append((6, 8))
+        results, observed = trial.all_observed(steps)
+        yield from observed
         if any(r.error is not None for r in results):
             continue
-        pairs = [(0, 1), (0, 3), (0, 5), (6, 8)] if len(steps) > 6 else [(0, 1), (0, 3), (0, 5)]
         for a, b in pairs:
             if not _bits(results[a], results[b]):
                 text = f"call {b + 1} differs bitwise from call {a + 1} with the same input"
@@ -77,47 +78,39 @@ def kept_results(trial: Trial) -> Iterator[Observation]:
         yield from trial.values([trial.step(_x(trial, shape, salt)) for salt in range(3)])
         if trial.operation != "cross_entropy" and len(shape) == 2:
             yield from trial.values([trial.step(_x(trial, shape, salt), 0) for salt in range(3)])
-    mixed = [trial.step(_x(trial, s)) for s in ((64, 10), (10, 64), (640,), (64, 10))]
-    yield from trial.values(mixed)
+    yield from trial.values(
+        [trial.step(_x(trial, s)) for s in ((64, 10), (10, 64), (640,), (64, 10))]
+    )
 
 
 def batches(trial: Trial) -> Sequence[Observation]:
     """A row alone, in a small batch and in a large one: within the bound, or better, bitwise."""
     found: list[Observation] = []
     differing = total = 0
-    first: tuple[Step, int, str, str] | None = None
+    first: tuple[Step, int, Any, Any] | None = None
     for classes in trial.chosen((3, 16, 33, 100, 1000), 2):
         x = _x(trial, (64, classes))
         whole = trial.step(x)
         rows = (0, 1, 31, 62, 63)
-        singles: list[Step] = []
-        for i in rows:
-            more: dict[str, Any] = {}
-            if trial.operation == "softmax_backward":
-                more["grad"] = whole.arrays[0][i : i + 1]
-            elif trial.operation == "cross_entropy":
-                more["targets"] = whole.arrays[1][i : i + 1]
-            singles.append(trial.step(x[i : i + 1], **more))
-        results = trial.perform([whole, *singles])
-        steps = [whole, *singles]
-        found += [trial.observe(s, r) for s, r in zip(steps, results, strict=True)]
+        alone = [replace(whole, arrays=tuple(a[i : i + 1] for a in whole.arrays)) for i in rows]
+        results, observed = trial.all_observed([whole, *alone])
+        found += observed
         if any(o.grade == "failure" for o in found):
             continue
         for i, single in zip(rows, results[1:], strict=True):
             for a, b in zip(results[0].arrays, single.arrays, strict=True):
-                batch, alone = np.atleast_1d(a[i]), np.atleast_1d(b[0])
-                unlike = np.flatnonzero(batch != alone)
+                batch, row = np.atleast_1d(a[i]), np.atleast_1d(b[0])
+                unlike = np.flatnonzero(batch != row)
                 differing += int(unlike.size)
                 total += int(b.size)
                 if unlike.size and first is None:
                     j = int(unlike[0])
-                    first = (whole, i, to_hex(batch[j]), to_hex(alone[j]))
+                    first = (whole, i, batch[j], row[j])
     if first is not None:
-        step, row, together, alone_hex = first
+        step, i, together, single_result = first
         text = f"{differing} of {total} elements differ in the last bits between batch sizes"
-        made = _made(trial, step.arrays[-1 if trial.operation == "softmax_backward" else 0].shape,
-                     f"row {row}, in its batch and alone")  # fmt: skip
-        found.append(trial.shown(step, text, "accurate", made, together, alone_hex))
+        made = _made(trial, step.arrays[0].shape, f"row {i}, in its batch and alone")
+        found.append(trial.shown(step, text, "accurate", made, together, single_result))
     return found
 
 
@@ -150,8 +143,8 @@ def permuted(trial: Trial) -> Sequence[Observation]:
         steps = [trial.step(x), trial.step(np.ascontiguousarray(x[:, order]))]
         steps.append(trial.step(np.sort(x, axis=-1)))
         steps.append(trial.step(np.ascontiguousarray(np.sort(x, axis=-1)[:, ::-1])))
-        results = trial.perform(steps)
-        found += [trial.observe(s, r) for s, r in zip(steps, results, strict=True)]
+        results, observed = trial.all_observed(steps)
+        found += observed
         if trial.operation not in ELEMENTWISE or any(o.grade == "failure" for o in found):
             continue
         a, b = results[0].arrays[0], results[1].arrays[0]
@@ -179,13 +172,13 @@ def orders_of_memory(trial: Trial) -> Sequence[Observation]:
     """The same array in the orders C and F, along every axis."""
     found: list[Observation] = []
     differing = total = 0
-    first: tuple[Step, tuple[int, ...], str, str] | None = None
+    first: tuple[Step, tuple[int, ...], Any, Any] | None = None
     for shape in trial.chosen(((5, 9), (33, 17), (64, 100), (6, 7, 8)), 2):
         x = _x(trial, shape)
         for axis in range(len(shape)):
             steps = [trial.step(x, axis), trial.step(x, axis, layout="F")]
-            results = trial.perform(steps)
-            found += [trial.observe(s, r) for s, r in zip(steps, results, strict=True)]
+            results, observed = trial.all_observed(steps)
+            found += observed
             if any(r.error is not None or not r.arrays for r in results):
                 continue
             a, b = (np.ascontiguousarray(r.arrays[0]) for r in results)
@@ -196,7 +189,7 @@ def orders_of_memory(trial: Trial) -> Sequence[Observation]:
             total += a.size
             if len(unlike) and first is None:
                 place = tuple(int(i) for i in unlike[0])
-                first = (steps[1], place, to_hex(b[place]), to_hex(a[place]))
+                first = (steps[1], place, b[place], a[place])
     if first is not None:
         step, place, in_f, in_c = first
         text = f"{differing} of {total} elements differ in the last bits between the orders C and F"

@@ -16,8 +16,7 @@ from harness.experiments.conformance.case_run import Trial
 from harness.experiments.conformance.expected import expected_of
 from harness.experiments.conformance.observation import Grade, Observation, Skip
 from harness.numerics.exact import Exact
-from harness.numerics.formats import Float64Array, FloatFormat, to_float64, ulp
-from harness.records import Outcome
+from harness.numerics.formats import Float64Array, FloatFormat, float_format, to_float64, ulp
 from harness.reference.double_double import two_prod
 from harness.reference.elementary import exp as exp_pair
 
@@ -54,11 +53,11 @@ def _stalled(trial: Trial, step: Step, grade: Grade) -> list[Observation]:
     got = float(to_float64(result.arrays[0]).reshape(-1)[0])
     if abs(got * classes - 1.0) <= 0.25:
         return [observed]
-    text = (
-        f"out[0, 0]={got:.9g}, but should be {1 / classes:.9g}: the sum has stalled or overflowed"
-    )
-    kind: Outcome = "zero" if got == 0 else "inaccurate"
-    return [trial.shown(step, text, kind, trial.given(step), got, 1 / classes, grade=grade)]
+    told = trial.unlike(
+        step, "out[0, 0]", trial.given(step), got, 1 / classes, "inaccurate",
+        ": the sum has stalled or overflowed", grade=grade,
+    )  # fmt: skip
+    return [told]
 
 
 def constant_rows(trial: Trial) -> Iterator[Observation]:
@@ -85,13 +84,12 @@ def very_long_constant(trial: Trial) -> Sequence[Observation]:
 
 def strided_sum(trial: Trial) -> Sequence[Observation]:
     """Sums along a strided axis: within the linear bound, a finding where far above pairwise."""
-    found: list[Observation] = []
     rng = trial.rng(27)
     x = trial.array(np.stack([np.full(50_000, -0.1), rng.normal(size=50_000)], axis=1))
     x[0, 0] = 0.0
     step = trial.step(x, 0)
     result, observed = trial.observed(step)
-    found.append(observed)
+    found = [observed]
     if observed.grade == "pass" and trial.operation == "softmax":
         totals = [float(np.sum(to_float64(c))) - 1.0 for c in result.arrays[0].T]
         u = trial.fmt.unit_roundoff
@@ -129,9 +127,10 @@ def stalled_float32(trial: Trial) -> Sequence[Observation]:
     got = float(to_float64(result.arrays[0])[0, 0])
     if abs(got * rows - 1.0) < 1e-3:
         return [Observation("pass", "accurate")]
-    text = f"out[0, 0]={got:.9g}, but should be {right:.9g}; columns sum to {got * rows:.4g}"
     grade: Grade = "failure" if is_lost(got, right, trial.fmt) else "finding"
-    return [trial.shown(step, text, "inaccurate", trial.given(step), got, right, grade=grade)]
+    more = f"; columns sum to {got * rows:.4g}"
+    given = trial.given(step)
+    return [trial.unlike(step, "out[0, 0]", given, got, right, "inaccurate", more, grade=grade)]
 
 
 def _refuse_too_large(trial: Trial, shape: tuple[int, int]) -> None:
@@ -172,7 +171,7 @@ def beyond_int32(trial: Trial) -> Sequence[Observation]:
         (result,) = trial.perform([step])
         if result.error is not None and "memory" in result.error.lower():
             raise Skip(f"ran out of memory: {result.error}")
-        broken = trial.contract(step, result, "failure", "")
+        broken = trial.contract(step, result)
         if broken is not None:
             return [broken]
         got = to_float64(result.arrays[0]).reshape(-1)
@@ -193,8 +192,6 @@ def beyond_int32(trial: Trial) -> Sequence[Observation]:
 @lru_cache(maxsize=8)
 def _prefixes(dtype: str, seed: int) -> tuple[Array, Exact, Float64Array, Float64Array]:
     """Logits z, and exp(z) and its prefix sums in double-double: the exact row of every n."""
-    from harness.numerics.formats import float_format
-
     fmt = float_format(dtype)
     rng = np.random.default_rng([seed, 28])
     z = np.clip(rng.normal(size=LONGEST), -3.0, 3.0).astype(fmt.dtype)
@@ -257,7 +254,7 @@ def every_count(trial: Trial) -> Sequence[Observation]:
             part = counts[start : start + _CHUNK]
             steps = _sweep_steps(trial, part, z, axis)
             for n, step, result in zip(part, steps, trial.perform(steps), strict=True):
-                broken = trial.contract(step, result, "failure", "")
+                broken = trial.contract(step, result)
                 if broken is not None:
                     found.append(broken)
                     continue

@@ -7,7 +7,6 @@ half of the mass, or all of it, or none. What must come is then known well enoug
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,7 +18,6 @@ from harness.experiments.conformance.case import NATIVE, OPERATIONS, PYTORCH, Ca
 from harness.experiments.conformance.case_run import Trial
 from harness.experiments.conformance.observation import Observation
 from harness.numerics.formats import Float64Array, float_format, to_float64
-from harness.records import Outcome
 from harness.workloads.class_counts import NAMED
 
 _FIRST = (8193, 65_537, 32_769, 16_385, 131_073, 12_289, 50_257, 4097)
@@ -114,12 +112,6 @@ def _step(trial: Trial, rows: _Rows, axis: int) -> Step:
     return trial.step(x, axis)
 
 
-def _kind(got: float) -> Outcome:
-    if np.isnan(got):
-        return "nan"
-    return "inf" if np.isinf(got) else "wrong"
-
-
 def _judged(trial: Trial, n: int, axis: int) -> Observation:
     rows = _rows(trial, n)
     step = _step(trial, rows, axis)
@@ -136,13 +128,9 @@ def _judged(trial: Trial, n: int, axis: int) -> Observation:
         if bad.any():
             place = tuple(int(i) for i in np.unravel_index(int(np.argmax(bad)), bad.shape))
             index = ", ".join(map(str, place[::-1] if axis == 0 else place))
-            text = (
-                f"out[{index}]={float(got[place]):.9g}, but should be {float(right[place]):.9g}; "
-                f"{_KINDS[place[0]]}"
-            )
-            return trial.shown(
-                step, text, _kind(float(got[place])), trial.given(step, place[0]),
-                got[place], right[place], grade="failure", note=f"n={n}",
+            return trial.unlike(
+                step, f"out[{index}]", trial.given(step, place[0]), got[place], right[place],
+                more=f"; {_KINDS[place[0]]}", grade="failure", note=f"n={n}",
             )  # fmt: skip
     return Observation("pass", "accurate")
 
@@ -156,13 +144,7 @@ def tails(trial: Trial) -> Iterator[Observation]:
         strided = trial.chosen(_STRIDED, 1)
         for place, n in zip(places, strided, strict=False):
             asked.insert(place, (n, 0))
-    started = time.perf_counter()
-    for i, (n, axis) in enumerate(asked):
-        yield _judged(trial, n, axis)
-        if time.perf_counter() - started > trial.budget_s and i + 1 < len(asked):
-            text = f"judged at {i + 1} of {len(asked)} long class counts: it is slow"
-            yield Observation("pass", "accurate", text)
-            break
+    return trial.in_time(asked, lambda one: [_judged(trial, *one)], "long class counts")
 
 
 CASES = (

@@ -16,12 +16,11 @@ from harness.experiments.conformance.case import (
     PYTORCH,
     SCIPY,
     Case,
-)
+)  # fmt: skip
 from harness.experiments.conformance.case_run import Trial
 from harness.experiments.conformance.observation import Observation, Skip
 from harness.numerics.formats import to_float64
 from harness.numerics.ulps import ulp_error
-from harness.records import Outcome
 from harness.reference import log_softmax_exact, softmax_exact
 
 _LOGITS = ("softmax", "log_softmax", "logsumexp", "cross_entropy")
@@ -67,9 +66,7 @@ def _judge_rows(trial: Trial, rows: Sequence[Sequence[float]]) -> list[Observati
     for x in _embedded(trial, rows):
         steps.append(trial.step(x))
         if x.shape[1] <= 8:
-            steps += [trial.step(row) for row in x]
-            if trial.operation != "cross_entropy":
-                steps.append(trial.step(np.ascontiguousarray(x.T), 0))
+            steps += [*(trial.step(row) for row in x), *trial.columns(x)]
     return trial.values(steps)
 
 
@@ -110,15 +107,9 @@ def large_ties(trial: Trial) -> Sequence[Observation]:
 def largest_values(trial: Trial) -> Sequence[Observation]:
     big = trial.fmt.max
     step = big * 2.0**-trial.fmt.precision * 2
-    rows = [
-        [big, -big],
-        [-big, big],
-        [big, 0.0],
-        [0.0, -big],
-        [big, big - step],
-        [-big, -big + step],
-    ]
-    rows += [[-big, 0.0, big], [big, -big, big], [-big, -np.inf], [-np.inf, -big], [0.0, -big, 1.0]]
+    rows = [[big, -big], [-big, big], [big, 0.0], [0.0, -big], [big, big - step]]
+    rows += [[-big, -big + step], [-big, -np.inf], [-np.inf, -big]]
+    rows += [[-big, 0.0, big], [big, -big, big], [0.0, -big, 1.0]]
     rows += [[-big, -big, -np.inf], [-np.inf, -big + step, -big]]
     return _judge_rows(trial, rows)
 
@@ -141,9 +132,10 @@ def saturated_log(trial: Trial) -> Sequence[Observation]:
         return [Observation("pass", "accurate", error=float(error.max()))]
     i = int(bad[0])
     right = float(exact[i].round_to(trial.fmt)) * sign
-    text = f"log p={got[i] * sign:.9g}, but should be {right:.9g}"
-    kind: Outcome = "zero" if got[i] == 0 else "inaccurate"
-    return [trial.shown(step, text, kind, rows[i], got[i] * sign, right, error=float(error[i]))]
+    told = trial.unlike(
+        step, "log p", rows[i], got[i] * sign, right, "inaccurate", error=float(error[i])
+    )
+    return [told]
 
 
 def subnormal_results(trial: Trial) -> Sequence[Observation]:
@@ -167,14 +159,8 @@ def half_mask(trial: Trial) -> Sequence[Observation]:
     low = -trial.fmt.max
     with np.errstate(over="ignore"):
         lower = float(trial.array([low - 2.0**12])[0])  # bias on finfo.min: may round to -inf
-    rows = [
-        [low, 0.5, 1.0],
-        [lower, 0.5, 1.0],
-        [0.5, low, low],
-        [-1e9, 0.0, 1.0],
-        [-1e9, -1e9, 0.0],
-    ]
-    rows += [[low, low, low], [low, low, 0.0]]
+    rows = [[low, 0.5, 1.0], [lower, 0.5, 1.0], [0.5, low, low], [-1e9, 0.0, 1.0]]
+    rows += [[-1e9, -1e9, 0.0], [low, low, low], [low, low, 0.0]]
     return _judge_rows(trial, rows)
 
 
@@ -227,12 +213,9 @@ def unlike_rows(trial: Trial) -> Iterator[Observation]:
         rng = trial.rng(rows)
         shift = np.geomspace(1.0, top, rows) * np.where(np.arange(rows) % 2, 1.0, -1.0)
         x = trial.array(rng.normal(size=(rows, classes)) + shift[:, None])
-        steps = [trial.step(x)]
+        steps = [trial.step(x), *trial.columns(x)]
         if trial.operation != "cross_entropy":
-            steps += [
-                trial.step(np.ascontiguousarray(x.T), 0),
-                trial.step(np.ascontiguousarray(x.reshape(1, rows, classes)), 2),
-            ]
+            steps.append(trial.step(x.reshape(1, rows, classes), 2))
         yield from trial.values(steps)
 
 
@@ -251,7 +234,7 @@ def contracted_caller(trial: Trial) -> Sequence[Observation]:
             raise Skip(result.not_made)
         if result.error is not None:
             raise Skip(f"could not be compiled within a caller: {result.error}")
-        broken = trial.contract(step, result, "failure", "")
+        broken = trial.contract(step, result)
         if broken is not None:
             return [broken]
         right = np.zeros(3)
@@ -261,9 +244,7 @@ def contracted_caller(trial: Trial) -> Sequence[Observation]:
             found.append(Observation("pass", "exact"))
             continue
         i = int(np.argmax(got != right))
-        text = f"out[{i}]={got[i]:.9g}, but should be {right[i]:.9g}"
-        kind: Outcome = "nan" if np.isnan(got[i]) else "wrong"
-        found.append(trial.shown(step, text, kind, x, got[i], right[i], grade="failure"))
+        found.append(trial.unlike(step, f"out[{i}]", x, got[i], right[i], grade="failure"))
     return found
 
 

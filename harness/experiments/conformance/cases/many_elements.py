@@ -18,11 +18,15 @@ import psutil
 
 from harness.experiments.conformance.call import Step
 from harness.experiments.conformance.case import OPERATIONS, Case
-from harness.experiments.conformance.case_run import Trial
-from harness.experiments.conformance.expected import expected_of, expected_shapes, result_rows
+from harness.experiments.conformance.case_run import Trial, named
+from harness.experiments.conformance.expected import (
+    expected_of,
+    expected_shapes,
+    index_of,
+    result_rows,
+)
 from harness.experiments.conformance.observation import Observation, Skip
 from harness.numerics.formats import Float64Array, to_float64, ulp
-from harness.records import Outcome
 
 ROWS = (1 << 22) + 37
 """Beyond 2**22, and in no tile."""
@@ -73,10 +77,7 @@ def _refuse_what_is_too_long(trial: Trial, step: Step) -> None:
 def _index(step: Step, part: int, spot: Sequence[int], repetition: int) -> tuple[int, ...]:
     """Where an element (row, class) of a repetition stands in the result as it was given."""
     shape = expected_shapes(replace(step, tiled=None))[part]
-    along = step.axis % step.arrays[0].ndim if isinstance(step.axis, int) else -1
-    index = list(map(int, spot))
-    if len(shape) == 2 and along == 0:
-        index.reverse()
+    index = list(index_of(spot, step, shape))
     axis = next((i for i, n in enumerate(expected_shapes(step)[part]) if n != shape[i]), None)
     if axis is not None:
         index[axis] += repetition * shape[axis]
@@ -97,13 +98,10 @@ def _judged(trial: Trial, step: Step, rights: Sequence[_Right]) -> Observation:
                 continue
             spot = tuple(int(i) for i in np.unravel_index(int(np.argmax(bad)), bad.shape))
             repetition = int(result_rows(places[part][half], step)[spot])
-            index = ", ".join(map(str, _index(step, part, spot, repetition)))
-            name = "out" if step.operation != "cross_entropy" else ("loss", "gradient")[part]
-            text = f"{name}[{index}]={got[spot]:.9g}, but should be {value[spot]:.9g}"
-            kind: Outcome = "nan" if np.isnan(got[spot]) else "zero" if got[spot] == 0 else "wrong"
-            return trial.shown(
-                step, text, kind, trial.given(step), got[spot], value[spot], grade="failure",
-            )  # fmt: skip
+            name = named(step, part, _index(step, part, spot, repetition))
+            return trial.unlike(
+                step, name, trial.given(step), got[spot], value[spot], grade="failure"
+            )
     return Observation("pass", "accurate")
 
 
@@ -164,9 +162,7 @@ def _long(trial: Trial) -> tuple[Step, Float64Array, Float64Array]:
 def _of_long(trial: Trial) -> tuple[Step, list[_Right]]:
     """The call of `_long` and what it must give, by bounds that do not grow with the row."""
     step, counts, k = _long(trial)
-    inside = trial.arithmetic.internal(trial.fmt)
-    u, e = inside.unit_roundoff, trial.arithmetic.exp_error
-    out = trial.fmt.unit_roundoff if inside != trial.fmt else 0.0
+    _, u, e, out = trial.roundings
     log = np.log(k)
     of_log = ((2.0 + e) * log + 4.0) * u + 2 * log * out
     if step.operation == "softmax_backward":

@@ -7,13 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from harness.experiments.conformance.call import Array, Step
-from harness.experiments.conformance.case import (
-    ELEMENTWISE,
-    OF_LOGITS,
-    PYTORCH,
-    SCIPY,
-    Case,
-)
+from harness.experiments.conformance.case import ELEMENTWISE, OF_LOGITS, PYTORCH, SCIPY, Case
 from harness.experiments.conformance.case_run import Trial
 from harness.experiments.conformance.observation import Observation
 
@@ -79,9 +73,7 @@ def _at_positions(trial: Trial, classes: int, value: float) -> Array:
 
 def _steps(trial: Trial, x: Array, single: bool) -> list[Step]:
     """The batch along the last axis and along the first, and some of its rows on their own."""
-    steps = [trial.step(x)]
-    if trial.operation != "cross_entropy" and x.shape[1] <= 257:
-        steps.append(trial.step(np.ascontiguousarray(x.T), 0))
+    steps = [trial.step(x), *(trial.columns(x) if x.shape[1] <= 257 else [])]
     if single:
         chosen = x[1::2] if len(x) > 2 else x
         steps += [trial.step(row) for row in chosen[:: max(1, len(chosen) // 6)]]
@@ -219,10 +211,7 @@ def single_class(trial: Trial) -> Sequence[Observation]:
     largest = trial.fmt.max
     values = [0.0, -0.0, 1.0, -1.0, 1000.0, -1000.0, largest, -largest, 0.1]
     x = trial.array(np.array(values)[:, None])
-    steps = [trial.step(x), *(trial.step(row) for row in x)]
-    if trial.operation != "cross_entropy":
-        steps.append(trial.step(np.ascontiguousarray(x.T), 0))
-    return trial.values(steps)
+    return trial.values([trial.step(x), *(trial.step(row) for row in x), *trial.columns(x)])
 
 
 CASES = (

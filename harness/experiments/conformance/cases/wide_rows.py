@@ -9,7 +9,6 @@ exponential and its roundings. Neither need grow with n: real orders of summatio
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -22,12 +21,11 @@ from numpy.typing import NDArray
 
 from harness.experiments.conformance.call import Array, Result, Step
 from harness.experiments.conformance.case import FLOATS, OPERATIONS, Case
-from harness.experiments.conformance.case_run import Trial, softmax_like
+from harness.experiments.conformance.case_run import Trial, kind_of, softmax_like
 from harness.experiments.conformance.expected import axes_of, result_rows, rows_of
 from harness.experiments.conformance.observation import Grade, Observation, worst
 from harness.numerics.exact import Exact
 from harness.numerics.formats import Float64Array, FloatFormat, scale_by_power, to_float64
-from harness.records import Outcome
 from harness.reference.memo import MEMO, bytes_of, certified, content_key
 from harness.workloads.class_counts import NAMED
 
@@ -249,9 +247,7 @@ def _rescaled(terms: Float64Array) -> float:
 def _of_probabilities(
     trial: Trial, x: Float64Array, got: Float64Array, exact: Exact, first: int = 0
 ) -> Errors:
-    inside = trial.arithmetic.internal(trial.fmt)
-    u, e = inside.unit_roundoff, trial.arithmetic.exp_error
-    rounding = trial.fmt.unit_roundoff if inside != trial.fmt else 0.0
+    inside, u, e, rounding = trial.roundings
     difference, p = _difference(got, exact)
     normal = (p >= trial.fmt.smallest_normal) & (np.arange(len(p)) >= first)
     gap = x.max() - x
@@ -272,8 +268,7 @@ def _of_probabilities(
 
 def _of_logarithms(trial: Trial, x: Float64Array, got: Float64Array, exact: Exact) -> Errors:
     """Of log_softmax (a row), log-sum-exp or a loss (one number)."""
-    inside = trial.arithmetic.internal(trial.fmt)
-    u, e = inside.unit_roundoff, trial.arithmetic.exp_error
+    inside, u, e, _ = trial.roundings
     difference, value = _difference(got, exact)
     terms = np.exp(x - x.max())
     log_sum = float(np.log(terms.sum()))
@@ -289,9 +284,7 @@ def _of_products(
     trial: Trial, grad: Float64Array, y: Float64Array, got: Float64Array, exact: Exact
 ) -> Errors:
     """Of softmax_backward, y (g - Σ g y): over y, all elements share the error of the sum."""
-    inside = trial.arithmetic.internal(trial.fmt)
-    u = inside.unit_roundoff
-    out = trial.fmt.unit_roundoff if inside != trial.fmt else 0.0
+    inside, u, _, out = trial.roundings
     difference, value = _difference(got, exact)
     # Where the result is normal: below, its rounding has nothing to do with its size.
     normal = (y >= trial.fmt.smallest_normal) & (np.abs(value) >= trial.fmt.smallest_normal)
@@ -446,8 +439,7 @@ def _lost(trial: Trial, call: _Call, arrays: Sequence[Float64Array]) -> Iterator
         if np.isnan(got).any() or (np.all(got == got[0]) and np.ptp(call.rows[0][i]) > 0):
             column = int(np.argmax(np.isnan(got)))
             value = float(got[column])
-            kind: Outcome = "nan" if np.isnan(value) else "zero" if value == 0 else "inaccurate"
-            kind = "inf" if np.isinf(value) else kind
+            kind = kind_of(value, "inaccurate")
             which = f"its element {column} is" if np.isnan(value) else "all its elements are"
             text = f"a row is lost: {which} {value:.9g}"
             right = reference(trial.fmt, call.step.operation, *call.rows)[-1].hi[i, column]
@@ -467,7 +459,7 @@ def _as_given(step: Step) -> _Call:
 
 def _ordinary_call(trial: Trial, step: Step, result: Result) -> Observation:
     """The judgement of `ordinary` on one call like its own."""
-    broken = trial.contract(step, result, "failure", "")
+    broken = trial.contract(step, result)
     if step.operation == "cross_entropy" and step.arrays[1].any():  # which is not like them
         return Observation("pass", "accurate")
     return broken or worst([*_judged(trial, _as_given(step), result)])
@@ -487,27 +479,20 @@ def _judged(trial: Trial, call: _Call, result: Result) -> Iterator[Observation]:
 
 
 def _in_time(
-    trial: Trial, wanted: Sequence[Width], patience: float = 1.0
-) -> Iterator[Width | Observation]:
-    """The widths for which there is time, and what is said where it was not enough."""
-    started = time.perf_counter()
+    trial: Trial, wanted: Sequence[Width], judge: Callable[[Trial, Width], Iterator[Observation]],
+    patience: float = 1.0,
+) -> Iterator[Observation]:  # fmt: skip
     chosen = trial.chosen(wanted, 4)
-    for i, width in enumerate(chosen):
-        yield width
-        if time.perf_counter() - started > patience * trial.budget_s and i + 1 < len(chosen):
-            text = f"judged at {i + 1} of {len(chosen)} wide class counts: it is slow"
-            yield Observation("pass", "accurate", text)
-            return
+    return trial.in_time(chosen, partial(judge, trial), "wide class counts", patience)
 
 
 def ordinary(trial: Trial) -> Iterator[Observation]:
     """What a row shares against sums in real orders; what is left against no n at all."""
-    for width in _in_time(trial, widths(trial)):
-        if isinstance(width, Observation):
-            yield width
-            continue
-        x = _rows(trial, width.classes)
-        yield from _ordinary_rows(trial, _ordinary(trial, width, x))
+    return _in_time(trial, widths(trial), _ordinary_at)
+
+
+def _ordinary_at(trial: Trial, width: Width) -> Iterator[Observation]:
+    return _ordinary_rows(trial, _ordinary(trial, width, _rows(trial, width.classes)))
 
 
 def named(trial: Trial) -> Iterator[Observation]:
@@ -519,18 +504,18 @@ def named(trial: Trial) -> Iterator[Observation]:
     if trial.operation != "cross_entropy":
         # The least costs little, and is asked however slow it is.
         wanted = [Width(_LEAST_WIDE, "first"), *wanted, Width((1 << 19) + 1, "first")]
-    for width in _in_time(trial, wanted, patience=4.0):
-        if isinstance(width, Observation):
-            yield width
-            continue
-        n = width.classes
-        before = _BATCH if n == NAMED_COUNTS[0] else int(n < _FEW_ORDERS)
-        x = np.full((1 + before, n), 0.5)
-        x[-1] = np.clip(trial.rng(n, 9).normal(size=n), -4.0, 4.0)
-        x[-1, 0] = 4.5
-        call = _ordinary(trial, width, x)
-        last = tuple(a[before:] for a in call.rows)
-        yield from _ordinary_rows(trial, replace(call, rows=last, first=before))
+    return _in_time(trial, wanted, _named_at, patience=4.0)
+
+
+def _named_at(trial: Trial, width: Width) -> Iterator[Observation]:
+    n = width.classes
+    before = _BATCH if n == NAMED_COUNTS[0] else int(n < _FEW_ORDERS)
+    x = np.full((1 + before, n), 0.5)
+    x[-1] = np.clip(trial.rng(n, 9).normal(size=n), -4.0, 4.0)
+    x[-1, 0] = 4.5
+    call = _ordinary(trial, width, x)
+    last = tuple(a[before:] for a in call.rows)
+    return _ordinary_rows(trial, replace(call, rows=last, first=before))
 
 
 def _equal(trial: Trial, n: int) -> tuple[Float64Array, list[int]]:
@@ -558,18 +543,18 @@ def _equal(trial: Trial, n: int) -> tuple[Float64Array, list[int]]:
 
 def exact_sums(trial: Trial) -> Iterator[Observation]:
     """k equal logits and the rest nothing: 1/k, ln k, whatever the order and the width."""
-    for width in _in_time(trial, widths(trial)):
-        if isinstance(width, Observation):
-            yield width
-            continue
-        x, counts = _equal(trial, width.classes)
-        zero = x == 0.0
-        grad, last = None, width.classes - 1 - zero[:, ::-1].argmax(axis=1)
-        if trial.operation == "softmax_backward":
-            size = np.array([2.0 ** -k.bit_length() for k in counts])
-            x, grad = np.where(zero, size[:, None], 0.0), np.ones(x.shape)
-        call = _call(trial, width, x, grad, last.tolist())
-        yield from _equals(trial, call, trial.sound(call.step), zero, counts)
+    return _in_time(trial, widths(trial), _exact_sums_at)
+
+
+def _exact_sums_at(trial: Trial, width: Width) -> Iterator[Observation]:
+    x, counts = _equal(trial, width.classes)
+    zero = x == 0.0
+    grad, last = None, width.classes - 1 - zero[:, ::-1].argmax(axis=1)
+    if trial.operation == "softmax_backward":
+        size = np.array([2.0 ** -k.bit_length() for k in counts])
+        x, grad = np.where(zero, size[:, None], 0.0), np.ones(x.shape)
+    call = _call(trial, width, x, grad, last.tolist())
+    return _equals(trial, call, trial.sound(call.step), zero, counts)
 
 
 def _equals(
@@ -588,7 +573,7 @@ def _equals(
 
 def _equal_call(trial: Trial, step: Step, result: Result) -> Observation:
     """The judgement of `exact_sums` on one call like its own."""
-    broken = trial.contract(step, result, "failure", "")
+    broken = trial.contract(step, result)
     call = _as_given(step)
     zero = call.rows[0] == 0.0
     exact = bool(np.all(zero | (call.rows[0] <= -1e3)) and zero.any(axis=1).all())
@@ -600,9 +585,7 @@ def _equal_call(trial: Trial, step: Step, result: Result) -> Observation:
 
 def _off_exact(trial: Trial, k: int, values: Float64Array) -> tuple[float, float]:
     """How far the results of k equal logits are off, and may be; relative, or in a logarithm."""
-    inside = trial.arithmetic.internal(trial.fmt)
-    u, e = inside.unit_roundoff, trial.arithmetic.exp_error
-    out = trial.fmt.unit_roundoff if inside != trial.fmt else 0.0
+    _, u, e, out = trial.roundings
     log = float(np.log(k))
     if trial.operation == "softmax_backward":
         y = 2.0 ** -k.bit_length()

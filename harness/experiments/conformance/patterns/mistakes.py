@@ -9,11 +9,7 @@ import ml_dtypes
 import numpy as np
 
 from harness.experiments.conformance.expected import axes_of, rows_of
-from harness.experiments.conformance.patterns.view import (
-    View,
-    alike,
-    softmax_of,
-)
+from harness.experiments.conformance.patterns.view import View, alike, softmax_of
 from harness.numerics.formats import Float64Array, to_float64
 
 EXPLAINED = 0.03
@@ -61,9 +57,9 @@ def _formulas(view: View) -> Iterator[tuple[str, Float64Array]]:
         if exact.shape[1] > 1:
             yield "the results are in descending order", -np.sort(-exact, axis=1)
             yield "the results are in ascending order", np.sort(exact, axis=1)
-            for by in (1, -1):
+            for by, where in ((1, "right"), (-1, "left")):
                 moved = np.roll(exact, by, axis=1)
-                yield f"each result stands one place too far {'right' if by > 0 else 'left'}", moved
+                yield f"each result stands one place too far {where}", moved
             yield "the results stand in reverse order", exact[:, ::-1]
         yield from _of_operation(view)
         if step.layout != "C" and len(step.arrays) == 1:
@@ -87,10 +83,8 @@ def _of_operation(view: View) -> Iterator[tuple[str, Float64Array]]:
         e = np.exp(x - top)
         total = e.sum(axis=1, keepdims=True)
         yield "1 is added to the sum of exp(x - max)", e / (total + 1.0)
-        yield (
-            "1 is added to the sum of exp(x), as for an attention sink",
-            e / (total + np.exp(-top)),
-        )
+        sink = e / (total + np.exp(-top))
+        yield "1 is added to the sum of exp(x), as for an attention sink", sink
         running = np.exp(x - np.maximum.accumulate(x, axis=1)).sum(axis=1, keepdims=True)
         yield "the sum is not rescaled when a larger logit is met", e / running
         for narrow, name in ((ml_dtypes.bfloat16, "bfloat16"), (np.float16, "float16")):
@@ -108,11 +102,8 @@ def _of_operation(view: View) -> Iterator[tuple[str, Float64Array]]:
         if len(x) > 1:
             every = np.exp(x - x.max())
             yield "the sum is over the whole array, not a row", every / every.sum()
-            shared = np.exp(x - x.max())
-            yield (
-                "one maximum, of the whole batch, is subtracted from every row",
-                shared / shared.sum(axis=1, keepdims=True),
-            )
+            shared = every / every.sum(axis=1, keepdims=True)
+            yield "one maximum, of the whole batch, is subtracted from every row", shared
     elif name == "log_softmax":
         yield "the logarithm is to base 2", exact / np.log(2.0)
         yield "the logarithm of the sum is forgotten: x - max", x - top
@@ -145,12 +136,9 @@ def _of_operation(view: View) -> Iterator[tuple[str, Float64Array]]:
         else:
             p = exact + one
             yield "the gradient is p: 1 is not subtracted at the target", p
-            for by in (1, -1):
-                where = "after" if by > 0 else "before"
-                yield (
-                    f"1 is subtracted at the class {where} the target",
-                    p - np.roll(one, by, axis=1),
-                )
+            for by, where in ((1, "after"), (-1, "before")):
+                moved = p - np.roll(one, by, axis=1)
+                yield f"1 is subtracted at the class {where} the target", moved
 
 
 def _of_memory(view: View) -> Iterator[tuple[str, Float64Array]]:
@@ -161,11 +149,8 @@ def _of_memory(view: View) -> Iterator[tuple[str, Float64Array]]:
     if len(axes) > 1 or step.operation != "softmax":
         return
     read = np.ravel(x, order="F") if step.layout == "F" else np.ravel(x)[::-1]
-    p = softmax_of(np.moveaxis(read.reshape(x.shape), axes[0], -1))
-    yield (
-        "strides are ignored: elements are taken in the order of memory",
-        rows_of(np.moveaxis(p, -1, axes[0]), axes),
-    )
+    p = rows_of(softmax_of(np.moveaxis(read.reshape(x.shape), axes[0], -1)), (x.ndim - 1,))
+    yield "strides are ignored: elements are taken in the order of memory", p
 
 
 def _other_axes(view: View) -> Iterator[tuple[str, Float64Array]]:
@@ -187,26 +172,21 @@ def _other_axes(view: View) -> Iterator[tuple[str, Float64Array]]:
         else:
             value = softmax_of(moved[0])
             value = np.log(value) if step.operation == "log_softmax" else value
-        yield (
-            f"the operation is done along axis {axis}",
-            rows_of(np.moveaxis(value, -1, axis), own),
-        )
+        there = rows_of(np.moveaxis(value, -1, axis), own)
+        yield f"the operation is done along axis {axis}", there
 
 
 def temperature(view: View) -> str | None:
     """Logits multiplied by a number, from the ratios of results."""
     if view.step.operation not in ("softmax", "log_softmax"):
         return None
-    with np.errstate(all="ignore"):
-        logs = np.log(view.got) if view.step.operation == "softmax" else view.got
-        right = np.log(view.exact) if view.step.operation == "softmax" else view.exact
-    usable = np.isfinite(logs) & np.isfinite(right) & np.isfinite(view.x)
+    logs, right = view.got, view.exact
     if view.step.operation == "softmax":
-        usable &= view.exact >= view.fmt.smallest_normal
+        with np.errstate(all="ignore"):
+            logs, right = np.log(logs), np.log(right)
+    usable = np.isfinite(logs) & np.isfinite(right) & np.isfinite(view.x) & view.normal
     told = usable.any(axis=1)
     usable, logs, right = usable[told], logs[told], right[told]
-    if usable.sum() < 4:
-        return None
     if len(np.unique(view.x[told][usable])) < 4:
         return None
     x = np.where(usable, view.x[told], np.nan)

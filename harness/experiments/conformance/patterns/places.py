@@ -9,12 +9,7 @@ from typing import Any
 import numpy as np
 
 from harness.experiments.conformance.expected import axes_of
-from harness.experiments.conformance.patterns.view import (
-    TILES,
-    View,
-    alike,
-    noise_of,
-)
+from harness.experiments.conformance.patterns.view import TILES, View, alike, noise_of
 from harness.numerics.formats import Float64Array
 
 _LANES = (64, 32, 16, 8, 4, 2)
@@ -52,9 +47,7 @@ def wrapped(view: View) -> str | None:
         if k < n and view.bad[:, k:].any():
             same = alike(view.got[:, k:], view.got[:, : n - k]).all()
             if same and not alike(view.exact[:, k:], view.exact[:, : n - k]).all():
-                return (
-                    f"an index of {bits} bits wraps: from class {k:,} on the first results return"
-                )
+                return f"an index of {bits} bits wraps: from class {k:,} on, results repeat"
     return None
 
 
@@ -80,18 +73,15 @@ def beside(view: View) -> str | None:
     columns = np.moveaxis(view.error.reshape(moved), -2, -1).reshape(-1, shape[-1])
     off = _columns(replace(view, error=columns))
     text = None if off is None else _pattern(off, "column", "columns", 0.6)
-    return (
-        None if text is None else f"calls along axis {axes[0]} of {len(shape)}: only {text} wrong"
-    )
+    calls = f"calls along axis {axes[0]} of {len(shape)}"
+    return None if text is None else f"{calls}: only {text} wrong"
 
 
 def _outliers(view: View, rows: Any) -> Float64Array:
     """In what part of some rows each class is off beside what its row shares."""
     found = np.zeros(view.got.shape[1])
     for i in rows[:64]:
-        usable = np.isfinite(view.exact[i])
-        if not view.logarithmic:
-            usable &= np.abs(view.exact[i]) >= view.fmt.smallest_normal
+        usable = np.isfinite(view.exact[i]) & view.normal[i]
         if not usable.any():
             continue
         r = np.nan_to_num(view.error[i], nan=np.inf, posinf=np.inf, neginf=-np.inf)
@@ -110,11 +100,9 @@ def positions(view: View) -> str | None:
     rows = np.flatnonzero(view.bad.any(axis=1))
     rows = rows if len(rows) else np.array([view.row])
     # Where nearly all results vanish, those that are left say nothing of their places.
-    counts = (np.abs(view.exact) >= view.fmt.smallest_normal).mean(axis=1)[rows]
-    if not view.logarithmic and counts.max() < _ENOUGH:
+    rows = rows[view.normal.mean(axis=1)[rows] >= _ENOUGH]
+    if not len(rows):
         return None
-    if not view.logarithmic:
-        rows = rows[counts >= _ENOUGH]
     columns = _columns(view)
     measures = [] if columns is None else [columns]
     for measure in (*measures, _outliers(view, rows), view.bad[rows].mean(axis=0)):

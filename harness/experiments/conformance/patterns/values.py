@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from harness.experiments.conformance.patterns.view import (
-    View,
-)
-from harness.numerics.formats import Float64Array
+from harness.experiments.conformance.patterns.view import View
 
 
 def special(view: View) -> str | None:
@@ -54,22 +51,17 @@ def _range_lost(view: View, what: str) -> str | None:
     x = x[np.isfinite(x)]
     if not x.size:
         return None
+    shift = "the maximum of the row is not subtracted first"
     if x.max() > 0.98 * np.log(view.fmt.max) - np.log(x.size):
-        return (
-            f"exponentials overflow at logits of {x.max():.4g} (the result is {what}): the maximum "
-            f"of the row is not subtracted first"
-        )
-    if x.max() < 0.98 * np.log(view.fmt.smallest_normal):
-        return (
-            f"all exponentials underflow at logits of {x.max():.4g} (the result is {what}): the "
-            f"maximum of the row is not subtracted first"
-        )
-    if np.ptp(x) > 0.98 * np.log(view.fmt.max):
-        return (
-            f"exponentials overflow where logits are {np.ptp(x):.4g} apart (the result is {what}): "
-            f"something else than the maximum of the row is subtracted first"
-        )
-    return None
+        where = f"exponentials overflow at logits of {x.max():.4g}"
+    elif x.max() < 0.98 * np.log(view.fmt.smallest_normal):
+        where = f"all exponentials underflow at logits of {x.max():.4g}"
+    elif np.ptp(x) > 0.98 * np.log(view.fmt.max):
+        where = f"exponentials overflow where logits are {np.ptp(x):.4g} apart"
+        shift = "something else than the maximum of the row is subtracted first"
+    else:
+        return None
+    return f"{where} (the result is {what}): {shift}"
 
 
 def flushed(view: View) -> str | None:
@@ -90,10 +82,8 @@ def flushed(view: View) -> str | None:
         return f"-inf (a masked logit) is taken for a finite number: its result is {got.max():.2g}"
     vanish = (exact < view.fmt.smallest_normal).all() and (got > 4 * exact).all()
     if view.step.operation == "softmax" and vanish and (got > 0).all():
-        return (
-            f"what should vanish is {got.max():.2g}: exponentials far below the maximum are "
-            f"cut off at a least number"
-        )
+        what = "exponentials far below the maximum are cut off at a least number"
+        return f"what should vanish is {got.max():.2g}: {what}"
     return None
 
 
@@ -115,9 +105,7 @@ def of_exponentials(view: View) -> str | None:
     if view.step.operation not in ("softmax", "log_softmax"):
         return None
     gap = view.x.max(axis=1, keepdims=True) - view.x
-    usable = np.isfinite(view.error) & np.isfinite(gap)
-    if not view.logarithmic:
-        usable &= view.exact >= view.fmt.smallest_normal
+    usable = np.isfinite(view.error) & np.isfinite(gap) & view.normal
     own = np.where(usable, view.error, np.nan)
     told = usable.sum(axis=1) > 2
     if not told.any():
@@ -126,7 +114,7 @@ def of_exponentials(view: View) -> str | None:
     own = np.abs(own - np.nanmedian(own, axis=1, keepdims=True))
     middle, largest = float(np.nanmedian(own)), float(np.nanmax(own))
     u = view.fmt.unit_roundoff
-    if largest > 0.5 or not several_gaps(gap):
+    if largest > 0.5 or len(np.unique(gap[np.isfinite(gap)])) <= 16:  # logits of few kinds
         return None
     off = own > 0.25 * largest
     low, high = float(gap[off].min()), float(gap[off].max())
@@ -139,18 +127,9 @@ def of_exponentials(view: View) -> str | None:
         and others.max() < 0.1 * largest
         and largest > 24.0 * u
     ):
-        return (
-            f"exponentials of {-high:.4g} to {-low:.4g} are wrong, by up to {largest:.2g}; "
-            f"others are right"
-        )
+        wrong = f"exponentials of {-high:.4g} to {-low:.4g} are wrong"
+        return f"{wrong}, by up to {largest:.2g}; others are right"
     if largest > 12.0 * u and middle > 3.0 * u:
-        return (
-            f"the elements of a row are off unlike each other, by up to {largest:.2g} relative: "
-            f"the exponential is inaccurate"
-        )
+        how = f"the elements of a row are off unlike each other, by up to {largest:.2g} relative"
+        return f"{how}: the exponential is inaccurate"
     return None
-
-
-def several_gaps(gap: Float64Array) -> bool:
-    """Whether logits lie at many distances from their maximum."""
-    return len(np.unique(gap[np.isfinite(gap)])) > 16

@@ -47,6 +47,11 @@ class View:
     def logarithmic(self) -> bool:
         return _is_logarithm(self.step, self.part)
 
+    @property
+    def normal(self) -> Any:
+        """Where an error says something: of relative ones, where the result is in normal range."""
+        return (np.abs(self.exact) >= self.fmt.smallest_normal) | self.logarithmic
+
 
 def _is_logarithm(step: Step, part: int) -> bool:
     """Whether errors of this result are absolute: it is a logarithm, or a loss."""
