@@ -438,35 +438,29 @@ def _largest_errors(records: Iterable[Record]) -> dict[str, float]:
 def _speed(mine: ThroughputRecord, timings: Sequence[ThroughputRecord]) -> Speed:
     """One timing of the subject beside its rivals, or why there is nothing to tell."""
     point = Speed(
-        str(mine.regime), mine.rows or 0, mine.classes or 0, mine.threads or 0,
-        reason=mine.reason,
-    )  # fmt: skip
+        str(mine.regime), mine.rows or 0, mine.classes or 0, mine.threads or 0, reason=mine.reason
+    )
     if mine.median_ns is None or mine.samples_ns is None:
         return point
-    point = replace(
-        point, median_ns=mine.median_ns,
-        gbps=None if mine.regime == "latency" else mine.gbps,
-    )  # fmt: skip
+    if mine.ranked is not False and mine.open_to_a_factor:
+        return replace(point, reason=f"not measurable now: {mine.undecided}")
+    gbps = None if mine.regime == "latency" else mine.gbps
+    point = replace(point, median_ns=mine.median_ns, gbps=gbps)
     if mine.ranked is False:
         return replace(point, reason=f"no ratio: the timed result is wrong ({mine.reason})")
-    if mine.open_to_a_factor:
-        return Speed(
-            point.regime, point.rows, point.classes, point.threads,
-            reason=f"not measurable now: {mine.undecided}",
-        )  # fmt: skip
     ratios = []
-    for rival in timings:
-        alike = rival.allocating == mine.allocating or not rival.allocating
-        same = (rival.regime, rival.classes, rival.threads) == (
-            mine.regime, mine.classes, mine.threads
-        )  # fmt: skip
-        if (
-            not same
-            or rival.role != "implementation"
-            or rival.implementation == mine.implementation
-        ):
-            continue
+    for rival in (t for t in timings if _are_rivals(mine, t)):
         found = times_as_fast(mine, rival)
-        if found is not None and alike and found[2] <= 2.0 * found[1]:
+        if found is not None and found[2] <= 2.0 * found[1]:
             ratios.append(Ratio(rival.implementation, *found))
     return replace(point, ratios=tuple(ratios))
+
+
+def _are_rivals(mine: ThroughputRecord, other: ThroughputRecord) -> bool:
+    """Whether another implementation did the same work, and no more: it may save an allocation."""
+    return (
+        (other.regime, other.classes, other.threads) == (mine.regime, mine.classes, mine.threads)
+        and other.role == "implementation"
+        and other.implementation != mine.implementation
+        and (other.allocating == mine.allocating or not other.allocating)
+    )

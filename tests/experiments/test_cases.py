@@ -116,7 +116,7 @@ def test_steps_and_results_survive_the_wire() -> None:
     steps = [
         Step(
             "softmax", (arrays[0],), (0, 1), "F",
-            shape=(2, 3), take=4, scale=0.5, keywords={"dtype": "float32"},
+            scale=0.5, keywords={"dtype": "float32"},
         ),
         Step("softmax_backward", (arrays[1], arrays[2]), "default"),
     ]  # fmt: skip

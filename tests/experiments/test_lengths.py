@@ -22,9 +22,13 @@ class Constant:
         self.value, self.metadata = value, load("max_shift").metadata
 
     def perform(self, steps: Sequence[Step], timeout: float = 60.0) -> list[Result]:
-        shape = (4, 2)
+        shape = (2, 1, 2)  # the least and the greatest of all rows, which are alike
         return [
-            Result((np.full(shape, self.value, s.arrays[0].dtype),), (s.arrays[0].dtype.name,))
+            Result(
+                (np.full(shape, self.value, s.arrays[0].dtype), np.zeros(shape, np.int64)),
+                (s.arrays[0].dtype.name,),
+                (s.full_shape(),),
+            )
             for s in steps
         ]
 

@@ -43,11 +43,8 @@ class Step:
             that begins at the second element of the input.
         cast: dtype (as NumPy spells it) to which the arrays are converted, for dtypes that are
             no format: ``">f4"``, ``"int8"``, ``"complex64"``, ...
-        shape: the (first) array is broadcast to this shape and then copied, so that an array of
-            many equal rows need not travel.
         same: the array object of this earlier step is filled with the new values and passed
             again, which a cache keyed by identity does not survive.
-        take: only so many first and last rows of axis 0 of the result come back.
         tiled: (axis, length): the arrays are repeated along this axis until it is so long, so that
             many rows need not travel. Of each result come back, for every element of the arrays as
             they are here, the least and the greatest of what its repetitions gave, on a new first
@@ -70,9 +67,7 @@ class Step:
     layout: Layout = "C"
     out: Out = "none"
     cast: str | None = None
-    shape: tuple[int, ...] | None = None
     same: int | None = None
-    take: int | None = None
     tiled: tuple[int, int] | None = None
     scale: float | None = None
     second: Layout | None = None
@@ -99,7 +94,7 @@ class Step:
 
     def full_shape(self) -> tuple[int, ...]:
         """The shape of the first argument as the implementation sees it."""
-        shape = list(self.arrays[0].shape if self.shape is None else self.shape)
+        shape = list(self.arrays[0].shape)
         if self.tiled is not None:
             axis, length = self.tiled
             shape[axis] = length

@@ -209,7 +209,7 @@ class Trial:
     def _as_rows(self, step: Step) -> Step:
         """The step with its logits as (N, C), where it is a loss and not offered for others."""
         shape = step.arrays[0].shape
-        if step.operation != "cross_entropy" or step.shape is not None or len(shape) in (0, 2):
+        if step.operation != "cross_entropy" or len(shape) in (0, 2):
             return step
         if self.refused_logits(len(shape)) is None:
             return step
@@ -362,7 +362,7 @@ class Trial:
             return self.broken(step, f"raised {result.error}", "raises", grade, note)
         shapes = tuple(map(tuple, result.shapes)) or tuple(a.shape for a in result.arrays)
         wanted = expected_shapes(step)
-        if shapes != wanted and not (step.take is not None and not result.shapes):
+        if shapes != wanted:
             text = f"shape {_many(shapes)}, but should be {_many(wanted)}"
             return self.broken(step, text, "wrong", grade, note)
         if step.cast is None and any(d != self.dtype for d in result.dtypes):
@@ -420,8 +420,9 @@ class Trial:
             if kind in ("exact", "accurate"):
                 kind = "wrong"
             return self._observation(
-                step, part, got, exact, allowed, error, place, kind, grade, note
-            )
+                step, part, got, exact, place, kind, grade, note,
+                float(error[place]), float(allowed[place]),
+            )  # fmt: skip
         return self._convention(step, part, got, values, expected, note)
 
     def _convention(
@@ -441,10 +442,8 @@ class Trial:
         bad = free & ~accepted
         if bad.any():
             place = np.unravel_index(int(np.argmax(bad)), bad.shape)
-            zeros = np.zeros(bad.shape)
-            infinite = np.where(bad, np.inf, 0.0)
             return self._observation(
-                step, part, got, expected.exact, zeros, infinite, place, "wrong", "failure", note
+                step, part, got, expected.exact, place, "wrong", "failure", note
             )
         own = expected.rounded
         unlike = free & (np.isnan(values) != np.isnan(own))
@@ -452,15 +451,14 @@ class Trial:
             return Observation("pass", "nan" if np.isnan(own[free]).any() else "exact")
         place = np.unravel_index(int(np.argmax(unlike)), free.shape)
         found = self._observation(
-            step, part, got, expected.exact, np.zeros(free.shape),
-            np.full(free.shape, np.inf), place, kinds[-1], "finding", note,
-        )  # fmt: skip
+            step, part, got, expected.exact, place, kinds[-1], "finding", note
+        )
         message = found.message.replace("but should be", "where the convention here is")
         return replace(found, message=message, allowed=None)
 
     def _observation(
-        self, step: Step, part: int, got: Array, exact: Exact, allowed: Float64Array,
-        error: Float64Array, place: tuple[np.intp, ...], kind: Outcome, grade: Grade, note: str,
+        self, step: Step, part: int, got: Array, exact: Exact, place: tuple[np.intp, ...],
+        kind: Outcome, grade: Grade, note: str, error: float = np.inf, allowed: float = 0.0,
     ) -> Observation:  # fmt: skip
         row = int(place[0])
         index = index_of(place, step, expected_shapes(step)[part])
@@ -468,12 +466,11 @@ class Trial:
         text = (
             f"{named(step, part, index)}={float(got[place]):.9g}, but should be {float(right):.9g}"
         )
-        if np.isfinite(error[place]):
-            text += f" ({float(error[place]):.3g} ulp, {float(allowed[place]):.3g} allowed)"
+        if np.isfinite(error):
+            text += f" ({error:.3g} ulp, {allowed:.3g} allowed)"
         return self.shown(
             step, text, kind, self.given(step, row), got[place], right, grade=grade, note=note,
-            error=float(error[place]) if np.isfinite(error[place]) else None,
-            allowed=float(allowed[place]),
+            error=error if np.isfinite(error) else None, allowed=allowed,
             evidence=self.evidence(step, None, part, tuple(int(i) for i in place)),
         )  # fmt: skip
 
@@ -484,9 +481,6 @@ class Trial:
             row: one row; all of them where they are few, if None.
         """
         logits = [a for a in step.arrays if a.dtype == step.arrays[0].dtype]
-        if step.shape is not None:
-            only = ", ".join(to_hex(v) for v in step.arrays[0].reshape(-1)[:4])
-            return (f"{only} in every place, shape {step.shape}, axis {step.axis}",)
         if step.tiled is not None:
             axis, length = step.tiled
             told = f", repeated along axis {axis} to {length}"
@@ -525,7 +519,7 @@ def _shaped_as(result: Result, step: Step) -> Result:
     """A result for logits of (N, C) in the shapes of the step, where it has as many elements."""
     wanted = expected_shapes(step)
     sizes = [int(np.prod(shape)) for shape in wanted]
-    if [a.size for a in result.arrays] != sizes or step.take is not None:
+    if [a.size for a in result.arrays] != sizes:
         return result
     arrays = (a.reshape(shape) for a, shape in zip(result.arrays, wanted, strict=True))
     return replace(result, arrays=tuple(arrays), shapes=wanted)

@@ -75,7 +75,7 @@ def _what(view: View) -> str | None:
 def _where(small: Failing, prober: Prober) -> str | None:
     """Which calls are wrong, from what could not be taken out of the smallest one."""
     step = small.step
-    shape = step.arrays[0].shape if step.shape is None else step.shape
+    shape = step.arrays[0].shape
     ndim = len(shape)
 
     def passes(changed: Step) -> bool:
@@ -107,7 +107,7 @@ def _where(small: Failing, prober: Prober) -> str | None:
         return f"arrays of {ndim} dimensions along axis {axis} (here of shape {shape})"
     if isinstance(step.axis, int) and axis != ndim - 1:
         return "calls along the first axis"
-    if ndim == 1 and shape[0] > 1 and step.shape is None:
+    if ndim == 1 and shape[0] > 1:
         two = replace(step, arrays=tuple(a.reshape(1, -1) for a in step.arrays))
         if passes(two):
             return "one-dimensional arrays"
@@ -116,12 +116,12 @@ def _where(small: Failing, prober: Prober) -> str | None:
 
 def _where_wide(small: Failing, passes: Any) -> str | None:
     step = small.step
-    shape = step.arrays[0].shape if step.shape is None else step.shape
+    shape = step.arrays[0].shape
     rows = int(np.prod(shape[:-1]))
     n = shape[-1] if shape else 1
     if rows > 2:
         return f"arrays of {rows:,} rows of {n:,} classes (none smaller was seen to be wrong)"
-    if n == 1 and rows == 1 and step.shape is None and step.operation != "softmax_backward":
+    if n == 1 and rows == 1 and step.operation != "softmax_backward":
         two = np.repeat(step.arrays[0], 2, axis=-1)
         if passes(replace(step, arrays=(two, *step.arrays[1:]))):
             return "rows of one class"
@@ -295,8 +295,6 @@ def _of_zero(small: Failing, prober: Prober) -> str | None:
     """A negative zero that is no zero, and a sum that grows no more."""
     step = small.step
     x = to_float64(step.arrays[0])
-    if step.shape is not None:
-        return None
     if np.any(np.signbit(x) & (x == 0)):
         positive = np.where(x == 0, 0.0, x).astype(step.arrays[0].dtype)
         changed = replace(step, arrays=(positive, *step.arrays[1:]))
@@ -337,11 +335,10 @@ def state(found: Failing, prober: Prober) -> Diagnosis | None:
     """What else than its arguments decides what a call gives; None where nothing was seen to."""
     step, before = found.step, found.before
     alone = replace(step, same=None)
-    if step.shape is None:
-        other = (to_float64(step.arrays[0]) * 0.5 + 1.0).astype(step.arrays[0].dtype)
-        later = replace(alone, arrays=(other, *step.arrays[1:]))
-        if prober.perform([alone, later])[0].changed:
-            return Diagnosis(_CONTRACT["changed"], "changed")
+    other = (to_float64(step.arrays[0]) * 0.5 + 1.0).astype(step.arrays[0].dtype)
+    later = replace(alone, arrays=(other, *step.arrays[1:]))
+    if prober.perform([alone, later])[0].changed:
+        return Diagnosis(_CONTRACT["changed"], "changed")
     if unsteady(step, prober) or _differ(prober.perform([alone] * 6)):
         return Diagnosis(UNSTEADY, "unsteady")
     for count in range(1, min(len(before), 8) + 1):

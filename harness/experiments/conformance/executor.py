@@ -14,6 +14,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cache, partial
 from itertools import groupby
 from pathlib import Path
@@ -54,8 +55,6 @@ def _prepared(step: Step, kept: Sequence[list[Array]]) -> list[Array]:
         array = given
         if step.cast is not None and not (step.operation == "cross_entropy" and i == 1):
             array = array.astype(np.dtype(step.cast))
-        if step.shape is not None and i == 0:
-            array = np.broadcast_to(array, step.shape)
         if step.tiled is not None:
             axis = _repeats_along(step, array)
             array = array if axis is None else repeated(array, axis, step.tiled[1])
@@ -109,17 +108,6 @@ def _transferable(array: Array) -> Array:
     if array.dtype.kind == "c":
         return np.asarray(array.real, dtype=np.float64)
     return np.asarray(array, dtype=np.float64)
-
-
-def _taken(array: Array, take: int | None) -> Array:
-    if take is None or array.ndim == 0 or len(array) <= 2 * take:
-        return array
-    return np.concatenate([array[:take], array[len(array) - take :]])
-
-
-def _rows_are(array: Array, first: bytes) -> bool:
-    """Whether every row has the bytes of the first one, as it was."""
-    return array[:1].tobytes() == first and bool(np.all(array == array[:1]))
 
 
 def _out_for(
@@ -323,90 +311,78 @@ def _one_by_one(function: Functions, backend: Backend, steps: Sequence[Step]) ->
     kept: list[list[Array]] = []
     live: list[list[Array]] = []
     for step in steps:
-        arrays = _prepared(step, kept)
-        kept.append(arrays)
-        own = function(step.operation)
-        lacking = lacks(own, step)
-        call: Callable[..., Any] | None = own
-        if step.scale is not None:
-            call = compiled_caller(own, backend, step.scale, arrays[0].dtype)
-        if call is None or lacking:
-            reason = lacking or "nothing traces or compiles its caller: the product is rounded"
-            results.append(Result(not_made=reason))
-            live.append([])
-            continue
-        # Of an array of equal rows, its first element is enough to compare with.
-        before = [a[:1].tobytes() if step.shape else b"" if step.tiled else a.tobytes()
-                  for a in arrays]  # fmt: skip
-        around = [None if owner(a) is a or step.shape else owner(a).tobytes() for a in arrays]
-        options: dict[str, Any] = _native_keywords(step, backend)
-        if not step.positional:
-            options |= _axis_of(step)
-        within = step.out in ("alias", "overlap")  # out= lies in the memory of the input
-        by_position = (step.axis,) if step.positional else ()
-        try:
-            with warnings.catch_warnings(), np.errstate(all="ignore"):
-                warnings.simplefilter("ignore")
-                native = [backend.from_numpy(a) for a in arrays]
-                wide = None
-                if step.out != "none":
-                    options["out"], wide = _out_for(step, native, arrays[0], backend)
-                value = call(*native, *by_position, **options)
-                backend.synchronize()
-                raw = [np.asarray(backend.to_numpy(p)) for p in _parts(value)]
-                ignored = left = False
-                if "out" in options:
-                    held = np.asarray(backend.to_numpy(options["out"]))
-                    ignored = not (len(raw) == 1 and np.array_equal(held, raw[0], equal_nan=True))
-                    left = ignored and not within and bool(np.all(held == _MARGIN))
-                if step.tiled is None:
-                    sent = [_transferable(_taken(r, step.take)) for r in raw]
-                else:
-                    pairs = [_summed_up(step, _transferable(r)) for r in raw]
-                    sent = [v for v, _ in pairs] + [places for _, places in pairs]
-                copies = [np.array(s, copy=True) for s in sent]
-        except (Exception, SystemExit) as e:
-            results.append(Result(error=_line(e)))
-            live.append([])
-            continue
-        inputs = arrays[1:] if within else arrays
-        old = before[len(before) - len(inputs) :]
-        given = step.arrays[len(step.arrays) - len(inputs) :]
-        changed_input = [
-            not _as_given(step, a, g) if step.tiled
-            else not _rows_are(a, b) if step.shape
-            else a.tobytes() != b
-            for a, b, g in zip(inputs, old, given, strict=True)
-        ]  # fmt: skip
-        beside = around[len(around) - len(inputs) :]
-        overrun = not _margin_is_left(wide) or any(
-            b is not None and owner(a).tobytes() != b for a, b in zip(inputs, beside, strict=True)
-        )
-        results.append(
-            Result(
-                arrays=tuple(copies),
-                dtypes=tuple(_dtype_name(r) for r in raw),
-                shapes=tuple(r.shape for r in raw),
-                modified=any(changed_input),
-                overrun=overrun and not any(changed_input),
-                shared=any(np.may_share_memory(r, a) for r in raw for a in inputs),
-                out_ignored=ignored,
-                out_left=left,
-            )
-        )
-        # A result that is the input (out=x), or a reused array, may change for good reason.
-        overlaps = (
-            any(np.shares_memory(r, a) for r in raw for a in arrays)
-            if (within or step.same is not None)
-            else False
-        )
-        shortened = step.take is not None or step.tiled is not None
-        live.append([] if overlaps or shortened else raw)
+        kept.append(_prepared(step, kept))
+        result, raw = _made(function(step.operation), backend, step, kept[-1])
+        results.append(result)
+        live.append(raw)
     for i, (result, raw) in enumerate(zip(results, live, strict=True)):
         later = [np.array(_transferable(r), copy=True) for r in raw]
         if not all(same_bytes(a, b) for a, b in zip(result.arrays, later, strict=False)):
-            results[i] = Result(**{**vars(result), "changed": True})
+            results[i] = replace(result, changed=True)
     return results
+
+
+def _made(
+    own: Callable[..., Any], backend: Backend, step: Step, arrays: list[Array]
+) -> tuple[Result, list[Array]]:
+    """One call, and its results where they lie; none of those that later calls may change."""
+    lacking = lacks(own, step)
+    call: Callable[..., Any] | None = own
+    if step.scale is not None:
+        call = compiled_caller(own, backend, step.scale, arrays[0].dtype)
+    if call is None or lacking:
+        reason = lacking or "nothing traces or compiles its caller: the product is rounded"
+        return Result(not_made=reason), []
+    within = step.out in ("alias", "overlap")  # out= lies in the memory of the input
+    inputs, given = arrays[int(within) :], step.arrays[int(within) :]
+    before = [b"" if step.tiled else a.tobytes() for a in inputs]
+    around = [None if owner(a) is a else owner(a).tobytes() for a in inputs]
+    options = _native_keywords(step, backend) | ({} if step.positional else _axis_of(step))
+    by_position = (step.axis,) if step.positional else ()
+    wide = None
+    ignored = left = False
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            native = [backend.from_numpy(a) for a in arrays]
+            if step.out != "none":
+                options["out"], wide = _out_for(step, native, arrays[0], backend)
+            value = call(*native, *by_position, **options)
+            backend.synchronize()
+            raw = [np.asarray(backend.to_numpy(p)) for p in _parts(value)]
+            if step.out != "none":
+                held = np.asarray(backend.to_numpy(options["out"]))
+                ignored = not (len(raw) == 1 and np.array_equal(held, raw[0], equal_nan=True))
+                left = ignored and not within and bool(np.all(held == _MARGIN))
+            sent = [_transferable(r) for r in raw]
+            if step.tiled is not None:
+                pairs = [_summed_up(step, r) for r in sent]
+                sent = [v for v, _ in pairs] + [places for _, places in pairs]
+            copies = [np.array(s, copy=True) for s in sent]
+    except (Exception, SystemExit) as e:
+        return Result(error=_line(e)), []
+    modified = any(
+        not _as_given(step, a, g) if step.tiled else a.tobytes() != b
+        for a, b, g in zip(inputs, before, given, strict=True)
+    )
+    overrun = not _margin_is_left(wide) or any(
+        b is not None and owner(a).tobytes() != b for a, b in zip(inputs, around, strict=True)
+    )
+    result = Result(
+        arrays=tuple(copies),
+        dtypes=tuple(_dtype_name(r) for r in raw),
+        shapes=tuple(r.shape for r in raw),
+        modified=modified,
+        overrun=overrun and not modified,
+        shared=any(np.may_share_memory(r, a) for r in raw for a in inputs),
+        out_ignored=ignored,
+        out_left=left,
+    )
+    # A result that is the input (out=x), or a reused array, may change for good reason.
+    overlaps = (within or step.same is not None) and any(
+        np.shares_memory(r, a) for r in raw for a in arrays
+    )
+    return result, [] if overlaps or step.tiled is not None else raw
 
 
 _CALLERS: dict[Caller, Callable[[Functions, Backend, Sequence[Step]], list[Result]]] = {

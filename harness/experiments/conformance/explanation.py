@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -79,12 +80,7 @@ class Explainer:
         budget = Budget(self.seconds / 3.0)
         self.explained.add((group, found.outcome))
         try:
-            with np.errstate(all="ignore"):
-                return explained(trial, found, budget)
-        except Skip:  # too much hung already, or the machine was too busy
-            return None, None
-        except Exception as e:  # a defect of ours must not take the verdict along
-            return None, f"(no diagnosis: {type(e).__name__}: {e})"
+            return _guarded(explained, trial, found, budget)
         finally:
             self.seconds -= budget.spent
 
@@ -93,12 +89,18 @@ class Explainer:
         if ("", status) in self.explained or not trial.made:
             return None, None
         self.explained.add(("", status))
-        try:
-            return of_fault(trial, status, trial.made[-1])
-        except Skip:
-            return None, None
-        except Exception as e:
-            return None, f"(no diagnosis: {type(e).__name__}: {e})"
+        return _guarded(of_fault, trial, status, trial.made[-1])
+
+
+def _guarded(explain: Callable[..., Explanation], *arguments: Any) -> Explanation:
+    """What is found; a defect of ours must not take the verdict along."""
+    try:
+        with np.errstate(all="ignore"):
+            return explain(*arguments)
+    except Skip:  # too much hung already, or the machine was too busy
+        return None, None
+    except Exception as e:
+        return None, f"(no diagnosis: {type(e).__name__}: {e})"
 
 
 def explained(trial: Trial, found: Observation, budget: Budget) -> Explanation:
@@ -181,10 +183,8 @@ def of_fault(trial: Trial, status: str, steps: Sequence[Step]) -> Explanation:
     Args:
         status: as a record has it. steps: those of the request.
     """
-    if (
-        getattr(trial.subject, "first_s", 0.0) is None and status == "timeout"
-    ):  # each further try would take minutes
-        return None, "the first calls never come back"
+    if status == "timeout" and getattr(trial.subject, "first_s", 0.0) is None:
+        return None, "the first calls never come back"  # each further try would take minutes
     what = {"timeout": "never comes back"}.get(status, "ends the process")
 
     def fault(step: Step) -> str | None:
@@ -195,25 +195,22 @@ def of_fault(trial: Trial, status: str, steps: Sequence[Step]) -> Explanation:
         return None
 
     for step in steps:
-        if step.same is not None or math.prod(step.shape or step.arrays[0].shape) > _TOO_LARGE:
+        if step.same is not None or math.prod(step.arrays[0].shape) > _TOO_LARGE:
             continue
         reason = fault(step)
         if reason is None:
             continue
-        row = _one_of_its_rows(step, fault)
-        smallest_step = step if row is None else row
-        observation = Observation("failure", "crashed", "")
-        failing = Failing(
-            smallest_step, Result(error=reason), observation, (None,) * len(step.arrays)
-        )
-        found = witness(trial, failing)
+        small = _one_of_its_rows(step, fault) or step
+        nothing = (None,) * len(step.arrays)
+        observation = Observation("failure", "crashed")
+        found = witness(trial, Failing(small, Result(error=reason), observation, nothing))
         if found is not None:
             comment = f"no answer within {trial.timeout_s:g} s" if status == "timeout" else reason
             line = found.text.split("  # ")[0]
             found = found.model_copy(update={"text": f"{line}  # {comment}", "got": comment})
         if status == "failed":  # it answered, and did beside that what the reason says
             what = reason.partition(": ")[2].partition(" (the worker")[0]
-        return found, f"a call {what}{_on_what(smallest_step)}"
+        return found, f"a call {what}{_on_what(small)}"
     if status == "failed":
         return None, None
     return None, f"a call {what} after others, and none of them alone does: something is kept"
@@ -221,7 +218,7 @@ def of_fault(trial: Trial, status: str, steps: Sequence[Step]) -> Explanation:
 
 def _one_of_its_rows(step: Step, fault: Callable[[Step], str | None]) -> Step | None:
     """The first row that does it alone, of those unlike the others; two are tried."""
-    if step.operation == "cross_entropy" or step.shape is not None or step.arrays[0].ndim != 2:
+    if step.operation == "cross_entropy" or step.arrays[0].ndim != 2:
         return None
     axes = axes_of(step, 2)
     rows = [rows_of(a, axes) for a in step.arrays]
@@ -236,8 +233,7 @@ def _one_of_its_rows(step: Step, fault: Callable[[Step], str | None]) -> Step | 
 
 def _on_what(step: Step) -> str:
     """What is special about an input, at the end of a sentence."""
-    x = to_float64(step.arrays[0])
-    shape = x.shape if step.shape is None else step.shape
+    x, shape = to_float64(step.arrays[0]), step.full_shape()
     if 0 in shape:
         return f" on an empty array, of shape {shape}"
     for is_odd, name in ((np.isnan(x), "NaN"), (np.isposinf(x), "+inf"), (np.isneginf(x), "-inf")):
@@ -272,7 +268,7 @@ def _worst(
 ) -> tuple[int, int, float] | None:
     """The row, class and ulps of the largest error; of the class in question, if there is one."""
     part = 1 if step.operation == "cross_entropy" else 0
-    if step.shape is not None or len(result.arrays) <= part:
+    if len(result.arrays) <= part:
         return None
     exact = expected_of(step, trial.fmt, trial.arithmetic)[part].exact
     got = result_rows(result.arrays[part], step)
@@ -313,7 +309,7 @@ def _place(trial: Trial, failing: Failing) -> tuple[int, tuple[int, ...]] | None
     """The result and the element in it that is worst."""
     evidence, step = failing.observation.evidence, failing.step
     part = 0 if evidence is None else evidence.part
-    if len(failing.result.arrays) <= part or step.take is not None:
+    if len(failing.result.arrays) <= part:
         return None
     if evidence is not None and len(evidence.place) == 2:
         return part, evidence.place
@@ -336,7 +332,7 @@ def witness(trial: Trial, failing: Failing) -> Witness | None:
     step = failing.step
     if not writable(failing):
         return None
-    shape = step.arrays[0].shape if step.shape is None else step.shape
+    shape = step.arrays[0].shape
     classes = shape[classes_axis(step)] if shape else 1
     rows = math.prod(shape) // max(classes, 1)
     index = ""

@@ -118,19 +118,17 @@ def judge_case(
     others = [o.message for o in observations if o.grade == found.grade and o is not found]
     if lenient and found.grade == "failure" and found.outcome != "crashed":
         found = replace(found, grade="finding")
-    verdict: Verdict = found.grade
     # A declared error of values excuses no broken contract: what differs from call to call, say.
-    broken = any(
+    broken = found.outcome == "crashed" or any(
         o.grade == "failure" and o.outcome == "wrong" and o.got is None for o in observations
     )
     deviation = None
-    if verdict != "pass" and not broken and found.outcome != "crashed":
+    if found.grade != "pass" and not broken:
         deviation = _declared(case, trial.subject.metadata.deviations)
-    if deviation is not None:
-        verdict = "expected"
-    status: Status = "failed" if verdict == "failure" else "ok"
-    if found.outcome == "crashed" and verdict == "failure":
-        status = "crashed"
+    verdict: Verdict = found.grade if deviation is None else "expected"
+    status: Status = "ok"
+    if verdict == "failure":
+        status = "crashed" if found.outcome == "crashed" else "failed"
     witness, diagnosis = None, None
     if explainer is not None and verdict == "failure":
         if fault is not None:
@@ -162,12 +160,9 @@ def judge_case(
 def _refused(subject: Subject, operation: str, dtype: str, timeout_s: float) -> str | None:
     """Why a format that nobody promised is not judged: it is not taken. None where it is."""
     x = np.zeros((2, 3)).astype(float_format(dtype).dtype)
-    arrays = {
-        "softmax_backward": (x, x),
-        "cross_entropy": (x, np.zeros(2, np.int64)),
-    }.get(operation, (x,))
+    second = {"softmax_backward": (x,), "cross_entropy": (np.zeros(2, np.int64),)}
     try:
-        (result,) = subject.perform([Step(operation, arrays)], timeout_s)
+        (result,) = subject.perform([Step(operation, (x, *second.get(operation, ())))], timeout_s)
     except (SubjectFault, Skip):
         return None
     if result.error is None and all(d == dtype for d in result.dtypes):

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
 from queue import SimpleQueue
-from typing import Any
 
 from harness.bounds.tolerances import ASSUMED_EXP_ERROR, Arithmetic
 from harness.experiments.conformance.case import FLOATS, OPERATIONS
@@ -228,23 +227,22 @@ def _measure_deviations(
     idle = {d.id for d in unneeded(declared, results.found)}
     used = {r.deviation for r in results.found}
     for deviation in declared:
-        record = _deviation_record(context, implementation, deviation.id)
-        changes: dict[str, Any]
+        status, verdict = "skipped", "skipped"
+        reason: str | None = "not all operations, formats and cases it could show in were judged"
         if deviation.id in used:
-            changes = {"status": "ok", "verdict": "expected", "deviation": deviation.id}
+            status, verdict, reason = "ok", "expected", None
         elif deviation.id in idle and deviation.id in OF_THE_PROCESSOR:
             reason = "does not show with the instructions of this processor"
-            changes = {"status": "skipped", "verdict": "skipped", "reason": reason}
         elif deviation.id in idle and results.complete:
+            status, verdict = "failed", "unexpected_pass"
             reason = (
                 f"declared ({deviation.reason}), but every case it would explain passes: "
                 f"withdraw it from IMPLEMENTATION['deviations']"
             )
-            changes = {"status": "failed", "verdict": "unexpected_pass", "reason": reason}
-        else:
-            reason = "not all operations, formats and cases it could show in were judged"
-            changes = {"status": "skipped", "verdict": "skipped", "reason": reason}
-        yield record.model_copy(update=changes)
+        shown = deviation.id if verdict == "expected" else None
+        yield _deviation_record(context, implementation, deviation.id).model_copy(
+            update={"status": status, "verdict": verdict, "reason": reason, "deviation": shown}
+        )
 
 
 def _formats(context: Context, implementation: Implementation) -> list[str]:
@@ -258,10 +256,8 @@ def _results_of(
 ) -> _Results:
     meta = implementation.metadata
     formats = _formats(context, implementation)
-    offered = [o for o in operations if o in meta.operations]
-    whole = set(meta.operations) <= set(operations)
-    whole &= set(formats) >= set(meta.dtypes or PROMISED)
-    return _Results(whole, len(offered) * len(formats))
+    whole = set(meta.operations) <= set(operations) and set(meta.dtypes or PROMISED) <= set(formats)
+    return _Results(whole, len(set(meta.operations) & set(operations)) * len(formats))
 
 
 def plan(context: Context) -> Iterator[Unit]:
@@ -280,8 +276,10 @@ def plan(context: Context) -> Iterator[Unit]:
             for implementation in context.implementations:
                 if dtype not in _formats(context, implementation):
                     continue
-                first = implementation in members
-                first &= first and schedule.first_of(implementation.name) == (operation, dtype)
+                first = implementation in members and schedule.first_of(implementation.name) == (
+                    operation,
+                    dtype,
+                )
                 cells = tuple(
                     planned(implementation.metadata, operation, dtype, c, context.seed)
                     for c in cases

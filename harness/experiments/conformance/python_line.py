@@ -48,8 +48,7 @@ def place_of(failing: Failing) -> tuple[int, int]:
     """The row and the class at which something is seen; the last where that is not known."""
     evidence = failing.observation.evidence
     step = failing.step
-    shape = step.arrays[0].shape if step.shape is None else step.shape
-    n = shape[classes_axis(step)]
+    n = step.arrays[0].shape[classes_axis(step)]
     row, *more = (evidence.place if evidence is not None else ()) or (0,)
     column = more[0] if more else _worst_class(failing, row)
     if column is None:
@@ -196,8 +195,7 @@ _NAMES = {"softmax_backward": ("grad", "y"), "cross_entropy": ("logits", "target
 _WRITTEN = 64
 """More numbers are not written out."""
 _KNOWN = frozenset(
-    ("operation", "arrays", "axis", "layout", "out", "cast", "shape", "same", "take", "second",
-     "keywords")
+    ("operation", "arrays", "axis", "layout", "out", "cast", "same", "second", "keywords")
 )  # fmt: skip
 
 
@@ -251,8 +249,6 @@ def code(failing: Failing, fmt: FloatFormat, backend: str, index: str) -> str:
         text = (failing.made[i] if failing.made else None) or literal(array, fmt)
         if step.cast is not None and array.dtype.kind not in "iu":
             text = f"{text}.astype({step.cast!r})"
-        if step.shape is not None and i == 0:
-            text = f"np.broadcast_to({text}, {step.shape}).copy()"
         layout = step.second or step.layout if i == 1 else step.layout
         if step.operation == "cross_entropy" and i == 1:
             layout = step.second or "C"

@@ -145,10 +145,6 @@ def _plain(prober: Prober, fmt: FloatFormat) -> None:
     """Contiguous arrays, no out=, no further arguments: all at once, or one after the other."""
     step = _best(prober).step
     unlike = {name: plain for name, plain in _PLAIN.items() if getattr(step, name) != plain}
-    if step.shape is not None and np.prod(step.shape) <= 1 << 16:
-        whole = np.broadcast_to(step.arrays[0], step.shape).copy()
-        smaller = replace(step, arrays=(whole, *step.arrays[1:]), shape=None, take=None)
-        prober.accepts(smaller)
     if unlike and not prober.accepts(replace(_best(prober).step, **unlike)):
         for name, plain in unlike.items():
             prober.accepts(replace(_best(prober).step, **{name: plain}))
@@ -157,7 +153,7 @@ def _plain(prober: Prober, fmt: FloatFormat) -> None:
 def _one_row(prober: Prober, fmt: FloatFormat) -> None:
     """The row in question alone, along the last axis; else all rows along the last axis."""
     step = _best(prober).step
-    if step.shape is not None or step.arrays[0].ndim == 0:
+    if step.arrays[0].ndim == 0:
         return
     row = place_of(_best(prober))[0]
     if step.operation == "cross_entropy":
@@ -185,7 +181,7 @@ def _one_row(prober: Prober, fmt: FloatFormat) -> None:
 def _tiny(prober: Prober, fmt: FloatFormat) -> None:
     """Two logits, or three: most faults show there."""
     step = _best(prober).step
-    if step.shape is not None or step.arrays[0].size <= 2:
+    if step.arrays[0].size <= 2:
         return
     if step.operation == "cross_entropy" and len(step.arrays[1]) == 1:
         for row, target in (([0.0, 1.0], 0), ([0.0, 1.0], 1), ([0.0, 20.0], 0), ([0.0, 100.0], 0)):
@@ -268,7 +264,7 @@ def _cut(prober: Prober, axis: int) -> None:
 def _fewer(prober: Prober, fmt: FloatFormat) -> None:
     """Fewer rows, then fewer classes, of the numbers themselves."""
     step = _best(prober).step
-    if step.shape is not None or any(m is not None for m in _best(prober).made):
+    if any(m is not None for m in _best(prober).made):
         return
     axes = axes_of(step, step.arrays[0].ndim)
     for axis in sorted(range(step.arrays[0].ndim), key=lambda a: a in axes):
@@ -289,7 +285,7 @@ def _with(step: Step, made: tuple[str, ...]) -> Step:
 def _alike(prober: Prober, fmt: FloatFormat) -> None:
     """Arrays that expressions make, and the fewest rows and classes at which they fail."""
     step = _best(prober).step
-    if step.arrays[0].size <= 3 or step.shape is not None or isinstance(step.axis, tuple):
+    if step.arrays[0].size <= 3 or isinstance(step.axis, tuple):
         return
     for template in templates(_best(prober), fmt):
         made = template(step.arrays[0].shape)
@@ -334,7 +330,7 @@ def _rounder(prober: Prober, fmt: FloatFormat) -> None:
             return
         prober.best = replace(best, made=(None,) * len(best.made))
     step = best.step
-    if step.arrays[0].size > 4096 or step.shape is not None:
+    if step.arrays[0].size > 4096:
         return
     for which in range(1 if step.operation != "softmax_backward" else 2):
         for change in _wholes(step, which):

@@ -126,10 +126,8 @@ def _places(trial: Trial, step: Step, scaled: Float64Array) -> list[Observation]
                 found = _suspect(np.nanmean(used, axis=(0, 1)), _LANE + noise / np.sqrt(count))
                 if found is not None:
                     lane, off = found
-                    text = (
-                        f"errors in lane {lane} of {width} are off those of the other lanes: "
-                        f"{name} {off:.3g} u"
-                    )
+                    text = f"errors in lane {lane} of {width} are off those of the other lanes"
+                    text += f": {name} {off:.3g} u"
                     return [trial.broken(step, text, "inaccurate", place=(0, lane))]
     if classes <= 128:
         by_row = np.nanmean(np.abs(scaled), axis=1)
@@ -228,10 +226,8 @@ def order(trial: Trial) -> Sequence[Observation]:
     if not len(wrong):
         return [observed]
     i, j = (int(v) for v in wrong[0])
-    text = (
-        f"{len(wrong)} neighbours inverted; logits {float(ladder[i, j]).hex()} and the next give "
-    )
-    text += f"{y[i, j].hex()} and {y[i, j + 1].hex()}"
+    text = f"{len(wrong)} neighbours inverted; logits {float(ladder[i, j]).hex()} and the next"
+    text += f" give {y[i, j].hex()} and {y[i, j + 1].hex()}"
     row, (least, got) = _shortest(trial, ladder[i, j : j + 2], values[i])
     return [trial.shown(step, text, "inaccurate", row, got, least)]
 

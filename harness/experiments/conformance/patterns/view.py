@@ -65,7 +65,7 @@ def view_of(failing: Failing, fmt: FloatFormat, arithmetic: Arithmetic) -> View 
     step, result, evidence = failing.step, failing.result, failing.observation.evidence
     part = 0 if evidence is None else evidence.part
     expected = expected_of(step, fmt, arithmetic)
-    if step.shape is not None or len(result.arrays) != len(expected):
+    if len(result.arrays) != len(expected):
         return None
     array, due = result.arrays[part], expected[part]
     got = to_float64(result_rows(array, step)) if array.size == due.exact.size else None
