@@ -9,13 +9,12 @@ answer.
 from __future__ import annotations
 
 import importlib
-import math
 import mmap
 import os
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -213,9 +212,7 @@ class Worker:
         if command == "run":
             shapes = tuple((a.shape, a.dtype.str) for a in arrays)
             steps = header.get("options", {}).get("steps", ())
-            # Arrays that the steps of a case make of a row or an element; of float64 at most.
-            # By fsum, since `sum` may be another by now.
-            made = 8 * int(math.fsum(math.prod(s["shape"]) for s in steps if s["shape"]))
+            made = _repeated_bytes(steps, arrays)
             ways = {(s["operation"], str(s["axis"]), s["layout"], s["cast"]) for s in steps}
             kind: Any = (header["operation"], shapes, made, frozenset(ways))
             nbytes = sum(a.nbytes for a in (*arrays, *reply[1])) + made
@@ -231,6 +228,17 @@ class Worker:
         if self.copies[0]:
             faults.append("returned twice: a process that it forked came back from the call, too")
         return faults
+
+
+def _repeated_bytes(steps: Sequence[dict[str, Any]], arrays: Sequence[NDArray[Any]]) -> int:
+    """Bytes of the arrays that the steps of a case make of a few rows; of float64 at most."""
+    made = place = 0
+    for step in steps:
+        if step["tiled"]:
+            axis, length = step["tiled"]
+            made += 8 * length * arrays[place].size // arrays[place].shape[axis]
+        place += step["arrays"]
+    return made
 
 
 def _pool_of(backend: backends.Backend) -> Callable[[], int | None]:
