@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
+import psutil
 
 from harness.bounds.tolerances import Arithmetic
 from harness.experiments.conformance.call import Array, AxisArgument, Layout, Out, Result, Step
@@ -25,6 +26,7 @@ from harness.experiments.conformance.expected import (
     index_of,
     result_rows,
     rows_of,
+    softmax_of,
 )
 from harness.experiments.conformance.observation import (
     Broken,
@@ -54,6 +56,9 @@ _FAULTS = {
 }
 """What is told of the flags of a `Result`, the first that is set."""
 
+_TRIES, _HOPELESS = 6, 30.0
+"""How often a small call is made to tell how long a large one takes; at most two of one that is so
+many times too slow."""
 _WHOLE = 64
 _CONVENTION_ULPS = 4.0
 _ROUNDED = 0.5 + 2.0**-20
@@ -254,6 +259,32 @@ class Trial:
         results = self.perform(steps)
         return results, [self.observe(s, r, grade) for s, r in zip(steps, results, strict=True)]
 
+    def refuse_what_is_too_large(
+        self, step: Step, needed: float, seconds: float, small: Step, part: int
+    ) -> None:
+        """Skip where a call would take more memory or time than there is, by one of a part of it.
+
+        Args:
+            needed: bytes. seconds: given.
+            small: the call of a `part`-th of its elements.
+        """
+        free, shape = psutil.virtual_memory().available, " x ".join(map(str, step.full_shape()))
+        if needed > free:
+            raise Skip(
+                f"{shape} elements need {needed / 2**30:.0f} GiB of memory; "
+                f"{free / 2**30:.1f} GiB are free"
+            )
+        expected = np.inf
+        for i in range(_TRIES):  # the first may compile, and any may have to wait for a processor
+            started = time.perf_counter()
+            self.perform([small])
+            expected = min(expected, (time.perf_counter() - started) * part)
+            if expected <= seconds or (i > 0 and expected > _HOPELESS * seconds):
+                break
+        if expected > seconds:
+            text = f"would take about {expected:.0f} s; {seconds:g} s are given"
+            raise Skip(f"{shape} elements {text}")
+
     def in_time(
         self, items: Iterable[T], judge: Callable[[T], Iterable[Observation]], what: str,
         patience: float = 1.0,
@@ -273,9 +304,8 @@ class Trial:
                 return
 
     def values(
-        self, steps: Sequence[Step], grade: Grade = "failure", notes: Sequence[str] = (),
-        *, every: bool = False,
-    ) -> list[Observation]:  # fmt: skip
+        self, steps: Sequence[Step], grade: Grade = "failure", *, every: bool = False
+    ) -> list[Observation]:
         """Performs the steps and holds every result against what it must be.
 
         Where each shape is compiled anew, those of a part of the shapes, the same part in all
@@ -284,21 +314,17 @@ class Trial:
         Args:
             every: all of them: they are unlike in more than their shapes.
         """
-        labels = notes or [""] * len(steps)
         if not every and self.sparing and all(step.same is None for step in steps):
             kept = [i for i, step in enumerate(steps) if self._in_part(step)]
             if not kept and not self._asked:
                 kept = [0]
             self._asked.extend(kept)
-            steps, labels = [steps[i] for i in kept], [labels[i] for i in kept]
+            steps = [steps[i] for i in kept]
         if not steps:
             return []
         results = self.perform(steps)
         expect_all(steps, self.fmt, self.arithmetic)
-        return [
-            self.observe(s, r, grade, note)
-            for s, r, note in zip(steps, results, labels, strict=True)
-        ]
+        return [self.observe(s, r, grade) for s, r in zip(steps, results, strict=True)]
 
     def _in_part(self, step: Step) -> bool:
         """Whether the shape and axis of a step are of the part that is asked."""
@@ -558,11 +584,8 @@ def _many(shapes: Sequence[tuple[int, ...]]) -> str:
 
 def softmax_like(x: Array, axis: AxisArgument, fmt: FloatFormat) -> Array:
     """A softmax of `x` in `fmt`, for inputs of the backward pass: any y will do, it is given."""
-    wide = to_float64(x)
-    where = -1 if axis == "default" else axis
+    if x.size == 0:
+        return x
+    y = softmax_of(to_float64(x), -1 if axis == "default" else axis)
     with np.errstate(all="ignore"):
-        if wide.size == 0:
-            return x
-        shifted = wide - np.max(wide, axis=where, keepdims=True)
-        e = np.exp(shifted)
-        return np.asarray(e / e.sum(axis=where, keepdims=True)).astype(fmt.dtype)
+        return y.astype(fmt.dtype)

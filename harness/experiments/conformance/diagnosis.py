@@ -14,6 +14,7 @@ import numpy as np
 
 from harness.bounds.tolerances import Arithmetic
 from harness.experiments.conformance.call import Result, Step
+from harness.experiments.conformance.expected import softmax_of
 from harness.experiments.conformance.observation import Evidence
 from harness.experiments.conformance.patterns.mistakes import digits, known_mistake, temperature
 from harness.experiments.conformance.patterns.places import (
@@ -30,7 +31,7 @@ from harness.experiments.conformance.patterns.values import (
     of_exponentials,
     special,
 )
-from harness.experiments.conformance.patterns.view import View, softmax_of, view_of
+from harness.experiments.conformance.patterns.view import View, view_of
 from harness.experiments.conformance.python_line import Failing, classes_axis
 from harness.experiments.conformance.shrink import Prober, Spent
 from harness.numerics.formats import FloatFormat, to_float64
@@ -254,7 +255,7 @@ def _usual(found: Failing, prober: Prober, shape: tuple[int, int]) -> Failing | 
         return None
     evidence = found.observation.evidence
     at = Evidence(usual, part=0 if evidence is None else evidence.part)
-    return Failing(usual, result, replace(found.observation, evidence=at), (None,) * 2)
+    return Failing(usual, result, replace(found.observation, evidence=at))
 
 
 def _broken_contract(result: Result, small: Failing) -> str | None:

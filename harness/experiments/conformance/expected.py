@@ -27,7 +27,7 @@ from harness.bounds.tolerances import (
 )
 from harness.experiments.conformance.call import Array, Step
 from harness.numerics.exact import Exact, remembered
-from harness.numerics.formats import Float64Array, FloatFormat, to_float64
+from harness.numerics.formats import Float64Array, FloatFormat, scale_by_power, to_float64
 from harness.reference.api import lift
 from harness.reference.memo import MEMO, certified, content_key
 
@@ -268,6 +268,20 @@ def expect_all(steps: Sequence[Step], fmt: FloatFormat, arithmetic: Arithmetic) 
             for (key, _), part in zip(members, np.split(inverse, ends[:-1]), strict=True):
                 own = tuple(_pick(e, part) for e in found)
                 MEMO.get(key, lambda own=own: own, _bytes)  # type: ignore[misc]
+
+
+def difference_of(got: Float64Array, exact: Exact) -> tuple[Float64Array, Float64Array]:
+    """(got - exact, exact) in float64; the difference is right to its own last digits."""
+    hi, lo = (scale_by_power(part, exact.exponent) for part in (exact.hi, exact.lo))
+    with np.errstate(invalid="ignore"):
+        return np.asarray((got - hi) - lo), hi
+
+
+def softmax_of(x: Float64Array, axis: int | tuple[int, ...] | None = -1) -> Float64Array:
+    """A softmax in float64, not certified."""
+    with np.errstate(all="ignore"):
+        e = np.exp(x - x.max(axis=axis, keepdims=True))
+        return np.asarray(e / e.sum(axis=axis, keepdims=True))
 
 
 def result_rows(result: Array, step: Step) -> Array:

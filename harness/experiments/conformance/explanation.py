@@ -135,15 +135,13 @@ def _not_alone(trial: Trial, found: Observation, prober: Prober) -> Explanation:
     evidence = found.evidence
     assert evidence is not None
     step = replace(evidence.step, same=None)
-    nothing = (None,) * len(step.arrays)
-    kept = diagnosis.state(
-        Failing(evidence.step, Result(), found, nothing, evidence.before), prober
-    )
+    failing = Failing(evidence.step, Result(), found, before=evidence.before)
+    kept = diagnosis.state(failing, prober)
     if kept is not None:
         return _of_state(trial, kept, prober), kept.text
     (result,) = prober.perform([step])
     prober.judge = lambda step, result: found  # nothing further is asked of other calls
-    failing = Failing(step, result, found, nothing)
+    failing = Failing(step, result, found)
     told = diagnosis.diagnose(failing, None, prober, trial.fmt, trial.arithmetic)
     return _typical(trial, failing, prober), told.text
 
@@ -201,9 +199,8 @@ def of_fault(trial: Trial, status: str, steps: Sequence[Step]) -> Explanation:
         if reason is None:
             continue
         small = _one_of_its_rows(step, fault) or step
-        nothing = (None,) * len(step.arrays)
-        observation = Observation("failure", "crashed")
-        found = witness(trial, Failing(small, Result(error=reason), observation, nothing))
+        failing = Failing(small, Result(error=reason), Observation("failure", "crashed"))
+        found = witness(trial, failing)
         if found is not None:
             comment = f"no answer within {trial.timeout_s:g} s" if status == "timeout" else reason
             line = found.text.split("  # ")[0]
@@ -283,21 +280,20 @@ def _worst(
 
 def _shorter(
     trial: Trial, step: Step, row: int, column: int
-) -> Iterator[tuple[Step, tuple[str | None, ...]]]:
+) -> Iterator[tuple[Step, tuple[str, ...]]]:
     """Calls in which the same element may be off as much, the shortest first."""
     axes = axes_of(step, step.arrays[0].ndim)
     if step.operation == "cross_entropy":
         x, targets = step.arrays[0], step.arrays[1].reshape(-1)
         arrays = rows_of(x, axes)[row : row + 1], targets[row : row + 1]
-        yield replace(step, arrays=arrays), (None, None)
+        yield replace(step, arrays=arrays), ()
         return
     rows = [rows_of(a, axes) for a in step.arrays]
-    nothing = (None,) * len(rows)
     n = rows[0].shape[1]
     if len(rows) == 1:
         pair = rows[0][row, [int(np.argmax(to_float64(rows[0][row]))), column]]
-        yield replace(step, arrays=(pair,), axis="default"), nothing
-    yield replace(step, arrays=tuple(r[row] for r in rows), axis="default"), nothing
+        yield replace(step, arrays=(pair,), axis="default"), ()
+    yield replace(step, arrays=tuple(r[row] for r in rows), axis="default"), ()
     if len(rows) == 1:
         d = dtype_text(trial.fmt)
         for size in (f"{n}", f"({row + 1}, {min(n, 3)})", f"({row + 1}, {n})"):
@@ -335,10 +331,10 @@ def witness(trial: Trial, failing: Failing) -> Witness | None:
     shape = step.arrays[0].shape
     classes = shape[classes_axis(step)] if shape else 1
     rows = math.prod(shape) // max(classes, 1)
-    index = ""
-    place = None if failing.result.error is not None else _place(trial, failing)
-    if failing.observation.got is None and not _of_values(failing.observation):
-        place = None
+    index, place = "", None
+    of_values = failing.observation.outcome in ("inaccurate", "nan", "inf", "zero")
+    if failing.result.error is None and (of_values or failing.observation.got is not None):
+        place = _place(trial, failing)
     if place is None:
         got, expected, difference = _in_words(failing.observation, failing.result)
         comment = got if not expected else f"{got}, should be {expected}"
@@ -365,10 +361,6 @@ def witness(trial: Trial, failing: Failing) -> Witness | None:
         text=f"{line}  # {comment}", got=got, expected=expected, difference=difference,
         rows=rows, classes=classes,
     )  # fmt: skip
-
-
-def _of_values(observation: Observation) -> bool:
-    return observation.outcome in ("inaccurate", "nan", "inf", "zero")
 
 
 def _difference(value: float, due: float, ulps: float) -> str:

@@ -26,7 +26,7 @@ class Failing:
 
     Attributes:
         step: the call. before: calls that must be made first.
-        made: for each array the expression that makes it; None for one that is written out.
+        made: the expressions that make its arrays; none where their numbers are written out.
         result: what it gave. observation: what is wrong with that.
         narrower: the largest number of classes that was seen to pass, of rows made alike.
     """
@@ -34,7 +34,7 @@ class Failing:
     step: Step
     result: Result
     observation: Observation
-    made: tuple[str | None, ...] = ()
+    made: tuple[str, ...] = ()
     before: tuple[Step, ...] = ()
     narrower: int | None = None
 
@@ -207,10 +207,8 @@ def writable(failing: Failing) -> bool:
         getattr(step, name) != f.default for name, f in usual.items()
     ):
         return False
-    written = [a for a, m in zip(step.arrays, failing.made, strict=True) if m is None]
-    return all(
-        a.size <= _WRITTEN for a in (*written, *(a for s in failing.before for a in s.arrays))
-    )
+    written = [*failing.before, *(() if failing.made else (step,))]
+    return all(a.size <= _WRITTEN for s in written for a in s.arrays)
 
 
 def _arranged(text: str, array: Array, layout: str) -> tuple[str, str]:
@@ -246,7 +244,7 @@ def code(failing: Failing, fmt: FloatFormat, backend: str, index: str) -> str:
     arguments, statements = [], []
     half = fmt.name == "bfloat16"
     for i, (name, array) in enumerate(zip(names, step.arrays, strict=False)):
-        text = (failing.made[i] if failing.made else None) or literal(array, fmt)
+        text = failing.made[i] if failing.made else literal(array, fmt)
         if step.cast is not None and array.dtype.kind not in "iu":
             text = f"{text}.astype({step.cast!r})"
         layout = step.second or step.layout if i == 1 else step.layout

@@ -103,17 +103,15 @@ class Prober:
         observed = self.judge(step, result)
         if observed.grade != "failure":
             return None
-        return Failing(step, result, observed, (None,) * len(step.arrays), before)
+        return Failing(step, result, observed, before=before)
 
-    def accepts(self, step: Step, made: tuple[str | None, ...] | None = None) -> bool:
+    def accepts(self, step: Step, made: tuple[str, ...] = ()) -> bool:
         """Whether the call fails as the best one does; it is the best one then."""
         assert self.best is not None
         found = self.tried(step, self.best.before)
         if found is None or _kind(found.observation) != _kind(self.best.observation):
             return False
-        self.best = replace(
-            found, made=made or (None,) * len(step.arrays), narrower=self.best.narrower
-        )
+        self.best = replace(found, made=made, narrower=self.best.narrower)
         return True
 
 
@@ -181,42 +179,34 @@ def _one_row(prober: Prober, fmt: FloatFormat) -> None:
 def _tiny(prober: Prober, fmt: FloatFormat) -> None:
     """Two logits, or three: most faults show there."""
     step = _best(prober).step
-    if step.arrays[0].size <= 2:
+    one_row = step.arrays[0].ndim == 1
+    if step.operation == "cross_entropy":
+        one_row = len(step.arrays[1]) == 1
+    if step.arrays[0].size <= 2 or not one_row:
         return
-    if step.operation == "cross_entropy" and len(step.arrays[1]) == 1:
-        for row, target in (([0.0, 1.0], 0), ([0.0, 1.0], 1), ([0.0, 20.0], 0), ([0.0, 100.0], 0)):
-            logits = np.array([row]).astype(step.arrays[0].dtype)
-            if prober.accepts(replace(step, arrays=(logits, np.array([target])))):
-                return
-        return
-    if step.arrays[0].ndim != 1:
-        return
-    x = to_float64(step.arrays[0])
-    place = place_of(_best(prober))[1]
-    odd: list[float] = [float(v) for v in dict.fromkeys(x[~np.isfinite(x)].tolist())][:2]
-    rows = [[0.0, 1.0], [1.0, 0.0]]
-    if step.operation == "softmax_backward":
-        for arrays in ([1, 0], [0.5, 0.5]), ([1, 0], [0.75, 0.25]), ([1, 1], [0.75, 0.25]):
-            if prober.accepts(_of_lists(step, arrays)):
-                return
-        return
-    if odd:
-        rows = [[*odd, 0.0], [0.0, *odd]]
-    elif np.ptp(x) > 8.0 or np.abs(x).max() > 8.0:
-        top = float(x.max())
-        rows += [[top, float(x[place])], [float(x[place]), top], [top, float(x.min())]]
-    for row in rows:
-        if prober.accepts(_of_lists(step, (row,))):
+    for numbers in _few_numbers(_best(prober)):
+        with np.errstate(over="ignore"):
+            arrays = [np.array(v, np.float64).astype(a.dtype)
+                      for v, a in zip(numbers, step.arrays, strict=True)]  # fmt: skip
+        if prober.accepts(replace(step, arrays=tuple(arrays))):
             return
 
 
-def _of_lists(step: Step, lists: Sequence[Sequence[float]]) -> Step:
-    """The call on these numbers."""
-    pairs = zip(lists, step.arrays, strict=True)
-    with np.errstate(over="ignore"):
-        return replace(
-            step, arrays=tuple(np.array(v, np.float64).astype(a.dtype) for v, a in pairs)
-        )
+def _few_numbers(failing: Failing) -> list[tuple[Any, ...]]:
+    """The numbers of the arrays of a call on one row of two classes, or of three."""
+    operation, x = failing.step.operation, to_float64(failing.step.arrays[0])
+    if operation == "cross_entropy":
+        return [([[0, 1]], [0]), ([[0, 1]], [1]), ([[0, 20]], [0]), ([[0, 100]], [0])]
+    if operation == "softmax_backward":
+        return [([1, 0], [0.5, 0.5]), ([1, 0], [0.75, 0.25]), ([1, 1], [0.75, 0.25])]
+    odd = list(dict.fromkeys(x[~np.isfinite(x)].tolist()))[:2]
+    if odd:
+        return [([*odd, 0],), ([0, *odd],)]
+    rows = [[0, 1], [1, 0]]
+    if np.ptp(x) > 8.0 or np.abs(x).max() > 8.0:
+        top, own = x.max(), x[place_of(failing)[1]]
+        rows += [[top, own], [own, top], [top, x.min()]]
+    return [(row,) for row in rows]
 
 
 def _taken(step: Step, axis: int, kept: Array) -> Step:
@@ -264,7 +254,7 @@ def _cut(prober: Prober, axis: int) -> None:
 def _fewer(prober: Prober, fmt: FloatFormat) -> None:
     """Fewer rows, then fewer classes, of the numbers themselves."""
     step = _best(prober).step
-    if any(m is not None for m in _best(prober).made):
+    if _best(prober).made:
         return
     axes = axes_of(step, step.arrays[0].ndim)
     for axis in sorted(range(step.arrays[0].ndim), key=lambda a: a in axes):
@@ -325,13 +315,10 @@ def _narrowest(prober: Prober, template: Template, axis: int, classes: bool) -> 
 
 def _rounder(prober: Prober, fmt: FloatFormat) -> None:
     best = _best(prober)
-    if any(m is not None for m in best.made):
-        if best.step.arrays[0].size > LITERAL:
-            return
-        prober.best = replace(best, made=(None,) * len(best.made))
     step = best.step
-    if step.arrays[0].size > 4096:
+    if step.arrays[0].size > (LITERAL if best.made else 4096):
         return
+    prober.best = replace(best, made=())
     for which in range(1 if step.operation != "softmax_backward" else 2):
         for change in _wholes(step, which):
             if _simpler(change, _best(prober).step.arrays[which]) and _replaced(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -83,11 +83,34 @@ def kept_results(trial: Trial) -> Iterator[Observation]:
     )
 
 
+@dataclass
+class _Unlike:
+    """How many elements of pairs of results differ, and the first of them.
+
+    Attributes:
+        first: the call, which pair of it, where in that, and both values; None for none.
+    """
+
+    count: int = 0
+    total: int = 0
+    first: tuple[Step, int, tuple[int, ...], Any, Any] | None = None
+
+    def compare(self, step: Step, pair: int, a: Array, b: Array) -> None:
+        places = np.argwhere(a != b)
+        self.count += len(places)
+        self.total += a.size
+        if len(places) and self.first is None:
+            place = tuple(map(int, places[0]))
+            self.first = step, pair, place, a[place], b[place]
+
+    def told(self) -> str:
+        return f"{self.count} of {self.total} elements differ in the last bits"
+
+
 def batches(trial: Trial) -> Sequence[Observation]:
     """A row alone, in a small batch and in a large one: within the bound, or better, bitwise."""
     found: list[Observation] = []
-    differing = total = 0
-    first: tuple[Step, int, Any, Any] | None = None
+    unlike = _Unlike()
     for classes in trial.chosen((3, 16, 33, 100, 1000), 2):
         x = _x(trial, (64, classes))
         whole = trial.step(x)
@@ -99,16 +122,10 @@ def batches(trial: Trial) -> Sequence[Observation]:
             continue
         for i, single in zip(rows, results[1:], strict=True):
             for a, b in zip(results[0].arrays, single.arrays, strict=True):
-                batch, row = np.atleast_1d(a[i]), np.atleast_1d(b[0])
-                unlike = np.flatnonzero(batch != row)
-                differing += int(unlike.size)
-                total += int(b.size)
-                if unlike.size and first is None:
-                    j = int(unlike[0])
-                    first = (whole, i, batch[j], row[j])
-    if first is not None:
-        step, i, together, single_result = first
-        text = f"{differing} of {total} elements differ in the last bits between batch sizes"
+                unlike.compare(whole, i, np.atleast_1d(a[i]), np.atleast_1d(b[0]))
+    if unlike.first is not None:
+        step, i, _, together, single_result = unlike.first
+        text = f"{unlike.told()} between batch sizes"
         made = _made(trial, step.arrays[0].shape, f"row {i}, in its batch and alone")
         found.append(trial.shown(step, text, "accurate", made, together, single_result))
     return found
@@ -136,7 +153,7 @@ def _unevenly(trial: Trial, a: Array, b: Array) -> tuple[int, int] | None:
 def permuted(trial: Trial) -> Sequence[Observation]:
     """Every order within the bound; between orders, no more than the rounding of the sum."""
     found: list[Observation] = []
-    differing = total = 0
+    unlike = _Unlike()
     for classes in trial.chosen((5, 17, 64, 100, 1000), 2):
         x = _x(trial, (8, classes))
         order = trial.rng(classes).permutation(classes)
@@ -149,8 +166,7 @@ def permuted(trial: Trial) -> Sequence[Observation]:
             continue
         a, b = results[0].arrays[0], results[1].arrays[0]
         a = np.ascontiguousarray(a[:, order])
-        differing += int(np.count_nonzero(a != b))
-        total += a.size
+        unlike.compare(steps[1], 0, a, b)
         place = _unevenly(trial, a, b) if trial.operation == "softmax" else None
         if place is not None:
             seed = [trial.seed, trial.case_number or 0, classes]
@@ -161,9 +177,9 @@ def permuted(trial: Trial) -> Sequence[Observation]:
             )  # fmt: skip
             text = f"out{list(place)} differs from itself in another order by more than the sum"
             found.append(trial.shown(steps[1], text, "inaccurate", made, b[place], a[place]))
-    if differing and all(o.grade == "pass" for o in found):
+    if unlike.count and all(o.grade == "pass" for o in found):
         # Sums are not associative: that is no weakness, and worth no more than this remark.
-        text = f"{differing} of {total} elements differ in the last bits, as the rounded sum does"
+        text = f"{unlike.told()}, as the rounded sum does"
         found.insert(0, Observation("pass", "accurate", text))
     return found
 
@@ -171,8 +187,7 @@ def permuted(trial: Trial) -> Sequence[Observation]:
 def orders_of_memory(trial: Trial) -> Sequence[Observation]:
     """The same array in the orders C and F, along every axis."""
     found: list[Observation] = []
-    differing = total = 0
-    first: tuple[Step, tuple[int, ...], Any, Any] | None = None
+    unlike = _Unlike()
     for shape in trial.chosen(((5, 9), (33, 17), (64, 100), (6, 7, 8)), 2):
         x = _x(trial, shape)
         for axis in range(len(shape)):
@@ -184,15 +199,10 @@ def orders_of_memory(trial: Trial) -> Sequence[Observation]:
             a, b = (np.ascontiguousarray(r.arrays[0]) for r in results)
             if a.shape != b.shape or any(o.grade == "failure" for o in found):
                 continue
-            unlike = np.argwhere(a != b)
-            differing += len(unlike)
-            total += a.size
-            if len(unlike) and first is None:
-                place = tuple(int(i) for i in unlike[0])
-                first = (steps[1], place, b[place], a[place])
-    if first is not None:
-        step, place, in_f, in_c = first
-        text = f"{differing} of {total} elements differ in the last bits between the orders C and F"
+            unlike.compare(steps[1], 0, a, b)
+    if unlike.first is not None:
+        step, _, place, in_c, in_f = unlike.first
+        text = f"{unlike.told()} between the orders C and F"
         shape = step.arrays[0].shape
         made = _made(trial, shape, f"axis {step.axis}, element {list(place)}")
         if int(np.prod(shape)) <= 64 and len(step.arrays) == 1:

@@ -115,24 +115,14 @@ def _finding(trial: Trial, steps: Sequence[Step]) -> list[Observation]:
 
 def no_rows(trial: Trial) -> Sequence[Observation]:
     shapes = ((0, 3), (0, 1), (2, 0, 3))
-    steps = [Step(trial.operation, _arguments(trial, np.zeros(s))) for s in shapes]
-    return trial.values(steps, "finding")
+    return trial.values([trial.step(trial.array(np.zeros(s))) for s in shapes], "finding")
 
 
 def no_classes(trial: Trial) -> Sequence[Observation]:
     if trial.operation == "cross_entropy":
         raise Skip("a target needs a class")
     shapes = ((3, 0), (0,), (0, 0))
-    return _finding(trial, [Step(trial.operation, _arguments(trial, np.zeros(s))) for s in shapes])
-
-
-def _arguments(trial: Trial, values: Array) -> tuple[Array, ...]:
-    x = trial.array(values)
-    if trial.operation == "softmax_backward":
-        return x, x
-    if trial.operation == "cross_entropy":
-        return x, np.zeros(x.shape[:-1], np.int64)
-    return (x,)
+    return _finding(trial, [trial.step(trial.array(np.zeros(s))) for s in shapes])
 
 
 def scalar(trial: Trial) -> Sequence[Observation]:

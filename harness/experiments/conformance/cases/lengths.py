@@ -8,7 +8,6 @@ from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
-import psutil
 
 from harness.experiments.conformance.call import Array, Step
 from harness.experiments.conformance.case import NATIVE, OPERATIONS, PYTORCH, Case
@@ -114,15 +113,10 @@ def stalled_float32(trial: Trial) -> Sequence[Observation]:
     """
     rows = 1 << 25 if trial.thorough else 5 << 22
     right = 1.0 / rows
-    if psutil.virtual_memory().available < _STALL_BYTES:
-        raise Skip(f"needs {_STALL_BYTES >> 30} GiB of memory that is free")
-    started = time.perf_counter()
-    step = Step(trial.operation, (trial.array([[0.0, 0.0]]),), 0, tiled=(0, 1 << 16))
-    trial.perform([step])
-    expected_s = (time.perf_counter() - started) * rows / (1 << 16)
-    if expected_s > 0.5 * trial.timeout_s:
-        raise Skip(f"would take about {expected_s:.0f} s")
-    step = replace(step, tiled=(0, rows))
+    step = Step(trial.operation, (trial.array([[0.0, 0.0]]),), 0, tiled=(0, rows))
+    few = replace(step, tiled=(0, 1 << 16))
+    limit = 0.5 * trial.timeout_s
+    trial.refuse_what_is_too_large(step, _STALL_BYTES, limit, few, rows >> 16)
     patient = replace(trial, timeout_s=4 * trial.timeout_s)  # the machine may become busy
     values = to_float64(patient.sound(step).arrays[0])
     got = float(values.flat[np.argmax(np.abs(values * rows - 1.0))])
@@ -134,48 +128,25 @@ def stalled_float32(trial: Trial) -> Sequence[Observation]:
     return [trial.unlike(step, "out[0, 0]", given, got, right, "inaccurate", more, grade=grade)]
 
 
-def _refuse_too_large(trial: Trial, shape: tuple[int, int]) -> None:
-    """Skip where the call would take more memory or time than there is, with both in the reason."""
-    item = trial.fmt.dtype.itemsize
-    # What is compiled needs its input and its result; array libraries, wider temporaries too.
-    compiled = trial.subject.metadata.threads == "many"
-    each = 2 * item + 1 + (0 if compiled else 2 * max(item, 4))
-    needed, free = shape[0] * shape[1] * each, psutil.virtual_memory().available
-    if needed > 0.8 * free:
-        raise Skip(
-            f"{shape[0]} rows of {shape[1]} classes need about {needed / 2**30:.0f} GiB; "
-            f"{free / 2**30:.0f} GiB are free"
-        )
-    started = time.perf_counter()
-    trial.perform([_of_equals(trial, 0.0, shape, 256)])
-    expected_s = (time.perf_counter() - started) * 256
-    if expected_s > 0.5 * trial.timeout_s:
-        raise Skip(f"{shape[0]} rows of {shape[1]} classes would take about {expected_s:.0f} s")
-
-
-def _of_equals(trial: Trial, value: float, shape: tuple[int, int], part: int = 1) -> Step:
-    """The operation on a number in every place, in a part of the rows, or of a single one."""
-    rows, classes = shape
-    axis, length = (0, rows) if rows > 1 else (1, classes)
-    x = np.full((1, classes if rows > 1 else 1), value)
-    return Step(trial.operation, (trial.array(x),), tiled=(axis, length // part))
-
-
 def beyond_int32(trial: Trial) -> Sequence[Observation]:
     """More than 2**31 equal elements: in rows of 2048; and in a single row, where the format has
     2**-31."""
-    shapes = [(_BEYOND // 2048 + 8, 2048)]
+    # What is compiled needs its input and its result; array libraries, wider temporaries too.
+    item, compiled = trial.fmt.dtype.itemsize, trial.subject.metadata.threads == "many"
+    needed = 1.25 * _BEYOND * (2 * item + 1 + (0 if compiled else 2 * max(item, 4)))
+    asked = [(1, 2048, 0, _BEYOND // 2048 + 8)]
     if trial.fmt.smallest_subnormal < 1.0 / (2 * _BEYOND):
-        shapes.append((1, _BEYOND + 16))
+        asked.append((1, 1, 1, _BEYOND + 16))
     found: list[Observation] = []
-    for shape in shapes:
+    for *given, axis, length in asked:
+        step = Step(trial.operation, (trial.array(np.full(given, 1.5)),), tiled=(axis, length))
+        few, shape = replace(step, tiled=(axis, max(1, length >> 8))), step.full_shape()
         try:
-            _refuse_too_large(trial, shape)
+            trial.refuse_what_is_too_large(step, needed, 0.5 * trial.timeout_s, few, 256)
         except Skip:
             if not found:
                 raise
             break
-        step = _of_equals(trial, 1.5, shape)
         (result,) = trial.perform([step])
         if result.error is not None and "memory" in result.error.lower():
             raise Skip(f"ran out of memory: {result.error}")

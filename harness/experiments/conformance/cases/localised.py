@@ -228,21 +228,14 @@ def order(trial: Trial) -> Sequence[Observation]:
     i, j = (int(v) for v in wrong[0])
     text = f"{len(wrong)} neighbours inverted; logits {float(ladder[i, j]).hex()} and the next"
     text += f" give {y[i, j].hex()} and {y[i, j + 1].hex()}"
-    row, (least, got) = _shortest(trial, ladder[i, j : j + 2], values[i])
-    return [trial.shown(step, text, "inaccurate", row, got, least)]
-
-
-def _shortest(
-    trial: Trial, pair: Array, row: Array
-) -> tuple[tuple[str, ...], tuple[str | None, str | None]]:
-    """The inversion in a row of three where it shows there too, with both values; else the row."""
-    three = np.concatenate([np.zeros(1, pair.dtype), pair])
+    three = np.concatenate([top[0], ladder[i, j : j + 2]])  # it may show in a short row, too
     (result,) = trial.perform([trial.step(three)])
     if result.error is None and result.arrays[0].shape == (3,):
         low, high = result.arrays[0][1:]
         if to_float64(high) < to_float64(low):
-            return tuple(to_hex(v) for v in three), (f"at least {to_hex(low)}", to_hex(high))
-    return trial.given(trial.step(row)), (None, None)
+            least = f"at least {to_hex(low)}"
+            return [trial.shown(step, text, "inaccurate", three, high, least)]
+    return [trial.shown(step, text, "inaccurate", trial.given(trial.step(values[i])), None, None)]
 
 
 CASES = (

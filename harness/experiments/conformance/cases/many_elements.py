@@ -9,12 +9,10 @@ one that lies a power of two before it.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import psutil
 
 from harness.experiments.conformance.call import Step
 from harness.experiments.conformance.case import OPERATIONS, Case
@@ -25,7 +23,7 @@ from harness.experiments.conformance.expected import (
     index_of,
     result_rows,
 )
-from harness.experiments.conformance.observation import Observation, Skip
+from harness.experiments.conformance.observation import Observation
 from harness.numerics.formats import Float64Array, to_float64, ulp
 
 ROWS = (1 << 22) + 37
@@ -34,7 +32,6 @@ LONG = (1 << 22) + 5
 _PERIOD, _LONG_PERIOD = 1021, 8191  # primes
 _BYTES = 2 << 30
 _SMALLER = 64
-_TRIES, _HOPELESS = 6, 30.0
 _TIMES_BUDGET, _LEAST_S = 4.0, 3.0
 
 
@@ -52,26 +49,14 @@ class _Right:
     room: Float64Array
 
 
-def _refuse_what_is_too_long(trial: Trial, step: Step) -> None:
+def _refuse_what_is_too_large(trial: Trial, step: Step) -> None:
     """Skip where memory is short or the call would take too long, by one of a 64th."""
-    free = psutil.virtual_memory().available
-    if free < _BYTES:
-        raise Skip(f"needs {_BYTES >> 30} GiB of memory that is free; {free / 2**30:.1f} GiB are")
     axis, length = step.tiled or (0, 0)
     few = replace(step, tiled=(axis, length // _SMALLER))
     if step.operation == "cross_entropy":
         few = replace(few, arrays=(step.arrays[0], np.zeros_like(step.arrays[1])))
     most = max(_TIMES_BUDGET * trial.budget_s, _LEAST_S)
-    expected_s = np.inf
-    for i in range(_TRIES):  # the first may compile, and any may have to wait for a processor
-        started = time.perf_counter()
-        trial.perform([few])
-        expected_s = min(expected_s, (time.perf_counter() - started) * _SMALLER)
-        if expected_s <= most or (i > 0 and expected_s > _HOPELESS * most):
-            break
-    if expected_s > most:
-        shape = " x ".join(map(str, step.full_shape()))
-        raise Skip(f"{shape} elements would take about {expected_s:.0f} s; {most:g} s are given")
+    trial.refuse_what_is_too_large(step, _BYTES, most, few, _SMALLER)
 
 
 def _index(step: Step, part: int, spot: Sequence[int], repetition: int) -> tuple[int, ...]:
@@ -86,7 +71,7 @@ def _index(step: Step, part: int, spot: Sequence[int], repetition: int) -> tuple
 
 def _judged(trial: Trial, step: Step, rights: Sequence[_Right]) -> Observation:
     """Every element of every repetition."""
-    _refuse_what_is_too_long(trial, step)
+    _refuse_what_is_too_large(trial, step)
     result = replace(trial, timeout_s=2 * trial.timeout_s).sound(step)
     extremes, places = result.arrays[: len(rights)], result.arrays[len(rights) :]
     for part, right in enumerate(rights):

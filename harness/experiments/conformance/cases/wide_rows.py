@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from harness.experiments.conformance.call import Array, Result, Step
 from harness.experiments.conformance.case import FLOATS, OPERATIONS, Case
 from harness.experiments.conformance.case_run import Trial, kind_of, softmax_like
-from harness.experiments.conformance.expected import axes_of, result_rows, rows_of
+from harness.experiments.conformance.expected import axes_of, difference_of, result_rows, rows_of
 from harness.experiments.conformance.observation import Grade, Observation, worst
 from harness.numerics.exact import Exact
-from harness.numerics.formats import Float64Array, FloatFormat, scale_by_power, to_float64
+from harness.numerics.formats import Float64Array, FloatFormat, to_float64
 from harness.reference.memo import MEMO, bytes_of, certified, content_key
 from harness.workloads.class_counts import NAMED
 
@@ -227,12 +227,6 @@ def _some(values: Float64Array) -> Float64Array:
     return values[:: len(values) // _ENOUGH + 1]
 
 
-def _difference(got: Float64Array, exact: Exact) -> tuple[Float64Array, Float64Array]:
-    """(got - exact, exact) in float64; the difference is right to its own last digits."""
-    hi, lo = (scale_by_power(part, exact.exponent) for part in (exact.hi, exact.lo))
-    return (got - hi) - lo, hi
-
-
 def _rescaled(terms: Float64Array) -> float:
     """What an online sum rescales when it meets a larger logit, over the sum: 0 if it never does.
 
@@ -248,7 +242,7 @@ def _of_probabilities(
     trial: Trial, x: Float64Array, got: Float64Array, exact: Exact, first: int = 0
 ) -> Errors:
     inside, u, e, rounding = trial.roundings
-    difference, p = _difference(got, exact)
+    difference, p = difference_of(got, exact)
     normal = (p >= trial.fmt.smallest_normal) & (np.arange(len(p)) >= first)
     gap = x.max() - x
     terms = np.exp(-gap)
@@ -269,7 +263,7 @@ def _of_probabilities(
 def _of_logarithms(trial: Trial, x: Float64Array, got: Float64Array, exact: Exact) -> Errors:
     """Of log_softmax (a row), log-sum-exp or a loss (one number)."""
     inside, u, e, _ = trial.roundings
-    difference, value = _difference(got, exact)
+    difference, value = difference_of(got, exact)
     terms = np.exp(x - x.max())
     log_sum = float(np.log(terms.sum()))
     own = (2.0 * np.abs(value) + x.max() - x.min() + log_sum + 2.0) * u
@@ -285,7 +279,7 @@ def _of_products(
 ) -> Errors:
     """Of softmax_backward, y (g - Σ g y): over y, all elements share the error of the sum."""
     inside, u, _, out = trial.roundings
-    difference, value = _difference(got, exact)
+    difference, value = difference_of(got, exact)
     # Where the result is normal: below, its rounding has nothing to do with its size.
     normal = (y >= trial.fmt.smallest_normal) & (np.abs(value) >= trial.fmt.smallest_normal)
     terms = grad * y

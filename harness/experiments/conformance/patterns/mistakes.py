@@ -8,8 +8,8 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from harness.experiments.conformance.expected import axes_of, rows_of
-from harness.experiments.conformance.patterns.view import View, alike, softmax_of
+from harness.experiments.conformance.expected import axes_of, rows_of, softmax_of
+from harness.experiments.conformance.patterns.view import View, alike
 from harness.numerics.formats import Float64Array, to_float64
 
 EXPLAINED = 0.03

@@ -10,10 +10,15 @@ import numpy as np
 from harness.bounds.tolerances import Arithmetic
 from harness.experiments.conformance.call import Step
 from harness.experiments.conformance.case_run import vanishing
-from harness.experiments.conformance.expected import axes_of, expected_of, result_rows, rows_of
+from harness.experiments.conformance.expected import (
+    axes_of,
+    difference_of,
+    expected_of,
+    result_rows,
+    rows_of,
+)
 from harness.experiments.conformance.python_line import Failing
-from harness.numerics.exact import Exact
-from harness.numerics.formats import Float64Array, FloatFormat, scale_by_power, to_float64, ulp
+from harness.numerics.formats import Float64Array, FloatFormat, to_float64, ulp
 
 TILES = (8, 16, 32, 64, 100, 128, 256, 512, 1000, 1024, 2048, 4096)
 """Widths of loops and tiles that are usual in kernels."""
@@ -74,7 +79,7 @@ def view_of(failing: Failing, fmt: FloatFormat, arithmetic: Arithmetic) -> View 
     columns = got.reshape(len(got), -1)
     exact = due.exact.reshape(*columns.shape)
     value = exact.to_float64()
-    difference = _difference(columns, exact)
+    difference, _ = difference_of(columns, exact)
     logarithmic = _is_logarithm(step, part)
     with np.errstate(all="ignore"):
         size = np.abs(value)
@@ -95,18 +100,6 @@ def view_of(failing: Failing, fmt: FloatFormat, arithmetic: Arithmetic) -> View 
         difference if logarithmic else relative, bad & ~due.free.reshape(columns.shape),
         min(place[0], len(columns) - 1),
     )  # fmt: skip
-
-
-def _difference(got: Float64Array, exact: Exact) -> Float64Array:
-    hi, lo = (scale_by_power(part, exact.exponent) for part in (exact.hi, exact.lo))
-    with np.errstate(invalid="ignore"):
-        return np.asarray((got - hi) - lo)
-
-
-def softmax_of(x: Float64Array) -> Float64Array:
-    with np.errstate(all="ignore"):
-        e = np.exp(x - x.max(axis=-1, keepdims=True))
-        return np.asarray(e / e.sum(axis=-1, keepdims=True))
 
 
 def alike(a: Float64Array, b: Float64Array) -> Any:
