@@ -170,17 +170,17 @@ class Trial:
         Gradients and targets that are not given are made from the values, seeded.
         """
         if self.operation == "softmax_backward":
-            y = softmax_like(x, axis, self.fmt)
             if grad is None:
-                rng = self.rng(x.size, 1)
-                grad = self.array(rng.normal(size=x.shape))
-            return Step(self.operation, (grad, y), axis, layout, out, same=same)
-        if self.operation == "cross_entropy":
+                grad = self.array(self.rng(x.size, 1).normal(size=x.shape))
+            arrays: tuple[Array, ...] = grad, softmax_like(x, axis, self.fmt)
+        elif self.operation == "cross_entropy":
             if targets is None:
-                rng = self.rng(x.size, 2)
-                targets = rng.integers(0, max(x.shape[-1], 1), size=x.shape[:-1])
-            return Step(self.operation, (x, targets), -1, layout, out, same=same)
-        return Step(self.operation, (x,), axis, layout, out, same=same)
+                most = max(x.shape[-1], 1)
+                targets = self.rng(x.size, 2).integers(0, most, size=x.shape[:-1])
+            arrays, axis = (x, targets), -1
+        else:
+            arrays = (x,)
+        return Step(self.operation, arrays, axis, layout, out, same=same)
 
     def perform(self, steps: Sequence[Step], subject: Subject | None = None) -> list[Result]:
         """The results of the calls; losses of logits that it does not take are asked as (N, C).

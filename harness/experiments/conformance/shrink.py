@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -127,8 +128,8 @@ def smallest(prober: Prober, failing: Failing, fmt: FloatFormat) -> Failing:
     """The smallest call found that fails as `failing` does."""
     prober.best = failing
     try:
-        for simplify in (_plain, _one_row, _tiny, _alike, _fewer, _rounder):
-            simplify(prober, fmt)
+        for simplify in (_plain, _one_row, _tiny, partial(_alike, fmt), _fewer, _rounder):
+            simplify(prober)
     except Spent:
         pass
     return prober.best
@@ -139,7 +140,7 @@ def _best(prober: Prober) -> Failing:
     return prober.best
 
 
-def _plain(prober: Prober, fmt: FloatFormat) -> None:
+def _plain(prober: Prober) -> None:
     """Contiguous arrays, no out=, no further arguments: all at once, or one after the other."""
     step = _best(prober).step
     unlike = {name: plain for name, plain in _PLAIN.items() if getattr(step, name) != plain}
@@ -148,7 +149,7 @@ def _plain(prober: Prober, fmt: FloatFormat) -> None:
             prober.accepts(replace(_best(prober).step, **{name: plain}))
 
 
-def _one_row(prober: Prober, fmt: FloatFormat) -> None:
+def _one_row(prober: Prober) -> None:
     """The row in question alone, along the last axis; else all rows along the last axis."""
     step = _best(prober).step
     if step.arrays[0].ndim == 0:
@@ -176,7 +177,7 @@ def _one_row(prober: Prober, fmt: FloatFormat) -> None:
             return
 
 
-def _tiny(prober: Prober, fmt: FloatFormat) -> None:
+def _tiny(prober: Prober) -> None:
     """Two logits, or three: most faults show there."""
     step = _best(prober).step
     one_row = step.arrays[0].ndim == 1
@@ -251,7 +252,7 @@ def _cut(prober: Prober, axis: int) -> None:
         part = part // 2
 
 
-def _fewer(prober: Prober, fmt: FloatFormat) -> None:
+def _fewer(prober: Prober) -> None:
     """Fewer rows, then fewer classes, of the numbers themselves."""
     step = _best(prober).step
     if _best(prober).made:
@@ -272,7 +273,7 @@ def _with(step: Step, made: tuple[str, ...]) -> Step:
     return replace(step, arrays=tuple(evaluated(text) for text in made))
 
 
-def _alike(prober: Prober, fmt: FloatFormat) -> None:
+def _alike(fmt: FloatFormat, prober: Prober) -> None:
     """Arrays that expressions make, and the fewest rows and classes at which they fail."""
     step = _best(prober).step
     if step.arrays[0].size <= 3 or isinstance(step.axis, tuple):
@@ -313,7 +314,7 @@ def _narrowest(prober: Prober, template: Template, axis: int, classes: bool) -> 
             prober.best = replace(_best(prober), narrower=low if low > 0 else None)
 
 
-def _rounder(prober: Prober, fmt: FloatFormat) -> None:
+def _rounder(prober: Prober) -> None:
     best = _best(prober)
     step = best.step
     if step.arrays[0].size > (LITERAL if best.made else 4096):

@@ -53,12 +53,15 @@ def _classed(
     return [trial.unlike(step, f"out[{i}]", lifted, y[i], right[i], note=note, grade=grade)]
 
 
-def converted(*inputs: tuple[str, Sequence[float]]) -> Judge:
+def converted(
+    *inputs: tuple[str, Sequence[float]], keywords: Mapping[str, Any] | None = None,
+    grade: Grade = "finding",
+) -> Judge:  # fmt: skip
     """The judge of a case that asks for the outcome on values of some dtypes."""
 
     def judge(trial: Trial) -> Iterator[Observation]:
         for cast, values in inputs:
-            yield from _classed(trial, values, cast)
+            yield from _classed(trial, values, cast, keywords, grade)
 
     return judge
 
@@ -77,21 +80,6 @@ def float8(trial: Trial) -> Iterator[Observation]:
             yield from _classed(trial, [largest, 0.0, -largest], cast)
 
 
-def cast_first(trial: Trial) -> Sequence[Observation]:
-    """``dtype="float32"`` on integers whose differences wrap, where the signature has it."""
-    wanted = {"dtype": "float32"}
-    return [
-        *_classed(trial, [-128, 127], "int8", wanted),
-        *_classed(trial, [0, 1, 1], "uint8", wanted),
-        *_classed(trial, [0, 1, 3, 2], "int32", wanted),
-    ]
-
-
-def other_order(trial: Trial) -> Iterator[Observation]:
-    for cast in (">f4", ">f8"):
-        yield from _classed(trial, [0.0, 1.0, 2.0, -3.0], cast, grade="failure")
-
-
 signed_bytes = converted(("int8", [-128, 127]), ("int8", [-100, 100, 0]))
 unsigned_bytes = converted(("uint8", [0, 1, 1]), ("uint8", [0, 255]))
 integers = converted(
@@ -100,6 +88,14 @@ integers = converted(
 )
 booleans = converted(("bool", [True, False, True]))
 complexes = converted(("complex64", [0.0, 1.0, 2.0]))
+cast_first = converted(
+    ("int8", [-128, 127]), ("uint8", [0, 1, 1]), ("int32", [0, 1, 3, 2]),
+    keywords={"dtype": "float32"},
+)  # fmt: skip
+"""Integers whose differences wrap, where the signature has ``dtype``."""
+other_order = converted(
+    *((order, [0.0, 1.0, 2.0, -3.0]) for order in (">f4", ">f8")), grade="failure"
+)
 
 _ONCE = ("float32",)
 CASES = (
