@@ -38,8 +38,10 @@ from harness.experiments.conformance.call import (
 from harness.experiments.conformance.forked import in_a_child
 from harness.experiments.conformance.interleaved import between_lines, folder_of
 from harness.numerics.formats import FORMATS
+from harness.registry.contract import read_metadata
 from harness.worker import backends
 from harness.worker.backends import Backend
+from harness.worker.local import LocalImplementation
 
 _MARGIN = 55.0
 _TOGETHER, _TOGETHER_S = 200, 0.03
@@ -393,11 +395,14 @@ _CALLERS: dict[Caller, Callable[[Functions, Backend, Sequence[Step]], list[Resul
 }
 
 
-@cache
-def _implementation(path: str) -> Any:
-    from harness.registry.contract import read_metadata
-    from harness.worker.local import LocalImplementation
+def perform_on(implementation: LocalImplementation, steps: Sequence[Step]) -> list[Result]:
+    """`perform_steps` on an implementation in this process."""
+    module, backend = implementation.module(), backends.get(implementation.metadata.backend)
+    return perform_steps(lambda name: getattr(module, name), backend, steps)
 
+
+@cache
+def _implementation(path: str) -> LocalImplementation:
     return LocalImplementation(read_metadata(Path(path)))
 
 
@@ -428,11 +433,6 @@ def perform(*arrays: Array, path: str, steps: list[dict[str, Any]]) -> tuple[Arr
     """`perform_steps` on the implementation at `path`, over the worker's pipe."""
     implementation = _implementation(path)
     _remember_programs(implementation.metadata.backend)
-    module = implementation.module()
-    results = perform_steps(
-        lambda name: getattr(module, name),
-        backends.get(implementation.metadata.backend),
-        unpacked(Step, steps, arrays),
-    )
+    results = perform_on(implementation, unpacked(Step, steps, arrays))
     plain, values = packed(results)
     return np.frombuffer(json.dumps(plain).encode(), np.uint8).copy(), *values

@@ -132,10 +132,15 @@ def _scatter(exact: Exact, good: BoolArray, shape: tuple[int, ...]) -> Exact:
     return Exact(hi, lo, exponent)
 
 
-def _spread(values: Float64Array, good: BoolArray, shape: tuple[int, ...]) -> Float64Array:
-    result = np.zeros(shape)
-    result[good] = values
-    return result
+def _placed(
+    exact: Exact, allowed: Float64Array, fmt: FloatFormat, good: BoolArray,
+    shape: tuple[int, ...], free: BoolArray, alternatives: tuple[Float64Array, ...] = (),
+) -> Expected:  # fmt: skip
+    """What the good rows must be, among rows that are NaN or that a convention decides."""
+    room = np.zeros(shape)
+    room[good] = allowed
+    free = np.broadcast_to(free, shape)
+    return Expected(_scatter(exact, good, shape), fmt, room, free, alternatives)
 
 
 def _of_logits(
@@ -166,13 +171,11 @@ def _of_logits(
         elif operation == "log_softmax":
             with np.errstate(divide="ignore"):
                 alternatives = (np.log(limit), np.log(uniform))
-    if operation == "logsumexp":
+    due = _placed(exact, allowed, fmt, good, shape, free, alternatives)
+    if operation == "logsumexp" and not good.all():
         # log 0 and log inf are mathematics; NaN for the latter is the convention of some libraries.
-        value = _scatter(exact, good, shape)
-        value.hi[infinite], value.hi[empty] = np.inf, -np.inf
-        return (Expected(value, fmt, _spread(allowed, good, shape), free, ()),)
-    spread = _spread(allowed, good, shape)
-    return (Expected(_scatter(exact, good, shape), fmt, spread, free, alternatives),)
+        due.exact.hi[infinite], due.exact.hi[empty] = np.inf, -np.inf
+    return (due,)
 
 
 def _of_backward(
@@ -198,20 +201,8 @@ def _of_cross_entropy(
     else:
         a, b = loss.hi, gradient.hi
     return (
-        Expected(
-            _scatter(loss, good, rows),
-            fmt,
-            _spread(a, good, rows),
-            free,
-            (np.full(rows, np.inf),),
-        ),
-        Expected(
-            _scatter(gradient, good, x.shape),
-            fmt,
-            _spread(b, good, x.shape),
-            np.broadcast_to(free[:, None], x.shape),
-            (np.zeros(x.shape),),
-        ),
+        _placed(loss, a, fmt, good, rows, free, (np.full(rows, np.inf),)),
+        _placed(gradient, b, fmt, good, x.shape, free[:, None], (np.zeros(x.shape),)),
     )
 
 

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Protocol
 
 from harness.experiments.conformance.call import Result, Step, packed, unpacked
-from harness.experiments.conformance.executor import perform_steps
+from harness.experiments.conformance.executor import perform_on
 from harness.experiments.conformance.observation import Skip
 from harness.records import Status
 from harness.registry.contract import Metadata, read_metadata
 from harness.registry.discovery import Implementation
-from harness.worker import backends
 from harness.worker.client import RemoteImplementation, WorkerFault
 from harness.worker.compiling import may_compile
 from harness.worker.local import LocalImplementation
@@ -79,12 +78,7 @@ class LocalSubject:
         return self.implementation.metadata
 
     def perform(self, steps: Sequence[Step], timeout: float = 60.0) -> list[Result]:
-        module = self.implementation.module()
-        return perform_steps(
-            lambda name: getattr(module, name),
-            backends.get(self.metadata.backend),
-            steps,
-        )
+        return perform_on(self.implementation, steps)
 
     @contextmanager
     def fresh(self) -> Iterator[LocalSubject]:
