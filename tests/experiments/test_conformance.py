@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from harness.bounds.tolerances import Arithmetic
 from harness.experiments.conformance.call import Result, Step
+from harness.experiments.conformance.case_run import Trial
 from harness.experiments.conformance.catalogue import BY_ID, CASES
 from harness.experiments.conformance.executor import perform_steps
 from harness.experiments.conformance.expected import _evaluate, expect_all, expected_of
@@ -480,3 +482,24 @@ def test_what_is_expected_of_many_steps_is_that_of_each(operation: str) -> None:
         for name in ("hi", "lo", "exponent"):
             a, b = (np.asarray(getattr(e.exact, name)) for e in (together, alone))
             np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(("waiting", "judged"), [(0.0, 2), (1.0, 5)])
+def test_how_much_is_judged_does_not_depend_on_who_else_is_busy(
+    waiting: float, judged: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seconds that pass while we wait for a processor take nothing off the time of a case."""
+    monkeypatch.setattr(
+        "harness.experiments.conformance.case_run.waited",
+        lambda *tasks: waiting * time.perf_counter(),
+    )
+    trial = Trial(
+        subject(tmp_path, GOOD), "41-axes", 41, "softmax", "float32", Arithmetic(), budget_s=0.15
+    )
+
+    def judge(item: int) -> list[Observation]:
+        time.sleep(0.1)
+        return [Observation("pass", "exact")]
+
+    found = list(trial.in_time(range(5), judge, "widths"))
+    assert len([o for o in found if o.outcome == "exact"]) == judged

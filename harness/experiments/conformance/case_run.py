@@ -42,6 +42,7 @@ from harness.numerics.formats import Float64Array, FloatFormat, float_format, to
 from harness.numerics.outcomes import outcome as class_of
 from harness.numerics.ulps import ulp_error
 from harness.records import Outcome
+from harness.worker.isolation.scheduling import waited
 
 T = TypeVar("T")
 _ONE_IN = 6
@@ -276,14 +277,21 @@ class Trial:
             )
         expected = np.inf
         for i in range(_TRIES):  # the first may compile, and any may have to wait for a processor
-            started = time.perf_counter()
+            started = self.clock()
             self.perform([small])
-            expected = min(expected, (time.perf_counter() - started) * part)
+            expected = min(expected, (self.clock() - started) * part)
             if expected <= seconds or (i > 0 and expected > _HOPELESS * seconds):
                 break
         if expected > seconds:
             text = f"would take about {expected:.0f} s; {seconds:g} s are given"
             raise Skip(f"{shape} elements {text}")
+
+    def clock(self) -> float:
+        """Seconds, but for those in which we, or the implementation, waited for a processor.
+
+        How much is judged must not depend on who else is busy.
+        """
+        return time.perf_counter() - waited("thread-self", getattr(self.subject, "pid", None))
 
     def in_time(
         self, items: Iterable[T], judge: Callable[[T], Iterable[Observation]], what: str,
@@ -295,10 +303,10 @@ class Trial:
             what: the items, in a word.
             patience: how many budgets of a case they may take.
         """
-        started, wanted = time.perf_counter(), list(items)
+        started, wanted = self.clock(), list(items)
         for i, item in enumerate(wanted, 1):
             yield from judge(item)
-            if time.perf_counter() - started > patience * self.budget_s and i < len(wanted):
+            if self.clock() - started > patience * self.budget_s and i < len(wanted):
                 text = f"judged at {i} of {len(wanted)} {what}: it is slow"
                 yield Observation("pass", "accurate", text)
                 return

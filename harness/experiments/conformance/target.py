@@ -144,6 +144,10 @@ class RemoteSubject:
         return self.implementation.metadata
 
     @property
+    def pid(self) -> int | None:
+        return self.worker.pid
+
+    @property
     def first_s(self) -> float | None:
         """How long the first call took: what compiling takes here. None before it."""
         return self.worker.first_s

@@ -47,6 +47,15 @@ def share(pid: int, before: Turns) -> Share:
     return Share(ran * 1e-9, waited * 1e-9)
 
 
+def waited(*tasks: int | str | None) -> float:
+    """Seconds for which threads waited for a processor so far, by their names in /proc."""
+    total = 0
+    for task in tasks:
+        with suppress(OSError), open(f"/proc/{task}/schedstat", "rb") as file:
+            total += int(file.read().split()[1])
+    return total * 1e-9
+
+
 _CROWDED = 0.25
 _MOST_LONGER, _ROOM = 4.0, 1.25
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -215,11 +214,11 @@ def every_count(trial: Trial) -> Sequence[Observation]:
     u = trial.fmt.unit_roundoff
     for axis in (-1, 0):
         counts = list(range(1, LONGEST + 1))
-        started = time.perf_counter()
+        started = trial.clock()
         # Different counts: where each is compiled anew, that is what it takes.
         warm = list(range(509, 513)) if trial.sparing else list(range(505, 513))
         trial.perform(_sweep_steps(trial, warm, z, axis))
-        each = (time.perf_counter() - started) / len(warm) * 4
+        each = (trial.clock() - started) / len(warm) * 4
         thinned = each * LONGEST > trial.budget_s
         if thinned and trial.sparing:
             counts = trial.chosen(_EDGES, _FEW)

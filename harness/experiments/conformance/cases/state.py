@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -76,12 +75,13 @@ def _made(
     A request holds more of them the faster they are: the first of a kind may wait for a compiler.
     """
     results: list[Result] = []
-    began, count = time.perf_counter(), 1
+    timed = trial if subject is None else replace(trial, subject=subject)
+    began, count = timed.clock(), 1
     while len(results) < len(calls):
-        started = time.perf_counter()
+        started = timed.clock()
         steps = [call.step for call in calls[len(results) :][:count]]
         results += trial.perform(steps, subject)
-        now = time.perf_counter()
+        now = timed.clock()
         count = 2 * count if now - started < _QUICK_S else 1
         if len(results) >= _AT_LEAST and now - began > budget_s:
             break
