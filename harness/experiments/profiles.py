@@ -165,10 +165,12 @@ SMOKE = Profile(
             (10,), 0, 10, ("one",), warm_up_ns=1_000_000, warm_up_cap_ns=20_000_000, seconds=0.1
         ),
         "cached": Timing(
-            (1000,), 1 << 16, 10, warm_up_ns=1_000_000, warm_up_cap_ns=20_000_000, seconds=0.1
+            (1000,), 1 << 16, 10, ("one",), warm_up_ns=1_000_000, warm_up_cap_ns=20_000_000,
+            seconds=0.1,
         ),
         "streaming": Timing(
-            (1000,), 1 << 20, 5, warm_up_ns=0, warm=False, warm_up_cap_ns=20_000_000, seconds=0.1
+            (1000,), 1 << 20, 5, ("one",), warm_up_ns=0, warm=False, warm_up_cap_ns=20_000_000,
+            seconds=0.1,
         ),
     },
     device_timing={
