@@ -60,7 +60,6 @@ def compare(
                     f"folder of several runs"
                 )
             over_time = history(runs, threshold=threshold)
-            history_render.show(over_time)
             sides = [Side(str(run.path), run) for run in runs[-2:]]
         found = comparison.compare(
             *sides,
@@ -69,6 +68,9 @@ def compare(
             accuracy_factor=accuracy_factor,
         )
         render.show(found)
+        if over_time is not None:
+            print()
+            history_render.show(over_time)
         if markdown is not None:
             text = render.to_markdown(found)
             if over_time is not None:

@@ -30,9 +30,9 @@ def judge_status(pair: Pair) -> Item | None:
     a, b = pair.base, pair.new
     before, after = _STATUSES[a.status], _STATUSES[b.status]
     if after > before:
-        return pair.by_status("worse", f"was {a.status}, is {b.status}: {b.reason}")
+        return pair.by_status("worse", str(b.reason))
     if after < before:
-        return pair.by_status("better", f"was {a.status} ({a.reason}), is {b.status}")
+        return pair.by_status("better", f"before: {a.reason}")
     if after > _STATUSES["failed"]:
         return pair.by_status("equivalent", f"{b.status} on both sides: {b.reason}")
     return None
@@ -125,8 +125,9 @@ def _compare_numbers(a: Any, b: Any, factor: float, changes: dict[int, list[str]
         if name == "error_over_bound" and not same_bound:
             continue
         sign = grown(before, after, factor, floor)
-        how = {1: "grew", -1: "fell", 0: "moved"}[sign]
-        text = f"{name.replace('_', ' ')} {how} from {before:.4g} to {after:.4g}"
+        text = {1: "grew", -1: "fell", 0: "moved"}[sign]
+        if name != "max_ulp":  # which an item shows by itself
+            text = f"{name.replace('_', ' ')} {text} from {before:.4g} to {after:.4g}"
         changes[sign].append(text)
 
 
@@ -154,10 +155,9 @@ def judge_threshold(pair: Pair, *, same_search: bool) -> Item:
         return found("equivalent", "equal")
     if not same_search:
         return found("inconclusive", "the runs searched different numbers of points")
-    moved = f"{_onset_text(before)} -> {_onset_text(after)}"
     if after < before:
-        return found("worse", f"begins earlier: {moved}")
-    return found("better", f"begins later: {moved}")
+        return found("worse", "begins earlier")
+    return found("better", "begins later")
 
 
 def _onset(record: Any) -> float | None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.comparison.operands import changed_settings, changed_versions
+from harness.comparison.operands import changed_settings, changed_versions, short
 from harness.numerics.formats import Float64Array
 from harness.records.reader import ResultsError, Run
 
@@ -169,7 +169,7 @@ def _cause(before: Run, after: Run, implementation: str) -> str:
     found += changed_versions(a, b)
     found += [f"{name} {change}" for name, change in changed_settings(a, b).items()]
     if a.git_commit != b.git_commit:
-        found.append(f"commit {(a.git_commit or 'none')[:8]} -> {(b.git_commit or 'none')[:8]}")
+        found.append(f"commit {short(a.git_commit)} -> {short(b.git_commit)}")
     return ", ".join(found) or "nothing that the runs record changed"
 
 

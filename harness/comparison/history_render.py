@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 
 from harness.comparison.history import FALSE_ALARM, LEAST_RUNS, History
-from harness.comparison.render import escape
+from harness.comparison.render import escape, number
 from harness.text import plain, table
+
+_NAMES, _COLUMN = 56, 12
+"""Characters for the names of a series, and for each run, on a terminal."""
 
 
 def step_lines(found: History) -> list[str]:
@@ -20,8 +23,9 @@ def step_lines(found: History) -> list[str]:
         # Zero ulp is a value: there is no percentage from it.
         size = f"{step.ratio - 1.0:+.1%}" if math.isfinite(step.ratio) else "from 0"
         lines.append(
-            f"{run.info.id}: {one.implementation}, {one.figure}: {step.before:.4g} -> "
-            f"{step.after:.4g} {one.unit} ({size}); {step.cause}"
+            f"{run.info.id}: {one.implementation}, {one.figure}: "
+            f"{number(step.before, one.unit)} -> {number(step.after, one.unit)} ({size}); "
+            f"{step.cause}"
         )
     return lines
 
@@ -43,10 +47,6 @@ def caveats(found: History) -> list[str]:
     return lines
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4g}"
-
-
 def to_markdown(found: History) -> str:
     """Steps, and every series as a table with a column a run."""
     ids = [r.info.id for r in found.runs]
@@ -57,28 +57,29 @@ def to_markdown(found: History) -> str:
     lines += [f"|{' --- |' * (len(ids) + 2)}"]
     for one in found.series:
         at = {s.index for s in one.steps}
-        shown = map(_number, one.values)
+        shown = (number(value, one.unit) for value in one.values)
         cells = [f"**{text}**" if i in at else text for i, text in enumerate(shown)]
-        name, figure = escape(one.implementation), escape(f"{one.figure} ({one.unit})")
+        name, figure = escape(one.implementation), escape(one.figure)
         lines.append(f"| {name} | {figure} | {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
 
 
 def show(found: History) -> None:
-    """Print the series (the last runs of them) and the steps."""
+    """Print the steps, and as many of the last runs as are readable beside each other."""
     from rich.console import Console
     from rich.text import Text
 
     console = Console()
-    last = min(5, len(found.runs))
-    header = ("implementation", "figure", *(r.info.created[:16] for r in found.runs[-last:]))
+    for line in [f"step: {line}" for line in step_lines(found)] or ["no step changes"]:
+        console.print(Text(plain(line)), soft_wrap=True)
+    for line in caveats(found):
+        console.print(Text(line), soft_wrap=True)
+    last = min(len(found.runs), max(2, (console.width - _NAMES) // _COLUMN))
+    header = ("implementation", "figure", *(r.info.created[5:16] for r in found.runs[-last:]))
     rows = [
-        (s.implementation, f"{s.figure} ({s.unit})", *map(_number, s.values[-last:]))
+        (s.implementation, s.figure, *(number(value, s.unit) for value in s.values[-last:]))
         for s in found.series
+        if any(value is not None for value in s.values[-last:])
     ]
     title = f"{len(found.runs)} runs on {found.machine}, the last {last} shown"
     console.print(table(header, rows, title=title, right=2))
-    for line in step_lines(found) or ["no step changes"]:
-        console.print(Text(plain(f"step: {line}")), soft_wrap=True)
-    for line in caveats(found):
-        console.print(Text(line), soft_wrap=True)

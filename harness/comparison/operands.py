@@ -204,6 +204,11 @@ def changed_versions(a: RunInfo, b: RunInfo) -> list[str]:
     ]
 
 
+def short(commit: str | None) -> str:
+    """A commit as people write it."""
+    return "none" if commit is None else commit[:8]
+
+
 def changed_settings(a: RunInfo, b: RunInfo) -> dict[str, str]:
     """What an administrator changed of the machine between two runs: from what to what."""
     return {
@@ -228,7 +233,7 @@ def describe(base: Side, new: Side) -> list[str]:
         notes.append(f"versions differ: {', '.join(versions)}")
     notes += [f"{name} differs: {change}" for name, change in changed_settings(a, b).items()]
     if a.git_commit != b.git_commit:
-        notes.append(f"harness commit differs: {a.git_commit} -> {b.git_commit}")
+        notes.append(f"harness commit differs: {short(a.git_commit)} -> {short(b.git_commit)}")
     before = {i.name: i.sha256 for i in a.implementations}
     changed = [i.name for i in b.implementations if i.name in before and before[i.name] != i.sha256]
     if before and base.implementation is None:

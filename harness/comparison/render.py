@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 
 from harness.comparison.verdict import VERDICTS, Comparison, Item, Missing
@@ -25,7 +25,8 @@ def escape(text: object) -> str:
     return _MARKDOWN.sub(r"\\\1", plain(str(text))).replace("@", "@\u2060")
 
 
-def _number(value: float | str | None, unit: str) -> str:
+def number(value: float | str | None, unit: str) -> str:
+    """A figure for people, with its unit; times in the unit that suits them."""
     if value is None:
         return "–"
     if isinstance(value, str):
@@ -35,7 +36,7 @@ def _number(value: float | str | None, unit: str) -> str:
             if value >= scale:
                 return f"{value / scale:.4g} {name}"
         return f"{value:.4g} ns"
-    return f"{value:.4g}"
+    return f"{value:.4g} {unit}".strip()
 
 
 def _ratio(item: Item) -> str:
@@ -74,7 +75,7 @@ _HEADER = ("verdict", "experiment", "implementation", "cell", "figure", "base", 
 def _row(item: Item) -> tuple[str, ...]:
     return (
         item.verdict, item.experiment, item.implementation, item.where, item.figure,
-        _number(item.base, item.unit), _number(item.new, item.unit), _ratio(item), item.reason,
+        number(item.base, item.unit), number(item.new, item.unit), _ratio(item), item.reason,
     )  # fmt: skip
 
 
@@ -94,16 +95,35 @@ def _overview(comparison: Comparison) -> list[tuple[str, ...]]:
     return [(*group, *(str(counts[*group, v]) for v in VERDICTS)) for group in groups]
 
 
+def _gathered(cells: Sequence[Item | Missing]) -> str:
+    """Cells of one experiment in a few words: one as it is, more as a count with an example."""
+    first = cells[0]
+    if len(cells) == 1:
+        return f"{first.implementation}, {first.experiment}, {first.where}"
+    names = ", ".join(dict.fromkeys(c.implementation for c in cells))
+    return f"{len(cells)} cells of {first.experiment} ({names}), such as {first.where}"
+
+
 def missing_lines(missing: Sequence[Missing]) -> list[str]:
-    """Cells that one side lacks, a line for each implementation, experiment and reason."""
-    groups: dict[tuple[str, str, str, str], list[str]] = {}
+    """Cells that one side lacks, a line for each experiment and reason."""
+    groups: dict[tuple[str, str, str], list[Missing]] = {}
     for m in missing:
-        key = (m.side, m.experiment, m.implementation, m.reason)
-        groups.setdefault(key, []).append(m.where)
+        groups.setdefault((m.side, m.experiment, m.reason), []).append(m)
+    return [f"{side} lacks {_gathered(ms)}: {why}" for (side, _, why), ms in groups.items()]
+
+
+def _unmeasured_lines(unmeasured: Mapping[str, int]) -> list[str]:
+    """Cells that neither side measured, a line for each reason."""
+    names: dict[str, list[str]] = {}
+    counts: Counter[str] = Counter()
+    for text, count in unmeasured.items():
+        *name, why = text.split(": ", 1)
+        names.setdefault(why, []).extend(name)
+        counts[why] += count
     lines = []
-    for (side, experiment, name, reason), places in groups.items():
-        example = places[0] if len(places) == 1 else f"{len(places)} cells, such as {places[0]}"
-        lines.append(f"{side} lacks {name} {experiment}: {example} ({reason})")
+    for why, of in names.items():
+        whose = f" ({', '.join(of)})" if of else ""
+        lines.append(f"{counts[why]} cells{whose}: {why}")
     return lines
 
 
@@ -128,7 +148,7 @@ def to_markdown(comparison: Comparison) -> str:
         lines += [f"- {escape(line)}" for line in missing_lines(comparison.missing)]
     if comparison.unmeasured:
         lines += ["", "On neither side:", ""]
-        lines += [f"- {n} cells: {escape(why)}" for why, n in comparison.unmeasured.items()]
+        lines += [f"- {escape(line)}" for line in _unmeasured_lines(comparison.unmeasured)]
     return "\n".join([*lines, "", escape(method(comparison)), ""])
 
 
@@ -144,8 +164,25 @@ def to_json(comparison: Comparison) -> str:
     return strict_json(data)
 
 
+def _item_lines(comparison: Comparison) -> list[str]:
+    """What is worse, what is better, each cell by itself; what is inconclusive, by its reason."""
+    lines = []
+    unclear: dict[tuple[str, str], list[Item]] = {}
+    for item in _shown(comparison):
+        if item.verdict == "inconclusive":
+            unclear.setdefault((item.experiment, item.reason), []).append(item)
+            continue
+        figures = f"{number(item.base, item.unit)} -> {number(item.new, item.unit)}"
+        ratio = "" if item.ratio is None else f", ratio {_ratio(item)}"
+        cell = f"{_gathered([item])}: {item.figure} {figures}{ratio}"
+        lines.append(f"{item.verdict}: {cell}: {item.reason}")
+    return lines + [
+        f"inconclusive: {_gathered(items)}: {reason}" for (_, reason), items in unclear.items()
+    ]
+
+
 def show(comparison: Comparison) -> None:
-    """Print a comparison: what is worse first."""
+    """Print a comparison: the verdict, how many cells of what have it, then cell by cell."""
     from rich.console import Console
     from rich.text import Text
 
@@ -154,25 +191,21 @@ def show(comparison: Comparison) -> None:
     def say(text: str) -> None:
         console.print(Text(plain(text)), soft_wrap=True)
 
-    say(f"compare {comparison.base} with {comparison.new}")
+    say(f"verdict: {headline(comparison)}")
+    say(f"base: {comparison.base}")
+    say(f"new:  {comparison.new}")
     for note in comparison.notes:
         say(f"note: {note}")
-    shown = _shown(comparison)
-    for item in shown[:_MOST]:
-        figures = f"{_number(item.base, item.unit)} -> {_number(item.new, item.unit)}"
-        ratio = "" if item.ratio is None else f", ratio {_ratio(item)}"
-        say(
-            f"{item.verdict}: {item.implementation}, {item.experiment}, {item.where}: "
-            f"{item.figure} {figures}{ratio}: {item.reason}"
-        )
-    if len(shown) > _MOST:
-        say(f"{len(shown) - _MOST} more are in the JSON (--json)")
     if comparison.items:
         header = ("implementation", "experiment", *VERDICTS)
         console.print(table(header, _overview(comparison), right=2))
+    lines = _item_lines(comparison)
+    for line in lines[:_MOST]:
+        say(line)
+    if len(lines) > _MOST:
+        say(f"{len(lines) - _MOST} more are in the JSON (--json)")
     for line in missing_lines(comparison.missing):
         say(line)
-    for why, count in comparison.unmeasured.items():
-        say(f"on neither side, {count} cells: {why}")
+    for line in _unmeasured_lines(comparison.unmeasured):
+        say(f"on neither side: {line}")
     say(method(comparison))
-    say(f"verdict: {headline(comparison)}")

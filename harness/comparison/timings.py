@@ -150,24 +150,23 @@ def judge(timed: Timed, threshold: float) -> Item:
     """The verdict of a cell by its own interval alone; `judge_all` adds the tests."""
     upper = 1.0 + threshold
     verdict: Verdict = "inconclusive"
-    interval = f"[{timed.low:.3f}, {timed.high:.3f}]"
     slowest, fastest = max(timed.halves) / timed.same[0], min(timed.halves) / timed.same[1]
     beyond = timed.low > upper or timed.high < 1.0 / upper
     if beyond and fastest <= upper and slowest >= 1.0 / upper:
         # A load that starts in the middle slows both, by chance the one more than the other.
         why = (
-            f"the whole interval {interval} lies beyond the threshold of {threshold:.0%}, but the "
-            f"two halves of the samples disagree ({timed.halves[0]:.3f}, {timed.halves[1]:.3f}): "
+            f"the whole interval lies beyond the threshold of {threshold:.0%}, but the two "
+            f"halves of the samples disagree ({timed.halves[0]:.3f}, {timed.halves[1]:.3f}): "
             "the machine changed in between; measure again"
         )
     elif timed.low > upper:
-        verdict, why = "worse", f"the whole interval {interval} lies above {upper:.3f}"
+        verdict, why = "worse", f"the whole interval lies above {upper:.3f}"
     elif timed.high < 1.0 / upper:
-        verdict, why = "better", f"the whole interval {interval} lies below {1 / upper:.3f}"
+        verdict, why = "better", f"the whole interval lies below {1 / upper:.3f}"
     elif timed.low >= 1.0 / upper and timed.high <= upper:
-        verdict, why = "equivalent", f"the interval {interval} lies within {threshold:.0%}"
+        verdict, why = "equivalent", f"the interval lies within {threshold:.0%}"
     else:
-        why = f"the interval {interval} reaches across the threshold of {threshold:.0%}"
+        why = f"the interval reaches across the threshold of {threshold:.0%}"
         spread = max(timed.same[1], 1.0 / timed.same[0])
         if spread > upper:
             why += (

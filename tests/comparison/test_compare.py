@@ -20,7 +20,7 @@ from verdict_trials import Repetition, Trial
 from harness.cli.compare import compare as command
 from harness.cli.exits import of_comparison
 from harness.comparison import Comparison, compare, p_values, timings
-from harness.comparison.render import missing_lines, to_json, to_markdown
+from harness.comparison.render import missing_lines, show, to_json, to_markdown
 from harness.records import (
     AccuracyRecord,
     DeviceThroughputRecord,
@@ -400,6 +400,31 @@ def test_markdown_shows_what_strangers_wrote_and_interprets_nothing(tmp_path: Pa
     assert "\n# title" not in text
     (row,) = [line for line in text.splitlines() if line.startswith("| worse | accuracy")]
     assert row.replace("\\|", "").count("|") == 10
+
+
+def test_the_screen_begins_with_the_verdict_and_says_nothing_twice(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = [errors(None, implementation=n, status="unavailable", reason="no device") for n in "bc"]
+    classes = (20, 30, 40)
+    base = [errors(1.0), onset(88.0), *(timed(classes=n, noisy=True) for n in classes), *gone]
+    new = [errors(9.0), onset(70.0), *(timed(classes=n, seed=1) for n in classes), *gone]
+    show(between(tmp_path, base, new))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "verdict: worse (2 worse, 3 inconclusive)"
+    worse = [line for line in lines if line.startswith("worse: ")]
+    assert [line.count("max ulp") for line in worse] == [1, 0]
+    assert [line.count("70.0") for line in worse] == [0, 1]
+    (unclear,) = [line for line in lines if line.startswith("inconclusive: ")]
+    assert "3 cells of throughput (a)" in unclear
+    assert "on neither side: 2 cells (b, c): unavailable: no device" in lines
+
+
+def test_an_interval_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    show(between(tmp_path, [timed()], [timed(factor=2.0, seed=1)]))
+    (line,) = [x for x in capsys.readouterr().out.splitlines() if x.startswith("worse: ")]
+    assert "ratio 2." in line or "ratio 1." in line
+    assert line.count("[") == 1
 
 
 def test_json_is_strict_and_whole(tmp_path: Path) -> None:
