@@ -14,24 +14,28 @@ from harness.cli.exits import one_line_errors
 
 @dataclass(frozen=True)
 class Listing:
-    """A table of plain text: nothing in it is interpreted as markup."""
+    """A table of plain text, and lines below it: nothing in them is interpreted as markup."""
 
     title: str
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
 
 
 def implementations() -> Listing:
-    """Every implementation, and the reason where it cannot run here."""
+    """Every implementation, and each reason why some of them cannot run here."""
     from harness.registry.discovery import implementations as found
 
     rows = []
+    unavailable: dict[str, list[str]] = {}
     for one in found().values():
-        meta, reason = one.metadata, one.unavailable_reason
-        state = "available" if reason is None else "unavailable"
-        what = meta.description if reason is None else f"{meta.description} Needs: {reason}."
-        rows.append((one.name, state, meta.device, what))
-    return Listing("Implementations", ("name", "state", "device", "description"), rows)
+        reason = one.unavailable_reason
+        if reason is not None:
+            unavailable.setdefault(reason, []).append(one.name)
+        here = "yes" if reason is None else "no"
+        rows.append((one.name, here, one.metadata.device, one.metadata.description))
+    notes = [f"unavailable: {', '.join(names)}: {why}" for why, names in unavailable.items()]
+    return Listing("Implementations", ("name", "here", "device", "description"), rows, notes)
 
 
 def families() -> Listing:
@@ -79,8 +83,8 @@ def bounds() -> Listing:
     """Error bounds that an implementation can declare."""
     from harness.bounds import BOUNDS
 
-    rows = [(b.name, b.formula, b.source) for b in BOUNDS.values()]
-    return Listing("Error bounds", ("name", "relative bound", "source"), rows)
+    rows = [(b.name, f"{b.formula} ({b.source})") for b in BOUNDS.values()]
+    return Listing("Error bounds", ("name", "relative bound, and its source"), rows)
 
 
 TABLES: Mapping[str, Callable[[], Listing]] = {
@@ -101,10 +105,14 @@ def list_(
 ) -> None:
     """List implementations (with the reason where one is unavailable), workloads, class counts."""
     from rich.console import Console
+    from rich.text import Text
 
-    from harness.text import table
+    from harness.text import plain, table
 
     with one_line_errors(debug):
         options.refuse_unknown("WHAT", (what,), TABLES)
         listing = TABLES[what]()
-        Console().print(table(listing.header, listing.rows, title=listing.title))
+        console = Console()
+        console.print(table(listing.header, listing.rows, title=listing.title))
+        for note in listing.notes:
+            console.print(Text(plain(note)), soft_wrap=True)

@@ -98,23 +98,26 @@ def worst_case(
 
 
 def _show(console: Console, run: Run, whole: bool) -> None:
-    """A table of the results, and the whole rows of a search."""
+    """A table of the results, why some have none, and the whole rows of a search."""
     from rich.text import Text
 
     from harness.records import WorstCaseRecord
-    from harness.text import table
+    from harness.text import plain, table
 
     records = [r for r in run.records if isinstance(r, WorstCaseRecord)]
-    header = ("what", "implementation", "dtype", "classes", "status", "error / bound",
-              "error (ulp)", "bound", "reason")  # fmt: skip
+    header = ("implementation, dtype, classes, row", "error / bound", "error", "bound", "status")
     rows = []
     for r in records:
-        what = f"corpus {r.entry}" if r.kind == "replay" else r.origin or "–"
-        bound = "–" if r.bound is None else f"{r.bound} {_number(r.bound_ulp)}"
-        ratio, ulp = _number(r.error_over_bound), _number(r.error_ulp)
-        coordinates = (r.implementation, str(r.dtype), str(r.classes), r.status)
-        rows.append((what, *coordinates, ratio, ulp, bound, r.reason or ""))
-    console.print(table(header, rows))
+        row = r.entry if r.kind == "replay" else r.origin
+        what = f"{r.implementation}, {r.dtype}, {r.classes}, {row or '–'}"
+        numbers = (_number(v) for v in (r.error_over_bound, r.error_ulp, r.bound_ulp))
+        rows.append((what, *numbers, r.status))
+    bounds = ", ".join(dict.fromkeys(r.bound for r in records if r.bound)) or "none"
+    caption = f"errors and bounds in ulps; bound: {bounds}"
+    console.print(table(header, rows, caption=caption, right=1))
+    for r, (what, *_) in zip(records, rows, strict=True):
+        if r.reason:
+            console.print(Text(plain(f"{what}: {r.status}: {r.reason}")), soft_wrap=True)
     for r in records:
         if whole and r.worst_logits:
             console.print(
