@@ -26,6 +26,7 @@ SMALL = replace(
     check_module.JUDGED,
     sweep_classes=(2, 100),
     families=("normal(scale=10)",),
+    map_offsets=(1e2, 1e30),
     map_classes=(2,),
     scan_points=64,
 )
@@ -36,7 +37,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """The grids without their slow parts; the catalogue has tests of its own."""
     no_catalogue = replace(SMALL, experiments=("accuracy", "overflow"))
     monkeypatch.setattr(check_module, "JUDGED", no_catalogue)
-    timing = {"cached": Timing((64,), 1 << 12, 3, min_sample_ns=20_000, warm_up_ns=0)}
+    timing = {"cached": Timing((64,), 1 << 12, 3, min_sample_ns=20_000, warm_up_ns=0, seconds=0.1)}
     monkeypatch.setattr(check_module, "TIMED", replace(check_module.TIMED, timing=timing))
 
 

@@ -136,7 +136,7 @@ def test_where_the_baseline_dies_its_control_takes_its_place(
 def test_each_of_several_processes_takes_as_many_pairs(
     make_context: MakeContext, plain_file: Write
 ) -> None:
-    timing = replace(PROFILE.timing["cached"], pairs=7, processes=4, allocating_classes=())
+    timing = replace(PROFILE.timing["cached"], pairs=7, processes=3, allocating_classes=())
     profile = replace(PROFILE, timing={"cached": timing})
     context = make_context(["max_shift", plain_file("mine", BODY)], profile)
     context.pool["copy_regular"].stop()  # of an earlier test
@@ -152,11 +152,11 @@ def test_each_of_several_processes_takes_as_many_pairs(
         found = measured(context)
     times = Counter(name for name, _ in started)
     assert len(set(started)) == len(started)
-    assert {n: times[n] for n in ("mine", "copy_regular")} == {"mine": 4, "copy_regular": 1}
+    assert {n: times[n] for n in ("mine", "copy_regular")} == {"mine": 3, "copy_regular": 1}
     for key in (("max_shift", False), ("max_shift (control)", False), ("mine", True)):
         record = found[key]
-        assert (record.status, record.processes) == ("ok", 4), record.reason
-        assert len(record.samples_ns or ()) == 28  # 7 each
+        assert (record.status, record.processes) == ("ok", 3), record.reason
+        assert len(record.samples_ns or ()) == 21  # 7 each
     assert found["copy_regular", False].processes is None
     assert len(found["copy_regular", False].samples_ns or ()) == 7
 
@@ -171,7 +171,7 @@ def test_a_process_that_dies_after_the_first_is_told(
         "        softmax.known = True; open(seen, 'a').write('.')\n"
         "        if count > 2: os.abort()\n    " + BODY
     )
-    timing = replace(PROFILE.timing["cached"], pairs=2, processes=8, allocating_classes=())
+    timing = replace(PROFILE.timing["cached"], pairs=2, processes=4, allocating_classes=())
     context = make_context(
         ["max_shift", plain_file("mortal", body)],
         replace(PROFILE, timing={"cached": timing}),

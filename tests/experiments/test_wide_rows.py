@@ -152,6 +152,10 @@ def test_a_row_without_a_right_digit_is_told_at_any_named_count(
     found = worst(list(wide_rows.named(trial_of(change, dtype))))
     assert found.grade == "failure"
     assert "a row is lost" in found.message
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_right_rows_of_named_counts_pass(dtype: str) -> None:
     assert worst(list(wide_rows.named(trial_of(lambda y: y, dtype)))).grade == "pass"
 
 
