@@ -56,7 +56,6 @@ def test_a_right_file_passes(plain_file: Write) -> None:
         (f"x = x * x.dtype.type(1.0001); {RIGHT}", "times the bound"),
         ("e = np.exp(x); return e / e.sum(axis, keepdims=True)", "nan"),
         ("return x.astype('float32')", "expected shape"),
-        ("os.abort()", "SIGABRT"),
     ],
 )
 def test_a_wrong_file_fails_and_says_why(plain_file: Write, body: str, message: str) -> None:
@@ -66,6 +65,17 @@ def test_a_wrong_file_fails_and_says_why(plain_file: Write, body: str, message: 
     text = to_markdown(found)
     assert "FAIL" in text
     assert message in text
+
+
+def test_one_that_ends_its_process_fails_and_says_why(
+    plain_file: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = replace(SMALL, experiments=("accuracy",), sweep_classes=(2,))  # a new process for each
+    monkeypatch.setattr(check_module, "JUDGED", few)
+    found = check(str(plain_file("wrong", "os.abort()")), timing=False, dtypes=("float32",))
+    assert found.verdict is Verdict.FAIL
+    assert all("SIGABRT" in item.message for item in found.failures)
+    assert "SIGABRT" in to_markdown(found)
 
 
 def test_a_wrong_row_is_shown_in_hexadecimal(plain_file: Write) -> None:

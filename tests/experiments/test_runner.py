@@ -41,7 +41,12 @@ def request(tmp_path: Path, names: Sequence[str | Path], **changes: Any) -> Requ
 
 
 def test_a_run_describes_itself(tmp_path: Path) -> None:
-    folder = run(request(tmp_path, ["max_shift", "cupy_gpu"])).path
+    lacks = tmp_path / "lacks.py"
+    lacks.write_text(
+        'IMPLEMENTATION = {"requires": ("no_such_package",)}\ndef softmax(x, axis=-1): ...',
+        encoding="utf-8",
+    )
+    folder = run(request(tmp_path, ["max_shift", lacks])).path
     found = read_run(folder)
     assert folder.parent == tmp_path / "results" / "box"
     assert found.info.finished is not None
@@ -49,8 +54,8 @@ def test_a_run_describes_itself(tmp_path: Path) -> None:
     by_name = {i.name: i for i in found.info.implementations}
     assert by_name["max_shift"].sha256
     assert by_name["max_shift"].exp_error_u["float32"] > 0
-    assert not by_name["cupy_gpu"].available
-    assert by_name["cupy_gpu"].unavailable_reason
+    assert not by_name["lacks"].available
+    assert by_name["lacks"].unavailable_reason
     assert found.info.versions["numpy"]
     assert found.info.machine["slug"] == "box"
 

@@ -28,7 +28,7 @@ HOSTILE = (
 STEERING = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 KEPT = ("max_shift", "naive", "copy_regular")
 # coordinates first, one at a time: together they would leave nothing that the pages group by
-FIELDS = ("dtype", "operation", "implementation", "workload", "reason", "run and all others")
+FIELDS = ("dtype", "operation", "implementation", "workload", "run and all others")
 
 
 def _text_leaves(data: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -128,7 +128,7 @@ def test_hostile_text_is_shown_as_text(tmp_path: Path, field: str) -> None:
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+", p.name) for p in made)
 
 
-@pytest.mark.parametrize("field", ["dtype", "implementation", "reason", "run and all others"])
+@pytest.mark.parametrize("field", ["dtype", "implementation", "run and all others"])
 def test_hostile_text_steers_no_terminal(tmp_path: Path, field: str) -> None:
     folder = _written(tmp_path / "box" / "run", field)
     other = _written(tmp_path / "box" / "other", field)
