@@ -38,9 +38,11 @@ def _settled() -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No test reads or writes the user's cache of references."""
+    """No test reads or writes the user's cache of references; the processes of xdist share one."""
+    folder = tmp_path_factory.getbasetemp()
+    shared = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
     patch = pytest.MonkeyPatch()
-    patch.setenv("SOFTMAX_BENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+    patch.setenv("SOFTMAX_BENCH_CACHE", str(shared / "cache"))
     yield
     patch.undo()
 

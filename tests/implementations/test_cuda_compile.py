@@ -41,9 +41,9 @@ MODULES += [(o, f, True) for o in OPERATIONS[:3] for f in FORMATS[1:]]
 
 
 def _cost(operation: str, name: str, fast: bool, arch: str) -> Any:
-    """All operations on all targets, and all that differs on one; the rest, minutes, is slow."""
-    exact = name == "float32" and not fast
-    quick = exact or (arch == "sm_90" and (name == "float32" or operation == "Softmax"))
+    """Softmax on all targets, and all that differs on one; the rest, minutes, is slow."""
+    softmax, single = operation == "Softmax", name == "float32"
+    quick = (softmax or single) if arch == "sm_90" else (softmax and single and not fast)
     return pytest.param(operation, name, fast, arch, marks=[] if quick else pytest.mark.slow)
 
 
