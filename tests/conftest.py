@@ -18,6 +18,9 @@ from harness.registry.discovery import Implementation
 from harness.worker.client import Pool, RemoteImplementation
 from harness.worker.local import load
 
+# Threads of OpenMP that wait would keep their processor for milliseconds after each call
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:

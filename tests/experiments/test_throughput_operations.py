@@ -92,26 +92,26 @@ def test_bandwidth_counts_what_the_operation_has_to_move(make_context: MakeConte
     assert record.gbps == pytest.approx(record.moved_bytes / (record.best_ns or 0))
 
 
-@pytest.mark.parametrize(
-    ("change", "status"),
-    [
-        ("pass", "ok"),
-        ("loss = np.zeros_like(loss)", "failed"),
-        ("gradient = np.zeros_like(gradient)", "failed"),
-        ("LAST.append((loss, gradient)); loss, gradient = LAST[0]", "failed"),
-        ("loss = loss.astype(np.float64)", "failed"),
-        ("return gradient", "failed"),
-    ],
-)
-def test_every_part_of_a_result_is_judged(
-    make_context: MakeContext, tmp_path: Path, change: str, status: str
-) -> None:
-    path = tmp_path / "mine.py"
-    path.write_text(SOURCE.format(change=change), encoding="utf-8")
-    records = measured(make_context(["max_shift", path], of("cross_entropy")))
+CHANGES = {
+    "right": "pass",
+    "no_loss": "loss = np.zeros_like(loss)",
+    "no_gradient": "gradient = np.zeros_like(gradient)",
+    "first_result": "LAST.append((loss, gradient)); loss, gradient = LAST[0]",
+    "wider_loss": "loss = loss.astype(np.float64)",
+    "gradient_alone": "return gradient",
+}
+
+
+def test_every_part_of_a_result_is_judged(make_context: MakeContext, tmp_path: Path) -> None:
+    paths = [tmp_path / f"{name}.py" for name in CHANGES]
+    for path, change in zip(paths, CHANGES.values(), strict=True):
+        path.write_text(SOURCE.format(change=change), encoding="utf-8")
+    records = measured(make_context(["max_shift", *paths], of("cross_entropy")))
     found = {r.implementation: r for r in records}
-    assert found["mine"].status == status, found["mine"].reason
-    assert found["mine"].ranked is (status == "ok")
+    for name in CHANGES:
+        right = name == "right"
+        assert found[name].status == ("ok" if right else "failed"), (name, found[name].reason)
+        assert found[name].ranked is right, name
     assert found["max_shift"].status == "ok"
 
 

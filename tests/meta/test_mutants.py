@@ -67,6 +67,7 @@ CAUGHT_BY = {
     "odd_count_drops": "28-every-count",
     "one_odd_count": "28-every-count",
     "out_overruns": "39-out",
+    "random": "53-repeatable",
     "row_65536_wraps": "31-many-rows",
     "row_off": "localised",
     "rows_above_1000": "31-many-rows",
