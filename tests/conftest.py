@@ -5,11 +5,13 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
 from contexts import MakeContext
 
+from harness.bounds.exp_error import measure_exp_error
 from harness.experiments.context import Context, worker_for
 from harness.experiments.profiles import SMOKE, Profile
 from harness.experiments.throughput.host import ARITHMETIC, LIMITS
@@ -46,6 +48,16 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     shared = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
     patch = pytest.MonkeyPatch()
     patch.setenv("SOFTMAX_BENCH_CACHE", str(shared / "cache"))
+    yield
+    patch.undo()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _few_exponentials() -> Iterator[None]:
+    """Runs in this process measure the error of exp at few arguments, which widens no bound."""
+    patch = pytest.MonkeyPatch()
+    few = partial(measure_exp_error, points=1 << 14)
+    patch.setattr("harness.experiments.context.measure_exp_error", few)
     yield
     patch.undo()
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from functools import partial
 from html.parser import HTMLParser
@@ -16,7 +14,9 @@ from xml.etree import ElementTree
 import pytest
 import report_run
 from pydantic import ValidationError
+from typer.testing import CliRunner
 
+from harness.cli.app import app
 from harness.records import RECORD, RunInfo
 from harness.report import build
 from harness.report.drawing.sanitize import readable, stem
@@ -136,10 +136,9 @@ def test_hostile_text_steers_no_terminal(tmp_path: Path, field: str) -> None:
     if field == FIELDS[-1]:  # a report says no more of records than where it is
         commands.append(["report", str(folder), "-o", str(tmp_path / "site")])
     for command in commands:
-        done = subprocess.run(
-            [sys.executable, "-m", "harness", *command], capture_output=True, timeout=100
-        )
-        for said in (done.stdout.decode(), done.stderr.decode()):
+        done = CliRunner().invoke(app, command)
+        assert done.exception is None or isinstance(done.exception, SystemExit)
+        for said in (done.stdout, done.stderr):
             assert not STEERING.search(said), (command, said)
             assert "Traceback" not in said
     if (tmp_path / "c.md").exists():
