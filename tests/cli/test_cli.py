@@ -125,12 +125,12 @@ def test_only_declared_failures(smoke: tuple[Path, str]) -> None:
 def test_captured_logits_are_measured(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     np.save(tmp_path / "mine.npy", rng.normal(size=(3, 50)).astype(np.float32))
-    done = softmax_bench(
+    done = in_this_process(
         "run", "--profile", "smoke", "--logits", "mine.npy", "-i", "max_shift", "--experiment",
         "accuracy", "--dtype", "float32", "--no-report", "--machine", "box",
         cwd=tmp_path,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     (folder,) = (tmp_path / "results" / "box").iterdir()
     records = [r for r in read_run(folder).records if str(r.workload).startswith("file(")]
     assert [(r.classes, r.rows, r.status) for r in records] == [(50, 3, "ok")]
@@ -167,8 +167,8 @@ def test_bad_input_is_one_line_and_an_exit_code(
 
 def test_results_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "results").write_text("a file in the way", encoding="utf-8")
-    done = softmax_bench("run", "--profile", "smoke", "-i", "max_shift", cwd=tmp_path)
-    assert done.returncode == 2
+    done = in_this_process("run", "--profile", "smoke", "-i", "max_shift", cwd=tmp_path)
+    assert done.exit_code == 2
     assert "choose another place with --results" in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -422,8 +422,8 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_report_from_a_folder_of_runs(busy: Path, tmp_path: Path) -> None:
-    done = softmax_bench("report", "results", "-o", str(tmp_path / "site"), cwd=busy)
-    assert done.returncode == 0, done.stderr
+    done = in_this_process("report", "results", "-o", str(tmp_path / "site"), cwd=busy)
+    assert done.exit_code == 0, done.stderr
     assert "max_shift" in (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
 
 
