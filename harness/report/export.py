@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,14 @@ def write_cells(run: RunData, folder: Path) -> list[tuple[Path, str]]:
         The files written, each with what it holds.
     """
     files = []
-    for kind in dict.fromkeys(type(c) for c in run.records):
-        records = run.select(kind)
-        experiment = records[0].experiment
-        names, rows = _columns(records)
+    stored = [(type(c), _flat(c)) for c in run.records]
+    for kind in dict.fromkeys(kind for kind, _ in stored):
+        names, rows = _columns([row for of, row in stored if of is kind])
+        experiment = run.select(kind)[0].experiment
         path = folder / f"cells-{slug(experiment)}.csv"
         path.write_text(csv_text(names, rows), encoding="utf-8", newline="")
         files.append((path, f"All records of the experiment {experiment}; lists are JSON"))
-    names, rows = _columns(run.records)
+    names, rows = _columns([row for _, row in stored])
     try:
         import pyarrow
         import pyarrow.parquet
@@ -46,15 +46,19 @@ def write_cells(run: RunData, folder: Path) -> list[tuple[Path, str]]:
     return [*files, (description, "Description of the run")]
 
 
-def _columns(records: Sequence[Record]) -> tuple[list[str], list[list[Any]]]:
-    """The names of the columns that are not empty, and the rows; lists as JSON."""
-    filled = [{k: v for k, v in c.model_dump().items() if v is not None} for c in records]
-    names = list(dict.fromkeys(k for row in filled for k in row))
-    rows = [
-        [json.dumps(v) if isinstance(v, list | dict) else v for v in (row.get(n) for n in names)]
-        for row in filled
-    ]
-    return names, rows
+def _flat(record: Record) -> dict[str, Any]:
+    """What a record holds, by name; lists as JSON."""
+    return {
+        k: json.dumps(v) if isinstance(v, list | dict) else v
+        for k, v in record.model_dump().items()
+        if v is not None
+    }
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[Any]]]:
+    """The names of the columns that are not empty, and the rows."""
+    names = list(dict.fromkeys(k for row in rows for k in row))
+    return names, [list(map(row.get, names)) for row in rows]
 
 
 def _arrow_column(values: Sequence[Any]) -> list[Any]:

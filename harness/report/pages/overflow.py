@@ -5,10 +5,15 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
+from matplotlib.collections import PathCollection
+from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Patch, PathPatch
 from matplotlib.path import Path as MplPath
+from matplotlib.textpath import TextPath
+from matplotlib.transforms import Affine2D
 
 from harness.numerics.formats import FORMATS
 from harness.records import OverflowRecord
@@ -70,7 +75,8 @@ def draw_map(
     labels: tuple[bool, bool],
 ) -> None:
     """One panel: a coloured field for every (class count, offset), with a letter unless right."""
-    fields: dict[str, list[Any]] = {}
+    fields: dict[str, list[MplPath]] = {}
+    letters: dict[str, list[tuple[float, float]]] = {}
     for i, n in enumerate(classes):
         for j, offset in enumerate(offsets):
             record = at.get((offset, n))
@@ -80,24 +86,33 @@ def draw_map(
                 letter = _magnitude(record.max_ulp) or letter
             fields.setdefault(colour, []).append(_field(i, j))
             if letter:
-                axes.text(
-                    i + 0.5, j + 0.48, letter, ha="center", va="center", fontsize=5.8,
-                    color="#ffffff" if letter in ("w", "c") else style.INK,
-                )  # fmt: skip
+                letters.setdefault(letter, []).append((i + 0.5, j + 0.5))
     for colour, paths in fields.items():  # one path a colour: a tenth of the file
-        axes.add_patch(PathPatch(MplPath.make_compound_path(*paths), facecolor=colour, lw=0))
+        axes.add_artist(PathPatch(MplPath.make_compound_path(*paths), facecolor=colour, lw=0))
+    for letter, places in letters.items():  # a tenth of the time that Matplotlib's text takes
+        axes.add_artist(PathCollection(
+            [_outline(letter)], facecolors="#ffffff" if letter in ("w", "c") else style.INK,
+            linewidths=0, offsets=places, offset_transform=axes.transData,
+            transform=axes.figure.dpi_scale_trans,
+        ))  # fmt: skip
     axes.set(xlim=(0, max(len(classes), 1)), ylim=(0, max(len(offsets), 1)))
-    axes.set_xticks([i + 0.5 for i in range(len(classes))])
-    axes.set_yticks([j + 0.5 for j in range(len(offsets))])
-    axes.set_xticklabels([_short(n) if labels[0] else "" for n in classes])
-    axes.set_yticklabels([_signed(o) if labels[1] else "" for o in offsets])
-    axes.grid(visible=False)
-    axes.tick_params(length=0)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+    axes.set(xticks=(), yticks=())  # ticks without a line would cost more than all else
+    axes.spines[:].set_visible(False)
+    quiet = {"fontsize": 7.5, "color": style.MUTED}
+    for i, n in enumerate(classes if labels[0] else ()):
+        axes.text(i + 0.5, -0.35, _short(n), ha="center", va="top", **quiet)
+    for j, offset in enumerate(offsets if labels[1] else ()):
+        axes.text(-0.12, j + 0.5, _signed(offset), ha="right", va="center", **quiet)
 
 
-def _field(i: int, j: int) -> Any:
+@lru_cache(maxsize=1024)
+def _outline(text: str) -> MplPath:
+    """The outline of a text, in inches from its middle; set once, drawn often."""
+    outline = TextPath((0.0, 0.0), text, size=5.8 / 72, prop=FontProperties("DejaVu Sans"))
+    return outline.transformed(Affine2D().translate(-outline.get_extents().x1 / 2, -0.029))
+
+
+def _field(i: int, j: int) -> MplPath:
     x0, x1, y0, y1 = i + 0.04, i + 0.96, j + 0.05, j + 0.95
     return MplPath([(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)], closed=True)
 
