@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from typing import Any, Protocol, TypeVar
 
 from harness.records import (
@@ -17,6 +18,7 @@ from harness.records import (
     RunInfo,
 )
 from harness.records.timing import TimingRecord
+from harness.report.drawing.tables import AT_THE_FOOT
 
 DTYPES = ("float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
 REGIMES = ("latency", "cached", "streaming")
@@ -82,12 +84,23 @@ class RunData:
         return self._info_by_name.get(name)
 
     @cached_property
-    def _pools(self) -> dict[tuple[type[Record], str | None], list[Any]]:
-        """Records by kind, and by kind and implementation."""
-        found: dict[tuple[type[Record], str | None], list[Any]] = {}
+    def unavailable(self) -> Mapping[str, list[str]]:
+        """The implementations that could not run, by reason: told once, at the foot of a page."""
+        found: dict[str, list[str]] = {}
+        for i in self.info.implementations:
+            if not i.available:
+                reason = i.unavailable_reason or "no reason recorded"
+                found.setdefault(f"unavailable: {reason}", []).append(i.name)
+        return found
+
+    @cached_property
+    def _pools(self) -> dict[tuple[object, ...], list[Any]]:
+        """Records by kind and by each choice of implementation, format and operation or any."""
+        found: dict[tuple[object, ...], list[Any]] = {}
         for c in self.records:
-            for name in (None, c.implementation):
-                found.setdefault((type(c), name), []).append(c)
+            values = (c.implementation, c.dtype, c.operation)
+            for place in set(product(*((None, value) for value in values))):
+                found.setdefault((type(c), *place), []).append(c)
         return found
 
     def select(
@@ -95,8 +108,7 @@ class RunData:
         operation: str | None = None,
     ) -> list[R]:  # fmt: skip
         """The records of an experiment, of everyone and everything that is not given."""
-        pool: list[R] = self._pools.get((kind, implementation), [])
-        return [c for c in pool if dtype in (None, c.dtype) and operation in (None, c.operation)]
+        return list(self._pools.get((kind, implementation, dtype, operation), ()))
 
     def absent(
         self, records: Iterable[R], value: Callable[[R], object], dtype: str | None = None,
@@ -115,7 +127,8 @@ class RunData:
         for name in self.implementations:
             if name not in present:
                 status, reason = self.why(name, of(given, name), dtype, operation)
-                found[name] = f"{status.replace('_', ' ')}: {reason}"
+                why = f"{status.replace('_', ' ')}: {reason}"
+                found[name] = AT_THE_FOOT if why in self.unavailable else why
         return found
 
     def dtypes(self, kind: type[Record]) -> list[str]:

@@ -16,7 +16,7 @@ from harness.report.drawing import formatting, sanitize
 from harness.report.drawing import style as palette
 from harness.report.drawing.figure import log_scale, power, ticks_between
 from harness.report.drawing.prose import TEMPLATES, prose
-from harness.report.drawing.tables import Column, Entry, Table, missing, words
+from harness.report.drawing.tables import AT_THE_FOOT, Column, Entry, Table, missing, words
 from harness.report.pages.findings import noise
 from harness.report.pages.overflow import outcome_of
 from harness.report.pages.overview import quotient, ulp_entry
@@ -127,6 +127,32 @@ def test_footnotes_are_shared_and_gaps_side_by_side_joined() -> None:
     assert table.footnotes == ["timeout: 60 s", "other"]
     assert [s for _, _, s in table.spans(table.rows[0])] == [1, 2, 1]
     assert table.to_csv().splitlines()[1].count("timeout: 60 s") == 2
+
+
+def test_what_is_true_of_one_entry_alone_stands_in_the_csv() -> None:
+    marked = [Entry("~1", note="not known", told=f"needs {s} s more") for s in (2, 3)]
+    table = Table("t", "T", [Column("a"), Column("b"), Column("c")], [[words("x"), *marked]])
+    assert table.footnotes == ["not known"]
+    assert "needs 2 s more" in table.to_csv()
+    assert "needs 3 s more" in table.to_csv()
+
+
+def test_rows_that_are_one_gap_are_gathered_by_reason_and_stay_in_the_csv() -> None:
+    columns = [Column("a", numeric=False), Column("b"), Column("c")]
+
+    def gap(name: str, reason: str) -> list[Entry]:
+        return [words(name), *[missing("unavailable", reason)] * 2]
+
+    full = [words("x"), words("1"), missing("timeout", "60 s")]
+    rows = [gap("p", "no GPU"), full, gap("q", "no GPU"), gap("r", "no jax")]
+    table = Table("t", "T", columns, rows)
+    assert list(table.shown) == [full]
+    assert table.footnotes == ["timeout: 60 s"]
+    assert table.empty() == "p, q (unavailable: no GPU); r (unavailable: no jax)"
+    told = table.empty({"unavailable: no GPU"})
+    assert told == f"p, q ({AT_THE_FOOT}); r (unavailable: no jax)"
+    assert table.to_csv().count("unavailable: no GPU") == 4
+    assert list(Table("t", "T", columns, rows[:1]).shown) == rows[:1]
 
 
 def test_a_row_of_the_wrong_length_is_refused() -> None:

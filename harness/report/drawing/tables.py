@@ -7,7 +7,7 @@ a missing number stands there with its reason.
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from io import StringIO
 from typing import Any, Literal, TypeVar
@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar
 from harness.report.drawing.formatting import figure, integer
 from harness.report.drawing.sanitize import neutralise, stem
 
+AT_THE_FOOT = "unavailable: the foot of the page says why"
 Key = TypeVar("Key")
 Kind = Literal[
     "", "missing", "bad", "struck", "best", "quiet",
@@ -35,6 +36,7 @@ class Entry:
         href: address within the site.
         detail: second, quieter line (an interval).
         links: in place of the text, (label, address outside the site or None), checked.
+        told: what the CSV holds in place of the note: what is true of this entry alone.
     """
 
     text: str
@@ -44,6 +46,7 @@ class Entry:
     href: str | None = None
     detail: str | None = None
     links: tuple[tuple[str, str | None], ...] = ()
+    told: str | None = None
 
 
 @dataclass(frozen=True)
@@ -90,8 +93,24 @@ class Table:
 
     @property
     def footnotes(self) -> list[str]:
-        """The distinct notes of the entries, in reading order."""
-        return list(dict.fromkeys(e.note for row in self.rows for e in row if e.note))
+        """The distinct notes of the entries that are shown, in reading order."""
+        return list(dict.fromkeys(e.note for row in self.shown for e in row if e.note))
+
+    @property
+    def shown(self) -> list[Sequence[Entry]]:
+        """The rows on the page: those that are one gap are a remark, `empty`, below the others."""
+        full = [row for row in self.rows if not _one_gap(row)]
+        return full or list(self.rows)
+
+    def empty(self, explained: Container[str] = ()) -> str:
+        """Whose rows are one gap, gathered by reason; `explained` are told at the page's foot."""
+        by_reason: dict[str, list[str]] = {}
+        for row in self.rows if len(self.shown) < len(self.rows) else ():
+            if _one_gap(row):
+                reason = row[1].note or row[1].text
+                reason = AT_THE_FOOT if reason in explained else reason
+                by_reason.setdefault(reason, []).append(row[0].text)
+        return "; ".join(f"{', '.join(names)} ({reason})" for reason, names in by_reason.items())
 
     def under(self, tail: str) -> Table:
         """The same table under another name, for a page or site that shows several like it."""
@@ -131,10 +150,17 @@ class Table:
         rows: list[list[Any]] = []
         for k, row in enumerate(self.rows):
             values: list[Any] = [e.text if e.raw is None else e.raw for e in row]
-            notes = [f"{header[i]}: {e.note}" for i, e in enumerate(row) if e.note]
+            notes = [f"{header[i]}: {e.told or e.note}" for i, e in enumerate(row) if e.note]
             more = [column[k] for column in self.unshown.values()]
             rows.append([*values, *more, "; ".join(notes)])
         return csv_text([*header, *self.unshown, "notes"], rows)
+
+
+def _one_gap(row: Sequence[Entry]) -> bool:
+    """Whether a row, which leads nowhere else, lacks every figure for the same reason."""
+    head, *others = row
+    alike = bool(others) and all(e == others[0] for e in others)
+    return alike and others[0].kind == "missing" and head.href is None
 
 
 def texts(*headers: str) -> list[Column]:

@@ -46,6 +46,11 @@ from harness.report.timing_selection import (
 _YES_NO = {True: "yes", False: "no", None: ""}
 
 
+def _doubt(record: TimingRecord) -> str:
+    """Why a figure is marked: the same words for all of a table; its own stand in the CSV."""
+    return prose("undecided" if record.undecided else "noisy")
+
+
 def timing_entry(
     value: float | None,
     record: TimingRecord,
@@ -62,8 +67,7 @@ def timing_entry(
             why += f", {figure(over)} times its bound)" if over is not None else ")"
         return Entry(text, value, "struck", why, detail=detail)
     if record.noisy:
-        why = record.undecided or prose("noisy")
-        return Entry(f"~{text}", value, "", why, detail=detail)
+        return Entry(f"~{text}", value, detail=detail, note=_doubt(record), told=record.undecided)
     return Entry(text, value, detail=detail)
 
 
@@ -161,7 +165,7 @@ def control_table(run: RunData, group: Group) -> Table | None:
             words(c.implementation), words(c.regime), count(c.classes),
             missing(c.status, c.reason) if c.speedup is None
             else number(c.speedup, 4, detail=interval(c.speedup_low, c.speedup_high, 4)),
-            Entry("not 1" if noisy else "1", kind="bad" if noisy else "", note=c.undecided or ""),
+            Entry("not 1", kind="bad", note=_doubt(c), told=c.undecided) if noisy else words("1"),
         ])  # fmt: skip
     if not rows:
         return None
