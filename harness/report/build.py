@@ -6,6 +6,7 @@ an interrupted build leaves the old report whole.
 
 from __future__ import annotations
 
+import gc
 import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -98,7 +99,11 @@ def _write(runs: Sequence[RunData], folder: Path) -> None:
             shutil.copyfile(source, static / source.name)
     everyone = {name for run in runs for name in run.implementations}
     site = Site(folder, runs, styles(everyone))
-    with drawing():
-        for run in runs:
-            site.render_run(run)
-    site.render_index()
+    gc.freeze()  # else each collection goes through all records again, and figures cause many
+    try:
+        with drawing():
+            for run in runs:
+                site.render_run(run)
+        site.render_index()
+    finally:
+        gc.unfreeze()
