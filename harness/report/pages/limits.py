@@ -133,7 +133,7 @@ def by_classes(run: RunData, group: Group, style: Mapping[str, Style], stem: str
     table = shares(run, group, shown, f"{stem}-table")
     if not shown:
         return Plot.nothing(stem, title, ": no limit was timed beside these.", table)
-    fig, drawn_in = grid(len(shown), 2, 3.1, right=1.85, between=0.55)
+    fig, drawn_in = grid(len(shown), 2, 3.1, right=2.05, between=0.55)
     handles: dict[str, Any] = {}
     drawn: list[TimingRecord] = []
     for place, panel in zip(drawn_in, shown, strict=True):
@@ -155,7 +155,7 @@ def by_classes(run: RunData, group: Group, style: Mapping[str, Style], stem: str
                 handles[_TITLES[name]] = draw_limit(axes, found, dashes, zorder=1.5)
         class_axis(axes, panel.classes)
         place.name(f"{panel.regime} — {_MEANING[panel.regime].split(':')[0]}", "classes")
-    side_legend(fig, handles, [*run.implementations, *_TITLES.values()], 1.77, 30)
+    side_legend(fig, handles, [*run.implementations, *_TITLES.values()], 1.97, 30)
     regimes = " ".join(f"{p.regime.capitalize()}: {_MEANING[p.regime]}." for p in shown)
     absent = absent_text(run.absent(drawn, lambda c: c.median_ns, group.dtype))
     caption = prose(
