@@ -30,6 +30,7 @@ from implementations._exact.short_rows import SHORT, short_rows
 from implementations._exact.sum_passes import largest, total
 from implementations._exact.vectors import compiled
 from implementations._simd.launch import address_of, rows_at
+from implementations._simd.numba_pipeline import INTERNAL
 
 KEPT = 1 << 24  # bytes, in all threads, up to which exponentials are kept between two passes
 WHOLE, TOPS, SUMS, RESULTS = range(4)  # whole rows, or the stages of one long row
@@ -56,7 +57,7 @@ def short(x_at, out_at, size, classes, like, first, last):  # type: ignore[no-un
     raise NotImplementedError("only within Numba")
 
 
-@overload(short)
+@overload(short, jit_options=INTERNAL)
 def _short(x_at, out_at, size, classes, like, first, last):  # type: ignore[no-untyped-def]
     if like.name == "float64":
         return lambda x_at, out_at, size, classes, like, first, last: False

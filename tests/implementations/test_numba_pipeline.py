@@ -16,16 +16,17 @@ import numba
 import numpy as np
 import pytest
 from numba import _dynfunc
-from numba.core import caching, codegen, compiler, typed_passes
+from numba.core import base, caching, codegen, compiler, typed_passes
 from packaging.requirements import Requirement
 
 from implementations._simd.compilation import SourceCache, internal
-from implementations._simd.numba_pipeline import INTERNAL
+from implementations._simd.numba_pipeline import FRAME, INTERNAL
 
 USED = {
     "make_function": _dynfunc,
     "define_nopython_pipeline": compiler.DefaultPassBuilder,
     "run_pass": typed_passes.NativeLowering,
+    "declare_function": base.BaseContext,
     "_finalize_dynamic_globals": codegen.CPUCodeLibrary,
     "_optimize_final_module": codegen.CPUCodeLibrary,
     "_finalize_final_module": codegen.CPUCodeLibrary,
@@ -61,6 +62,8 @@ def test_an_inner_function_has_no_machine_code_and_works_in_its_caller() -> None
     assert outer(3.0) == 7.0
     (compiled,) = inner.overloads.values()
     assert compiled.library._finalized
+    # vectors that wait in its frame never lie across the end of a page
+    assert f"alignstack({FRAME})" in str(compiled.library._final_module)
     assert INTERNAL["no_cpython_wrapper"]
     assert np.isfinite(outer(1.0))
 
