@@ -311,7 +311,7 @@ def test_arrays_that_a_case_makes_of_a_row_count_as_arguments(tmp_path: Path) ->
     remote = RemoteSubject(load(path))
     try:
         for rows in (1 << 10, 1 << 10, 1 << 10, 1 << 24):
-            step = Step("softmax", (X[:1, :1],), shape=(rows, 2), take=1)
+            step = Step("softmax", (X[:1, :2],), tiled=(0, rows))
             (result,) = remote.perform([step])
             assert result.error is None
     finally:
