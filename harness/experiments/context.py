@@ -66,7 +66,8 @@ class Context:
         last_level_cache, l2_cache: bytes, None where unknown.
         logits: id of the captured logits, if any were given.
         seconds: where the time of the run went, by what was done (`spending`).
-        open: measures once more, at the end of the run, what could not be decided.
+        open: measures once more, at the end of the run, what could not be decided; with the
+            seconds that it took the first time.
     """
 
     implementations: Sequence[Implementation]
@@ -80,7 +81,7 @@ class Context:
     baseline: str = "max_shift"
     on_note: Callable[[str], None] = print
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    open: list[Callable[[], Iterator[Record]]] = field(default_factory=list)
+    open: list[tuple[float, Callable[[], Iterator[Record]]]] = field(default_factory=list)
     _exp_errors: dict[tuple[str, str], ExpError | None] = field(default_factory=dict)
     _unavailable: dict[str, str | None] = field(default_factory=dict)
 

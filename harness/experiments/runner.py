@@ -267,11 +267,10 @@ def _once_more(context: Context, writer: RunWriter, progress: Progress) -> None:
     """
     ends = time.monotonic() + context.profile.again_s
     with context.spending("timings once more"), contextlib.suppress(WorkerFault, MemoryError):
-        for measure in reversed(context.open):  # the last ones have the processes that they need
-            if time.monotonic() >= ends:
-                return
-            for record in measure():
-                writer.append(record)
+        for seconds, measure in reversed(context.open):  # the last have the processes they need
+            if time.monotonic() + seconds < ends:
+                for record in measure():
+                    writer.append(record)
 
 
 def _give_up(

@@ -324,14 +324,14 @@ def _measure(
         worker.request("release")
     set_against_limit(entrants, context.last_level_cache)
     _describe(entrants, found)
-    elapsed = (time.perf_counter() - started) / len(records)
+    elapsed = time.perf_counter() - started
     for entrant in entrants:
-        entrant.update(elapsed_s=elapsed)
+        entrant.update(elapsed_s=elapsed / len(records))
         yield entrant.record
     if only is None:
         left = [e.record for e in entrants if e.record.undecided and e.implementation is not None]
         if left and not several:
-            context.open.append(partial(_once_more, context, point, left))
+            context.open.append((elapsed, partial(_once_more, context, point, left)))
 
 
 def _once_more(
