@@ -164,20 +164,27 @@ def to_json(comparison: Comparison) -> str:
     return strict_json(data)
 
 
+_FIGURES = re.compile(r"[\d.]+(?:e[+-]?\d+)?")
+
+
 def _item_lines(comparison: Comparison) -> list[str]:
-    """What is worse, what is better, each cell by itself; what is inconclusive, by its reason."""
+    """What is worse, what is better, each cell by itself; what is inconclusive, by its reason.
+
+    Reasons are one if they differ in their figures alone: those of the example are told.
+    """
     lines = []
     unclear: dict[tuple[str, str], list[Item]] = {}
     for item in _shown(comparison):
         if item.verdict == "inconclusive":
-            unclear.setdefault((item.experiment, item.reason), []).append(item)
+            kind = _FIGURES.sub("", item.reason)
+            unclear.setdefault((item.experiment, kind), []).append(item)
             continue
         figures = f"{number(item.base, item.unit)} -> {number(item.new, item.unit)}"
         ratio = "" if item.ratio is None else f", ratio {_ratio(item)}"
         cell = f"{_gathered([item])}: {item.figure} {figures}{ratio}"
         lines.append(f"{item.verdict}: {cell}: {item.reason}")
     return lines + [
-        f"inconclusive: {_gathered(items)}: {reason}" for (_, reason), items in unclear.items()
+        f"inconclusive: {_gathered(items)}: {items[0].reason}" for items in unclear.values()
     ]
 
 

@@ -44,7 +44,7 @@ class _Prepare(TypedDict):
     warm_up_calls: Count
     warm_up_settled: bool
     threads_found: dict[str, int]
-    processors: NotRequired[Time]
+    helped: NotRequired[bool]
     input_placement: NotRequired[_Placement | None]
     output_placement: NotRequired[_Placement | None]
 

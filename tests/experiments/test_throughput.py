@@ -18,9 +18,14 @@ from contexts import MakeContext
 
 from harness.experiments.profiles import SMOKE, Timing
 from harness.experiments.throughput import host as throughput
-from harness.experiments.throughput.diagnostics import doubt, figures, undecided
+from harness.experiments.throughput.diagnostics import _why, doubt, figures, undecided
 from harness.experiments.throughput.entrants import HostEntrant
-from harness.experiments.throughput.host import baseline_of, describe_fit, set_against_limit
+from harness.experiments.throughput.host import (
+    baseline_of,
+    contradict,
+    describe_fit,
+    set_against_limit,
+)
 from harness.records import ThroughputRecord
 from harness.records.reader import cell_key
 from harness.records.timing import CONTROL_SUFFIX
@@ -269,6 +274,7 @@ GRID = PROFILE.timing["cached"]
         (1.2, 0.01, "two processes with the same code differ by 2"),
         (1 / 1.2, 0.01, "two processes with the same code differ by 2"),
         (1.0, 0.5, "more (--seconds)"),
+        (1.04, 0.05, "needs about"),  # what processes differ by leaves little for the pairs
     ],
 )
 def test_a_ratio_that_is_not_known_well_enough_says_why_and_what_to_do(
@@ -279,6 +285,27 @@ def test_a_ratio_that_is_not_known_well_enough_says_why_and_what_to_do(
     for one in (found[0], found[2]):
         assert one.record.noisy is (words is not None)
         assert words is None or words in str(one.record.undecided)
+
+
+@pytest.mark.parametrize("unsure", [0.0, 0.01, 0.02, 0.03, 0.045, 0.06])
+def test_what_is_lacking_is_never_less_than_nothing(unsure: float) -> None:
+    one = entrant("b", 10)
+    one.beside, one.seconds = [20.0] * 10, 1.0
+    for half in np.arange(0.001, 0.2, 0.001):
+        if half + unsure > np.log1p(0.05):
+            assert "about -" not in _why(one, float(half), unsure, 0.05, ())
+
+
+def test_a_second_moment_that_contradicts_the_first_does_not_replace_it() -> None:
+    def record(low: float, high: float) -> ThroughputRecord:
+        return entrant("b", 10).record.model_copy(
+            update={"speedup": (low * high) ** 0.5, "speedup_low": low, "speedup_high": high}
+        )
+
+    wide = record(5.6, 8.2)
+    assert contradict(wide, record(0.046, 0.048))
+    assert contradict(record(0.046, 0.048), wide)
+    assert not contradict(wide, record(6.0, 6.1))
 
 
 def test_what_happened_on_the_machine_is_the_cause_that_is_told() -> None:

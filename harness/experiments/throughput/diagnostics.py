@@ -169,8 +169,9 @@ def _why(
     known = f"after {pairs} pairs in {seconds:.2g} s"
     if not math.isinf(half):
         known = f"known to ±{100.0 * math.expm1(half + unsure):.2g}% {known}"
-    target = SHARE * math.log1p(precision)
-    if unsure > max(target, half):
+    most = math.log1p(precision)
+    target = min(SHARE * most, most - unsure)  # of the interval of the pairs themselves
+    if target <= 0.0 or unsure > max(SHARE * most, half):
         cause = (
             f"two processes with the same code differ by {100.0 * math.expm1(unsure):.2g}%; "
             "--processes 8 measures over several"

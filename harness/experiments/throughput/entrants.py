@@ -42,9 +42,6 @@ _WARM_SHARE = 8
 """A sample follows an eighth as many calls that do not count, and one at least: whoever was before
 left caches, tables of pages and branches."""
 
-_ONE = 1.1
-"""Processors used, below which calls are taken to run on one alone."""
-
 _RESTS, _RESTS_LOOKED_AT = 0.001, 3
 """Seconds; a pool that goes on spinning for longer, each time that it was looked at, is waited
 for."""
@@ -165,7 +162,7 @@ class HostEntrant(Entrant[ThroughputRecord, Timing]):
     by look. `overheads` are what the coordinator's own clock saw of each sample beyond the time of
     its calls, ns. `integrity` found `restless`, elapsed and processor time of calls on an input
     that changes, and `caught`, what was wrong with a result. `cores` are those that it is bound to:
-    one where it was seen to use no more, since which of several it comes upon is chance.
+    one where no other thread of it takes part, since which of several it comes upon is chance.
     """
 
     processors: list[float] = field(default_factory=list)
@@ -198,9 +195,9 @@ class HostEntrant(Entrant[ThroughputRecord, Timing]):
         reply = self._request_prepare(
             "prepare", grid, timeout, part=part, threads=record.threads, placement=True
         )
-        calls, used = reply.pop("calls"), reply.pop("processors", 0.0)
+        calls, helped = reply.pop("calls"), reply.pop("helped", False)
         threads = record.threads or 1
-        self.cores = 1 if used < _ONE else threads
+        self.cores = threads if helped else 1
         if self.samples:  # of a process before this one, whose numbers stand
             if not cold and calls > self.calls:  # it was disturbed as it was calibrated
                 self.calls = calls

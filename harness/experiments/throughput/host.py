@@ -337,12 +337,29 @@ def _measure(
 def _once_more(
     context: Context, point: _Point, left: Sequence[ThroughputRecord]
 ) -> Iterator[Record]:
-    """Cells that stayed open, timed in another moment: those records that know more than before."""
+    """Cells that stayed open, timed in another moment: those records that know more than before.
+
+    A record that contradicts the one before does not: which of the two is right is not known, and
+    the first stays open for that reason.
+    """
     before = {cell_key(r): r for r in left}
     for record in _measure(context, point, set(before)):
         old = before.get(cell_key(record))
-        if old is not None and record.status == "ok" and _length(record) < _length(old):
+        if old is None or record.status != "ok" or old.speedup is None or record.speedup is None:
+            continue
+        if contradict(old, record):
+            why = f"{old.speedup:.3g} at first and {record.speedup:.3g} in another moment"
+            yield old.model_copy(
+                update={"undecided": f"measured twice: {why}; run again", "noisy": True}
+            )
+        elif _length(record) < _length(old):
             yield record
+
+
+def contradict(one: ThroughputRecord, other: ThroughputRecord) -> bool:
+    """Whether the intervals of two ratios have nothing in common."""
+    low = max(r.speedup_low or 0.0 for r in (one, other))
+    return low > min(r.speedup_high or math.inf for r in (one, other))
 
 
 def _length(record: ThroughputRecord) -> float:

@@ -6,6 +6,7 @@ A limit of time that passes on a crowded machine says little of the one who was 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -45,6 +46,35 @@ def share(pid: int, before: Turns) -> Share:
     ]
     ran, waited = max(since, key=sum, default=(0, 0))
     return Share(ran * 1e-9, waited * 1e-9)
+
+
+def others() -> Mapping[str, tuple[int, int]]:
+    """Of each other thread of this process: ns on a processor, and how often it was given one.
+
+    Empty where the system does not tell.
+    """
+    found: dict[str, tuple[int, int]] = {}
+    own = str(threading.get_native_id())
+    with suppress(OSError):
+        for thread in os.listdir("/proc/self/task"):
+            with suppress(OSError), open(f"/proc/self/task/{thread}/schedstat", "rb") as file:
+                ran, _, times = file.read().split()[:3]
+                if thread != own:
+                    found[thread] = int(ran), int(times)
+    return found
+
+
+def helped(before: Mapping[str, tuple[int, int]], calls: int, elapsed_ns: float) -> bool:
+    """Whether another thread took part in so many calls since `before`, a result of `others`.
+
+    It was woken in every second call, or it never slept in between and had a tenth of the time.
+    How many processors were used does not tell: two threads may have shared one.
+    """
+    for thread, (ran, times) in others().items():
+        ran_before, times_before = before.get(thread, (0, 0))
+        if 2 * (times - times_before) >= calls or 10 * (ran - ran_before) >= elapsed_ns:
+            return True
+    return False
 
 
 def waited(*tasks: int | str | None) -> float:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from harness.worker import transport
 from harness.worker.isolation.neighbours import processes_ns
+from harness.worker.isolation.scheduling import helped, others
 from harness.worker.timing import memory_layout, thread_pools
 from harness.worker.timing.cache_flush import Evictor
 from harness.worker.timing.warmup import CAP_NS, MAX_CALLS, warm_up
@@ -114,7 +115,8 @@ class Stopwatch:
 
         The output is allocated and touched beforehand unless the call is to allocate its own.
         The reply's `calls` makes a sample at least `min_sample_ns` long; `threads_found` is read
-        back from the libraries after the warm-up.
+        back from the libraries after the warm-up; `helped`, whether other threads took part in
+        it.
         """
         function = self.function(header["operation"])
         timing = Timing(function, dict(header.get("options", {})), part=header.get("part"))
@@ -125,13 +127,12 @@ class Stopwatch:
         first = self.time(timing, 1)
         if threads:
             thread_pools.limit(threads)  # of libraries too that the first call has loaded
-        before = time.process_time_ns(), time.perf_counter_ns()
+        before = others()
         warm = warm_up(
             lambda calls: self.time(timing, calls),
             int(header["warm_up_ns"]),
             int(header.get("warm_up_cap_ns", CAP_NS)),
         )
-        spent, passed = time.process_time_ns() - before[0], time.perf_counter_ns() - before[1]
         needed = int(np.ceil(header["min_sample_ns"] / max(warm.per_call_ns, 1.0)))
         reply = {
             "first_call_ns": first,
@@ -140,7 +141,7 @@ class Stopwatch:
             "warm_up_calls": warm.calls,
             "warm_up_settled": warm.settled,
             "threads_found": thread_pools.sizes(),
-            "processors": spent / max(passed, 1),
+            "helped": helped(before, warm.calls, warm.elapsed_ns),
         }
         if header.get("placement"):
             reply["input_placement"] = self._placement(self.arguments[0])
