@@ -68,7 +68,7 @@ def run(
     seconds: Annotated[
         float | None,
         typer.Option(
-            min=0.0, max=600.0, help="That the pairs of an implementation may take, on average."
+            min=0.0, max=600.0, help="That the visits to an implementation may take, on average."
         ),
     ] = None,
     logits: Annotated[

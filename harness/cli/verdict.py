@@ -97,10 +97,10 @@ def _speed(speed: Speed) -> str:
     """One line: regime, time, and how many times as fast as each rival, with the interval."""
     threads = f"{speed.threads} thread{'s' * (speed.threads != 1)}"
     ratios = ", ".join(
-        f"{r.median:.3g} ({r.low:.3g} to {r.high:.3g}) x {r.rival}" for r in speed.ratios
+        f"{r.value:.3g} ({r.low:.3g} to {r.high:.3g}) x {r.rival}" for r in speed.ratios
     )
     told = [
-        None if speed.median_ns is None else _time(speed.median_ns),
+        None if speed.time_ns is None else _time(speed.time_ns),
         None if speed.gbps is None else f"{speed.gbps:.3g} GB/s",
         ratios or None,
         speed.reason,

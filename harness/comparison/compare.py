@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from harness.comparison import errors, terms, timings
@@ -51,7 +50,7 @@ def compare(
         raise ValueError(f"threshold: expected a fraction between 0 and 1, got {threshold}")
     if not accuracy_factor >= 1.0:
         raise ValueError(f"accuracy_factor: expected at least 1, got {accuracy_factor}")
-    a, b = (_with_pairs(load_side(given)) for given in (base, new))
+    a, b = (load_side(given) for given in (base, new))
     if (a.implementation is None) != (b.implementation is None):
         raise ResultsError(
             f"{a.label}, {b.label}: expected an implementation on both sides or on neither; "
@@ -100,6 +99,7 @@ def _timings(
     unchanged = None if together else terms.unchanged_baseline(base, new)
     controls = terms.of_controls(base, new)
     copies = terms.of_copies(base.anchors(), new.anchors())
+    its_of = [terms.baselines(side.run.records) for side in (base, new)]
     items: list[Item] = []
     cells = []
     for pair in pairs:
@@ -115,17 +115,14 @@ def _timings(
         elif (reason := timings.unusable(pair)) is not None:
             items.append(pair.by_time("inconclusive", reason))
         else:
-            its = getattr(a, "baseline", None) if together else unchanged
-            if not all(timings.is_relative(r, its) for r in (a, b)):
-                its = None
-            if not together and pair.implementation == its:
-                its = None  # in terms of itself it never changes
-            same = (controls if its is not None else copies).get(terms.cell_of(b), (1.0, 1.0))
-            cells.append(timings.measure(pair, threshold, same, its))
+            its = None
+            if unchanged is not None and pair.implementation != unchanged:
+                beside = [
+                    found.get(terms.cell_of(r)) for found, r in zip(its_of, (a, b), strict=True)
+                ]
+                its = (beside[0], beside[1]) if all(beside) else None
+            same = (controls if together or its else copies).get(terms.cell_of(b), (1.0, 1.0))
+            times = timings.Times(a, b, its, together)
+            cells.append(timings.measure(pair, times, threshold, same, unchanged if its else None))
     found, tests = timings.judge_all(cells, threshold)
     return items + found, tests
-
-
-def _with_pairs(side: Side) -> Side:
-    run = replace(side.run, records=terms.with_pairs(side.run.records))
-    return replace(side, run=run)

@@ -64,8 +64,10 @@ class Pair:
         return self.item("status", self.base.status, self.new.status, verdict, reason)
 
     def by_time(self, verdict: Verdict, reason: str) -> Item:
-        """The verdict on the median times."""
-        base, new = (getattr(r, "median_ns", None) for r in (self.base, self.new))
+        """The verdict on the least times."""
+        base, new = (
+            min(getattr(r, "samples_ns", None) or [0.0]) or None for r in (self.base, self.new)
+        )
         return self.item("time", base, new, verdict, reason, "ns")
 
 

@@ -1,19 +1,44 @@
 """One-sided tests that a ratio of times lies beyond a threshold: one cell, several, among many.
 
-A cell has a value for each block of pairs, or for each process: logarithms, nearly independent and
-nearly normal, for Student's or Welch's t-test.
+A cell has a value for each process, logarithms that are nearly independent and nearly normal, for
+Student's or Welch's t-test; or an interval for every chance that it misses.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from harness.numerics.formats import Float64Array
+from harness.numerics.statistics import CONFIDENCE, Ratio
 
 _SMALLEST_P = 1e-10
+
+
+def least_alpha(excludes: Callable[[float], bool]) -> float:
+    """The least chance to miss at which an interval still excludes something: its p-value."""
+    low, high = math.log(_SMALLEST_P), 0.0
+    if not excludes(1.0):
+        return 1.0
+    for _ in range(40):
+        middle = (low + high) / 2.0
+        low, high = (low, middle) if excludes(math.exp(middle)) else (middle, high)
+    return math.exp(high)
+
+
+def difference(values: Float64Array, others: Float64Array) -> Ratio:
+    """The ratio of geometric means, of logarithms, with its 95% interval by Welch's t."""
+    from scipy import stats
+
+    value = math.exp(float(values.mean() - others.mean()))
+    if np.ptp(values) == 0.0 == np.ptp(others):
+        return Ratio(value, value, value)
+    found = stats.ttest_ind(values, others, equal_var=False)
+    low, high = found.confidence_interval(CONFIDENCE)
+    return Ratio(value, math.exp(max(-700.0, low)), math.exp(min(700.0, high)))
 
 
 def above(values: Float64Array, others: Float64Array) -> float:

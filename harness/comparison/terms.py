@@ -1,16 +1,15 @@
 """In what terms the times of two sides are compared: those of one baseline, or nanoseconds.
 
-Within a run, and between two runs with the same unchanged baseline, every time is a ratio to the
-sample of the baseline beside it, and what slowed both alike is gone. Otherwise times are compared
-as they are, and copies, the harness's own code in every run, tell how much the machine changed.
+Two implementations of one run were visited in the same rounds, and their times are compared as they
+are. Between two runs with the same unchanged baseline every time is set against that of the
+baseline in its run, and what slowed both alike is gone. Otherwise copies, the harness's own code in
+every run, tell how much the machine changed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
-
-import numpy as np
 
 from harness.comparison.operands import Side
 from harness.records import ImplementationInfo, Record, RunInfo
@@ -36,24 +35,13 @@ def cell_of(record: Record) -> tuple[Any, ...]:
     return (operation, *(None if v == "warm" else v for v in values))
 
 
-def with_pairs(records: Sequence[Record]) -> list[Record]:
-    """Records of a run of before there were pairs, the baseline's samples beside those of others.
-
-    Sample k of one round was taken near sample k of the other. Other records stay as they are.
-    """
-    baselines: dict[tuple[Any, ...], list[float]] = {}
+def baselines(records: Iterable[Record]) -> dict[tuple[Any, ...], Record]:
+    """The baseline's timing in each cell: of its two ways to be called the first."""
+    found: dict[tuple[Any, ...], Record] = {}
     for record in records:
         r: Any = record
         if r.experiment in EXPERIMENTS and r.samples_ns and r.baseline == r.implementation:
-            baselines.setdefault(cell_of(r), r.samples_ns)
-    found = []
-    for record in records:
-        r = record
-        if r.experiment in EXPERIMENTS and r.samples_ns and r.baseline_ns is None:
-            its = baselines.get(cell_of(r))
-            if its and its is not r.samples_ns and len(its) == len(r.samples_ns):
-                r = r.model_copy(update={"baseline_ns": its})
-        found.append(r)
+            found.setdefault(cell_of(r), r)
     return found
 
 
@@ -102,12 +90,12 @@ def _is_baseline(control: Record) -> bool:
 
 
 def of_copies(base: Iterable[Record], new: Iterable[Record]) -> Factors:
-    """By what the median times of copies changed in each cell, from one run to the other."""
+    """By what the least times of copies changed in each cell, from one run to the other."""
     before = {(r.implementation, *cell_of(r)): r for r in base}
     found: dict[tuple[Any, ...], tuple[float, float]] = {}
     for record in new:
         a: Any = before.get((record.implementation, *cell_of(record)))
         b: Any = record
         if a is not None and a.samples_ns and b.samples_ns:
-            _widen(found, cell_of(b), float(np.median(b.samples_ns) / np.median(a.samples_ns)))
+            _widen(found, cell_of(b), min(b.samples_ns) / min(a.samples_ns))
     return found

@@ -20,29 +20,30 @@ from harness.comparison.operands import Pair
 from harness.comparison.verdict import Item, Verdict
 from harness.numerics.formats import Float64Array
 from harness.numerics.statistics import (
-    BLOCKS,
     LEAST_PROCESSES,
-    difference_interval,
-    log_ratios,
+    ON_PAPER,
+    Ratio,
+    logs_of_processes,
+    of_visits,
+    ratio,
 )
 
 ALPHA = 0.05
 """Chance, over a whole comparison, that any claim of better or worse is wrong."""
 
 LEAST = 3
-"""Samples below which nothing is said: three against three can separate by chance in 1 of 20."""
+"""Samples below which nothing is said."""
 
 
 @dataclass(frozen=True)
 class Timed:
-    """The comparison of one cell's samples.
+    """The comparison of one cell's times.
 
     Attributes:
-        ratio: median of new / base; above 1 is slower.
+        ratio: least time of new / base; above 1 is slower.
         low, high: 95% interval, widened by `same`.
         same: smallest and largest factor (at most 1, at least 1) by which the same code differed.
         worse, better: p-values of the tests that the ratio lies beyond the threshold.
-        halves: median ratios of the first and of the second half of the samples.
         terms: name of the baseline whose time is the unit on both sides; None where that is ns.
     """
 
@@ -53,74 +54,97 @@ class Timed:
     same: tuple[float, float]
     worse: float
     better: float
-    halves: tuple[float, float]
     terms: str | None = None
 
 
-def values(record: Any, *, relative: bool) -> Float64Array:
-    """Logarithms of the times of a record, a value for each block of samples, or each process.
+def visits_of(record: Any) -> Float64Array:
+    """The least time of each visit of a record, ns."""
+    samples, visits = record.samples_ns, getattr(record, "visits", None)
+    return of_visits(samples, visits if visits and len(samples) % visits == 0 else None)
 
-    Args:
-        relative: in terms of the baseline's samples beside them; else of ns, where the least of
-            a block is what the machine disturbed least.
+
+def of_processes(*records: Any) -> int:
+    """How many processes took the samples of all, where they are enough for an interval; else 1."""
+    counts = {r.processes or 1 for r in records}
+    count = min(counts)
+    whole = all(visits_of(r).size % count == 0 for r in records)
+    return count if len(counts) == 1 and count >= LEAST_PROCESSES and whole else 1
+
+
+@dataclass(frozen=True)
+class Times:
+    """The times of a cell on both sides, and what they are set against.
+
+    Attributes:
+        base, new: the records.
+        its: the baseline's records beside them, one of each side; None where times themselves are
+            compared: those of one round, or of two machines that copies hold together.
+        together: whether both are of one run, visited in the same rounds.
     """
-    samples = record.samples_ns
-    count = of_processes(record)
-    if not relative:
-        blocks = np.array_split(
-            np.asarray(samples), count if count > 1 else min(BLOCKS, len(samples))
+
+    base: Any
+    new: Any
+    its: tuple[Any, Any] | None = None
+    together: bool = False
+
+    @property
+    def of_processes(self) -> tuple[Float64Array, Float64Array] | None:
+        """Logarithms of new and of base, a value for each process; None of one process."""
+        beside = self.its or (None, None)
+        sides = [[r for r in both if r] for both in zip((self.base, self.new), beside, strict=True)]
+        counts = [of_processes(*side) for side in sides]
+        if min(counts) == 1 or (self.together and len(set(counts)) > 1):
+            return None
+        if self.together:
+            new, base = visits_of(self.new), visits_of(self.base)
+            return logs_of_processes(new, base, counts[0]), np.zeros(2)
+        base, new = (
+            logs_of_processes(
+                visits_of(side[0]),
+                visits_of(side[1]) if side[1:] else np.ones(visits_of(side[0]).size),
+                count,
+            )
+            for side, count in zip(sides, counts, strict=True)
         )
-        return np.log([block.min() for block in blocks])
-    if record.baseline == record.implementation:
-        return np.zeros(BLOCKS)
-    return log_ratios(samples, record.baseline_ns, count)
+        return new, base
+
+    def ratio(self, alpha: float = ON_PAPER) -> Ratio:
+        """New over base by the least times of one process each."""
+        if self.its is None:
+            return ratio(visits_of(self.new), visits_of(self.base), alpha)
+        base, new = (
+            ratio(visits_of(mine), visits_of(its), alpha / 2.0)
+            for mine, its in zip((self.base, self.new), self.its, strict=True)
+        )
+        high = new.high / base.low if base.low > 0.0 else math.inf
+        return Ratio(new.value / base.value, new.low / base.high, high)
 
 
-def of_processes(record: Any) -> int:
-    """How many processes took the samples, where they are enough to be the sample; else 1."""
-    count = record.processes or 1
-    whole = len(record.samples_ns) % count == 0
-    return count if count >= LEAST_PROCESSES and whole else 1
-
-
-def is_relative(record: Any, baseline: str | None) -> bool:
-    """Whether a record has its times in terms of a baseline."""
-    its = record.baseline_ns is not None or record.baseline == record.implementation
-    return baseline is not None and record.baseline == baseline and its
-
-
-def measure(pair: Pair, threshold: float, same: tuple[float, float], terms: str | None) -> Timed:
+def measure(
+    pair: Pair, times: Times, threshold: float, same: tuple[float, float], terms: str | None = None
+) -> Timed:
     """Ratio, interval and tests of a pair with samples on both sides.
 
     Args:
-        same: factors by which the same code differed: the baseline's processes where `terms` is
-            given, else the copies of the two runs.
-        terms: the baseline that both sides have beside their samples; None compares ns.
+        same: factors by which the same code differed: two processes of the baseline, or the copies
+            of the two runs.
+        terms: the baseline that the times are set against.
     """
-    base, new = (values(r, relative=terms is not None) for r in (pair.base, pair.new))
-    if terms is not None and min(map(of_processes, (pair.base, pair.new))) > 1:
+    processes = times.of_processes
+    if processes is not None and (times.together or terms is not None):
         same = (1.0, 1.0)  # what a process is worth is in the interval
     slower, faster = same[1] * (1.0 + threshold), same[0] / (1.0 + threshold)
-    value = float(np.median(new) - np.median(base))
-    low, high = difference_interval(new, base)
-    middle = float(new.mean() - base.mean())
-    halves = [
-        math.exp(
-            float(np.median(np.array_split(new, 2)[k]) - np.median(np.array_split(base, 2)[k]))
-        )
-        for k in (0, 1)
-    ]
-    return Timed(
-        pair,
-        math.exp(value),
-        math.exp(value + low - middle) / same[1],
-        math.exp(min(700.0, value + high - middle)) / same[0],
-        same,
-        one_sided.above(new - math.log(slower), base),
-        one_sided.above(base, new - math.log(faster)),
-        (halves[0], halves[1]),
-        terms,
-    )
+    if processes is None:
+        found = times.ratio()
+        worse = one_sided.least_alpha(lambda a: times.ratio(2.0 * a).low > slower)
+        better = one_sided.least_alpha(lambda a: times.ratio(2.0 * a).high < faster)
+    else:
+        new, base = processes
+        found = one_sided.difference(new, base)
+        worse = one_sided.above(new - math.log(slower), base)
+        better = one_sided.above(base, new - math.log(faster))
+    low, high = found.low / same[1], found.high / same[0]
+    return Timed(pair, found.value, low, high, same, worse, better, terms)
 
 
 def unusable(pair: Pair) -> str | None:
@@ -150,16 +174,7 @@ def judge(timed: Timed, threshold: float) -> Item:
     """The verdict of a cell by its own interval alone; `judge_all` adds the tests."""
     upper = 1.0 + threshold
     verdict: Verdict = "inconclusive"
-    slowest, fastest = max(timed.halves) / timed.same[0], min(timed.halves) / timed.same[1]
-    beyond = timed.low > upper or timed.high < 1.0 / upper
-    if beyond and fastest <= upper and slowest >= 1.0 / upper:
-        # A load that starts in the middle slows both, by chance the one more than the other.
-        why = (
-            f"the whole interval lies beyond the threshold of {threshold:.0%}, but the two "
-            f"halves of the samples disagree ({timed.halves[0]:.3f}, {timed.halves[1]:.3f}): "
-            "the machine changed in between; measure again"
-        )
-    elif timed.low > upper:
+    if timed.low > upper:
         verdict, why = "worse", f"the whole interval lies above {upper:.3f}"
     elif timed.high < 1.0 / upper:
         verdict, why = "better", f"the whole interval lies below {1 / upper:.3f}"
@@ -178,8 +193,7 @@ def judge(timed: Timed, threshold: float) -> Item:
             )
     if timed.terms is not None:
         why += f", in terms of {timed.terms}"
-    base, new = (float(np.median(r.samples_ns)) for r in (timed.pair.base, timed.pair.new))  # type: ignore[attr-defined]
-    found = timed.pair.item("time", base, new, verdict, why, "ns")
+    found = timed.pair.by_time(verdict, why)
     return replace(found, ratio=timed.ratio, low=timed.low, high=timed.high)
 
 

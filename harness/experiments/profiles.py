@@ -18,8 +18,8 @@ class Timing:
     Attributes:
         classes: class counts.
         elements: elements of the input (rows = elements // classes); 0 stands for one row.
-        pairs: samples of each implementation, each beside one of the baseline, before the first
-            look; with several processes, of each process.
+        rounds: visits to each implementation before the first look; with several processes, to
+            each process.
         threads: ``"one"`` and/or ``"all"``.
         allocating_classes: class counts at which the allocating call is measured beside ``out=``.
         cold_classes: class counts at which calls that find their arrays in no cache are measured
@@ -28,17 +28,16 @@ class Timing:
         warm_up_ns: shortest warm-up after the first call; it ends by its own rule
             (`warmup`).
         warm_up_cap_ns: longest warm-up.
-        warm: whether each sample follows calls that do not count.
+        warm: whether each visit begins with a call that does not count.
         dtypes: formats.
         operations: what is timed: softmax, and by `narrow` those of `TIMED` that are asked for.
-        processes: how many processes of each implementation share the pairs, one after the other.
+        processes: how many processes of each implementation share the rounds, one after the other.
         precision: to which ratios to the baseline are wanted: 0.05 is 5% to either side.
-        seconds: that the pairs of an implementation may take, on average.
+        seconds: that the visits to an implementation may take, on average.
     """
 
     classes: tuple[int, ...]
     elements: int
-    pairs: int
     threads: tuple[str, ...] = ("all",)
     allocating_classes: tuple[int, ...] = ()
     min_sample_ns: int = 500_000
@@ -51,6 +50,7 @@ class Timing:
     processes: int = 1
     precision: float = 0.05
     seconds: float = 0.5
+    rounds: int = 6
 
 
 TIMED = ("softmax", "log_softmax", "softmax_backward", "cross_entropy")
@@ -67,8 +67,7 @@ class DeviceTiming:
         classes: class counts.
         moved_bytes: bytes of input and output together, the same at every class count; less
             where the device's memory lacks; 0 stands for one row.
-        pairs: samples of each implementation, each beside one of the baseline, before the first
-            look.
+        rounds: visits to each implementation before the first look.
         dtypes: formats.
         min_sample_ns: shortest window between two events.
         other_classes: class counts at which operations other than softmax are timed.
@@ -77,7 +76,6 @@ class DeviceTiming:
 
     classes: tuple[int, ...]
     moved_bytes: int
-    pairs: int
     dtypes: tuple[str, ...] = ("float32",)
     min_sample_ns: int = 2_000_000
     warm_up_ns: int = 10_000_000
@@ -85,6 +83,7 @@ class DeviceTiming:
     other_classes: tuple[int, ...] = ()
     precision: float = 0.05
     seconds: float = 0.5
+    rounds: int = 6
 
 
 @dataclass(frozen=True)
@@ -162,12 +161,11 @@ SMOKE = Profile(
     scan_points=512,
     timing={
         "latency": Timing(
-            (10,), 0, 10, ("one",), warm_up_ns=1_000_000, warm_up_cap_ns=20_000_000, seconds=0.1
+            (10,), 0, ("one",), warm_up_ns=1_000_000, warm_up_cap_ns=20_000_000, seconds=0.1
         ),
         "cached": Timing(
             (1000,),
             1 << 16,
-            10,
             ("one",),
             warm_up_ns=1_000_000,
             warm_up_cap_ns=20_000_000,
@@ -176,7 +174,6 @@ SMOKE = Profile(
         "streaming": Timing(
             (1000,),
             1 << 20,
-            5,
             ("one",),
             warm_up_ns=0,
             warm=False,
@@ -185,9 +182,9 @@ SMOKE = Profile(
         ),
     },
     device_timing={
-        "streaming": DeviceTiming((1000,), 1 << 26, 3, warm_up_ns=0, other_classes=(1000,)),
-        "launches": DeviceTiming((1000,), 0, 3, warm_up_ns=0),
-        "graph": DeviceTiming((1000,), 0, 3, warm_up_ns=0),
+        "streaming": DeviceTiming((1000,), 1 << 26, warm_up_ns=0, other_classes=(1000,)),
+        "launches": DeviceTiming((1000,), 0, warm_up_ns=0),
+        "graph": DeviceTiming((1000,), 0, warm_up_ns=0),
     },
 )
 
@@ -204,22 +201,22 @@ QUICK = Profile(
     map_classes=(2, 10, 100, 1000, 10_000),
     scan_points=2048,
     timing={
-        "latency": Timing((10, 1000, 32_000), 0, 10, ("one",), seconds=0.3),
+        "latency": Timing((10, 1000, 32_000), 0, ("one",), seconds=0.3),
         "cached": Timing(
-            (8, 128, 1000, 32_768), 1 << 17, 10, ("one", "all"), (1000,), seconds=0.3
+            (8, 128, 1000, 32_768), 1 << 17, ("one", "all"), (1000,), seconds=0.3
         ),
         "streaming": Timing(
-            (1000, 32_768), 1 << 24, 5, ("all",), warm_up_ns=0, warm=False,
+            (1000, 32_768), 1 << 24, ("all",), warm_up_ns=0, warm=False,
             warm_up_cap_ns=50_000_000, seconds=1.0,
         ),
     },
     device_timing={
         "streaming": DeviceTiming(
-            (32, 1024, 8192, 32_768, 262_144, 1_000_000), 1 << 30, 11,
+            (32, 1024, 8192, 32_768, 262_144, 1_000_000), 1 << 30,
             dtypes=("float32", "bfloat16"), other_classes=(1024, 32_768, 131_072),
         ),
-        "launches": DeviceTiming((10, 1000, 32_000), 0, 15),
-        "graph": DeviceTiming((10, 1000, 32_000), 0, 15),
+        "launches": DeviceTiming((10, 1000, 32_000), 0),
+        "graph": DeviceTiming((10, 1000, 32_000), 0),
     },
 )  # fmt: skip
 
@@ -239,17 +236,17 @@ FULL = replace(
     scan_points=8192,
     timing={
         "latency": Timing(
-            (10, 100, 1000, 32_000, 50_257, 128_256, 256_000), 0, 20, ("one", "all"),
+            (10, 100, 1000, 32_000, 50_257, 128_256, 256_000), 0, ("one", "all"),
             dtypes=("float32", "float64"), precision=0.02, seconds=2.0,
         ),
         "cached": Timing(
-            (8, 10, 32, 128, 1000, 1023, 4096, 32_768, 131_072), 1 << 17, 20, ("one", "all"),
+            (8, 10, 32, 128, 1000, 1023, 4096, 32_768, 131_072), 1 << 17, ("one", "all"),
             (8, 128, 1000, 32_768), dtypes=("float32", "float64"),
             cold_classes=(8, 128, 1000, 32_768), precision=0.02, seconds=2.0,
         ),
         "streaming": Timing(
             (8, 10, 32, 128, 1000, 1023, 4096, 32_768, 50_257, 131_072, 1_000_000),
-            1 << 26, 9, ("one", "all"), (1000, 131_072), warm_up_ns=0, warm=False,
+            1 << 26, ("one", "all"), (1000, 131_072), warm_up_ns=0, warm=False,
             precision=0.02, seconds=8.0,
         ),
     },
@@ -257,11 +254,11 @@ FULL = replace(
         "streaming": DeviceTiming(
             (8, 32, 128, 256, 512, 1000, 1023, 1024, 2048, 4096, 8192, 16_384, 32_768, 50_257,
              65_536, 131_072, 262_144, 1_000_000, 4_194_304),
-            1 << 30, 21, dtypes=("float32", "bfloat16", "float16"),
+            1 << 30, dtypes=("float32", "bfloat16", "float16"),
             other_classes=(128, 1024, 8192, 32_768, 50_257, 65_536, 131_072, 262_144),
         ),
-        "launches": DeviceTiming((10, 1000, 4096, 32_000, 128_256, 1_000_000), 0, 31),
-        "graph": DeviceTiming((10, 1000, 4096, 32_000, 128_256, 1_000_000), 0, 31),
+        "launches": DeviceTiming((10, 1000, 4096, 32_000, 128_256, 1_000_000), 0),
+        "graph": DeviceTiming((10, 1000, 4096, 32_000, 128_256, 1_000_000), 0),
     },
     timeout_s=300.0,
 )  # fmt: skip

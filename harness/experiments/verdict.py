@@ -121,12 +121,12 @@ class Area:
 class Ratio:
     """How many times as fast as a rival: its time over the subject's, with a 95% interval.
 
-    The interval is that of the pairs, widened by what two processes of one and the same baseline
+    The interval is that of both times, widened by what two processes of one and the same baseline
     differed by.
     """
 
     rival: str
-    median: float
+    value: float
     low: float
     high: float
 
@@ -138,7 +138,7 @@ class Speed:
     Attributes:
         regime: ``"latency"``, ``"cached"`` or ``"streaming"``.
         rows, classes, threads: of the input, and given to the subject.
-        median_ns: of one call.
+        time_ns: of one call, the least.
         gbps: bytes that have to be moved over that time; None for latency.
         ratios: one a rival, none where they mean nothing.
         reason: why there is no number, or no ratio.
@@ -148,7 +148,7 @@ class Speed:
     rows: int
     classes: int
     threads: int
-    median_ns: float | None = None
+    time_ns: float | None = None
     gbps: float | None = None
     ratios: tuple[Ratio, ...] = ()
     reason: str | None = None
@@ -440,12 +440,12 @@ def _speed(mine: ThroughputRecord, timings: Sequence[ThroughputRecord]) -> Speed
     point = Speed(
         str(mine.regime), mine.rows or 0, mine.classes or 0, mine.threads or 0, reason=mine.reason
     )
-    if mine.median_ns is None or mine.samples_ns is None:
+    if mine.time_ns is None or mine.samples_ns is None:
         return point
     if mine.ranked is not False and mine.open_to_a_factor:
         return replace(point, reason=f"not measurable now: {mine.undecided}")
     gbps = None if mine.regime == "latency" else mine.gbps
-    point = replace(point, median_ns=mine.median_ns, gbps=gbps)
+    point = replace(point, time_ns=mine.time_ns, gbps=gbps)
     if mine.ranked is False:
         return replace(point, reason=f"no ratio: the timed result is wrong ({mine.reason})")
     ratios = []

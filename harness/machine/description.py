@@ -17,6 +17,7 @@ import psutil
 from pydantic import BaseModel, ConfigDict
 
 from harness.errors import UserError
+from harness.machine import counters
 from harness.machine.cuda_driver import cuda_devices
 from harness.machine.sysfs import (
     CPUS,
@@ -55,6 +56,7 @@ class Machine(BaseModel):
         gpus: names of the CUDA devices; None with `gpu_reason` where there are none.
         cuda_driver: CUDA version that the driver supports.
         load_average: over the minute before the run.
+        hardware_counters: whether the processor's own counters can be read, or why not.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -82,6 +84,7 @@ class Machine(BaseModel):
     turbo: bool | None
     virtual: bool | None
     load_average: float | None
+    hardware_counters: str | None = None
 
     @property
     def last_level_cache_bytes(self) -> int | None:
@@ -208,6 +211,7 @@ def describe(slug: str | None = None, root: Path = Path("/")) -> Machine:
         turbo=_turbo(root),
         virtual="hypervisor" in flags if "flags" in info else None,
         load_average=os.getloadavg()[0],
+        hardware_counters=counters.unavailable() or "available",
     )
 
 

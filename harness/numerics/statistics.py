@@ -1,8 +1,9 @@
-"""Ratios and medians of timing samples, with intervals.
+"""The least of timing samples, and ratios of two of them, with intervals.
 
-Every statistic behind a published timing is here. Neighbouring samples share the state of the
-machine and are skewed to the right: an interval is that of the medians of blocks of neighbours, or
-of processes, which are nearly independent and nearly normal. All are deterministic.
+What disturbs a call makes it longer, never shorter, and by another factor for other code: medians
+change with the neighbours of a machine, and so do their ratios. The least time of several visits,
+spread over a while, is what the code takes when it is left alone, and is found again in another
+run (docs/notes/least-times.md has the measurements). All functions are deterministic.
 """
 
 from __future__ import annotations
@@ -11,209 +12,159 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from harness.numerics.formats import Float64Array
 
 CONFIDENCE = 0.95
 
-BLOCKS = 10
-"""Blocks that samples are cut into: enough for Student's interval, and long for what lasts."""
+ON_PAPER = 0.02
+"""Chance that an interval misses, by the formula. Visits that are neighbours are alike, and end
+when they look good: in trials at 2% by the formula, 1 to 5% missed (docs/notes/least-times.md)."""
 
 LEAST_PROCESSES = 4
 """Processes below which they say too little of how processes differ: of two, Student's interval is
 18 times as wide as what they differ by."""
 
+RANK = 5
+"""The least time is judged by this many of the shortest visits at least: so many have to agree."""
 
-@dataclass(frozen=True)
-class SampleSummary:
-    """Timing samples in brief.
-
-    Attributes:
-        count: number of samples.
-        best: least of them, in their unit (ns): what disturbed them least.
-        best_high: median of the least of each block: that far the machine let them come as a rule.
-        median, ci_low, ci_high: median and its 95% interval, same unit.
-    """
-
-    count: int
-    best: float
-    best_high: float
-    median: float
-    ci_low: float
-    ci_high: float
+_PARTS = 10
+"""Into which samples are cut that do not tell their visits."""
 
 
 @dataclass(frozen=True)
-class RatioSummary:
-    """A ratio of two times, from pairs of samples.
+class Least:
+    """The least time of several visits.
 
     Attributes:
-        pairs: number of pairs that count (`quiet`).
-        median: median of samples / baseline over the pairs (below 1: faster than the baseline); of
-            several processes, the geometric mean of their medians.
-        ci_low, ci_high: its interval; all positive numbers for a single pair.
+        ns: it.
+        low: what more visits might still find, in 95 of 100 cases; 0 where nothing is known.
     """
 
-    pairs: int
-    median: float
-    ci_low: float
-    ci_high: float
+    ns: float
+    low: float
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A ratio of two times, and its 95% interval; 0 and infinity where nothing is known."""
+
+    value: float
+    low: float
+    high: float
 
     @property
     def half_width(self) -> float:
         """Half the interval, as a logarithm: 0.05 is about 5% to either side."""
-        if self.ci_low <= 0.0 or math.isinf(self.ci_high):
+        if self.low <= 0.0 or math.isinf(self.high):
             return math.inf
-        return math.log(self.ci_high / self.ci_low) / 2.0
+        return math.log(self.high / self.low) / 2.0
 
     def within(self, precision: float) -> bool:
         """Whether the interval reaches no further than `precision` to either side (0.05 is 5%)."""
         return self.half_width <= math.log1p(precision)
 
-
-def _samples(values: ArrayLike, name: str) -> Float64Array:
-    array = np.asarray(values, dtype=np.float64).ravel()
-    if array.size == 0:
-        raise ValueError(f"{name}: expected at least one sample, got none")
-    if not np.isfinite(array).all() or (array < 0).any():
-        raise ValueError(f"{name}: expected finite samples of at least 0, got {array.tolist()[:8]}")
-    return array
+    def inverse(self) -> Ratio:
+        """Of the same two times, the other way round."""
+        return Ratio(1.0 / self.value, 1.0 / self.high, _over(1.0, self.low))
 
 
-def block_medians(values: Float64Array, processes: int = 1) -> Float64Array:
-    """Medians of blocks of neighbouring values: ten blocks, or those of each process.
+UNKNOWN = Ratio(1.0, 0.0, math.inf)
+
+
+def _over(a: float, b: float) -> float:
+    return a / b if b > 0.0 else math.inf
+
+
+def of_visits(ns: ArrayLike, visits: int | None = None) -> Float64Array:
+    """The least sample of each visit.
 
     Args:
-        values: one a sample, in order; of several processes, in equal parts, one after the other.
+        ns: timing samples, in the order in which they were taken.
+        visits: how many equal parts they are of; None: not known.
 
     Raises:
-        ValueError: the values are no such parts.
+        ValueError: for no sample, one that is negative or not finite, or unequal parts.
     """
-    if processes > 1:
-        if values.size % processes:
-            raise ValueError(f"samples: expected {processes} equal parts, got {values.size}")
-        parts = np.split(values, processes)
-    else:
-        parts = np.array_split(values, min(BLOCKS, values.size))
-    return np.array([np.median(part) for part in parts])
+    array = np.asarray(ns, dtype=np.float64).ravel()
+    if array.size == 0:
+        raise ValueError("ns: expected at least one sample, got none")
+    if not np.isfinite(array).all() or (array < 0).any():
+        raise ValueError(f"ns: expected finite samples of at least 0, got {array.tolist()[:8]}")
+    if visits is not None and (visits < 1 or array.size % visits):
+        raise ValueError(f"ns: expected {visits} equal parts, got {array.size} samples")
+    parts = np.array_split(array, visits or min(_PARTS, array.size))
+    return np.array([part.min() for part in parts])
 
 
-def _around(value: float, blocks: Float64Array, alpha: float) -> tuple[float, float]:
-    """Student's interval of the mean of `blocks`, logarithms, put around `value`, no logarithm."""
+def least(visits: ArrayLike, alpha: float = ON_PAPER / 2.0) -> Least:
+    """The least of the least times of visits, and how far below it the truth may be.
+
+    If times near their lower end are about equally frequent, the least of some misses that end by
+    more than c times what lies between it and the k-th with the chance (1 + c)^-(k-1) (Robson and
+    Whitlock, "Estimation of a truncation point", Biometrika 1964, for k = 2). k is a third of the
+    visits, `RANK` at least: a few that were left alone are enough, and must agree.
+
+    Args:
+        visits: the least time of each (`of_visits`).
+        alpha: chance that the truth is below `low`.
+    """
+    ordered = np.sort(np.asarray(visits, np.float64))
+    first, rank = float(ordered[0]), max(RANK, ordered.size // 3)
+    if ordered.size < 2 or first <= 0.0:
+        return Least(first, 0.0)
+    rank = min(rank, ordered.size)
+    spread = math.log(float(ordered[rank - 1]) / first)
+    reach = spread * (alpha ** (-1.0 / (rank - 1)) - 1.0)
+    return Least(first, first * math.exp(-min(reach, 700.0)))
+
+
+def ratio(visits: ArrayLike, others: ArrayLike, alpha: float = ON_PAPER) -> Ratio:
+    """The least time of some visits over that of others, with its interval.
+
+    Of a time that is 0, below the resolution of the clock, nothing is known.
+
+    Args:
+        visits, others: the least time of each visit, ns; taken in the same while.
+        alpha: chance that the interval misses.
+    """
+    mine, its = (least(v, alpha / 2.0) for v in (visits, others))
+    if min(mine.ns, its.ns) <= 0.0:
+        return UNKNOWN
+    return Ratio(mine.ns / its.ns, mine.low / its.ns, _over(mine.ns, its.low))
+
+
+def logs_of_processes(visits: ArrayLike, others: ArrayLike, processes: int) -> Float64Array:
+    """Logarithms of the ratios of least times, a value for each process.
+
+    The same code in another process is a percent or two faster or slower for its place in memory,
+    which no number of visits to one shows.
+
+    Args:
+        visits, others: of all processes in turn, as many of each.
+
+    Raises:
+        ValueError: they are no such parts, or one of them has a time of 0.
+    """
+    parts = []
+    for values in (visits, others):
+        array = np.asarray(values, np.float64)
+        if array.size == 0 or array.size % processes:
+            raise ValueError(f"visits: expected {processes} equal parts, got {array.size}")
+        parts.append(array.reshape(processes, -1).min(axis=1))
+        if parts[-1].min() <= 0.0:
+            raise ValueError("visits: expected times above 0 ns, got 0")
+    logs: Float64Array = np.log(parts[0] / parts[1])
+    return logs
+
+
+def ratio_of_processes(logs: Float64Array) -> Ratio:
+    """The geometric mean of ratios of processes, with Student's interval."""
     from scipy import stats  # takes half a second to import
 
-    if blocks.size < 2:
-        return 0.0, math.inf
-    reach = float(stats.t.ppf(1.0 - alpha / 2.0, blocks.size - 1) * stats.sem(blocks))
-    return value * math.exp(-reach), value * math.exp(min(reach, 700.0))
-
-
-def summarise_samples(ns: ArrayLike, *, processes: int = 1) -> SampleSummary:
-    """Least and median of timing samples in ns, with the interval of the median.
-
-    Args:
-        processes: that took the samples, in equal parts and in order.
-
-    Raises:
-        ValueError: for no sample, or one that is negative or not finite; for unequal parts.
-    """
-    array = _samples(ns, "ns")
-    median, best = float(np.median(array)), float(array.min())
-    least = [part.min() for part in np.array_split(array, min(BLOCKS, array.size))]
-    low, high = median, median
-    if best > 0.0:
-        low, high = _around(median, block_medians(np.log(array), processes), 1.0 - CONFIDENCE)
-    return SampleSummary(array.size, best, float(np.median(least)), median, low, high)
-
-
-def log_ratios(samples: ArrayLike, baseline: ArrayLike, processes: int = 1) -> Float64Array:
-    """Logarithms of samples / baseline by blocks of pairs (`block_medians`): nearly independent.
-
-    Pairs in which either took no time at all (below the resolution of the timer) cannot be
-    compared: they are left out where one process took all.
-
-    Raises:
-        ValueError: for unequal lengths, no usable pair, or samples that are not times.
-    """
-    return _blocks(samples, baseline, processes)[1]
-
-
-def quiet(samples: ArrayLike, baseline: ArrayLike) -> NDArray[np.bool_]:
-    """Which pairs of samples were taken while the machine let both sides run.
-
-    A neighbour on the same core, the other thread of it say, slows different code differently, by
-    1.4 or by 1.7 times: the ratio itself changes, for a tenth of a second or for minutes. Pairs
-    count in which neither sample took more than 1.25 times the 5% quantile of its side; where
-    fewer than a sixth, or than five, are left, all count. The ratio is so that of undisturbed
-    samples, as the least time is that of an undisturbed one.
-    """
-    found = np.ones(np.size(samples), np.bool_)
-    for side in (samples, baseline):
-        array = np.asarray(side, np.float64)
-        found &= array <= _DISTURBED * np.quantile(array, 0.05, method="higher")
-    enough = max(_QUIET, found.size // 6)
-    return found if found.sum() >= enough else np.ones_like(found)
-
-
-_DISTURBED, _QUIET = 1.25, 5
-
-
-def _blocks(
-    samples: ArrayLike, baseline: ArrayLike, processes: int
-) -> tuple[Float64Array, Float64Array]:
-    """Logarithms of the ratios of quiet pairs, and their medians by blocks, or by processes."""
-    a, b = _samples(samples, "samples"), _samples(baseline, "baseline")
-    if a.size != b.size:
-        raise ValueError(
-            f"samples, baseline: expected one sample a pair each, got {a.size} and {b.size}"
-        )
-    usable = (a > 0) & (b > 0)
-    if not usable.any() or (processes > 1 and not usable.all()):
-        raise ValueError("samples, baseline: expected times above 0 ns, got zeros")
-    if processes == 1:
-        a, b = a[usable], b[usable]
-    elif a.size % processes:
-        raise ValueError(f"samples: expected {processes} equal parts, got {a.size}")
-    parts = [
-        np.log(mine[kept] / its[kept])
-        for mine, its in zip(np.split(a, processes), np.split(b, processes), strict=True)
-        for kept in [quiet(mine, its)]
-    ]
-    if processes == 1:
-        return parts[0], block_medians(parts[0])
-    return np.concatenate(parts), np.array([np.median(part) for part in parts])
-
-
-def paired_ratio(
-    samples: ArrayLike, baseline: ArrayLike, *, processes: int = 1, alpha: float = 1.0 - CONFIDENCE
-) -> RatioSummary:
-    """Median of samples / baseline, pair by pair, with its interval.
-
-    Sample k of one is set against sample k of the other, its neighbour in time, so that what slows
-    both cancels. The interval is Student's over blocks of pairs. That of one process says what its
-    next pairs would give, not what another process would; with several, those are the sample.
-
-    Args:
-        samples: times, ns.
-        baseline: the baseline's, same length.
-        processes: that took the samples, in equal parts and in order.
-        alpha: chance that the interval misses.
-
-    Raises:
-        ValueError: for unequal lengths, no usable pair, or samples that are not times.
-    """
-    logs, blocks = _blocks(samples, baseline, processes)
-    value = math.exp(float(blocks.mean() if processes > 1 else np.median(logs)))
-    return RatioSummary(logs.size, value, *_around(value, blocks, alpha))
-
-
-def difference_interval(values: Float64Array, others: Float64Array) -> tuple[float, float]:
-    """95% interval of mean(values) - mean(others), by Welch's t."""
-    from scipy import stats
-
-    if min(values.size, others.size) < 2:
-        return -np.inf, np.inf
-    found = stats.ttest_ind(values, others, equal_var=False)
-    low, high = found.confidence_interval(CONFIDENCE)
-    return float(low), float(high)
+    value = math.exp(float(logs.mean()))
+    if logs.size < 2:
+        return Ratio(value, 0.0, math.inf)
+    reach = float(stats.t.ppf((1.0 + CONFIDENCE) / 2.0, logs.size - 1) * stats.sem(logs))
+    return Ratio(value, value * math.exp(-reach), value * math.exp(min(reach, 700.0)))

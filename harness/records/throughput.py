@@ -82,6 +82,11 @@ class ThroughputRecord(TimingRecord):
         default=None, description="processor time / elapsed time of the median sample"
     )
     page_faults: float | None = Field(default=None, description="of the median sample, per call")
+    instructions: float | None = Field(
+        default=None, description="of one call, in user mode, by the processor's own counters"
+    )
+    cycles: float | None = None
+    cache_misses: float | None = None
     input_placement: Placement | None = None
     output_placement: Placement | None = None
     peak_extra_bytes: int | None = Field(

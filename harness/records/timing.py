@@ -16,11 +16,10 @@ CONTROL_SUFFIX = " (control)"
 class TimingRecord(Record):
     """Time of one operation in one regime.
 
-    Times are of one call, in nanoseconds; bandwidths in GB/s (1e9 bytes), of the least time.
-    Every sample has one of the baseline beside it, and the ratio is the median of those pairs.
-    `percent_of_limit` is against the best limit of the group, by the ratios of both to the
-    baseline. Runs of before December 2026 have no pairs: their samples were taken in rounds of the
-    whole group, and their bandwidths are of the median.
+    Times are of one call, in nanoseconds; bandwidths in GB/s (1e9 bytes). Times, bandwidths and
+    ratios are of the least samples of some visits; the medians stand beside them.
+    `percent_of_limit` is against the best limit of the group. Runs of before December 2026 have no
+    visits: their samples were taken one a round, and their figures are of the median.
     """
 
     role: Literal["implementation", "control", "limit"] = "implementation"
@@ -35,10 +34,11 @@ class TimingRecord(Record):
         default=None, description="of a limit: the operation in whose rounds it is; None is softmax"
     )
     fits: str | None = Field(default=None, description="how the arrays compare with the caches")
-    samples_ns: list[float] | None = Field(default=None, description="one a pair, per call")
-    baseline_ns: list[float] | None = Field(
-        default=None, description="the baseline's sample beside each; None of the baseline itself"
+    samples_ns: list[float] | None = Field(default=None, description="of one call, in order")
+    visits: int | None = Field(
+        default=None, description="that took the samples, as many in each; None: one a round"
     )
+    visits_s: float | None = Field(default=None, description="seconds that the visits took")
     processes: int | None = Field(
         default=None,
         description="that took the samples in equal parts, one after the other; None: one took all",
@@ -60,24 +60,25 @@ class TimingRecord(Record):
     best_ns: float | None = Field(
         default=None, description="the least sample: what the machine disturbed least"
     )
+    best_low_ns: float | None = Field(
+        default=None, description="what more visits might still find (95%); 0: not known"
+    )
     median_ns: float | None = Field(default=None, description="what the machine gave as a rule")
-    ci_low_ns: float | None = Field(default=None, description="of the 95% interval of the median")
+    ci_low_ns: float | None = Field(
+        default=None, description="of the 95% interval of the median, in runs without visits"
+    )
     ci_high_ns: float | None = None
     gbps: float | None = Field(default=None, description="bytes moved / best_ns")
-    gbps_low: float | None = Field(
-        default=None, description="the same by the median of the least times of ten blocks"
-    )
+    gbps_low: float | None = Field(default=None, description="of its 95% interval")
     gbps_high: float | None = None
     baseline: str | None = None
     speedup: float | None = Field(
-        default=None, description="baseline time / time, the median of the pairs"
+        default=None, description="least time of the baseline / least time"
     )
     speedup_low: float | None = Field(
         default=None, description="of its 95% interval, widened by what the control differs"
     )
     speedup_high: float | None = None
-    looks: int | None = Field(default=None, description="how often the pairs were looked at")
-    pair_seconds: float | None = Field(default=None, description="that the pairs took")
     precision: float | None = Field(
         default=None, description="to which ratios were wanted: 0.05 is 5% to either side"
     )
@@ -105,6 +106,11 @@ class TimingRecord(Record):
         """Whether so little is known of the ratio, a factor of two or less, that it is not told."""
         low, high = self.speedup_low, self.speedup_high
         return low is not None and high is not None and high > _TELLING * low
+
+    @property
+    def time_ns(self) -> float | None:
+        """The time that its other figures are of: the least; in runs without visits, the median."""
+        return self.median_ns if self.best_ns is None else self.best_ns
 
 
 _TELLING = 2.0

@@ -133,7 +133,10 @@ def _throughput(run: RunData, styles: Styles) -> list[Section]:
             throughput_conditions.peak_memory(run, group),
         ]
         plot = throughput.by_classes(run, group, styles, f"throughput-{key}")
-        details = [throughput_conditions.preparation(run, group)]
+        details = [
+            throughput_conditions.counters(run, group),
+            throughput_conditions.preparation(run, group),
+        ]
         found.append(_section(group.title, key, [plot], tables, details, key))
     about = [throughput_conditions.conditions(run), throughput_conditions.doubts(run)]
     found.append(_section("Conditions and doubts", "conditions", (), about))

@@ -82,7 +82,7 @@ def _timed(run: RunData) -> Mapping[Group | None, list[ThroughputRecord]]:
 @lru_cache(maxsize=1)
 def groups(run: RunData) -> list[Group]:
     """The groups of a run with any timing: softmax first, float32 first among the formats."""
-    found = {group_of(c) for c in timed(run) if c.median_ns is not None}
+    found = {group_of(c) for c in timed(run) if c.time_ns is not None}
 
     def rank(g: Group) -> tuple[object, ...]:
         dtype = DTYPES.index(g.dtype) if g.dtype in DTYPES else len(DTYPES)
@@ -108,7 +108,7 @@ def limits(
             and not is_cold(c)
             and c.operation in operations
             and (c.beside or "softmax") == group.operation
-            and c.median_ns is not None
+            and c.time_ns is not None
         ):
             found.setdefault(c.implementation, []).append(c)
     return found
@@ -123,9 +123,9 @@ def controls(run: RunData, group: Group | None = None) -> list[ThroughputRecord]
 def misses_one(control: TimingRecord) -> bool | None:
     """Whether a control's ratio to itself is not known to be 1, to the precision wanted.
 
-    In runs with rounds, whether its interval leaves 1 out. None without an interval.
+    In runs without visits, whether its interval leaves 1 out. None without an interval.
     """
-    if control.baseline_ns is not None:
+    if control.visits is not None:
         return control.noisy
     low, high = control.speedup_low, control.speedup_high
     return None if low is None or high is None else not low <= 1.0 <= high
@@ -133,7 +133,7 @@ def misses_one(control: TimingRecord) -> bool | None:
 
 def has_time(record: TimingRecord) -> bool:
     """Whether a timing may be drawn: there is one, and it is physically plausible."""
-    return record.median_ns is not None and not record.implausible
+    return record.time_ns is not None and not record.implausible
 
 
 def struck(record: TimingRecord) -> bool:
@@ -154,7 +154,7 @@ def preferred(records: Iterable[T]) -> T | None:
     """
     good = [c for c in records if has_time(c)]
     first = [c for c in good if c.allocating is False] or good
-    return max(first, key=lambda c: known(c.median_ns), default=None)
+    return max(first, key=lambda c: known(c.time_ns), default=None)
 
 
 def curve(records: Sequence[ThroughputRecord], regime: str) -> list[ThroughputRecord]:

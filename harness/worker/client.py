@@ -137,8 +137,6 @@ class RemoteImplementation:
         self.compiles = False
         self.first_s: float | None = None
         self._cores: int | None = None
-        self._turns_timeout: float = 0.0
-        self._turns_before: Turns = {}
 
     @property
     def pid(self) -> int | None:
@@ -343,55 +341,6 @@ class RemoteImplementation:
             return self._death(command, error)
         self.stop()
         return WorkerFault("error", f"{command}: what it answered is no answer: {error}")
-
-    def begin_turns(self, arguments: Mapping[str, Any], timeout: float) -> None:
-        """Make ready for `take_turn`, until `end_turns`: samples without the cost of requests.
-
-        Args:
-            arguments: of the command: the ``handle`` of a prepared timing, ``calls``, ``warm``,
-                ``cold``.
-            timeout: seconds for each sample.
-        """
-        assert self._process is not None
-        self._turns_timeout, self._turns_before = timeout, turns(self.pid or 0)
-        try:
-            self._send("turns", arguments, (), time.monotonic() + timeout)
-        except (transport.FrameTimeout, BrokenPipeError) as e:
-            raise self._broken("turns", e, timeout, self._turns_before) from None
-
-    def take_turn(self) -> tuple[int, ...]:
-        """A sample: elapsed ns, processor ns and page faults of its calls.
-
-        Raises:
-            WorkerFault: as in `request`.
-        """
-        deadline = time.monotonic() + self._turns_timeout
-        try:
-            taken = transport.take_turn(self._write, self._read, deadline)
-        except (transport.FrameError, transport.FrameTimeout, BrokenPipeError) as e:
-            raise self._broken("turns", e, self._turns_timeout, self._turns_before) from None
-        if taken is None:
-            self._end_of_turns()
-            raise AssertionError("unreachable: a frame tells what it raised")
-        return taken
-
-    def end_turns(self) -> dict[str, Any]:
-        """The answer to all turns: what they cost beside the samples.
-
-        Raises:
-            WorkerFault: as in `request`; also for what the calls did beside answering.
-        """
-        with contextlib.suppress(BrokenPipeError):
-            transport.end_turns(self._write)
-        return self._end_of_turns()
-
-    def _end_of_turns(self) -> dict[str, Any]:
-        deadline = time.monotonic() + self._turns_timeout
-        try:
-            answer = transport.receive(self._read, deadline, max_bytes=reply_limit())
-        except (transport.FrameError, transport.FrameTimeout, BrokenPipeError) as e:
-            raise self._broken("turns", e, self._turns_timeout, self._turns_before) from None
-        return self._answer("turns", {}, *answer)[0]
 
     def _answer(
         self, command: str, arguments: Mapping[str, Any], reply: dict[str, Any],

@@ -40,6 +40,7 @@ class _Placement(TypedDict):
 class _Prepare(TypedDict):
     first_call_ns: Time
     calls: Annotated[int, Field(ge=1)]
+    per_call_ns: Time
     warm_up_ns: Time
     warm_up_calls: Count
     warm_up_settled: bool
@@ -49,7 +50,10 @@ class _Prepare(TypedDict):
     output_placement: NotRequired[_Placement | None]
 
 
-class _Turns(TypedDict):
+class _Visit(TypedDict):
+    elapsed_ns: Times
+    spent_ns: Times
+    faults: Times
     elsewhere_ns: Count
 
 
@@ -73,6 +77,12 @@ class _Peak(TypedDict):
     resident: NotRequired[int | None]
 
 
+class _Counted(TypedDict):
+    cycles: Count
+    instructions: Count
+    cache_misses: Count
+
+
 class _OutputRows(TypedDict):
     shapes: Shapes
     dtypes: list[str]
@@ -94,6 +104,7 @@ class _DevicePlace(TypedDict):
 class _DevicePrepare(TypedDict):
     first_call_ns: Time
     calls: Annotated[int, Field(ge=1)]
+    per_call_ns: Time
     warm_up_ns: Time
     warm_up_calls: Count
     warm_up_settled: bool
@@ -114,9 +125,10 @@ _ADAPTERS: Mapping[str, TypeAdapter[Any]] = {
     "threads": TypeAdapter(_Threads),
     "run": TypeAdapter(_Run),
     "prepare": TypeAdapter(_Prepare),
-    "turns": TypeAdapter(_Turns),
+    "visit": TypeAdapter(_Visit),
     "verify": TypeAdapter(_Verify),
     "peak": TypeAdapter(_Peak),
+    "count": TypeAdapter(_Counted),
     "output_rows": TypeAdapter(_OutputRows),
     "device_facts": TypeAdapter(_DeviceFacts),
     "device_place": TypeAdapter(_DevicePlace),

@@ -98,7 +98,7 @@ class Worker:
         if backend.device is None and (self.metadata is None or self.metadata.device == "cpu"):
             backend = replace(backend, empty_like=self._guarded_like(backend))
         self.backend = backend
-        self.stopwatch = Stopwatch(self.backend, self._function, self.pipes)
+        self.stopwatch = Stopwatch(self.backend, self._function)
         self.device_stopwatch = DeviceStopwatch(self.backend, self._function)
         return {"backend_version": self.backend.version()}, []
 

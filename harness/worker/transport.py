@@ -24,8 +24,6 @@ _LENGTH = struct.Struct("<Q")
 _ALIGNMENT = 64
 _MAX_HEADER = 1 << 24
 _CHUNK = 1 << 20
-_TURN = struct.Struct("<c3q")
-_TAKE, _END, _RAISED = b"t", b"e", b"x"
 _MAX_ARRAYS = 1 << 16
 _MAX_BYTES = 1 << 48
 
@@ -240,47 +238,3 @@ def receive(
             _read_into(fd, raw.data, deadline)
         arrays.append(_restore(description, dtype, raw))
     return header, arrays
-
-
-def serve_turns(read_fd: int, write_fd: int, sample: Callable[[], Sequence[int]]) -> None:
-    """Take a sample whenever the other side asks for one, until it has enough.
-
-    Between two frames: a byte goes in, a byte and three whole numbers come out.
-
-    Args:
-        sample: gives three numbers. What it raises is announced and passed on: a frame follows.
-    """
-    pid = os.getpid()
-    while os.read(read_fd, 1) == _TAKE:
-        try:
-            numbers = sample()
-        except BaseException:
-            os.write(write_fd, _RAISED)
-            raise
-        if os.getpid() != pid:  # it forked, and this is the copy
-            return
-        os.write(write_fd, _TURN.pack(_TAKE, *numbers))
-
-
-def take_turn(write_fd: int, read_fd: int, deadline: float) -> tuple[int, ...] | None:
-    """The three numbers of a sample by `serve_turns`; None where it raised, and a frame follows.
-
-    Raises:
-        FrameClosed, FrameTimeout, BrokenPipeError: as in `receive` and `send`.
-        FrameError: what came is no sample.
-    """
-    os.write(write_fd, _TAKE)
-    answer = bytearray(_TURN.size)
-    _read_into(read_fd, memoryview(answer)[:1], deadline)
-    if answer[:1] == _RAISED:
-        return None
-    _read_into(read_fd, memoryview(answer)[1:], deadline)
-    kind, *numbers = _TURN.unpack(answer)
-    if kind != _TAKE or min(numbers) < 0:
-        raise FrameError("expected a sample")
-    return tuple(numbers)
-
-
-def end_turns(write_fd: int) -> None:
-    """Have `serve_turns` return; the answer to its command follows."""
-    os.write(write_fd, _END)

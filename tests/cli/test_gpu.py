@@ -412,9 +412,7 @@ def test_the_whole_command_on_a_simulated_device(
     monkeypatch.setattr("harness.experiments.context.RemoteImplementation", worker)
     monkeypatch.setattr("harness.experiments.context.worker_for", worker_for)
     monkeypatch.setattr("harness.experiments.runner.worker_for", worker_for)
-    timing = DeviceTiming(
-        (64,), 1 << 18, 3, min_sample_ns=2_000, warm_up_ns=0, warm_up_cap_ns=10_000
-    )
+    timing = DeviceTiming((64,), 1 << 18, min_sample_ns=2_000, warm_up_ns=0, warm_up_cap_ns=10_000)
     row = replace(timing, moved_bytes=0)
     small = replace(
         budget.profile("smoke"),

@@ -20,7 +20,7 @@ from harness.experiments.claims.register import CLAIMS
 from harness.experiments.claims.verdicts import decide
 from harness.experiments.claims.worked import compare_number, worked_example
 from harness.experiments.profiles import PROFILES, Filters, narrow
-from harness.numerics.statistics import RatioSummary
+from harness.numerics.statistics import Ratio
 from harness.records import ClaimVerdict
 
 TIMED = {"B4", "C3", "D3"}
@@ -175,7 +175,7 @@ def test_sizes_must_grow_by_one_factor() -> None:
     ("low", "high", "cases", "held"), [(0.5, 0.9, 1, 1), (1.1, 1.3, 1, 0), (0.9, 1.1, 0, 0)]
 )
 def test_a_ratio_decides_only_clear_of_one(low: float, high: float, cases: int, held: int) -> None:
-    finding = is_faster("faster", RatioSummary(9, (low + high) / 2, low, high))
+    finding = is_faster("faster", Ratio((low + high) / 2, low, high), 9)
     assert (finding.cases, finding.held) == (cases, held)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,8 @@ from harness.worker.local import load
 from harness.worker.timing import device_timer
 from harness.worker.timing.device_timer import GRAPH_CALLS, DeviceStopwatch
 
-GRID = DeviceTiming((64,), 1 << 15, 10, min_sample_ns=2_000, warm_up_ns=0, warm_up_cap_ns=10_000)
-LATENCY = DeviceTiming((64,), 0, 10, min_sample_ns=2_000, warm_up_ns=0, warm_up_cap_ns=10_000)
+GRID = DeviceTiming((64,), 1 << 15, min_sample_ns=2_000, warm_up_ns=0, warm_up_cap_ns=10_000)
+LATENCY = DeviceTiming((64,), 0, min_sample_ns=2_000, warm_up_ns=0, warm_up_cap_ns=10_000)
 Rig = Callable[..., tuple[Context, dict[str, Worker]]]
 
 
@@ -113,8 +114,7 @@ def test_bandwidth_share_and_ratio(rig: Rig, simulation: Simulation) -> None:
     assert ours.noisy is False
     assert ours.ranked
     assert ours.device_name == "simulated"
-    assert len(ours.samples_ns or []) == len(theirs.baseline_ns or []) == GRID.pairs
-    assert theirs.looks == 1
+    assert ours.visits == theirs.visits == GRID.rounds
 
 
 def test_every_cell_planned_is_measured_once(rig: Rig, simulation: Simulation) -> None:
@@ -126,7 +126,7 @@ def test_every_cell_planned_is_measured_once(rig: Rig, simulation: Simulation) -
     assert len(set(planned)) == len(planned)
 
 
-def test_pairs_are_neighbours_in_an_order_that_the_seed_gives(
+def test_everyone_is_visited_once_a_round_in_an_order_that_the_seed_gives(
     rig: Rig, simulation: Simulation
 ) -> None:
     def order(seed: int) -> list[str]:
@@ -134,15 +134,13 @@ def test_pairs_are_neighbours_in_an_order_that_the_seed_gives(
         context.seed = seed
         measured(context)
         log = workers["a"].shared
-        return [name for name, command in log if command == "device_sample"]
+        taken = [name for name, command in log if command == "device_sample"]
+        return [name for name, _ in groupby(taken)]  # visits, but where two are of one worker
 
     first = order(0)
     assert first == order(0)
     assert first != order(1)
-    pairs = [first[i : i + 2] for i in range(0, len(first), 2)]
-    assert len(pairs) == 5 * GRID.pairs  # b, c, the control, and two copies of one worker
-    assert all(p.count("a") == 1 for p in pairs)
-    assert len({tuple(p) for p in pairs if "b" in p}) == 2  # which comes first is drawn
+    assert min(first.count(n) for n in "abc") >= GRID.rounds - 1
 
 
 def test_buffers_in_turn_are_larger_than_four_times_l2(rig: Rig, simulation: Simulation) -> None:
@@ -159,7 +157,7 @@ def test_buffers_in_turn_are_larger_than_four_times_l2(rig: Rig, simulation: Sim
 
 
 def test_the_same_bytes_at_every_class_count() -> None:
-    grid = DeviceTiming((8, 1000, 262_144), 1 << 30, 3)
+    grid = DeviceTiming((8, 1000, 262_144), 1 << 30)
     sizes = [
         device_sizes.shape_of(grid, c, 4, 8, 80 << 30, 50 << 20).array_bytes for c in grid.classes
     ]
@@ -167,7 +165,7 @@ def test_the_same_bytes_at_every_class_count() -> None:
 
 
 def test_where_memory_lacks_arrays_are_smaller_and_it_is_said() -> None:
-    grid = DeviceTiming((1000,), 1 << 30, 3)
+    grid = DeviceTiming((1000,), 1 << 30)
     shape = device_sizes.shape_of(grid, 1000, 4, 8, 16 << 30, 50 << 20)
     assert shape.wanted_bytes == (1 << 29) // 4000 * 4000
     assert shape.array_bytes < shape.wanted_bytes

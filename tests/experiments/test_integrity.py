@@ -26,7 +26,7 @@ from harness.experiments.throughput.integrity import (
     dishonest_times,
     verdict,
 )
-from harness.experiments.throughput.pairs import Pairing
+from harness.experiments.throughput.rounds import Rounds
 from harness.numerics.ulps import ulp_error
 from harness.records import ThroughputRecord
 from harness.reference import softmax_exact
@@ -39,7 +39,7 @@ from harness.worker.timing.host_timer import Stopwatch
 
 CHEATS = Path(__file__).parents[1] / "cheats"
 CLASSES, ROWS = 64, 2048
-GRID = Timing((CLASSES,), CLASSES * ROWS, 7, ("one",), min_sample_ns=200_000, warm_up_ns=0,
+GRID = Timing((CLASSES,), CLASSES * ROWS, ("one",), min_sample_ns=200_000, warm_up_ns=0,
               warm_up_cap_ns=2_000_000)  # fmt: skip
 
 FOUND = {
@@ -94,18 +94,6 @@ class Here:
     def bind(self, cores: int) -> None:
         """As the process that it is in."""
 
-    def begin_turns(self, order: dict[str, Any], timeout: float) -> None:
-        self.order = order
-
-    def take_turn(self) -> tuple[int, ...]:
-        stopwatch, order = self.worker.stopwatch, self.order
-        assert stopwatch is not None
-        timing = stopwatch.timings[order["handle"]]
-        return stopwatch.sample(timing, order["calls"], order["warm"], order["cold"])
-
-    def end_turns(self) -> dict[str, int]:
-        return {"elsewhere_ns": 0}
-
     def settle(self) -> bool:
         return True
 
@@ -132,7 +120,7 @@ def timed(
     worker.request("place", {}, (x,))
     scrutiny = Scrutiny(classes, rows, "float32", judge)
     test = partial(scrutiny.verify, entrants=[entrant], timeout=60.0)
-    Pairing([entrant], None, grid, 60.0, "seed", test).take()
+    Rounds([entrant], None, grid, 60.0, "seed", test).take()
     assert entrant.fault is None, entrant.fault
     return entrant, scrutiny
 

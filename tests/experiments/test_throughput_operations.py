@@ -22,7 +22,7 @@ from harness.report.run_data import RunData
 from harness.report.timing_selection import groups, limits
 
 GRID = Timing(
-    (64,), 1 << 12, 3, ("one",), min_sample_ns=20_000, warm_up_ns=0, operations=TIMED, seconds=0.1
+    (64,), 1 << 12, ("one",), min_sample_ns=20_000, warm_up_ns=0, operations=TIMED, seconds=0.1
 )
 PROFILE = replace(SMOKE, timing={"cached": GRID})
 

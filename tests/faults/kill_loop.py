@@ -60,7 +60,7 @@ def profile_for(kills: int) -> Profile:
         map_offsets=(100.0,),
         map_classes=(2,),
         scan_points=64,
-        timing={"latency": Timing((10,), 0, 2, ("one",), warm_up_ns=0)},
+        timing={"latency": Timing((10,), 0, ("one",), warm_up_ns=0, rounds=2)},
     )
 
 

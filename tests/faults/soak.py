@@ -63,7 +63,7 @@ def soak(seconds: float, folder: Path) -> list[Sample]:
         sweep_classes=(2, 3, 4, 10),
         sweep_elements=1 << 12,
         families=(),
-        timing={"latency": Timing((10,), 0, 2, ("one",), warm_up_ns=0)},
+        timing={"latency": Timing((10,), 0, ("one",), warm_up_ns=0, rounds=2)},
     )
     started = time.monotonic()
     samples = []

@@ -148,10 +148,8 @@ def test_a_clock_that_is_patched_between_samples_is_seen(make_worker: MakeWorker
     def time_it() -> None:
         worker.request("prepare", {**PREPARE, "allocating": True, "min_sample_ns": 10_000_000})
         for _ in range(20):
-            order = {"handle": "out", "calls": 100, "warm": 0, "cold": False}
-            worker.begin_turns(order, 60.0)
-            worker.take_turn()
-            worker.end_turns()
+            order = {"handle": "out", "calls": 100, "count": 1, "warm": False, "cold": False}
+            worker.request("visit", order)
 
     with pytest.raises(WorkerFault, match="functions of time: perf_counter"):
         time_it()
@@ -381,7 +379,7 @@ def test_a_run_of_faulty_implementations_is_complete(tmp_path: Path) -> None:
         sweep_classes=(3, 10),
         sweep_elements=100,
         families=(),
-        timing={"latency": Timing((10,), 0, 2, ("one",), warm_up_ns=0)},
+        timing={"latency": Timing((10,), 0, ("one",), warm_up_ns=0, rounds=2)},
     )
     chosen = [load("max_shift"), *(load(tmp_path / f"{name}.py") for name in FIELD)]
     found = run(

@@ -24,10 +24,13 @@ _IMPLEMENTATIONS = 10
 
 Scatter = Callable[[np.random.Generator, int], Float64Array]
 SCATTERS: dict[str, Scatter] = {
-    "normal": lambda rng, n: rng.standard_normal(n),
-    "skewed": lambda rng, n: rng.exponential(1.0, n) ** 1.5,
+    "exponential": lambda rng, n: rng.exponential(1.0, n),
+    "long tail": lambda rng, n: rng.exponential(1.0, n) ** 1.5,
+    "half disturbed": lambda rng, n: (
+        rng.exponential(1.0, n) + (rng.random(n) < 0.5) * rng.uniform(20.0, 60.0, n)
+    ),
 }
-"""Logarithms of times: symmetric, and with the long right tail that timings have."""
+"""By how much the time of a visit is above the least, in parts of the spread."""
 
 
 def _cells(
@@ -36,10 +39,10 @@ def _cells(
     """Ten implementations of four cells each, the first `slowed` of them slower by `slow`."""
 
     def record(name: str, classes: int, factor: float) -> ThroughputRecord:
-        samples = factor * 1e6 * np.exp(spread * scatter(rng, rounds))
+        samples = factor * 1e6 * (1.0 + spread * scatter(rng, rounds))
         return ThroughputRecord(
             implementation=name, status="ok", regime="cached", dtype="float32", threads=1,
-            classes=classes, samples_ns=samples.tolist(),
+            classes=classes, samples_ns=samples.tolist(), visits=rounds,
         )  # fmt: skip
 
     found = []
@@ -48,7 +51,8 @@ def _cells(
             name = f"i{i}"
             factor = slow if i < slowed else 1.0
             pair = Pair(record(name, c, 1.0), record(name, c, factor), name, f"{c} classes")
-            found.append(timings.measure(pair, THRESHOLD, (1.0, 1.0), None))
+            times = timings.Times(pair.base, pair.new)
+            found.append(timings.measure(pair, times, THRESHOLD, (1.0, 1.0)))
     return found
 
 
@@ -59,7 +63,7 @@ def timing_quality(repetitions: int = 40) -> Iterator[str]:
     yield "| --- | --- | --- | --- | --- |"
     for name, scatter in SCATTERS.items():
         for spread in (0.01, 0.05):
-            for rounds in (3, 5, 11, 31):
+            for rounds in (6, 12, 30):
                 rng = np.random.default_rng([rounds, int(1000 * spread)])
                 false = hits = same = 0
                 for _ in range(repetitions):
@@ -89,22 +93,22 @@ def _verdict_within(times: Float64Array, slow: float, threshold: float) -> str:
     base, new = (
         ThroughputRecord(
             implementation=name, status="ok", regime="cached", classes=2, processes=processes,
-            samples_ns=(1e6 * factor * row).ravel().tolist(), baseline="a",
-            baseline_ns=None if name == "a" else (1e6 * times[0]).ravel().tolist(),
+            samples_ns=(1e6 * factor * row).ravel().tolist(), baseline="a", visits=row.size,
         )
         for name, factor, row in (("a", 1.0, times[0]), ("b", slow, times[1]))
     )  # fmt: skip
     pair = Pair(base, new, "a -> b", "")
-    timed = timings.measure(pair, threshold, (1.0, 1.0), "a")
+    both = timings.Times(base, new, together=True)
+    timed = timings.measure(pair, both, threshold, (1.0, 1.0))
     return timings.judge_all([timed], threshold)[0][0].verdict
 
 
 def _paired(
     rng: np.random.Generator, spread: float, scatter: Scatter, slow: float, load: bool
 ) -> str:
-    """The verdict on one cell of one run: 61 rounds, in half of which a load comes in, or none."""
-    rounds = 61
-    times = np.exp(spread * np.stack([scatter(rng, rounds) for _ in range(2)]))
+    """The verdict on one cell of one run: 30 rounds, in half of which a load comes in, or none."""
+    rounds = 30
+    times = 1.0 + spread * np.stack([scatter(rng, rounds) for _ in range(2)])
     if load:
         times = _disturbed(rng, times, np.arange(rounds) >= rounds // 2)
     return _verdict_within(times, slow, PAIRED_THRESHOLD)
@@ -117,7 +121,7 @@ def paired_quality(repetitions: int = 200) -> Iterator[str]:
     yield "| --- | --- | --- | --- | --- | --- |"
     for name, scatter in SCATTERS.items():
         for spread in (0.005, 0.01, 0.02, 0.05):
-            rng = np.random.default_rng([61, int(1000 * spread)])
+            rng = np.random.default_rng([30, int(1000 * spread)])
             found = [
                 [_paired(rng, spread, scatter, slow, load) for _ in range(repetitions)]
                 for slow, load in ((1.0, False), (1.0, True), (1.05, False), (1.02, False))
@@ -135,9 +139,9 @@ def _of_processes(
     rng: np.random.Generator, between: float, within: float, slow: float, load: bool
 ) -> str:
     """The verdict on one cell of one run, with as many processes and rounds as the trials have."""
-    processes, rounds = verdict_trials.PROCESSES, verdict_trials.PAIRS
+    processes, rounds = verdict_trials.PROCESSES, verdict_trials.ROUNDS
     logs = between * rng.standard_normal((2, processes, 1))
-    times = np.exp(logs + within * rng.standard_normal((2, processes, rounds)))
+    times = np.exp(logs) * (1.0 + within * rng.exponential(1.0, (2, processes, rounds)))
     if load:
         times = _disturbed(rng, times, (np.arange(processes) >= processes // 2)[:, None])
     return _verdict_within(times, slow, verdict_trials.THRESHOLD)
@@ -168,11 +172,11 @@ def threshold_quality(repetitions: int = 100) -> Iterator[str]:
     """The hardest truth: every ratio exactly at the threshold."""
     yield "| rounds | comparisons with a false claim | without Holm's procedure |"
     yield "| --- | --- | --- |"
-    for rounds in (3, 5, 11):
+    for rounds in (6, 12, 30):
         rng = np.random.default_rng(rounds)
         corrected = alone = 0
         for _ in range(repetitions):
-            cells = _cells(rng, rounds, 0.05, SCATTERS["normal"], 1.05, _IMPLEMENTATIONS)
+            cells = _cells(rng, rounds, 0.05, SCATTERS["exponential"], 1.05, _IMPLEMENTATIONS)
             items, _ = timings.judge_all(cells, THRESHOLD)
             corrected += any(i.verdict == "worse" for i in items)
             alone += any(timings.judge(c, THRESHOLD).verdict == "worse" for c in cells)

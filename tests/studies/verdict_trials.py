@@ -1,7 +1,7 @@
 """The verdict on timings, tried on real measurements: ``python -m verdict_trials``.
 
 Each repetition is a run of its own with fresh processes of two implementations and a control, and
-copies, taking turns with the first; then the verdict of `compare` on the two, exactly as a user
+copies, visited in turn; then the verdict of `compare` on the two, exactly as a user
 gets it with ``run --processes``. Tried are the same code under two names
 while a load starts in the middle, and a slowdown of known size. Prints a table, and
 appends every repetition to a file with ``--json``.
@@ -50,11 +50,11 @@ THRESHOLD = 0.005
 a slowdown of exactly 5% would be a matter of chance, and one of 2% equivalent by definition."""
 
 PROCESSES = 8
-PAIRS = 40
-"""Of each process with the baseline's."""
+ROUNDS = 8
+"""Visits to each process."""
 SAMPLE_NS, WARM_UP_NS, WARM_UP_CAP_NS = 500_000, 2_000_000, 8_000_000
 """One call a sample, of which the first of a hundred times warms the caches, and warm-ups that are
-as long as plain NumPy needs: time is for rounds and processes."""
+as long as plain NumPy needs: time is for visits and processes."""
 
 _SIDES = ("", CONTROL_SUFFIX)
 
@@ -168,11 +168,11 @@ def _info(machine: Machine, planned: int) -> RunInfo:
 
 @contextmanager
 def _bench(
-    base: Path, new: Path, machine: Machine, *, pairs: int, processes: int
+    base: Path, new: Path, machine: Machine, *, rounds: int, processes: int
 ) -> Iterator[Context]:
     """A run of two files: their workers, and those of the limits, which all repetitions share."""
     timing = Timing(
-        (CLASSES,), ROWS * CLASSES, pairs, ("one",), min_sample_ns=SAMPLE_NS,
+        (CLASSES,), ROWS * CLASSES, ("one",), min_sample_ns=SAMPLE_NS, rounds=rounds,
         warm_up_ns=WARM_UP_NS, warm_up_cap_ns=WARM_UP_CAP_NS, processes=processes,
     )  # fmt: skip
     profile = replace(SMOKE, name="trial", operations=("softmax",), timing={"cached": timing})
@@ -230,7 +230,7 @@ def trial(
     repetitions: int,
     *,
     load: bool,
-    pairs: int = PAIRS,
+    rounds: int = ROUNDS,
     processes: int = PROCESSES,
     seed: int = 0,
     said: Callable[[Repetition], None] = lambda one: None,
@@ -250,7 +250,7 @@ def trial(
         if abs(planted - again / 100) > 1e-12:
             raise ValueError(f"planted: expected {again}%, counted {planted:.4%}")
         usual = 0.0
-        with _bench(base, new, machine, pairs=pairs, processes=processes) as context:
+        with _bench(base, new, machine, rounds=rounds, processes=processes) as context:
             for number in range(repetitions + 1):
                 burden = (0.0, 0, "")
                 if load and number:
@@ -273,12 +273,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--alone", type=int, default=0, help="of A against A without one")
     parser.add_argument("--slower", type=int, default=100, help="repetitions of each slowdown")
-    parser.add_argument("--pairs", type=int, default=PAIRS)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--processes", type=int, default=PROCESSES, help="of each, in turn")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="append every repetition to this file, a line")
     chosen = parser.parse_args(arguments)
-    options = {"pairs": chosen.pairs, "processes": chosen.processes, "seed": chosen.seed}
+    options = {"rounds": chosen.rounds, "processes": chosen.processes, "seed": chosen.seed}
     about = {
         "arguments": {k: v for k, v in vars(chosen).items() if k != "json"},
         "threshold": THRESHOLD,

@@ -132,12 +132,11 @@ def test_a_timing_is_prepared_and_sampled(make: Make) -> None:
         },
     )
     assert reply["calls"] > 1
-    worker.begin_turns({"handle": "out", "calls": 10, "warm": 1, "cold": False}, 60.0)
-    for _ in range(3):
-        elapsed, spent, faults = worker.take_turn()
-        assert elapsed > 0
-        assert min(spent, faults) >= 0
-    assert worker.end_turns()["elsewhere_ns"] >= 0
+    order = {"handle": "out", "calls": 10, "count": 3, "warm": True, "cold": False}
+    seen, _ = worker.request("visit", order)
+    assert len(seen["elapsed_ns"]) == len(seen["spent_ns"]) == len(seen["faults"]) == 3
+    assert min(seen["elapsed_ns"]) > 0
+    assert min(*seen["spent_ns"], *seen["faults"], seen["elsewhere_ns"]) >= 0
     _, (rows,) = worker.request("output_rows", {"handle": "out", "rows": [0]})
     assert (rows == X).all()
 
@@ -197,17 +196,13 @@ def test_an_answer_that_lacks_something_is_a_fault_of_its_worker(tmp_path: Path)
         ("os._exit(3)", "crashed", "exit status 3"),
         ("time.sleep(60)", "timeout", "no answer within 1 s"),
         ("os.fork()", "failed", "returned twice"),
-        ("os.write(worker_pipe(), b'zzz')", "error", "expected a sample"),
     ],
 )
-def test_what_goes_wrong_between_turns_is_a_fault_and_the_next_request_starts_anew(
+def test_what_goes_wrong_in_a_visit_is_a_fault_and_the_next_request_starts_anew(
     make: Make, body: str, status: str, words: str
 ) -> None:
     worker = make(
-        "import os, time, gc\n"
-        "    from harness.worker.timing.host_timer import Stopwatch\n"
-        "    def worker_pipe():\n"
-        "        return next(o for o in gc.get_objects() if type(o) is Stopwatch).pipes[1]\n"
+        "import os, time\n"
         "    softmax.calls = getattr(softmax, 'calls', 0) + 1\n"
         f"    if softmax.calls == 41: {body}\n"
         "    return x * 1"
@@ -216,11 +211,9 @@ def test_what_goes_wrong_between_turns_is_a_fault_and_the_next_request_starts_an
     order = {"handle": "one", "operation": "softmax", "options": {"axis": -1}, "allocating": True,
              "min_sample_ns": 1, "warm_up_ns": 0, "warm_up_cap_ns": 1}  # fmt: skip
     worker.request("prepare", order)
-    with pytest.raises(WorkerFault, match=words) as found:  # noqa: PT012, many turns before one fails
-        worker.begin_turns({"handle": "one", "calls": 1, "warm": 0, "cold": False}, 1.0)
-        for _ in range(45):
-            worker.take_turn()
-        worker.end_turns()
+    visit = {"handle": "one", "calls": 1, "count": 45, "warm": False, "cold": False}
+    with pytest.raises(WorkerFault, match=words) as found:
+        worker.request("visit", visit, timeout=1.0)
     assert found.value.status == status
     assert call(worker).shape == X.shape
     worker.stop()

@@ -13,13 +13,15 @@ from harness.worker.client import RemoteImplementation, WorkerFault
 from harness.worker.replies import checked
 
 PREPARE = {
-    "first_call_ns": 10, "calls": 3, "warm_up_ns": 5, "warm_up_calls": 2, "warm_up_settled": True,
+    "first_call_ns": 10, "calls": 3, "per_call_ns": 2.5, "warm_up_ns": 5, "warm_up_calls": 2,
+    "warm_up_settled": True,
     "threads_found": {"openmp": 1}, "input_placement": {"alignment": 64, "nodes": {"0": 1.0}},
 }  # fmt: skip
+VISIT = {"elapsed_ns": [5.0, 6.0], "spent_ns": [5.0, 5.0], "faults": [0.0, 1.0], "elsewhere_ns": 4}
 
 
 def test_a_right_answer_comes_through_without_what_nobody_asked_for() -> None:
-    assert checked("turns", {"elsewhere_ns": 4, "id": 3, "status": "ok"}) == {"elsewhere_ns": 4}
+    assert checked("visit", {**VISIT, "id": 3, "status": "ok"}) == VISIT
     assert checked("prepare", PREPARE) == PREPARE
     assert checked("place", {"anything": 1}) == {"anything": 1}
 
@@ -27,10 +29,11 @@ def test_a_right_answer_comes_through_without_what_nobody_asked_for() -> None:
 @pytest.mark.parametrize(
     ("command", "answer", "said"),
     [
-        ("turns", {"elsewhere_ns": "10"}, "elsewhere_ns.*'10'"),
-        ("turns", {"elsewhere_ns": -1}, "elsewhere_ns.*-1"),
-        ("turns", {"elsewhere_ns": True}, "elsewhere_ns.*True"),
-        ("turns", {}, "elsewhere_ns"),
+        ("visit", {**VISIT, "elsewhere_ns": "10"}, "elsewhere_ns.*'10'"),
+        ("visit", {**VISIT, "elsewhere_ns": -1}, "elsewhere_ns.*-1"),
+        ("visit", {**VISIT, "elapsed_ns": [1.0, float("nan")]}, "elapsed_ns"),
+        ("visit", {**VISIT, "spent_ns": [-1.0]}, "spent_ns"),
+        ("visit", {"elsewhere_ns": 4}, "elapsed_ns"),
         ("prepare", {**PREPARE, "calls": 0}, "calls.*0"),
         ("prepare", {**PREPARE, "warm_up_ns": float("inf")}, "warm_up_ns"),
         ("prepare", {**PREPARE, "threads_found": ["a"]}, "threads_found"),

@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 
 from harness.experiments.claims.claim import Finding
-from harness.numerics.statistics import RatioSummary, paired_ratio
+from harness.numerics.statistics import Ratio, ratio
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Slope:
     """The exponent s of time ∝ n^s between the smallest and the largest size.
 
     Attributes:
-        value, low, high: median over the rounds and its 95% interval; 1 is linear growth.
+        value, low, high: of the least times of all rounds, and its 95% interval; 1 is linear.
         steps: the ratio of the times of each size to those of the size before.
         factor: sizes grow by this factor from one to the next.
     """
@@ -26,7 +26,7 @@ class Slope:
     value: float
     low: float
     high: float
-    steps: tuple[RatioSummary, ...]
+    steps: tuple[Ratio, ...]
     factor: float
 
 
@@ -43,10 +43,10 @@ def growth_slope(sizes: Sequence[int], samples: Sequence[Sequence[float]]) -> Sl
     factors = [b / a for a, b in pairwise(sizes)]
     if len(factors) < 2 or min(factors) <= 1 or not np.allclose(factors, factors[0]):
         raise ValueError(f"sizes: expected three or more in a constant ratio; got {list(sizes)}")
-    steps = tuple(paired_ratio(b, a) for a, b in pairwise(samples))
-    whole = paired_ratio(samples[-1], samples[0])
+    steps = tuple(ratio(b, a) for a, b in pairwise(samples))
+    whole = ratio(samples[-1], samples[0])
     span = math.log(sizes[-1] / sizes[0])
-    value, low, high = (math.log(v) / span for v in (whole.median, whole.ci_low, whole.ci_high))
+    value, low, high = (math.log(v) / span for v in (whole.value, whole.low, whole.high))
     return Slope(value, low, high, steps, factors[0])
 
 
@@ -59,11 +59,11 @@ def exponential_growth(slope: Slope) -> Finding:
     """
     held = cases = 0
     for before, after in pairwise(slope.steps):
-        if before.ci_low < math.sqrt(slope.factor):
+        if before.low < math.sqrt(slope.factor):
             continue
         cases += 1
-        held += after.ci_high >= before.ci_low**slope.factor
-    ratios = ", ".join(f"{s.median:.3g}" for s in slope.steps)
+        held += after.high >= before.low**slope.factor
+    ratios = ", ".join(f"{s.value:.3g}" for s in slope.steps)
     return Finding(
         f"the time of {slope.factor:g} times as many classes grows as an exponential's would",
         cases,
@@ -75,18 +75,15 @@ def exponential_growth(slope: Slope) -> Finding:
     )
 
 
-def is_faster(statement: str, ratio: RatioSummary, role: str = "claim") -> Finding:
+def is_faster(statement: str, found: Ratio, rounds: int, role: str = "claim") -> Finding:
     """A finding from a ratio of times (changed / unchanged); undecided if its interval holds 1."""
-    decided = not ratio.ci_low <= 1.0 <= ratio.ci_high
-    text = (
-        f"{ratio.median:.3g} times the time [{ratio.ci_low:.3g}, {ratio.ci_high:.3g}], "
-        f"{ratio.pairs} rounds"
-    )
+    decided = not found.low <= 1.0 <= found.high
+    text = f"{found.value:.3g} times the time [{found.low:.3g}, {found.high:.3g}], {rounds} rounds"
     return Finding(
         statement,
         int(decided),
-        int(decided and ratio.ci_high < 1.0),
+        int(decided and found.high < 1.0),
         text if decided else text + ": not decided",
         "remark" if role == "remark" else "claim",
-        {"time_ratio": ratio.median, "low": ratio.ci_low, "high": ratio.ci_high},
+        {"time_ratio": found.value, "low": found.low, "high": found.high},
     )

@@ -18,7 +18,7 @@ from harness.experiments.claims.computing import naive
 from harness.experiments.claims.growth import exponential_growth, growth_slope, is_faster
 from harness.experiments.context import worker_for
 from harness.numerics.metrics import ulp_error
-from harness.numerics.statistics import RatioSummary, paired_ratio
+from harness.numerics.statistics import ratio
 from harness.reference import softmax_exact
 from harness.registry.discovery import Implementation, implementations, load
 from harness.worker.client import RemoteImplementation, WorkerFault
@@ -55,11 +55,9 @@ def _remote(worker: RemoteImplementation, threads: int) -> Sample:
 
     def sample() -> float:
         worker.set_threads(threads)
-        order = {"handle": "timed", "calls": 3, "warm": 1, "cold": False}
-        worker.begin_turns(order, 60.0)
-        elapsed = worker.take_turn()[0]
-        worker.end_turns()
-        return elapsed * 1e-9 / 3
+        order = {"handle": "timed", "calls": 3, "count": 1, "warm": True, "cold": False}
+        elapsed = worker.request("visit", order, timeout=60.0)[0]["elapsed_ns"][0]
+        return float(elapsed) * 1e-9 / 3
 
     return sample
 
@@ -82,16 +80,16 @@ def against(
 ) -> Finding:
     """Is `changed` faster than `baseline`? If by less than twofold, the control must hold 1.0."""
     samples = interleave({"changed": changed, "baseline": baseline, "control": baseline}, rounds)
-    control = paired_ratio(samples["control"], samples["baseline"])
-    ratio: RatioSummary = paired_ratio(samples["changed"], samples["baseline"])
-    finding = is_faster(statement, ratio, role)
+    control = ratio(samples["control"], samples["baseline"])
+    found = ratio(samples["changed"], samples["baseline"])
+    finding = is_faster(statement, found, rounds, role)
     # A noisy control spoils a ratio near 1, and says little against one far from it
-    near = 0.5 < ratio.median < 2.0
-    if control.ci_low <= 1.0 <= control.ci_high or not near:
+    near = 0.5 < found.value < 2.0
+    if control.low <= 1.0 <= control.high or not near:
         return finding
     reason = (
-        f"the baseline against itself gave {control.median:.4f} [{control.ci_low:.4f}, "
-        f"{control.ci_high:.4f}]; close other programs"
+        f"the baseline against itself gave {control.value:.4f} [{control.low:.4f}, "
+        f"{control.high:.4f}]; close other programs"
     )
     return replace(finding, cases=0, held=0, measured=f"{finding.measured}: not decided, {reason}")
 

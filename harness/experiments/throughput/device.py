@@ -33,7 +33,7 @@ from harness.experiments.throughput.entrants import (
     enrol,
     place,
 )
-from harness.experiments.throughput.pairs import Pairing
+from harness.experiments.throughput.rounds import Rounds
 from harness.experiments.throughput.timed_operations import (
     LIMITS,
     OPERATIONS,
@@ -213,7 +213,7 @@ def _measure(
     before = read_clock(bus_id=cuda_driver.cuda_bus_id())
     seed = f"{context.seed} {regime} {operation.name} {dtype} {classes}"
     baseline = baseline_of(context, operation, dtype, regime)
-    Pairing(entrants, baseline, grid, timeout, seed).take()
+    Rounds(entrants, baseline, grid, timeout, seed).take()
     after = read_clock(bus_id=cuda_driver.cuda_bus_id())
     samples = [sampled(operation, b, records[0].rows or 1, b is fresh) for b in (blocks, fresh)]
     conclude(entrants, baseline, grid, lambda entrant: gate(context, entrant, samples))

@@ -1,7 +1,7 @@
 """The numbers of a timed group: times, ratios, share of the limit, and what is doubtful.
 
-A group is the entrants of one point of the grid, each paired with the baseline of the group, on the
-host or on a device.
+A group is the entrants of one point of the grid, visited in the same rounds, on the host or on a
+device.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from harness.experiments.throughput.entrants import (
     living,
 )
 from harness.experiments.throughput.gate import refused
-from harness.experiments.throughput.pairs import SHARE, processes_of
-from harness.numerics.statistics import summarise_samples
+from harness.experiments.throughput.rounds import SHARE, processes_of
+from harness.numerics.statistics import Ratio, least
 from harness.worker.client import WorkerFault
 from harness.worker.timing import thread_pools
 
@@ -43,14 +43,14 @@ def conclude(
         judged: changes to the record of an implementation, by whether what was timed is right.
         also: measures more of what was timed, whose numbers stand where that fails.
     """
-    unsure = doubt(group) if processes_of(grid) == 1 else 0.0
-    its, control = living(group, baseline), control_among(group)
+    its = living(group, baseline)
+    unsure = doubt(group, its, grid)
     for entrant in group:
         if entrant.fault is None:
             try:
                 found = {} if entrant.implementation is None else judged(entrant)
                 entrant.update(status="ok", reason=None)
-                entrant.update(**figures(entrant, its, control, grid, unsure), **found)
+                entrant.update(**figures(entrant, its, grid, unsure), **found)
                 also(entrant)
             except WorkerFault as fault:
                 end([entrant], fault)
@@ -58,78 +58,56 @@ def conclude(
             entrant.update(status=entrant.fault.status, reason=entrant.fault.reason)
 
 
-def doubt(group: Iterable[AnyEntrant]) -> float:
+def doubt(group: Sequence[E], baseline: E | None, grid: Any) -> float:
     """By how much two processes of the same code differ, as a logarithm; 0 without a control.
 
     The same code in another process is a percent or two faster or slower for its place in memory.
-    So may the process of any entrant be: no number of pairs in it shows that.
+    So may the process of any entrant be, and no number of visits to it shows that; several
+    processes of each do.
     """
     control = control_among(group)
-    ratio = None if control is None else control.ratio
-    return 0.0 if ratio is None else abs(math.log(ratio.median))
+    if control is None or baseline is None or baseline is control or processes_of(grid) > 1:
+        return 0.0
+    return abs(math.log(control.ratio_to(baseline).value))
 
 
 def control_among(group: Iterable[E]) -> E | None:
     """The second process of the baseline, if it was timed beside the first."""
-    controls = (e for e in group if e.record.role == "control" and e.fault is None)
-    return next((e for e in controls if e.beside), None)
+    return next((e for e in group if e.record.role == "control" and e.fault is None), None)
 
 
-def figures(
-    entrant: E, baseline: E | None, control: E | None, grid: Any, unsure: float
-) -> dict[str, Any]:
+def figures(entrant: E, baseline: E | None, grid: Any, unsure: float) -> dict[str, Any]:
     """Times, bandwidth, and the ratio to the baseline, with their intervals.
-
-    The baseline has as many samples as all others together: it shows those beside its control's.
 
     Args:
         unsure: by how much the interval of the ratio is widened (`doubt`).
     """
     record = entrant.record
-    mine = entrant is baseline
-    paired = control if mine and control is not None else entrant
-    count = len(paired.beside)
-    samples = entrant.samples[:count] if count else entrant.samples
-    if mine and control is not None:
-        samples = control.beside
-    processes = record.processes or 1
-    if len(samples) % processes:
-        processes = 1
-    summary = summarise_samples(samples, processes=processes)
+    best = least(entrant.visits)
     moved = float(record.moved_bytes or 2 * (record.array_bytes or 0))
-    best = min(entrant.samples)
     found = {
-        "samples_ns": [_rounded(s) for s in samples],
-        "best_ns": best,
-        "median_ns": summary.median,
-        "ci_low_ns": summary.ci_low,
-        "ci_high_ns": summary.ci_high,
-        "gbps": moved / best,
-        "gbps_low": moved / max(best, summary.best_high),
-        "gbps_high": moved / best,
-        "looks": paired.looks or None,
-        "pair_seconds": paired.seconds,
+        "samples_ns": [float(f"{s:.6g}") for s in entrant.samples],  # no clock tells more digits
+        "visits": len(entrant.visits),
+        "visits_s": entrant.seconds,
+        "best_ns": best.ns,
+        "best_low_ns": best.low,
+        "median_ns": float(np.median(entrant.samples)),
+        "gbps": _over(moved, best.ns),
+        "gbps_low": _over(moved, best.ns),
+        "gbps_high": _over(moved, best.low),
         "precision": grid.precision,
         **entrant.costs(),
     }
-    ratio = entrant.ratio
-    if mine and baseline is not None:
-        name = baseline.record.implementation
-        found |= {"baseline": name, "speedup": 1.0, "speedup_low": 1.0, "speedup_high": 1.0}
-    elif ratio is not None and baseline is not None:
+    if baseline is not None:
+        mine = entrant is baseline
+        speedup = Ratio(1.0, 1.0, 1.0) if mine else entrant.ratio_to(baseline).inverse()
         found |= {
             "baseline": baseline.record.implementation,
-            "baseline_ns": [_rounded(s) for s in entrant.beside],
-            "speedup": 1.0 / ratio.median,
-            "speedup_low": math.exp(-unsure) / ratio.ci_high,
-            "speedup_high": _over(math.exp(unsure), ratio.ci_low),
+            "speedup": speedup.value,
+            "speedup_low": speedup.low * math.exp(0.0 if mine else -unsure),
+            "speedup_high": speedup.high * math.exp(0.0 if mine else unsure),
         }
     return found
-
-
-def _rounded(ns: float) -> float:
-    """To six digits: no clock is better, and files stay small."""
-    return float(f"{ns:.6g}")
 
 
 def _over(a: float, b: float) -> float:
@@ -146,16 +124,13 @@ def undecided(
     Args:
         causes: what else happened on the machine, as sentences with what to do.
     """
-    unsure = doubt(group) if processes_of(grid) == 1 else 0.0
-    its = living(group, baseline)
-    control = control_among(group)
+    its, control = living(group, baseline), control_among(group)
+    unsure = doubt(group, its, grid)
     for entrant in group:
         judged = control if entrant is its else entrant
-        if judged is None or entrant.fault is not None or judged.fault is not None:
+        if its is None or judged is None or judged is its or entrant.fault is not None:
             continue
-        if (ratio := judged.ratio) is None:
-            continue
-        half = ratio.half_width
+        half = judged.ratio_to(its).half_width
         why = None
         if half + unsure > math.log1p(grid.precision):
             why = _why(judged, half, unsure, grid.precision, causes)
@@ -165,12 +140,14 @@ def undecided(
 def _why(
     entrant: AnyEntrant, half: float, unsure: float, precision: float, causes: Sequence[str]
 ) -> str:
-    pairs, seconds = len(entrant.beside), entrant.seconds
-    known = f"after {pairs} pairs in {seconds:.2g} s"
-    if not math.isinf(half):
-        known = f"known to ±{100.0 * math.expm1(half + unsure):.2g}% {known}"
+    known = f"after {len(entrant.visits)} visits in {entrant.seconds:.2g} s"
+    either_way = math.exp(min(half + unsure, 700.0))
+    if either_way < 2.0:
+        known = f"known to ±{100.0 * (either_way - 1.0):.2g}% {known}"
+    elif either_way < 100.0:
+        known = f"known to a factor of {either_way:.2g} {known}"
     most = math.log1p(precision)
-    target = min(SHARE * most, most - unsure)  # of the interval of the pairs themselves
+    target = min(SHARE * most, most - unsure)  # of the interval of the visits themselves
     if target <= 0.0 or unsure > max(SHARE * most, half):
         cause = (
             f"two processes with the same code differ by {100.0 * math.expm1(unsure):.2g}%; "
@@ -178,8 +155,8 @@ def _why(
         )
     elif causes:
         cause = causes[0]
-    else:
-        more = seconds * ((half / target) ** 2 - 1.0) if math.isfinite(half) else math.inf
+    else:  # of times that are equally frequent, the least come nearer in proportion to their number
+        more = entrant.seconds * (half / target - 1.0) if math.isfinite(half) else math.inf
         cause = (
             f"±{100.0 * precision:g}% needs about {more:.2g} s more (--seconds)"
             if more < 600.0
@@ -197,9 +174,7 @@ def best_of(limits: Iterable[E]) -> E | None:
 def set_against(
     best: Entrant[R, G], group: Iterable[Entrant[R, G]], impossible: Callable[[R, R], str | None]
 ) -> None:
-    """Set each bandwidth against the best limit, by the ratios of both to the baseline.
-
-    What no machine can do is rejected. Without ratios the least times are set against each other.
+    """Set each bandwidth against the best limit; what no machine can do is rejected.
 
     Args:
         impossible: why no machine is as fast as a record says, by that of the limit; or None.
@@ -209,9 +184,6 @@ def set_against(
         if record.gbps is None or limit.gbps is None:
             continue
         share = record.gbps / limit.gbps
-        if record.speedup is not None and limit.speedup is not None:
-            moved = [float(r.moved_bytes or 2 * (r.array_bytes or 0)) for r in (record, limit)]
-            share = moved[0] / moved[1] * record.speedup / limit.speedup
         changes: dict[str, Any] = {
             "limit": limit.implementation,
             "percent_of_limit": 100.0 * share,

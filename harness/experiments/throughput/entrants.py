@@ -1,7 +1,7 @@
 """Those that are timed: a worker each, what it times, and the samples that it gave.
 
-On the host's clock (`HostEntrant`) or between events on a device (`DeviceEntrant`). How they take
-turns is `pairs`.
+On the host's clock (`HostEntrant`) or between events on a device (`DeviceEntrant`). How they are
+visited is `rounds`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,13 @@ from numpy.typing import NDArray
 
 from harness.experiments.profiles import DeviceTiming, Timing
 from harness.experiments.throughput.timed_operations import Blocks, operation_of
-from harness.numerics.statistics import RatioSummary, paired_ratio
+from harness.numerics.statistics import (
+    Ratio,
+    logs_of_processes,
+    of_visits,
+    ratio,
+    ratio_of_processes,
+)
 from harness.records import ThroughputRecord
 from harness.records.device_throughput import DeviceThroughputRecord
 from harness.records.throughput import Placement
@@ -26,21 +32,15 @@ from harness.registry.discovery import Implementation
 from harness.worker.client import RemoteImplementation, WorkerFault, start, stop
 from harness.worker.isolation.address_space import AddressSpace
 
-LOOKS = 6
-"""Looks at the pairs of an entrant at most. Each may be wrong in a sixth of the 5% that all may
-together (Bonferroni), since the pairs end when they look good."""
-
-ALPHA = 0.05
-
 ALIGNMENT = 64
 """Bytes to which timed inputs are aligned: a cache line, and the widest vector."""
 
 _COLD_CALLS = 3
 """Calls of a cold sample, each after a sweep of the caches, which takes longer than the call."""
 
-_WARM_SHARE = 8
-"""A sample follows an eighth as many calls that do not count, and one at least: whoever was before
-left caches, tables of pages and branches."""
+_VISIT_NS, _MOST_SAMPLES = 15e6, 6
+"""A visit is of about so many ns and of so many samples at most, of one at least: a moment in which
+the machine leaves one alone is as short as that, and the next visit may find another."""
 
 _RESTS, _RESTS_LOOKED_AT = 0.001, 3
 """Seconds; a pool that goes on spinning for longer, each time that it was looked at, is waited
@@ -55,14 +55,13 @@ class Entrant(ABC, Generic[R, G]):
     """One that is timed: a worker, what it times, and what it gave.
 
     Attributes:
-        record: is filled in as the pairs are taken.
+        record: is filled in as the samples are taken.
         implementation: None for a limit, a kernel of the harness that has the record's name.
         calls: of a sample.
+        samples_a_visit: as many in every one.
         samples: ns of one call, one a sample.
-        beside: the sample of the baseline next to each, ns.
-        looks: how often the pairs so far were looked at.
-        seconds: that the pairs took.
-        rests: seconds after a sample until no thread of the worker runs any more.
+        seconds: that the visits took.
+        rests: seconds after a visit until no thread of the worker runs any more.
         fault: what ended it.
         ready: whether its process has been prepared.
     """
@@ -71,9 +70,8 @@ class Entrant(ABC, Generic[R, G]):
     worker: RemoteImplementation
     implementation: Implementation | None = None
     calls: int = 1
+    samples_a_visit: int = 1
     samples: list[float] = field(default_factory=list)
-    beside: list[float] = field(default_factory=list)
-    looks: int = 0
     seconds: float = 0.0
     rests: float = 0.0
     fault: WorkerFault | None = None
@@ -88,14 +86,17 @@ class Entrant(ABC, Generic[R, G]):
         return f"{self.record.implementation}, allocating: {self.record.allocating}"
 
     @property
-    def ratio(self) -> RatioSummary | None:
-        """Its time over the baseline's; None without a pair."""
-        count = len(self.beside)
-        if not count:
-            return None
-        processes = self.record.processes or 1
-        alpha = ALPHA if processes > 1 else ALPHA / LOOKS
-        return paired_ratio(self.samples[:count], self.beside, processes=processes, alpha=alpha)
+    def visits(self) -> NDArray[np.float64]:
+        """The least time of each visit, ns."""
+        return of_visits(self.samples, len(self.samples) // self.samples_a_visit)
+
+    def ratio_to(self, baseline: Entrant[R, G]) -> Ratio:
+        """Its time over the baseline's."""
+        mine, its, count = self.visits, baseline.visits, self.record.processes or 1
+        alike = mine.size == its.size and mine.size % count == 0
+        if count > 1 and alike and min(mine.min(), its.min()) > 0.0:
+            return ratio_of_processes(logs_of_processes(mine, its, count))
+        return ratio(mine, its)
 
     @abstractmethod
     def place(self, sharing: Sequence[Self], arguments: Blocks, timeout: float) -> None:
@@ -106,25 +107,12 @@ class Entrant(ABC, Generic[R, G]):
         """Make the first call on the input in place, warm up, calibrate."""
 
     @abstractmethod
-    def take(self) -> None:
-        """Take a sample, between `open` and `close`."""
+    def visit(self, timeout: float) -> None:
+        """Take some samples, in at most so many seconds."""
 
     @abstractmethod
     def costs(self) -> dict[str, Any]:
         """What was seen beside the times, as fields of the record."""
-
-    def open(self, grid: G, timeout: float) -> None:
-        """Make ready for samples, each of which may take so many seconds."""
-
-    def close(self) -> None:
-        """End what `open` began."""
-
-    def rest(self) -> None:
-        """Make way for the other."""
-
-    def forget(self, count: int) -> None:
-        """Drop the samples after the first so many."""
-        del self.samples[count:]
 
     def after_fault(self, fault: WorkerFault) -> None:
         """Leave the worker as its other uses need it."""
@@ -145,7 +133,15 @@ class Entrant(ABC, Generic[R, G]):
             "warm_up_cap_ns": grid.warm_up_cap_ns,
             **more,
         }
-        return self.worker.request(command, order, timeout=timeout)[0]
+        reply = self.worker.request(command, order, timeout=timeout)[0]
+        self.ready = True
+        calls, per_call = reply.pop("calls"), reply.pop("per_call_ns")
+        if not self.samples:
+            fit = round(_VISIT_NS / max(per_call * calls, 1.0))
+            self.samples_a_visit = min(max(1, fit), _MOST_SAMPLES)
+        if not self.samples or calls > self.calls:  # it may have been disturbed as it calibrated
+            self.calls = calls
+        return reply
 
 
 AnyEntrant = Entrant[Any, Any]
@@ -158,9 +154,9 @@ class HostEntrant(Entrant[ThroughputRecord, Timing]):
 
     `content` is the input in place, `sampled` what it was at the last sample (two entrants of one
     worker share the input). `processors` and `faults` are the processors that each sample used and
-    the page faults of a call, `elsewhere` the share of processes below the worker in its time, look
-    by look. `overheads` are what the coordinator's own clock saw of each sample beyond the time of
-    its calls, ns. `integrity` found `restless`, elapsed and processor time of calls on an input
+    the page faults of a call, `elsewhere` the share of processes below the worker in the time of
+    each visit. `overheads` are what the coordinator's own clock saw of a visit beyond the time of
+    its samples, ns. `integrity` found `restless`, elapsed and processor time of calls on an input
     that changes, and `caught`, what was wrong with a result. `cores` are those that it is bound to:
     one where no other thread of it takes part, since which of several it comes upon is chance.
     """
@@ -173,9 +169,8 @@ class HostEntrant(Entrant[ThroughputRecord, Timing]):
     sampled: NDArray[Any] | None = None
     restless: tuple[list[float], list[float]] = ([], [])
     caught: str | None = None
-    warm: int = 0
+    warm: bool = False
     cores: int = 1
-    opened_at: int = 0
 
     def place(self, sharing: Sequence[Self], arguments: Blocks, timeout: float) -> None:
         """With as many threads as are asked for; a copy takes the first argument alone."""
@@ -195,30 +190,27 @@ class HostEntrant(Entrant[ThroughputRecord, Timing]):
         reply = self._request_prepare(
             "prepare", grid, timeout, part=part, threads=record.threads, placement=True
         )
-        calls, helped = reply.pop("calls"), reply.pop("helped", False)
         threads = record.threads or 1
-        self.cores = threads if helped else 1
+        self.cores = threads if reply.pop("helped", False) else 1
+        self.warm = grid.warm and not cold
+        if cold:
+            self.calls = _COLD_CALLS
+        self.update(calls_per_sample=self.calls)
+        self.worker.settle()
         if self.samples:  # of a process before this one, whose numbers stand
-            if not cold and calls > self.calls:  # it was disturbed as it was calibrated
-                self.calls = calls
-                self.update(calls_per_sample=self.calls)
             return
-        self.calls = _COLD_CALLS if cold else calls
         for placement in ("input_placement", "output_placement"):
             if reply.get(placement):
                 reply[placement] = Placement(**reply[placement])
-        self.update(calls_per_sample=self.calls, **reply)
+        self.update(**reply)
         if threads > 1:
             self.update(cores=self.cores)
-        self._see_it_rest(grid, timeout)
+            self._see_it_rest(timeout)
 
-    def _see_it_rest(self, grid: Timing, timeout: float) -> None:
+    def _see_it_rest(self, timeout: float) -> None:
         """How long its threads run on after a call: the shortest of some times."""
-        if self.record.threads == 1:
-            return
-        self.open(grid, timeout)
         for _ in range(_RESTS_LOOKED_AT):
-            self.worker.take_turn()
+            self._samples(1, timeout)
             started = time.perf_counter()
             self.worker.settle()
             waited = time.perf_counter() - started
@@ -226,47 +218,40 @@ class HostEntrant(Entrant[ThroughputRecord, Timing]):
             if waited <= _RESTS:
                 self.rests = 0.0
                 break
-        self.close()
         self.update(spins_ms=1e3 * self.rests)
 
-    def open(self, grid: Timing, timeout: float) -> None:
-        cold = self.record.cache == "cold"
-        self.warm = max(1, self.calls // _WARM_SHARE) if grid.warm and not cold else 0
-        self.opened_at = len(self.samples)
+    def _samples(self, count: int, timeout: float) -> dict[str, Any]:
         self.worker.bind(self.cores)
-        order = {"handle": self.handle, "calls": self.calls, "warm": self.warm, "cold": cold}
-        self.worker.begin_turns(order, timeout)
+        order = {"handle": self.handle, "calls": self.calls, "warm": self.warm, "count": count}
+        cold = self.record.cache == "cold"
+        return self.worker.request("visit", {**order, "cold": cold}, timeout=timeout)[0]
 
-    def take(self) -> None:
+    def visit(self, timeout: float) -> None:
         started = time.perf_counter_ns()
-        elapsed, spent, faults = self.worker.take_turn()
+        seen = self._samples(self.samples_a_visit, timeout)
         wall = time.perf_counter_ns() - started
         self.sampled = self.content
-        self.samples.append(elapsed / self.calls)
-        self.processors.append(spent / elapsed if elapsed else 0.0)
-        self.faults.append(faults / self.calls)
-        self.overheads.append(wall - elapsed * (self.calls + self.warm) / self.calls)
+        elapsed, spent = (np.array(seen[k], np.float64) for k in ("elapsed_ns", "spent_ns"))
+        self.samples += (elapsed / self.calls).tolist()
+        self.processors += (spent / np.maximum(elapsed, 1.0)).tolist()
+        self.faults += [f / self.calls for f in seen["faults"]]
+        self.overheads.append(wall - float(elapsed.sum()))
+        used = float(spent.sum()) + seen["elsewhere_ns"]
+        self.elsewhere.append(seen["elsewhere_ns"] / used if used else 0.0)
+        if self.rests:
+            self.worker.settle()
 
-    def close(self) -> None:
-        elsewhere = self.worker.end_turns()["elsewhere_ns"]
-        both = zip(self.samples[self.opened_at :], self.processors[self.opened_at :], strict=True)
-        spent = sum(s * p * self.calls for s, p in both) + elsewhere
-        if len(self.samples) > self.opened_at:
-            self.elsewhere.append(elsewhere / spent if spent else 0.0)
+    def count(self, timeout: float) -> None:
+        """Fill in what the processor counts of a sample."""
+        order = {"handle": self.handle, "calls": self.calls}
+        found, _ = self.worker.request("count", order, timeout=timeout)
+        self.update(**{name: events / self.calls for name, events in found.items()})
 
     def costs(self) -> dict[str, Any]:
         return {
             "processors_used": float(np.median(self.processors)),
             "page_faults": float(np.median(self.faults)),
         }
-
-    def forget(self, count: int) -> None:
-        for one in (self.samples, self.processors, self.faults, self.overheads):
-            del one[count:]
-
-    def rest(self) -> None:
-        if self.rests or not self.ready:
-            self.worker.settle()
 
 
 @dataclass(eq=False)
@@ -278,7 +263,6 @@ class DeviceEntrant(Entrant[DeviceThroughputRecord, DeviceTiming]):
 
     after: list[float] = field(default_factory=list)
     windows: list[float] = field(default_factory=list)
-    timeout: float = 60.0
 
     def place(self, sharing: Sequence[Self], arguments: Blocks, timeout: float) -> None:
         """In each of several buffers, filled with the blocks over and over."""
@@ -295,22 +279,17 @@ class DeviceEntrant(Entrant[DeviceThroughputRecord, DeviceTiming]):
     def prepare(self, grid: DeviceTiming, timeout: float) -> None:
         graph = self.record.regime == "graph"
         reply = self._request_prepare("device_prepare", grid, timeout, graph=graph)
-        self.calls = reply.pop("calls")
         self.update(calls_per_sample=self.calls, **reply)
 
-    def open(self, grid: DeviceTiming, timeout: float) -> None:
-        self.timeout = timeout
-
-    def take(self) -> None:
+    def visit(self, timeout: float) -> None:
         order = {"handle": self.handle, "calls": self.calls}
-        reply, _ = self.worker.request("device_sample", order, timeout=self.timeout)
-        self.samples.append(reply["elapsed_ns"] / self.calls)
-        self.windows.append(reply["elapsed_ns"])
-        self.after.append(float(reply["after_ns"]))
-
-    def forget(self, count: int) -> None:
-        for one in (self.samples, self.windows, self.after):
-            del one[count:]
+        seen = [
+            self.worker.request("device_sample", order, timeout=timeout)[0]
+            for _ in range(self.samples_a_visit)
+        ]
+        self.windows += [s["elapsed_ns"] for s in seen]
+        self.samples += [s["elapsed_ns"] / self.calls for s in seen]
+        self.after += [float(s["after_ns"]) for s in seen]
 
     def costs(self) -> dict[str, Any]:
         return {"after_ns": self.after}
@@ -403,7 +382,7 @@ def place(entrants: Iterable[E], arguments: Blocks, timeout: float) -> None:
 def renew(entrants: list[HostEntrant], arguments: Blocks, timeout: float, seed: str) -> None:
     """New processes for the implementations: another place in memory for code and arrays.
 
-    The same code is a percent or two faster or slower for that alone, and no number of pairs in
+    The same code is a percent or two faster or slower for that alone, and no number of visits to
     one process shows it (Kalibera and Jones, "Rigorous benchmarking in reasonable time", 2013).
     The place is drawn from the seed, one for all of them. The limits keep their processes.
     """
@@ -418,7 +397,7 @@ def renew(entrants: list[HostEntrant], arguments: Blocks, timeout: float, seed: 
 
 
 def living(group: Iterable[E], baseline: str | None) -> E | None:
-    """What the others are paired with: the baseline, else its control, which is the same code."""
+    """What the others are set against: the baseline, else its control, which is the same code."""
     for name in (baseline, f"{baseline}{CONTROL_SUFFIX}"):
         for entrant in group:
             if entrant.record.implementation == name and entrant.fault is None:

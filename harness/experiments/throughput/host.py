@@ -1,9 +1,9 @@
 """Speed across class counts: every implementation, a control and the limits beside the baseline.
 
-One unit is one point of the grid: all implementations are prepared on the same input, then each
-takes turns with the baseline, sample by sample; so do copies of the same bytes (the limits), and a
-second process of the baseline (the control). Before one of its samples, which nobody can foretell,
-each is put to the test (`integrity`).
+One unit is one point of the grid: all implementations are prepared on the same input, then visited
+in turn, round after round; so are copies of the same bytes (the limits), and a second process of
+the baseline (the control). Before one of its visits, which nobody can foretell, each is put to the
+test (`integrity`).
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ from harness.experiments.throughput.interference import (
     read,
     warnings_of,
 )
-from harness.experiments.throughput.pairs import Pairing
 from harness.experiments.throughput.peak_memory import peak_memory
+from harness.experiments.throughput.rounds import Rounds
 from harness.experiments.throughput.timed_operations import (
     WORKLOAD,
     Blocks,
@@ -54,6 +54,7 @@ from harness.experiments.throughput.timed_operations import (
     exact_results,
     operation_of,
 )
+from harness.machine import counters
 from harness.numerics.formats import float_format
 from harness.records import Record, Regime, ThroughputRecord
 from harness.records.reader import cell_key
@@ -299,9 +300,9 @@ def _measure(
         # the limits keep the process that they have, and are timed beside the first
         group = [e for e in entrants if process == 0 or e.implementation is not None]
         tried = test if process == tested else None
-        pairing = Pairing(group, baseline, grid, timeout, seed, tried)
-        pairing.take()
-        for what, seconds in pairing.seconds.items():
+        rounds = Rounds(group, baseline, grid, timeout, seed, tried)
+        rounds.take()
+        for what, seconds in rounds.seconds.items():
             context.seconds[f"timings: {what}"] += seconds
     after = _readings(context)
 
@@ -310,6 +311,8 @@ def _measure(
         return found if found["status"] == "failed" else found | verdict(entrant, entrants)
 
     def also(entrant: HostEntrant) -> None:
+        if counters.unavailable() is None:
+            entrant.count(timeout)
         if regime == "streaming":
             with context.spending("timings: memory"):
                 peak_memory(entrant, timeout)
@@ -387,8 +390,8 @@ def set_against_limit(entrants: list[HostEntrant], last_level_cache: int | None)
         beyond = last_level_cache is not None and (record.array_bytes or 0) > last_level_cache
         if not beyond or (record.gbps_low or 0.0) <= (limit.gbps_high or limit.gbps or 0.0):
             return None
-        paired = times_as_fast(record, limit)
-        if paired is not None and paired[1] <= 1.0:
+        faster = times_as_fast(record, limit)
+        if faster is not None and faster[1] <= 1.0:
             return None
         return (
             f"{record.gbps:.3g} GB/s is above the copy limit of {limit.gbps:.3g} GB/s beside it, "

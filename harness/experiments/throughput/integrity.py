@@ -1,4 +1,4 @@
-"""Checks that what was timed is what a caller gets, on new content at a round nobody foresees.
+"""Checks that what was timed is what a caller gets, on new content in a round nobody foresees.
 
 An implementation can look fast without being it: by remembering a result by the identity, the
 address or the content of its input, by recognising the timing loop or the known workload, by
@@ -300,11 +300,11 @@ def dishonest_clock(entrant: HostEntrant, entrants: Sequence[HostEntrant]) -> st
     if entrant.record.cache == "cold" or not entrant.overheads:
         return None
     usual = [max(e.overheads) for e in entrants if e.record.role == "limit" and e.overheads]
-    told = float(np.median(entrant.samples)) * entrant.calls
+    told = float(np.median(entrant.samples)) * entrant.calls * entrant.samples_a_visit
     more = min(entrant.overheads)
     if more > told and more > CLOCK_SLACK_NS + CLOCK_FACTOR * max(usual, default=0.0):
         return (
-            f"the worker told {told / 1e6:.4g} ms a sample, the coordinator's clock saw at least "
+            f"the worker told {told / 1e6:.4g} ms a visit, the coordinator's clock saw at least "
             f"{more / 1e6:.4g} ms more in every round: its clock was tampered with, or the work is "
             "done elsewhere"
         )

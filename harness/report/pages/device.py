@@ -132,7 +132,7 @@ def _marked(
     """A figure; struck out where it was rejected, with the reason."""
     if record.status != "ok":
         return number(value, digits, kind="struck", note=record.reason, detail=detail)
-    note = "noisy: the control differs from itself" if record.noisy else None
+    note = (record.undecided or "noisy: the control differs from itself") if record.noisy else None
     return number(value, digits, note=note, detail=detail)
 
 
@@ -147,7 +147,7 @@ def _bandwidth(c: DeviceThroughputRecord) -> Entry:
 def _latency(c: DeviceThroughputRecord) -> Entry:
     """In microseconds; in nanoseconds in the CSV."""
     for _, value, low, high, _ in points_of([c], latency=True):
-        return replace(_marked(c, value, 3, interval(low, high)), raw=c.median_ns)
+        return replace(_marked(c, value, 3, interval(low, high)), raw=c.time_ns)
     return missing(c.status, c.reason)
 
 
@@ -169,19 +169,19 @@ def speeds(run: RunData, group: Group) -> Table:
     if host:
         notes += (f"timed by the host's clock, which waits for the device: {', '.join(host)}",)
     if group.latency:
-        return _table(group, records, "device-latency", "Time of a call, median and 95% interval",
+        return _table(group, records, "device-latency", "Time of a call and 95% interval",
                       _latency, "µs", notes)  # fmt: skip
     return _table(group, records, "device-bandwidth", "Bandwidth, and share of the best limit of "
                   "the same group", _bandwidth, "GB/s", notes)  # fmt: skip
 
 
 def ratios(run: RunData, group: Group) -> Table:
-    """Implementation × class count: how many times as fast as the baseline, round by round."""
+    """Implementation × class count: how many times as fast as the baseline."""
     records = [c for c in records_of(run, group) if c.role != "limit"]
     named = (c.baseline for c in records if c.role == "implementation" and c.baseline)
     baseline = next(named, "the baseline")
     return _table(group, records, "device-ratios", f"Time of {baseline} over the time of each, "
-                  "paired by round; a control is set against its original", _ratio,
+                  "of the same rounds; a control is set against its original", _ratio,
                   "times")  # fmt: skip
 
 

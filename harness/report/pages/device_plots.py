@@ -56,7 +56,7 @@ def by_classes(run: RunData, group: Group, style: Mapping[str, Style]) -> Plot |
     panel.name("time of a call (µs)" if group.latency else "GB/s", "classes")
     side_legend(fig, handles, sorted(handles, key=lambda n: n.startswith("limit: ")), 2.0, 26)
     tried = {c.implementation for c in own}
-    absent = run.absent(own, lambda c: c.median_ns, group.dtype, group.operation)
+    absent = run.absent(own, lambda c: c.time_ns, group.dtype, group.operation)
     caption = prose(
         "device", latency=group.latency,
         absent=absent_text({n: why for n, why in absent.items() if n in tried}),

@@ -68,12 +68,12 @@ class Share(NamedTuple):
 
 def share(record: TimingRecord, limit: TimingRecord | None) -> Share | None:
     """The limit's time over the record's; None without a limit."""
-    if limit is None or not record.median_ns or not limit.median_ns:
+    if limit is None or not record.time_ns or not limit.time_ns:
         return None
     ratio = times_as_fast(record, limit)
     if ratio is not None:
         return Share(*(100.0 * r for r in ratio))
-    return Share(100.0 * limit.median_ns / record.median_ns)
+    return Share(100.0 * limit.time_ns / record.time_ns)
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Panel:
         """The limit that holds at a class count: the best copy, or what takes longer still."""
 
         def took(record: ThroughputRecord) -> float:
-            return known(record.median_ns)
+            return known(record.time_ns)
 
         here = {n: at[classes] for n, at in self.by_name.items() if classes in at}
         copies = [c for n, c in here.items() if n in (NONTEMPORAL, REGULAR)]
@@ -157,7 +157,7 @@ def by_classes(run: RunData, group: Group, style: Mapping[str, Style], stem: str
         place.name(f"{panel.regime} — {_MEANING[panel.regime].split(':')[0]}", "classes")
     side_legend(fig, handles, [*run.implementations, *_TITLES.values()], 1.97, 30)
     regimes = " ".join(f"{p.regime.capitalize()}: {_MEANING[p.regime]}." for p in shown)
-    absent = absent_text(run.absent(drawn, lambda c: c.median_ns, group.dtype))
+    absent = absent_text(run.absent(drawn, lambda c: c.time_ns, group.dtype))
     caption = prose(
         "limits", workload=group.workload, regimes=regimes, top=f"{_TOP:.0f}", absent=absent
     )

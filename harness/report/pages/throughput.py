@@ -90,7 +90,7 @@ def by_classes(
     copies = [n for n in handles if n.startswith("copy: ")]
     side_legend(fig, handles, [*names, *copies], 1.77, 24)
     drawable = [c for c in records if only in (None, c.implementation) and has_time(c)]
-    absent = run.absent(drawable, lambda c: c.median_ns, group.dtype) if only is None else {}
+    absent = run.absent(drawable, lambda c: c.time_ns, group.dtype) if only is None else {}
     caption = prose(
         "throughput", workload=group.workload, processes=any(c.processes for c in drawable),
         absent=absent_text(absent),

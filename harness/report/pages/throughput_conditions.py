@@ -46,9 +46,9 @@ def cold_caches(run: RunData, group: Group) -> Table | None:
             return missing(*why_untimed(run, name, here, group.dtype))
         same = at_point(of(warm, name), *place)
         other = preferred(c for c in same if c.allocating == one.allocating)
-        ns, detail = known(one.median_ns), ""
+        ns, detail = known(one.time_ns), ""
         if other is not None:
-            detail = f"{figure(ns / known(other.median_ns))} × warm"
+            detail = f"{figure(ns / known(other.time_ns))} × warm"
         return timing_entry(ns, one, detail, duration)
 
     columns = {(r, n): Column(f"n = {integer(n)}", group=r) for r, n in places}
@@ -87,6 +87,27 @@ def peak_memory(run: RunData, group: Group) -> Table | None:
         run.implementations, columns, entry,
         [prose("memory")],
     )  # fmt: skip
+
+
+def counters(run: RunData, group: Group) -> Table | None:
+    """What the processor counted of each timing: instructions do not depend on its neighbours."""
+    rows = []
+    for c in timed(run, group):
+        if c.instructions is None or not c.rows or not c.classes:
+            continue
+        elements = c.rows * c.classes
+        rows.append([
+            words(c.implementation), words(c.regime), count(c.classes),
+            words("yes" if c.allocating else "no"), number(c.instructions / elements),
+            *(number(None if n is None else n / elements) for n in (c.cycles, c.cache_misses)),
+        ])  # fmt: skip
+    columns = [
+        *texts("Implementation", "Regime"), Column("Classes"), *texts("Allocates"),
+        Column("Instructions", "an element"), Column("Cycles", "an element"),
+        Column("Cache misses", "an element"),
+    ]  # fmt: skip
+    caption = f"The processor's counters, {group.title}"
+    return Table("counters", caption, columns, rows, [prose("counters")]) if rows else None
 
 
 def preparation(run: RunData, group: Group) -> Table | None:

@@ -84,14 +84,13 @@ def points_table(run: RunData, group: Group, name: str, only: str | None = None)
         state += ["noisy"] if c.noisy else []
         state += ["implausible"] if c.implausible else []
         kind: Kind = "struck" if struck(c) or c.implausible else ""
-        bounds = f"[{duration(c.ci_low_ns)}, {duration(c.ci_high_ns)}]"
         rows.append([
             words(c.implementation), words(c.role), words(c.regime),
             count(c.classes), count(c.rows), Entry(byte_count(c.array_bytes), c.array_bytes),
             words(c.fits), words(_YES_NO[c.allocating]),
-            Entry(duration(c.best_ns), c.best_ns, kind),
+            Entry(duration(c.best_ns), c.best_ns, kind, detail=_reach(c.best_low_ns, c.best_ns)),
             Entry(duration(c.median_ns), c.median_ns, kind,
-                  detail="" if c.ci_low_ns is None else bounds),
+                  detail=_reach(c.ci_low_ns, c.ci_high_ns)),
             number(c.gbps, kind=kind, detail=interval(c.gbps_low, c.gbps_high)),
             number(c.percent_of_limit, kind=kind),
             number(c.speedup, kind=kind, detail=interval(c.speedup_low, c.speedup_high)),
@@ -103,9 +102,13 @@ def points_table(run: RunData, group: Group, name: str, only: str | None = None)
         Column("Bandwidth", "GB/s"), Column("Of limit", "%"), Column("Baseline ÷ time"),
         Column("Gate", "ulp"), *texts("State", "Reason"),
     ]  # fmt: skip
-    caption = f"Timings, {group.title}: least times, medians with 95% intervals"
+    caption = f"Timings, {group.title}: least times with 95% intervals, and medians"
     return Table(name, caption, columns, rows,
                  ("The CSV gives times in nanoseconds and sizes in bytes.",))  # fmt: skip
+
+
+def _reach(low: float | None, high: float | None) -> str:
+    return "" if low is None else f"[{duration(low)}, {duration(high)}]"
 
 
 def ratios(run: RunData, group: Group, regime: str) -> Table:
@@ -127,7 +130,7 @@ def ratios(run: RunData, group: Group, regime: str) -> Table:
 
 
 def allocation(run: RunData, group: Group) -> Table | None:
-    """What allocating the result costs: median of the allocating call over the preallocated."""
+    """What allocating the result costs: time of the allocating call over the preallocated."""
     first: dict[tuple[str, str, int], dict[bool, ThroughputRecord]] = {}
     for c in timed(run, group):
         if has_time(c) and c.regime and c.classes and c.allocating is not None:
@@ -140,7 +143,7 @@ def allocation(run: RunData, group: Group) -> Table | None:
     def entry(name: str, place: tuple[str, int]) -> Entry:
         if (name, *place) in both:
             new, old = both[name, *place]
-            slow, fast = known(new.median_ns), known(old.median_ns)
+            slow, fast = known(new.time_ns), known(old.time_ns)
             return timing_entry(slow / fast, new, f"{duration(slow)} / {duration(fast)}")
         about = run.about(name)
         if about and about.available and group.operation not in about.operations_with_out:
@@ -152,7 +155,7 @@ def allocation(run: RunData, group: Group) -> Table | None:
     return pivot(
         "allocation", f"Time with a new result ÷ time with a preallocated one, {group.title}",
         run.implementations, columns, entry,
-        ("Ratio of two medians, without an interval: the two calls were not paired.",),
+        ("Ratio of two least times, without an interval.",),
     )  # fmt: skip
 
 
@@ -185,7 +188,7 @@ def untimed(run: RunData) -> Table | None:
     counts = Counter(
         (c.implementation, group_of(c).title, c.status.replace("_", " "),
          c.reason or "no reason recorded")
-        for c in timed(run) if c.median_ns is None
+        for c in timed(run) if c.time_ns is None
     )  # fmt: skip
     if not counts:
         return None

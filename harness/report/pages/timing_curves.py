@@ -34,9 +34,10 @@ def points_of(records: Iterable[TimingRecord], *, latency: bool) -> list[Point]:
     for c in records:
         if c.classes is None:
             continue
-        if latency and c.median_ns is not None:
-            low, high = (None if ns is None else ns / 1e3 for ns in (c.ci_low_ns, c.ci_high_ns))
-            found.append(Point(c.classes, c.median_ns / 1e3, low, high, c))
+        if latency and c.time_ns is not None:
+            ends = (c.best_low_ns or c.ci_low_ns, c.best_ns or c.ci_high_ns)
+            low, high = (None if ns is None else ns / 1e3 for ns in ends)
+            found.append(Point(c.classes, c.time_ns / 1e3, low, high, c))
         elif not latency and c.gbps is not None:
             found.append(Point(c.classes, c.gbps, c.gbps_low, c.gbps_high, c))
     return found

@@ -170,6 +170,7 @@ class DeviceStopwatch:
         return {
             "first_call_ns": first,
             "calls": timing.calls_a_step * max(1, min(steps, MAX_CALLS)),
+            "per_call_ns": warm.per_call_ns / timing.calls_a_step,
             "warm_up_ns": warm.elapsed_ns,
             "warm_up_calls": warm.calls * timing.calls_a_step,
             "warm_up_settled": warm.settled,

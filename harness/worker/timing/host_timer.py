@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.worker import transport
+from harness.machine import counters
 from harness.worker.isolation.neighbours import processes_ns
 from harness.worker.isolation.scheduling import helped, others
 from harness.worker.timing import memory_layout, thread_pools
@@ -66,16 +66,11 @@ class Stopwatch:
     Args:
         backend: the array library of the implementation.
         function: finds the function of an operation by its name.
-        pipes: of the worker.
     """
 
-    def __init__(
-        self, backend: Any, function: Callable[[str], Callable[..., Any]],
-        pipes: tuple[int, int] = (-1, -1),
-    ) -> None:  # fmt: skip
+    def __init__(self, backend: Any, function: Callable[[str], Callable[..., Any]]) -> None:
         self.backend = backend
         self.function = function
-        self.pipes = pipes
         self.hosts: list[NDArray[Any]] = []
         self.arguments: list[Any] = []
         self.timings: dict[str, Timing] = {}
@@ -114,8 +109,8 @@ class Stopwatch:
         """Make the first call of a timing on the inputs in place, warm up and calibrate.
 
         The output is allocated and touched beforehand unless the call is to allocate its own.
-        The reply's `calls` makes a sample at least `min_sample_ns` long; `threads_found` is read
-        back from the libraries after the warm-up; `helped`, whether other threads took part in
+        The reply's `calls` of `per_call_ns` make a sample of `min_sample_ns`; `threads_found` is
+        read back from the libraries after the warm-up; `helped`, whether other threads took part in
         it.
         """
         function = self.function(header["operation"])
@@ -137,6 +132,7 @@ class Stopwatch:
         reply = {
             "first_call_ns": first,
             "calls": max(1, min(needed, MAX_CALLS)),
+            "per_call_ns": warm.per_call_ns,
             "warm_up_ns": warm.elapsed_ns,
             "warm_up_calls": warm.calls,
             "warm_up_settled": warm.settled,
@@ -172,14 +168,11 @@ class Stopwatch:
         timing.output = result
         return elapsed
 
-    def sample(self, timing: Timing, calls: int, warm: int, cold: bool) -> tuple[int, ...]:
-        """Elapsed ns of `calls` calls, after `warm` that do not count; and what else they cost.
+    def sample(self, timing: Timing, calls: int, cold: bool) -> tuple[int, ...]:
+        """Elapsed ns of `calls` calls, their processor time in ns, and page faults.
 
-        Their processor time in ns, and page faults. If `cold`, the caches are swept before each
-        call.
+        If `cold`, the caches are swept before each call.
         """
-        if warm:
-            self.time(timing, warm)
         total = (0, 0, 0)
         for _ in range(calls if cold else 1):
             if cold:
@@ -194,18 +187,25 @@ class Stopwatch:
             total = tuple(a + b for a, b in zip(total, found, strict=True))  # type: ignore[assignment]
         return total
 
-    def turns(self, header: dict[str, Any], _: list[NDArray[Any]]) -> Reply:
-        """Take samples of a timing, each when the other side says so (`transport.serve_turns`).
+    def visit(self, header: dict[str, Any], _: list[NDArray[Any]]) -> Reply:
+        """`count` samples of a timing in quick succession, after a call that does not count.
 
-        The answer at the end has the processor time of the processes below this one meanwhile.
+        The answer has the processor time of the processes below this one meanwhile, too.
         """
         timing, cold = self.timings[header["handle"]], bool(header["cold"])
         if cold and self.evictor is None:
-            raise ValueError("turns: cold, but the input was placed without; place it so")
-        take = functools.partial(self.sample, timing, header["calls"], header["warm"], cold)
+            raise ValueError("visit: cold, but the input was placed without; place it so")
         elsewhere = processes_ns()
-        transport.serve_turns(*self.pipes, take)
-        return {"elsewhere_ns": max(0, processes_ns() - elsewhere)}, []
+        if header["warm"]:
+            self.time(timing, 1)
+        samples = [self.sample(timing, header["calls"], cold) for _ in range(header["count"])]
+        elapsed, spent, faults = zip(*samples, strict=True)
+        return {
+            "elapsed_ns": elapsed,
+            "spent_ns": spent,
+            "faults": faults,
+            "elsewhere_ns": max(0, processes_ns() - elsewhere),
+        }, []
 
     def peak(self, header: dict[str, Any], _: list[NDArray[Any]]) -> Reply:
         """Highest resident memory of one call above the level before; None where unknown.
@@ -220,6 +220,11 @@ class Stopwatch:
             return {"resident": before}, []
         extra = memory_layout.peak_extra(lambda: self.time(timing, 1))
         return {"extra": extra}, []
+
+    def count(self, header: dict[str, Any], _: list[NDArray[Any]]) -> Reply:
+        """Cycles, instructions and cache misses of `calls` calls (`harness.machine.counters`)."""
+        timing = self.timings[header["handle"]]
+        return dict(counters.count(lambda: self.time(timing, header["calls"]))), []
 
     def rows(self, native: Any, indices: Sequence[int]) -> NDArray[Any]:
         """Some rows of a native array, copied."""
