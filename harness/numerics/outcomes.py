@@ -9,25 +9,14 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
+from numpy.typing import ArrayLike
 
-from harness.numerics.exact import Exact, from_float64
-from harness.numerics.formats import Float64Array, FloatFormat, float_format, to_float64
+from harness.numerics.exact import Exact
+from harness.numerics.formats import Float64Array, float_format, to_float64
 from harness.numerics.ulps import ulp_error, wrong_threshold
 
-Outcome = Literal["exact", "accurate", "limit", "nan", "inf", "zero", "wrong", "inaccurate"]
-
-OUTCOMES: tuple[Outcome, ...] = (
-    "exact",
-    "accurate",
-    "limit",
-    "nan",
-    "inf",
-    "zero",
-    "wrong",
-    "inaccurate",
-)
-"""In the order in which `outcome` tries them: the first that applies is the class."""
+Outcome = Literal["exact", "accurate", "nan", "inf", "zero", "wrong", "inaccurate"]
+"""In the order in which `row_outcomes` tries them: the first that applies is the class."""
 
 SEVERITY = (
     "exact", "accurate", "limit", "inaccurate", "zero", "inf", "nan", "raises", "wrong", "crashed",
@@ -46,77 +35,45 @@ def severity(outcome: str) -> int:
     return max(SEVERITY.index("accurate"), SEVERITY.index(outcome))
 
 
-def outcome(
-    computed: ArrayLike,
-    exact: Exact,
-    fmt: DTypeLike | FloatFormat | None = None,
-    *,
-    tolerance: ArrayLike = 1.0,
-    limit: ArrayLike | None = None,
-    error: Float64Array | None = None,
-) -> Outcome:
-    """The class of one row (or of any array that is judged as a whole); the first that applies.
-
-    1. `exact`: every element is the exact value rounded to nearest even (NaN where it is NaN).
-    2. `accurate`: every ulp error is at most `tolerance`; NaN and infinities only where due.
-    3. `limit`: `limit` was given, the reference is not finite somewhere (a convention stands in
-       for the limit there), and every element is within `tolerance` of the limit.
-    4. `nan`: a NaN where the reference has none.
-    5. `inf`: an infinity where the reference has another value.
-    6. `zero`: the element of the largest exact magnitude was computed as 0 and does not round
-       to 0: the mass is gone. (Zeros at lesser elements are `wrong` or `inaccurate`.)
-    7. `wrong`: a finite value where the reference is NaN or infinite, or an error of 2**(p-1)
-       ulp or more: no bit of that element is right.
-    8. `inaccurate`: what is left: finite, of the right size, and beyond `tolerance`.
+def outcome(computed: ArrayLike, exact: Exact, *, tolerance: ArrayLike = 1.0) -> Outcome:
+    """The class of one row, or of any array that is judged as a whole; see `row_outcomes`.
 
     Args:
-        computed: array of any format, of the shape of `exact`.
-        exact: the exact result, special values by the reference's convention.
-        fmt: the format judged; by default that of `computed`.
-        tolerance: ulp, a number or an array that broadcasts to the shape: usually the error
-            bound of the algorithm (`BoundResult.ulp`), else what the caller calls accurate.
-        limit: the mathematical limit where the reference has a convention (one +inf: one-hot).
-        error: `ulp_error(computed, exact, fmt)`, where it is known already.
+        tolerance: ulp, a number or an array that broadcasts to the shape of `exact`.
 
     Raises:
         ValueError: for unequal shapes.
     """
     array = np.asarray(computed)
-    fmt = float_format(array.dtype if fmt is None else fmt)
-    error = ulp_error(array, exact, fmt) if error is None else error
-    c = to_float64(array)
-    expected = to_float64(exact.round_to(fmt))
-    if np.all((c == expected) | (np.isnan(c) & np.isnan(expected))):
-        return "exact"
-    # An infinite tolerance (a bound that claims nothing) never excuses a non-finite error.
-    if np.all((error <= np.asarray(tolerance)) & np.isfinite(error)):
-        return "accurate"
-    if limit is not None and not np.isfinite(expected).all():
-        target = from_float64(np.broadcast_to(to_float64(limit), array.shape).copy())
-        distance = ulp_error(array, target, fmt)
-        if np.all((distance <= np.asarray(tolerance)) & np.isfinite(distance)):
-            return "limit"
-    if np.any(np.isnan(c) & ~np.isnan(expected)):
-        return "nan"
-    if np.any(np.isinf(c) & (c != expected)):
-        return "inf"
-    finite = np.isfinite(expected)
-    if finite.any():
-        dominant = np.argmax(np.where(finite, np.abs(exact.to_float64()), -1.0))
-        if c.flat[dominant] == 0 and expected.flat[dominant] != 0:
-            return "zero"
-    if np.any(error >= wrong_threshold(fmt)):
-        return "wrong"
-    return "inaccurate"
+    error = ulp_error(array, exact).reshape(1, -1)
+    limits = np.broadcast_to(np.asarray(tolerance), array.shape).reshape(1, -1)
+    row = array.reshape(1, -1)
+    (found,) = row_outcomes(row, exact.reshape(1, row.size), tolerance=limits, error=error)
+    return found
 
 
 def row_outcomes(
     computed: ArrayLike, exact: Exact, *, tolerance: Float64Array, error: Float64Array
 ) -> set[Outcome]:
-    """The classes that the rows of a (rows, classes) array have, as `outcome` has that of each.
+    """The classes that the rows of a (rows, classes) array have; of each, the first that applies.
+
+    1. `exact`: every element is the exact value rounded to nearest even (NaN where it is NaN).
+    2. `accurate`: every ulp error is at most `tolerance`; NaN and infinities only where due.
+    3. `nan`: a NaN where the reference has none.
+    4. `inf`: an infinity where the reference has another value.
+    5. `zero`: the element of the largest exact magnitude was computed as 0 and does not round
+       to 0: the mass is gone. (Zeros at lesser elements are `wrong` or `inaccurate`.)
+    6. `wrong`: a finite value where the reference is NaN or infinite, or an error of 2**(p-1)
+       ulp or more: no bit of that element is right.
+    7. `inaccurate`: what is left: finite, of the right size, and beyond `tolerance`.
 
     Args:
-        tolerance, error: ulp, of that shape.
+        computed: array of any format, of the shape of `exact`.
+        exact: the exact result, special values by the reference's convention.
+        tolerance: ulp, of that shape: usually the error bound of the algorithm
+            (`BoundResult.ulp`), else what the caller calls accurate. An infinite one never excuses
+            an error that is not finite.
+        error: `ulp_error(computed, exact)`.
     """
     array = np.asarray(computed)
     fmt = float_format(array.dtype)

@@ -450,7 +450,7 @@ class Trial:
             place = np.unravel_index(int(np.argmax(over)), over.shape)
             row = int(place[0])
             one = slice(row, row + 1)
-            kind = class_of(got[one], exact[one], self.fmt, tolerance=allowed[one])
+            kind = class_of(got[one], exact[one], tolerance=allowed[one])
             if kind in ("exact", "accurate"):
                 kind = "wrong"
             return self._observation(
