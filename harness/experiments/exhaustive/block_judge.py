@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.experiments.exhaustive.kernels import CAPACITY, CLASSES
+from harness.experiments.exhaustive.kernels import CAPACITY, Counts
 from harness.experiments.exhaustive.tally import Tally, empty_tally
 from harness.numerics.formats import FloatFormat, float_format, to_hex
 from harness.numerics.ulps import ulp_error, wrong_threshold
@@ -100,43 +100,31 @@ def class_of(error: float, fmt: FloatFormat, *, misrounded: bool = False) -> int
     return max(found, 2) if misrounded else found
 
 
-class BlockCounts:
-    """What a kernel counts in one block, and what it leaves to the certified reference.
+def settle(
+    found: Counts, first: int, x: NDArray[Any], y: NDArray[Any], *, misrounded: bool = False
+) -> None:
+    """Count what a kernel left undecided by the reference; x, y are the block's rows.
 
     Args:
-        outputs: how many outputs of a row are counted apart.
+        first: the place of the block's first result.
+        misrounded: they are known to be misrounded.
+
+    Raises:
+        ArithmeticError: more was left than `CAPACITY`.
     """
-
-    def __init__(self, outputs: int) -> None:
-        self.counts = np.zeros((outputs, CLASSES), np.int64)
-        self.worst = np.full((outputs, 2), -1.0)
-        self.place = np.full(outputs, -1, np.int64)
-        self.undecided = np.empty(CAPACITY, np.int64)
-
-    def settle(
-        self, left: int, first: int, x: NDArray[Any], y: NDArray[Any], *, misrounded: bool = False
-    ) -> None:
-        """Count the first `left` undecided results by the reference; x, y are the block's rows.
-
-        Args:
-            first: the place of the block's first result.
-            misrounded: they are known to be misrounded.
-
-        Raises:
-            ArithmeticError: `left` exceeds `CAPACITY`.
-        """
-        if left > CAPACITY:
-            raise ArithmeticError(
-                f"{left} results of a block on the edges of the error classes; "
-                f"expected at most {CAPACITY}; please report this implementation"
-            )
-        places = self.undecided[:left]
-        rows, outputs = np.divmod(places - first, x.shape[1])
-        fmt = float_format(y.dtype)
-        errors = ulp_error(y[rows], softmax_exact(x[rows]))[np.arange(left), outputs]
-        for place, row, output, error in zip(places, rows, outputs, errors, strict=True):
-            k = int(output) if len(self.counts) > 1 else 0
-            self.counts[k, class_of(float(error), fmt, misrounded=misrounded)] += 1
-            if error > self.worst[k, 0]:
-                self.worst[k] = error, float(y[row, output])
-                self.place[k] = place
+    left = int(found.left[0])
+    if left > CAPACITY:
+        raise ArithmeticError(
+            f"{left} results of a block on the edges of the error classes; "
+            f"expected at most {CAPACITY}; please report this implementation"
+        )
+    places = found.undecided[:left]
+    rows, outputs = np.divmod(places - first, x.shape[1])
+    fmt = float_format(y.dtype)
+    errors = ulp_error(y[rows], softmax_exact(x[rows]))[np.arange(left), outputs]
+    for place, row, output, error in zip(places, rows, outputs, errors, strict=True):
+        k = int(output) if len(found.counts) > 1 else 0
+        found.counts[k, class_of(float(error), fmt, misrounded=misrounded)] += 1
+        if error > found.worst[k, 0]:
+            found.worst[k] = error, float(y[row, output])
+            found.place[k] = place

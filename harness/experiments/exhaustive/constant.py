@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from harness.experiments.exhaustive.tally import Tally, empty_tally
 from harness.numerics.exact import Exact
 from harness.numerics.formats import float_format, to_float64, to_hex
 from harness.numerics.ulps import ulp_error
+from harness.reference.double_double import pair_of_integer_ratio
 
 SEED = 20210812
 EVERY_UP_TO = 1 << 16
@@ -32,8 +32,7 @@ def lengths(seed: int = SEED) -> list[int]:
 
 def reciprocal(n: int) -> Exact:
     """1/n as an exact pair of shape (1,)."""
-    hi = 1.0 / n
-    lo = float(Fraction(1, n) - Fraction(hi))
+    hi, lo = pair_of_integer_ratio(1, n)
     return Exact(np.array([hi]), np.array([lo]), np.zeros(1, np.int32))
 
 
@@ -72,7 +71,7 @@ class ConstantJudge(BlockJudge):
         expected = float(to_float64(exact.round_to(self.fmt))[0])
         # In float64 NaN differ from everything, themselves too: unique must see one
         found, sizes = _distinct(y)
-        errors = ulp_error(found, _repeat(exact, found.size), self.fmt)
+        errors = ulp_error(found, exact[np.zeros(found.size, int)], self.fmt)
         values = to_float64(found)
         counts = np.zeros((1, CLASSES), np.int64)
         for value, size, error in zip(values, sizes, errors, strict=True):
@@ -121,9 +120,3 @@ def _distinct(y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
         return flat[:1], np.array([flat.size], np.int64)
     found, sizes = np.unique(bits, return_counts=True)
     return found.view(flat.dtype), sizes.astype(np.int64)
-
-
-def _repeat(exact: Exact, count: int) -> Exact:
-    return Exact(
-        np.repeat(exact.hi, count), np.repeat(exact.lo, count), np.repeat(exact.exponent, count)
-    )

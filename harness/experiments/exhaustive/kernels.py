@@ -9,10 +9,11 @@ left to the certified reference.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 MARGIN = 2.0**-46
 UNDECIDED = 7
@@ -20,6 +21,34 @@ CLASSES = 7
 CAPACITY = 4096
 
 _EDGE_0, _EDGE_1, _EDGE_2, _EDGE_3 = 0.5, 1.0, 2.0, 4.0
+
+
+class Counts(NamedTuple):
+    """What a kernel counts in one block, by output, and what it leaves to the reference.
+
+    Attributes:
+        counts: int64 (outputs, 7), by class. Misrounded are the classes from 2 on.
+        worst: (outputs, 2), the largest error counted, and the value computed there.
+        place: int64 (outputs,), where that is.
+        undecided: int64 (CAPACITY,), places left to the reference.
+        left: int64 (1,), how many; more than the capacity if they did not all fit.
+    """
+
+    counts: NDArray[np.int64]
+    worst: NDArray[np.float64]
+    place: NDArray[np.int64]
+    undecided: NDArray[np.int64]
+    left: NDArray[np.int64]
+
+    @classmethod
+    def empty(cls, outputs: int) -> Counts:
+        """Nothing counted, of so many outputs of a row that are counted apart."""
+        return cls(
+            np.zeros((outputs, CLASSES), np.int64), np.full((outputs, 2), -1.0),
+            np.full(outputs, -1, np.int64), np.empty(CAPACITY, np.int64), np.zeros(1, np.int64),
+        )  # fmt: skip
+
+
 _compiled = njit(cache=True, error_model="numpy", nogil=True)
 
 
@@ -93,45 +122,23 @@ def smaller_of_two(d: float) -> float:
 
 
 @_compiled  # type: ignore[untyped-decorator]
-def _count(
-    found: int,
-    error: float,
-    value: float,
-    k: int,
-    place: int,
-    counts: Any,
-    worst: Any,
-    worst_place: Any,
-    undecided: Any,
-    open_count: int,
-) -> int:
-    """Count a result of output k, or leave it to the reference; how many are left so far."""
+def _count(found: int, error: float, value: float, k: int, place: int, into: Any) -> None:
+    """Count a result of output k in `Counts`, or leave it to the reference."""
     if found == UNDECIDED:
-        if open_count < undecided.size:
-            undecided[open_count] = place
-        return open_count + 1
-    counts[k, found] += 1
-    if error > worst[k, 0]:
-        worst[k, 0], worst[k, 1], worst_place[k] = error, value, place
-    return open_count
+        if into.left[0] < into.undecided.size:
+            into.undecided[into.left[0]] = place
+        into.left[0] += 1
+        return
+    into.counts[k, found] += 1
+    if error > into.worst[k, 0]:
+        into.worst[k, 0], into.worst[k, 1], into.place[k] = error, value, place
 
 
 @_compiled  # type: ignore[untyped-decorator]
 def judge_pairs(
-    a: Any,
-    b: Any,
-    first: int,
-    bits: Any,
-    values: Any,
-    table: Any,
-    places: Any,
-    counts: Any,
-    worst: Any,
-    worst_place: Any,
-    undecided: Any,
-    precision: int,
-    emin: int,
-) -> int:
+    a: Any, b: Any, first: int, bits: Any, values: Any, table: Any, places: Any, into: Any,
+    precision: int, emin: int,
+) -> None:  # fmt: skip
     """Judge all pairs (a[i], b[j]) of a block against certified thresholds.
 
     Args:
@@ -141,15 +148,8 @@ def judge_pairs(
         table: (65536, 4): above, upto, and the least and largest d for which these bits were
             right so far (updated).
         places: int64 (65536, 2), where these were: 2*(i*len(b) + j) + output (updated).
-        counts: int64 (2, 7), by output and class (updated). Misrounded are the classes from 2 on.
-        worst: (2, 2), the largest error of a misrounded output, and its value; worst_place:
-            int64 (2,). All three by output.
-        undecided: int64 (capacity,), places left to the reference.
-
-    Returns:
-        How many were undecided; more than the capacity if they did not all fit.
+        into: `Counts`; the errors there are those of misrounded outputs.
     """
-    open_count = 0
     n = b.size
     for i in range(a.size):
         row = (first + i) * n
@@ -160,9 +160,9 @@ def judge_pairs(
                 y = bits[i, j, k]
                 if table[y, 0] < d <= table[y, 1]:
                     if d == 0.0:
-                        counts[k, 0] += 1
+                        into.counts[k, 0] += 1
                     else:
-                        counts[k, 1] += 1
+                        into.counts[k, 1] += 1
                     if d < table[y, 2]:
                         table[y, 2] = d
                         places[y, 0] = 2 * (row + j) + k
@@ -173,59 +173,30 @@ def judge_pairs(
                 found, error = classify(values[y], smaller_of_two(d), d > 0.0, precision, emin)
                 if found <= 1:
                     found = UNDECIDED  # the thresholds say misrounded; what is open is the class
-                open_count = _count(
-                    found, error, values[y], k, 2 * (row + j) + k,
-                    counts, worst, worst_place, undecided, open_count,
-                )  # fmt: skip
-    return open_count
+                _count(found, error, values[y], k, 2 * (row + j) + k, into)
 
 
 @_compiled  # type: ignore[untyped-decorator]
-def judge_line(
-    t: Any,
-    y: Any,
-    first: int,
-    counts: Any,
-    worst: Any,
-    worst_place: Any,
-    undecided: Any,
-    precision: int,
-    emin: int,
-) -> int:
-    """Judge the rows (t, 0) in a format of up to 24 bits; arguments as of `judge_pairs`.
+def judge_line(x: Any, y: Any, first: int, into: Any, precision: int, emin: int) -> None:
+    """Judge rows (t, 0) in a format of up to 24 bits.
 
-    t float64 (n,), y float64 (n, 2); places are first + 2*i + output.
+    x, y float64 (n, 2), places in `Counts` first + 2*i + output.
     """
-    open_count = 0
-    for i in range(t.size):
-        small = smaller_of_two(t[i])
+    for i in range(x.shape[0]):
+        t = x[i, 0]
+        small = smaller_of_two(t)
         for k in range(2):
-            d = t[i] if k == 0 else -t[i]
+            d = t if k == 0 else -t
             if d == 0.0 and y[i, k] == 0.5:
-                counts[k, 0] += 1
+                into.counts[k, 0] += 1
                 continue
             found, error = classify(y[i, k], small, d > 0.0, precision, emin)
-            open_count = _count(
-                found, error, y[i, k], k, first + 2 * i + k,
-                counts, worst, worst_place, undecided, open_count,
-            )  # fmt: skip
-    return open_count
+            _count(found, error, y[i, k], k, first + 2 * i + k, into)
 
 
 @_compiled  # type: ignore[untyped-decorator]
-def judge_triples(
-    x: Any,
-    y: Any,
-    first: int,
-    counts: Any,
-    worst: Any,
-    worst_place: Any,
-    undecided: Any,
-    precision: int,
-    emin: int,
-) -> int:
+def judge_triples(x: Any, y: Any, first: int, into: Any, precision: int, emin: int) -> None:
     """Judge rows of three classes; x, y float64 (n, 3), places first + 3*i + output."""
-    open_count = 0
     for i in range(x.shape[0]):
         for k in range(3):
             others = 0.0
@@ -236,11 +207,7 @@ def judge_triples(
             # Infinite where the class has no chance: 1/(1 + inf) is 0, and 0 stands for tiny
             small = others / (1.0 + others) if upper else 1.0 / (1.0 + others)
             found, error = classify(y[i, k], small, upper, precision, emin)
-            open_count = _count(
-                found, error, y[i, k], 0, first + 3 * i + k,
-                counts, worst, worst_place, undecided, open_count,
-            )  # fmt: skip
-    return open_count
+            _count(found, error, y[i, k], 0, first + 3 * i + k, into)
 
 
 @_compiled  # type: ignore[untyped-decorator]

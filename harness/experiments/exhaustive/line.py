@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.experiments.exhaustive.block_judge import BLOCK_ROWS, BlockCounts, BlockJudge
-from harness.experiments.exhaustive.kernels import judge_line, judge_triples
+from harness.experiments.exhaustive.block_judge import BLOCK_ROWS, BlockJudge, settle
+from harness.experiments.exhaustive.kernels import Counts, judge_line, judge_triples
 from harness.experiments.exhaustive.tally import Tally
 from harness.experiments.exhaustive.thresholds import finite_values
 from harness.numerics.formats import float_format, from_ordinal, to_float64, to_ordinal
@@ -41,13 +41,11 @@ class LineJudge(BlockJudge):
         return self._rows(block * self.size, self.rows_of(block))
 
     def judge(self, block: int, y: NDArray[Any], tally: Tally) -> None:
-        x, found = self.inputs(block), BlockCounts(self.outputs)
+        x, found = self.inputs(block), Counts.empty(self.outputs)
         first = 2 * block * self.size
-        left = judge_line(
-            to_float64(x[:, 0]), to_float64(y), first, found.counts, found.worst, found.place,
-            found.undecided, self.fmt.precision, self.fmt.emin,
-        )  # fmt: skip
-        found.settle(left, first, x, y)
+        lifted = to_float64(x), to_float64(y)
+        judge_line(*lifted, first, found, self.fmt.precision, self.fmt.emin)
+        settle(found, first, x, y)
         tally.add(block, len(y), found.counts, found.worst, found.place)
 
     def element(self, place: int) -> tuple[NDArray[Any], int]:
@@ -95,13 +93,10 @@ class TripleJudge(BlockJudge):
         x = self._rows(block)
         with np.errstate(over="ignore", invalid="ignore"):
             rounded = y if self.direct else y.astype(self.fmt.dtype)
-        found = BlockCounts(self.outputs)
-        first = 3 * block * self.rows_of(block)
-        left = judge_triples(
-            to_float64(x), to_float64(rounded), first, found.counts, found.worst, found.place,
-            found.undecided, self.fmt.precision, self.fmt.emin,
-        )  # fmt: skip
-        found.settle(left, first, x, rounded)
+        found, first = Counts.empty(self.outputs), 3 * block * self.rows_of(block)
+        lifted = to_float64(x), to_float64(rounded)
+        judge_triples(*lifted, first, found, self.fmt.precision, self.fmt.emin)
+        settle(found, first, x, rounded)
         tally.add(block, len(x), found.counts, found.worst, found.place)
 
     def element(self, place: int) -> tuple[NDArray[Any], int]:

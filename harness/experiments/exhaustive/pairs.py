@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.experiments.exhaustive.block_judge import BLOCK_ROWS, BlockCounts, BlockJudge
-from harness.experiments.exhaustive.kernels import judge_pairs
+from harness.experiments.exhaustive.block_judge import BLOCK_ROWS, BlockJudge, settle
+from harness.experiments.exhaustive.kernels import Counts, judge_pairs
 from harness.experiments.exhaustive.tally import Tally, empty_tally
 from harness.experiments.exhaustive.thresholds import BITS, Thresholds, finite_values, thresholds
 from harness.numerics.ulps import ulp_error
@@ -63,15 +63,14 @@ class PairJudge(BlockJudge):
         table[:, 0], table[:, 1] = self.oracle.above, self.oracle.upto
         table[:, 2:] = np.inf, -np.inf
         places = np.full((BITS, 2), -1, np.int64)
-        found = BlockCounts(self.outputs)
-        left = judge_pairs(
-            a, self.lifted, rows.start, bits, self.oracle.values, table, places,
-            found.counts, found.worst, found.place, found.undecided,
+        found = Counts.empty(self.outputs)
+        judge_pairs(
+            a, self.lifted, rows.start, bits, self.oracle.values, table, places, found,
             self.fmt.precision, self.fmt.emin,
         )  # fmt: skip
-        if left:
+        if found.left[0]:
             first = 2 * rows.start * self.numbers.size
-            found.settle(left, first, self.inputs(block), y, misrounded=True)
+            settle(found, first, self.inputs(block), y, misrounded=True)
         tally.widen(table, places)
         tally.add(block, a.size * self.lifted.size, found.counts, found.worst, found.place)
 

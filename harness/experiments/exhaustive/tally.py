@@ -19,6 +19,7 @@ from harness.experiments.exhaustive.kernels import CLASSES
 from harness.registry.discovery import Implementation
 
 CHECKPOINT_VERSION = 1
+_ARRAYS = ("done", "counts", "worst", "worst_place", "extremes", "places")
 
 
 class CheckpointError(UserError):
@@ -117,12 +118,7 @@ def save(tally: Tally, path: Path, key: Mapping[str, Any], elapsed_s: float) -> 
         np.savez_compressed(
             stream,
             key=np.array(json.dumps(dict(key), sort_keys=True)),
-            done=tally.done,
-            counts=tally.counts,
-            worst=tally.worst,
-            worst_place=tally.worst_place,
-            extremes=tally.extremes,
-            places=tally.places,
+            **{name: getattr(tally, name) for name in _ARRAYS},
             totals=np.array([float(tally.rows), elapsed_s]),
         )
         stream.close()
@@ -150,7 +146,7 @@ def restore(tally: Tally, path: Path, key: Mapping[str, Any]) -> None:
                 f"{path}: a checkpoint with {name} {found.get(name)!r}; expected "
                 f"{wanted[name]!r}; delete it to start anew, or give another path"
             )
-    for name in ("done", "counts", "worst", "worst_place", "extremes", "places"):
+    for name in _ARRAYS:
         getattr(tally, name)[...] = parts[name]
     tally.rows = int(parts["totals"][0])
     tally.elapsed_s = float(parts["totals"][1])
