@@ -42,7 +42,8 @@ class Backend:
         empty_like: an uninitialised native array of the same shape and dtype, contiguous.
         prefault: write to every page of a native array, so that timings find it in memory.
         synchronize: wait until everything asked of the device is done.
-        set_threads: use this many threads from now on, as far as the library has any.
+        set_threads: use this many threads from now on, as far as the library has any; of a device
+            they are the kernel's own choice, and `check_threads` is enough.
         threads: how many it uses.
         exp: its elementwise exponential, for measuring that one's error.
         version: of the library.
@@ -58,7 +59,7 @@ class Backend:
     empty_like: Callable[[Any], Any]
     prefault: Callable[[Any], None]
     synchronize: Callable[[], None]
-    set_threads: Callable[[int], None]
+    set_threads: Callable[[int], object]
     threads: Callable[[], int]
     exp: Callable[[Any], Any]
     version: Callable[[], str]

@@ -54,11 +54,6 @@ def _synchronize() -> None:
     cupy.cuda.get_current_stream().synchronize()
 
 
-def _set_threads(count: int) -> None:
-    """Nothing to set: the device's threads are the kernel's own choice."""
-    check_threads(count)
-
-
 def backend() -> Backend:
     """The backend of CuPy. Calls return before they are done: `synchronize` waits."""
     return Backend(
@@ -68,7 +63,7 @@ def backend() -> Backend:
         empty_like=_empty_like,
         prefault=_prefault,
         synchronize=_synchronize,
-        set_threads=_set_threads,
+        set_threads=check_threads,
         threads=lambda: 1,
         exp=lambda x: cupy.exp(x),
         version=lambda: str(cupy.__version__),

@@ -24,10 +24,6 @@ def _from_numpy(array: NDArray[Any]) -> Any:
     return jax.device_put(np.array(array, order="C", copy=True), jax.devices("cpu")[0])
 
 
-def _prefault(array: Any) -> None:
-    """Nothing to do: an array cannot be written to, and is in memory once it was made."""
-
-
 def backend() -> Backend:
     """The backend of JAX on the CPU."""
     return Backend(
@@ -35,7 +31,7 @@ def backend() -> Backend:
         from_numpy=_from_numpy,
         to_numpy=np.asarray,
         empty_like=jnp.zeros_like,
-        prefault=_prefault,
+        prefault=lambda array: None,  # it cannot be written to, and is in memory once it was made
         synchronize=lambda: None,
         # XLA has no call that changes the size of its pool. Where nothing was computed yet, it will
         # have as many threads as there are cores left.

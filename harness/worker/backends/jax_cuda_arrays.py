@@ -69,11 +69,6 @@ def _rows(native: Any, indices: Sequence[int]) -> Any:
     return native[np.asarray(indices)]
 
 
-def _set_threads(count: int) -> None:
-    """Nothing to set: the device's threads are the kernel's own choice."""
-    check_threads(count)
-
-
 def device() -> Device:
     """The device as JAX shows it: no limits, no graphs, no events."""
     return Device(
@@ -100,7 +95,7 @@ def backend() -> Backend:
         empty_like=lambda array: jnp.zeros(array.shape, array.dtype, device=_device()),
         prefault=lambda array: None,  # it cannot be written to, and is in memory once it was made
         synchronize=_synchronize,
-        set_threads=_set_threads,
+        set_threads=check_threads,
         threads=lambda: 1,
         exp=jax.jit(jnp.exp),
         version=lambda: str(jax.__version__),

@@ -12,10 +12,6 @@ from numpy.typing import NDArray
 from harness.worker.backends import Backend, check_threads, numpy_arrays
 
 
-def _set_threads(count: int) -> None:
-    numexpr.set_num_threads(check_threads(count))
-
-
 def _exp(x: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(numexpr.evaluate("exp(x)", local_dict={"x": x}))
 
@@ -25,7 +21,7 @@ def backend() -> Backend:
     return replace(
         numpy_arrays.backend(),
         name="numexpr",
-        set_threads=_set_threads,
+        set_threads=lambda count: numexpr.set_num_threads(check_threads(count)),
         threads=lambda: int(numexpr.get_num_threads()),
         exp=_exp,
         version=lambda: str(numexpr.__version__),

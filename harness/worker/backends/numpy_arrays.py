@@ -32,27 +32,19 @@ def _threads() -> int:
     return _requested if numba is None else int(numba.get_num_threads())
 
 
-def _same(array: NDArray[Any]) -> NDArray[Any]:
-    return array
-
-
 def _exp(x: NDArray[Any]) -> NDArray[Any]:
     with np.errstate(all="ignore"):
         return np.asarray(np.exp(x))
-
-
-def _prefault(array: NDArray[Any]) -> None:
-    array.fill(0)
 
 
 def backend() -> Backend:
     """The backend of NumPy."""
     return Backend(
         name="numpy",
-        from_numpy=_same,
+        from_numpy=lambda a: a,
         to_numpy=np.asarray,
         empty_like=lambda a: np.empty(a.shape, a.dtype),
-        prefault=_prefault,
+        prefault=lambda a: a.fill(0),
         synchronize=lambda: None,
         set_threads=_set_threads,
         threads=_threads,

@@ -26,10 +26,6 @@ def _from_numpy(array: NDArray[Any]) -> Any:
     return tf.constant(np.array(array, order="C", copy=True))
 
 
-def _prefault(tensor: Any) -> None:
-    """Nothing to do: a tensor cannot be written to, and is in memory once it was made."""
-
-
 def backend() -> Backend:
     """The backend of TensorFlow on the CPU."""
     return Backend(
@@ -37,7 +33,7 @@ def backend() -> Backend:
         from_numpy=_from_numpy,
         to_numpy=np.asarray,
         empty_like=tf.zeros_like,
-        prefault=_prefault,
+        prefault=lambda tensor: None,  # it cannot be written to, and is in memory once it was made
         synchronize=lambda: None,
         # Its pools have the size that they were made with.
         set_threads=cores.bind,

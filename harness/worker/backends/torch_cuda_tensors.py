@@ -20,11 +20,6 @@ def _to_numpy(tensor: Any) -> NDArray[Any]:
     return torch_tensors.backend().to_numpy(tensor.detach().cpu())
 
 
-def _set_threads(count: int) -> None:
-    """Nothing to set: the device's threads are the kernel's own choice."""
-    check_threads(count)
-
-
 def backend() -> Backend:
     """The backend of torch on CUDA. Calls return before they are done: `synchronize` waits."""
     return Backend(
@@ -34,7 +29,7 @@ def backend() -> Backend:
         empty_like=lambda t: torch.empty(t.shape, dtype=t.dtype, device=t.device),
         prefault=lambda t: t.zero_(),
         synchronize=torch.cuda.synchronize,
-        set_threads=_set_threads,
+        set_threads=check_threads,
         threads=lambda: 1,
         exp=torch.exp,
         version=lambda: str(torch.__version__),

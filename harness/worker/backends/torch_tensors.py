@@ -37,14 +37,6 @@ def _to_numpy(tensor: Any) -> NDArray[Any]:
     return np.asarray(tensor.numpy())
 
 
-def _prefault(tensor: Any) -> None:
-    tensor.zero_()
-
-
-def _set_threads(count: int) -> None:
-    torch.set_num_threads(check_threads(count))
-
-
 def backend() -> Backend:
     """The backend of torch on the CPU, where calls return when they are done."""
     return Backend(
@@ -52,9 +44,9 @@ def backend() -> Backend:
         from_numpy=_from_numpy,
         to_numpy=_to_numpy,
         empty_like=lambda t: torch.empty(t.shape, dtype=t.dtype),
-        prefault=_prefault,
+        prefault=lambda t: t.zero_(),
         synchronize=lambda: None,
-        set_threads=_set_threads,
+        set_threads=lambda count: torch.set_num_threads(check_threads(count)),
         threads=lambda: int(torch.get_num_threads()),
         exp=torch.exp,
         version=lambda: str(torch.__version__),
