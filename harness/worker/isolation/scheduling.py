@@ -27,15 +27,23 @@ class Share:
     waited_s: float = 0.0
 
 
+def _schedstat(process: int | str) -> dict[str, tuple[int, int, int]]:
+    """Of every thread: ns on a processor, ns of waiting for one, and how often it was given one.
+
+    Empty where the system does not tell.
+    """
+    found: dict[str, tuple[int, int, int]] = {}
+    with suppress(OSError):
+        for thread in os.listdir(f"/proc/{process}/task"):
+            with suppress(OSError), open(f"/proc/{process}/task/{thread}/schedstat", "rb") as file:
+                ran, waited, times = map(int, file.read().split()[:3])
+                found[thread] = ran, waited, times
+    return found
+
+
 def turns(pid: int) -> Turns:
     """Of every thread of the process so far; empty where the system does not tell."""
-    found: dict[str, tuple[int, int]] = {}
-    with suppress(OSError):
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            with suppress(OSError), open(f"/proc/{pid}/task/{thread}/schedstat", "rb") as file:
-                ran, waited = file.read().split()[:2]
-                found[thread] = int(ran), int(waited)
-    return found
+    return {thread: (ran, waited) for thread, (ran, waited, _) in _schedstat(pid).items()}
 
 
 def share(pid: int, before: Turns) -> Share:
@@ -53,15 +61,9 @@ def others() -> Mapping[str, tuple[int, int]]:
 
     Empty where the system does not tell.
     """
-    found: dict[str, tuple[int, int]] = {}
     own = str(threading.get_native_id())
-    with suppress(OSError):
-        for thread in os.listdir("/proc/self/task"):
-            with suppress(OSError), open(f"/proc/self/task/{thread}/schedstat", "rb") as file:
-                ran, _, times = file.read().split()[:3]
-                if thread != own:
-                    found[thread] = int(ran), int(times)
-    return found
+    every = _schedstat("self").items()
+    return {thread: (ran, times) for thread, (ran, _, times) in every if thread != own}
 
 
 def helped(before: Mapping[str, tuple[int, int]], calls: int, elapsed_ns: float) -> bool:
