@@ -44,7 +44,7 @@ def _children(process: str) -> list[int]:
     return found
 
 
-def _tasks(process: str) -> dict[int, tuple[bool, int]]:
+def tasks(process: str) -> dict[int, tuple[bool, int]]:
     """Of each thread: whether it runs or wants to, and the processor time it has had, ns."""
     found = {}
     with contextlib.suppress(OSError):
@@ -60,12 +60,12 @@ def _tasks(process: str) -> dict[int, tuple[bool, int]]:
 
 
 def _others() -> dict[tuple[str, int], tuple[bool, int]]:
-    """`_tasks` of this process without the caller's thread, and of the processes below it."""
+    """`tasks` of this process without the caller's thread, and of the processes below it."""
     own = "self", threading.get_native_id()
     return {
         (process, task): state
         for process in ("self", *map(str, descendants()))
-        for task, state in _tasks(process).items()
+        for task, state in tasks(process).items()
         if (process, task) != own
     }
 
@@ -73,7 +73,7 @@ def _others() -> dict[tuple[str, int], tuple[bool, int]]:
 def processes_ns() -> int:
     """Processor time that the processes below this one have had, and those it waited for, ns."""
     ended = _usage(resource.RUSAGE_CHILDREN)
-    living = sum(had for pid in descendants() for _, had in _tasks(str(pid)).values())
+    living = sum(had for pid in descendants() for _, had in tasks(str(pid)).values())
     return round(1e9 * (ended.ru_utime + ended.ru_stime)) + living
 
 
