@@ -8,7 +8,6 @@ half of the mass, or all of it, or none. What must come is then known well enoug
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy as np
 from harness.experiments.conformance.call import Array, Step
 from harness.experiments.conformance.case import NATIVE, OPERATIONS, PYTORCH, Case
 from harness.experiments.conformance.case_run import Trial
+from harness.experiments.conformance.cases.wide_rows import evaluated
 from harness.experiments.conformance.observation import Observation
 from harness.numerics.formats import Float64Array, float_format, to_float64
 from harness.workloads.class_counts import NAMED
@@ -38,89 +38,75 @@ _KINDS = (
 )
 
 
-@dataclass(frozen=True, eq=False)
-class _Rows:
-    """Logits in the format, and their softmax and log-sum-exp in float64."""
-
-    x: Array
-    p: Float64Array
-    lse: Float64Array
-
-
 @lru_cache(maxsize=2)
 def _plain(dtype: str, seed: int) -> Array:
     z = np.random.default_rng([seed, 31, 7]).normal(size=max(COUNTS))
     return np.asarray(np.clip(z, -3.0, 3.0), dtype=float_format(dtype).dtype)
 
 
-def _rows(trial: Trial, n: int) -> _Rows:
+def _rows(trial: Trial, n: int) -> Array:
     """The last logit with half of the mass, all of it, none of it; and a sum beyond the range."""
     x = np.repeat(_plain(trial.dtype, trial.seed)[None, :n], 4, axis=0)
-    wide = to_float64(x[0])
-    x[0, -1] = np.log(np.sum(np.exp(wide[:-1])))
+    x[0, -1] = np.log(np.sum(np.exp(to_float64(x[0, :-1]))))
     x[1, -1] = 2.0 * np.log(trial.fmt.max)
     x[2, -1] = -np.inf
     # Exponentials that are finite each, and not in sum: the least offset at which a shift matters.
     x[3] = np.log(trial.fmt.max) - np.log(n) + 1.0
-    wide = to_float64(x)
-    top = wide.max(axis=1, keepdims=True)
-    e = np.exp(wide - top)
-    s = e.sum(axis=1, keepdims=True)
-    return _Rows(x, e / s, (top + np.log(s))[:, 0])
+    return x
+
+
+def _right(operation: str, *arrays: Array) -> list[Float64Array]:
+    with np.errstate(invalid="ignore"):  # what an infinity rounds off
+        return [e.hi for e in evaluated(np.dtype(np.float64), operation, *arrays)]
 
 
 def _expected(
-    trial: Trial, step: Step, rows: _Rows, room: float
+    trial: Trial, step: Step, x: Float64Array, room: float
 ) -> list[tuple[Float64Array, Float64Array]]:
     """Of each result what it must be and how far it may be off, rows first."""
-    p, x = rows.p, to_float64(rows.x)
-    if trial.operation == "softmax":
-        return [(p, room * p + trial.fmt.smallest_subnormal * (p > 0))]
-    size = 1.0 + np.abs(rows.lse) + np.abs(np.where(np.isfinite(x), x, 0.0)).max(axis=1)
-    if trial.operation == "logsumexp":
-        return [(rows.lse, room * size)]
-    if trial.operation == "log_softmax":
-        return [(x - rows.lse[:, None], np.broadcast_to(room * size[:, None], x.shape))]
-    if trial.operation == "cross_entropy":
-        places = np.arange(len(x)), step.arrays[1]
-        gradient, off = p.copy(), room * p + trial.fmt.smallest_subnormal * (p > 0)
-        gradient[places] -= 1.0
-        off[places] += room
-        return [(rows.lse - x[places], room * size), (gradient, off)]
-    grad, y = (to_float64(a) for a in step.arrays)
-    if step.axis == 0:
-        grad, y = grad.T, y.T
-    terms = grad * y
-    total = np.abs(terms).sum(axis=1, keepdims=True)
-    off = room * np.abs(y) * (np.abs(grad) + total) + trial.fmt.smallest_normal
-    return [(y * (grad - terms.sum(axis=1, keepdims=True)), off)]
-
-
-def _step(trial: Trial, rows: _Rows, axis: int) -> Step:
-    x = rows.x if axis == -1 else np.ascontiguousarray(rows.x.T)
-    if trial.operation == "cross_entropy":
-        last = x.shape[1] - 1
-        return trial.step(x, targets=np.array([last, last, 0, last]))
     if trial.operation == "softmax_backward":
-        grad = np.full(rows.x.shape, 0.25)
+        grad, y = (to_float64(a.T if step.axis == 0 else a) for a in step.arrays)
+        total = np.abs(grad * y).sum(axis=1, keepdims=True)
+        off = room * np.abs(y) * (np.abs(grad) + total) + trial.fmt.smallest_normal
+        return [(*_right(trial.operation, grad, y), off)]
+    right, *more = _right(trial.operation, x, *step.arrays[1:])
+    if trial.operation == "softmax":
+        return [(right, room * right + trial.fmt.smallest_subnormal * (right > 0))]
+    (lse,) = _right("logsumexp", x)
+    size = 1.0 + np.abs(lse) + np.abs(np.where(np.isfinite(x), x, 0.0)).max(axis=1)
+    size = np.broadcast_to(size if right.ndim == 1 else size[:, None], right.shape)
+    found = [(right, room * size)]
+    for gradient in more:
+        at_target = np.arange(x.shape[1]) == step.arrays[1][:, None]
+        p = gradient + at_target
+        found.append((gradient, room * (p + at_target) + trial.fmt.smallest_subnormal * (p > 0)))
+    return found
+
+
+def _step(trial: Trial, x: Array, axis: int) -> Step:
+    def along(rows: Array) -> Array:
+        return rows if axis == -1 else np.ascontiguousarray(rows.T)
+
+    if trial.operation == "softmax_backward":
+        (p,) = _right("softmax", to_float64(x))
+        grad = np.full(x.shape, 0.25)
         grad[:, -1], grad[:, 0] = 3.0, -2.0
-        grad = trial.array(grad)
-        y = trial.array(rows.p)
-        if axis == 0:
-            grad, y = (np.ascontiguousarray(a.T) for a in (grad, y))
-        return Step("softmax_backward", (grad, y), axis)
-    return trial.step(x, axis)
+        arrays = along(trial.array(grad)), along(trial.array(p))
+        return Step("softmax_backward", arrays, axis)
+    last = x.shape[1] - 1
+    return trial.step(along(x), axis, targets=np.array([last, last, 0, last]))
 
 
 def _judged(trial: Trial, n: int, axis: int) -> Observation:
-    rows = _rows(trial, n)
-    step = _step(trial, rows, axis)
+    x = _rows(trial, n)
+    step = _step(trial, x, axis)
     (result,) = trial.perform([step])
     broken = trial.contract(step, result, "failure", f"n={n}")
     if broken is not None:
         return broken
     room = 1.1 * (n + _SLACK) * trial.fmt.unit_roundoff
-    for array, (right, off) in zip(result.arrays, _expected(trial, step, rows, room), strict=True):
+    expected = _expected(trial, step, to_float64(x), room)
+    for array, (right, off) in zip(result.arrays, expected, strict=True):
         got = to_float64(array)
         got = got.T if axis == 0 and got.ndim == 2 else got
         with np.errstate(invalid="ignore"):

@@ -163,10 +163,11 @@ def reference(fmt: FloatFormat, operation: str, *arrays: Array) -> tuple[Exact, 
     if fmt.precision > _NARROW and np.finfo(np.longdouble).nmant < 63:
         return certified(operation, *arrays)
     key = content_key(("wide", wide.name, operation), *arrays)
-    return MEMO.get(key, lambda: _evaluated(wide, operation, *arrays), bytes_of)
+    return MEMO.get(key, lambda: evaluated(wide, operation, *arrays), bytes_of)
 
 
-def _evaluated(wide: np.dtype[Any], operation: str, *arrays: Array) -> tuple[Exact, ...]:
+def evaluated(wide: np.dtype[Any], operation: str, *arrays: Array) -> tuple[Exact, ...]:
+    """The results of an operation along the last axis as the format `wide` has them."""
     x = arrays[0].astype(wide)
     if operation == "softmax_backward":
         y = arrays[1]
