@@ -125,11 +125,11 @@ def test_a_look_at_many_meets_every_family_and_all_sizes_along_every_axis() -> N
             chosen = wide_rows.widths(trial_of(lambda y: y, dtype, operation=operation))
             assert [w.classes % 2 for w in chosen] == [0, 1, 1, 0, 1, 1]
             assert len({(w.classes - 1).bit_length() for w in chosen}) == 6
-            met |= {(i, (w.classes - 1).bit_length(), w.along) for i, w in enumerate(chosen)}
+            met |= {(i, (w.classes - 1).bit_length(), w.axis) for i, w in enumerate(chosen)}
     for family in range(6):
-        own = {(bits, along) for i, bits, along in met if i == family}
+        own = {(bits, axis) for i, bits, axis in met if i == family}
         assert len({bits for bits, _ in own}) == 6
-        assert {along for _, along in own} == {"last", "first", "middle"}
+        assert {axis for _, axis in own} == {-1, 0, 1}
 
 
 def test_thorough_judgement_asks_every_family_at_every_size() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from harness.bounds.tolerances import Arithmetic
-from harness.experiments.conformance.call import Result, Step
+from harness.experiments.conformance.call import Result, Step, alike
 from harness.experiments.conformance.expected import softmax_of
 from harness.experiments.conformance.observation import Evidence
 from harness.experiments.conformance.patterns.mistakes import digits, known_mistake, temperature
@@ -284,12 +284,7 @@ def unsteady(step: Step, prober: Prober) -> bool:
 
 def _differ(results: Sequence[Result]) -> bool:
     """Whether some results are not those of the first call, bit by bit."""
-    first = results[0]
-    return any(
-        later.error != first.error
-        or any(a.tobytes() != b.tobytes() for a, b in zip(first.arrays, later.arrays, strict=False))
-        for later in results[1:]
-    )
+    return not all(alike(results[0], later) for later in results[1:])
 
 
 def _of_zero(small: Failing, prober: Prober) -> str | None:

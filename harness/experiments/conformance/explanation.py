@@ -127,7 +127,7 @@ def explained(trial: Trial, found: Observation, budget: Budget) -> Explanation:
             return _of_state(trial, told, prober), told.text
         return witness(trial, small), told.text
     except (SubjectFault, Spent):
-        return (None if prober.best is None else witness(trial, prober.best)), None
+        return (None if prober.found is None else witness(trial, prober.found)), None
 
 
 def _not_alone(trial: Trial, found: Observation, prober: Prober) -> Explanation:
@@ -242,17 +242,18 @@ def _on_what(step: Step) -> str:
 def _typical(trial: Trial, failing: Failing, prober: Prober) -> Witness | None:
     """Of many results that are off together, one that is off most, in a call that shows it."""
     step, evidence = failing.step, failing.observation.evidence
-    worst = _worst(trial, failing.step, failing.result, evidence)
-    if worst is None:
+    part = 1 if step.operation == "cross_entropy" else 0
+    column = evidence.place[1] if evidence is not None and len(evidence.place) == 2 else None
+    worst = _worst(trial, step, failing.result, part, column=column)
+    if worst is None or len(worst[0]) != 2:
         return None
-    row, column, ulps = worst
-    for alone, made in _shorter(trial, step, row, column):
+    place, ulps = worst
+    for alone, made in _shorter(trial, step, *place):
         (result,) = prober.perform([alone])
-        found = _worst(trial, alone, result, None)
-        if found is None or found[2] < 0.5 * ulps:
+        found = _worst(trial, alone, result, part)
+        if found is None or found[1] < 0.5 * ulps:
             continue
-        part = 1 if step.operation == "cross_entropy" else 0
-        at = Evidence(alone, part=part, place=found[:2])
+        at = Evidence(alone, part=part, place=found[0])
         observation = replace(failing.observation, evidence=at, outcome="inaccurate")
         shown = witness(trial, Failing(alone, result, observation, made))
         if shown is not None:
@@ -261,21 +262,27 @@ def _typical(trial: Trial, failing: Failing, prober: Prober) -> Witness | None:
 
 
 def _worst(
-    trial: Trial, step: Step, result: Result, evidence: Evidence | None
-) -> tuple[int, int, float] | None:
-    """The row, class and ulps of the largest error; of the class in question, if there is one."""
-    part = 1 if step.operation == "cross_entropy" else 0
+    trial: Trial, step: Step, result: Result, part: int, *, row: int | None = None,
+    column: int | None = None,
+) -> tuple[tuple[int, ...], float] | None:  # fmt: skip
+    """Where one of the results is off most, and by how many ulps; None where its shape is another.
+
+    Args:
+        row, column: the only ones that are looked at, if given.
+    """
     if len(result.arrays) <= part:
         return None
     exact = expected_of(step, trial.fmt, trial.arithmetic)[part].exact
     got = result_rows(result.arrays[part], step)
-    if got.shape != exact.shape or got.ndim != 2 or not got.size:
+    if got.shape != exact.shape or not got.size:
         return None
     off = np.nan_to_num(ulp_error(got, exact, trial.fmt), nan=np.inf)
-    if evidence is not None and len(evidence.place) == 2:
-        off = np.where(np.arange(off.shape[1]) == evidence.place[1], off, 0.0)
-    row, column = (int(i) for i in np.unravel_index(int(np.argmax(off)), off.shape))
-    return row, column, float(off[row, column])
+    if row is not None:
+        off[np.arange(len(off)) != row] = -1.0
+    if column is not None and off.ndim == 2:
+        off[:, np.arange(off.shape[1]) != column] = -1.0
+    place = np.unravel_index(int(np.argmax(off)), off.shape)
+    return tuple(int(i) for i in place), float(off[place])
 
 
 def _shorter(
@@ -303,24 +310,13 @@ def _shorter(
 
 def _place(trial: Trial, failing: Failing) -> tuple[int, tuple[int, ...]] | None:
     """The result and the element in it that is worst."""
-    evidence, step = failing.observation.evidence, failing.step
-    part = 0 if evidence is None else evidence.part
-    if len(failing.result.arrays) <= part:
-        return None
-    if evidence is not None and len(evidence.place) == 2:
-        return part, evidence.place
-    due = expected_of(step, trial.fmt, trial.arithmetic)[part]
-    got = result_rows(failing.result.arrays[part], step)
-    if got.shape != due.exact.shape:
-        return None
-    if got.ndim == 1:
-        return part, (evidence.place if evidence else ()) or (0,)
-    row = evidence.place[0] if evidence is not None and evidence.place else 0
-    value = due.exact.to_float64()[row]
-    with np.errstate(all="ignore"):
-        off = np.abs(to_float64(got)[row] - value) / np.abs(value)
-    off = np.where(np.abs(value) >= trial.fmt.smallest_normal, off, 0.0)
-    return part, (row, int(np.argmax(np.nan_to_num(off, nan=np.inf))))
+    evidence = failing.observation.evidence
+    part, place = (0, ()) if evidence is None else (evidence.part, evidence.place)
+    if len(failing.result.arrays) > part and len(place) == 2:
+        return part, place
+    row = place[0] if place else 0
+    worst = _worst(trial, failing.step, failing.result, part, row=row)
+    return None if worst is None else (part, worst[0])
 
 
 def witness(trial: Trial, failing: Failing) -> Witness | None:

@@ -89,13 +89,19 @@ class Prober:
     Attributes:
         perform: makes calls. judge: what one of them shows.
         budget: what that may cost.
-        best: the smallest failing call so far.
+        found: the smallest failing call so far, None before one was found.
     """
 
     perform: Perform
     judge: Judge
     budget: Budget
-    best: Failing | None = None
+    found: Failing | None = None
+
+    @property
+    def best(self) -> Failing:
+        """The smallest failing call so far, of which there must be one."""
+        assert self.found is not None
+        return self.found
 
     def tried(self, step: Step, before: tuple[Step, ...] = ()) -> Failing | None:
         """The call, if it fails."""
@@ -108,11 +114,10 @@ class Prober:
 
     def accepts(self, step: Step, made: tuple[str, ...] = ()) -> bool:
         """Whether the call fails as the best one does; it is the best one then."""
-        assert self.best is not None
         found = self.tried(step, self.best.before)
         if found is None or _kind(found.observation) != _kind(self.best.observation):
             return False
-        self.best = replace(found, made=made, narrower=self.best.narrower)
+        self.found = replace(found, made=made, narrower=self.best.narrower)
         return True
 
 
@@ -126,7 +131,7 @@ def _kind(observation: Observation) -> tuple[str, str]:
 
 def smallest(prober: Prober, failing: Failing, fmt: FloatFormat) -> Failing:
     """The smallest call found that fails as `failing` does."""
-    prober.best = failing
+    prober.found = failing
     try:
         for simplify in (_plain, _one_row, _tiny, partial(_alike, fmt), _fewer, _rounder):
             simplify(prober)
@@ -135,26 +140,21 @@ def smallest(prober: Prober, failing: Failing, fmt: FloatFormat) -> Failing:
     return prober.best
 
 
-def _best(prober: Prober) -> Failing:
-    assert prober.best is not None
-    return prober.best
-
-
 def _plain(prober: Prober) -> None:
     """Contiguous arrays, no out=, no further arguments: all at once, or one after the other."""
-    step = _best(prober).step
+    step = prober.best.step
     unlike = {name: plain for name, plain in _PLAIN.items() if getattr(step, name) != plain}
-    if unlike and not prober.accepts(replace(_best(prober).step, **unlike)):
+    if unlike and not prober.accepts(replace(prober.best.step, **unlike)):
         for name, plain in unlike.items():
-            prober.accepts(replace(_best(prober).step, **{name: plain}))
+            prober.accepts(replace(prober.best.step, **{name: plain}))
 
 
 def _one_row(prober: Prober) -> None:
     """The row in question alone, along the last axis; else all rows along the last axis."""
-    step = _best(prober).step
+    step = prober.best.step
     if step.arrays[0].ndim == 0:
         return
-    row = place_of(_best(prober))[0]
+    row = place_of(prober.best)[0]
     if step.operation == "cross_entropy":
         x, targets = step.arrays
         x, targets = x.reshape(-1, x.shape[-1]), targets.reshape(-1)
@@ -179,13 +179,13 @@ def _one_row(prober: Prober) -> None:
 
 def _tiny(prober: Prober) -> None:
     """Two logits, or three: most faults show there."""
-    step = _best(prober).step
+    step = prober.best.step
     one_row = step.arrays[0].ndim == 1
     if step.operation == "cross_entropy":
         one_row = len(step.arrays[1]) == 1
     if step.arrays[0].size <= 2 or not one_row:
         return
-    for numbers in _few_numbers(_best(prober)):
+    for numbers in _few_numbers(prober.best):
         with np.errstate(over="ignore"):
             arrays = [np.array(v, np.float64).astype(a.dtype)
                       for v, a in zip(numbers, step.arrays, strict=True)]  # fmt: skip
@@ -237,7 +237,7 @@ def _normalised(y: Array, axis: int) -> Array:
 
 def _cut(prober: Prober, axis: int) -> None:
     """Leaves out entries of one axis: halves first, then smaller parts."""
-    size = _best(prober).step.arrays[0].shape[axis]
+    size = prober.best.step.arrays[0].shape[axis]
     kept = np.arange(size)
     part = (size + 1) // 2
     least = 1 if size <= 256 else size // 64
@@ -246,7 +246,7 @@ def _cut(prober: Prober, axis: int) -> None:
         for gone in [kept[i : i + part] for i in range(0, len(kept), part)][::-1]:
             rest = kept[~np.isin(kept, gone)]
             if len(rest) and prober.accepts(
-                _taken(_best(prober).step, axis, np.searchsorted(kept, rest))
+                _taken(prober.best.step, axis, np.searchsorted(kept, rest))
             ):
                 kept = rest
         part = part // 2
@@ -254,17 +254,17 @@ def _cut(prober: Prober, axis: int) -> None:
 
 def _fewer(prober: Prober) -> None:
     """Fewer rows, then fewer classes, of the numbers themselves."""
-    step = _best(prober).step
-    if _best(prober).made:
+    step = prober.best.step
+    if prober.best.made:
         return
     axes = axes_of(step, step.arrays[0].ndim)
     for axis in sorted(range(step.arrays[0].ndim), key=lambda a: a in axes):
-        step = _best(prober).step
+        step = prober.best.step
         size = step.arrays[0].shape[axis]
         if axis in axes and step.operation == "cross_entropy":
-            kept = np.unique(np.append(step.arrays[1], place_of(_best(prober))[1]))
+            kept = np.unique(np.append(step.arrays[1], place_of(prober.best)[1]))
             prober.accepts(_taken(step, axis, kept[(kept >= 0) & (kept < size)]))
-            size = _best(prober).step.arrays[0].shape[axis]
+            size = prober.best.step.arrays[0].shape[axis]
         if 1 < size <= 4096:
             _cut(prober, axis)
 
@@ -275,10 +275,10 @@ def _with(step: Step, made: tuple[str, ...]) -> Step:
 
 def _alike(fmt: FloatFormat, prober: Prober) -> None:
     """Arrays that expressions make, and the fewest rows and classes at which they fail."""
-    step = _best(prober).step
+    step = prober.best.step
     if step.arrays[0].size <= 3 or isinstance(step.axis, tuple):
         return
-    for template in templates(_best(prober), fmt):
+    for template in templates(prober.best, fmt):
         made = template(step.arrays[0].shape)
         if prober.accepts(_with(step, made), made):
             last = classes_axis(step)
@@ -289,7 +289,7 @@ def _alike(fmt: FloatFormat, prober: Prober) -> None:
 
 def _narrowest(prober: Prober, template: Template, axis: int, classes: bool) -> None:
     """Powers of two and their successors first, then what is between."""
-    step = _best(prober).step
+    step = prober.best.step
     shape = step.arrays[0].shape
     low, high = 0, shape[axis]
 
@@ -311,28 +311,28 @@ def _narrowest(prober: Prober, template: Template, axis: int, classes: bool) -> 
         halve(range(low + 1, high))
     finally:
         if classes:
-            prober.best = replace(_best(prober), narrower=low if low > 0 else None)
+            prober.found = replace(prober.best, narrower=low if low > 0 else None)
 
 
 def _rounder(prober: Prober) -> None:
-    best = _best(prober)
+    best = prober.best
     step = best.step
     if step.arrays[0].size > (LITERAL if best.made else 4096):
         return
-    prober.best = replace(best, made=())
+    prober.found = replace(best, made=())
     for which in range(1 if step.operation != "softmax_backward" else 2):
         for change in _wholes(step, which):
-            if _simpler(change, _best(prober).step.arrays[which]) and _replaced(
+            if _simpler(change, prober.best.step.arrays[which]) and _replaced(
                 prober, which, change
             ):
                 break
-    values = _best(prober).step.arrays[0]
+    values = prober.best.step.arrays[0]
     if values.size > _VALUES:
         return
     for i in range(values.size):
-        now = float(to_float64(_best(prober).step.arrays[0]).reshape(-1)[i])
+        now = float(to_float64(prober.best.step.arrays[0]).reshape(-1)[i])
         for value in _rounded(now):
-            array = _best(prober).step.arrays[0].copy()
+            array = prober.best.step.arrays[0].copy()
             with np.errstate(over="ignore"):
                 array.reshape(-1)[i] = value
             if _replaced(prober, 0, array):
@@ -340,7 +340,7 @@ def _rounder(prober: Prober) -> None:
 
 
 def _replaced(prober: Prober, which: int, array: Array) -> bool:
-    step = _best(prober).step
+    step = prober.best.step
     arrays = tuple(array if i == which else a for i, a in enumerate(step.arrays))
     return prober.accepts(replace(step, arrays=arrays))
 

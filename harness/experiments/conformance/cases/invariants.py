@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.experiments.conformance.call import Array, Result, Step
+from harness.experiments.conformance.call import Array, Step, alike
 from harness.experiments.conformance.case import (
     ALONG_AXIS,
     ELEMENTWISE,
@@ -32,10 +32,6 @@ def _made(trial: Trial, shape: tuple[int, ...], *more: str) -> tuple[str, ...]:
     return (f"{made}.astype({trial.dtype!r})", *more)
 
 
-def _bits(a: Result, b: Result) -> bool:
-    return all(p.tobytes() == q.tobytes() for p, q in zip(a.arrays, b.arrays, strict=True))
-
-
 def repeated(trial: Trial) -> Iterator[Observation]:
     """The same call twice is bitwise equal, whatever was asked in between."""
     shapes = ((3,), (17,), (4, 5), (33, 64), (64, 1000), (257, 9), (1, 40_000))
@@ -51,7 +47,7 @@ def repeated(trial: Trial) -> Iterator[Observation]:
         if any(r.error is not None for r in results):
             continue
         for a, b in pairs:
-            if not _bits(results[a], results[b]):
+            if not alike(results[a], results[b]):
                 text = f"call {b + 1} differs bitwise from call {a + 1} with the same input"
                 yield trial.broken(steps[b], text, "wrong")
 

@@ -79,10 +79,10 @@ and that no tile divides."""
 
 @dataclass(frozen=True)
 class Width:
-    """A class count, and along which axis it lies: ``"last"``, ``"first"`` or ``"middle"``."""
+    """A class count, and along which axis it lies: the last, the first, or the middle one (1)."""
 
     classes: int
-    along: str = "last"
+    axis: int = -1
 
 
 def widths(trial: Trial) -> list[Width]:
@@ -92,7 +92,7 @@ def widths(trial: Trial) -> list[Width]:
     next size and along the next axis, so that over all of them each meets each.
     """
     turn = OPERATIONS.index(trial.operation) + FLOATS.index(trial.dtype) + trial.seed
-    axes = ("last",) if trial.operation == "cross_entropy" else ("last", "first", "middle")
+    axes = (-1,) if trial.operation == "cross_entropy" else (-1, 0, 1)
     sizes = range(_LEAST_BITS, _BITS if trial.thorough else _BITS_AT_FIRST)
     found = []
     for place, family in enumerate(_FAMILIES):
@@ -113,21 +113,19 @@ def _running(terms: Float64Array, fmt: FloatFormat) -> Float64Array:
 
 def _orders(terms: Float64Array, fmt: FloatFormat) -> Iterator[Float64Array]:
     """Sums of a row in the orders of real kernels: sequential, lanes, blocks, pairwise."""
-    yield _running(terms, fmt)
-    yield _running(terms[::-1], fmt)
     few = len(terms) > _FEW_ORDERS
-    if few:
-        yield _running(np.sort(terms)[::-1], fmt)
+    for order in (terms, terms[::-1], *([np.sort(terms)[::-1]] if few else [])):
+        yield _running(order, fmt)
     for width in _LANES[:2] if few else (*_LANES, *_BLOCKS):
         whole = np.pad(terms, (0, -len(terms) % width)).reshape(-1, width)
         yield _running(_running(whole.T, fmt), fmt)  # strided lanes
         if not few:
             yield _running(_running(whole, fmt), fmt)  # blocks
-    while len(terms) > 1 and not few:  # by halves
-        padded = np.pad(terms, (0, len(terms) % 2)).reshape(-1, 2)
-        terms = _running(padded, fmt)
-    if not few:
-        yield terms[0]
+    while not few:  # by halves
+        terms = _running(np.pad(terms, (0, len(terms) % 2)).reshape(-1, 2), fmt)
+        if len(terms) == 1:
+            yield terms[0]
+            return
 
 
 def summation_error(terms: Float64Array, fmt: FloatFormat) -> float:
@@ -334,11 +332,11 @@ class _Call:
                 yield place, i - self.first
 
 
-def _along(array: Array, axis: str) -> Array:
+def _along(array: Array, axis: int) -> Array:
     """Rows along the last axis, in columns, or along the middle one of three, each twice."""
-    if axis == "first":
+    if axis == 0:
         return np.ascontiguousarray(array.T)
-    if axis == "middle":
+    if axis == 1:
         return np.ascontiguousarray(np.stack([array.T, np.roll(array, -1, axis=0).T]))
     return array
 
@@ -348,19 +346,18 @@ def _call(
     targets: Sequence[int] | None = None,
 ) -> _Call:  # fmt: skip
     """The operation on the rows of `x` (for softmax_backward of y and `grad`) along an axis."""
-    axis = {"last": -1, "first": 0, "middle": 1}[width.along]
-    order = tuple(range(len(x)))
-    which = (*order, *order[1:], 0) if width.along == "middle" else order
+    axis, order = width.axis, tuple(range(len(x)))
+    which = (*order, *order[1:], 0) if axis == 1 else order
     given = trial.array(x)
     if grad is not None:
         arrays = trial.array(grad), given
-        step = Step("softmax_backward", tuple(_along(a, width.along) for a in arrays), axis)
+        step = Step("softmax_backward", tuple(_along(a, axis) for a in arrays), axis)
         return _Call(step, tuple(map(to_float64, arrays)), which)
     if trial.operation == "cross_entropy":
         chosen = np.zeros(len(x), np.int64) if targets is None else np.array(targets)
         step = trial.step(given, targets=chosen)
         return _Call(step, (to_float64(given), chosen), which)
-    return _Call(trial.step(_along(given, width.along), axis), (to_float64(given),), which)
+    return _Call(trial.step(_along(given, axis), axis), (to_float64(given),), which)
 
 
 def _ordinary(trial: Trial, width: Width, x: Float64Array) -> _Call:
@@ -498,7 +495,7 @@ def named(trial: Trial) -> Iterator[Observation]:
     wanted = [Width(n) for n in NAMED_COUNTS]
     if trial.operation != "cross_entropy":
         # The least costs little, and is asked however slow it is.
-        wanted = [Width(_LEAST_WIDE, "first"), *wanted, Width((1 << 19) + 1, "first")]
+        wanted = [Width(_LEAST_WIDE, 0), *wanted, Width((1 << 19) + 1, 0)]
     return _in_time(trial, wanted, _named_at, patience=4.0)
 
 
