@@ -27,7 +27,6 @@ from harness.numerics.formats import (
     Float64Array,
     FloatFormat,
     float_format,
-    quantum_exponent,
     scale_by_power,
 )
 from harness.reference.memo import certified
@@ -111,7 +110,7 @@ def _sum_cost(c: BoundContext) -> Float64Array:
 def _in_ulps(
     absolute: Float64Array, exact: Exact, fmt: FloatFormat, c: BoundContext
 ) -> Float64Array:
-    q = quantum_exponent(fmt, exact.hi, exact.lo, exact.exponent)
+    q = exact.in_ulps(fmt)[0]
     with np.errstate(over="ignore", invalid="ignore"):
         ulps = scale_by_power(np.minimum(absolute, 1e300), -q) + c.half_eta
         if c.output != c.internal:
@@ -156,7 +155,7 @@ def backward_allowance(
     size = np.abs(y) * (np.abs(grad) + total)
     underflow = (classes + 2.0) * inside.smallest_subnormal * (1.0 + np.abs(y))
     absolute = (classes + 4.0) * inside.unit_roundoff * size + underflow
-    q = quantum_exponent(output, exact.hi, exact.lo, exact.exponent)
+    q = exact.in_ulps(output)[0]
     ulps = scale_by_power(absolute, -q) + 0.5
     if inside != output:
         ulps = ulps + np.maximum(0.5, 0.5 * ulps)
@@ -181,9 +180,8 @@ def cross_entropy_allowance(
     loss_ulp = _in_ulps(absolute, loss, output, c)
     p = certified("softmax", x)[0]
     allowed = softmax_allowance(x, p, output, arithmetic)
-    q_p = quantum_exponent(output, p.hi, p.lo, p.exponent)[rows, targets]
-    at_target = gradient[rows, targets]
-    q_g = quantum_exponent(output, at_target.hi, at_target.lo, at_target.exponent)
+    q_p = p.in_ulps(output)[0][rows, targets]
+    q_g = gradient[rows, targets].in_ulps(output)[0]
     in_value = np.minimum(scale_by_power(np.minimum(allowed[rows, targets], 1e300), q_p), 2.0)
     in_value = in_value + 2 * output.unit_roundoff
     gradient_ulp = allowed.copy()

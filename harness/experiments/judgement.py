@@ -27,9 +27,6 @@ JUDGES = 4
 ASSUMED_EXP_ERROR_U = 8.0
 """E where the exponential could not be measured: 4 ulp, what fast vector libraries promise."""
 
-GOOD: tuple[Outcome, ...] = ("exact", "accurate")
-"""Outcomes that a reader can use as they are; what is within a wide bound may be none of them."""
-
 
 @dataclass(frozen=True)
 class Judgement:

@@ -69,13 +69,6 @@ class Exact:
             return self
         return Exact(self.hi.reshape(shape), self.lo.reshape(shape), self.exponent.reshape(shape))
 
-    def moveaxis(self, source: int, destination: int) -> Exact:
-        return Exact(
-            np.moveaxis(self.hi, source, destination),
-            np.moveaxis(self.lo, source, destination),
-            np.moveaxis(self.exponent, source, destination),
-        )
-
     def round_to(self, dtype: DTypeLike | FloatFormat) -> NDArray[Any]:
         """Rounded once, to nearest even, to `dtype`."""
         fmt = float_format(dtype)

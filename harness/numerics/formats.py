@@ -194,8 +194,7 @@ def round_pair(
 
 
 def _signed_view(x: NDArray[Any], fmt: FloatFormat) -> NDArray[np.int64]:
-    integer = {8: np.int8, 16: np.int16, 32: np.int32, 64: np.int64}[fmt.bits]
-    return np.ascontiguousarray(x).view(integer).astype(np.int64)
+    return np.ascontiguousarray(x).view(f"i{fmt.dtype.itemsize}").astype(np.int64)
 
 
 def to_ordinal(x: ArrayLike, dtype: DTypeLike | FloatFormat | None = None) -> NDArray[np.int64]:
@@ -216,8 +215,8 @@ def from_ordinal(ordinal: ArrayLike, dtype: DTypeLike | FloatFormat) -> NDArray[
     o = np.asarray(ordinal, dtype=np.int64)
     lowest = -(1 << (fmt.bits - 1))
     bits = np.where(o < 0, lowest - o, o)
-    integer = {8: np.int8, 16: np.int16, 32: np.int32, 64: np.int64}[fmt.bits]
-    return np.ascontiguousarray(bits.astype(integer)).view(fmt.dtype).reshape(o.shape)
+    integers = np.ascontiguousarray(bits.astype(f"i{fmt.dtype.itemsize}"))
+    return integers.view(fmt.dtype).reshape(o.shape)
 
 
 def to_hex(value: Any) -> str:

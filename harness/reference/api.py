@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -21,6 +21,7 @@ from harness.reference.operations import (
     softmax_rows,
 )
 
+T = TypeVar("T", bound=np.generic)
 Axis = int | tuple[int, ...] | None
 Format = DTypeLike | FloatFormat
 
@@ -64,7 +65,7 @@ def _axes(ndim: int, axis: Axis) -> tuple[int, ...]:
     return tuple(axes)
 
 
-def _to_rows(x: Float64Array, axes: tuple[int, ...]) -> tuple[Float64Array, tuple[int, ...]]:
+def to_rows(x: NDArray[T], axes: tuple[int, ...]) -> tuple[NDArray[T], tuple[int, ...]]:
     """(rows, classes), contiguous, and the shape with the axes moved to the end."""
     moved = np.moveaxis(x, axes, range(x.ndim - len(axes), x.ndim))
     classes = math.prod(moved.shape[x.ndim - len(axes) :])
@@ -88,7 +89,7 @@ def _elementwise(rows_function: Callable[[Float64Array], Exact], x: ArrayLike, a
     if lifted.size == 0:
         return empty_exact(lifted.shape)
     _check_subnormals()
-    rows, shape = _to_rows(lifted, axes)
+    rows, shape = to_rows(lifted, axes)
     with np.errstate(all="ignore"):
         return _from_rows(rows_function(rows), shape, axes)
 
@@ -121,7 +122,7 @@ def logsumexp_exact(x: ArrayLike, axis: Axis = -1) -> Exact:
     """log sum_j exp(x_j), `axis` reduced, unrounded; otherwise as `softmax_exact`."""
     lifted = lift(x)
     axes = _axes(lifted.ndim, axis)
-    rows, shape = _to_rows(lifted, axes)
+    rows, shape = to_rows(lifted, axes)
     kept = shape[: len(shape) - len(axes)]
     if rows.size == 0:
         empty = empty_exact((rows.shape[0],))
@@ -173,7 +174,7 @@ def softmax_backward_exact(grad: ArrayLike, y: ArrayLike, axis: Axis = -1) -> Ex
     if v.size == 0:
         return empty_exact(v.shape)
     _check_subnormals()
-    (g_rows, _), (v_rows, shape) = _to_rows(g, axes), _to_rows(v, axes)
+    (g_rows, _), (v_rows, shape) = to_rows(g, axes), to_rows(v, axes)
     with np.errstate(all="ignore"):
         return _from_rows(backward_rows(g_rows, v_rows), shape, axes)
 

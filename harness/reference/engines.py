@@ -54,14 +54,8 @@ class ArbEngine:
 
         self._flint = flint
 
-    @contextmanager
-    def precision(self, bits: int) -> Iterator[None]:
-        old = self._flint.ctx.prec
-        self._flint.ctx.prec = bits
-        try:
-            yield
-        finally:
-            self._flint.ctx.prec = old
+    def precision(self, bits: int) -> Any:
+        return self._flint.ctx.workprec(bits)
 
     def number(self, value: float | int) -> Any:
         return self._flint.arb(value)

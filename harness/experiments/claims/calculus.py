@@ -37,10 +37,8 @@ def _precision(bits: int = _BITS) -> Iterator[None]:
 
 
 def _softmax(z: Sequence[Any]) -> list[Any]:
-    exponentials = [v.exp() for v in z]
-    total = exponentials[0]
-    for e in exponentials[1:]:
-        total = total + e
+    first, *others = exponentials = [v.exp() for v in z]
+    total = sum(others, first)
     return [e / total for e in exponentials]
 
 
@@ -57,7 +55,7 @@ def derivatives(z: Sequence[float], j: int) -> list[Any]:
 def jacobian(z: Sequence[float]) -> list[list[Any]]:
     """[i][j] = ∂pᵢ/∂zⱼ, balls."""
     columns = [derivatives(z, j) for j in range(len(z))]
-    return [[columns[j][i] for j in range(len(z))] for i in range(len(z))]
+    return [list(line) for line in zip(*columns, strict=True)]
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -46,15 +46,8 @@ def certified_softmax(logits: Sequence[str]) -> list[Any]:
 
 def _decimal(ball: Any, places: int) -> str:
     """The ball's value rounded to decimal places; its radius is far below them."""
-    numerator = Fraction(str(mpmath.nstr(_to_mpf(ball), 60, strip_zeros=False)))
-    scaled = Decimal(numerator.numerator) / Decimal(numerator.denominator)
-    return str(scaled.quantize(Decimal(1).scaleb(-places)))
-
-
-def _to_mpf(ball: Any) -> Any:
-    man, exp = ball.mid().man_exp()
-    with mpmath.workprec(_BITS):
-        return mpmath.ldexp(mpmath.mpf(int(man)), int(exp))
+    value = Decimal(ball.mid().str(60, radius=False))
+    return str(value.quantize(Decimal(1).scaleb(-places)))
 
 
 def compare_number(

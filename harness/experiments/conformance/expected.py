@@ -28,7 +28,7 @@ from harness.bounds.tolerances import (
 from harness.experiments.conformance.call import Array, Step
 from harness.numerics.exact import Exact, remembered
 from harness.numerics.formats import Float64Array, FloatFormat, scale_by_power, to_float64
-from harness.reference.api import lift
+from harness.reference.api import lift, to_rows
 from harness.reference.memo import MEMO, certified, content_key
 
 BoolArray = NDArray[np.bool_]
@@ -93,10 +93,7 @@ def axes_of(step: Step, ndim: int) -> tuple[int, ...]:
 
 def rows_of(array: Array, axes: tuple[int, ...]) -> Array:
     """(rows, classes): the axes moved to the end and flattened."""
-    moved = np.moveaxis(array, axes, range(array.ndim - len(axes), array.ndim))
-    classes = math.prod(moved.shape[array.ndim - len(axes) :])
-    rows = math.prod(moved.shape[: array.ndim - len(axes)])
-    return np.ascontiguousarray(moved).reshape(rows, classes)
+    return to_rows(array, axes)[0]
 
 
 def _distinct(*arrays: Float64Array) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

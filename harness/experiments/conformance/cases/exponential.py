@@ -18,7 +18,7 @@ from harness.experiments.conformance.case_run import Trial, vanishing
 from harness.experiments.conformance.expected import expected_of
 from harness.experiments.conformance.observation import Observation
 from harness.numerics.exact import from_float64
-from harness.numerics.formats import Float64Array, quantum_exponent, scale_by_power, to_float64
+from harness.numerics.formats import Float64Array, to_float64
 from harness.numerics.ulps import signed_ulp_error
 
 _ROWS, _CLASSES = 32, 4096
@@ -62,8 +62,7 @@ def sweep(trial: Trial) -> Sequence[Observation]:
         return [observed]
     exact = expected_of(step, trial.fmt, trial.arithmetic)[0].exact
     got = result.arrays[0]
-    q = quantum_exponent(trial.fmt, exact.hi, exact.lo, exact.exponent)
-    size = scale_by_power(exact.hi, exact.exponent - q)  # in ulps
+    size = exact.in_ulps(trial.fmt)[1]
     error = signed_ulp_error(got, exact, trial.fmt)
     common = np.median(error[:, :_NEAR] / size[:, :_NEAR], axis=1, keepdims=True)
     eta = max(2.0, trial.arithmetic.exp_underflow or 2.0) + 1.0

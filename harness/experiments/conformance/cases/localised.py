@@ -20,7 +20,6 @@ from harness.numerics.exact import Exact
 from harness.numerics.formats import (
     Float64Array,
     from_ordinal,
-    quantum_exponent,
     scale_by_power,
     to_float64,
     to_hex,
@@ -45,8 +44,8 @@ def _in_u(trial: Trial, step: Step, got: Array, exact: Exact) -> Float64Array:
     """
     rows = result_rows(got, step)
     error = signed_ulp_error(rows, exact, trial.fmt)
-    q = quantum_exponent(trial.fmt, exact.hi, exact.lo, exact.exponent)
-    size = np.abs(scale_by_power(exact.hi, exact.exponent - q))
+    q, hi, _ = exact.in_ulps(trial.fmt)
+    size = np.abs(hi)
     if step.operation == "softmax_backward":
         grad, y = (to_float64(a) for a in step.arrays)
         total = np.abs(grad * y).sum(axis=-1, keepdims=True)
