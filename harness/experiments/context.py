@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.bounds.exp_error import ExpError, measure_exp_error
+from harness.bounds.tolerances import Arithmetic
 from harness.experiments.profiles import Profile
 from harness.numerics.formats import FloatFormat, float_format
 from harness.records import Record, Status
@@ -140,11 +141,8 @@ class Context:
 
     def arithmetic(self, implementation: Implementation, dtype: str) -> FloatFormat:
         """The format that an implementation computes in, for inputs of `dtype`."""
-        accumulator = implementation.metadata.accumulator
-        fmt = float_format(dtype)
-        if accumulator is not None and float_format(accumulator).precision > fmt.precision:
-            return float_format(accumulator)
-        return fmt
+        arithmetic = Arithmetic(accumulator=implementation.metadata.accumulator)
+        return arithmetic.internal(float_format(dtype))
 
     def exp_error(self, implementation: Implementation, dtype: str) -> ExpError | None:
         """The measured error of the exponential that an implementation uses, once a run.

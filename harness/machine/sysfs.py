@@ -21,11 +21,6 @@ class Cache:
     bytes: int
     shared_by: int
 
-    @property
-    def shared(self) -> bool:
-        """False where it belongs to one logical core alone."""
-        return self.shared_by > 1
-
 
 def read_text(path: Path) -> str | None:
     """A file of the kernel, stripped; None where there is none or it cannot be read."""

@@ -21,6 +21,7 @@ Out = Literal["none", "fresh", "strided", "alias", "overlap"]
 Caller = Literal["own", "thread", "together", "fork"]
 
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+_NAMES = {"softmax_backward": ("grad", "y"), "cross_entropy": ("logits", "targets")}
 _BY: Mapping[Caller, str] = {
     "own": "",
     "thread": " in another thread",
@@ -75,21 +76,20 @@ class Step:
     positional: bool = False
     caller: Caller = "own"
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the arguments: ``("x",)``."""
+        return _NAMES.get(self.operation, ("x",))
+
     def call_text(self) -> str:
         """The call, for messages: ``softmax(x, axis=-1)``."""
-        names = {
-            "softmax_backward": "grad, y",
-            "cross_entropy": "logits, targets",
-        }.get(self.operation, "x")
-        axis = (
-            ""
-            if self.axis == "default" or self.operation == "cross_entropy"
-            else (f", {self.axis}" if self.positional else f", axis={self.axis}")
-        )
+        axis = f", {self.axis}" if self.positional else f", axis={self.axis}"
+        if self.axis == "default" or self.operation == "cross_entropy":
+            axis = ""
         outs = {"none": "", "alias": ", out=x", "overlap": ", out=one element after x"}
         out = outs.get(self.out, f", out={self.out}")
         more = "".join(f", {k}={v}" for k, v in self.keywords.items())
-        text = f"{self.operation}({names}{axis}{out}{more}){_BY[self.caller]}"
+        text = f"{self.operation}({', '.join(self.names)}{axis}{out}{more}){_BY[self.caller]}"
         return text if self.scale is None else f"compiled {text} of {self.scale:g}*x"
 
     def full_shape(self) -> tuple[int, ...]:

@@ -191,7 +191,6 @@ NATIVE = {
     "cupy": ("import cupy; ", "cupy.asarray({})"),
 }
 
-_NAMES = {"softmax_backward": ("grad", "y"), "cross_entropy": ("logits", "targets")}
 _WRITTEN = 64
 """More numbers are not written out."""
 _KNOWN = frozenset(
@@ -230,7 +229,7 @@ def code(failing: Failing, fmt: FloatFormat, backend: str, index: str) -> str:
     """The call as one line of Python; `index` is put behind it."""
     step = failing.step
     first, wrap = NATIVE.get(backend, ("", "{}"))
-    names = _NAMES.get(step.operation, ("x",))
+    names = step.names
     if step.same == 0:  # new numbers in the array of the call before
         (old,) = failing.before
         more = "" if step.axis == "default" else f", axis={step.axis}"
