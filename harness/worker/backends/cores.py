@@ -9,7 +9,7 @@ from pathlib import Path
 from harness.worker.backends import check_threads
 
 _TASKS = Path("/proc/self/task")
-_ALLOWED = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+_ALLOWED = sorted(os.sched_getaffinity(0))
 
 
 def bind(count: int) -> None:
@@ -19,7 +19,7 @@ def bind(count: int) -> None:
     inherit it; where there is no /proc, nothing is done.
     """
     cores = set(_ALLOWED[-check_threads(count) :])
-    if cores and _TASKS.is_dir():
+    if _TASKS.is_dir():
         for task in _TASKS.iterdir():
             with contextlib.suppress(ProcessLookupError):  # a thread that has just ended
                 os.sched_setaffinity(int(task.name), cores)
@@ -27,4 +27,4 @@ def bind(count: int) -> None:
 
 def bound() -> int:
     """How many cores the process may use."""
-    return len(os.sched_getaffinity(0)) if _ALLOWED else os.cpu_count() or 1
+    return len(os.sched_getaffinity(0))

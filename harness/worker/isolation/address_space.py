@@ -64,13 +64,10 @@ class AddressSpace:
 def fixed_addresses() -> Iterator[bool]:
     """Processes that this thread starts meanwhile have their parts at the usual addresses.
 
-    Yields whether that is so: not beyond Linux, nor where a container forbids it.
+    Yields whether that is so: not where a container forbids it.
     """
-    try:
-        before = _libc.personality(_ASK)
-        fixed = before != -1 and _libc.personality(before | _ADDR_NO_RANDOMIZE) != -1
-    except AttributeError:  # a C library without it: not Linux
-        fixed = False
+    before = _libc.personality(_ASK)
+    fixed = before != -1 and _libc.personality(before | _ADDR_NO_RANDOMIZE) != -1
     try:
         yield fixed
     finally:

@@ -30,8 +30,7 @@ def die_with_parent() -> None:
     The parent is the *thread* that started it (prctl(2)): `subprocesses` starts every worker
     from one that lives as long as its process.
     """
-    with contextlib.suppress(AttributeError):  # a C library without prctl: not Linux
-        _libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    _libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
 
 
 def adopt_orphans() -> None:
@@ -40,8 +39,7 @@ def adopt_orphans() -> None:
     So a program that detaches itself, as daemons do, is seen as a child that was left behind
     (`side_effects`), and is found when this process is ended, whatever session it went to.
     """
-    with contextlib.suppress(AttributeError):
-        _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def limit_memory(limit: int | None) -> None:

@@ -33,16 +33,13 @@ class Evictor:
     """Threads, one bound to each usable core, and the buffer that they sweep."""
 
     def __init__(self) -> None:
-        bound = hasattr(os, "sched_setaffinity")
-        self.cores = sorted(os.sched_getaffinity(0)) if bound else list(range(os.cpu_count() or 1))
-        self.buffer = np.zeros(
-            (len(self.cores), share_bytes(len(self.cores)) // 8), dtype=np.uint64
-        )
-        self._threads = ThreadPoolExecutor(len(self.cores), thread_name_prefix="evictor")
+        self.cores = sorted(os.sched_getaffinity(0))
+        count = len(self.cores)
+        self.buffer = np.zeros((count, share_bytes(count) // 8), dtype=np.uint64)
+        self._threads = ThreadPoolExecutor(count, thread_name_prefix="evictor")
 
     def _sweep(self, index: int) -> None:
-        if hasattr(os, "sched_setaffinity"):
-            os.sched_setaffinity(0, {self.cores[index]})  # 0 is the calling thread alone
+        os.sched_setaffinity(0, {self.cores[index]})  # 0 is the calling thread alone
         row = self.buffer[index]
         np.add(row, 1, out=row)
 
