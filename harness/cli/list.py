@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -11,15 +10,8 @@ import typer
 from harness.cli import options
 from harness.cli.exits import one_line_errors
 
-
-@dataclass(frozen=True)
-class Listing:
-    """A table of plain text, and lines below it: nothing in them is interpreted as markup."""
-
-    title: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    notes: Sequence[str] = ()
+Listing = tuple[str, Sequence[str], Sequence[Sequence[str]], Sequence[str]]
+"""Title, header and rows of a table of plain text, and lines below it."""
 
 
 def implementations() -> Listing:
@@ -35,7 +27,7 @@ def implementations() -> Listing:
         here = "yes" if reason is None else "no"
         rows.append((one.name, here, one.metadata.device, one.metadata.description))
     notes = [f"unavailable: {', '.join(names)}: {why}" for why, names in unavailable.items()]
-    return Listing("Implementations", ("name", "here", "device", "description"), rows, notes)
+    return "Implementations", ("name", "here", "device", "description"), rows, notes
 
 
 def families() -> Listing:
@@ -50,7 +42,7 @@ def families() -> Listing:
         )
         for f in FAMILIES.values()
     ]
-    return Listing("Workloads", ("family", "parameters and defaults", "description"), rows)
+    return "Workloads", ("family", "parameters and defaults", "description"), rows, ()
 
 
 def class_counts() -> Listing:
@@ -58,7 +50,7 @@ def class_counts() -> Listing:
     from harness.workloads.class_counts import NAMED
 
     rows = [(c.name, f"{c.classes}", c.source) for c in NAMED]
-    return Listing("Class counts", ("name", "classes", "source"), rows)
+    return "Class counts", ("name", "classes", "source"), rows, ()
 
 
 def profiles() -> Listing:
@@ -76,7 +68,7 @@ def profiles() -> Listing:
         for p in PROFILES.values()
     ]
     header = ("profile", "dtypes", "classes", "workload families", "timings at class counts")
-    return Listing("Profiles", header, rows)
+    return "Profiles", header, rows, ()
 
 
 def bounds() -> Listing:
@@ -84,7 +76,7 @@ def bounds() -> Listing:
     from harness.bounds import BOUNDS
 
     rows = [(b.name, f"{b.formula} ({b.source})") for b in BOUNDS.values()]
-    return Listing("Error bounds", ("name", "relative bound, and its source"), rows)
+    return "Error bounds", ("name", "relative bound, and its source"), rows, ()
 
 
 TABLES: Mapping[str, Callable[[], Listing]] = {
@@ -111,8 +103,8 @@ def list_(
 
     with one_line_errors(debug):
         options.refuse_unknown("WHAT", (what,), TABLES)
-        listing = TABLES[what]()
+        title, header, rows, notes = TABLES[what]()
         console = Console()
-        console.print(table(listing.header, listing.rows, title=listing.title))
-        for note in listing.notes:
+        console.print(table(header, rows, title=title))
+        for note in notes:
             console.print(Text(plain(note)), soft_wrap=True)
