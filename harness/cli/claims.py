@@ -24,7 +24,7 @@ def claims(
     from rich.console import Console
     from rich.text import Text
 
-    from harness.experiments.claims.audit import as_json, audit_claims
+    from harness.experiments.claims.audit import audit_claims
     from harness.text import table
 
     console = Console()
@@ -38,7 +38,7 @@ def claims(
             ),
         )
         if output is not None:
-            options.write_json(as_json(audits), output)
+            options.write_json(audits, output)
     rows = [(a.claim.id, a.claim.claimed, a.evidence.certified, a.verdict) for a in audits]
     console.print(table(("id", "claimed", "certified", "verdict"), rows))
     if details:

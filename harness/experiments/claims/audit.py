@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
 from functools import partial
-from typing import Any
 
 from harness.errors import UserError
 from harness.experiments.claims import calculus, computing, timing
@@ -79,8 +77,3 @@ def audit_claims(
         verdict, reason = decide(claim.kind, evidence)
         audits.append(Audit(claim, verdict, reason, evidence))
     return audits
-
-
-def as_json(audits: Iterable[Audit]) -> list[dict[str, Any]]:
-    """Everything of the audits as plain data for strict JSON."""
-    return [asdict(a) for a in audits]

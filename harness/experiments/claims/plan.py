@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from pydantic_core import to_jsonable_python
 
 from harness.experiments.claims.register import CLAIMS
 from harness.experiments.context import Context, Unit
@@ -24,20 +23,12 @@ def _coordinates(claim: str) -> ClaimRecord:
     return ClaimRecord(implementation="reference", workload=claim, claim=claim, status="skipped")
 
 
-def _plain(value: Any) -> Any:
-    """Numbers of NumPy as Python's own, at any depth."""
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    return value.item() if isinstance(value, np.generic) else value
-
-
 def _figures(audit: Audit) -> dict[str, Any]:
-    claim, evidence = audit.claim, _plain(asdict(audit.evidence))  # its fields are the record's
+    claim = audit.claim
+    evidence = to_jsonable_python(audit.evidence, fallback=lambda number: number.item())
     unmeasured = audit.verdict == "not yet measured"
     return {
-        **{name: value or None for name, value in evidence.items()},
+        **{name: value or None for name, value in evidence.items()},  # named as in the record
         "status": "skipped" if unmeasured else "ok",
         "reason": audit.evidence.derivation if unmeasured else None,
         "claim_kind": claim.kind,
