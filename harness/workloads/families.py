@@ -88,12 +88,42 @@ class Draw:
         return (places + self.rng.integers(1, self.classes, size=self.rows)) % self.classes
 
 
+_SCALE = Parameter(1.0, 0.0, 1e30)
+_SPAN = Parameter(20.0, 0.0, 1e30)
+_ANY = 1.7e38  # even the width of [-_ANY, _ANY] is a finite float32
+
+_drawn: dict[str, Family] = {}
+
+
+def _family(
+    description: str, presets: tuple[Mapping[str, float], ...] = ({},), *, masks: bool = False,
+    **parameters: Parameter,
+) -> Callable[[Callable[[Draw], Array]], Callable[[Draw], Array]]:  # fmt: skip
+    """Mark a function as what draws the family of its name; parameters as in `Family`."""
+
+    def enter(draw: Callable[[Draw], Array]) -> Callable[[Draw], Array]:
+        name = draw.__name__.removeprefix("_")
+        _drawn[name] = Family(name, description, parameters, draw, presets, masks)
+        return draw
+
+    return enter
+
+
+@_family(
+    "Independent normal logits of a given scale: an untrained model (0.1), a trained one "
+    "(1 to 10), a saturated one (30, 100).",
+    tuple({"scale": s} for s in (0.1, 1.0, 10.0, 30.0, 100.0)), scale=_SCALE,
+)  # fmt: skip
 def _normal(d: Draw) -> Array:
     x = d.standard_normal()
     x *= d.dtype(d.values["scale"])
     return x
 
 
+@_family(
+    "Independent uniform logits on [low, high].",
+    low=Parameter(-10.0, -_ANY, _ANY), high=Parameter(10.0, -_ANY, _ANY),
+)  # fmt: skip
 def _uniform(d: Draw) -> Array:
     low, high = d.values["low"], d.values["high"]
     if not low <= high:
@@ -104,6 +134,12 @@ def _uniform(d: Draw) -> Array:
     return x
 
 
+@_family(
+    "Normal logits plus a large common offset: softmax ignores it, an unshifted formula "
+    "loses digits or overflows.",
+    ({"offset": 1000.0}, {"offset": 10_000.0}),
+    offset=Parameter(1000.0, -_ANY, _ANY), scale=_SCALE,
+)  # fmt: skip
 def _offset(d: Draw) -> Array:
     x = _normal(d)
     x += d.dtype(d.values["offset"])
@@ -125,6 +161,10 @@ def underflow_gap(fmt: FloatFormat, classes: int) -> float:
     return gap
 
 
+@_family(
+    "Uniform logits over a gap so wide that the smallest results are subnormal in the "
+    "format; the maximum and the deepest logit occur in every row."
+)
 def _wide_range(d: Draw) -> Array:
     gap = underflow_gap(d.fmt, d.classes)
     x = d.uniform()
@@ -137,10 +177,18 @@ def _wide_range(d: Draw) -> Array:
     return x
 
 
+@_family(
+    "All logits equal: every result is 1/n, and stalled accumulators show.",
+    value=Parameter(0.0, -1e308, 1e308),
+)
 def _constant(d: Draw) -> Array:
     return np.full(d.shape, d.values["value"], dtype=np.float64)
 
 
+@_family(
+    "Normal logits and, at a random place of each row, one that leads by `gap`.",
+    gap=Parameter(20.0, 0.0, 1e30),
+)
 def _one_dominant(d: Draw) -> Array:
     x = d.standard_normal()
     row, top = np.arange(d.rows), d.places()
@@ -150,6 +198,10 @@ def _one_dominant(d: Draw) -> Array:
     return x
 
 
+@_family(
+    "Logits within a few units in the last place of one value: order must survive.",
+    base=Parameter(10.0, -1e30, 1e30), ulps=Parameter(4.0, 1.0, 1000.0, integral=True),
+)  # fmt: skip
 def _near_ties(d: Draw) -> Array:
     ulps = int(d.values["ulps"])
     steps = d.rng.integers(-ulps, ulps, endpoint=True, size=d.shape, dtype=np.int32)
@@ -164,6 +216,9 @@ def _near_ties(d: Draw) -> Array:
     return found
 
 
+@_family(
+    "A rising ramp: every logit is a new maximum, the worst order for online formulas.", span=_SPAN
+)
 def _ascending(d: Draw) -> Array:
     ramp = np.linspace(-d.values["span"], 0, d.classes) if d.classes > 1 else np.zeros(1)
     # A shift of its own, so that no two rows are alike; rounding keeps the order.
@@ -172,10 +227,19 @@ def _ascending(d: Draw) -> Array:
     return x
 
 
+@_family(
+    "A falling ramp: the first logit is the maximum, small terms are added to a large sum.",
+    span=_SPAN,
+)
 def _descending(d: Draw) -> Array:
     return _ascending(d)[:, ::-1]
 
 
+@_family(
+    "Normal logits of which a fraction is -inf, at least one and never a whole row "
+    "(with one class: none).",
+    masks=True, fraction=Parameter(0.3, 0.0, 1.0), scale=_SCALE,
+)  # fmt: skip
 def _masked(d: Draw) -> Array:
     x = _normal(d)
     if d.classes == 1:
@@ -190,6 +254,11 @@ def _masked(d: Draw) -> Array:
     return x
 
 
+@_family(
+    "Student's t with `df` degrees of freedom (1: Cauchy), clipped to half of the "
+    "format's largest finite value.",
+    df=Parameter(1.0, 0.5, 1e6),
+)
 def _heavy_tailed(d: Draw) -> Array:
     df = d.values["df"]
     x = d.rng.standard_cauchy(d.shape) if df == 1 else d.rng.standard_t(df, d.shape)
@@ -199,104 +268,17 @@ def _heavy_tailed(d: Draw) -> Array:
     return clipped
 
 
-_SCALE = Parameter(1.0, 0.0, 1e30)
-_SPAN = Parameter(20.0, 0.0, 1e30)
-_ANY = 1.7e38  # even the width of [-_ANY, _ANY] is a finite float32
-
 FAMILIES: Mapping[str, Family] = {
-    f.name: f
-    for f in (
-        Family(
-            "normal",
-            "Independent normal logits of a given scale: an untrained model (0.1), a trained one "
-            "(1 to 10), a saturated one (30, 100).",
-            {"scale": _SCALE},
-            _normal,
-            presets=tuple({"scale": s} for s in (0.1, 1.0, 10.0, 30.0, 100.0)),
-        ),
-        Family(
-            "uniform",
-            "Independent uniform logits on [low, high].",
-            {"low": Parameter(-10.0, -_ANY, _ANY), "high": Parameter(10.0, -_ANY, _ANY)},
-            _uniform,
-        ),
-        Family(
-            "offset",
-            "Normal logits plus a large common offset: softmax ignores it, an unshifted formula "
-            "loses digits or overflows.",
-            {"offset": Parameter(1000.0, -_ANY, _ANY), "scale": _SCALE},
-            _offset,
-            presets=({"offset": 1000.0}, {"offset": 10_000.0}),
-        ),
-        Family(
-            "wide_range",
-            "Uniform logits over a gap so wide that the smallest results are subnormal in the "
-            "format; the maximum and the deepest logit occur in every row.",
-            {},
-            _wide_range,
-        ),
-        Family(
-            "constant",
-            "All logits equal: every result is 1/n, and stalled accumulators show.",
-            {"value": Parameter(0.0, -1e308, 1e308)},
-            _constant,
-        ),
-        Family(
-            "one_dominant",
-            "Normal logits and, at a random place of each row, one that leads by `gap`.",
-            {"gap": Parameter(20.0, 0.0, 1e30)},
-            _one_dominant,
-        ),
-        Family(
-            "near_ties",
-            "Logits within a few units in the last place of one value: order must survive.",
-            {
-                "base": Parameter(10.0, -1e30, 1e30),
-                "ulps": Parameter(4.0, 1.0, 1000.0, integral=True),
-            },
-            _near_ties,
-        ),
-        Family(
-            "ascending",
-            "A rising ramp: every logit is a new maximum, the worst order for online formulas.",
-            {"span": _SPAN},
-            _ascending,
-        ),
-        Family(
-            "descending",
-            "A falling ramp: the first logit is the maximum, small terms are added to a large sum.",
-            {"span": _SPAN},
-            _descending,
-        ),
-        Family(
-            "masked",
-            "Normal logits of which a fraction is -inf, at least one and never a whole row "
-            "(with one class: none).",
-            {"fraction": Parameter(0.3, 0.0, 1.0), "scale": _SCALE},
-            _masked,
-            masks=True,
-        ),
-        Family(
-            "heavy_tailed",
-            "Student's t with `df` degrees of freedom (1: Cauchy), clipped to half of the "
-            "format's largest finite value.",
-            {"df": Parameter(1.0, 0.5, 1e6)},
-            _heavy_tailed,
-        ),
-        Family(
-            "digits",
-            "Real logits: a multinomial logistic regression on scikit-learn's digits, held-out "
-            "rows first; beyond 1797 rows they repeat.",
-            {},
-            None,
-            fixed_classes=10,
-        ),
-        Family(
-            "file",
-            "Logits that the user captured from a model; beyond the rows of the file they repeat.",
-            {},
-            None,
-            masks=True,
-        ),
-    )
-}
+    **_drawn,
+    "digits": Family(
+        "digits",
+        "Real logits: a multinomial logistic regression on scikit-learn's digits, held-out "
+        "rows first; beyond 1797 rows they repeat.",
+        {}, None, fixed_classes=10,
+    ),
+    "file": Family(
+        "file",
+        "Logits that the user captured from a model; beyond the rows of the file they repeat.",
+        {}, None, masks=True,
+    ),
+}  # fmt: skip
