@@ -5,7 +5,7 @@ The public surface is imported when it is first used, so that ``import harness``
 
 from __future__ import annotations
 
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from harness.version import VERSION
@@ -32,24 +32,17 @@ __all__ = [
 ]
 
 _HOMES = {
-    "compare": "harness.comparison",
-    "load": "harness.worker.local",
-    "implementations": "harness.worker.local",
-    "read_results": "harness.records.reader",
-}
-_MODULES = {
-    "bounds": "harness.bounds",
-    "metrics": "harness.metrics",
-    "reference": "harness.reference",
-    "workloads": "harness.workloads",
+    **{name: f"harness.{name}:" for name in ("bounds", "metrics", "reference", "workloads")},
+    "compare": "harness.comparison:compare",
+    "load": "harness.worker.local:load",
+    "implementations": "harness.worker.local:implementations",
+    "read_results": "harness.records.reader:read_results",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
-    if name in _MODULES:
-        return import_module(_MODULES[name])
+        return resolve_name(_HOMES[name])
     raise AttributeError(f"module 'harness' has no attribute {name!r}")
 
 
