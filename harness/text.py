@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
 LONGEST = 600
@@ -22,6 +23,11 @@ def one_line(text: str, longest: int = LONGEST) -> str:
 def plain(text: str) -> str:
     """`text` without control characters, so that it cannot steer a terminal."""
     return "".join(c if c.isprintable() else "�" for c in text.replace("\n", " "))
+
+
+def say(console: Console, text: str) -> None:
+    """A line on a console, which wraps nothing; what strangers wrote in it is never interpreted."""
+    console.print(plain(text), soft_wrap=True, markup=False, highlight=False)
 
 
 def table(

@@ -51,11 +51,10 @@ def exhaustive(
     from functools import partial
 
     from rich.console import Console
-    from rich.text import Text
 
     from harness.experiments.exhaustive.plan import Tables, plan
     from harness.experiments.runner import Progress
-    from harness.text import one_line
+    from harness.text import say
 
     error = Console(stderr=True)
     folders: list[Path] = []
@@ -78,9 +77,7 @@ def exhaustive(
             if not implementation:
                 raise typer.BadParameter("--implementation: expected at least one; got none")
             chosen = session.select(implementation)
-        progress = Progress(
-            folder=folders.append, note=lambda text: error.print(Text(one_line(text)))
-        )
+        progress = Progress(folder=folders.append, note=partial(say, error))
         request = session.request_for(
             "exhaustive", chosen, asked,
             partial(plan, asked=asked, folder=lambda: folders[-1], on_rows=_Lines(error).say),
@@ -152,17 +149,15 @@ class _Lines:
 
 def _show(console: Console, run: Run) -> None:
     """Print the result, one number a line."""
-    from rich.text import Text
-
-    from harness.text import plain
+    from harness.text import say
 
     for record in run.records:
         console.print()
         for name, value in _lines(record):
             if value:
-                console.print(Text(f"{name:15} {plain(value)}"), soft_wrap=True)
+                say(console, f"{name:15} {value}")
         for key, count in (getattr(record, "ulp_histogram", None) or {}).items():
-            console.print(Text(f"  {key:>6} ulp {count:>16,}"))
+            say(console, f"  {key:>6} ulp {count:>16,}")
 
 
 def _lines(record: Record) -> list[tuple[str, str]]:

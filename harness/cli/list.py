@@ -97,9 +97,8 @@ def list_(
 ) -> None:
     """List implementations (with the reason where one is unavailable), workloads, class counts."""
     from rich.console import Console
-    from rich.text import Text
 
-    from harness.text import plain, table
+    from harness.text import say, table
 
     with one_line_errors(debug):
         options.refuse_unknown("WHAT", (what,), TABLES)
@@ -107,4 +106,4 @@ def list_(
         console = Console()
         console.print(table(header, rows, title=title))
         for note in notes:
-            console.print(Text(plain(note)), soft_wrap=True)
+            say(console, note)

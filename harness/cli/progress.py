@@ -7,19 +7,19 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeGuard
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
-from rich.text import Text
 
 from harness.experiments.context import Unit
 from harness.experiments.runner import Progress
 from harness.records import Record, ThroughputRecord
 from harness.records.reader import Run
 from harness.records.timing import TimingRecord
-from harness.text import plain, table
+from harness.text import plain, say, table
 
 _LINE_EVERY_S = 10.0
 _ETA_AFTER = 0.02
@@ -91,7 +91,7 @@ def _bar(console: Console) -> Iterator[Progress]:
     def finished(current: Unit, records: Sequence[Record]) -> None:
         state["eta"].finished(current)
         if line := speeds(current, records):
-            bar.console.print(Text(plain(line)))
+            say(bar.console, line)
         bar.update(state["task"], advance=1, eta=state["eta"].text())
 
     with bar:
@@ -99,7 +99,7 @@ def _bar(console: Console) -> Iterator[Progress]:
             started=started,
             unit=unit,
             finished=finished,
-            note=lambda text: bar.console.print(Text(plain(text))),
+            note=partial(say, bar.console),
         )
 
 
@@ -107,26 +107,23 @@ def _bar(console: Console) -> Iterator[Progress]:
 def _lines(console: Console) -> Iterator[Progress]:
     state: dict[str, Any] = {"last": 0.0, "count": 0}
 
-    def say(text: str) -> None:
-        console.print(Text(plain(text)), soft_wrap=True)
-
     def started(units: Sequence[Unit], done: int) -> None:
         state.update(eta=_Eta(units), total=len(units), count=0)
         resumed = f", {done} done before" if done else ""
-        say(f"measuring {len(units)} units{resumed}")
+        say(console, f"measuring {len(units)} units{resumed}")
 
     def finished(current: Unit, records: Sequence[Record]) -> None:
         state["eta"].finished(current)
         state["count"] += 1
         if line := speeds(current, records):
-            say(line)
+            say(console, line)
         now = time.monotonic()
         if now - state["last"] >= _LINE_EVERY_S or state["count"] == state["total"]:
             state["last"] = now
             left = state["eta"].text()
-            say(f"{state['count']}/{state['total']} {current.label} (left {left})")
+            say(console, f"{state['count']}/{state['total']} {current.label} (left {left})")
 
-    yield Progress(started=started, finished=finished, note=say)
+    yield Progress(started=started, finished=finished, note=partial(say, console))
 
 
 _TOLD = 4
@@ -238,10 +235,6 @@ def _caption(run: Run, quoted: _Point | None) -> str:
 def summary(run: Run, console: Console | None = None) -> None:
     """The table at the end of a run: accuracy, overflow and throughput of each implementation."""
     console = console or Console()
-
-    def say(text: str) -> None:
-        console.print(Text(plain(text)), soft_wrap=True)
-
     quoted = _quoted(run)
     header = ("implementation", "max ulp f32", "max ulp f64", "overflow f32", "GB/s", "% of limit")
     rows = [
@@ -259,14 +252,14 @@ def summary(run: Run, console: Console | None = None) -> None:
     console.print(table(header, rows, title=title, caption=_caption(run, quoted), right=1))
     for one in run.info.implementations:
         if not one.available:
-            say(f"{one.name}: unavailable, {one.unavailable_reason or 'no reason given'}")
+            say(console, f"{one.name}: unavailable, {one.unavailable_reason or 'no reason given'}")
     for name, cell in run.unmeasured.items():
         if cell.status not in ("unavailable", "unsupported", "skipped"):
-            say(f"{name}: nothing was measured, {cell.status}: {cell.reason}")
+            say(console, f"{name}: nothing was measured, {cell.status}: {cell.reason}")
     counts = Counter(r.status for r in run.records)
-    say("cells: " + ", ".join(f"{n} {s}" for s, n in sorted(counts.items())))
+    say(console, "cells: " + ", ".join(f"{n} {s}" for s, n in sorted(counts.items())))
     for warning in run.info.warnings:
-        say(f"warning: {warning}")
+        say(console, f"warning: {warning}")
 
 
 def where_the_time_went(run: Run, report: float, console: Console | None = None) -> None:

@@ -58,12 +58,12 @@ def worst_case(
     from functools import partial
 
     from rich.console import Console
-    from rich.text import Text
 
     from harness.cli import progress as terminal
     from harness.experiments.worst_case.corpus import add_to_corpus
     from harness.experiments.worst_case.plan import SECONDS, Search, plan
     from harness.numerics.formats import FORMATS
+    from harness.text import say
 
     error = Console(stderr=True)
     options.refuse_unknown("--dtype", dtype or (), FORMATS)
@@ -90,7 +90,7 @@ def worst_case(
             session.say_where(run, reports if report else None)
         if save is not None:
             for entry in add_to_corpus(run.records, save):
-                error.print(Text(f"saved as {entry.id} in {save}"), soft_wrap=True)
+                say(error, f"saved as {entry.id} in {save}")
     _show(Console(), run, whole=not replay)
     judged = any(getattr(r, "error_over_bound", None) is not None for r in run.records)
     code = of_run(run)
@@ -99,10 +99,8 @@ def worst_case(
 
 def _show(console: Console, run: Run, whole: bool) -> None:
     """A table of the results, why some have none, and the whole rows of a search."""
-    from rich.text import Text
-
     from harness.records import WorstCaseRecord
-    from harness.text import plain, table
+    from harness.text import say, table
 
     records = [r for r in run.records if isinstance(r, WorstCaseRecord)]
     header = ("implementation, dtype, classes, row", "error / bound", "error", "bound", "status")
@@ -117,16 +115,12 @@ def _show(console: Console, run: Run, whole: bool) -> None:
     console.print(table(header, rows, caption=caption, right=1))
     for r, (what, *_) in zip(records, rows, strict=True):
         if r.reason:
-            console.print(Text(plain(f"{what}: {r.status}: {r.reason}")), soft_wrap=True)
+            say(console, f"{what}: {r.status}: {r.reason}")
     for r in records:
         if whole and r.worst_logits:
-            console.print(
-                Text(f"searched, {r.evaluations or 0:,} rows: a lower bound, seed {r.seed}")
-            )
-            console.print(Text("logits " + " ".join(r.worst_logits)), soft_wrap=True)
-            console.print(
-                Text(f"class {r.worst_class}: got {r.worst_got}, expected {r.worst_expected}")
-            )
+            say(console, f"searched, {r.evaluations or 0:,} rows: a lower bound, seed {r.seed}")
+            say(console, "logits " + " ".join(r.worst_logits))
+            say(console, f"class {r.worst_class}: got {r.worst_got}, expected {r.worst_expected}")
 
 
 def _number(value: float | None) -> str:
