@@ -220,4 +220,4 @@ def worst_outcome(
     """
     error = ulp_error(y, exact) if error is None else error
     found = row_outcomes(y, exact, tolerance=judgement.tolerance, error=error)
-    return max(found, key=SEVERITY.index)
+    return max(set(found), key=SEVERITY.index)

@@ -54,8 +54,8 @@ def outcome(computed: ArrayLike, exact: Exact, *, tolerance: ArrayLike = 1.0) ->
 
 def row_outcomes(
     computed: ArrayLike, exact: Exact, *, tolerance: Float64Array, error: Float64Array
-) -> set[Outcome]:
-    """The classes that the rows of a (rows, classes) array have; of each, the first that applies.
+) -> list[Outcome]:
+    """The class of each row of a (rows, classes) array: the first that applies.
 
     1. `exact`: every element is the exact value rounded to nearest even (NaN where it is NaN).
     2. `accurate`: every ulp error is at most `tolerance`; NaN and infinities only where due.
@@ -93,10 +93,8 @@ def row_outcomes(
         ("zero", lost[:, 0] & finite.any(axis=1)),
         ("wrong", (error >= wrong_threshold(fmt)).any(axis=1)),
     )
-    left = np.ones(len(c), bool)
-    found: set[Outcome] = set()
-    for name, rows in classes:
-        if (left & rows).any():
-            found.add(name)
-        left &= ~rows
-    return found | ({"inaccurate"} if left.any() else set())
+    found: list[Outcome] = ["inaccurate"] * len(c)
+    for name, rows in reversed(classes):  # the first that applies is the last that is written
+        for row in np.flatnonzero(rows):
+            found[row] = name
+    return found
