@@ -34,14 +34,7 @@ def run_blocks(
     Args:
         implementation: any that offers softmax in the format of the inputs.
         judge: the domain.
-        workers: processes, each with one thread; by default one a core, at most four.
-        checkpoint: file to save to every half minute and at the end or on interruption, and to
-            resume from where it exists.
-        every: judge only every N-th block: a sample, and labelled as one.
-        on_progress: called with (rows judged, rows to judge), from several threads.
-
-    Returns:
-        The record; a worker's fault is its status, with the counts up to then.
+        workers, checkpoint, every, on_progress: as of `run_exhaustive`, as is what is returned.
 
     Raises:
         CheckpointError: the checkpoint is of another judgement.

@@ -46,8 +46,9 @@ def run_exhaustive(
         implementation: an implementation, its name or the path of its file.
         experiment: which table.
         dtype: one of `DTYPES[experiment]`; by default the first.
-        workers: processes; by default one a core, at most four.
-        checkpoint: file to save progress to, and to resume from where it exists.
+        workers: processes, each with one thread; by default one a core, at most four.
+        checkpoint: file to save to every half minute and at the end or on interruption, and to
+            resume from where it exists.
         every: judge only every N-th block: a sample, labelled as one.
         on_progress: called with (rows judged, rows to judge), from several threads.
 
