@@ -6,16 +6,15 @@ an interrupted build leaves the old report whole.
 
 from __future__ import annotations
 
-import gc
 import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from harness.errors import UserError, writing
-from harness.report.drawing.figure import drawing
 from harness.report.drawing.sanitize import slugs
 from harness.report.drawing.style import styles
+from harness.report.render import render
 from harness.report.run_data import RunData, RunLike, from_run
 from harness.report.site import STATIC, Site
 
@@ -51,8 +50,8 @@ def build(results: Sequence[Path], output: Path) -> Path:
     return build_site(runs, output)
 
 
-def build_site(runs: Iterable[RunLike], output: Path) -> Path:
-    """Render runs that were already read; otherwise like `build`."""
+def build_site(runs: Iterable[RunLike], output: Path, processes: int | None = None) -> Path:
+    """Render runs that were already read; otherwise like `build`. `processes`: see `render`."""
     output = Path(output)
     if output.exists() and not output.is_dir():
         raise ReportError(f"{output}: expected a folder; got a file; give another output")
@@ -69,7 +68,7 @@ def build_site(runs: Iterable[RunLike], output: Path) -> Path:
         output.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
         try:
-            _write(data, work)
+            _write(data, work, processes)
             if output.exists():
                 shutil.rmtree(output)
             work.rename(output)
@@ -90,7 +89,7 @@ def _folders(ids: Sequence[str], fallback: Sequence[str]) -> list[str]:
     return [f"{name}/" for name in fallback]
 
 
-def _write(runs: Sequence[RunData], folder: Path) -> None:
+def _write(runs: Sequence[RunData], folder: Path, processes: int | None) -> None:
     (folder / MARKER).write_text("softmax-bench report; may be replaced by a later one\n")
     static = folder / "static"
     static.mkdir()
@@ -98,12 +97,4 @@ def _write(runs: Sequence[RunData], folder: Path) -> None:
         if source.suffix == ".css":
             shutil.copyfile(source, static / source.name)
     everyone = {name for run in runs for name in run.implementations}
-    site = Site(folder, runs, styles(everyone))
-    gc.freeze()  # else each collection goes through all records again, and figures cause many
-    try:
-        with drawing():
-            for run in runs:
-                site.render_run(run)
-        site.render_index()
-    finally:
-        gc.unfreeze()
+    render(Site(folder, runs, styles(everyone)), processes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
@@ -86,6 +86,21 @@ class Download:
     size: str
 
 
+class Part(NamedTuple):
+    """What of a site is made in one go, by any process: a page of a run, and its files.
+
+    Attributes:
+        run: place of the run in `Site.runs`.
+        page: a key of `PAGES`, where ``data`` stands for the records as files, or
+            ``implementation``.
+        implementation: whose page.
+    """
+
+    run: int
+    page: str
+    implementation: str = ""
+
+
 def environment() -> Environment:
     """Templates; everything that is put into them is escaped."""
     env = Environment(
@@ -109,7 +124,7 @@ class Site:
     runs: Sequence[RunData]
     styles: Mapping[str, Style]
     env: Environment = field(default_factory=environment)
-    downloads: list[Download] = field(default_factory=list)  # of the run that is being rendered
+    downloads: list[Download] = field(default_factory=list)  # of the part that is being made
 
     def _page(self, path: str, template: str, title: str, active: str, **context: Any) -> None:
         target = self.folder / path
@@ -120,7 +135,7 @@ class Site:
         )
         target.write_text(readable(html), encoding="utf-8", newline="")
 
-    def render_index(self) -> None:
+    def _index(self) -> None:
         """With several runs, the page that lists them, and their errors side by side."""
         if len(self.runs) == 1:
             return
@@ -143,44 +158,70 @@ class Site:
     def _matrix(self, run: RunData, prefix: str = "") -> Table:
         return summary.matrix(run, self._implementation_pages(run, prefix))
 
-    def render_run(self, run: RunData) -> None:
-        """All pages of a run."""
+    def parts(self) -> list[Part]:
+        """What can be made apart, in the order of the data page."""
+        found = []
+        for i, run in enumerate(self.runs):
+            shown = {key for key, _ in pages_of(run)}
+            pages = [key for key in (*SECTIONED, "conformance", "claims") if key in shown]
+            found += [Part(i, page) for page in ("data", "index", *pages)]
+            found += [Part(i, "implementation", name) for name in run.implementations]
+        return found
+
+    def make(self, part: Part) -> list[Download]:
+        """Write the page and the files of a part; the files for the data page."""
+        run = self.runs[part.run]
         self.downloads = []
         for name in ("figures", "data"):
             (self.folder / run.slug / name).mkdir(parents=True, exist_ok=True)
-        overview = pareto.pareto(run, self.styles, "pareto")
-        matrix = self._matrix(run)
-        context: dict[str, Any] = {"run": run, "base": "", "facts": headline_facts(run.info)}
-        self._save(run, [overview], [matrix])
-        self._page(f"{run.slug}index.html", "overview.html", "Overview", "index", matrix=matrix,
-                   plot=overview, findings=findings(run), **context)  # fmt: skip
-        shown = {key for key, _ in pages_of(run)}
-        for key in SECTIONED:
-            if key in shown:
-                self._sectioned(run, key, context)
-        if "conformance" in shown:
-            self._conformance(run, context)
-        if "claims" in shown:
-            self._claims(run, context)
-        for name, path in self._implementation_pages(run).items():
-            self._implementation(run, name, path)
-        machine = {k: v for k, v in run.info.machine.items() if k != "versions"}
-        self._page(f"{run.slug}machine.html", "machine.html", "Machine and versions", "machine",
-                   machine=flatten(machine), **context)  # fmt: skip
-        self._page(f"{run.slug}method.html", "method.html", "Method and limitations", "method",
-                   bounds=BOUNDS.values(), **context)  # fmt: skip
-        stored = export.write_cells(run, self.folder / run.slug / "data")
-        self.downloads[:0] = [self._download(run, path, what) for path, what in stored]
-        self._page(f"{run.slug}data.html", "data.html", "Data", "data",
-                   downloads=self.downloads, **context)  # fmt: skip
+        if part.page in SECTIONED:
+            self._sectioned(run, part.page)
+        elif part.page == "implementation":
+            self._implementation(run, part.implementation)
+        else:
+            others = {
+                "data": self._cells,
+                "index": self._overview,
+                "conformance": self._conformance,
+                "claims": self._claims,
+            }
+            others[part.page](run)
+        return self.downloads
 
-    def _sectioned(self, run: RunData, key: str, context: Mapping[str, Any]) -> None:
+    def finish(self, made: Mapping[Part, Sequence[Download]]) -> None:
+        """The pages that draw nothing, and the index, when all parts are made."""
+        for i, run in enumerate(self.runs):
+            context = self._context(run)
+            machine = {k: v for k, v in run.info.machine.items() if k != "versions"}
+            self._page(f"{run.slug}machine.html", "machine.html", "Machine and versions", "machine",
+                       machine=flatten(machine), **context)  # fmt: skip
+            self._page(f"{run.slug}method.html", "method.html", "Method and limitations", "method",
+                       bounds=BOUNDS.values(), **context)  # fmt: skip
+            downloads = [d for part, found in made.items() if part.run == i for d in found]
+            self._page(f"{run.slug}data.html", "data.html", "Data", "data",
+                       downloads=downloads, **context)  # fmt: skip
+        self._index()
+
+    def _context(self, run: RunData) -> dict[str, Any]:
+        return {"run": run, "base": "", "facts": headline_facts(run.info)}
+
+    def _cells(self, run: RunData) -> None:
+        stored = export.write_cells(run, self.folder / run.slug / "data")
+        self.downloads += [self._download(run, path, what) for path, what in stored]
+
+    def _overview(self, run: RunData) -> None:
+        plot, matrix = pareto.pareto(run, self.styles, "pareto"), self._matrix(run)
+        self._save(run, [plot], [matrix])
+        self._page(f"{run.slug}index.html", "overview.html", "Overview", "index", matrix=matrix,
+                   plot=plot, findings=findings(run), **self._context(run))  # fmt: skip
+
+    def _sectioned(self, run: RunData, key: str) -> None:
         title, sections_of = SECTIONED[key]
         sections = sections_of(run, self.styles)
         for section in sections:
             self._save(run, section.plots, [*section.tables, *section.details])
         self._page(f"{run.slug}{key}.html", "sections.html", title, key,
-                   sections=sections, lead=prose(f"{key}_lead"), **context)  # fmt: skip
+                   sections=sections, lead=prose(f"{key}_lead"), **self._context(run))  # fmt: skip
 
     def _save(self, run: RunData, plots: Sequence[Plot], tables: Sequence[Table]) -> None:
         """Figures and tables as files, each of them on the data page."""
@@ -205,7 +246,7 @@ class Site:
         href = path.relative_to(self.folder / run.slug).as_posix()
         return Download(href, what, byte_count(path.stat().st_size))
 
-    def _conformance(self, run: RunData, context: Mapping[str, Any]) -> None:
+    def _conformance(self, run: RunData) -> None:
         sections = of_conformance(run)
         summary_table = conformance.summary(run, self._implementation_pages(run))
         deviations = conformance.deviations(run)
@@ -217,16 +258,17 @@ class Site:
         self._page(f"{run.slug}conformance.html", "conformance.html", "Conformance", "conformance",
                    lead=prose("conformance_lead"), sections=sections, summary=summary_table,
                    deviations=deviations, known=known, states=list(conformance.STATES.values()),
-                   **context)  # fmt: skip
+                   **self._context(run))  # fmt: skip
 
-    def _claims(self, run: RunData, context: Mapping[str, Any]) -> None:
+    def _claims(self, run: RunData) -> None:
         tally, register = claims.tally(run), claims.register(run)
         self._save(run, (), [tally, register])
         self._page(f"{run.slug}claims.html", "claims.html", "Claims", "claims",
                    lead=prose("claims_lead"), tally=tally, register=register,
-                   audits=claims.audits(run), **context)  # fmt: skip
+                   audits=claims.audits(run), **self._context(run))  # fmt: skip
 
-    def _implementation(self, run: RunData, name: str, path: str) -> None:
+    def _implementation(self, run: RunData, name: str) -> None:
+        path = self._implementation_pages(run)[name]
         stem = path.removeprefix("implementations/").removesuffix(".html")
         about = run.about(name)
         plots: list[Plot] = []
