@@ -284,6 +284,22 @@ def class_axis(axes: Any, classes: Sequence[int], labelled: bool = True) -> None
     axes.tick_params(axis="x", labelbottom=labelled)
 
 
+def broken(
+    lines: Iterable[tuple[Sequence[float], Sequence[float]]],
+) -> tuple[list[float], list[float]]:
+    """Lines as one that is broken between them: Matplotlib takes its time for each, not each point.
+
+    Args:
+        lines: x and y of the points of each.
+    """
+    xs: list[float] = []
+    ys: list[float] = []
+    for x, y in lines:
+        xs += [*x, math.nan]
+        ys += [*y, math.nan]
+    return xs, ys
+
+
 def side_legend(
     fig: Any, handles: Mapping[str, Any], names: Iterable[str], room: float, limit: int
 ) -> None:

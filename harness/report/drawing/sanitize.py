@@ -110,7 +110,12 @@ def neutralise(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, float):
         return repr(value)
-    text = readable(str(value).replace("\x00", ""))
+    return _neutral(str(value))
+
+
+@lru_cache(maxsize=4096)
+def _neutral(value: str) -> str:
+    text = readable(value.replace("\x00", ""))
     if text.lstrip(" ")[:1] and text.lstrip(" ")[0] in _FORMULA and not _NUMBER.fullmatch(text):
         return "'" + text
     return text

@@ -15,6 +15,7 @@ from harness.report.drawing.figure import (
     LogScale,
     Panel,
     Plot,
+    broken,
     class_axis,
     grid,
     log_scale,
@@ -84,8 +85,7 @@ def draw_panel(
     def places(points: Curve) -> tuple[list[int], list[float]]:
         return [p.classes for p in points], [scale.place(p.ulp) for p in points]
 
-    for other in others:
-        axes.plot(*places(other), **palette.BEHIND)
+    axes.plot(*broken(map(places, others)), **palette.BEHIND)
     top = scale.limits[1] ** 2
     published.draw(axes, curve, top)
     bound = [(n, min(c.bound_ulp, top)) for n, _, c in curve if c.bound_ulp is not None]

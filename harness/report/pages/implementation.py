@@ -140,25 +140,28 @@ def outcomes(run: RunData, name: str, stem: str, operation: str = "softmax") -> 
         status, reason = run.why(name, [c for c in mine if c.kind == "map"])
         table = _no_table(table, name, status, reason)
         return Plot.nothing(stem, title, f": {status} ({reason}).", table)
-    tallest = max(len(o) for o, _ in places.values())
-    fig, panels = grid(len(places), max(len(places), 2), max(1.3, 0.17 * tallest), left=0.8,
-                       between=0.75, foot=LEGEND)  # fmt: skip
+    among = sorted({offset for offsets, _ in places.values() for offset in offsets})
+    fig, panels = grid(len(places), max(len(places), 2), max(1.3, 0.17 * len(among)), left=0.8,
+                       foot=LEGEND)  # fmt: skip
     present: set[str] = set()
     for panel, (dtype, (offsets, classes)) in zip(panels, places.items(), strict=True):
         panel.name(dtype, "classes", "offset of the logits")
         if drawn[dtype]:
             present |= {outcome_of(drawn[dtype].get((o, n))) for n in classes for o in offsets}
-            draw_map(panel.axes, drawn[dtype], offsets, classes, (True, True))
+            draw_map(panel.axes, drawn[dtype], offsets, classes, (True, panel.left), among)
         else:
-            draw_map(panel.axes, {}, [], [], (False, False))
+            draw_map(panel.axes, {}, [], [], (False, panel.left), among)
             mine = of(by_dtype[dtype], name)
             note_inside(panel.axes, run.why(name, mine, dtype, operation))
     add_legend(fig, sorted(present))
     found = [outcome_of(c) for at in drawn.values() for c in at.values()]
     bad = sum(outcome not in ("exact", "accurate") for outcome in found)
     alt = f"{title}: {integer(bad)} of {integer(len(found))} cells are not exact or accurate."
-    return Plot(stem, title, "Normal logits with the offset added; colours and letters as on the "
-                "overflow page.", alt, table, fig)  # fmt: skip
+    caption = (
+        "Normal logits with the offset added; colours and letters as on the overflow page. "
+        "Offsets without a field were not tried in that format."
+    )
+    return Plot(stem, title, caption, alt, table, fig)
 
 
 def _no_table(table: Table, name: str, status: str, reason: str) -> Table:

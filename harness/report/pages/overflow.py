@@ -73,12 +73,21 @@ def draw_map(
     offsets: Sequence[float],
     classes: Sequence[int],
     labels: tuple[bool, bool],
+    among: Sequence[float] = (),
 ) -> None:
-    """One panel: a coloured field for every (class count, offset), with a letter unless right."""
+    """One panel: a coloured field for every (class count, offset), with a letter unless right.
+
+    Args:
+        labels: whether class counts and offsets are written beside it.
+        among: the offsets of all panels that share an axis, if they are more than its own.
+    """
+    lines = among or offsets
+    heights = {offset: j for j, offset in enumerate(lines)}
     fields: dict[str, list[MplPath]] = {}
     letters: dict[str, list[tuple[float, float]]] = {}
     for i, n in enumerate(classes):
-        for j, offset in enumerate(offsets):
+        for offset in offsets:
+            j = heights[offset]
             record = at.get((offset, n))
             outcome = outcome_of(record)
             colour, letter, _ = style.OUTCOMES[outcome]
@@ -95,13 +104,13 @@ def draw_map(
             linewidths=0, offsets=places, offset_transform=axes.transData,
             transform=axes.figure.dpi_scale_trans,
         ))  # fmt: skip
-    axes.set(xlim=(0, max(len(classes), 1)), ylim=(0, max(len(offsets), 1)))
+    axes.set(xlim=(0, max(len(classes), 1)), ylim=(0, max(len(lines), 1)))
     axes.set(xticks=(), yticks=())  # ticks without a line would cost more than all else
     axes.spines[:].set_visible(False)
     quiet = {"fontsize": 7.5, "color": style.MUTED}
     for i, n in enumerate(classes if labels[0] else ()):
         axes.text(i + 0.5, -0.35, _short(n), ha="center", va="top", **quiet)
-    for j, offset in enumerate(offsets if labels[1] else ()):
+    for offset, j in heights.items() if labels[1] else ():
         axes.text(-0.12, j + 0.5, _signed(offset), ha="right", va="center", **quiet)
 
 

@@ -9,6 +9,7 @@ from harness.records import ThroughputRecord
 from harness.report.drawing import style as palette
 from harness.report.drawing.figure import (
     Plot,
+    broken,
     class_axis,
     grid,
     log_scale,
@@ -67,9 +68,8 @@ def by_classes(
             f"copy: {n.removeprefix('copy_')}": points_of(cs, latency=latency)
             for n, cs in limits(run, group, regime).items()
         }
-        for name, points in curves.items():
-            if points and only not in (None, name):
-                axes.plot(*line(points), **palette.BEHIND)
+        others = [line(points) for n, points in curves.items() if only not in (None, n)]
+        axes.plot(*broken(others), **palette.BEHIND)
         for k, (name, points) in enumerate(lines.items()):
             if points:
                 handles[name] = draw_limit(axes, points, LIMIT_DASHES[k % len(LIMIT_DASHES)])

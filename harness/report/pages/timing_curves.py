@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from harness.records.timing import TimingRecord
 from harness.report.drawing import style as palette
+from harness.report.drawing.figure import broken
 from harness.report.drawing.formatting import figure, integer
 from harness.report.drawing.style import Style
 from harness.report.timing_selection import struck
@@ -61,9 +62,12 @@ def draw_curve(axes: Any, points: Sequence[Point], style: Style, top: float = ma
     (handle,) = axes.plot(*line(points, top), color=style.colour, linestyle=style.line,
                           marker=style.marker, linewidth=1.3)  # fmt: skip
     inside = [p for p in points if p.value <= top]
-    for p in inside:
-        if p.low is not None and p.high is not None:
-            axes.plot([p.classes] * 2, [p.low, p.high], color=style.colour, **palette.BAR)
+    bars = [
+        ([p.classes] * 2, [p.low, p.high])
+        for p in inside
+        if p.low is not None and p.high is not None
+    ]
+    axes.plot(*broken(bars), color=style.colour, **palette.BAR)
     for marked, options in (
         ([p for p in points if p.value > top], {**_ABOVE, "color": style.colour}),
         ([p for p in inside if p.record.noisy], palette.NOISY),
