@@ -27,7 +27,7 @@ LEAST_PROCESSES = 4
 18 times as wide as what they differ by."""
 
 RANK = 5
-"""The least time is judged by this many of the shortest visits at least: so many have to agree."""
+"""The least time is judged by so many of the shortest visits: they have to agree."""
 
 _PARTS = 10
 """Into which samples are cut that do not tell their visits."""
@@ -103,18 +103,17 @@ def least(visits: ArrayLike, alpha: float = ON_PAPER / 2.0) -> Least:
 
     If times near their lower end are about equally frequent, the least of some misses that end by
     more than c times what lies between it and the k-th with the chance (1 + c)^-(k-1) (Robson and
-    Whitlock, "Estimation of a truncation point", Biometrika 1964, for k = 2). k is a third of the
-    visits, `RANK` at least: a few that were left alone are enough, and must agree.
+    Whitlock, "Estimation of a truncation point", Biometrika 1964, for k = 2). k is `RANK`: a few
+    visits that were left alone are enough, and must agree.
 
     Args:
         visits: the least time of each (`of_visits`).
         alpha: chance that the truth is below `low`.
     """
     ordered = np.sort(np.asarray(visits, np.float64))
-    first, rank = float(ordered[0]), max(RANK, ordered.size // 3)
-    if ordered.size < 2 or first <= 0.0:
+    first, rank = float(ordered[0]), min(RANK, ordered.size)
+    if rank < 2 or first <= 0.0:
         return Least(first, 0.0)
-    rank = min(rank, ordered.size)
     spread = math.log(float(ordered[rank - 1]) / first)
     reach = spread * (alpha ** (-1.0 / (rank - 1)) - 1.0)
     return Least(first, first * math.exp(-min(reach, 700.0)))

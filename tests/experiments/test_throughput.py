@@ -18,8 +18,8 @@ from contexts import MakeContext
 
 from harness.experiments.profiles import SMOKE, Timing
 from harness.experiments.throughput import host as throughput
-from harness.experiments.throughput.diagnostics import _why, doubt, figures, undecided
-from harness.experiments.throughput.entrants import HostEntrant
+from harness.experiments.throughput.diagnostics import _why, figures, undecided
+from harness.experiments.throughput.entrants import HostEntrant, doubt
 from harness.experiments.throughput.host import (
     baseline_of,
     contradict,
@@ -317,9 +317,11 @@ def test_what_happened_on_the_machine_is_the_cause_that_is_told() -> None:
 
 def test_what_two_processes_differ_by_widens_every_interval_and_several_take_its_place() -> None:
     found = group(1.04)
-    unsure = doubt(found, found[0], GRID)
+    unsure = doubt(found, found[0])
     assert unsure == pytest.approx(np.log(1.04), abs=0.01)
-    assert doubt(found, found[0], replace(GRID, processes=8)) == 0.0
+    several = group(1.04)
+    several[1].update(processes=8)
+    assert doubt(several, several[0]) == 0.0
     narrow, wide = (figures(found[2], found[0], GRID, by) for by in (0.0, unsure))
     assert wide["speedup"] == narrow["speedup"] == pytest.approx(0.5, rel=0.01)
     assert wide["speedup_low"] == pytest.approx(narrow["speedup_low"] / 1.04, rel=0.01)
@@ -331,7 +333,7 @@ def test_without_a_control_two_processes_are_not_known_to_differ() -> None:
     visited(one, 1.0)
     undecided([one], "a", GRID)
     assert one.record.noisy is None
-    assert doubt([one], one, GRID) == 0.0
+    assert doubt([one], one) == 0.0
 
 
 def test_a_clock_that_tells_no_time_gives_no_ratio() -> None:

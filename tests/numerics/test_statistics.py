@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from harness.experiments.throughput.rounds import SHARE
 from harness.numerics.statistics import (
     RANK,
     UNKNOWN,
@@ -108,7 +107,7 @@ def test_looking_again_and_again_until_it_looks_good_misses_no_more(name: str) -
         mine, its = MACHINES[name](rng, 60)
         for count in range(6, 61):
             found = ratio(mine[:count], its[:count])
-            if found.within(SHARE * 0.05):
+            if found.within(0.05):
                 break
         decided += found.within(0.05)
         covered += found.low <= 1.3 <= found.high

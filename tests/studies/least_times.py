@@ -23,7 +23,6 @@ from harness.experiments.context import Context, worker_for
 from harness.experiments.profiles import QUICK
 from harness.experiments.throughput.entrants import HostEntrant, aligned, enrol, place
 from harness.experiments.throughput.host import _coordinates, _entrant, _Point
-from harness.experiments.throughput.rounds import SHARE
 from harness.experiments.throughput.timed_operations import operation_of
 from harness.machine.description import describe
 from harness.numerics.statistics import Ratio, ratio
@@ -119,7 +118,7 @@ def _until_decided(mine: Array, its: Array, most: int) -> tuple[Ratio, bool]:
     """As a run goes on: from the sixth round until the interval is short enough."""
     for count in range(6, most + 1):
         found = ratio(mine[:count].min(1), its[:count].min(1))
-        if found.within(SHARE * 0.05):
+        if found.within(0.05):
             return found, True
     return found, False
 

@@ -19,11 +19,12 @@ from harness.experiments.throughput.entrants import (
     G,
     HostEntrant,
     R,
+    control_among,
+    doubt,
     end,
     living,
 )
 from harness.experiments.throughput.gate import refused
-from harness.experiments.throughput.rounds import SHARE, processes_of
 from harness.numerics.statistics import Ratio, least
 from harness.worker.client import WorkerFault
 from harness.worker.timing import thread_pools
@@ -44,7 +45,7 @@ def conclude(
         also: measures more of what was timed, whose numbers stand where that fails.
     """
     its = living(group, baseline)
-    unsure = doubt(group, its, grid)
+    unsure = doubt(group, its)
     for entrant in group:
         if entrant.fault is None:
             try:
@@ -56,24 +57,6 @@ def conclude(
                 end([entrant], fault)
         if entrant.fault is not None:
             entrant.update(status=entrant.fault.status, reason=entrant.fault.reason)
-
-
-def doubt(group: Sequence[E], baseline: E | None, grid: Any) -> float:
-    """By how much two processes of the same code differ, as a logarithm; 0 without a control.
-
-    The same code in another process is a percent or two faster or slower for its place in memory.
-    So may the process of any entrant be, and no number of visits to it shows that; several
-    processes of each do.
-    """
-    control = control_among(group)
-    if control is None or baseline is None or baseline is control or processes_of(grid) > 1:
-        return 0.0
-    return abs(math.log(control.ratio_to(baseline).value))
-
-
-def control_among(group: Iterable[E]) -> E | None:
-    """The second process of the baseline, if it was timed beside the first."""
-    return next((e for e in group if e.record.role == "control" and e.fault is None), None)
 
 
 def figures(entrant: E, baseline: E | None, grid: Any, unsure: float) -> dict[str, Any]:
@@ -125,7 +108,7 @@ def undecided(
         causes: what else happened on the machine, as sentences with what to do.
     """
     its, control = living(group, baseline), control_among(group)
-    unsure = doubt(group, its, grid)
+    unsure = doubt(group, its)
     for entrant in group:
         judged = control if entrant is its else entrant
         if its is None or judged is None or judged is its or entrant.fault is not None:
@@ -146,9 +129,8 @@ def _why(
         known = f"known to ±{100.0 * (either_way - 1.0):.2g}% {known}"
     elif either_way < 100.0:
         known = f"known to a factor of {either_way:.2g} {known}"
-    most = math.log1p(precision)
-    target = min(SHARE * most, most - unsure)  # of the interval of the visits themselves
-    if target <= 0.0 or unsure > max(SHARE * most, half):
+    target = math.log1p(precision) - unsure  # of the interval of the visits themselves
+    if target <= 0.0 or unsure > max(target, half):
         cause = (
             f"two processes with the same code differ by {100.0 * math.expm1(unsure):.2g}%; "
             "--processes 8 measures over several"

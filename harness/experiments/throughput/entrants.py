@@ -6,6 +6,7 @@ visited is `rounds`.
 
 from __future__ import annotations
 
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
@@ -403,3 +404,21 @@ def living(group: Iterable[E], baseline: str | None) -> E | None:
             if entrant.record.implementation == name and entrant.fault is None:
                 return entrant
     return None
+
+
+def doubt(group: Sequence[E], baseline: E | None) -> float:
+    """By how much two processes of the same code differ, as a logarithm; 0 without a control.
+
+    The same code in another process is a percent or two faster or slower for its place in memory.
+    So may the process of any entrant be, and no number of visits to it shows that; several
+    processes of each do.
+    """
+    control = control_among(group)
+    if control is None or baseline is None or baseline is control or control.record.processes:
+        return 0.0
+    return abs(math.log(control.ratio_to(baseline).value))
+
+
+def control_among(group: Iterable[E]) -> E | None:
+    """The second process of the baseline, if it was timed beside the first."""
+    return next((e for e in group if e.record.role == "control" and e.fault is None), None)

@@ -19,11 +19,8 @@ from dataclasses import dataclass, field
 from typing import Any, Generic
 
 from harness.experiments.profiles import DeviceTiming, Timing
-from harness.experiments.throughput.entrants import E, end, living
+from harness.experiments.throughput.entrants import E, doubt, end, living
 from harness.worker.client import WorkerFault
-
-SHARE = 0.75
-"""Of the precision that is wanted: the rest is for what two processes differ by."""
 
 _FALLEN = 1.02
 """Times its least time now that the baseline may have taken when an entrant was last visited."""
@@ -109,13 +106,14 @@ class Rounds(Generic[E]):
             return []
         now = float(its.visits.min())
         seen.update((id(e), now) for e in visited)
-        enough = math.expm1(SHARE * math.log1p(self.grid.precision))
+        wanted = math.log1p(self.grid.precision)
+        enough = max(wanted - doubt(self.group, its), wanted / 2.0)
         most = _MOST * self.grid.seconds
         found = [
             e
             for e in self.group
             if e is not its and e.fault is None and e.seconds < most
-            and (seen.get(id(e), 0.0) > _FALLEN * now or not e.ratio_to(its).within(enough))
+            and (seen.get(id(e), 0.0) > _FALLEN * now or e.ratio_to(its).half_width > enough)
         ]  # fmt: skip
         return [*found, its] if found else []
 
