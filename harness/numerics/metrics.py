@@ -45,6 +45,8 @@ HISTOGRAM_KEYS = ("0", "<=0.5", "<=1", "<=2", "<=4", ">4", "wrong")
 """Exclusive classes of the ulp error, in order; see `AccuracySummary.histogram`."""
 
 _EDGES = np.array([0.0, 0.5, 1.0, 2.0, 4.0])
+_MANY = 1 << 9
+"""Numbers from which it pays to make fewer of them before they are summed one after the other."""
 DISTRIBUTIONS = frozenset({"softmax"})
 """Operations whose rows are probabilities: they sum to one."""
 ORDERED = frozenset({"softmax", "log_softmax"})
@@ -249,8 +251,30 @@ def sum_residual(probabilities: ArrayLike) -> float | None:
     p = p[np.isfinite(p).all(axis=1)]
     # fsum raises where a partial sum overflows: values near 1e308 are no probabilities anyway.
     small = (np.abs(p) <= 1e200).all(axis=1)
-    residuals = (abs(math.fsum([*row.tolist(), -1.0])) for row in p[small])
-    return max(residuals, default=None) if small.all() else math.inf
+    if not small.all():
+        return math.inf
+    near = np.abs(p.sum(axis=1) - 1.0)
+    off = 2.0**-51 * (p.shape[1] + 1) * (np.abs(p).sum(axis=1) + 1.0)  # at most, whatever the order
+    largest = p[near + off >= np.max(near - off, initial=0.0)]
+    residuals = (abs(math.fsum([*_same_sum(row).tolist(), -1.0])) for row in largest)
+    return max(residuals, default=None)
+
+
+def _same_sum(values: Float64Array) -> Float64Array:
+    """Fewer numbers with the same sum, exactly; `values` are finite.
+
+    Of a number, times a power of two, the upper 26 bits are summed with those of all numbers of the
+    same exponent, and the lower 27 as well: both are integers, and stay below 2**53.
+    """
+    if not _MANY <= values.size <= 1 << 26:
+        return values
+    mantissa, exponent = np.frexp(values)
+    upper = np.trunc(np.ldexp(mantissa, 26))
+    lower = np.ldexp(np.ldexp(mantissa, 26) - upper, 27)
+    least = int(exponent.min())
+    powers = np.arange(least, int(exponent.max()) + 1)
+    sums = (np.bincount(exponent - least, weights=part) for part in (upper, lower))
+    return np.concatenate([np.ldexp(s, powers - n) for s, n in zip(sums, (26, 53), strict=True)])
 
 
 def wrong_order(

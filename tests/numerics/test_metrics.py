@@ -248,6 +248,24 @@ def test_the_sum_residual_is_summed_without_rounding() -> None:
     assert sum_residual([[np.nan, 1.0]]) is None
 
 
+@pytest.mark.parametrize("classes", [1, 2, 511, 512, 5000])
+@pytest.mark.parametrize("scale", [0.0, 1.0, 40.0, 700.0])
+def test_the_sum_residual_of_many_numbers_is_that_of_fsum(classes: int, scale: float) -> None:
+    rng = np.random.default_rng(classes)
+    x = scale * rng.normal(size=(7, classes))
+    signs = rng.choice([1.0, 1.0, 1.0, -1.0], size=x.shape)
+    for p in (
+        np.exp(x - x.max(axis=1, keepdims=True)) * signs,
+        np.exp(x - x.max(axis=1, keepdims=True) - 720.0) * signs,  # below the normal range
+        np.exp(np.clip(x, -460.0, 460.0)) * signs,
+        np.full_like(x, 1.0 / classes),
+        np.full_like(x, np.float32(1.0 / classes)),
+    ):
+        alone = [abs(math.fsum([*row, -1.0])) for row in p.tolist()]
+        assert [sum_residual(row) for row in p] == alone
+        assert sum_residual(p) == max(alone)
+
+
 def test_the_divergences_of_a_tiny_error_are_not_noise() -> None:
     exact = from_float64(np.array([[0.25, 0.75]]))
     d = 2.0**-52
