@@ -160,16 +160,16 @@ def excuses(
     declared = {d.id for d in deviations} & set(_EXCUSING)
     rows = np.flatnonzero((ratio > 1.0).any(axis=1) | np.isnan(ratio).any(axis=1))
     found: list[str | None] = [None] * len(x)
-    if not declared:
+    if not declared or not rows.size:
         return found
     internal = float_format(y.dtype) if judgement is None else judgement.internal
+    error, due = ulp_error(y, exact), exact.to_float64()
     for row in rows:
         logits, result = to_float64(x[row]), to_float64(y[row])
         beyond = ~(ratio[row] <= 1.0)
         unclaimed = False if judgement is None else judgement.unclaimed[row]
-        error = ulp_error(y[row], exact[row])
-        explained = _explained(logits, result, error, internal, unclaimed)
-        vanishing = exact[row].to_float64() < 2.0 * internal.smallest_normal
+        explained = _explained(logits, result, error[row], internal, unclaimed)
+        vanishing = due[row] < 2.0 * internal.smallest_normal
         explained["flushes"] = (result == 0) & vanishing
         found[row] = next(
             (d for d in _EXCUSING if d in declared and explained[d][beyond].all()), None

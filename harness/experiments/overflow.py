@@ -24,7 +24,7 @@ from harness.numerics.formats import (
     to_hex,
     to_ordinal,
 )
-from harness.numerics.outcomes import outcome
+from harness.numerics.outcomes import row_outcomes
 from harness.numerics.ulps import ulp_error
 from harness.records import OverflowRecord, Record
 from harness.reference import softmax_exact
@@ -300,10 +300,10 @@ def _judge_map(
     """The record of each row of a map."""
     bound = bound_of(context, implementation, x, exact, dtype)
     error = ulp_error(y, exact)
-    ratio, tolerance = bound.ratio(error), bound.tolerance
+    ratio = bound.ratio(error)
     explained = excuses(implementation.metadata.deviations, x, y, exact, ratio, bound)
-    for i, record in enumerate(base):
-        found = outcome(y[i], exact[i], tolerance=tolerance[i])
+    outcomes = row_outcomes(y, exact, tolerance=bound.tolerance, error=error)
+    for i, (record, found) in enumerate(zip(base, outcomes, strict=True)):
         over = float(ratio[i].max())
         good = over <= 1.0
         yield record.model_copy(
