@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -21,13 +20,14 @@ from harness.experiments.conformance.explanation import Explainer
 from harness.experiments.conformance.observation import Evidence, Observation
 from harness.experiments.conformance.plan import arithmetic_of
 from harness.experiments.conformance.target import Subject, SubjectFault
-from harness.experiments.context import Context, Unit, rows_for
-from harness.experiments.judgement import JUDGES, bound_of, excused, excuses, worst_outcome
+from harness.experiments.context import Context, Part, Unit, rows_for
+from harness.experiments.judgement import JUDGING, bound_of, excused, excuses, worst_outcome
+from harness.experiments.side_by_side import once, unit_of
 from harness.numerics.exact import Exact, remembered
 from harness.numerics.formats import to_hex
 from harness.numerics.metrics import summarise
 from harness.numerics.ulps import signed_ulp_error, ulp_error
-from harness.records import AccuracyRecord, Record
+from harness.records import AccuracyRecord, Record, Status
 from harness.reference import cached_softmax_exact, softmax_exact
 from harness.registry.contract import Metadata
 from harness.registry.discovery import Implementation
@@ -205,53 +205,45 @@ def _explained(
 
 def _one(
     context: Context,
-    candidate: tuple[Implementation, AccuracyRecord],
+    implementation: Implementation,
+    record: AccuracyRecord,
     x: NDArray[Any],
     exact: Exact,
     explainer: Explainer,
 ) -> Record:
     """Call one implementation and judge what came."""
-    implementation, record = candidate
     started = time.perf_counter()
     try:
         y = context.call(implementation, "softmax", x, axis=-1)
-        judged = judge(context, implementation, x, y, exact, record)
+        with JUDGING:
+            judged = judge(context, implementation, x, y, exact, record)
         judged = _explained(context, implementation, judged, x, y, explainer)
     except WorkerFault as fault:
         return record.ended(fault.status, fault.reason)
     return judged.model_copy(update={"elapsed_s": time.perf_counter() - started})
 
 
-def _measure(
-    context: Context, workload: Workload, explainers: dict[str, Explainer]
-) -> Iterator[Record]:
-    x = workload.generate()
-    digest = workloads.input_sha256(x)
-    runnable: list[tuple[Implementation, AccuracyRecord]] = []
-    for implementation in context.implementations:
-        record = _coordinates(context, implementation, workload, input_sha256=digest)
-        refusal = context.refusal(implementation, "softmax", workload.dtype)
-        if refusal is not None:
-            yield record.ended(*refusal)
-        else:
-            context.exp_error(implementation, workload.dtype)  # before the threads: once each
-            runnable.append((implementation, record))
-    if not runnable:
-        return
-    exact = remembered(cached_softmax_exact(x))
-    # Nothing is timed here: each implementation has its own process, and NumPy releases the
-    # interpreter while it judges.
-    with ThreadPoolExecutor(max_workers=max(1, min(context.cores, JUDGES))) as threads:
-        yield from threads.map(
-            lambda one: _one(context, one, x, exact, explainers[one[0].name]), runnable
-        )
+def _parts(context: Context, workload: Workload, explainers: dict[str, Explainer]) -> list[Part]:
+    """One input for every implementation; those that refuse it come first."""
+    x = once(workload.generate)
+    digest = once(lambda: workloads.input_sha256(x()))
+    exact = once(lambda: remembered(cached_softmax_exact(x())))
 
+    def refusal(implementation: Implementation) -> tuple[Status, str] | None:
+        return context.refusal(implementation, "softmax", workload.dtype)
 
-def certify(context: Context) -> None:
-    """Put the references of all inputs in the cache; those that cannot be had are left out."""
-    for workload in cells(context):
-        with contextlib.suppress(Exception):  # told where it is measured
-            cached_softmax_exact(workload.generate())
+    def measure(implementation: Implementation) -> Iterator[Record]:
+        record = _coordinates(context, implementation, workload, input_sha256=digest())
+        refused = refusal(implementation)
+        if refused is not None:
+            yield record.ended(*refused)
+            return
+        context.exp_error(implementation, workload.dtype)  # takes longer than the cell itself
+        explainer = explainers[implementation.name]
+        yield _one(context, implementation, record, x(), exact(), explainer)
+
+    ordered = sorted(context.implementations, key=lambda i: refusal(i) is None)
+    return [Part(i.name, partial(measure, i)) for i in ordered]
 
 
 def plan(context: Context) -> Iterator[Unit]:
@@ -262,10 +254,10 @@ def plan(context: Context) -> Iterator[Unit]:
     for workload in cells(context):
         coordinates = tuple(_coordinates(context, i, workload) for i in context.implementations)
         elements = workload.rows * workload.classes
-        yield Unit(
+        yield unit_of(
             "accuracy",
             f"accuracy {workload.dtype} {workload.id} {workload.classes}",
             coordinates,
-            partial(_measure, context, workload, explainers),
+            partial(_parts, context, workload, explainers),
             0.05 + len(context.implementations) * elements * 1e-6,
         )

@@ -134,7 +134,7 @@ def within_budget(units: Iterable[Unit], part: Part, clock: Callable[[], float])
         part.seconds += took
         part.longest_s = max(took, part.longest_s)
 
-    return [replace(unit, measure=partial(measure, unit)) for unit in units]
+    return [replace(unit, measure=partial(measure, unit), parts=None) for unit in units]
 
 
 def profile(name: str) -> Profile:

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,14 @@ from harness.worker.compiling import may_compile
 
 
 @dataclass(frozen=True)
+class Part:
+    """What a unit asks of one implementation, and of none other."""
+
+    implementation: str
+    measure: Callable[[], Iterable[Record]]
+
+
+@dataclass(frozen=True)
 class Unit:
     """The smallest piece of work that is journalled whole: cells that share an input.
 
@@ -39,6 +48,8 @@ class Unit:
             beside the units before this one.
         abandon: called where it is left out and nothing of its experiment follows: ends what runs
             ahead for it.
+        parts: what it consists of, in place of `measure` where others may be measured beside it
+            (`side_by_side`); called when it begins.
     """
 
     experiment: str
@@ -48,6 +59,7 @@ class Unit:
     weight: float = 1.0
     abandon: Callable[[], None] = lambda: None
     start: Callable[[], None] = lambda: None
+    parts: Callable[[], Sequence[Part]] | None = None
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -84,6 +96,7 @@ class Context:
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     open: list[tuple[float, Callable[[], Iterator[Record]]]] = field(default_factory=list)
     _exp_errors: dict[tuple[str, str], ExpError | None] = field(default_factory=dict)
+    _exp_locks: dict[tuple[str, str], Lock] = field(default_factory=dict)
     _unavailable: dict[str, str | None] = field(default_factory=dict)
 
     @contextmanager
@@ -154,28 +167,35 @@ class Context:
         fmt = self.arithmetic(implementation, dtype)
         home = meta.name if meta.offers_exp else meta.backend
         key = (home, fmt.name)
-        if key not in self._exp_errors:
-            worker = self.pool[implementation.name]
-
-            def exp(x: NDArray[Any]) -> NDArray[Any]:
-                (result,) = worker.request("run", {"operation": "exp"}, (x,))[1]
-                return result
-
-            try:
-                measured = measure_exp_error(exp, fmt)
-                if not math.isfinite(measured.error_u):
-                    raise ValueError(f"exp({measured.worst_input}) is not finite; the truth is")
-                self._exp_errors[key] = measured
-            except (WorkerFault, TypeError, ValueError) as e:
-                self.on_note(f"exp of {home} in {fmt.name} could not be measured: {e}")
-                self._exp_errors[key] = None
+        with self._exp_locks.setdefault(key, Lock()):  # others who share it wait
+            if key not in self._exp_errors:
+                self._exp_errors[key] = self._measured_exp_error(implementation, home, fmt)
         return self._exp_errors[key]
+
+    def _measured_exp_error(
+        self, implementation: Implementation, home: str, fmt: FloatFormat
+    ) -> ExpError | None:
+        worker = self.pool[implementation.name]
+
+        def exp(x: NDArray[Any]) -> NDArray[Any]:
+            (result,) = worker.request("run", {"operation": "exp"}, (x,))[1]
+            return result
+
+        try:
+            measured = measure_exp_error(exp, fmt)
+            if not math.isfinite(measured.error_u):
+                raise ValueError(f"exp({measured.worst_input}) is not finite; the truth is")
+        except (WorkerFault, TypeError, ValueError) as e:
+            self.on_note(f"exp of {home} in {fmt.name} could not be measured: {e}")
+            return None
+        return measured
 
     def exp_errors_of(self, implementation: Implementation) -> dict[str, ExpError]:
         """What has been measured so far, by format of the arithmetic."""
         meta = implementation.metadata
         home = meta.name if meta.offers_exp else meta.backend
-        return {f: e for (h, f), e in self._exp_errors.items() if h == home and e is not None}
+        known = list(self._exp_errors.items())  # others may add to it
+        return {f: e for (h, f), e in known if h == home and e is not None}
 
     def call(
         self, implementation: Implementation, operation: str, x: NDArray[Any], **options: Any

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from threading import BoundedSemaphore
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,8 @@ from harness.registry.discovery import Implementation
 _EXCUSING = ("overflow", "underflow", "offset", "flushes")
 """Declared deviations that explain errors beyond a bound."""
 
-JUDGES = 4
-"""How many implementations are called and judged at a time, where nothing is timed."""
+JUDGING = BoundedSemaphore(4)
+"""Held while a large output is judged: that takes some twenty times its memory."""
 ASSUMED_EXP_ERROR_U = 8.0
 """E where the exponential could not be measured: 4 ulp, what fast vector libraries promise."""
 

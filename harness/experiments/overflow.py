@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -13,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import workloads
-from harness.experiments.context import Context, Unit
-from harness.experiments.judgement import JUDGES, bound_of, excuses, half_of_the_digits
+from harness.experiments.context import Context, Part, Unit
+from harness.experiments.judgement import bound_of, excuses, half_of_the_digits
+from harness.experiments.side_by_side import once, unit_of
 from harness.numerics.exact import Exact, remembered
 from harness.numerics.formats import (
     FloatFormat,
@@ -242,23 +242,23 @@ def _map_coordinates(
     )
 
 
-def _map(context: Context, dtype: str, classes: int) -> Iterator[Record]:
-    rows = [
-        workloads.generate("offset", classes, 1, dtype, context.seed, offset=offset)
-        for offset in map_offsets(context, dtype)
+def _map(context: Context, dtype: str, classes: int) -> list[Part]:
+    """A column of the map for every implementation."""
+
+    def rows() -> NDArray[Any]:
+        offsets = map_offsets(context, dtype)
+        made = (
+            workloads.generate("offset", classes, 1, dtype, context.seed, offset=offset)
+            for offset in offsets
+        )
+        return np.concatenate(list(made))
+
+    x = once(rows)
+    exact = once(lambda: remembered(softmax_exact(x())))
+    return [
+        Part(i.name, partial(_map_of, context, i, dtype, classes, x, exact))
+        for i in context.implementations
     ]
-    x = np.concatenate(rows)
-    exact = remembered(softmax_exact(x))
-    for implementation in context.runnable("softmax", dtype):
-        context.exp_error(implementation, dtype)  # before the threads: once each
-
-    def of(implementation: Implementation) -> list[Record]:
-        return list(_map_of(context, implementation, dtype, classes, x, exact))
-
-    # Nothing is timed here, and each implementation has its own process
-    with ThreadPoolExecutor(max_workers=max(1, min(context.cores, JUDGES))) as threads:
-        for records in threads.map(of, context.implementations):
-            yield from records
 
 
 def _map_of(
@@ -266,8 +266,8 @@ def _map_of(
     implementation: Implementation,
     dtype: str,
     classes: int,
-    x: NDArray[Any],
-    exact: Exact,
+    x: Callable[[], NDArray[Any]],
+    exact: Callable[[], Exact],
 ) -> Iterator[Record]:
     started = time.perf_counter()
     base = _map_coordinates(context, implementation, dtype, classes)
@@ -276,7 +276,7 @@ def _map_of(
         yield from (record.ended(*refusal) for record in base)
         return
     try:
-        y = context.call(implementation, "softmax", x, axis=-1)
+        y = context.call(implementation, "softmax", x(), axis=-1)
     except WorkerFault as fault:
         lost = "crashed" if fault.status in ("crashed", "timeout") else "raises"
         for record in base:
@@ -284,7 +284,7 @@ def _map_of(
             yield ended.model_copy(update={"outcome": lost})
         return
     elapsed = (time.perf_counter() - started) / len(base)
-    for record in _judge_map(context, implementation, dtype, base, x, y, exact):
+    for record in _judge_map(context, implementation, dtype, base, x(), y, exact()):
         yield record.model_copy(update={"elapsed_s": elapsed})
 
 
@@ -325,11 +325,13 @@ def plan(context: Context) -> Iterator[Unit]:
         for implementation in context.implementations:
             for probe in PROBES:
                 for sign in SIGNS:
-                    yield Unit(
+                    measure = partial(_thresholds, context, implementation, dtype, probe, sign)
+                    part = Part(implementation.name, measure)
+                    yield unit_of(
                         "overflow",
                         f"overflow {dtype} {implementation.name} {probe}",
                         _threshold_coordinates(implementation, dtype, probe, sign),
-                        partial(_thresholds, context, implementation, dtype, probe, sign),
+                        partial(list[Part], (part,)),
                         0.15,
                     )
         for classes in context.profile.map_classes:
@@ -338,7 +340,7 @@ def plan(context: Context) -> Iterator[Unit]:
                 for implementation in context.implementations
                 for record in _map_coordinates(context, implementation, dtype, classes)
             )
-            yield Unit(
+            yield unit_of(
                 "overflow",
                 f"overflow map {dtype} {classes}",
                 coordinates,

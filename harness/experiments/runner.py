@@ -15,10 +15,10 @@ from typing import Any
 from harness import workloads
 from harness.errors import UserError
 from harness.experiments.context import Context, Unit, worker_for
-from harness.experiments.jit_warmup import make_first_calls
 from harness.experiments.plans import EXPERIMENTS
 from harness.experiments.profiles import Filters, Profile, narrow
 from harness.experiments.run_info import describe_run, refuse_other_conditions
+from harness.experiments.side_by_side import Lanes, measured
 from harness.experiments.signals import interruptible
 from harness.experiments.throughput.interference import summarise
 from harness.machine.description import describe
@@ -230,34 +230,35 @@ def _measure(
     cores = len(os.sched_getaffinity(0))
     progress.started(left, len(units) - len(left))
     _start(left)
-    with context.spending("first calls, compilation"):
-        make_first_calls(context, left)
-    for unit in left:
-        progress.unit(unit)
-        records: list[Record] = []
-        started = time.perf_counter()
-        try:
-            with context.spending(unit.experiment):
-                for record in unit.measure():
-                    records.append(record)
-                    writer.append(record)
-            _give_up(unit, records, writer, "error", "harness: the experiment gave no record of it")
-        except workloads.WorkloadUnavailable as e:
-            _give_up(unit, records, writer, "unavailable", str(e))
-        except MemoryError:
-            _give_up(unit, records, writer, "out_of_memory", "the harness ran out of memory")
-        except ResultsError:  # there is no place for records any more
-            raise
-        except Exception as e:  # a defect of the harness loses this unit, never the run
-            if "--debug" in sys.argv:
+    with Lanes() as lanes:
+        for unit, found in measured(lanes, left, TIMING):
+            progress.unit(unit)
+            records: list[Record] = []
+            started = time.perf_counter()
+            try:
+                with context.spending(unit.experiment):
+                    for record in found:
+                        records.append(record)
+                        writer.append(record)
+                _give_up(
+                    unit, records, writer, "error", "harness: the experiment gave no record of it"
+                )
+            except workloads.WorkloadUnavailable as e:
+                _give_up(unit, records, writer, "unavailable", str(e))
+            except MemoryError:
+                _give_up(unit, records, writer, "out_of_memory", "the harness ran out of memory")
+            except ResultsError:  # there is no place for records any more
                 raise
-            elapsed = time.perf_counter() - started
-            reason = f"harness: {type(e).__name__}: {e} (after {elapsed:.1f} s; see --debug)"
-            progress.note(f"{unit.label}: {reason}")
-            _give_up(unit, records, writer, "error", one_line(reason))
-        _note_exp_errors(context, writer)
-        _note_cores(cores, writer, progress)
-        progress.finished(unit, records)
+            except Exception as e:  # a defect of the harness loses this unit, never the run
+                if "--debug" in sys.argv:
+                    raise
+                elapsed = time.perf_counter() - started
+                reason = f"harness: {type(e).__name__}: {e} (after {elapsed:.1f} s; see --debug)"
+                progress.note(f"{unit.label}: {reason}")
+                _give_up(unit, records, writer, "error", one_line(reason))
+            _note_exp_errors(context, writer)
+            _note_cores(cores, writer, progress)
+            progress.finished(unit, records)
 
 
 def _once_more(context: Context, writer: RunWriter, progress: Progress) -> None:
