@@ -206,7 +206,7 @@ def summarise(
         wrong_argmax=_wrong_argmax(c, exact) if operation in ORDERED else None,
         wrong_order=None
         if x is None or operation not in ORDERED
-        else wrong_order(c, x, exact.once("order", lambda: np.argsort(x, axis=1))),
+        else _inversions(c, x, *exact.once("order", lambda: _rises(x))),
         nonfinite=int(np.count_nonzero(~np.isfinite(c) & np.isfinite(expected))),
         worst=_worst(error, array, rounded, exact, x),
     )
@@ -287,11 +287,25 @@ def wrong_order(
     """
     c, x = np.atleast_2d(np.asarray(computed)), np.atleast_2d(np.asarray(logits))
     c, x = c.astype(np.float64), x.astype(np.float64)
+    return _inversions(c, x, *_rises(x, order))
+
+
+def _rises(
+    x: Float64Array, order: NDArray[np.intp] | None = None
+) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """What sorts each row, and where the sorted row rises."""
     order = np.argsort(x, axis=1) if order is None else order
-    c, x = np.take_along_axis(c, order, axis=1), np.take_along_axis(x, order, axis=1)
+    x = np.take_along_axis(x, order, axis=1)
+    return order, x[:, 1:] > x[:, :-1]
+
+
+def _inversions(
+    c: Float64Array, x: Float64Array, order: NDArray[np.intp], rises: NDArray[np.bool_]
+) -> int:
+    c = np.take_along_axis(c, order, axis=1)
     # Comparisons with NaN are false, but a pair around it would be no neighbours: drop the row.
     rows = ~(np.isnan(c).any(axis=1) | np.isnan(x).any(axis=1))
-    inverted = (x[:, 1:] > x[:, :-1]) & (c[:, 1:] < c[:, :-1])
+    inverted = rises & (c[:, 1:] < c[:, :-1])
     return int(np.count_nonzero(inverted[rows]))
 
 
