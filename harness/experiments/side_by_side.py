@@ -19,7 +19,9 @@ from harness.records import Record
 T = TypeVar("T")
 
 AHEAD = 16
-"""How many units are begun. Each holds its input and the certified results in memory."""
+"""How many units are begun."""
+ELEMENTS = 1 << 21
+"""Of all their inputs together: with results and bounds an element takes some 150 bytes."""
 
 _Found = tuple[list[Record], Exception | None]
 
@@ -117,12 +119,19 @@ def measured(
     """
     begun: dict[int, Iterator[Record]] = {}
     for place, unit in enumerate(units):
+        room = ELEMENTS
         for i, later in enumerate(units[place : place + AHEAD], place):
-            if later.experiment in alone:
+            room -= _elements(later)
+            if later.experiment in alone or (room < 0 and i > place):
                 break
             if later.parts is not None and i not in begun:
                 begun[i] = lanes.begin(later.parts())
         yield unit, begun.pop(place) if place in begun else unit.measure()
+
+
+def _elements(unit: Unit) -> int:
+    first = unit.coordinates[0]
+    return (first.rows or 1) * (first.classes or 1)
 
 
 def once(make: Callable[[], T]) -> Callable[[], T]:

@@ -15,7 +15,7 @@ from harness.experiments import accuracy, budget, overflow, side_by_side
 from harness.experiments.context import Part, Unit
 from harness.experiments.profiles import SMOKE, Filters
 from harness.experiments.runner import TIMING, Request, run
-from harness.experiments.side_by_side import AHEAD, Lanes, measured, once, unit_of
+from harness.experiments.side_by_side import AHEAD, ELEMENTS, Lanes, measured, once, unit_of
 from harness.records import AccuracyRecord, Record
 from harness.records.reader import read_run
 from harness.worker.local import load
@@ -118,8 +118,17 @@ def test_so_many_units_are_begun_ahead_and_no_more() -> None:
 
         return unit_of("accuracy", "", (BLANK,), parts, 1.0)
 
-    seen = begun_when([of(i) for i in range(AHEAD + 3)], begun)
+    units = [of(i) for i in range(AHEAD + 3)]
+    seen = begun_when(units, begun)
     assert [len(s) for s in seen[:4]] == [AHEAD, AHEAD + 1, AHEAD + 2, AHEAD + 3]
+    begun.clear()
+    half = BLANK.model_copy(update={"rows": 1, "classes": ELEMENTS // 2})
+    large = [replace(u, coordinates=(half,)) for u in units]
+    assert [len(s) for s in begun_when(large, begun)[:3]] == [2, 3, 4]
+    begun.clear()
+    too_large = BLANK.model_copy(update={"rows": 2, "classes": ELEMENTS})
+    alone = [replace(u, coordinates=(too_large,)) for u in units]
+    assert [len(s) for s in begun_when(alone, begun)[:3]] == [1, 2, 3]
 
 
 def test_what_a_part_gave_before_a_defect_is_kept_and_the_others_go_on() -> None:
