@@ -206,6 +206,7 @@ class HostEntrant(Entrant[ThroughputRecord, Timing]):
         self.update(**reply)
         if threads > 1:
             self.update(cores=self.cores)
+        if self.cores > 1:
             self._see_it_rest(timeout)
 
     def _see_it_rest(self, timeout: float) -> None:
