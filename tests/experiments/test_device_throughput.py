@@ -126,7 +126,7 @@ def test_every_cell_planned_is_measured_once(rig: Rig, simulation: Simulation) -
     assert len(set(planned)) == len(planned)
 
 
-def test_everyone_is_visited_once_a_round_in_an_order_that_the_seed_gives(
+def test_everyone_is_visited_in_every_round_in_an_order_that_the_seed_gives(
     rig: Rig, simulation: Simulation
 ) -> None:
     def order(seed: int) -> list[str]:

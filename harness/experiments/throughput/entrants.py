@@ -94,8 +94,8 @@ class Entrant(ABC, Generic[R, G]):
     def ratio_to(self, baseline: Entrant[R, G]) -> Ratio:
         """Its time over the baseline's."""
         mine, its, count = self.visits, baseline.visits, self.record.processes or 1
-        alike = mine.size == its.size and mine.size % count == 0
-        if count > 1 and alike and min(mine.min(), its.min()) > 0.0:
+        whole = mine.size % count == its.size % count == 0
+        if count > 1 and whole and min(mine.min(), its.min()) > 0.0:
             return ratio_of_processes(logs_of_processes(mine, its, count))
         return ratio(mine, its)
 
