@@ -24,6 +24,7 @@ from harness.records.timing import CONTROL_SUFFIX
 from harness.registry.discovery import Implementation
 from harness.worker.client import Pool, RemoteImplementation, WorkerFault
 from harness.worker.compiling import may_compile
+from harness.worker.timing.calm import Calm
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ class Context:
         last_level_cache, l2_cache: bytes, None where unknown.
         logits: id of the captured logits, if any were given.
         seconds: where the time of the run went, by what was done (`spending`).
+        calm: tells whether a core is disturbed by others.
         open: measures once more, at the end of the run, what could not be decided; with the
             seconds that it took the first time.
     """
@@ -94,6 +96,7 @@ class Context:
     baseline: str = "max_shift"
     on_note: Callable[[str], None] = print
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    calm: Calm = field(default_factory=Calm)
     open: list[tuple[float, Callable[[], Iterator[Record]]]] = field(default_factory=list)
     _exp_errors: dict[tuple[str, str], ExpError | None] = field(default_factory=dict)
     _exp_locks: dict[tuple[str, str], Lock] = field(default_factory=dict)

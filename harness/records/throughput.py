@@ -78,6 +78,11 @@ class ThroughputRecord(TimingRecord):
     spins_ms: float | None = Field(
         default=None, description="how long its threads go on running after a call"
     )
+    disturbed: float | None = Field(
+        default=None,
+        description="share of the visits that found other work on its cores, a neighbour's too: "
+        "they gave no sample where there was time for others",
+    )
     processors_used: float | None = Field(
         default=None, description="processor time / elapsed time of the median sample"
     )

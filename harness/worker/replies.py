@@ -51,6 +51,7 @@ class _Prepare(TypedDict):
 
 
 class _Visit(TypedDict):
+    probe_ns: Time
     elapsed_ns: Times
     spent_ns: Times
     faults: Times

@@ -30,6 +30,7 @@ from harness.records import ThroughputRecord
 from harness.records.reader import cell_key
 from harness.records.timing import CONTROL_SUFFIX
 from harness.worker.client import RemoteImplementation
+from harness.worker.timing.calm import Calm
 
 PROFILE = replace(
     SMOKE,
@@ -64,7 +65,7 @@ def test_everyone_is_visited_and_set_against_the_baseline(make_context: MakeCont
         assert record.visits >= 6
         assert len(record.samples_ns or []) % record.visits == 0
         assert record.best_ns == pytest.approx(min(record.samples_ns or []), rel=1e-5)
-        assert (record.best_low_ns or 0) <= record.best_ns <= (record.median_ns or 0)
+        assert (record.best_low_ns or 0) <= (record.best_ns or 0) <= (record.median_ns or 0)
         assert record.percent_of_limit is not None
         assert record.threads == 1
     assert not any(name == "cupy_gpu" for name, _ in found)  # `device_throughput` has it
@@ -334,6 +335,21 @@ def test_without_a_control_two_processes_are_not_known_to_differ() -> None:
     undecided([one], "a", GRID)
     assert one.record.noisy is None
     assert doubt([one], one) == 0.0
+
+
+def test_who_was_never_visited_in_a_calm_moment_says_so(make_context: MakeContext) -> None:
+    class Never(Calm):
+        @property
+        def limit_ns(self) -> float:
+            return 1.0
+
+    context = make_context(["max_shift", "naive"], PROFILE)
+    context.calm = Never()
+    for record in measured(context).values():
+        assert record.visits == 6
+        assert record.disturbed == 1.0
+        assert record.noisy
+        assert "only 0 of" in str(record.undecided)
 
 
 def test_a_clock_that_tells_no_time_gives_no_ratio() -> None:

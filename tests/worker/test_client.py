@@ -137,6 +137,9 @@ def test_a_timing_is_prepared_and_sampled(make: Make) -> None:
     assert len(seen["elapsed_ns"]) == len(seen["spent_ns"]) == len(seen["faults"]) == 3
     assert min(seen["elapsed_ns"]) > 0
     assert min(*seen["spent_ns"], *seen["faults"], seen["elsewhere_ns"]) >= 0
+    seen, _ = worker.request("visit", {**order, "limit_ns": 1})  # no core is as calm as that
+    assert seen["elapsed_ns"] == []
+    assert seen["probe_ns"] > 1
     _, (rows,) = worker.request("output_rows", {"handle": "out", "rows": [0]})
     assert (rows == X).all()
 

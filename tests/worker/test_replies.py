@@ -17,7 +17,13 @@ PREPARE = {
     "warm_up_settled": True,
     "threads_found": {"openmp": 1}, "input_placement": {"alignment": 64, "nodes": {"0": 1.0}},
 }  # fmt: skip
-VISIT = {"elapsed_ns": [5.0, 6.0], "spent_ns": [5.0, 5.0], "faults": [0.0, 1.0], "elsewhere_ns": 4}
+VISIT = {
+    "probe_ns": 3.0,
+    "elapsed_ns": [5.0, 6.0],
+    "spent_ns": [5.0, 5.0],
+    "faults": [0.0, 1.0],
+    "elsewhere_ns": 4,
+}
 
 
 def test_a_right_answer_comes_through_without_what_nobody_asked_for() -> None:
@@ -33,7 +39,7 @@ def test_a_right_answer_comes_through_without_what_nobody_asked_for() -> None:
         ("visit", {**VISIT, "elsewhere_ns": -1}, "elsewhere_ns.*-1"),
         ("visit", {**VISIT, "elapsed_ns": [1.0, float("nan")]}, "elapsed_ns"),
         ("visit", {**VISIT, "spent_ns": [-1.0]}, "spent_ns"),
-        ("visit", {"elsewhere_ns": 4}, "elapsed_ns"),
+        ("visit", {"elsewhere_ns": 4, "probe_ns": 3.0}, "elapsed_ns"),
         ("prepare", {**PREPARE, "calls": 0}, "calls.*0"),
         ("prepare", {**PREPARE, "warm_up_ns": float("inf")}, "warm_up_ns"),
         ("prepare", {**PREPARE, "threads_found": ["a"]}, "threads_found"),

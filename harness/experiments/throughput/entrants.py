@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from harness.experiments.profiles import DeviceTiming, Timing
 from harness.experiments.throughput.timed_operations import Blocks, operation_of
 from harness.numerics.statistics import (
+    UNKNOWN,
     Ratio,
     logs_of_processes,
     of_visits,
@@ -32,6 +33,7 @@ from harness.records.timing import CONTROL_SUFFIX, TimingRecord
 from harness.registry.discovery import Implementation
 from harness.worker.client import RemoteImplementation, WorkerFault, start, stop
 from harness.worker.isolation.address_space import AddressSpace
+from harness.worker.timing.calm import Calm
 
 ALIGNMENT = 64
 """Bytes to which timed inputs are aligned: a cache line, and the widest vector."""
@@ -46,6 +48,9 @@ the machine leaves one alone is as short as that, and the next visit may find an
 _RESTS, _RESTS_LOOKED_AT = 0.001, 3
 """Seconds; a pool that goes on spinning for longer, each time that it was looked at, is waited
 for."""
+
+_PATIENCE_S = 0.1
+"""For how long a calm moment is waited for before a test of integrity."""
 
 R = TypeVar("R", bound=TimingRecord)
 G = TypeVar("G", Timing, DeviceTiming)
@@ -65,6 +70,8 @@ class Entrant(ABC, Generic[R, G]):
         rests: seconds after a visit until no thread of the worker runs any more.
         fault: what ended it.
         ready: whether its process has been prepared.
+        tries, disturbed: visits, and how many of them did not find the machine calm.
+        anyway: visits that were made all the same, since there was no more time.
     """
 
     record: R
@@ -77,6 +84,9 @@ class Entrant(ABC, Generic[R, G]):
     rests: float = 0.0
     fault: WorkerFault | None = None
     ready: bool = False
+    tries: int = 0
+    disturbed: int = 0
+    anyway: int = 0
 
     def update(self, **changes: Any) -> None:
         self.record = self.record.model_copy(update=changes)
@@ -87,12 +97,19 @@ class Entrant(ABC, Generic[R, G]):
         return f"{self.record.implementation}, allocating: {self.record.allocating}"
 
     @property
+    def visited(self) -> int:
+        """How many visits gave samples."""
+        return len(self.samples) // self.samples_a_visit
+
+    @property
     def visits(self) -> NDArray[np.float64]:
         """The least time of each visit, ns."""
-        return of_visits(self.samples, len(self.samples) // self.samples_a_visit)
+        return of_visits(self.samples, self.visited)
 
     def ratio_to(self, baseline: Entrant[R, G]) -> Ratio:
         """Its time over the baseline's."""
+        if not self.samples or not baseline.samples:
+            return UNKNOWN
         mine, its, count = self.visits, baseline.visits, self.record.processes or 1
         whole = mine.size % count == its.size % count == 0
         if count > 1 and whole and min(mine.min(), its.min()) > 0.0:
@@ -108,12 +125,15 @@ class Entrant(ABC, Generic[R, G]):
         """Make the first call on the input in place, warm up, calibrate."""
 
     @abstractmethod
-    def visit(self, timeout: float) -> None:
-        """Take some samples, in at most so many seconds."""
+    def visit(self, timeout: float, *, anyway: bool = False) -> None:
+        """Take some samples, in at most so many seconds, if the machine is calm, or anyway."""
 
     @abstractmethod
     def costs(self) -> dict[str, Any]:
         """What was seen beside the times, as fields of the record."""
+
+    def await_calm(self, timeout: float) -> None:
+        """Wait a little for a moment in which nothing disturbs it."""
 
     def after_fault(self, fault: WorkerFault) -> None:
         """Leave the worker as its other uses need it."""
@@ -158,7 +178,8 @@ class HostEntrant(Entrant[ThroughputRecord, Timing]):
     the page faults of a call, `elsewhere` the share of processes below the worker in the time of
     each visit. `overheads` are what the coordinator's own clock saw of a visit beyond the time of
     its samples, ns. `integrity` found `restless`, elapsed and processor time of calls on an input
-    that changes, and `caught`, what was wrong with a result. `cores` are those that it is bound to:
+    that changes, and `caught`, what was wrong with a result. `calm` tells a disturbed machine from
+    a calm one, for all entrants of a run. `cores` are those that it is bound to:
     one where no other thread of it takes part, since which of several it comes upon is chance.
     """
 
@@ -166,6 +187,7 @@ class HostEntrant(Entrant[ThroughputRecord, Timing]):
     elsewhere: list[float] = field(default_factory=list)
     faults: list[float] = field(default_factory=list)
     overheads: list[float] = field(default_factory=list)
+    calm: Calm = field(default_factory=Calm)
     content: NDArray[Any] | None = None
     sampled: NDArray[Any] | None = None
     restless: tuple[list[float], list[float]] = ([], [])
@@ -222,16 +244,24 @@ class HostEntrant(Entrant[ThroughputRecord, Timing]):
                 break
         self.update(spins_ms=1e3 * self.rests)
 
-    def _samples(self, count: int, timeout: float) -> dict[str, Any]:
+    def _samples(self, count: int, timeout: float, limit_ns: float = 0.0) -> dict[str, Any]:
         self.worker.bind(self.cores)
         order = {"handle": self.handle, "calls": self.calls, "warm": self.warm, "count": count}
         cold = self.record.cache == "cold"
-        return self.worker.request("visit", {**order, "cold": cold}, timeout=timeout)[0]
+        order |= {"cold": cold, "limit_ns": limit_ns}
+        seen = self.worker.request("visit", order, timeout=timeout)[0]
+        self.calm.saw(seen["probe_ns"])
+        return seen
 
-    def visit(self, timeout: float) -> None:
+    def visit(self, timeout: float, *, anyway: bool = False) -> None:
         started = time.perf_counter_ns()
-        seen = self._samples(self.samples_a_visit, timeout)
+        limit = 0.0 if anyway else self.calm.limit_ns
+        seen = self._samples(self.samples_a_visit, timeout, limit)
         wall = time.perf_counter_ns() - started
+        self.tries += 1
+        self.disturbed += not seen["elapsed_ns"] or anyway
+        if not seen["elapsed_ns"]:
+            return
         self.sampled = self.content
         elapsed, spent = (np.array(seen[k], np.float64) for k in ("elapsed_ns", "spent_ns"))
         self.samples += (elapsed / self.calls).tolist()
@@ -243,6 +273,13 @@ class HostEntrant(Entrant[ThroughputRecord, Timing]):
         if self.rests:
             self.worker.settle()
 
+    def await_calm(self, timeout: float) -> None:
+        ends = time.monotonic() + _PATIENCE_S
+        while time.monotonic() < ends:
+            limit = self.calm.limit_ns
+            if self._samples(0, timeout)["probe_ns"] <= limit:
+                return
+
     def count(self, timeout: float) -> None:
         """Fill in what the processor counts of a sample."""
         order = {"handle": self.handle, "calls": self.calls}
@@ -251,6 +288,7 @@ class HostEntrant(Entrant[ThroughputRecord, Timing]):
 
     def costs(self) -> dict[str, Any]:
         return {
+            "disturbed": self.disturbed / max(1, self.tries),
             "processors_used": float(np.median(self.processors)),
             "page_faults": float(np.median(self.faults)),
         }
@@ -283,7 +321,7 @@ class DeviceEntrant(Entrant[DeviceThroughputRecord, DeviceTiming]):
         reply = self._request_prepare("device_prepare", grid, timeout, graph=graph)
         self.update(calls_per_sample=self.calls, **reply)
 
-    def visit(self, timeout: float) -> None:
+    def visit(self, timeout: float, *, anyway: bool = False) -> None:
         order = {"handle": self.handle, "calls": self.calls}
         seen = [
             self.worker.request("device_sample", order, timeout=timeout)[0]

@@ -192,14 +192,17 @@ def _entrant(context: Context, record: ThroughputRecord) -> HostEntrant:
             supported, reason = copy_limit.nontemporal_supported()
             if not supported:
                 raise WorkerFault("unsupported", reason)
-        return HostEntrant(record, context.mover(name, {"module": f"harness.machine.{module}"}))
+        return HostEntrant(
+            record, context.mover(name, {"module": f"harness.machine.{module}"}), calm=context.calm
+        )
     implementation = context.named(name)
     context.demand(implementation, record.operation, str(record.dtype))
     both_ways = record.operation in implementation.metadata.operations_with_out
     if name == baseline_of(context, record.operation) and record.allocating and both_ways:
         # The two ways of calling the baseline take turns, which one process cannot.
         name = control_of(record).implementation
-    return HostEntrant(record, context.worker(name, implementation), implementation)
+    worker = context.worker(name, implementation)
+    return HostEntrant(record, worker, implementation, calm=context.calm)
 
 
 def _judge(
@@ -287,6 +290,8 @@ def _measure(
     scrutiny = Scrutiny(classes, rows, dtype, judge)
     arguments = (aligned(first), *others)
     before = _readings(context)
+    if not context.calm.limit_ns:
+        context.calm.learn()
     tested = secrets.randbelow(grid.processes)
     several = grid.processes > 1
     with context.spending("timings: inputs"):

@@ -59,8 +59,9 @@ class Rounds(Generic[E]):
         visited no more when its ratio is known to `grid.precision`, or when its time is over; none
         is when that of the group is, `grid.seconds` for each. The baseline is visited to the end:
         if its least time falls, the machine had left nobody alone before, and all are visited
-        again. Where several processes share the rounds, each takes `grid.rounds`. A worker that
-        dies takes down all its entrants, no other.
+        again. Where several processes share the rounds, each takes `grid.rounds`. Visits that do
+        not find the machine calm give no sample; who has fewer than `grid.rounds` when its time is
+        over is visited anyway. A worker that dies takes down all its entrants, no other.
         """
         order = random.Random(self.seed)
         with self._spending("preparing"):
@@ -74,18 +75,27 @@ class Rounds(Generic[E]):
             for e in waiting
             if self.test and e.implementation is not None
         }
+        due = {id(e): e.visited + int(self.grid.rounds) for e in waiting}
         done, seen = 0, dict[int, float]()
         while waiting:
             visited = self._round(waiting)
             for entrant in order.sample(visited, len(visited)):
                 if tested.get(id(entrant)) == done and entrant.fault is None:
                     with self._spending("tests of integrity"):
+                        self._attempt(entrant, lambda e: e.await_calm(self.timeout))
                         self._attempt(entrant, self.test)  # type: ignore[arg-type]
                 left -= self._visit(entrant)
             done += 1
             if done >= self.grid.rounds:
-                over = processes_of(self.grid) > 1 or left <= 0.0
-                waiting = [] if over else self._undecided(waiting, seen)
+                if left <= 0.0:
+                    break
+                several = processes_of(self.grid) > 1
+                lacking = [e for e in waiting if e.fault is None and e.visited < due[id(e)]]
+                waiting = lacking if several else self._undecided(waiting, seen)
+        for entrant in self.group:
+            while entrant.fault is None and entrant.visited < due.get(id(entrant), 0):
+                entrant.anyway += 1
+                self._visit(entrant, anyway=True)
 
     def _round(self, waiting: Sequence[E]) -> list[E]:
         """Who is visited in a round: the quick ones several times, and so is the baseline.
@@ -103,13 +113,13 @@ class Rounds(Generic[E]):
             found += [entrant] * min(max(1, times), _MOST_VISITS)
         return found
 
-    def _visit(self, entrant: E) -> float:
+    def _visit(self, entrant: E, *, anyway: bool = False) -> float:
         """The seconds that it took; none of one that has ended."""
         if entrant.fault is not None:
             return 0.0
         with self._spending("visits"):
             began = time.perf_counter()
-            self._attempt(entrant, lambda e: e.visit(self.timeout))
+            self._attempt(entrant, lambda e: e.visit(self.timeout, anyway=anyway))
             took = time.perf_counter() - began
         entrant.seconds += took
         return took
@@ -124,7 +134,7 @@ class Rounds(Generic[E]):
         its = living(self.group, self.baseline)
         if its is None:
             return []
-        now = float(its.visits.min())
+        now = float(its.visits.min()) if its.samples else math.inf
         seen.update((id(e), now) for e in visited)
         wanted = math.log1p(self.grid.precision)
         enough = max(wanted - doubt(self.group, its), wanted / 2.0)

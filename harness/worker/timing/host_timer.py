@@ -23,6 +23,7 @@ from harness.worker.isolation.neighbours import processes_ns
 from harness.worker.isolation.scheduling import helped, others
 from harness.worker.timing import memory_layout, thread_pools
 from harness.worker.timing.cache_flush import Evictor
+from harness.worker.timing.calm import probe_ns
 from harness.worker.timing.warmup import CAP_NS, MAX_CALLS, warm_up
 
 Reply = tuple[dict[str, Any], list[NDArray[Any]]]
@@ -190,17 +191,21 @@ class Stopwatch:
     def visit(self, header: dict[str, Any], _: list[NDArray[Any]]) -> Reply:
         """`count` samples of a timing in quick succession, after a call that does not count.
 
-        The answer has the processor time of the processes below this one meanwhile, too.
+        None, if the cores are not this process's own: a probe (`calm`) takes more than `limit_ns`,
+        unless that is 0. The answer has the processor time of the processes below this one, too.
         """
         timing, cold = self.timings[header["handle"]], bool(header["cold"])
         if cold and self.evictor is None:
             raise ValueError("visit: cold, but the input was placed without; place it so")
         elsewhere = processes_ns()
-        if header["warm"]:
+        probe = probe_ns()
+        count = header["count"] if probe <= (header.get("limit_ns") or probe) else 0
+        if header["warm"] and count:
             self.time(timing, 1)
-        samples = [self.sample(timing, header["calls"], cold) for _ in range(header["count"])]
-        elapsed, spent, faults = zip(*samples, strict=True)
+        samples = [self.sample(timing, header["calls"], cold) for _ in range(count)]
+        elapsed, spent, faults = zip(*samples, strict=True) if samples else ((), (), ())
         return {
+            "probe_ns": probe,
             "elapsed_ns": elapsed,
             "spent_ns": spent,
             "faults": faults,
