@@ -349,7 +349,7 @@ def test_who_was_never_visited_in_a_calm_moment_says_so(make_context: MakeContex
         assert record.visits == 6
         assert record.disturbed == 1.0
         assert record.noisy
-        assert "only 0 of" in str(record.undecided)
+        assert "none of" in str(record.undecided)
 
 
 def test_a_clock_that_tells_no_time_gives_no_ratio() -> None:

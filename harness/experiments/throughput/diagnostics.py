@@ -115,19 +115,18 @@ def undecided(
             continue
         half = judged.ratio_to(its).half_width
         why = None
-        if judged.anyway or its.anyway:
-            why = _busy(judged if judged.anyway else its)
+        never = next((e for e in (judged, its) if e.visited == e.anyway), None)
+        if never is not None:  # visits agree then because something slows them all
+            why = _busy(never)
         elif half + unsure > math.log1p(grid.precision):
             why = _why(judged, half, unsure, grid.precision, causes)
         entrant.update(noisy=why is not None, undecided=why)
 
 
 def _busy(entrant: AnyEntrant) -> str:
-    calm = entrant.visited - entrant.anyway
     return (
-        f"only {calm} of {entrant.tries} visits to {entrant.record.implementation} found the "
-        "processors without other work, of this machine or of its neighbours: run again at a "
-        "quieter time"
+        f"none of {entrant.tries} visits to {entrant.record.implementation} found the processors "
+        "without other work, of this machine or of its neighbours: run again at a quieter time"
     )
 
 

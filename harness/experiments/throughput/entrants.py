@@ -49,7 +49,7 @@ _RESTS, _RESTS_LOOKED_AT = 0.001, 3
 """Seconds; a pool that goes on spinning for longer, each time that it was looked at, is waited
 for."""
 
-_PATIENCE_S = 0.1
+_PATIENCE_S = 0.03
 """For how long a calm moment is waited for before a test of integrity."""
 
 R = TypeVar("R", bound=TimingRecord)
