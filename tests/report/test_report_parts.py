@@ -294,7 +294,7 @@ def test_no_two_implementations_look_alike_and_each_keeps_its_style() -> None:
 
 def test_a_text_is_one_line_and_lacks_no_value() -> None:
     text = prose("limit_shares", meaning="% of {{ x }} & <b>")
-    assert text.startswith("% of {{ x }} & <b>. Second line: 95% bootstrap interval.")
+    assert text.startswith("% of {{ x }} & <b>. Second line: 95% interval.")
     assert "\n" not in text
     assert prose("ulp_by_classes", workload="w", published="", absent=" X.").endswith("ones. X.")
     with pytest.raises(UndefinedError):

@@ -109,7 +109,7 @@ def _allocations(
 
 @dataclass(frozen=True)
 class _Point:
-    """One point of the grid: what all that are timed beside the same baseline have in common."""
+    """One point of the grid: what all that are visited in the same rounds have in common."""
 
     operation: str
     regime: Regime

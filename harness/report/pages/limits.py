@@ -1,8 +1,7 @@
 """How far from the limit: every timing as a share of what the machine can do at best.
 
-The limits are those that were timed beside the same baseline: copies of the same bytes with regular
-and with non-temporal stores, and, in cache, one exponential an element. Shares are quotients of the
-ratios of both to that baseline.
+The limits are those that were timed in the same rounds: copies of the same bytes with regular and
+with non-temporal stores, and, in cache, one exponential an element.
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@ _INPUT = np.linspace(-3.0, 3.0, 2048)
 _OUTPUT = np.empty_like(_INPUT)
 _TRIES = 3
 
-_FACTOR = 1.25
+FACTOR = 1.25
+"""Times its least time that the piece may take on a core without neighbours."""
 _REMEMBERED_S = 60.0
 """How long a time is remembered: clocks change as a machine gets warm."""
 _LEARN_S = 0.2
@@ -74,4 +75,4 @@ class Calm:
     @property
     def limit_ns(self) -> float:
         """What it takes at most on a core of one's own; 0 while nothing is known."""
-        return _FACTOR * self._seen[0][1] if self._seen else 0.0
+        return FACTOR * self._seen[0][1] if self._seen else 0.0
