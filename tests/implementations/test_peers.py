@@ -58,10 +58,10 @@ def test_a_peer_that_is_not_installed_is_listed_with_the_reason(name: str, bare:
     found = implementations()[name]
     assert not found.available
     assert f"package {name!r} is not installed" in str(found.unavailable_reason)
-    listed = listing.implementations()
-    (row,) = [r for r in listed.rows if r[0] == name]
+    _, _, rows, notes = listing.implementations()
+    (row,) = [r for r in rows if r[0] == name]
     assert row[1] == "no"
-    (note,) = [n for n in listed.notes if f"package {name!r} is not installed" in n]
+    (note,) = [n for n in notes if f"package {name!r} is not installed" in n]
     assert re.search(rf"\b{name}\b[^:]*: package", note)
 
 
