@@ -34,16 +34,17 @@ def contents(site: Path) -> dict[str, bytes]:
     return {str(p.relative_to(site)): p.read_bytes() for p in site.rglob("*") if p.is_file()}
 
 
+_OTHERS: list[psutil.Process] = []
+
+
+@pytest.fixture(autouse=True)
+def _others() -> None:
+    """What earlier tests have left below this process is no helper."""
+    _OTHERS[:] = psutil.Process().children()
+
+
 def helpers() -> list[psutil.Process]:
-    """Those of a report, below this process, where other tests have left workers."""
-    return [p for p in psutil.Process().children() if "harness.worker.server" not in _command(p)]
-
-
-def _command(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.ZombieProcess:
-        return []
+    return [p for p in psutil.Process().children() if p not in _OTHERS]
 
 
 @pytest.fixture(scope="module")
