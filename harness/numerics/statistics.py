@@ -67,13 +67,14 @@ class Ratio:
 
     def inverse(self) -> Ratio:
         """Of the same two times, the other way round."""
-        return Ratio(1.0 / self.value, 1.0 / self.high, _over(1.0, self.low))
+        return Ratio(1.0 / self.value, 1.0 / self.high, over(1.0, self.low))
 
 
 UNKNOWN = Ratio(1.0, 0.0, math.inf)
 
 
-def _over(a: float, b: float) -> float:
+def over(a: float, b: float) -> float:
+    """a / b, infinite where b is 0: nothing is known of it."""
     return a / b if b > 0.0 else math.inf
 
 
@@ -131,7 +132,7 @@ def ratio(visits: ArrayLike, others: ArrayLike, alpha: float = ON_PAPER) -> Rati
     mine, its = (least(v, alpha / 2.0) for v in (visits, others))
     if min(mine.ns, its.ns) <= 0.0:
         return UNKNOWN
-    return Ratio(mine.ns / its.ns, mine.low / its.ns, _over(mine.ns, its.low))
+    return Ratio(mine.ns / its.ns, mine.low / its.ns, over(mine.ns, its.low))
 
 
 def logs_of_processes(visits: ArrayLike, others: ArrayLike, processes: int) -> Float64Array:

@@ -71,6 +71,7 @@ class _Verify(TypedDict):
     repeated_cpu_ns: Times
     restless_ns: NotRequired[list[Finite]]  # less what the loop itself takes
     restless_cpu_ns: NotRequired[list[Finite]]
+    restless_probe_ns: NotRequired[Times]
 
 
 class _Peak(TypedDict):

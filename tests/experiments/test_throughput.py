@@ -352,6 +352,17 @@ def test_who_was_never_visited_in_a_calm_moment_says_so(make_context: MakeContex
         assert "none of" in str(record.undecided)
 
 
+def test_an_implementation_cannot_say_what_is_calm(
+    make_context: MakeContext, plain_file: Write
+) -> None:
+    """What is calm is told by our own copies: others would make the rest look disturbed."""
+    lying = "from harness.worker.timing import host_timer; host_timer.probe_ns = lambda: 1; "
+    context = make_context(["max_shift", plain_file("liar", lying + BODY)], PROFILE)
+    found = measured(context)
+    assert context.calm.limit_ns > 1000.0
+    assert found["max_shift", False].status == "ok"
+
+
 def test_a_clock_that_tells_no_time_gives_no_ratio() -> None:
     found = group(1.0)
     found[2].samples = [0.0] * 40

@@ -31,7 +31,7 @@ from harness.machine.description import describe
 from harness.numerics.statistics import RANK, UNKNOWN, Ratio, ratio
 from harness.registry.discovery import load
 from harness.worker.client import Pool
-from harness.worker.timing.calm import FACTOR, Calm
+from harness.worker.timing.calm import FACTOR
 
 BASELINE = "max_shift"
 GROUPS = (("cached", 1000, "one"), ("cached", 1000, "all"), ("streaming", 1000, "all"))
@@ -85,16 +85,6 @@ RULES: dict[str, Callable[[Seen, Seen, float], float]] = {
 }
 
 
-class _Watch(Calm):
-    """Remembers the last probe."""
-
-    last = 0.0
-
-    def saw(self, ns: float) -> None:
-        self.last = ns
-        super().saw(ns)
-
-
 def record(
     regime: str, classes: int, threads: str, seconds: float, names: Sequence[str]
 ) -> dict[str, Seen]:
@@ -105,7 +95,7 @@ def record(
     with Pool() as pool:
         context = Context(
             chosen, pool, QUICK, 0, machine.logical_cores, machine.last_level_cache_bytes,
-            baseline=BASELINE, calm=_Watch(),
+            baseline=BASELINE,
         )  # fmt: skip
         for implementation in chosen:
             pool.add(worker_for(implementation))
@@ -121,7 +111,7 @@ def record(
         while time.monotonic() < ends:
             for entrant in order.sample(entrants, len(entrants)):
                 entrant.visit(60.0, anyway=True)
-                probes[entrant.handle].append(context.calm.last)  # type: ignore[attr-defined]
+                probes[entrant.handle].append(entrant.probe_ns)
         return {
             e.record.implementation: Seen(
                 np.asarray(e.samples).reshape(-1, e.samples_a_visit), np.asarray(probes[e.handle])

@@ -44,5 +44,8 @@ def test_calm_is_what_comes_near_the_least_of_late(monkeypatch: pytest.MonkeyPat
 
 def test_what_a_calm_core_takes_is_learnt_in_a_moment() -> None:
     one = Calm()
+    assert one.slowed(1e9) == 1.0
     one.learn()
     assert one.limit_ns > 0.0
+    least = one.limit_ns / calm.FACTOR
+    assert (one.slowed(least / 2.0), one.slowed(2.0 * least)) == (1.0, 2.0)

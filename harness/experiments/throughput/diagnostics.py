@@ -25,7 +25,7 @@ from harness.experiments.throughput.entrants import (
     living,
 )
 from harness.experiments.throughput.gate import refused
-from harness.numerics.statistics import Ratio, least
+from harness.numerics.statistics import Ratio, least, over
 from harness.worker.client import WorkerFault
 from harness.worker.timing import thread_pools
 
@@ -75,9 +75,9 @@ def figures(entrant: E, baseline: E | None, grid: Any, unsure: float) -> dict[st
         "best_ns": best.ns,
         "best_low_ns": best.low,
         "median_ns": float(np.median(entrant.samples)),
-        "gbps": _over(moved, best.ns),
-        "gbps_low": _over(moved, best.ns),
-        "gbps_high": _over(moved, best.low),
+        "gbps": over(moved, best.ns),
+        "gbps_low": over(moved, best.ns),
+        "gbps_high": over(moved, best.low),
         "precision": grid.precision,
         **entrant.costs(),
     }
@@ -91,10 +91,6 @@ def figures(entrant: E, baseline: E | None, grid: Any, unsure: float) -> dict[st
             "speedup_high": speedup.high * math.exp(0.0 if mine else unsure),
         }
     return found
-
-
-def _over(a: float, b: float) -> float:
-    return a / b if b > 0.0 else math.inf
 
 
 def undecided(

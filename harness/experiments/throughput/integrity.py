@@ -143,7 +143,11 @@ class Scrutiny:
         if reason is None and outputs:
             reason = wrong("on new content written in place", rows, fresh[rows], outputs[0])
         if reason is None and values is not None and outputs[1:]:
-            entrant.restless = reply["restless_ns"], reply["restless_cpu_ns"]
+            slowed = [entrant.calm.slowed(p) for p in reply["restless_probe_ns"]]
+            entrant.restless = (
+                [t / by for t, by in zip(reply["restless_ns"], slowed, strict=True)],
+                [t / by for t, by in zip(reply["restless_cpu_ns"], slowed, strict=True)],
+            )
             last = _last_contents(fresh, spot, counts, values)
             some = _some(len(outputs) - 1, self.classes)
             same = np.full(len(some), spot // self.classes)

@@ -89,9 +89,9 @@ class Rounds(Generic[E]):
             if done >= self.grid.rounds:
                 if left <= 0.0:
                     break
-                several = processes_of(self.grid) > 1
                 lacking = [e for e in waiting if e.fault is None and e.visited < due[id(e)]]
-                waiting = lacking if several else self._undecided(waiting, seen)
+                several = processes_of(self.grid) > 1
+                waiting = lacking if several else self._undecided(waiting, lacking, seen)
         for entrant in self.group:
             while entrant.fault is None and entrant.visited < due.get(id(entrant), 0):
                 entrant.anyway += 1
@@ -124,11 +124,14 @@ class Rounds(Generic[E]):
         entrant.seconds += took
         return took
 
-    def _undecided(self, visited: Sequence[E], seen: dict[int, float]) -> list[E]:
+    def _undecided(
+        self, visited: Sequence[E], lacking: Sequence[E], seen: dict[int, float]
+    ) -> list[E]:
         """Whose ratio is not known well enough, and the baseline for as long as there are any.
 
         Args:
             visited: who was in this round.
+            lacking: of those, who has too few visits for any ratio to be trusted.
             seen: the least time of the baseline at the last visit of each: filled in.
         """
         its = living(self.group, self.baseline)
@@ -143,7 +146,8 @@ class Rounds(Generic[E]):
             e
             for e in self.group
             if e is not its and e.fault is None and e.seconds < most
-            and (seen.get(id(e), 0.0) > _FALLEN * now or e.ratio_to(its).half_width > enough)
+            and (e in lacking or its in lacking or seen.get(id(e), 0.0) > _FALLEN * now
+                 or e.ratio_to(its).half_width > enough)
         ]  # fmt: skip
         return [*found, its] if found else []
 

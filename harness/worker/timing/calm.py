@@ -61,7 +61,7 @@ class Calm:
         """Look for a while, from here."""
         ends = time.monotonic() + _LEARN_S
         while time.monotonic() < ends:
-            self.saw(probe_ns())
+            self.saw(_least())
 
     def saw(self, ns: float) -> None:
         """Remember what it took just now."""
@@ -76,3 +76,7 @@ class Calm:
     def limit_ns(self) -> float:
         """What it takes at most on a core of one's own; 0 while nothing is known."""
         return FACTOR * self._seen[0][1] if self._seen else 0.0
+
+    def slowed(self, ns: float) -> float:
+        """How many times as long as on a calm core it took; 1 while nothing is known."""
+        return max(1.0, ns / self._seen[0][1]) if self._seen else 1.0

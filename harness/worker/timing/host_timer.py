@@ -191,8 +191,9 @@ class Stopwatch:
     def visit(self, header: dict[str, Any], _: list[NDArray[Any]]) -> Reply:
         """`count` samples of a timing in quick succession, after a call that does not count.
 
-        None, if the cores are not this process's own: a probe (`calm`) takes more than `limit_ns`,
-        unless that is 0. The answer has the processor time of the processes below this one, too.
+        There is none if the cores are not this process's own: a probe (`calm`) takes more than
+        `limit_ns`, unless that is 0. The answer has the processor time of the processes below this
+        one, too.
         """
         timing, cold = self.timings[header["handle"]], bool(header["cold"])
         if cold and self.evictor is None:

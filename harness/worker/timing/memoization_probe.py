@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.worker.timing.calm import probe_ns
 from harness.worker.timing.host_timer import Reply, Stopwatch, Timing
 
 SHORT_NS = 20_000
@@ -36,7 +37,7 @@ FEWEST = 5
 CALLS = 2048
 """Calls of a loop at most, each with a value of its own."""
 
-SLOWER, SLACK_NS = 2.5, 2_000.0
+SLOWER, SLACK_NS = 2.0, 2_000.0
 """A call of such a loop takes this factor and this time beyond the samples: they are not what they
 pretend. One element that changed costs the next call some tens of nanoseconds."""
 
@@ -134,7 +135,7 @@ def _pairs(
 
 def _restless_loops(
     stopwatch: Stopwatch, timing: Timing, header: dict[str, Any], values: NDArray[Any]
-) -> tuple[_Calls, list[NDArray[Any]]]:
+) -> tuple[_Calls, list[NDArray[Any]], list[int]]:
     """Timing loops in which the element at `spot` changes before every call.
 
     The loops of the samples repeat one call on one input. An implementation may return what it
@@ -147,7 +148,7 @@ def _restless_loops(
 
     Returns:
         Times of a call, less what the changes take; for each loop the row of the last result in
-        which the element lies.
+        which the element lies, and what the cores took for a probe after it (`calm`).
     """
     idle = replace(timing, function=lambda *_, **__: None, part=None)
     flat, spot = stopwatch.hosts[0].reshape(-1), header["spot"]
@@ -156,6 +157,7 @@ def _restless_loops(
     fewest = FEWEST if usual * max(header["counts"]) < _ENOUGH_NS else 1
     took, free = _Calls(), _Calls()
     rows: list[NDArray[Any]] = []
+    probes: list[int] = []
 
     def steps(own: list[Any]) -> Iterator[None]:
         for value in own:
@@ -166,13 +168,14 @@ def _restless_loops(
         own = list(values[k * CALLS : k * CALLS + count])
         free.make(stopwatch, idle, count, steps(own))
         took.make(stopwatch, timing, count, steps(own))
+        probes.append(probe_ns())
         rows.extend(stopwatch.rows(timing.result, row))
         took.ns[-1] -= free.ns[-1]
         took.cpu_ns[-1] -= free.cpu_ns[-1]
         if len(rows) >= fewest and not all(slower(t, usual) for t in took.ns):
             break
         _sleep(0.001 * 2**k)
-    return took, rows
+    return took, rows, probes
 
 
 def _change_between(stopwatch: Stopwatch, timing: Timing, row: int, fresh: NDArray[Any]) -> None:
@@ -223,7 +226,8 @@ def probe(
     Returns:
         `unseen_ns`, `unseen_cpu_ns`, `repeated_ns`, `repeated_cpu_ns`; the `shape`, `dtype` and, if
         it is not that of the input, the `type` of the output; `changed` if the sampled rows did
-        not stay as they were; `out_ignored`; `input_modified`; `restless_ns` and `restless_cpu_ns`.
+        not stay as they were; `out_ignored`; `input_modified`; `restless_ns`, `restless_cpu_ns` and
+        `restless_probe_ns`.
         And the sampled rows, copied at once when the first call on new content returned; a row of
         each loop.
     """
@@ -253,7 +257,8 @@ def probe(
     stopwatch.refresh(fresh)
     calls = {"unseen": unseen, "repeated": repeated}
     if values is not None and rows:
-        calls["restless"], last = _restless_loops(stopwatch, timing, header, values)
+        calls["restless"], last, probes = _restless_loops(stopwatch, timing, header, values)
+        reply["restless_probe_ns"] = probes
         rows += last
         stopwatch.refresh(fresh)
     return reply | {f"{k}_{what}": v for k, c in calls.items() for what, v in vars(c).items()}, rows
