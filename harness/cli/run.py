@@ -32,6 +32,14 @@ class ThreadsName(StrEnum):
     all = "all"
 
 
+class RegimeName(StrEnum):
+    latency = "latency"
+    cached = "cached"
+    streaming = "streaming"
+    launches = "launches"
+    graph = "graph"
+
+
 def run(
     profile: Annotated[
         ProfileName, typer.Option(help="How much: smoke, quick (minutes) or full.")
@@ -52,6 +60,9 @@ def run(
     ] = None,
     threads: Annotated[
         list[ThreadsName] | None, typer.Option(help="Thread counts of the timings.")
+    ] = None,
+    regime: Annotated[
+        list[RegimeName] | None, typer.Option(help="Regimes of the timings; repeat for several.")
     ] = None,
     processes: Annotated[
         int,
@@ -106,7 +117,8 @@ def run(
                 profile=PROFILES[profile.value],
                 filters=_filters(
                     operation or (), dtype or (), classes or (), workload or (),
-                    experiment or (), threads or (), logits, processes, precision, seconds,
+                    experiment or (), threads or (), regime or (), logits, processes, precision,
+                    seconds,
                 ),
                 seed=seed,
                 results=results,
@@ -134,6 +146,7 @@ def _filters(
     workload_ids: Sequence[str],
     experiments: Sequence[str],
     threads: Sequence[ThreadsName],
+    regimes: Sequence[RegimeName],
     logits: str | None,
     processes: int,
     precision: float | None,
@@ -171,6 +184,7 @@ def _filters(
         workloads=ids,
         experiments=tuple(experiments),
         threads=tuple(t.value for t in threads),
+        regimes=tuple(r.value for r in regimes),
         logits=None if captured is None else logits,
         processes=processes,
         precision=None if precision is None else precision / 100.0,

@@ -190,7 +190,7 @@ SMOKE = Profile(
 
 QUICK = Profile(
     name="quick",
-    again_s=20.0,
+    again_s=10.0,
     dtypes=DTYPES,
     sweep_workloads=("normal(scale=10)",),
     sweep_classes=(2, 10, 32, 100, 1000, 10_000, 50_257, 1_000_000),
@@ -206,7 +206,7 @@ QUICK = Profile(
             (8, 128, 1000, 32_768), 1 << 17, ("one", "all"), (1000,), seconds=0.3
         ),
         "streaming": Timing(
-            (1000, 32_768), 1 << 24, ("all",), warm_up_ns=0, warm=False,
+            (1000,), 1 << 24, ("all",), warm_up_ns=0, warm=False,
             warm_up_cap_ns=50_000_000, seconds=1.0,
         ),
     },
@@ -277,6 +277,7 @@ class Filters:
     workloads: tuple[str, ...] = ()
     experiments: tuple[str, ...] = ()
     threads: tuple[str, ...] = ()
+    regimes: tuple[str, ...] = ()
     logits: str | None = None
     processes: int = 1
     precision: float | None = None
@@ -306,6 +307,8 @@ def narrow(profile: Profile, filters: Filters) -> Profile:
             changes["family_classes"] = tuple(sorted(set(counts)))
     timing = {}
     for regime, grid in profile.timing.items():
+        if filters.regimes and regime not in filters.regimes:
+            continue
         if filters.dtypes:
             grid = replace(grid, dtypes=filters.dtypes)
         if filters.operations:
@@ -334,5 +337,6 @@ def narrow(profile: Profile, filters: Filters) -> Profile:
             other_classes=grid.other_classes and (filters.classes or grid.other_classes),
         )
         for name, grid in profile.device_timing.items()
+        if not filters.regimes or name in filters.regimes
     }
     return replace(profile, timing=timing, device_timing=on_device, **changes)  # type: ignore[arg-type]

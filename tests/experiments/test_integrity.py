@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -32,6 +37,7 @@ from harness.records import ThroughputRecord
 from harness.reference import softmax_exact
 from harness.registry.discovery import Implementation
 from harness.worker import backends
+from harness.worker.isolation.scheduling import Waits
 from harness.worker.local import import_module, load
 from harness.worker.server import Worker
 from harness.worker.timing import memoization_probe
@@ -106,6 +112,17 @@ def judge(
     return {"status": "ok"} if error < 1000 else {"status": "failed", "reason": f"{error:.3g} ulp"}
 
 
+@contextmanager
+def on_one_core() -> Iterator[None]:
+    """As what uses one thread is timed: threads that a cheat left behind would wait beside it."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(cores)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
 def timed(
     implementation: Implementation, grid: Timing = GRID, classes: int = CLASSES, rows: int = ROWS
 ) -> tuple[HostEntrant, Scrutiny]:
@@ -121,7 +138,8 @@ def timed(
     worker.request("place", {}, (x,))
     scrutiny = Scrutiny(classes, rows, "float32", judge)
     test = partial(scrutiny.verify, entrants=[entrant], timeout=60.0)
-    Rounds([entrant], None, grid, 60.0, "seed", test).take()
+    with on_one_core():
+        Rounds([entrant], None, grid, 60.0, "seed", test).take()
     assert entrant.fault is None, entrant.fault
     return entrant, scrutiny
 
@@ -244,6 +262,37 @@ def test_times_of_restless_loops_accuse_only_where_all_say_so(
     entrant.restless = took, spent
     found = dishonest_loops(entrant)
     assert (found is not None) is accused
+
+
+def test_what_a_call_waited_for_a_processor_is_not_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads on a busy machine: one waits for 4 ms, the other spins until it has its turn."""
+
+    class Watch:
+        def time(self, *_: object) -> int:
+            return 5_000_000
+
+    class Waited:
+        def end(self) -> int:
+            return 4_000_000
+
+    monkeypatch.setattr(memoization_probe, "Waits", Waited)
+    monkeypatch.setattr(memoization_probe, "_processor_clock", iter([1, 4_500_001]).__next__)
+    calls = memoization_probe._Calls()
+    calls.make(Watch(), None)  # type: ignore[arg-type]
+    assert (calls.ns, calls.cpu_ns) == ([1_000_000.0], [4_500_000.0])
+
+
+def test_waiting_for_a_processor_is_seen() -> None:
+    """Of a thread that shares one core with a busy process."""
+    command = [sys.executable, "-c", "print(flush=True)\nwhile True: pass"]
+    with on_one_core(), subprocess.Popen(command, stdout=subprocess.PIPE) as busy:
+        assert busy.stdout is not None
+        busy.stdout.readline()
+        waits, ends = Waits(), time.monotonic() + 1.0
+        while time.monotonic() < ends:
+            pass
+        assert waits.end() >= 1_000_000
+        busy.kill()
 
 
 def test_elapsed_time_alone_accuses_nobody() -> None:

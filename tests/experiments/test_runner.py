@@ -167,6 +167,12 @@ def test_precision_time_and_processes_of_timings_can_be_asked_for() -> None:
         assert grid == QUICK.timing[regime]
 
 
+def test_regimes_can_be_chosen_on_either_kind_of_machine() -> None:
+    asked = narrow(QUICK, Filters(regimes=("cached", "streaming")))
+    assert set(asked.timing) == {"cached", "streaming"}
+    assert set(asked.device_timing) == {"streaming"}
+
+
 def test_nothing_is_started_beside_what_is_timed() -> None:
     begun: list[str] = []
 

@@ -46,6 +46,42 @@ def turns(pid: int) -> Turns:
     return {thread: (ran, waited) for thread, (ran, waited, _) in _schedstat(pid).items()}
 
 
+class Waits:
+    """For how long a call has to wait for processors: this thread, and on several cores others.
+
+    Looked at just before and just after what is timed: little else is waited for then. Of the other
+    threads the one counts that waits longest, since they wait side by side.
+    """
+
+    def __init__(self) -> None:
+        self._files: list[int] = []
+        own = str(threading.get_native_id())
+        with suppress(OSError):
+            alone = len(os.sched_getaffinity(0)) == 1
+            others = [] if alone else [t for t in os.listdir("/proc/self/task") if t != own]
+            for thread in (*others, own):
+                with suppress(OSError):
+                    self._files.append(os.open(f"/proc/self/task/{thread}/schedstat", os.O_RDONLY))
+        self._before = [_look(file) for file in self._files]
+
+    def end(self) -> int:
+        """Nanoseconds since it was made; 0 where nobody tells."""
+        after = [_look(file) for file in reversed(self._files)]
+        for file in self._files:
+            os.close(file)
+        both = zip(reversed(self._before), after, strict=True)  # its own first
+        waited = [int(b.split()[1]) - int(a.split()[1]) if a and b else 0 for a, b in both]
+        return sum(waited[:1]) + max(waited[1:], default=0)
+
+
+def _look(file: int) -> bytes:
+    """Nothing of a thread that has ended."""
+    try:
+        return os.pread(file, 96, 0)
+    except OSError:
+        return b""
+
+
 def share(pid: int, before: Turns) -> Share:
     """Since `before`, of the thread that ran and waited longest."""
     since = [

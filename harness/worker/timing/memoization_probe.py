@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.worker.isolation.scheduling import Waits
 from harness.worker.timing.calm import probe_ns
 from harness.worker.timing.host_timer import Reply, Stopwatch, Timing
 
@@ -50,7 +51,11 @@ _sleep = time.sleep
 
 @dataclass
 class _Calls:
-    """Calls of one kind: elapsed and processor time of each, or a call of each loop."""
+    """Calls of one kind: elapsed and processor time of each, or a call of each loop.
+
+    Of the elapsed time what threads waited for a processor is taken off. On a busy machine a call
+    by itself has to: its threads wake up where others compute, and the rest spin until they have.
+    """
 
     ns: list[float] = field(default_factory=list)
     cpu_ns: list[float] = field(default_factory=list)
@@ -59,9 +64,12 @@ class _Calls:
         self, stopwatch: Stopwatch, timing: Timing, calls: int = 1,
         steps: Iterator[None] | None = None,
     ) -> None:  # fmt: skip
-        before = _processor_clock()
-        self.ns.append(stopwatch.time(timing, calls, steps) / calls)
-        self.cpu_ns.append((_processor_clock() - before) / calls)
+        before, waits = _processor_clock(), Waits()
+        took = stopwatch.time(timing, calls, steps)
+        waited = waits.end()
+        spent = _processor_clock() - before
+        self.ns.append(max(0.0, took - waited) / calls)
+        self.cpu_ns.append(spent / calls)
 
 
 def slow_alone(unseen: Sequence[float], header: dict[str, Any]) -> bool:
