@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
-
-from harness.records.base import Outcome, Record, Witness
+from harness.records.base import Outcome, Record, Witness, maybe
 
 
 class AccuracyRecord(Record):
@@ -24,14 +22,14 @@ class AccuracyRecord(Record):
     p99_ulp: float | None = None
     p999_ulp: float | None = None
     bias_ulp: float | None = None
-    correctly_rounded: float | None = Field(default=None, description="fraction of the elements")
-    ulp_histogram: dict[str, int] | None = Field(
-        default=None, description="counts by class: 0, <=0.5, <=1, <=2, <=4, >4, wrong"
+    correctly_rounded: float | None = maybe("fraction of the elements")
+    ulp_histogram: dict[str, int] | None = maybe(
+        "counts by class: 0, <=0.5, <=1, <=2, <=4, >4, wrong"
     )
     max_relative: float | None = None
     normwise_relative: float | None = None
     max_absolute: float | None = None
-    sum_residual: float | None = Field(default=None, description="blind to errors of exp")
+    sum_residual: float | None = maybe("blind to errors of exp")
     kl_divergence: float | None = None
     total_variation: float | None = None
     flushed_count: int | None = None
@@ -39,46 +37,28 @@ class AccuracyRecord(Record):
     wrong_argmax: int | None = None
     wrong_order: int | None = None
     nonfinite: int | None = None
-    outcome: Outcome | None = Field(
-        default=None, description="worst class of outcome over the rows"
-    )
-    bound: str | None = Field(default=None, description="name of the bound that applies")
-    bound_ulp: float | None = Field(
-        default=None, description="largest bound over the elements, in ulps"
-    )
+    outcome: Outcome | None = maybe("worst class of outcome over the rows")
+    bound: str | None = maybe("name of the bound that applies")
+    bound_ulp: float | None = maybe("largest bound over the elements, in ulps")
     bound_ulp_at_worst: float | None = None
-    error_over_bound: float | None = Field(
-        default=None, description="largest error / bound, elementwise"
+    error_over_bound: float | None = maybe("largest error / bound, elementwise")
+    deviation: str | None = maybe("declared deviation that explains what is beyond the bound")
+    published_bound: str | None = maybe("name of the literature's bound for the same algorithm")
+    published_bound_ulp: float | None = maybe(
+        "largest published bound over the elements, in ulps; none where the theorem "
+        "claims nothing of some element (its algorithm overflows there)"
     )
-    deviation: str | None = Field(
-        default=None, description="declared deviation that explains what is beyond the bound"
+    error_over_published: float | None = maybe(
+        "largest error / published bound, elementwise, where the theorem claims "
+        "anything; above 1 is no failure"
     )
-    published_bound: str | None = Field(
-        default=None, description="name of the literature's bound for the same algorithm"
-    )
-    published_bound_ulp: float | None = Field(
-        default=None,
-        description="largest published bound over the elements, in ulps; none where the theorem "
-        "claims nothing of some element (its algorithm overflows there)",
-    )
-    error_over_published: float | None = Field(
-        default=None,
-        description="largest error / published bound, elementwise, where the theorem claims "
-        "anything; above 1 is no failure",
-    )
-    exp_error_u: float | None = Field(default=None, description="measured error E of exp, in u")
+    exp_error_u: float | None = maybe("measured error E of exp, in u")
     worst_row: int | None = None
     worst_class: int | None = None
-    worst_logit: str | None = Field(default=None, description="hexadecimal")
-    worst_got: str | None = Field(default=None, description="hexadecimal")
-    worst_expected: str | None = Field(default=None, description="hexadecimal, correctly rounded")
-    worst_logits: list[str] | None = Field(
-        default=None, description="the whole row in hex, 16 at most"
-    )
+    worst_logit: str | None = maybe("hexadecimal")
+    worst_got: str | None = maybe("hexadecimal")
+    worst_expected: str | None = maybe("hexadecimal, correctly rounded")
+    worst_logits: list[str] | None = maybe("the whole row in hex, 16 at most")
     input_sha256: str | None = None
-    witness: Witness | None = Field(
-        default=None, description="the smallest call found on which it fails; of failures alone"
-    )
-    diagnosis: str | None = Field(
-        default=None, description="what is wrong, in a sentence, where that can be told"
-    )
+    witness: Witness | None = maybe("the smallest call found on which it fails; of failures alone")
+    diagnosis: str | None = maybe("what is wrong, in a sentence, where that can be told")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 Status = Literal[
     "ok",
@@ -30,6 +30,11 @@ Outcome = Literal[
     "wrong",
     "crashed",
 ]
+
+
+def maybe(description: str) -> Any:
+    """A field that is None where there is nothing to record, and what it holds."""
+    return Field(default=None, description=description)
 
 
 class Strict(BaseModel):

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
-
-from harness.records.base import Record
+from harness.records.base import Record, maybe
 
 ClaimVerdict = Literal[
     "holds", "holds to the digits printed", "wrong", "misleading", "not yet measured"
@@ -21,14 +19,14 @@ class ClaimRecord(Record):
     """
 
     experiment: Literal["claims"] = "claims"
-    claim: str | None = Field(default=None, description="id in the register, such as A1")
+    claim: str | None = maybe("id in the register, such as A1")
     claim_kind: str | None = None
     source_id: str | None = None
     source_title: str | None = None
-    claimed: str | None = Field(default=None, description="the formula or the numbers, quoted")
+    claimed: str | None = maybe("the formula or the numbers, quoted")
     certified: str | None = None
     verdict: ClaimVerdict | None = None
-    because: str | None = Field(default=None, description="what decided the verdict")
+    because: str | None = maybe("what decided the verdict")
     derivation: str | None = None
     note: str | None = None
     numbers: list[dict[str, Any]] | None = None

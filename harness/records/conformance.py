@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
-
-from harness.records.base import Outcome, Record, Witness
+from harness.records.base import Outcome, Record, Witness, maybe
 
 Kind = Literal["contradiction", "convention", "finding"]
 Verdict = Literal[
@@ -22,36 +20,24 @@ class ConformanceRecord(Record):
     """
 
     experiment: Literal["conformance"] = "conformance"
-    case: str | None = Field(default=None, description="id of the case, as `workload`")
-    number: int | None = Field(default=None, description="in the numerics catalogue")
+    case: str | None = maybe("id of the case, as `workload`")
+    number: int | None = maybe("in the numerics catalogue")
     title: str | None = None
     kind: Kind | None = None
     verdict: Verdict | None = None
-    outcome: Outcome | None = Field(
-        default=None, description="class of the most serious observation"
-    )
+    outcome: Outcome | None = maybe("class of the most serious observation")
     message: str | None = None
-    deviation: str | None = Field(
-        default=None, description="id of the declared deviation that explains it"
-    )
+    deviation: str | None = maybe("id of the declared deviation that explains it")
     deviation_reason: str | None = None
-    case_input: list[str] | None = Field(
-        default=None, description="the row in hexadecimal, 64 elements at most, or how it was made"
+    case_input: list[str] | None = maybe(
+        "the row in hexadecimal, 64 elements at most, or how it was made"
     )
-    got: str | None = Field(default=None, description="hexadecimal")
-    expected: str | None = Field(default=None, description="hexadecimal, correctly rounded")
+    got: str | None = maybe("hexadecimal")
+    expected: str | None = maybe("hexadecimal, correctly rounded")
     error_ulp: float | None = None
     allowed_ulp: float | None = None
-    observations: int | None = Field(
-        default=None, description="calls or comparisons that were judged"
-    )
-    others: list[str] | None = Field(
-        default=None, description="further ones of that grade, 8 at most"
-    )
-    upstream: list[str] | None = Field(default=None, description="issues in which it was reported")
-    witness: Witness | None = Field(
-        default=None, description="the smallest call found on which it fails; of failures alone"
-    )
-    diagnosis: str | None = Field(
-        default=None, description="what is wrong, in a sentence, where that can be told"
-    )
+    observations: int | None = maybe("calls or comparisons that were judged")
+    others: list[str] | None = maybe("further ones of that grade, 8 at most")
+    upstream: list[str] | None = maybe("issues in which it was reported")
+    witness: Witness | None = maybe("the smallest call found on which it fails; of failures alone")
+    diagnosis: str | None = maybe("what is wrong, in a sentence, where that can be told")

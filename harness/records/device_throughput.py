@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
-
-from harness.records.base import Strict
+from harness.records.base import Strict, maybe
 from harness.records.timing import TimingRecord
 
 
@@ -40,29 +38,21 @@ class DeviceThroughputRecord(TimingRecord):
     """
 
     experiment: Literal["device_throughput"] = "device_throughput"
-    regime: Literal["streaming", "launches", "graph"] | None = Field(
-        default=None,
-        description="streaming: beyond L2; launches: one row, a launch a call; graph: the same "
-        "through a CUDA graph",
+    regime: Literal["streaming", "launches", "graph"] | None = maybe(
+        "streaming: beyond L2; launches: one row, a launch a call; graph: the same "
+        "through a CUDA graph"
     )
-    wanted_bytes: int | None = Field(
-        default=None, description="where memory lacked: what array_bytes was to be"
-    )
-    buffers: int | None = Field(
-        default=None, description="sets of input and output that calls take in turn"
-    )
+    wanted_bytes: int | None = maybe("where memory lacked: what array_bytes was to be")
+    buffers: int | None = maybe("sets of input and output that calls take in turn")
     device_name: str | None = None
-    clock: Literal["events", "host"] | None = Field(
-        default=None,
-        description="what took the times: events on the device, or the host, which waits for the "
-        "device at both ends of a window",
+    clock: Literal["events", "host"] | None = maybe(
+        "what took the times: events on the device, or the host, which waits for the "
+        "device at both ends of a window"
     )
-    passes: int | None = Field(default=None, description="over memory, as declared")
-    after_ns: list[float] | None = Field(
-        default=None, description="one a sample: work that went on after the end event"
-    )
-    host_to_device_ns: float | None = Field(
-        default=None, description="median time in which transfer_bytes went to the device"
+    passes: int | None = maybe("over memory, as declared")
+    after_ns: list[float] | None = maybe("one a sample: work that went on after the end event")
+    host_to_device_ns: float | None = maybe(
+        "median time in which transfer_bytes went to the device"
     )
     device_to_host_ns: float | None = None
     transfer_bytes: int | None = None

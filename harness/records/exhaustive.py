@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
-
-from harness.records.base import Record
+from harness.records.base import Record, maybe
 
 ExhaustiveTable = Literal["pairs", "line", "constant", "float8", "exp_order"]
 
@@ -21,28 +19,24 @@ class ExhaustiveRecord(Record):
 
     experiment: Literal["exhaustive"] = "exhaustive"
     table: ExhaustiveTable | None = None
-    domain: str | None = Field(default=None, description="what the rows were, in words")
-    judged: int | None = Field(default=None, description="rows judged")
-    total: int | None = Field(default=None, description="rows there are")
-    exhaustive: bool | None = Field(default=None, description="every row of the domain was judged")
-    every: int | None = Field(default=None, description="one block of so many was asked for")
-    workers: int | None = Field(default=None, description="processes, each with one thread")
-    misrounded: list[int] | None = Field(default=None, description="results, by output")
-    ulp_histogram: dict[str, int] | None = Field(
-        default=None, description="results by class: 0, <=0.5, <=1, <=2, <=4, >4, wrong"
+    domain: str | None = maybe("what the rows were, in words")
+    judged: int | None = maybe("rows judged")
+    total: int | None = maybe("rows there are")
+    exhaustive: bool | None = maybe("every row of the domain was judged")
+    every: int | None = maybe("one block of so many was asked for")
+    workers: int | None = maybe("processes, each with one thread")
+    misrounded: list[int] | None = maybe("results, by output")
+    ulp_histogram: dict[str, int] | None = maybe(
+        "results by class: 0, <=0.5, <=1, <=2, <=4, >4, wrong"
     )
     max_ulp: float | None = None
-    worst_logits: list[str] | None = Field(default=None, description="hexadecimal")
-    worst_repeat: int | None = Field(
-        default=None, description="length of a constant row, of which `worst_logits` has one"
-    )
+    worst_logits: list[str] | None = maybe("hexadecimal")
+    worst_repeat: int | None = maybe("length of a constant row, of which `worst_logits` has one")
     worst_class: int | None = None
-    worst_got: str | None = Field(default=None, description="hexadecimal")
-    worst_expected: str | None = Field(default=None, description="hexadecimal, correctly rounded")
-    rounding: str | None = Field(
-        default=None, description="how results came to be in the format, where not by itself"
-    )
-    figures: dict[str, Any] | None = Field(default=None, description="what else the table counts")
+    worst_got: str | None = maybe("hexadecimal")
+    worst_expected: str | None = maybe("hexadecimal, correctly rounded")
+    rounding: str | None = maybe("how results came to be in the format, where not by itself")
+    figures: dict[str, Any] | None = maybe("what else the table counts")
 
 
 class WorstCaseRecord(Record):
@@ -55,19 +49,19 @@ class WorstCaseRecord(Record):
 
     experiment: Literal["worst_case"] = "worst_case"
     kind: Literal["search", "replay"] | None = None
-    bound: str | None = Field(default=None, description="name of the bound")
+    bound: str | None = maybe("name of the bound")
     error_over_bound: float | None = None
     error_ulp: float | None = None
     bound_ulp: float | None = None
-    in_batch: float | None = Field(
-        default=None, description="error / bound of the row among others, where it was another one"
+    in_batch: float | None = maybe(
+        "error / bound of the row among others, where it was another one"
     )
-    evaluations: int | None = Field(default=None, description="rows tried")
-    origin: str | None = Field(default=None, description="kind of row that the climb began from")
-    entry: str | None = Field(default=None, description="id of the input in the corpus")
-    worst_logits: list[str] | None = Field(default=None, description="the row in hexadecimal")
+    evaluations: int | None = maybe("rows tried")
+    origin: str | None = maybe("kind of row that the climb began from")
+    entry: str | None = maybe("id of the input in the corpus")
+    worst_logits: list[str] | None = maybe("the row in hexadecimal")
     worst_class: int | None = None
-    worst_got: str | None = Field(default=None, description="hexadecimal")
-    worst_expected: str | None = Field(default=None, description="hexadecimal, correctly rounded")
-    nonfinite: int | None = Field(default=None, description="rows out of the algorithm's range")
-    nonfinite_logits: list[str] | None = Field(default=None, description="the first, hexadecimal")
+    worst_got: str | None = maybe("hexadecimal")
+    worst_expected: str | None = maybe("hexadecimal, correctly rounded")
+    nonfinite: int | None = maybe("rows out of the algorithm's range")
+    nonfinite_logits: list[str] | None = maybe("the first, hexadecimal")

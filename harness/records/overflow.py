@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
-
-from harness.records.base import Outcome, Record
+from harness.records.base import Outcome, Record, maybe
 
 
 class OverflowRecord(Record):
@@ -28,13 +26,11 @@ class OverflowRecord(Record):
     last_good_hex: str | None = None
     first_bad: float | None = None
     first_bad_hex: str | None = None
-    got_at_first_bad: list[str] | None = Field(default=None, description="hexadecimal")
-    expected_at_first_bad: list[str] | None = Field(default=None, description="hexadecimal")
-    tolerance_ulp: float | None = Field(default=None, description="limit of the event `inaccurate`")
+    got_at_first_bad: list[str] | None = maybe("hexadecimal")
+    expected_at_first_bad: list[str] | None = maybe("hexadecimal")
+    tolerance_ulp: float | None = maybe("limit of the event `inaccurate`")
     evaluations: int | None = None
     offset: float | None = None
     outcome: Outcome | None = None
     max_ulp: float | None = None
-    deviation: str | None = Field(
-        default=None, description="declared deviation that explains what is beyond the bound"
-    )
+    deviation: str | None = maybe("declared deviation that explains what is beyond the bound")

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from harness.records.base import Strict
+from harness.records.base import Strict, maybe
 
 SCHEMA_VERSION = 1
 
@@ -34,10 +34,8 @@ class ImplementationInfo(Strict):
     compiled: list[dict[str, Any]] = Field(
         default=[], description="outcome of compiling device code without a device, one a target"
     )
-    sha256: str | None = Field(default=None, description="of the source files")
-    file: str | None = Field(
-        default=None, description="path as it was given; None for one that is found by its name"
-    )
+    sha256: str | None = maybe("of the source files")
+    file: str | None = maybe("path as it was given; None for one that is found by its name")
     exp_error_u: dict[str, float] = Field(
         default={}, description="measured error of exp by dtype, in u"
     )
@@ -53,17 +51,16 @@ class RunInfo(Strict):
     schema_version: int = SCHEMA_VERSION
     id: str
     created: str = Field(description="UTC, ISO 8601")
-    finished: str | None = Field(default=None, description="UTC; None while running or interrupted")
+    finished: str | None = maybe("UTC; None while running or interrupted")
     command: list[str]
-    working_directory: str | None = Field(
-        default=None,
-        description="where the command was given, relative to the run's folder: paths in the "
-        "command, the filters and the implementations start there",
+    working_directory: str | None = maybe(
+        "where the command was given, relative to the run's folder: paths in the "
+        "command, the filters and the implementations start there"
     )
     profile: str
     filters: dict[str, Any] = Field(default={})
     seed: int
-    baseline: str | None = Field(default=None, description="implementation speeds are ratios to")
+    baseline: str | None = maybe("implementation speeds are ratios to")
     workload_version: int
     harness_version: str
     git_commit: str | None = None

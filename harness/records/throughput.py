@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
-
-from harness.records.base import Strict
+from harness.records.base import Strict, maybe
 from harness.records.timing import TimingRecord
 
 Regime = Literal["latency", "cached", "streaming"]
@@ -60,58 +58,37 @@ class ThroughputRecord(TimingRecord):
 
     experiment: Literal["throughput"] = "throughput"
     regime: Regime | None = None
-    cache: CacheState | None = Field(
-        default=None, description="cold: swept out of all caches before each call; None is warm"
+    cache: CacheState | None = maybe("cold: swept out of all caches before each call; None is warm")
+    preemptions: list[int] | None = maybe(
+        "of runs with rounds, one a sample: how often a thread lost its processor"
     )
-    preemptions: list[int] | None = Field(
-        default=None,
-        description="of runs with rounds, one a sample: how often a thread lost its processor",
+    threads_found: dict[str, int] | None = maybe(
+        "pool of threads to its size, read back after the warm-up"
     )
-    threads_found: dict[str, int] | None = Field(
-        default=None, description="pool of threads to its size, read back after the warm-up"
+    cores: int | None = maybe(
+        "that it was bound to, where it could use several: one where it was seen to use no more"
     )
-    cores: int | None = Field(
-        default=None,
-        description="that it was bound to, where it could use several: one where it "
-        "was seen to use no more",
+    spins_ms: float | None = maybe("how long its threads go on running after a call")
+    disturbed: float | None = maybe(
+        "share of the visits that found other work on its cores, a neighbour's too: "
+        "they gave no sample where there was time for others"
     )
-    spins_ms: float | None = Field(
-        default=None, description="how long its threads go on running after a call"
-    )
-    disturbed: float | None = Field(
-        default=None,
-        description="share of the visits that found other work on its cores, a neighbour's too: "
-        "they gave no sample where there was time for others",
-    )
-    processors_used: float | None = Field(
-        default=None, description="processor time / elapsed time of the median sample"
-    )
-    page_faults: float | None = Field(default=None, description="of the median sample, per call")
-    instructions: float | None = Field(
-        default=None, description="of one call, in user mode, by the processor's own counters"
-    )
+    processors_used: float | None = maybe("processor time / elapsed time of the median sample")
+    page_faults: float | None = maybe("of the median sample, per call")
+    instructions: float | None = maybe("of one call, in user mode, by the processor's own counters")
     cycles: float | None = None
     cache_misses: float | None = None
     input_placement: Placement | None = None
     output_placement: Placement | None = None
-    peak_extra_bytes: int | None = Field(
-        default=None,
-        description="highest resident memory during one call, beyond input and output",
+    peak_extra_bytes: int | None = maybe(
+        "highest resident memory during one call, beyond input and output"
     )
-    peak_method: str | None = Field(
-        default=None, description="VmHWM (the kernel's high-water mark) or sampled"
+    peak_method: str | None = maybe("VmHWM (the kernel's high-water mark) or sampled")
+    conditions: Conditions | None = maybe("of the group; on the record of the copy's control")
+    input_seed: int | None = maybe("of the input on which the timed outputs were judged")
+    unseen_ns: list[float] | None = maybe("single calls on content that was never seen before")
+    repeated_ns: list[float] | None = maybe(
+        "single calls, in turn with those, on the content of the timings"
     )
-    conditions: Conditions | None = Field(
-        default=None, description="of the group; on the record of the copy's control"
-    )
-    input_seed: int | None = Field(
-        default=None, description="of the input on which the timed outputs were judged"
-    )
-    unseen_ns: list[float] | None = Field(
-        default=None, description="single calls on content that was never seen before"
-    )
-    repeated_ns: list[float] | None = Field(
-        default=None, description="single calls, in turn with those, on the content of the timings"
-    )
-    unseen_cpu_ns: list[float] | None = Field(default=None, description="their processor time")
-    repeated_cpu_ns: list[float] | None = Field(default=None, description="their processor time")
+    unseen_cpu_ns: list[float] | None = maybe("their processor time")
+    repeated_cpu_ns: list[float] | None = maybe("their processor time")

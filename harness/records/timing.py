@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from pydantic import Field
-
-from harness.records.base import Record
+from harness.records.base import Record, maybe
 
 CONTROL_SUFFIX = " (control)"
 """What the name of a record of role ``control`` has beyond that of its original."""
@@ -23,83 +21,44 @@ class TimingRecord(Record):
     """
 
     role: Literal["implementation", "control", "limit"] = "implementation"
-    allocating: bool | None = Field(default=None, description="True: the call allocates its result")
-    array_bytes: int | None = Field(
-        default=None, description="bytes of the input; the output has as many"
-    )
-    moved_bytes: int | None = Field(
-        default=None, description="that a call has to move; None: one read and one write"
-    )
-    beside: str | None = Field(
-        default=None, description="of a limit: the operation in whose rounds it is; None is softmax"
-    )
-    fits: str | None = Field(default=None, description="how the arrays compare with the caches")
-    samples_ns: list[float] | None = Field(default=None, description="of one call, in order")
-    visits: int | None = Field(
-        default=None, description="that took the samples, as many in each; None: one a round"
-    )
-    visits_s: float | None = Field(default=None, description="seconds that the visits took")
-    processes: int | None = Field(
-        default=None,
-        description="that took the samples in equal parts, one after the other; None: one took all",
+    allocating: bool | None = maybe("True: the call allocates its result")
+    array_bytes: int | None = maybe("bytes of the input; the output has as many")
+    moved_bytes: int | None = maybe("that a call has to move; None: one read and one write")
+    beside: str | None = maybe("of a limit: the operation in whose rounds it is; None is softmax")
+    fits: str | None = maybe("how the arrays compare with the caches")
+    samples_ns: list[float] | None = maybe("of one call, in order")
+    visits: int | None = maybe("that took the samples, as many in each; None: one a round")
+    visits_s: float | None = maybe("seconds that the visits took")
+    processes: int | None = maybe(
+        "that took the samples in equal parts, one after the other; None: one took all"
     )
     calls_per_sample: int | None = None
-    first_call_ns: float | None = Field(
-        default=None, description="the very first call on this input, compilation included"
-    )
-    warm_up_ns: float | None = Field(
-        default=None, description="from the end of the first call to that of the warm-up"
-    )
+    first_call_ns: float | None = maybe("the very first call on this input, compilation included")
+    warm_up_ns: float | None = maybe("from the end of the first call to that of the warm-up")
     warm_up_calls: int | None = None
-    warm_up_settled: bool | None = Field(
-        default=None, description="False: calls were still getting faster at the cap"
-    )
-    warnings: list[str] | None = Field(
-        default=None, description="what is doubtful about this timing: cause and next action"
-    )
-    best_ns: float | None = Field(
-        default=None, description="the least sample: what the machine disturbed least"
-    )
-    best_low_ns: float | None = Field(
-        default=None, description="what more visits might still find (95%); 0: not known"
-    )
-    median_ns: float | None = Field(default=None, description="what the machine gave as a rule")
-    ci_low_ns: float | None = Field(
-        default=None, description="of the 95% interval of the median, in runs without visits"
-    )
+    warm_up_settled: bool | None = maybe("False: calls were still getting faster at the cap")
+    warnings: list[str] | None = maybe("what is doubtful about this timing: cause and next action")
+    best_ns: float | None = maybe("the least sample: what the machine disturbed least")
+    best_low_ns: float | None = maybe("what more visits might still find (95%); 0: not known")
+    median_ns: float | None = maybe("what the machine gave as a rule")
+    ci_low_ns: float | None = maybe("of the 95% interval of the median, in runs without visits")
     ci_high_ns: float | None = None
-    gbps: float | None = Field(default=None, description="bytes moved / best_ns")
-    gbps_low: float | None = Field(default=None, description="of its 95% interval")
+    gbps: float | None = maybe("bytes moved / best_ns")
+    gbps_low: float | None = maybe("of its 95% interval")
     gbps_high: float | None = None
     baseline: str | None = None
-    speedup: float | None = Field(
-        default=None, description="least time of the baseline / least time"
-    )
-    speedup_low: float | None = Field(
-        default=None, description="of its 95% interval, widened by what the control differs"
-    )
+    speedup: float | None = maybe("least time of the baseline / least time")
+    speedup_low: float | None = maybe("of its 95% interval, widened by what the control differs")
     speedup_high: float | None = None
-    precision: float | None = Field(
-        default=None, description="to which ratios were wanted: 0.05 is 5% to either side"
-    )
-    undecided: str | None = Field(
-        default=None, description="why the ratio is not known to that, and what to do"
-    )
-    limit: str | None = Field(
-        default=None, description="the kernel that percent_of_limit refers to"
-    )
+    precision: float | None = maybe("to which ratios were wanted: 0.05 is 5% to either side")
+    undecided: str | None = maybe("why the ratio is not known to that, and what to do")
+    limit: str | None = maybe("the kernel that percent_of_limit refers to")
     percent_of_limit: float | None = None
-    gate_ulp: float | None = Field(
-        default=None, description="max ulp on sampled rows of this workload"
-    )
+    gate_ulp: float | None = maybe("max ulp on sampled rows of this workload")
     gate_error_over_bound: float | None = None
-    ranked: bool | None = Field(default=None, description="False: struck out by the accuracy gate")
-    noisy: bool | None = Field(
-        default=None, description="the ratio is not known to the precision wanted"
-    )
-    implausible: bool | None = Field(
-        default=None, description="faster than the limit on data beyond the cache"
-    )
+    ranked: bool | None = maybe("False: struck out by the accuracy gate")
+    noisy: bool | None = maybe("the ratio is not known to the precision wanted")
+    implausible: bool | None = maybe("faster than the limit on data beyond the cache")
 
     @property
     def open_to_a_factor(self) -> bool:
