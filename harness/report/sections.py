@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from harness.records import AccuracyRecord, OverflowRecord
@@ -43,6 +43,11 @@ class Section:
     details: Sequence[Table]
     evidence: Sequence[conformance_details.Detail] = ()
 
+    @property
+    def shown(self) -> list[Plot | Table]:
+        """Its figures and tables, in the order of the page."""
+        return [*self.plots, *self.tables, *self.details]
+
 
 def _section(
     title: str,
@@ -70,19 +75,16 @@ def _key(dtype: str, tail: str) -> str:
     return "-".join(p for p in (slug(dtype), tail) if p)
 
 
-def of_conformance(run: RunData) -> list[Section]:
+def of_conformance(run: RunData) -> Iterator[Section]:
     """A section for each operation: the cases that tell implementations apart, and the others."""
-    found = []
     for grid in conformance.grids(run):
         key = slug(grid.operation)
         telling, quiet = conformance.matrices(run, grid, key)
         section = _section(grid.operation, key, (), [telling], [quiet])
-        found.append(replace(section, evidence=conformance_details.details(run, grid)))
-    return found
+        yield replace(section, evidence=conformance_details.details(run, grid))
 
 
-def _accuracy(run: RunData, styles: Styles) -> list[Section]:
-    found = []
+def _accuracy(run: RunData, styles: Styles) -> Iterator[Section]:
     for operation in run.operations(AccuracyRecord):
         head, tail = _of_operation(operation)
         for dtype in run.dtypes(AccuracyRecord):
@@ -93,17 +95,14 @@ def _accuracy(run: RunData, styles: Styles) -> list[Section]:
                 accuracy_tables.metrics(run, dtype, operation),
                 accuracy_tables.by_workload(run, dtype, operation),
             ]
-            found.append(_section(f"{head}{dtype}", key, [plot], tables, tail=tail))
+            yield _section(f"{head}{dtype}", key, [plot], tables, tail=tail)
         plot = accuracy.ulp_by_scale(run, operation, styles, f"ulp-scale{tail}")
-        found.append(_section(f"{head}scale of the logits".capitalize(), f"scale{tail}", [plot]))
+        yield _section(f"{head}scale of the logits".capitalize(), f"scale{tail}", [plot])
         table = accuracy_tables.worst_inputs(run, operation)
-        title = f"{head}worst inputs".capitalize()
-        found.append(_section(title, f"worst{tail}", (), [table], tail=tail))
-    return found
+        yield _section(f"{head}worst inputs".capitalize(), f"worst{tail}", (), [table], tail=tail)
 
 
-def _overflow(run: RunData, styles: Styles) -> list[Section]:
-    found = []
+def _overflow(run: RunData, styles: Styles) -> Iterator[Section]:
     for operation in run.operations(OverflowRecord):
         head, tail = _of_operation(operation)
         for dtype in run.dtypes(OverflowRecord):
@@ -113,12 +112,10 @@ def _overflow(run: RunData, styles: Styles) -> list[Section]:
                 plots = [overflow.outcome_map(run, dtype, operation, f"map-{key}")]
             table = thresholds.thresholds(run, dtype, operation)
             details = thresholds.details(run, dtype, operation)
-            found.append(_section(f"{head}{dtype}", key, plots, [table], [details], tail))
-    return found
+            yield _section(f"{head}{dtype}", key, plots, [table], [details], tail)
 
 
-def _throughput(run: RunData, styles: Styles) -> list[Section]:
-    found = []
+def _throughput(run: RunData, styles: Styles) -> Iterator[Section]:
     for group in timing_selection.groups(run):
         key = slug(group.key)
         tables: list[Table | None] = [
@@ -137,54 +134,45 @@ def _throughput(run: RunData, styles: Styles) -> list[Section]:
             throughput_conditions.counters(run, group),
             throughput_conditions.preparation(run, group),
         ]
-        found.append(_section(group.title, key, [plot], tables, details, key))
+        yield _section(group.title, key, [plot], tables, details, key)
     about = [throughput_conditions.conditions(run), throughput_conditions.doubts(run)]
-    found.append(_section("Conditions and doubts", "conditions", (), about))
-    found.append(_section("Not timed", "untimed", (), [throughput_tables.untimed(run)]))
-    return [s for s in found if s.plots or s.tables]
+    yield _section("Conditions and doubts", "conditions", (), about)
+    yield _section("Not timed", "untimed", (), [throughput_tables.untimed(run)])
 
 
-def _limits(run: RunData, styles: Styles) -> list[Section]:
-    found = []
+def _limits(run: RunData, styles: Styles) -> Iterator[Section]:
     for group in limits.limited(run):
         key = slug(group.key)
         plot = limits.by_classes(run, group, styles, f"limits-{key}")
         tables = [limits.summary(run, group, panel) for panel in limits.panels(run, group)]
-        found.append(_section(group.title, key, [plot], tables, tail=key))
-    return found
+        yield _section(group.title, key, [plot], tables, tail=key)
 
 
-def _device(run: RunData, styles: Styles) -> list[Section]:
-    found = []
+def _device(run: RunData, styles: Styles) -> Iterator[Section]:
     for group in device.groups(run):
         plot = device_plots.by_classes(run, group, styles)
         tables = [device.speeds(run, group), device.ratios(run, group)]
-        found.append(_section(device.title(group), group.key, [plot], tables))
+        yield _section(device.title(group), group.key, [plot], tables)
     for title, table in (
         (device.NOT_RUN, device.not_run(run)),
         ("Conditions", device.conditions(run)),
         ("Transfers", device.transfers(run)),
     ):
-        found.append(_section(title, slug(title), (), [table]))
-    return [s for s in found if s.tables]
+        yield _section(title, slug(title), (), [table])
 
 
-def _exhaustive(run: RunData, styles: Styles) -> list[Section]:
-    return [
-        _section(
-            exhaustive.title(table), slug(table), (), [exhaustive.judged_table(run, table)],
-            [exhaustive.histogram(run, table)],
-        )
-        for table in exhaustive.tables_of(run)
-    ]  # fmt: skip
+def _exhaustive(run: RunData, styles: Styles) -> Iterator[Section]:
+    for table in exhaustive.tables_of(run):
+        judged, histogram = exhaustive.judged_table(run, table), exhaustive.histogram(run, table)
+        yield _section(exhaustive.title(table), slug(table), (), [judged], [histogram])
 
 
-def _worst_cases(run: RunData, styles: Styles) -> list[Section]:
-    titled = (("Searches", worst_cases.searched(run)), ("Corpus", worst_cases.replayed(run)))
-    return [_section(title, slug(title), (), [table]) for title, table in titled if table]
+def _worst_cases(run: RunData, styles: Styles) -> Iterator[Section]:
+    yield _section("Searches", slug("Searches"), (), [worst_cases.searched(run)])
+    yield _section("Corpus", slug("Corpus"), (), [worst_cases.replayed(run)])
 
 
-SECTIONED: Mapping[str, tuple[str, Callable[[RunData, Styles], list[Section]]]] = {
+SECTIONED: Mapping[str, tuple[str, Callable[[RunData, Styles], Iterator[Section]]]] = {
     "accuracy": ("Accuracy", _accuracy),
     "overflow": ("Overflow", _overflow),
     "throughput": ("Throughput", _throughput),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -126,14 +126,39 @@ class Site:
     env: Environment = field(default_factory=environment)
     downloads: list[Download] = field(default_factory=list)  # of the part that is being made
 
-    def _page(self, path: str, template: str, title: str, active: str, **context: Any) -> None:
+    def _write(self, path: str, template: str, **context: Any) -> None:
         target = self.folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         root = "../" * path.count("/")
-        html = self.env.get_template(template).render(
-            title=title, active=active, root=root, runs=self.runs, **context
-        )
+        html = self.env.get_template(template).render(root=root, runs=self.runs, **context)
         target.write_text(readable(html), encoding="utf-8", newline="")
+
+    def _page(
+        self, run: RunData, path: str, title: str, template: str,
+        shown: Iterable[Plot | Table | None] = (), **context: Any,
+    ) -> None:  # fmt: skip
+        """A page of a run; what is shown there also as files, which the data page offers."""
+        for one in shown:
+            if isinstance(one, Plot):
+                write(one, self.folder / run.slug / "figures")
+                for suffix in ("csv", "svg", "png"):
+                    self._offer(run, f"figures/{one.name}.{suffix}", one.title)
+            elif one is not None:
+                self._csv(one, run.slug)
+                self._offer(run, f"data/{one.name}.csv", one.caption)
+        usual = {"active": path, "base": "", "facts": headline_facts(run.info)}
+        self._write(f"{run.slug}{path}.html", template, run=run, title=title, **(usual | context))
+
+    def _csv(self, table: Table, slug: str = "") -> None:
+        path = self.folder / slug / "data" / f"{table.name}.csv"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(table.to_csv(), encoding="utf-8", newline="")
+
+    def _offer(self, run: RunData, href: str, what: str) -> None:
+        """Put a file, if it was written, on the data page."""
+        path = self.folder / run.slug / href
+        if path.exists():
+            self.downloads.append(Download(href, what, byte_count(path.stat().st_size)))
 
     def _index(self) -> None:
         """With several runs, the page that lists them, and their errors side by side."""
@@ -146,8 +171,8 @@ class Site:
         tables = side_by_side.accuracy(self.runs)
         for table in tables:
             self._csv(table)
-        self._page("index.html", "runs.html", "Runs", "", run=None, base="", entries=entries,
-                   side_by_side=tables)  # fmt: skip
+        self._write("index.html", "runs.html", title="Runs", active="", run=None, base="",
+                    entries=entries, side_by_side=tables)  # fmt: skip
 
     def _implementation_pages(self, run: RunData, prefix: str = "") -> dict[str, str]:
         return {
@@ -191,85 +216,50 @@ class Site:
     def finish(self, made: Mapping[Part, Sequence[Download]]) -> None:
         """The pages that draw nothing, and the index, when all parts are made."""
         for i, run in enumerate(self.runs):
-            context = self._context(run)
             machine = {k: v for k, v in run.info.machine.items() if k != "versions"}
-            self._page(f"{run.slug}machine.html", "machine.html", "Machine and versions", "machine",
-                       machine=flatten(machine), **context)  # fmt: skip
-            self._page(f"{run.slug}method.html", "method.html", "Method and limitations", "method",
-                       bounds=BOUNDS.values(), **context)  # fmt: skip
+            self._page(run, "machine", "Machine and versions", "machine.html",
+                       machine=flatten(machine))  # fmt: skip
+            self._page(run, "method", "Method and limitations", "method.html",
+                       bounds=BOUNDS.values())  # fmt: skip
             downloads = [d for part, found in made.items() if part.run == i for d in found]
-            self._page(f"{run.slug}data.html", "data.html", "Data", "data",
-                       downloads=downloads, **context)  # fmt: skip
+            self._page(run, "data", "Data", "data.html", downloads=downloads)
         self._index()
 
-    def _context(self, run: RunData) -> dict[str, Any]:
-        return {"run": run, "base": "", "facts": headline_facts(run.info)}
-
     def _cells(self, run: RunData) -> None:
-        stored = export.write_cells(run, self.folder / run.slug / "data")
-        self.downloads += [self._download(run, path, what) for path, what in stored]
+        for path, what in export.write_cells(run, self.folder / run.slug / "data"):
+            self._offer(run, f"data/{path.name}", what)
 
     def _overview(self, run: RunData) -> None:
         plot, matrix = pareto.pareto(run, self.styles, "pareto"), self._matrix(run)
-        self._save(run, [plot], [matrix])
-        self._page(f"{run.slug}index.html", "overview.html", "Overview", "index", matrix=matrix,
-                   plot=plot, findings=findings(run), **self._context(run))  # fmt: skip
+        self._page(run, "index", "Overview", "overview.html", [plot, matrix],
+                   matrix=matrix, plot=plot, findings=findings(run))  # fmt: skip
 
     def _sectioned(self, run: RunData, key: str) -> None:
         title, sections_of = SECTIONED[key]
-        sections = sections_of(run, self.styles)
-        for section in sections:
-            self._save(run, section.plots, [*section.tables, *section.details])
-        self._page(f"{run.slug}{key}.html", "sections.html", title, key,
-                   sections=sections, lead=prose(f"{key}_lead"), **self._context(run))  # fmt: skip
-
-    def _save(self, run: RunData, plots: Sequence[Plot], tables: Sequence[Table]) -> None:
-        """Figures and tables as files, each of them on the data page."""
-        figures = self.folder / run.slug / "figures"
-        for plot in plots:
-            write(plot, figures)
-            for suffix in ("csv", "svg", "png"):
-                path = figures / f"{plot.name}.{suffix}"
-                if path.exists():
-                    self.downloads.append(self._download(run, path, plot.title))
-        for table in tables:
-            path = self._csv(table, run.slug)
-            self.downloads.append(self._download(run, path, table.caption))
-
-    def _csv(self, table: Table, slug: str = "") -> Path:
-        path = self.folder / slug / "data" / f"{table.name}.csv"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(table.to_csv(), encoding="utf-8", newline="")
-        return path
-
-    def _download(self, run: RunData, path: Path, what: str) -> Download:
-        href = path.relative_to(self.folder / run.slug).as_posix()
-        return Download(href, what, byte_count(path.stat().st_size))
+        sections = [s for s in sections_of(run, self.styles) if s.plots or s.tables]
+        shown = [one for s in sections for one in s.shown]
+        self._page(run, key, title, "sections.html", shown,
+                   sections=sections, lead=prose(f"{key}_lead"))  # fmt: skip
 
     def _conformance(self, run: RunData) -> None:
-        sections = of_conformance(run)
+        sections = list(of_conformance(run))
         summary_table = conformance.summary(run, self._implementation_pages(run))
-        deviations = conformance.deviations(run)
-        known = conformance_details.known(run)
-        tables = [t for t in (summary_table, deviations, known) if t is not None]
-        for section in sections:
-            tables += [*section.tables, *section.details]
-        self._save(run, (), tables)
-        self._page(f"{run.slug}conformance.html", "conformance.html", "Conformance", "conformance",
+        deviations, known = conformance.deviations(run), conformance_details.known(run)
+        shown = [summary_table, deviations, known, *(one for s in sections for one in s.shown)]
+        self._page(run, "conformance", "Conformance", "conformance.html", shown,
                    lead=prose("conformance_lead"), sections=sections, summary=summary_table,
-                   deviations=deviations, known=known, states=list(conformance.STATES.values()),
-                   **self._context(run))  # fmt: skip
+                   deviations=deviations, known=known, states=conformance.STATES)  # fmt: skip
 
     def _claims(self, run: RunData) -> None:
         tally, register = claims.tally(run), claims.register(run)
-        self._save(run, (), [tally, register])
-        self._page(f"{run.slug}claims.html", "claims.html", "Claims", "claims",
+        self._page(run, "claims", "Claims", "claims.html", [tally, register],
                    lead=prose("claims_lead"), tally=tally, register=register,
-                   audits=claims.audits(run), **self._context(run))  # fmt: skip
+                   audits=claims.audits(run))  # fmt: skip
 
     def _implementation(self, run: RunData, name: str) -> None:
-        path = self._implementation_pages(run)[name]
-        stem = path.removeprefix("implementations/").removesuffix(".html")
+        pages = self._implementation_pages(run)
+        path = pages[name].removesuffix(".html")
+        stem = path.removeprefix("implementations/")
         about = run.about(name)
         plots: list[Plot] = []
         if about is None or about.available:  # else there is nothing to draw but the others
@@ -284,15 +274,12 @@ class Site:
         brief = implementation.brief(run, name).under(stem)
         troubles = implementation.not_ok(run, name)
         cases = conformance_details.of_implementation(run, name, "../")
-        details = [troubles.under(stem)] if troubles else []
-        conformity = [cases.under(stem)] if cases else []
-        self._save(run, plots, [brief, *details, *conformity])
+        troubles, cases = troubles and troubles.under(stem), cases and cases.under(stem)
         self._page(
-            f"{run.slug}{path}", "implementation.html", name, "implementations", run=run,
-            base="../", facts=headline_facts(run.info), name=name, about=about, plots=plots,
-            tables=[brief], troubles=details, compiled=summary.compile_outcome(run, name),
-            status=summary.status_entry(run, name), conformity=conformity,
+            run, path, name, "implementation.html", [*plots, brief, troubles, cases],
+            active="implementations", base="../", name=name, about=about, plots=plots,
+            brief=brief, troubles=troubles, compiled=summary.compile_outcome(run, name),
+            status=summary.status_entry(run, name), cases=cases,
             conformance=conformance.told(run, name),
-            bound=BOUNDS.get(about.bound or "") if about else None,
-            others=self._implementation_pages(run),
+            bound=BOUNDS.get(about.bound or "") if about else None, others=pages,
         )  # fmt: skip
