@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -59,12 +58,7 @@ def exhaustive(
     error = Console(stderr=True)
     folders: list[Path] = []
 
-    def go_on() -> str | None:
-        if not keep or not folders:
-            return None
-        return f"softmax-bench exhaustive --resume {shlex.quote(str(folders[-1]))}"
-
-    with one_line_errors(debug, go_on=go_on):
+    with one_line_errors(debug, command="exhaustive", begun=folders if keep else ()):
         if resume is not None:
             before, chosen, asked, machine = _resumed(resume)
         else:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import resource
+import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import IntEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import TOO_MANY_FILES, UserError
@@ -51,13 +53,14 @@ def of_run(run: Run) -> Exit:
 
 @contextmanager
 def one_line_errors(
-    debug: bool = False, *, go_on: Callable[[], str | None] = lambda: None
+    debug: bool = False, *, command: str = "", begun: Sequence[Path] = ()
 ) -> Iterator[None]:
     """Turn the errors that users can mend into one line and an exit code.
 
     Args:
         debug: let them pass, with their traceback.
-        go_on: after an interrupt, the command that goes on with what was measured, if any.
+        command: the name of the one that goes on with a run after an interrupt.
+        begun: folders of runs, put there when one begins that is kept.
     """
     import typer  # which the GPU command does without
 
@@ -69,9 +72,8 @@ def one_line_errors(
         say(_told(e) if isinstance(e, OSError) else str(e))
         raise typer.Exit(_code(e)) from None
     except KeyboardInterrupt:
-        command = go_on()
-        kept = "" if command is None else f"; what was measured is kept, go on with: {command}"
-        say(f"interrupted{kept}")
+        again = f"softmax-bench {command} --resume {shlex.quote(str(begun[-1]))}" if begun else ""
+        say("interrupted" + (f"; what was measured is kept, go on with: {again}" if begun else ""))
         raise typer.Exit(Exit.INTERRUPTED) from None
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import fields, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -105,10 +105,7 @@ def run(
 
     begun: list[Path] = []
 
-    def go_on() -> str | None:
-        return f"softmax-bench run --resume {shlex.quote(str(begun[-1]))}" if begun else None
-
-    with one_line_errors(debug, go_on=go_on):
+    with one_line_errors(debug, command="run", begun=begun):
         if resume is not None:
             request = _resumed(resume)
         else:
@@ -116,9 +113,11 @@ def run(
                 implementations=session.select(implementation or ()),
                 profile=PROFILES[profile.value],
                 filters=_filters(
-                    operation or (), dtype or (), classes or (), workload or (),
-                    experiment or (), threads or (), regime or (), logits, processes, precision,
-                    seconds,
+                    classes or (), workload or (), precision,
+                    operations=tuple(operation or ()), dtypes=tuple(dtype or ()),
+                    experiments=tuple(experiment or ()), logits=logits, processes=processes,
+                    threads=tuple(t.value for t in threads or ()), seconds=seconds,
+                    regimes=tuple(r.value for r in regime or ()),
                 ),
                 seed=seed,
                 results=results,
@@ -140,18 +139,9 @@ def run(
 
 
 def _filters(
-    operations: Sequence[str],
-    dtypes: Sequence[str],
-    classes: Sequence[str],
-    workload_ids: Sequence[str],
-    experiments: Sequence[str],
-    threads: Sequence[ThreadsName],
-    regimes: Sequence[RegimeName],
-    logits: str | None,
-    processes: int,
-    precision: float | None,
-    seconds: float | None,
+    classes: Sequence[str], workload_ids: Sequence[str], precision: float | None, **others: Any
 ) -> Filters:
+    """What a run is narrowed to; what an option cannot be is a usage error."""
     from harness import workloads
     from harness.experiments.profiles import Filters
     from harness.numerics.formats import FORMATS
@@ -159,37 +149,28 @@ def _filters(
     from harness.records import EXPERIMENTS
     from harness.registry.contract import OPERATIONS
 
-    if 1 < processes < LEAST_PROCESSES:
+    asked = Filters(**others)
+    if 1 < asked.processes < LEAST_PROCESSES:
         raise typer.BadParameter(
             f"--processes: expected 1, or at least {LEAST_PROCESSES}, since fewer say too little "
-            f"of how processes differ; got {processes}"
+            f"of how processes differ; got {asked.processes}"
         )
     if precision is not None and not 0.1 <= precision <= 100.0:
         raise typer.BadParameter(f"--precision: expected 0.1 to 100 (percent); got {precision:g}")
-    options.refuse_unknown("--operation", operations, OPERATIONS)
-    options.refuse_unknown("--dtype", dtypes, FORMATS)
-    options.refuse_unknown("--experiment", experiments, EXPERIMENTS)
+    options.refuse_unknown("--operation", asked.operations, OPERATIONS)
+    options.refuse_unknown("--dtype", asked.dtypes, FORMATS)
+    options.refuse_unknown("--experiment", asked.experiments, EXPERIMENTS)
     try:
         counts = tuple(workloads.parse_class_count(c) for c in classes)
         ids = tuple(workloads.parse(w).id for w in workload_ids)
-        captured = None if logits is None else workloads.make("file", params={"path": logits})
+        if asked.logits is not None:
+            workloads.make("file", params={"path": asked.logits})
     except workloads.LogitsError:
         raise
     except ValueError as e:
         raise typer.BadParameter(str(e)) from None
-    return Filters(
-        operations=tuple(operations),
-        dtypes=tuple(dtypes),
-        classes=counts,
-        workloads=ids,
-        experiments=tuple(experiments),
-        threads=tuple(t.value for t in threads),
-        regimes=tuple(r.value for r in regimes),
-        logits=None if captured is None else logits,
-        processes=processes,
-        precision=None if precision is None else precision / 100.0,
-        seconds=seconds,
-    )
+    fraction = None if precision is None else precision / 100.0
+    return replace(asked, classes=counts, workloads=ids, precision=fraction)
 
 
 def _same_logits(path: str, info: RunInfo, folder: Path) -> str:
@@ -213,8 +194,6 @@ def _same_logits(path: str, info: RunInfo, folder: Path) -> str:
 
 def _resumed(folder: Path) -> Request:
     """The request that a run was started with, from its own description."""
-    from dataclasses import fields
-
     from harness.experiments.profiles import PROFILES, Filters
     from harness.experiments.run_info import machine_name
     from harness.experiments.runner import Request
