@@ -12,10 +12,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from harness.errors import UserError, writing
+from harness.records.reader import Run, read_runs
 from harness.report.drawing.sanitize import slugs
 from harness.report.drawing.style import styles
 from harness.report.render import render
-from harness.report.run_data import RunData, RunLike, from_run
+from harness.report.run_data import RunData, from_run
 from harness.report.site import STATIC, Site
 
 MARKER = ".softmax-bench-report"
@@ -38,8 +39,6 @@ def build(results: Sequence[Path], output: Path) -> Path:
     Raises:
         ReportError: no run is found, or `output` holds something that is no report.
     """
-    from harness.records.reader import read_runs
-
     runs = read_runs(list(results))
     if not runs:
         places = ", ".join(str(p) for p in results)
@@ -50,7 +49,7 @@ def build(results: Sequence[Path], output: Path) -> Path:
     return build_site(runs, output)
 
 
-def build_site(runs: Iterable[RunLike], output: Path, processes: int | None = None) -> Path:
+def build_site(runs: Iterable[Run], output: Path, processes: int | None = None) -> Path:
     """Render runs that were already read; otherwise like `build`. `processes`: see `render`."""
     output = Path(output)
     if output.exists() and not output.is_dir():

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from harness.records import (
     AccuracyRecord,
@@ -17,6 +17,7 @@ from harness.records import (
     Record,
     RunInfo,
 )
+from harness.records.reader import Run
 from harness.records.timing import TimingRecord
 from harness.report.drawing.tables import AT_THE_FOOT
 
@@ -26,17 +27,6 @@ MEASURED = ("ok", "failed")
 
 R = TypeVar("R", bound=Record)
 T = TypeVar("T")
-
-
-class RunLike(Protocol):
-    """What `reader.read_runs` gives for each run."""
-
-    @property
-    def info(self) -> RunInfo: ...
-    @property
-    def records(self) -> Sequence[Record]: ...
-    @property
-    def problems(self) -> list[str]: ...
 
 
 def ordered(values: Iterable[str | None], first: Sequence[str] = ()) -> list[str]:
@@ -171,7 +161,7 @@ class RunData:
         return "not measured", "not in the plan of this run (see its profile and filters)"
 
 
-def from_run(run: RunLike, slug: str) -> RunData:
+def from_run(run: Run, slug: str) -> RunData:
     """The report's view of a stored run."""
     return RunData(run.info, [_completed(r) for r in run.records], slug, tuple(run.problems))
 
