@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic_core import from_json, to_json
 
 from harness.errors import writing
 from harness.records import ThroughputRecord
@@ -43,10 +44,9 @@ def stats(seconds: Sequence[float], calls: int) -> dict[str, Any]:
     stddev = statistics.stdev(data) if len(data) > 1 else 0.0
     q1, q3 = (float(q) for q in np.quantile(data, (0.25, 0.75)))
     iqr = q3 - q1
-    low = next(d for d in data if d >= q1 - 1.5 * iqr)
-    high = next(d for d in reversed(data) if d <= q3 + 1.5 * iqr)
+    inside = [d for d in data if q1 - 1.5 * iqr <= d <= q3 + 1.5 * iqr]
     far = sum(abs(d - mean) > stddev for d in data)
-    fenced = sum(d < q1 - 1.5 * iqr or d > q3 + 1.5 * iqr for d in data)
+    fenced = len(data) - len(inside)
     return {
         "min": data[0],
         "max": data[-1],
@@ -60,8 +60,8 @@ def stats(seconds: Sequence[float], calls: int) -> dict[str, Any]:
         "iqr_outliers": fenced,
         "stddev_outliers": far,
         "outliers": f"{far};{fenced}",
-        "ld15iqr": low,
-        "hd15iqr": high,
+        "ld15iqr": inside[0],
+        "hd15iqr": inside[-1],
         "ops": 1.0 / mean if mean else 0.0,
         "total": sum(data),
         "iterations": calls,
@@ -173,7 +173,8 @@ def export_pytest_benchmark(
         numbers[run.machine] = numbers.get(run.machine, 0) + 1
         folder = Path(output) / _file_name(run.machine)
         path = folder / f"{numbers[run.machine]:04}_{_file_name(run.info.id)}.json"
-        text = json.dumps(_plain(pytest_benchmark(run)), indent=1, allow_nan=False)
+        plain = from_json(to_json(pytest_benchmark(run), inf_nan_mode="null"))
+        text = json.dumps(plain, indent=1)
         with writing(path):
             folder.mkdir(parents=True, exist_ok=True)
             path.write_text(text + "\n", encoding="utf-8")
@@ -184,12 +185,3 @@ def export_pytest_benchmark(
 def _file_name(text: str) -> str:
     """`text`, which a stranger may have written, as the name of one file."""
     return "".join(c if c.isalnum() or c in "-_" else "-" for c in text) or "unnamed"
-
-
-def _plain(value: Any) -> Any:
-    """Without NaN and infinities, which are no JSON; they are in `extra_info` alone."""
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    return [_plain(v) for v in value] if isinstance(value, list) else value
