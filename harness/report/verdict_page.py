@@ -23,18 +23,9 @@ def write_verdict(found: Any, folder: Path) -> Path:
     Raises:
         UserError: `folder` cannot be written.
     """
-    html = (
-        environment()
-        .get_template("verdict.html")
-        .render(
-            title=f"{found.name}: {found.verdict}",
-            active="",
-            root="",
-            run=None,
-            runs=(),
-            found=found,
-        )
-    )
+    template = environment().get_template("verdict.html")
+    title = f"{found.name}: {found.verdict}"
+    html = template.render(title=title, active="", root="", run=None, runs=(), found=found)
     page = folder / "index.html"
     with writing(folder):
         (folder / "static").mkdir(parents=True, exist_ok=True)

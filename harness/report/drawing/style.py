@@ -74,22 +74,10 @@ _PLACES = (
 OUTCOMES: Mapping[str, tuple[str, str, str]] = {
     # outcome: colour, letter, meaning
     "exact": ("#d3e6f4", "", "every result correctly rounded"),
-    "accurate": (
-        "#e6eff2",
-        "",
-        "within its bound, below 10 ulp",
-    ),
-    "coarse": (
-        "#f7efd3",
-        "",
-        "within its bound, yet 10 ulp off or more",
-    ),
+    "accurate": ("#e6eff2", "", "within its bound, below 10 ulp"),
+    "coarse": ("#f7efd3", "", "within its bound, yet 10 ulp off or more"),
     "lost": ("#efd88f", "", "within its bound, yet without a correct digit"),
-    "inaccurate": (
-        "#f0c878",
-        "i",
-        "finite, beyond the bound or with half of its digits wrong",
-    ),
+    "inaccurate": ("#f0c878", "i", "finite, beyond the bound or with half of its digits wrong"),
     "limit": ("#b9ddce", "l", "the limit where the convention is NaN"),
     "nan": ("#e58a5b", "n", "NaN"),
     "zero": ("#d9b0ca", "z", "zero where the result is not"),
@@ -117,15 +105,13 @@ class Style:
 def styles(names: Iterable[str]) -> Mapping[str, Style]:
     """A style for every name: fixed for those of this repository, in sorted order for others."""
     distinct = set(names)
-    own = [n for n in _PLACES if n in distinct]
-    others = sorted(distinct - set(_PLACES))
-    places = {n: _PLACES.index(n) for n in own}
-    places.update({n: len(_PLACES) + i for i, n in enumerate(others)})
+    places = [*_PLACES, *sorted(distinct - set(_PLACES))]
     return {
         name: Style(
             _SERIES[i % len(_SERIES)],
             _MARKERS[i % len(_MARKERS)],
             _DASHES[i // len(_SERIES) % len(_DASHES)],
         )
-        for name, i in places.items()
+        for i, name in enumerate(places)
+        if name in distinct
     }

@@ -72,16 +72,12 @@ def groups(run: RunData) -> list[Group]:
         if c.regime
     }
     order = list(TITLES)
-    return sorted(
-        found,
-        key=lambda g: (
-            g.operation != "softmax",
-            g.operation,
-            order.index(g.regime),
-            g.dtype != "float32",
-            g.dtype,
-        ),
-    )
+
+    def rank(g: Group) -> tuple[object, ...]:
+        where = order.index(g.regime)
+        return g.operation != "softmax", g.operation, where, g.dtype != "float32", g.dtype
+
+    return sorted(found, key=rank)
 
 
 def records_of(run: RunData, group: Group) -> list[DeviceThroughputRecord]:
