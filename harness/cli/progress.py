@@ -6,7 +6,7 @@ import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any, TypeGuard
 
@@ -34,6 +34,7 @@ class _Eta:
         self.spent: dict[str, float] = defaultdict(float)  # seconds
         for unit in units:
             self.left[unit.experiment] += unit.weight
+        self.count, self.total = 0, len(units)
         self.since = time.monotonic()
 
     def finished(self, unit: Unit) -> None:
@@ -41,6 +42,7 @@ class _Eta:
         self.spent[unit.experiment] += now - self.since
         self.done[unit.experiment] += unit.weight
         self.left[unit.experiment] -= unit.weight
+        self.count += 1
         self.since = now
 
     def text(self) -> str:
@@ -62,14 +64,9 @@ class _Eta:
 
 @contextmanager
 def progress(console: Console | None = None) -> Iterator[Progress]:
-    """Callbacks for the runner, shown on standard error."""
+    """Callbacks for the runner, shown on standard error: as a bar, off a terminal as lines."""
     console = console or Console(stderr=True)
-    with _bar(console) if console.is_terminal else _lines(console) as callbacks:
-        yield callbacks
-
-
-@contextmanager
-def _bar(console: Console) -> Iterator[Progress]:
+    lines = not console.is_terminal
     bar = Bar(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -79,51 +76,33 @@ def _bar(console: Console) -> Iterator[Progress]:
         console=console,
         transient=True,
     )
-    state: dict[str, Any] = {}
+    tell = partial(say, console)
+    eta, last = _Eta(()), 0.0
 
     def started(units: Sequence[Unit], done: int) -> None:
-        state["eta"] = _Eta(units)
-        state["task"] = bar.add_task("", total=len(units) + done, completed=done, eta="?")
+        nonlocal eta
+        eta = _Eta(units)
+        bar.add_task("", total=len(units) + done, completed=done, eta="?")
+        if lines:
+            resumed = f", {done} done before" if done else ""
+            tell(f"measuring {len(units)} units{resumed}")
 
     def unit(current: Unit) -> None:
-        bar.update(state["task"], description=plain(current.label)[:48].ljust(48))
+        bar.update(bar.task_ids[-1], description=plain(current.label)[:48].ljust(48))
 
     def finished(current: Unit, records: Sequence[Record]) -> None:
-        state["eta"].finished(current)
+        nonlocal last
+        eta.finished(current)
         if line := speeds(current, records):
-            say(bar.console, line)
-        bar.update(state["task"], advance=1, eta=state["eta"].text())
-
-    with bar:
-        yield Progress(
-            started=started,
-            unit=unit,
-            finished=finished,
-            note=partial(say, bar.console),
-        )
-
-
-@contextmanager
-def _lines(console: Console) -> Iterator[Progress]:
-    state: dict[str, Any] = {"last": 0.0, "count": 0}
-
-    def started(units: Sequence[Unit], done: int) -> None:
-        state.update(eta=_Eta(units), total=len(units), count=0)
-        resumed = f", {done} done before" if done else ""
-        say(console, f"measuring {len(units)} units{resumed}")
-
-    def finished(current: Unit, records: Sequence[Record]) -> None:
-        state["eta"].finished(current)
-        state["count"] += 1
-        if line := speeds(current, records):
-            say(console, line)
+            tell(line)
+        bar.update(bar.task_ids[-1], advance=1, eta=eta.text())
         now = time.monotonic()
-        if now - state["last"] >= _LINE_EVERY_S or state["count"] == state["total"]:
-            state["last"] = now
-            left = state["eta"].text()
-            say(console, f"{state['count']}/{state['total']} {current.label} (left {left})")
+        if lines and (now - last >= _LINE_EVERY_S or eta.count == eta.total):
+            last = now
+            tell(f"{eta.count}/{eta.total} {current.label} (left {eta.text()})")
 
-    yield Progress(started=started, finished=finished, note=partial(say, console))
+    with nullcontext() if lines else bar:
+        yield Progress(started=started, unit=unit, finished=finished, note=tell)
 
 
 _TOLD = 4
