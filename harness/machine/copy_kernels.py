@@ -21,20 +21,19 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 VECTOR_BYTES = 64
-_FLOATS = 16
 IS_X86_64 = platform.machine().lower() in ("x86_64", "amd64")
 
 
-def _vector_move(nontemporal: bool) -> Any:
-    """Copies 64 bytes from one address to another, which is aligned."""
+def _move(what: Any, size: int, nontemporal: bool = False) -> Any:
+    """Copies a `what` of `size` bytes from one address to another, a multiple of `size`."""
 
     @intrinsic
     def move(typing_context, destination, source):  # type: ignore[no-untyped-def]
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            pointer = ir.VectorType(ir.FloatType(), _FLOATS).as_pointer()
+            pointer = what.as_pointer()
             value = builder.load(builder.inttoptr(args[1], pointer))
             value.align = 1
-            store = builder.store(value, builder.inttoptr(args[0], pointer), align=VECTOR_BYTES)
+            store = builder.store(value, builder.inttoptr(args[0], pointer), align=size)
             if nontemporal:
                 one = ir.Constant(ir.IntType(32), 1)
                 store.set_metadata("nontemporal", builder.module.add_metadata([one]))
@@ -45,19 +44,10 @@ def _vector_move(nontemporal: bool) -> Any:
     return move
 
 
-_move_regular = _vector_move(nontemporal=False)
-_move_nontemporal = _vector_move(nontemporal=True)
-
-
-@intrinsic
-def _move_byte(typing_context, destination, source):  # type: ignore[no-untyped-def]
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        pointer = ir.IntType(8).as_pointer()
-        value = builder.load(builder.inttoptr(args[1], pointer))
-        builder.store(value, builder.inttoptr(args[0], pointer))
-        return context.get_dummy_value()
-
-    return types.void(types.intp, types.intp), codegen
+_VECTOR = ir.VectorType(ir.FloatType(), VECTOR_BYTES // 4)
+_move_regular = _move(_VECTOR, VECTOR_BYTES)
+_move_nontemporal = _move(_VECTOR, VECTOR_BYTES, nontemporal=True)
+_move_byte = _move(ir.IntType(8), 1)
 
 
 @intrinsic
