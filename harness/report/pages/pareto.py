@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
 
 from harness.records import AccuracyRecord
@@ -129,6 +130,8 @@ def _draw(
 
 
 Box = tuple[float, float, float, float]
+_SHIFTS = (0, 9, -9, 18, -18, 27, -27, 36, -36, 45, 54, 63)
+"""Of a name up or down from its marker, in points, the best first."""
 
 
 def _meets(a: Box, b: Box) -> bool:
@@ -162,25 +165,20 @@ def _names(
         x, y = dots[name]
         text = label(name, 24)
         width = 4.5 * len(text)
-        best: tuple[float, float, str, Box] | None = None
-        for dy in (0, 9, -9, 18, -18, 27, -27, 36, -36, 45, 54, 63):
-            for side in ("left", "right", "center"):
-                if side == "center" and dy == 0:
-                    continue
-                dx = {"left": 6.5, "right": -6.5, "center": 0.0}[side]
-                start = x + dx - {"left": 0.0, "right": width, "center": width / 2}[side]
-                box = (start, y + dy - 4.2, start + width, y + dy + 4.2)
-                inside = box[0] > left and box[2] < right and bottom < box[1] and box[3] < top
-                if inside and not any(_meets(box, t) for t in taken):
-                    best = dx, float(dy), side, box
-                    break
-            if best:
+        sides = (("left", 6.5, 0.0), ("right", -6.5, width), ("center", 0.0, width / 2))
+        for dy, (side, dx, before) in product(_SHIFTS, sides):
+            start = x + dx - before
+            box = (start, y + dy - 4.2, start + width, y + dy + 4.2)
+            inside = box[0] > left and box[2] < right and bottom < box[1] and box[3] < top
+            on_it = side == "center" and dy == 0
+            if inside and not on_it and not any(_meets(box, t) for t in taken):
                 break
-        dx, shift, side, box = best or (6.5, 0.0, "left", (x, y, x, y))
+        else:
+            side, dx, dy, box = "left", 6.5, 0, (x, y, x, y)
         taken.append(box)
         leader = {"arrowstyle": "-", "color": palette.CONTEXT, "linewidth": 0.6, "shrinkB": 3}
         axes.annotate(
-            text, (data[name][0], errors.place(data[name][1])), xytext=(dx, shift),
+            text, (data[name][0], errors.place(data[name][1])), xytext=(dx, dy),
             textcoords="offset points", ha=side, va="center", fontsize=7.5,
-            annotation_clip=False, arrowprops=leader if abs(shift) > 12 else None,
+            annotation_clip=False, arrowprops=leader if abs(dy) > 12 else None,
         )  # fmt: skip
