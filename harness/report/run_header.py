@@ -11,11 +11,8 @@ from harness.report.drawing.formatting import byte_count
 def headline_facts(info: RunInfo) -> list[tuple[str, str]]:
     """What a reader has to know of a run before any figure."""
     machine = info.machine
-    brand = next(
-        (str(machine[k]) for k in ("cpu_brand", "brand", "cpu", "slug") if machine.get(k)),
-        "unknown machine",
-    )
-    cores = next((machine[k] for k in ("logical_cores", "cores", "cpus") if machine.get(k)), None)
+    brand = str(machine.get("cpu") or machine.get("slug") or "unknown machine")
+    cores = machine.get("logical_cores")
     commit = (info.git_commit or "unknown")[:12] + (" (modified)" if info.git_dirty else "")
     return [
         ("Machine", brand + (f", {cores} logical cores" if cores else "")),

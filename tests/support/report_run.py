@@ -92,7 +92,7 @@ def info(**changes: Any) -> RunInfo:
         "git_dirty": False,
         "machine": {
             "slug": "synthetic-4c",
-            "cpu_brand": "Synthetic CPU & Co.",
+            "cpu": "Synthetic CPU & Co.",
             "logical_cores": 4,
             "l3_bytes": 34603008,
             "gpus": None,

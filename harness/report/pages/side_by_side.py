@@ -84,5 +84,5 @@ def accuracy(runs: Sequence[RunData]) -> list[Table]:
 
 def _title(run: RunData) -> str:
     machine = run.info.machine
-    name = machine.get("slug") or machine.get("cpu_brand") or "unnamed machine"
+    name = machine.get("slug") or machine.get("cpu") or "unnamed machine"
     return f"{name}, {run.info.id}"
