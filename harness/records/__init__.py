@@ -7,7 +7,7 @@ strict: non-finite numbers are the strings ``"NaN"``, ``"Infinity"`` and ``"-Inf
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, get_args
 
 from pydantic import Field, TypeAdapter
 
@@ -22,27 +22,18 @@ from harness.records.run import SCHEMA_VERSION, ImplementationInfo, RunInfo
 from harness.records.throughput import Regime, ThroughputRecord
 
 Measured = (
-    AccuracyRecord
+    ConformanceRecord
+    | AccuracyRecord
     | OverflowRecord
     | ThroughputRecord
     | DeviceThroughputRecord
-    | ConformanceRecord
     | ClaimRecord
     | ExhaustiveRecord
     | WorstCaseRecord
 )
 AnyRecord = Annotated[Measured, Field(discriminator="experiment")]
 RECORD: TypeAdapter[Measured] = TypeAdapter(AnyRecord)
-EXPERIMENTS = (
-    "conformance",
-    "accuracy",
-    "overflow",
-    "throughput",
-    "device_throughput",
-    "claims",
-    "exhaustive",
-    "worst_case",
-)
+EXPERIMENTS = tuple(str(m.model_fields["experiment"].default) for m in get_args(Measured))
 
 __all__ = [
     "EXPERIMENTS",
