@@ -64,7 +64,7 @@ def check(
         if json is not None:
             options.write_json(found, json)
         if report is not None:
-            from harness.report.verdict_page import write_verdict
+            from harness.report.build import write_verdict
 
             print(f"report: {write_verdict(found, report)}")
     show(found, Console(), verbose=verbose)

@@ -1,4 +1,4 @@
-"""From runs to a folder of pages: the order of the report, and its files.
+"""From runs to a folder of pages, and from the verdict of a check to one: the files of a report.
 
 The site is built in a temporary folder beside the wanted one and then put in its place, so that
 an interrupted build leaves the old report whole.
@@ -10,14 +10,15 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from harness.errors import UserError, writing
 from harness.records.reader import Run, read_runs
-from harness.report.drawing.sanitize import slugs
+from harness.report.drawing.sanitize import readable, slugs
 from harness.report.drawing.style import styles
 from harness.report.render import render
 from harness.report.run_data import RunData, from_run
-from harness.report.site import STATIC, Site
+from harness.report.site import STATIC, Site, environment
 
 MARKER = ".softmax-bench-report"
 
@@ -97,3 +98,26 @@ def _write(runs: Sequence[RunData], folder: Path, processes: int | None) -> None
             shutil.copyfile(source, static / source.name)
     everyone = {name for run in runs for name in run.implementations}
     render(Site(folder, runs, styles(everyone)), processes)
+
+
+def write_verdict(found: Any, folder: Path) -> Path:
+    """Write ``index.html`` and its style sheet into `folder`, which is made where it is missing.
+
+    Args:
+        found: the verdict, as ``experiments.verdict.Report`` has it.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        UserError: `folder` cannot be written.
+    """
+    template = environment().get_template("verdict.html")
+    title = f"{found.name}: {found.verdict}"
+    html = template.render(title=title, active="", root="", run=None, runs=(), found=found)
+    page = folder / "index.html"
+    with writing(folder):
+        (folder / "static").mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(STATIC / "style.css", folder / "static" / "style.css")
+        page.write_text(readable(html), encoding="utf-8", newline="")
+    return page
