@@ -22,10 +22,6 @@ REASONS = {
 hold nothing down against anyone's will."""
 
 
-def _words(mask: int) -> list[str]:
-    return [text for bit, text in REASONS.items() if mask & bit]
-
-
 def _through_nvml(nvml: Any, bus_id: str | None) -> DeviceClock:
     nvml.nvmlInit()
     try:
@@ -50,7 +46,7 @@ def _through_nvml(nvml: Any, bus_id: str | None) -> DeviceClock:
             memory_mhz=asked("nvmlDeviceGetClockInfo", nvml.NVML_CLOCK_MEM),
             celsius=asked("nvmlDeviceGetTemperature", nvml.NVML_TEMPERATURE_GPU),
             watts=None if power is None else power / 1000.0,
-            throttled=None if mask is None else _words(mask),
+            throttled=None if mask is None else [t for bit, t in REASONS.items() if mask & bit],
             source="nvml",
         )
     finally:

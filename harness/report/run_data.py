@@ -65,13 +65,9 @@ class RunData:
         }
         return named + sorted(seen - set(named) - set(absent)) + absent
 
-    @cached_property
-    def _info_by_name(self) -> dict[str, ImplementationInfo]:
-        return {i.name: i for i in self.info.implementations}
-
     def about(self, name: str) -> ImplementationInfo | None:
         """The run's description of an implementation; None where it has none."""
-        return self._info_by_name.get(name)
+        return next((i for i in self.info.implementations if i.name == name), None)
 
     @cached_property
     def unavailable(self) -> Mapping[str, list[str]]:

@@ -36,12 +36,9 @@ def figure(x: float | None, digits: int = 3) -> str:
     sign = "−" if x < 0 else ""
     if power < -3 or power >= 5:
         return f"{sign}{mantissa}×10{superscript(power)}"
-    decimals = max(0, digits - 1 - power)
-    text = f"{round(abs(x), decimals):.{decimals}f}"
-    if decimals == 0:
-        text = f"{round(abs(x), digits - 1 - power):.0f}"
-        return sign + (integer(int(text)) if len(text) > 4 else text)
-    return sign + text
+    decimals = digits - 1 - power
+    text = f"{round(abs(x), decimals):.{max(0, decimals)}f}"
+    return sign + (text if decimals > 0 else integer(int(text)))
 
 
 def apart(x: float, limit: float, digits: int = 3) -> str:

@@ -10,17 +10,7 @@ from harness.numerics.metrics import HISTOGRAM_KEYS
 from harness.records import AccuracyRecord
 from harness.report.drawing.formatting import integer, percent
 from harness.report.drawing.prose import prose
-from harness.report.drawing.tables import (
-    Column,
-    Entry,
-    Kind,
-    Table,
-    count,
-    missing,
-    number,
-    texts,
-    words,
-)
+from harness.report.drawing.tables import Column, Entry, Table, count, missing, number, texts, words
 from harness.report.pages.overview import quotient
 from harness.report.run_data import (
     MEASURED,
@@ -45,24 +35,20 @@ def histogram(run: RunData, dtype: str, operation: str) -> Table:
             gap = missing(*run.why(name, records, dtype, operation))
             rows.append([words(name), *[gap] * (len(HISTOGRAM_KEYS) + 1)])
             continue
-        shares = []
-        for key in HISTOGRAM_KEYS:
-            n = counts[key]
-            kind: Kind = "quiet" if n == 0 else "bad" if key in (">4", "wrong") else ""
-            shares.append(Entry(percent(n / total), n, kind))
-        rows.append([words(name), *shares, count(total)])
+        rows.append([words(name), *(_share(k, counts[k], total) for k in HISTOGRAM_KEYS),
+                     count(total)])  # fmt: skip
     columns = texts("Implementation")
     columns += [
         Column(key.replace("<=", "≤ "), "%", group="Error in ulp") for key in HISTOGRAM_KEYS
     ]
     columns.append(Column("Elements"))
-    return Table(
-        f"histogram-{dtype}",
-        f"Distribution of the errors, {dtype}: share of the elements in each class",
-        columns,
-        rows,
-        [prose("histogram")],
-    )
+    caption = f"Distribution of the errors, {dtype}: share of the elements in each class"
+    return Table(f"histogram-{dtype}", caption, columns, rows, [prose("histogram")])
+
+
+def _share(key: str, n: int, total: int) -> Entry:
+    bad = key in (">4", "wrong")
+    return Entry(percent(n / total), n, "quiet" if n == 0 else "bad" if bad else "")
 
 
 def _largest(values: Iterable[float]) -> Entry:
@@ -142,13 +128,8 @@ def metrics(run: RunData, dtype: str, operation: str) -> Table:
         rows.append([words(name), share, *(m.entry(good) for m in _METRICS)])
     columns = [*texts("Implementation"), Column("Cells", "measured/all")]
     columns += [Column(m.header, m.unit) for m in _METRICS]
-    return Table(
-        f"metrics-{dtype}",
-        f"Metrics, {dtype}: the worst over all cells of the implementation",
-        columns,
-        rows,
-        [prose("metrics")],
-    )
+    caption = f"Metrics, {dtype}: the worst over all cells of the implementation"
+    return Table(f"metrics-{dtype}", caption, columns, rows, [prose("metrics")])
 
 
 def by_workload(run: RunData, dtype: str, operation: str) -> Table:
@@ -168,12 +149,8 @@ def by_workload(run: RunData, dtype: str, operation: str) -> Table:
         rows.append([words(workload), words(spread), *errors])
     columns = [*texts("Workload"), Column("Classes")]
     columns += [Column(name, "ulp") for name in run.implementations]
-    return Table(
-        f"workloads-{dtype}",
-        f"Largest error by workload, {dtype}, over all class counts measured",
-        columns,
-        rows,
-    )
+    caption = f"Largest error by workload, {dtype}, over all class counts measured"
+    return Table(f"workloads-{dtype}", caption, columns, rows)
 
 
 def _workload_entry(

@@ -114,15 +114,10 @@ def audits(run: RunData) -> list[Audit]:
 
 
 def _tables(record: ClaimRecord, stem: str) -> list[Table]:
-    tables = []
-    numbers, findings = record.numbers or (), record.findings or ()
-    if numbers:
-        tables.append(_numbers(numbers, f"{stem}-numbers"))
-    if findings:
-        tables.append(_findings(findings, f"{stem}-findings"))
-    for k, series in enumerate(record.tables or ()):
-        tables.append(_series(series, f"{stem}-series-{k}"))
-    return tables
+    tables = [_numbers(record.numbers, f"{stem}-numbers")] if record.numbers else []
+    tables += [_findings(record.findings, f"{stem}-findings")] if record.findings else []
+    series = enumerate(record.tables or ())
+    return tables + [_series(one, f"{stem}-series-{k}") for k, one in series]
 
 
 def _numbers(numbers: Sequence[Mapping[str, Any]], name: str) -> Table:

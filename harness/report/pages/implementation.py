@@ -18,17 +18,7 @@ from harness.report.drawing.figure import Plot, grid, note_inside
 from harness.report.drawing.formatting import figure, integer
 from harness.report.drawing.prose import prose
 from harness.report.drawing.style import Style
-from harness.report.drawing.tables import (
-    Column,
-    Entry,
-    Kind,
-    Table,
-    count,
-    missing,
-    number,
-    texts,
-    words,
-)
+from harness.report.drawing.tables import Column, Entry, Table, count, missing, number, texts, words
 from harness.report.pages import published_bounds as published
 from harness.report.pages.accuracy import (
     by_class,
@@ -74,14 +64,13 @@ def accuracy(
                 rows.append([*place, *[missing(*run.why(name, here, dtype))] * 5])
                 continue
             ulp, c = found
-            ratio = c.error_over_bound
-            bad: Kind = "bad" if c.status == "failed" else ""
+            ratio, failed = c.error_over_bound, c.status == "failed"
             none = missing("no bound", "no error bound is declared")
             rows.append([
                 *place,
-                number(ulp, kind=bad),
+                number(ulp, kind="bad" if failed else ""),
                 none if c.bound_ulp is None else number(c.bound_ulp),
-                none if ratio is None else Entry(quotient(ratio), ratio, bad),
+                none if ratio is None else Entry(quotient(ratio), ratio, "bad" if failed else ""),
                 *published.entries(c),
             ])  # fmt: skip
     columns = [
