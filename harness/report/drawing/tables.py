@@ -112,6 +112,10 @@ class Table:
                 by_reason.setdefault(reason, []).append(row[0].text)
         return "; ".join(f"{', '.join(names)} ({reason})" for reason, names in by_reason.items())
 
+    def or_none(self) -> Table | None:
+        """The table; None where it has no rows."""
+        return self if self.rows else None
+
     def under(self, tail: str) -> Table:
         """The same table under another name, for a page or site that shows several like it."""
         return replace(self, name=f"{self.name}-{tail}") if tail else self

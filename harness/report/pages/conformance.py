@@ -305,7 +305,5 @@ def deviations(run: RunData) -> Table | None:
                   "shows" if shows else state.word, state.kind),
             words(declared), words(c.reason),
         ])  # fmt: skip
-    if not rows:
-        return None
     columns = texts("Implementation", "Deviation", "Does it show?", "Declared because", "Remark")
-    return Table("conformance-deviations", "Declared deviations", columns, rows)
+    return Table("conformance-deviations", "Declared deviations", columns, rows).or_none()

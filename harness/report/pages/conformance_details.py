@@ -131,12 +131,10 @@ def known(run: RunData) -> Table | None:
             seen, rest = _known_rows(case, where, sorted(numbers))
             found.append((not seen, min(numbers, default=1000), [*seen, *rest]))
     rows = [row for _, _, group in sorted(found, key=lambda f: f[:2]) for row in group]
-    if not rows:
-        return None
     columns = texts("Number", "Case", "Operation", "Implementation", "Format", "Verdict", "Input",
                     "Got", "Expected", "Upstream")  # fmt: skip
     caption = "Known failures, seen again or not"
-    return Table("conformance-known", caption, columns, rows, [prose("known_failures")])
+    return Table("conformance-known", caption, columns, rows, [prose("known_failures")]).or_none()
 
 
 def _known_rows(
@@ -155,21 +153,19 @@ def _known_rows(
         if not rows:
             elsewhere.append(grid)
     judged = [g for g in elsewhere if any(state_of(c) in JUDGED for c in g.of(case))]
-    gap = words("")
+    if seen and not judged:
+        return seen, []
     if judged:
         who = {c.implementation for g in judged for c in g.of(case)
                if state_of(c) in JUDGED}  # fmt: skip
-        operations = words(", ".join(g.operation for g in judged))
-        verdict = Entry("✓ not seen", "not seen", "pass")
-        shown = words(f"none of {len(who)} judged")
-        return seen, [[*head, operations, shown, gap, verdict, gap, gap, gap, reported]]
-    if seen:
-        return seen, []
-    reasons = dict.fromkeys(str(c.reason or "no reason recorded") for c in cells)
-    verdict = Entry("… not judged", "not judged", "unjudged", "; ".join(list(reasons)[:3]))
-    operations = words(", ".join(g.operation for g in elsewhere))
-    row = [*head, operations, words("none judged"), gap, verdict, gap, gap, gap, reported]
-    return [], [row]
+        shown, verdict = f"none of {len(who)} judged", Entry("✓ not seen", "not seen", "pass")
+    else:
+        reasons = dict.fromkeys(str(c.reason or "no reason recorded") for c in cells)
+        verdict = Entry("… not judged", "not judged", "unjudged", "; ".join(list(reasons)[:3]))
+        shown = "none judged"
+    operations = words(", ".join(g.operation for g in judged or elsewhere))
+    gap = words("")
+    return seen, [[*head, operations, words(shown), gap, verdict, gap, gap, gap, reported]]
 
 
 def _seen(grid: Grid, case: str, name: str) -> list[Entry] | None:
@@ -218,9 +214,7 @@ def of_implementation(run: RunData, name: str, base: str) -> Table | None:
                     words(c.dtype), Entry(state.text, state.word, state.kind, href=href),
                     words(c.outcome), words(text), words(c.deviation),
                 ])  # fmt: skip
-    if not rows:
-        return None
     columns = texts("Case", "Operation", "Format", "Verdict", "Outcome", "Message", "Deviation")
     failures = sum(r[3].raw in {STATES[s].word for s in FAILURES} for r in rows)
     caption = f"Cases that are no pass: {len(rows)}, of which {plural(failures, 'failure')}"
-    return Table("no-pass", caption, columns, rows)
+    return Table("no-pass", caption, columns, rows).or_none()

@@ -126,12 +126,10 @@ def histogram(run: RunData, table: str) -> Table | None:
             counts = [c.ulp_histogram.get(k, 0) for k in HISTOGRAM_KEYS]
             rows.append([words(c.implementation), words(c.dtype),
                          *(count(n, kind="" if n else "quiet") for n in counts)])  # fmt: skip
-    if not rows:
-        return None
     columns = texts("Implementation", "Format")
     columns += [Column(k.replace("<=", "≤"), "" if k == "wrong" else "ulp") for k in HISTOGRAM_KEYS]
     caption = f"Results by class of error, {title(table).lower()}"
-    return Table(f"exhaustive-{table}-histogram", caption, columns, rows)
+    return Table(f"exhaustive-{table}-histogram", caption, columns, rows).or_none()
 
 
 def told(run: RunData) -> str | None:

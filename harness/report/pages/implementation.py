@@ -209,13 +209,11 @@ def not_ok(run: RunData, name: str) -> Table | None:
             [*map(words, (status, experiment, operation, dtype, "all", "all", "all", "")),
              count(n), words(reason)]
         )  # fmt: skip
-    if not rows:
-        return None
     numeric = ("Classes", "Rows", "Cells")
     headers = ("Status", "Experiment", "Operation", "dtype", "Workload", "Classes", "Rows",
                "Place", "Cells", "Reason")  # fmt: skip
     columns = [Column(h, numeric=h in numeric) for h in headers]
-    return Table("not-ok", "Cells that are not ok", columns, rows)
+    return Table("not-ok", "Cells that are not ok", columns, rows).or_none()
 
 
 def _place(record: Record) -> str:

@@ -107,7 +107,7 @@ def counters(run: RunData, group: Group) -> Table | None:
         Column("Cache misses", "an element"),
     ]  # fmt: skip
     caption = f"The processor's counters, {group.title}"
-    return Table("counters", caption, columns, rows, [prose("counters")]) if rows else None
+    return Table("counters", caption, columns, rows, [prose("counters")]).or_none()
 
 
 def preparation(run: RunData, group: Group) -> Table | None:
@@ -126,17 +126,13 @@ def preparation(run: RunData, group: Group) -> Table | None:
             number(c.processors_used), words(pools or "none"), number(c.page_faults),
             words(_where(c)), words("; ".join(c.warnings or ())),
         ])  # fmt: skip
-    if not rows:
-        return None
     columns = [
         *texts("Implementation", "Regime"), Column("Classes"), *texts("Cache", "Allocates"),
         Column("First call"), Column("Warm-up"), *texts("Warm-up ended"), Column("Processors used"),
         *texts("Pools of threads"), Column("Page faults", "a call"), *texts("Placement", "Doubts"),
     ]  # fmt: skip
-    return Table(
-        "preparation", f"First calls, warm-ups, threads and memory, {group.title}", columns, rows,
-        [prose("preparation")],
-    )  # fmt: skip
+    caption = f"First calls, warm-ups, threads and memory, {group.title}"
+    return Table("preparation", caption, columns, rows, [prose("preparation")]).or_none()
 
 
 def _where(record: ThroughputRecord) -> str:
@@ -171,18 +167,14 @@ def conditions(run: RunData) -> Table | None:
             unknown if w.throttled is None else number(w.throttled),
             words(control[c.noisy]), words("; ".join(c.warnings or ())),
         ])  # fmt: skip
-    if not rows:
-        return None
     columns = [
         *texts("Regime", "Timings"), Column("Classes"), Column("Took", "s"),
         Column("Other programs", "processors"), Column("Stolen", "%"),
         Column("Clock at the end", "MHz"), Column("Throttled", "times"),
         *texts("Control", "Cause and next action"),
     ]  # fmt: skip
-    return Table(
-        "conditions", "The machine during each group of timings", columns, rows,
-        [prose("conditions")],
-    )  # fmt: skip
+    caption = "The machine during each group of timings"
+    return Table("conditions", caption, columns, rows, [prose("conditions")]).or_none()
 
 
 def doubts(run: RunData) -> Table | None:
@@ -192,8 +184,6 @@ def doubts(run: RunData) -> Table | None:
         for c in timed(run) + timed(run, cold=True)
         for text in c.warnings or ()
     )
-    if not counts:
-        return None
     rows = [[words(name), count(n), words(text)] for (name, text), n in counts.items()]
     columns = [*texts("Implementation"), Column("Timings"), *texts("Cause and next action")]
-    return Table("doubts", "Doubts about single timings", columns, rows)
+    return Table("doubts", "Doubts about single timings", columns, rows).or_none()

@@ -170,8 +170,6 @@ def control_table(run: RunData, group: Group) -> Table | None:
             else number(c.speedup, 4, detail=interval(c.speedup_low, c.speedup_high, 4)),
             Entry("not 1", kind="bad", note=_doubt(c), told=c.undecided) if noisy else words("1"),
         ])  # fmt: skip
-    if not rows:
-        return None
     columns = [
         *texts("Control", "Regime"), Column("Classes"), Column("Ratio to itself"),
         *texts("Verdict"),
@@ -180,7 +178,7 @@ def control_table(run: RunData, group: Group) -> Table | None:
     caption = (
         f"Control, {group.title}: {noisy_count} of {plural(len(rows), 'ratio')} not known to be 1"
     )
-    return Table("control", caption, columns, rows)
+    return Table("control", caption, columns, rows).or_none()
 
 
 def untimed(run: RunData) -> Table | None:
@@ -190,11 +188,10 @@ def untimed(run: RunData) -> Table | None:
          c.reason or "no reason recorded")
         for c in timed(run) if c.time_ns is None
     )  # fmt: skip
-    if not counts:
-        return None
     rows = [
         [words(name), words(group), words(status), count(n), words(reason)]
         for (name, group, status, reason), n in counts.items()
     ]
     columns = [*texts("Implementation", "Timings", "Status"), Column("Cells"), *texts("Reason")]
-    return Table("untimed", "Timings that are missing, with the reason", columns, rows)
+    caption = "Timings that are missing, with the reason"
+    return Table("untimed", caption, columns, rows).or_none()

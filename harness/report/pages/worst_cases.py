@@ -58,16 +58,13 @@ def searched(run: RunData) -> Table | None:
             words(f"{c.bound} {figure(c.bound_ulp)}"), _row_of(c), words(c.worst_got),
             words(c.worst_expected), words(c.origin), count(c.evaluations), words(command(c)),
         ])  # fmt: skip
-    if not rows:
-        return None
     columns = [
         *texts("Implementation", "Format"), Column("Classes"), Column("Error ÷ bound", "at least"),
         Column("Error", "ulp"), Column("Bound", "ulp", numeric=False),
         *texts("Row", "Got", "Expected", "Begun from"), Column("Rows tried"), *texts("Again"),
     ]  # fmt: skip
-    return Table(
-        "worst-cases", "Searched worst cases: lower bounds", columns, rows, [prose("searches")]
-    )
+    caption = "Searched worst cases: lower bounds"
+    return Table("worst-cases", caption, columns, rows, [prose("searches")]).or_none()
 
 
 def _largest(records: Sequence[WorstCaseRecord]) -> tuple[float, WorstCaseRecord] | None:
@@ -108,15 +105,13 @@ def replayed(run: RunData) -> Table | None:
             count(len(lost), kind="" if lost else "quiet", note=lost[0].reason if lost else None),
             ratio_entry(worst), number(worst.error_ulp), words(command(worst)),
         ])  # fmt: skip
-    if not rows:
-        return None
     columns = [
         *texts("Implementation", "Format"), Column("Rows"), Column("Failed"),
         Column("Out of range", "declared"), Column("Largest error ÷ bound"),
         Column("Error there", "ulp"), *texts("Again"),
     ]  # fmt: skip
     caption = "The corpus: rows that were the worst of some implementation, tried on all"
-    return Table("worst-cases-corpus", caption, columns, rows)
+    return Table("worst-cases-corpus", caption, columns, rows).or_none()
 
 
 def told(run: RunData) -> str | None:
