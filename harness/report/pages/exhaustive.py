@@ -44,26 +44,21 @@ def judged_table(run: RunData, table: str) -> Table:
     """Implementation × format: rows, largest error, misrounded, the worst input, seconds."""
     found = records_of(run, table)
     errors = table != "exp_order"
-    keys = [] if errors else _figure_names(found)
-    counted = _figure_names(found) if errors else []
+    keys = list(dict.fromkeys(k for c in found for k in c.figures or {}))
     columns = [*texts("Implementation", "Format"), Column("Rows judged")]
     if errors:
         columns += [
             Column("Largest error", "ulp"), Column("Misrounded", "by output"),
             Column("Wrong", "results"),
         ]  # fmt: skip
-    columns += [Column(k[:1].upper() + k[1:], numeric=k != "first") for k in (*counted, *keys)]
+    columns += [Column(k[:1].upper() + k[1:], numeric=k != "first") for k in keys]
     if errors:
         columns += texts("Worst input", "Got", "Expected")
     columns += [Column("Time", "s"), Column("Workers")]
-    rows = [_row(c, errors, [*counted, *keys], len(columns)) for c in found]
+    rows = [_row(c, errors, keys, len(columns)) for c in found]
     note = "Inputs and values are hexadecimal; an error is against the unrounded exact value."
     caption = TITLES.get(table, (table, ""))[1] or table
     return Table(f"exhaustive-{table}", caption, columns, rows, [note] if errors else [])
-
-
-def _figure_names(found: Sequence[ExhaustiveRecord]) -> list[str]:
-    return list(dict.fromkeys(k for c in found for k in (c.figures or {})))
 
 
 def _row(c: ExhaustiveRecord, errors: bool, keys: Sequence[str], width: int) -> list[Entry]:

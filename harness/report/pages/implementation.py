@@ -80,9 +80,8 @@ def accuracy(
     table = Table(f"{stem}-table", title, columns, rows)
     drawn = [d for d in dtypes if data[d][name]]
     if not drawn:
-        status, reason = run.why(name, run.select(AccuracyRecord, implementation=name))
-        table = _no_table(table, name, status, reason)
-        return Plot.nothing(stem, title, f": {status} ({reason}).", table)
+        mine = run.select(AccuracyRecord, implementation=name)
+        return _nothing(stem, title, name, run.why(name, mine))
     scale = error_scale(curve for d in drawn for curve in data[d].values())
     fig, panels = grid(
         len(dtypes), max(len(dtypes), 2), 1.9, left=scale.margin, between=0.16,
@@ -126,9 +125,7 @@ def outcomes(run: RunData, name: str, stem: str, operation: str = "softmax") -> 
     drawn = {d: map_of([c for c in by_dtype[d] if c.outcome], name) for d in places}
     if not any(drawn.values()):
         mine = run.select(OverflowRecord, implementation=name)
-        status, reason = run.why(name, [c for c in mine if c.kind == "map"])
-        table = _no_table(table, name, status, reason)
-        return Plot.nothing(stem, title, f": {status} ({reason}).", table)
+        return _nothing(stem, title, name, run.why(name, [c for c in mine if c.kind == "map"]))
     among = sorted({offset for offsets, _ in places.values() for offset in offsets})
     fig, panels = grid(len(places), max(len(places), 2), max(1.3, 0.17 * len(among)), left=0.8,
                        foot=LEGEND)  # fmt: skip
@@ -153,10 +150,12 @@ def outcomes(run: RunData, name: str, stem: str, operation: str = "softmax") -> 
     return Plot(stem, title, caption, alt, table, fig)
 
 
-def _no_table(table: Table, name: str, status: str, reason: str) -> Table:
-    """In place of a table in which every place would hold the same gap."""
-    columns = texts("Implementation", "Figures")
-    return Table(table.name, table.caption, columns, [[words(name), missing(status, reason)]])
+def _nothing(stem: str, title: str, name: str, why: tuple[str, str]) -> Plot:
+    """In place of a figure without data, whose table would hold the same gap in every place."""
+    status, reason = why
+    rows = [[words(name), missing(status, reason)]]
+    table = Table(f"{stem}-table", title, texts("Implementation", "Figures"), rows)
+    return Plot.nothing(stem, title, f": {status} ({reason}).", table)
 
 
 def brief(run: RunData, name: str, operation: str = "softmax") -> Table:
