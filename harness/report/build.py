@@ -61,8 +61,7 @@ def build_site(runs: Iterable[Run], output: Path, processes: int | None = None) 
             f"give another output"
         )
     found = sorted(runs, key=lambda r: (r.info.created, r.info.id))
-    names = slugs(f"{i:04d} {r.info.id}" for i, r in enumerate(found))
-    folders = _folders([r.info.id for r in found], list(names.values()))
+    folders = _folders([r.info.id for r in found])
     data = [from_run(r, folder) for r, folder in zip(found, folders, strict=True)]
     with writing(output):
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -79,14 +78,13 @@ def build_site(runs: Iterable[Run], output: Path, processes: int | None = None) 
     return output / "index.html"
 
 
-def _folders(ids: Sequence[str], fallback: Sequence[str]) -> list[str]:
-    """A folder for each run: its id where ids differ. One run lies in the root."""
+def _folders(ids: Sequence[str]) -> list[str]:
+    """A folder for each run: its id, behind a number where ids are equal; for one, the root."""
     if len(ids) == 1:
         return [""]
-    if len(set(ids)) == len(ids):
-        given = slugs(ids)
-        return [f"{given[i]}/" for i in ids]
-    return [f"{name}/" for name in fallback]
+    if len(set(ids)) < len(ids):
+        ids = [f"{i:04d} {one}" for i, one in enumerate(ids)]
+    return [f"{folder}/" for folder in slugs(ids).values()]
 
 
 def _write(runs: Sequence[RunData], folder: Path, processes: int | None) -> None:
