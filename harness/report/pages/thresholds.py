@@ -60,30 +60,23 @@ def threshold_entry(
 def thresholds(run: RunData, dtype: str, operation: str) -> Table:
     """Implementation × (probe, event): the last t before the event, both directions of t."""
     places = [Place(p, s, e) for s in (1, -1) for p in PROBES for e in EVENTS]
-    grid_of = {
+    at = {
         place: [threshold_entry(run, n, dtype, operation, place) for n in run.implementations]
         for place in places
     }
-    shown = [
-        p for p in places if any(e.text != "never" and e.kind != "missing" for e in grid_of[p])
-    ]
-    silent = [p for p in places if p not in shown and any(e.text == "never" for e in grid_of[p])]
+    shown = [p for p in places if any(e.text != "never" and e.kind != "missing" for e in at[p])]
+    silent = [p for p in places if p not in shown and any(e.text == "never" for e in at[p])]
     unmeasured = [p for p in places if p not in shown and p not in silent]
     columns = texts("Implementation")
-    columns += [
-        Column(
-            EVENTS[e], "last t before", group=f"{PROBES[p]}, t {'→ +max' if s > 0 else '→ −max'}"
-        )
-        for p, s, e in shown
-    ]
-    rows = [
-        [words(name), *[grid_of[p][k] for p in shown]] for k, name in enumerate(run.implementations)
-    ]
+    for p, s, e in shown:
+        group = f"{PROBES[p]}, t {'→ +max' if s > 0 else '→ −max'}"
+        columns.append(Column(EVENTS[e], "last t before", group=group))
+    rows = [[words(n), *(at[p][k] for p in shown)] for k, n in enumerate(run.implementations)]
     if not shown:
         columns.append(Column("Any event", numeric=False))
         for k, row in enumerate(rows):
-            gap = next((grid_of[p][k] for p in places if grid_of[p][k].kind == "missing"), None)
-            row.append(gap if gap is not None and not silent else words("never", kind="quiet"))
+            gaps = [at[p][k] for p in places if at[p][k].kind == "missing"]
+            row.append(words("never", kind="quiet") if silent or not gaps else gaps[0])
     notes = [prose("thresholds")]
     if silent:
         notes.append(f"Never, for any implementation measured: {_places(silent)}.")
