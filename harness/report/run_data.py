@@ -10,13 +10,7 @@ from functools import cached_property
 from itertools import product
 from typing import Any, TypeVar
 
-from harness.records import (
-    AccuracyRecord,
-    ClaimRecord,
-    ImplementationInfo,
-    Record,
-    RunInfo,
-)
+from harness.records import AccuracyRecord, ClaimRecord, ImplementationInfo, Record, RunInfo
 from harness.records.reader import Run
 from harness.records.timing import TimingRecord
 from harness.report.drawing.tables import AT_THE_FOOT

@@ -35,9 +35,7 @@ from harness.report.pages import (
     side_by_side,
     throughput,
 )
-from harness.report.pages import (
-    overview as summary,
-)
+from harness.report.pages import overview as summary
 from harness.report.pages.findings import findings
 from harness.report.run_data import RunData
 from harness.report.run_header import flatten, headline_facts

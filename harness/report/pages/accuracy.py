@@ -28,14 +28,7 @@ from harness.report.drawing.style import Style
 from harness.report.drawing.tables import Column, Entry, Table, count, missing, number, texts, words
 from harness.report.pages import published_bounds as published
 from harness.report.pages.published_bounds import Curve, Point
-from harness.report.run_data import (
-    RunData,
-    absent_text,
-    class_counts,
-    measured,
-    of,
-    worst_error,
-)
+from harness.report.run_data import RunData, absent_text, class_counts, measured, of, worst_error
 
 HEADROOM = 1e4
 _SCALE = re.compile(r"normal\(scale=([0-9.eE+-]+)\)")

@@ -12,14 +12,7 @@ from harness.report.drawing.formatting import integer, percent
 from harness.report.drawing.prose import prose
 from harness.report.drawing.tables import Column, Entry, Table, count, missing, number, texts, words
 from harness.report.pages.overview import quotient
-from harness.report.run_data import (
-    MEASURED,
-    RunData,
-    class_counts,
-    measured,
-    of,
-    worst_error,
-)
+from harness.report.run_data import MEASURED, RunData, class_counts, measured, of, worst_error
 
 
 def histogram(run: RunData, dtype: str, operation: str) -> Table:

@@ -10,16 +10,7 @@ from functools import lru_cache
 from harness.records import ConformanceRecord
 from harness.report.drawing.formatting import integer, plural
 from harness.report.drawing.sanitize import slug
-from harness.report.drawing.tables import (
-    Column,
-    Entry,
-    Kind,
-    Table,
-    count,
-    missing,
-    texts,
-    words,
-)
+from harness.report.drawing.tables import Column, Entry, Kind, Table, count, missing, texts, words
 from harness.report.run_data import DTYPES, RunData, ordered
 
 DEVIATIONS = "all"  # the operation under which declared deviations are recorded

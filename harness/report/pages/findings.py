@@ -6,14 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from harness.records import AccuracyRecord, ClaimRecord, ConformanceRecord
-from harness.report.drawing.formatting import (
-    figure,
-    integer,
-    interval,
-    listed,
-    plural,
-    threshold,
-)
+from harness.report.drawing.formatting import figure, integer, interval, listed, plural, threshold
 from harness.report.drawing.prose import prose
 from harness.report.pages import claims, conformance, exhaustive, worst_cases
 from harness.report.pages.accuracy import in_words

@@ -20,13 +20,7 @@ from harness.report.drawing.prose import prose
 from harness.report.drawing.style import Style
 from harness.report.drawing.tables import Column, Entry, Table, count, missing, number, texts, words
 from harness.report.pages import published_bounds as published
-from harness.report.pages.accuracy import (
-    by_class,
-    draw_panel,
-    error_scale,
-    in_words,
-    sweep_of,
-)
+from harness.report.pages.accuracy import by_class, draw_panel, error_scale, in_words, sweep_of
 from harness.report.pages.overflow import (
     LEGEND,
     add_legend,

@@ -20,14 +20,7 @@ from harness.report.drawing.tables import (
 )
 from harness.report.pages.throughput_tables import timing_entry
 from harness.report.run_data import RunData, known, of
-from harness.report.timing_selection import (
-    Group,
-    at_point,
-    group_of,
-    preferred,
-    timed,
-    why_untimed,
-)
+from harness.report.timing_selection import Group, at_point, group_of, preferred, timed, why_untimed
 
 _RESOLUTION = 1 << 19  # of the kernel's count of resident pages
 
