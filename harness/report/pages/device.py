@@ -195,8 +195,6 @@ def conditions(run: RunData) -> Table | None:
     for c in run.select(DeviceThroughputRecord):
         if c.clock_before:
             found.setdefault((_operation(c), c.regime, c.dtype, c.classes), []).append(c)
-    if not found:
-        return None
     rows = [
         [words(_operation(c)), words(c.regime), words(c.dtype), count(c.classes),
          words(c.device_name), _clock(c.clock_before), _clock(c.clock_after),
@@ -207,7 +205,8 @@ def conditions(run: RunData) -> Table | None:
         *texts("Operation", "Regime", "Format"), Column("Classes"),
         *texts("Device", "Before", "After", "Doubts"),
     ]  # fmt: skip
-    return Table("device-conditions", "Clocks, heat and power around each group", columns, rows)
+    caption = "Clocks, heat and power around each group"
+    return Table("device-conditions", caption, columns, rows).or_none()
 
 
 def _transfer(record: DeviceThroughputRecord, took: float | None) -> Entry:
@@ -224,8 +223,6 @@ def transfers(run: RunData) -> Table | None:
             before = largest.setdefault(c.implementation, c)
             if (c.transfer_bytes or 0) > (before.transfer_bytes or 0):
                 largest[c.implementation] = c
-    if not largest:
-        return None
     rows = [
         [words(name), Entry(byte_count(c.transfer_bytes), c.transfer_bytes),
          _transfer(c, c.host_to_device_ns), _transfer(c, c.device_to_host_ns)]
@@ -235,14 +232,13 @@ def transfers(run: RunData) -> Table | None:
         *texts("Implementation"), Column("Bytes"), Column("To the device"), Column("To the host"),
     ]  # fmt: skip
     caption = "Copies between host and device, pageable memory; in no other time of this page"
-    return Table("device-transfers", caption, columns, rows)
+    return Table("device-transfers", caption, columns, rows).or_none()
 
 
 def not_run(run: RunData) -> Table | None:
     """Why there are no timings, by implementation; None where some were tried."""
-    records = run.select(DeviceThroughputRecord)
-    if not records or groups(run):
-        return None
+    records = [] if groups(run) else run.select(DeviceThroughputRecord)
     rows = [[words(c.implementation), missing(c.status, c.reason)] for c in records]
     columns = texts("Implementation", "Status")
-    return Table("device-not-run", f"{NOT_RUN}: there are no figures", columns, rows)
+    caption = f"{NOT_RUN}: there are no figures"
+    return Table("device-not-run", caption, columns, rows).or_none()
