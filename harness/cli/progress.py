@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeGuard
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
@@ -154,81 +155,92 @@ def _threshold(run: Run, name: str, dtype: str) -> str:
     return f"{record.last_good:.9g}" if record.occurs else "never"
 
 
-_Point = tuple[str, str | None, int]
-"""Operation, format and class count of the timings whose speeds the summary quotes."""
+@dataclass(frozen=True)
+class _Quoted:
+    """The timings of a regime that the summary quotes: those near 1000 classes in float32.
 
+    Of softmax, where that was timed, and as many threads as are asked for first.
+    """
 
-def _quoted(run: Run) -> _Point | None:
-    """Softmax in float32 near 1000 classes where that was timed, else what was, if anything."""
-    points = {_point(r) for r in run.records if _streaming(r) and r.gbps is not None}
+    regime: str
+    records: dict[str, ThroughputRecord]
+    about: str
 
-    def rank(point: _Point) -> tuple[object, ...]:
-        operation, dtype, classes = point
-        distance = abs(math.log(classes / 1000))
-        return operation != "softmax", operation, dtype != "float32", str(dtype), distance
+    @classmethod
+    def of(cls, run: Run, regime: str, *, all_threads: bool) -> _Quoted | None:
+        """None where nothing was to be timed."""
+        asked = [
+            r
+            for r in run.records
+            if isinstance(r, ThroughputRecord) and r.role == "implementation"
+            and r.regime == regime and r.cache != "cold"
+        ]  # fmt: skip
+        timed = [r for r in asked if r.gbps is not None]
+        if not timed:
+            return cls(regime, {}, f"{regime}: nothing was timed") if asked else None
 
-    return min(points, key=rank, default=None)
+        def rank(r: ThroughputRecord) -> tuple[object, ...]:
+            threads = (r.threads or 0) * (-1 if all_threads else 1)
+            distance = abs(math.log((r.classes or 1) / 1000))
+            return r.operation != "softmax", r.operation, r.dtype != "float32", distance, threads
 
+        first = min(timed, key=rank)
+        same = [r for r in timed if rank(r) == rank(first)]
+        threads = f"{first.threads} thread{'s' * (first.threads != 1)}"
+        return cls(
+            regime,
+            {r.implementation: r for r in sorted(same, key=lambda r: not r.allocating)},
+            f"{regime}, {first.operation}, {first.classes} classes, {first.dtype}, {threads}",
+        )
 
-def _point(record: ThroughputRecord) -> _Point:
-    return record.operation, record.dtype, record.classes or 1
-
-
-def _streaming(record: Record) -> TypeGuard[ThroughputRecord]:
-    """Whether it is a timing of an implementation on arrays beyond the caches."""
-    return (
-        isinstance(record, ThroughputRecord)
-        and record.regime == "streaming" and record.role == "implementation"
-    )  # fmt: skip
-
-
-def _speed(run: Run, name: str, quoted: _Point | None) -> tuple[str, str]:
-    found = [r for r in _cells(run, name, "throughput") if _streaming(r)]
-    timed = [r for r in found if r.gbps is not None and _point(r) == quoted]
-    if not timed:
-        return (found[0].status if found else "–"), "–"
-    best = max(timed, key=lambda r: (not r.allocating, r.threads or 0))
-    struck = "" if best.ranked else " (gate failed)"
-    about = "~" if best.noisy else ""
-    share = "–" if best.percent_of_limit is None else f"{about}{best.percent_of_limit:.3g}"
-    return f"{about}{best.gbps:.3g}{struck}", share
-
-
-def _caption(run: Run, quoted: _Point | None) -> str:
-    """What the columns mean, of those that hold a number."""
-    kinds = {r.experiment for r in run.records}
-    parts = []
-    if "accuracy" in kinds:
-        parts.append("max ulp: worst over all inputs")
-    if "overflow" in kinds:
-        parts.append("overflow: last finite t of the row [t, 0]")
-    if quoted is not None:
-        operation, dtype, classes = quoted
-        parts.append(f"GB/s: streaming, {operation}, {classes} classes, {dtype}")
-        parts.append("%: of the copy limit")
-        if any(getattr(r, "noisy", None) for r in run.records):
-            parts.append("~: not known to the precision wanted")
-    return "; ".join(parts)
+    def told(self, run: Run, name: str, value: Callable[[ThroughputRecord], float | None]) -> str:
+        """A figure of an implementation, with ~ where it is not known to the precision wanted."""
+        record = self.records.get(name)
+        if record is None:
+            found = _cells(run, name, "throughput", regime=self.regime)
+            return next((r.status for r in found if r.status != "ok"), "–")
+        figure = value(record)
+        if figure is None:
+            return "–"
+        struck = "" if record.ranked else " (gate failed)"
+        return f"{'~' if record.noisy else ''}{figure:.3g}{struck}"
 
 
 def summary(run: Run, console: Console | None = None) -> None:
-    """The table at the end of a run: accuracy, overflow and throughput of each implementation."""
+    """The table at the end of a run: accuracy, overflow and speed of each implementation.
+
+    Without the columns of what was not measured.
+    """
     console = console or Console()
-    quoted = _quoted(run)
-    header = ("implementation", "max ulp f32", "max ulp f64", "overflow f32", "GB/s", "% of limit")
-    rows = [
-        (
-            one.name,
-            _worst_ulp(run, one.name, "float32"),
-            _worst_ulp(run, one.name, "float64"),
-            _threshold(run, one.name, "float32"),
-            *_speed(run, one.name, quoted),
-        )
-        for one in run.info.implementations
-        if one.available
+    cached = _Quoted.of(run, "cached", all_threads=False)
+    streamed = _Quoted.of(run, "streaming", all_threads=True)
+    names = [one.name for one in run.info.implementations if one.available]
+    columns = [
+        ("max ulp f32", [_worst_ulp(run, name, "float32") for name in names]),
+        ("max ulp f64", [_worst_ulp(run, name, "float64") for name in names]),
+        ("overflow f32", [_threshold(run, name, "float32") for name in names]),
     ]
+    kinds = {r.experiment for r in run.records}
+    about = ["max ulp: worst over all inputs"] * ("accuracy" in kinds)
+    about += ["overflow: last finite t of the row [t, 0]"] * ("overflow" in kinds)
+    if cached is not None:
+        columns.append(("speed", [cached.told(run, name, lambda r: r.speedup) for name in names]))
+        about.append(f"speed: × {run.info.baseline} ({cached.about})")
+    if streamed is not None:
+        columns += [
+            ("GB/s", [streamed.told(run, name, lambda r: r.gbps) for name in names]),
+            ("% of copy", [streamed.told(run, n, lambda r: r.percent_of_limit) for n in names]),
+        ]
+        about.append(f"GB/s, and % of the best copy's ({streamed.about})")
+    if any(getattr(r, "noisy", None) for r in run.records):
+        about.append("~: not known to the precision wanted")
+    kept = [(head, told) for head, told in columns if set(told) != {"–"}]
+    rows = list(zip(names, *(told for _, told in kept), strict=True))
+    header = ("implementation", *(head for head, _ in kept))
     title = f"{run.info.profile} run on {run.machine}"
-    console.print(table(header, rows, title=title, caption=_caption(run, quoted), right=1))
+    console.print(table(header, rows, title=title, right=1))
+    for line in about:
+        say(console, line)
     for one in run.info.implementations:
         if not one.available:
             say(console, f"{one.name}: unavailable, {one.unavailable_reason or 'no reason given'}")

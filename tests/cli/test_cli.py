@@ -724,16 +724,18 @@ def timed(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("cells", "present", "absent"),
     [
-        ([], [], ["GB/s:", "None", "max ulp:", "overflow:", "%:"]),
+        ([], [], ["GB/s", "None", "max ulp", "overflow", "speed"]),
         (
             [{"experiment": "accuracy", "implementation": "max_shift", "status": "ok"}],
             ["max ulp: worst over all inputs"],
-            ["GB/s:", "None", "%:"],
+            ["GB/s", "None", "speed", "overflow"],
         ),
-        ([timed(regime="latency")], [], ["GB/s:", "None"]),
-        ([timed(gbps=None, status="error", reason="x")], ["error"], ["GB/s:", "None"]),
-        ([timed(implementation="copy_regular", role="limit")], [], ["GB/s:", "None"]),
-        ([timed()], ["GB/s: streaming, softmax, 1000 classes, float32"], []),
+        ([timed(regime="latency")], [], ["GB/s", "None"]),
+        ([timed(gbps=None, status="error", reason="x")], ["error", "nothing was timed"], ["None"]),
+        ([timed(implementation="copy_regular", role="limit")], [], ["GB/s", "None"]),
+        ([timed()], ["(streaming, softmax, 1000 classes, float32, 1 thread)"], ["speed"]),
+        ([timed(regime="cached", speedup=1.25)], ["speed: ×", " 1.25"], ["GB/s"]),
+        ([timed(noisy=True)], ["~1 ", "~10", "not known to the precision"], []),
         (
             [timed(dtype="float64", gbps=2.0), timed(gbps=3.0), timed(classes=7, gbps=4.0)],
             ["1000 classes, float32", " 3 "],
@@ -741,13 +743,14 @@ def timed(**changes: Any) -> dict[str, Any]:
         ),
         (
             [timed(dtype="float64", classes=7, operation="log_softmax", gbps=2.0)],
-            ["GB/s: streaming, log_softmax, 7 classes, float64", " 2 "],
+            ["(streaming, log_softmax, 7 classes, float64, 1 thread)", " 2 "],
             ["float32 "],
         ),
     ],
     ids=[
         "nothing", "accuracy alone", "another regime", "no timing succeeded", "limits alone",
-        "the usual", "the usual among others", "another format, operation and size",
+        "the usual", "in cache", "not known", "the usual among others",
+        "another format, operation and size",
     ],
 )  # fmt: skip
 def test_the_summary_says_what_was_timed_and_nothing_of_what_was_not(
