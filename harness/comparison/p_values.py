@@ -7,7 +7,7 @@ Student's or Welch's t-test; or an interval for every chance that it misses.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,17 +16,6 @@ from harness.numerics.formats import Float64Array
 from harness.numerics.statistics import CONFIDENCE, Ratio
 
 _SMALLEST_P = 1e-10
-
-
-def least_alpha(excludes: Callable[[float], bool]) -> float:
-    """The least chance to miss at which an interval still excludes something: its p-value."""
-    low, high = math.log(_SMALLEST_P), 0.0
-    if not excludes(1.0):
-        return 1.0
-    for _ in range(40):
-        middle = (low + high) / 2.0
-        low, high = (low, middle) if excludes(math.exp(middle)) else (middle, high)
-    return math.exp(high)
 
 
 def difference(values: Float64Array, others: Float64Array) -> Ratio:

@@ -21,11 +21,12 @@ from harness.comparison.verdict import Item, Verdict
 from harness.numerics.formats import Float64Array
 from harness.numerics.statistics import (
     LEAST_PROCESSES,
-    ON_PAPER,
-    Ratio,
+    Least,
+    between,
+    chance,
+    least,
     logs_of_processes,
     of_visits,
-    ratio,
 )
 
 ALPHA = 0.05
@@ -108,16 +109,15 @@ class Times:
         )
         return new, base
 
-    def ratio(self, alpha: float = ON_PAPER) -> Ratio:
-        """New over base by the least times of one process each."""
-        if self.its is None:
-            return ratio(visits_of(self.new), visits_of(self.base), alpha)
-        base, new = (
-            ratio(visits_of(mine), visits_of(its), alpha / 2.0)
-            for mine, its in zip((self.base, self.new), self.its, strict=True)
+    @property
+    def leasts(self) -> tuple[list[Least], list[Least]]:
+        """Of one process each: those whose product is above in the ratio, and those below."""
+        base, new = self.its or (None, None)
+        above, below = [self.new, base], [self.base, new]
+        return (
+            [least(visits_of(record)) for record in above if record],
+            [least(visits_of(record)) for record in below if record],
         )
-        high = new.high / base.low if base.low > 0.0 else math.inf
-        return Ratio(new.value / base.value, new.low / base.high, high)
 
 
 def measure(
@@ -135,9 +135,10 @@ def measure(
         same = (1.0, 1.0)  # what a process is worth is in the interval
     slower, faster = same[1] * (1.0 + threshold), same[0] / (1.0 + threshold)
     if processes is None:
-        found = times.ratio()
-        worse = one_sided.least_alpha(lambda a: times.ratio(2.0 * a).low > slower)
-        better = one_sided.least_alpha(lambda a: times.ratio(2.0 * a).high < faster)
+        above, below = times.leasts
+        found = between(above, below)
+        worse = chance(math.log(found.value / slower), *above)
+        better = chance(math.log(faster / found.value), *below)
     else:
         new, base = processes
         found = one_sided.difference(new, base)

@@ -9,7 +9,9 @@ run (docs/notes/least-times.md has the measurements). All functions are determin
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -37,13 +39,25 @@ _PARTS = 10
 class Least:
     """The least time of several visits.
 
+    If times near their lower end are about equally frequent, the least of some misses that end by
+    more than c times what lies between it and the k-th with the chance (1 + c)^-(k-1) (Robson and
+    Whitlock, "Estimation of a truncation point", Biometrika 1964, for k = 2). k is `RANK`: a few
+    visits that were left alone are enough, and must agree.
+
     Attributes:
         ns: it.
-        low: what more visits might still find, in 95 of 100 cases; 0 where nothing is known.
+        spread: what lies between it and the k-th, as a logarithm; infinite where nothing is known.
+        others: k - 1; less of fewer visits.
     """
 
     ns: float
-    low: float
+    spread: float
+    others: int
+
+    @property
+    def low(self) -> float:
+        """What more visits might still find, in 95 of 100 cases; 0 where nothing is known."""
+        return self.ns * math.exp(-reach(ON_PAPER / 2.0, self))
 
 
 @dataclass(frozen=True)
@@ -99,40 +113,90 @@ def of_visits(ns: ArrayLike, visits: int | None = None) -> Float64Array:
     return np.array([part.min() for part in parts])
 
 
-def least(visits: ArrayLike, alpha: float = ON_PAPER / 2.0) -> Least:
-    """The least of the least times of visits, and how far below it the truth may be.
-
-    If times near their lower end are about equally frequent, the least of some misses that end by
-    more than c times what lies between it and the k-th with the chance (1 + c)^-(k-1) (Robson and
-    Whitlock, "Estimation of a truncation point", Biometrika 1964, for k = 2). k is `RANK`: a few
-    visits that were left alone are enough, and must agree.
+def least(visits: ArrayLike) -> Least:
+    """The least of the least times of visits, and how far the shortest agree.
 
     Args:
-        visits: the least time of each (`of_visits`).
-        alpha: chance that the truth is below `low`.
+        visits: the least time of each, ns (`of_visits`).
     """
     ordered = np.sort(np.asarray(visits, np.float64))
-    first, rank = float(ordered[0]), min(RANK, ordered.size)
-    if rank < 2 or first <= 0.0:
-        return Least(first, 0.0)
-    spread = math.log(float(ordered[rank - 1]) / first)
-    reach = spread * (alpha ** (-1.0 / (rank - 1)) - 1.0)
-    return Least(first, first * math.exp(-min(reach, 700.0)))
+    first, others = float(ordered[0]), min(RANK, ordered.size) - 1
+    if others < 1 or first <= 0.0:
+        return Least(first, math.inf, 1)
+    spread = math.log(float(ordered[others]) / first)
+    return Least(first, max(spread, _NO_SPREAD), others)
 
 
-def ratio(visits: ArrayLike, others: ArrayLike, alpha: float = ON_PAPER) -> Ratio:
+def chance(beyond: float, first: Least, second: Least | None = None) -> float:
+    """That a least time is by more than so much above the truth, or two are together.
+
+    Args:
+        beyond: a logarithm.
+        second: of other visits, which tell nothing of the first.
+    """
+    if beyond <= 0.0:
+        return 1.0
+    if second is None:
+        return float(_survives(beyond, first))
+    # Either is beyond half of it, or one is below and the other beyond what is left.
+    half = beyond / 2.0
+    found = float(_survives(half, first) * _survives(half, second))
+    for one, other in ((first, second), (second, first)):
+        if math.isinf(one.spread):
+            continue
+        most = math.log1p(half / one.spread)
+        y = most * (_NODES + 1.0) / 2.0  # of the one: log(1 + c)
+        density = (
+            one.others
+            * np.exp(-one.others * y)
+            * _survives(beyond - one.spread * np.expm1(y), other)
+        )
+        found += most / 2.0 * float(_WEIGHTS @ density)
+    return min(1.0, found)
+
+
+def _survives(beyond: Any, of: Least) -> Any:
+    """The chance that it is by more than so much above the truth: of a number, or of each."""
+    return 1.0 if math.isinf(of.spread) else (1.0 + beyond / of.spread) ** -of.others
+
+
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(24)
+_NO_SPREAD = 1e-9
+
+
+def reach(alpha: float, first: Least, second: Least | None = None) -> float:
+    """By how much leasts are above the truth at most, but for the chance alpha: a logarithm."""
+    if math.isinf(first.spread) or (second is not None and math.isinf(second.spread)):
+        return math.inf
+    if second is None:
+        return first.spread * float(alpha ** (-1.0 / first.others) - 1.0)
+    from scipy import optimize  # takes half a second to import
+
+    alone = max(reach(alpha, first), reach(alpha, second))
+    both = reach(alpha / 2.0, first) + reach(alpha / 2.0, second)
+    return float(optimize.brentq(lambda d: chance(d, first, second) - alpha, alone, both))
+
+
+def ratio(visits: ArrayLike, others: ArrayLike) -> Ratio:
     """The least time of some visits over that of others, with its interval.
 
     Of a time that is 0, below the resolution of the clock, nothing is known.
 
     Args:
         visits, others: the least time of each visit, ns; taken in the same while.
-        alpha: chance that the interval misses.
     """
-    mine, its = (least(v, alpha / 2.0) for v in (visits, others))
-    if min(mine.ns, its.ns) <= 0.0:
-        return UNKNOWN
-    return Ratio(mine.ns / its.ns, mine.low / its.ns, over(mine.ns, its.low))
+    mine, its = least(visits), least(others)
+    return UNKNOWN if min(mine.ns, its.ns) <= 0.0 else between((mine,), (its,))
+
+
+def between(above: Sequence[Least], below: Sequence[Least]) -> Ratio:
+    """The product of one or two least times over that of as many, with its interval.
+
+    Each may be above the truth: those above make the ratio too large, those below too small.
+    """
+    value = math.prod(one.ns for one in above) / math.prod(one.ns for one in below)
+    low, high = (math.exp(-reach(ON_PAPER / 2.0, *side)) for side in (above, below))
+    return Ratio(value, value * low, over(value, high))
 
 
 def logs_of_processes(visits: ArrayLike, others: ArrayLike, processes: int) -> Float64Array:

@@ -575,12 +575,6 @@ def test_too_few_processes_are_visits_like_any_others() -> None:
     assert timings.Times(record, record).of_processes is None
 
 
-def test_a_p_value_is_the_least_chance_at_which_the_interval_excludes() -> None:
-    assert p_values.least_alpha(lambda alpha: alpha > 0.03) == pytest.approx(0.03, rel=1e-6)
-    assert p_values.least_alpha(lambda alpha: False) == 1.0
-    assert p_values.least_alpha(lambda alpha: True) < 1e-9
-
-
 def test_tests_of_several_cells_are_stronger_together() -> None:
     assert p_values.together([0.05]) == 0.05
     expected = stats.combine_pvalues([0.05] * 4, method="stouffer").pvalue

@@ -12,12 +12,16 @@ from numpy.typing import NDArray
 from harness.numerics.statistics import (
     RANK,
     UNKNOWN,
+    Least,
     Ratio,
+    between,
+    chance,
     least,
     logs_of_processes,
     of_visits,
     ratio,
     ratio_of_processes,
+    reach,
 )
 
 Array = NDArray[np.float64]
@@ -113,6 +117,45 @@ def test_looking_again_and_again_until_it_looks_good_misses_no_more(name: str) -
         covered += found.low <= 1.3 <= found.high
     assert covered >= 0.95 * 300
     assert decided >= 0.95 * 300
+
+
+@pytest.mark.parametrize("second", [(0.01, 4), (0.0001, 4), (0.05, 3), (0.02, 1)])
+def test_two_least_times_are_together_as_far_off_as_in_simulation(
+    second: tuple[float, int],
+) -> None:
+    rng = np.random.default_rng(4)
+    pair = [Least(1.0, spread, others) for spread, others in ((0.02, 4), second)]
+    off = sum(one.spread * rng.pareto(one.others, 400_000) for one in pair)
+    for beyond in (0.002, 0.01, 0.04, 0.1, 0.4):
+        true = float(np.mean(off > beyond))
+        assert chance(beyond, *pair) == pytest.approx(true, rel=0.02, abs=4e-4)
+        assert chance(beyond, *pair) == pytest.approx(chance(beyond, *pair[::-1]))
+    for alpha in (0.3, 0.01, 1e-6):
+        assert chance(reach(alpha, *pair), *pair) == pytest.approx(alpha, rel=1e-6)
+    assert reach(0.01, *pair) < reach(0.005, pair[0]) + reach(0.005, pair[1])
+
+
+def test_of_one_least_time_chance_and_reach_are_each_other_s_inverse() -> None:
+    one = least([10.0, 10.1, 10.1, 10.2, 10.3, 14.0])
+    assert chance(0.0, one) == 1.0 == chance(-1.0, one)
+    assert chance(reach(0.03, one), one) == pytest.approx(0.03)
+    assert math.log(one.ns / one.low) == pytest.approx(reach(0.01, one))
+    unknown = least([7.0])
+    assert (chance(9.0, unknown), reach(0.01, unknown)) == (1.0, math.inf)
+    assert (chance(9.0, one, unknown), reach(0.01, one, unknown)) == (1.0, math.inf)
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_ratios_of_two_runs_are_covered_as_well(name: str) -> None:
+    rng = np.random.default_rng(8)
+    covered, narrow = 0, 0
+    for _ in range(400):
+        (a, its_a), (b, its_b) = (map(least, MACHINES[name](rng, 20)) for _ in range(2))
+        found = between((b, its_a), (a, its_b))
+        covered += found.low <= 1.0 <= found.high
+        narrow += found.within(0.05)
+    assert covered >= 0.95 * 400
+    assert narrow >= 0.8 * 400
 
 
 def test_where_no_visit_agrees_with_another_little_is_known() -> None:
