@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from harness.bounds.exp_error import ExpError, measure_exp_error
@@ -152,9 +151,6 @@ class Context:
         original = name.removesuffix(CONTROL_SUFFIX)
         return next(i for i in self.implementations if i.name == original)
 
-    def runnable(self, operation: str, dtype: str) -> Iterable[Implementation]:
-        return [i for i in self.implementations if self.refusal(i, operation, dtype) is None]
-
     def arithmetic(self, implementation: Implementation, dtype: str) -> FloatFormat:
         """The format that an implementation computes in, for inputs of `dtype`."""
         arithmetic = Arithmetic(accumulator=implementation.metadata.accumulator)
@@ -267,8 +263,3 @@ def worker_for(implementation: Implementation, name: str | None = None) -> Remot
     worker = RemoteImplementation(name or implementation.name, {"path": path})
     worker.compiles = may_compile(implementation.metadata)
     return worker
-
-
-def columns(x: NDArray[Any]) -> NDArray[Any]:
-    """Two-dimensional (rows, classes) view of an array whose last axis is the softmax axis."""
-    return np.ascontiguousarray(x).reshape(-1, x.shape[-1])

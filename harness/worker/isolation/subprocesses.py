@@ -19,8 +19,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
-from queue import SimpleQueue
+from concurrent.futures import ThreadPoolExecutor
 
 from harness.errors import UserError
 from harness.worker.isolation import address_space, reaper
@@ -63,37 +62,12 @@ class TooFewFiles(UserError):
     """The system lets this process open fewer files than it needs."""
 
 
-_Job = tuple[Callable[[], subprocess.Popen[bytes]], "Future[subprocess.Popen[bytes]]"]
-
-
-class _Starter:
+def _starter() -> ThreadPoolExecutor:
     """A thread that starts processes, and lasts as long as this one.
 
-    A worker is killed when the *thread* that started it ends (`resource_limits`); those of
-    a thread pool end early.
+    A worker is killed when the *thread* that started it ends (`resource_limits`).
     """
-
-    def __init__(self) -> None:
-        self._jobs: SimpleQueue[_Job] = SimpleQueue()
-        self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()
-
-    def start(self, job: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
-        with self._lock:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._serve, name="starter", daemon=True)
-                self._thread.start()
-        future: Future[subprocess.Popen[bytes]] = Future()
-        self._jobs.put((job, future))
-        return future.result()
-
-    def _serve(self) -> None:
-        while True:
-            job, future = self._jobs.get()
-            try:
-                future.set_result(job())
-            except BaseException as e:
-                future.set_exception(e)
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="starter")
 
 
 class _Survivor:
@@ -101,13 +75,13 @@ class _Survivor:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
-        self._known: dict[str, None] = {}
+        self._known: dict[str, subprocess.Popen[bytes] | None] = {}
         self._lock = threading.Lock()
 
-    def learn(self, name: str) -> None:
+    def learn(self, name: str, process: subprocess.Popen[bytes] | None = None) -> None:
         """It is to kill what bears this token, or belongs to this worker."""
         with self._lock:
-            self._known[name] = None
+            self._known[name] = process
             if self._process is None or self._process.poll() is not None:
                 self._start()
             else:
@@ -145,13 +119,13 @@ class _Survivor:
                 self._process.stdin.close()
 
     def end(self) -> None:
-        """Let it do its work now, and wait for it."""
+        """Let it do its work now, and wait for it and for those that it kills."""
         with self._lock:
             self._close()
-            if self._process is not None:
+            for process in filter(None, (self._process, *self._known.values())):
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    self._process.wait(_FAREWELL_S)
-                self._process = None
+                    process.wait(_FAREWELL_S)
+            self._process = None
 
     def disown(self) -> None:
         """In a fork of this process: it is the other's, and must see the other's end alone."""
@@ -160,13 +134,13 @@ class _Survivor:
             self._process.returncode = 0  # it is no child of ours to wait for
 
 
-_starter = _Starter()
+_starts = _starter()
 _survivor = _Survivor()
 
 
 def _forget() -> None:
-    global _starter, _survivor
-    _starter = _Starter()  # a fork of this process has no such thread
+    global _starts, _survivor
+    _starts = _starter()  # a fork of this process has no such thread
     _survivor.disown()
     _survivor = _Survivor()
 
@@ -274,13 +248,13 @@ class Child:
                 )
 
         try:
-            self._process = _starter.start(start)
+            self._process = _starts.submit(start).result()
         finally:
             self.output.started()
             if self._process is None:
                 _survivor.forget(self.token)
                 self.output.close()
-        _survivor.learn(f"{self._process.pid}")
+        _survivor.learn(f"{self._process.pid}", self._process)
 
     @property
     def pid(self) -> int:
