@@ -7,9 +7,11 @@ is kept apart because 1/(c + r), log(1 + r), p - 1 are wanted to small *relative
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
+from harness.numerics.formats import Float64Array
 from harness.reference.engines import Engine
 from harness.reference.ziv import (
     NEGLIGIBLE_DIFFERENCE,
@@ -21,13 +23,14 @@ from harness.reference.ziv import (
 
 
 class BallRow:
-    """A row of finite logits (masked entries left out), evaluated on demand.
+    """A row of logits, finite or masked, evaluated on demand.
 
     Args:
-        values: the logits as floats, exactly; at least two different ones.
+        row: float64 (classes,); at least two different ones that are finite.
     """
 
-    def __init__(self, values: Sequence[float]) -> None:
+    def __init__(self, row: Float64Array) -> None:
+        values: list[float] = row[row != -np.inf].tolist()
         self.maximum = max(values)
         self.count = sum(1 for v in values if v == self.maximum)
         self._others = [v for v in values if v != self.maximum]

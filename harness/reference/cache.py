@@ -67,9 +67,7 @@ def cached_exact(operation: str, *arrays: ArrayLike, axis: api.Axis = -1) -> Exa
         raise ValueError(f"operation: expected one of {', '.join(_OPERATIONS)}; got {operation!r}")
     inputs = [np.asarray(a) for a in arrays]
     evaluate: Callable[..., Exact] = getattr(api, f"{operation}_exact")
-    return _through_cache(_key(operation, inputs, axis), 1, lambda: [evaluate(*inputs, axis=axis)])[
-        0
-    ]
+    return _through_cache((operation, axis), inputs, lambda: (evaluate(*inputs, axis=axis),))[0]
 
 
 def cached_softmax_exact(x: ArrayLike, axis: api.Axis = -1) -> Exact:
@@ -81,7 +79,7 @@ def cached_cross_entropy_exact(logits: ArrayLike, targets: ArrayLike) -> tuple[E
     """`cross_entropy_exact` through the cache."""
     inputs = [np.asarray(logits), np.asarray(targets)]
     loss, gradient = _through_cache(
-        _key("cross_entropy", inputs, None), 2, lambda: list(api.cross_entropy_exact(*inputs))
+        ("cross_entropy", None), inputs, lambda: api.cross_entropy_exact(*inputs)
     )
     return loss, gradient
 
@@ -89,16 +87,21 @@ def cached_cross_entropy_exact(logits: ArrayLike, targets: ArrayLike) -> tuple[E
 def cached_exp_exact(x: NDArray[np.float64]) -> Exact:
     """`elementary.exp` of arguments that are exact, through the cache."""
 
-    def evaluate() -> list[Exact]:
+    def evaluate() -> tuple[Exact]:
         hi, lo, k = elementary.exp(x, np.zeros_like(x))
-        return [Exact(hi, lo, k.astype(np.int32))]
+        return (Exact(hi, lo, k.astype(np.int32)),)
 
-    return _through_cache(_key("exp", [x], None), 1, evaluate)[0]
+    return _through_cache(("exp", None), [x], evaluate)[0]
 
 
-def _through_cache(key: str, results: int, evaluate: Callable[[], list[Exact]]) -> list[Exact]:
+def _through_cache(
+    what: tuple[str, api.Axis],
+    inputs: list[NDArray[Any]],
+    evaluate: Callable[[], tuple[Exact, ...]],
+) -> tuple[Exact, ...]:
+    key = content_key((oracle_version(), *what), *inputs).hex()
     path = cache_directory() / f"{key}.npz"
-    stored = _read(path, results)
+    stored = _read(path)
     if stored is not None:
         return stored
     fresh = evaluate()
@@ -106,16 +109,12 @@ def _through_cache(key: str, results: int, evaluate: Callable[[], list[Exact]]) 
     return fresh
 
 
-def _key(operation: str, inputs: list[NDArray[Any]], axis: api.Axis) -> str:
-    return content_key((oracle_version(), operation, axis), *inputs).hex()
-
-
 def _checksum(key: str, parts: dict[str, NDArray[Any]]) -> NDArray[np.uint8]:
     names = sorted(parts)
     return np.frombuffer(content_key((key, names), *(parts[n] for n in names)), dtype=np.uint8)
 
 
-def _read(path: Path, results: int) -> list[Exact] | None:
+def _read(path: Path) -> tuple[Exact, ...] | None:
     try:
         # From memory: NumPy leaves a file that it refuses open until collected
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
@@ -123,9 +122,10 @@ def _read(path: Path, results: int) -> list[Exact] | None:
         claimed = parts.pop("checksum")
         if not np.array_equal(claimed, _checksum(path.stem, parts)):
             return None
-        found = [
-            Exact(parts[f"hi{i}"], parts[f"lo{i}"], parts[f"exponent{i}"]) for i in range(results)
-        ]
+        found = tuple(
+            Exact(parts[f"hi{i}"], parts[f"lo{i}"], parts[f"exponent{i}"])
+            for i in range(len(parts) // 3)
+        )
     except Exception:
         # A damaged archive raises almost anything; all of it means "not cached"
         return None
@@ -134,7 +134,7 @@ def _read(path: Path, results: int) -> list[Exact] | None:
     return found
 
 
-def _write(path: Path, results: list[Exact]) -> None:
+def _write(path: Path, results: tuple[Exact, ...]) -> None:
     parts: dict[str, NDArray[Any]] = {}
     for i, result in enumerate(results):
         parts |= {f"hi{i}": result.hi, f"lo{i}": result.lo, f"exponent{i}": result.exponent}

@@ -36,17 +36,11 @@ def cross_entropy_rows(x: Float64Array, targets: IntArray) -> tuple[Exact, Exact
     gradient.lo[rows, targets] = minus[1]
     gradient.exponent[rows, targets] = minus[2]
     for row in np.nonzero(~(values[3][:, 0] & minus[3]))[0]:
-        entries = x[row]
-        ball_row = BallRow(entries[entries != -np.inf].tolist())
-        target = int(targets[row])
+        ball_row, at = BallRow(x[row]), (row, targets[row])
         hi, lo, exponent = ball_row.log_softmax(float(wanted[row]))
         loss.hi[row], loss.lo[row], loss.exponent[row] = -hi, -lo, exponent
         settled = ball_row.softmax_minus_one(float(wanted[row]))
-        (
-            gradient.hi[row, target],
-            gradient.lo[row, target],
-            gradient.exponent[row, target],
-        ) = settled
+        gradient.hi[at], gradient.lo[at], gradient.exponent[at] = settled
     return loss, gradient
 
 

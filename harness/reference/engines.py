@@ -14,7 +14,7 @@ from typing import Any, Protocol
 Endpoints = tuple[int, int, int]
 """(a, b, e): the enclosure [a * 2**e, b * 2**e]."""
 
-_WIDEST_GAP = 1 << 16  # bits between midpoint and radius beyond which the radius is rounded up
+_WIDEST_GAP = 1 << 16  # bits between two ends beyond which the interval is widened
 
 
 class Engine(Protocol):
@@ -79,25 +79,8 @@ class ArbEngine:
     def endpoints(self, x: Any) -> Endpoints:
         if not x.is_finite():
             raise ArithmeticError(f"arb: expected a finite ball; got {x}")
-        mid, mid_exponent = (int(v) for v in x.mid().man_exp())
-        rad, rad_exponent = (int(v) for v in x.rad().man_exp())
-        return _ball_ends(mid, mid_exponent, rad, rad_exponent)
-
-
-def _ball_ends(mid: int, mid_exponent: int, rad: int, rad_exponent: int) -> Endpoints:
-    if rad == 0:
-        return mid, mid, mid_exponent
-    if mid == 0:
-        return -rad, rad, rad_exponent
-    if rad_exponent < mid_exponent - _WIDEST_GAP:
-        rad, rad_exponent = 1, mid_exponent - _WIDEST_GAP + rad.bit_length()
-    if mid_exponent < rad_exponent - _WIDEST_GAP:
-        # A ball about zero: its midpoint is immaterial
-        return -(rad + 1), rad + 1, rad_exponent
-    e = min(mid_exponent, rad_exponent)
-    mid <<= mid_exponent - e
-    rad <<= rad_exponent - e
-    return mid - rad, mid + rad, e
+        a, b = (end.man_exp() for end in (x.lower(), x.upper()))
+        return _aligned(int(a[0]), int(a[1]), int(b[0]), int(b[1]))
 
 
 class MpmathEngine:
@@ -133,8 +116,8 @@ class MpmathEngine:
 
     def log1p(self, x: Any) -> Any:
         bits = self._iv.prec
-        magnitude = _binary_magnitude(self.endpoints(x)[1:])
-        if magnitude < -bits:
+        _, end, exponent = self.endpoints(x)
+        if end.bit_length() + exponent < -bits:
             # x - x^2/2 < log(1 + x) < x
             low = x - x * x / 2
             return self._iv.mpf([low.a, x.b])
@@ -150,20 +133,20 @@ class MpmathEngine:
             if man == 0 and exponent != 0:
                 raise ArithmeticError(f"mpmath: expected a finite interval; got {x}")
             ends.append((-int(man) if sign else int(man), int(exponent)))
-        (a, ea), (b, eb) = ends
-        if a == 0 or b == 0:
-            return a, b, ea if b == 0 else eb
-        if abs(ea - eb) > _WIDEST_GAP:
-            # Ends of very different magnitude: widen, so that no huge shift is made
-            e = max(ea, eb)
-            low, high = (a, -(-b >> min(e - eb, 1 << 20))) if ea == e else (a >> (e - ea), b)
-            return low, high, e
-        e = min(ea, eb)
-        return a << (ea - e), b << (eb - e), e
+        return _aligned(*ends[0], *ends[1])
 
 
-def _binary_magnitude(end: tuple[int, int]) -> int:
-    return end[0].bit_length() + end[1]
+def _aligned(a: int, ea: int, b: int, eb: int) -> Endpoints:
+    """The ends a * 2**ea and b * 2**eb with one exponent."""
+    if a == 0 or b == 0:
+        return a, b, ea if b == 0 else eb
+    if abs(ea - eb) > _WIDEST_GAP:
+        # Ends of very different magnitude: widen, so that no huge shift is made
+        e = max(ea, eb)
+        low, high = (a, -(-b >> min(e - eb, 1 << 20))) if ea == e else (a >> (e - ea), b)
+        return low, high, e
+    e = min(ea, eb)
+    return a << (ea - e), b << (eb - e), e
 
 
 @cache

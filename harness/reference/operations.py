@@ -36,7 +36,6 @@ from harness.reference.tails import (
     SMALLEST_TAIL,
     BoolArray,
     IntArray,
-    Mantissas,
     Tails,
     column_blocks,
     differences,
@@ -82,11 +81,10 @@ def _repair(out: Exact, unsure: BoolArray, x: Float64Array, settle_element: Elem
     for row, column in zip(*np.nonzero(unsure), strict=True):
         by_row[int(row)].append(int(column))
     for row, columns in by_row.items():
-        values = x[row]
-        ball_row = BallRow(values[values != -np.inf].tolist())
+        ball_row = BallRow(x[row])
         known: dict[float, Settled] = {}
         for column in columns:
-            value = float(values[column])
+            value = float(x[row, column])
             if value not in known:
                 known[value] = settle_element(ball_row, value)
             out.hi[row, column], out.lo[row, column], out.exponent[row, column] = known[value]
@@ -120,7 +118,7 @@ def softmax_rows(x: Float64Array) -> Exact:
     """Softmax of each row of float64 (rows, classes), classes >= 1."""
     rows, classes = x.shape
     out = empty_exact(x.shape)
-    tails = row_tails(x, Mantissas(out.hi, out.lo, out.exponent))
+    tails = row_tails(x, out)
     top_hi, top_lo, top_sure, inverse = _top_softmax(tails)
     bound = softmax_bound(tails)
     ordinary = tails.ordinary
@@ -248,7 +246,5 @@ def logsumexp_rows(x: Float64Array) -> Exact:
         sure |= where
     out = Exact(hi, lo, exponent)
     for row in np.nonzero(~sure)[0]:
-        values = x[row]
-        settled = BallRow(values[values != -np.inf].tolist()).logsumexp()
-        out.hi[row], out.lo[row], out.exponent[row] = settled
+        out.hi[row], out.lo[row], out.exponent[row] = BallRow(x[row]).logsumexp()
     return out

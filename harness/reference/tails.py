@@ -14,14 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.numerics.exact import Exact
 from harness.numerics.formats import Float64Array
-from harness.reference.double_double import (
-    U2,
-    Pair,
-    power_of_two,
-    sum_rows,
-    two_sum,
-)
+from harness.reference.double_double import U2, Pair, power_of_two, sum_rows, two_sum
 from harness.reference.elementary import EXP_BOUND, EXP_RANGE, exp
 
 BLOCK = 8192  # elements of a working array: 64 KiB; measured, 4096 to 16384 are within 10%
@@ -30,15 +25,6 @@ LARGEST_DIFFERENCE = 2.0**1020
 
 BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Mantissas:
-    """exp(d) of every element as (hi + lo) * 2**exponent, filled in by `row_tails`."""
-
-    hi: Float64Array
-    lo: Float64Array
-    exponent: NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -115,8 +101,12 @@ def differences(x: Float64Array, maximum: Float64Array) -> Pair:
     return hi, lo
 
 
-def row_tails(x: Float64Array, keep: Mantissas | None = None) -> Tails:
-    """The statistics of each row of `x`, float64 of shape (rows, classes), classes >= 1."""
+def row_tails(x: Float64Array, keep: Exact | None = None) -> Tails:
+    """The statistics of each row of `x`, float64 of shape (rows, classes), classes >= 1.
+
+    Args:
+        keep: of the shape of `x`; is filled with exp(d) of every element.
+    """
     rows, classes = x.shape
     maximum = np.empty(rows)
     count = np.empty(rows)
@@ -139,10 +129,10 @@ def row_tails(x: Float64Array, keep: Mantissas | None = None) -> Tails:
     reference = exp(np.where(inside, second_hi, 0.0), np.where(inside, second_lo, 0.0))[2]
     hi, lo = np.empty(rows), np.empty(rows)
     for r in row_blocks(rows, classes):
-        sums = [
-            _block_sums(x[r, c], m[r], ordinary[r], reference[r], _view(keep, r, c))
-            for c in column_blocks(classes)
-        ]
+        sums = []
+        for c in column_blocks(classes):
+            kept = None if keep is None else keep[r, c]
+            sums.append(_block_sums(x[r, c], m[r], ordinary[r], reference[r], kept))
         hi[r], lo[r] = sum_rows(
             np.stack([s[0] for s in sums], axis=1), np.stack([s[1] for s in sums], axis=1)
         )
@@ -159,18 +149,12 @@ def row_tails(x: Float64Array, keep: Mantissas | None = None) -> Tails:
     )
 
 
-def _view(keep: Mantissas | None, rows: slice, columns: slice) -> Mantissas | None:
-    if keep is None:
-        return None
-    return Mantissas(keep.hi[rows, columns], keep.lo[rows, columns], keep.exponent[rows, columns])
-
-
 def _block_sums(
     x: Float64Array,
     maximum: Float64Array,
     ordinary: BoolArray,
     reference: IntArray,
-    keep: Mantissas | None,
+    keep: Exact | None,
 ) -> Pair:
     """Sums of exp(d) * 2**-reference over the entries below the maximum; fills `keep`."""
     if not ordinary.all():
