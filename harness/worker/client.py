@@ -24,6 +24,7 @@ from harness.text import one_line
 from harness.worker import transport
 from harness.worker.compiling import FIRST_S, limit_of
 from harness.worker.isolation.address_space import AddressSpace
+from harness.worker.isolation.neighbours import tasks
 from harness.worker.isolation.numba_cache import compiled_cache
 from harness.worker.isolation.resource_limits import reply_limit
 from harness.worker.isolation.scheduling import Share, Turns, crowded, longer, share, turns
@@ -58,18 +59,6 @@ def _inherited() -> dict[str, str]:
 _POLL_S = 0.0003
 _PIPE_BYTES = 1 << 20
 """With the 64 KiB that pipes have, large arrays take two to five times as long."""
-
-
-def _running(tasks: Path) -> bool:
-    """Whether a thread of the process is on a processor or waits for one (Linux's /proc)."""
-    try:
-        for task in tasks.iterdir():
-            state = (task / "stat").read_bytes().rpartition(b")")[2].split(None, 1)[0]
-            if state == b"R":
-                return True
-    except OSError:  # a thread, or the process, has just ended; or there is no /proc
-        time.sleep(_POLL_S)
-    return False
 
 
 def _threads(count: int, bound: bool) -> dict[str, Any]:
@@ -273,10 +262,9 @@ class RemoteImplementation:
         """
         if self._process is None:
             return True
-        tasks = Path(f"/proc/{self._process.pid}/task")
-        deadline = time.monotonic() + timeout
+        pid, deadline = str(self._process.pid), time.monotonic() + timeout
         while time.monotonic() < deadline:
-            if not _running(tasks):
+            if not any(running for running, _ in tasks(pid).values()):
                 return True
             time.sleep(_POLL_S)
         return False
@@ -468,8 +456,7 @@ class Pool:
             worker.kill()
 
     def stop(self) -> None:
-        for worker in self._workers.values():
-            worker.stop()
+        stop(self._workers.values())
 
     def __enter__(self) -> Pool:
         return self

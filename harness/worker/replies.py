@@ -37,13 +37,16 @@ class _Placement(TypedDict):
     alignment: Count
 
 
-class _Prepare(TypedDict):
+class _Prepared(TypedDict):
     first_call_ns: Time
     calls: Annotated[int, Field(ge=1)]
     per_call_ns: Time
     warm_up_ns: Time
     warm_up_calls: Count
     warm_up_settled: bool
+
+
+class _Prepare(_Prepared):
     threads_found: dict[str, int]
     helped: NotRequired[bool]
     input_placement: NotRequired[_Placement | None]
@@ -103,13 +106,7 @@ class _DevicePlace(TypedDict):
     transfer_bytes: Count
 
 
-class _DevicePrepare(TypedDict):
-    first_call_ns: Time
-    calls: Annotated[int, Field(ge=1)]
-    per_call_ns: Time
-    warm_up_ns: Time
-    warm_up_calls: Count
-    warm_up_settled: bool
+class _DevicePrepare(_Prepared):
     clock: str
 
 

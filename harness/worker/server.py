@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -68,7 +69,7 @@ class Worker:
         self.placed: list[Guarded] = []
         self.outputs: list[Callable[[], Guarded | None]] = []
         self.placed_bytes = 0
-        self._calls: dict[Any, int] = {}
+        self._calls = Counter[Any]()
         self.module: ModuleType | None = None
         self.backend: Any = None
         self.metadata: Metadata | None = None
@@ -140,8 +141,8 @@ class Worker:
         """
         self.backend.set_threads(header["count"])
         thread_pools.limit(header["count"])
-        if header.get("bound") and self.backend.device is None and not self.backend.pins:
-            cores.bind(header["count"])
+        if header.get("bound"):
+            self.bind(header, [])
         return {"threads": self.backend.threads()}, []
 
     def bind(self, header: dict[str, Any], _: list[NDArray[Any]]) -> Reply:
@@ -174,7 +175,8 @@ class Worker:
             # What the caller would have seen: a thread may still be writing
             kept = [_copied(r, sum(len(b) for b in before)) for r in results]
             kind = (header["operation"], *((a.shape, a.dtype) for a in arrays))
-            if self._often(kind):
+            self._calls[kind] += 1
+            if power_of_two(self._calls[kind]):
                 wait_for_quiet()
         modified = [a.tobytes() != b for a, b in zip(arrays, before, strict=True)]
         if any(not _same_bytes(k, r) for k, r in zip(kept, results, strict=True)):
@@ -185,11 +187,6 @@ class Worker:
         """Calls on new content, in turn with the content so far: see `memoization_probe`."""
         assert self.stopwatch is not None
         return probe(self.stopwatch, self.stopwatch.timings[header["handle"]], header, *arrays)
-
-    def _often(self, kind: Any) -> bool:
-        """Whether this call of its kind is the 1st, 2nd, 4th, 8th, ...: a look that takes time."""
-        count = self._calls[kind] = self._calls.get(kind, 0) + 1
-        return power_of_two(count)
 
     def look(self, header: dict[str, Any], arrays: list[NDArray[Any]], reply: Reply) -> list[str]:
         """What the implementation has done beside answering, since the last look."""

@@ -112,10 +112,9 @@ def _restore(
     strides = description["strides"]
     try:
         if raw.size == 0:
-            empty = np.empty(shape, dtype) if 0 in shape else None
-            if empty is None:
+            if 0 not in shape:
                 raise ValueError(f"no bytes for shape {shape}")
-            return empty
+            return np.empty(shape, dtype)
         return np.ndarray(
             shape,
             dtype,

@@ -30,22 +30,6 @@ def _rows(native: Any, indices: Sequence[int]) -> Any:
     return native[torch.tensor(list(indices), device=native.device)]
 
 
-def _copy_memcpy(inputs: Sequence[Any], output: Any) -> None:
-    output.copy_(inputs[0], non_blocking=True)  # contiguous and of one format: cudaMemcpyAsync
-
-
-def _copy_kernel(inputs: Sequence[Any], output: Any) -> None:
-    torch.neg(inputs[0], out=output)  # one vectorised read and write of each element
-
-
-def _add_kernel(inputs: Sequence[Any], output: Any) -> None:
-    torch.add(inputs[0], inputs[1], out=output)
-
-
-def _read_kernel(inputs: Sequence[Any], _: Any) -> None:
-    inputs[0].sum()  # to one number
-
-
 def _record() -> Any:
     event = torch.cuda.Event(enable_timing=True)
     event.record(torch.cuda.default_stream())
@@ -57,10 +41,7 @@ def _capture(work: Callable[[], None]) -> Callable[[], None]:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         work()
-
-    def launch() -> None:
-        graph.replay()
-
+    launch: Callable[[], None] = graph.replay
     return launch
 
 
@@ -72,10 +53,12 @@ def device() -> Device:
         fill=_fill,
         rows=_rows,
         limits={
-            "copy_memcpy": _copy_memcpy,
-            "copy_kernel": _copy_kernel,
-            "add_kernel": _add_kernel,
-            "read_kernel": _read_kernel,
+            # contiguous and of one format: cudaMemcpyAsync
+            "copy_memcpy": lambda inputs, output: output.copy_(inputs[0], non_blocking=True),
+            # one vectorised read and write of each element
+            "copy_kernel": lambda inputs, output: torch.neg(inputs[0], out=output),
+            "add_kernel": lambda inputs, output: torch.add(inputs[0], inputs[1], out=output),
+            "read_kernel": lambda inputs, _: inputs[0].sum(),  # to one number
         },
         record=_record,
         wait=lambda event: event.synchronize(),

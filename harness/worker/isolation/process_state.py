@@ -109,10 +109,6 @@ def _interpreter() -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def _signals() -> tuple[Any, ...]:
-    return tuple(signal.getsignal(s) for s in _SIGNALS)
-
-
 def _scheduling() -> tuple[Any, ...]:
     return (
         frozenset(os.sched_getaffinity(0)),
@@ -130,7 +126,7 @@ _READERS: Mapping[str, Callable[[], Any]] = {
     "global random state": _random_states,
     "PyTorch's global settings": _torch_settings,
     "interpreter's settings": _interpreter,
-    "signal handlers": _signals,
+    "signal handlers": lambda: tuple(signal.getsignal(s) for s in _SIGNALS),
     "scheduling or limits of the process": _scheduling,
 }
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-Turns = Mapping[str, tuple[int, int]]
-"""Of each thread: nanoseconds on a processor, and nanoseconds in which it waited for one."""
+Turns = Mapping[str, tuple[int, int, int]]
+"""Of each thread: ns on a processor, ns of waiting for one, and how often it was given one."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,8 @@ class Share:
     waited_s: float = 0.0
 
 
-def _schedstat(process: int | str) -> dict[str, tuple[int, int, int]]:
-    """Of every thread: ns on a processor, ns of waiting for one, and how often it was given one.
-
-    Empty where the system does not tell.
-    """
+def turns(process: int | str) -> Turns:
+    """Of every thread of the process so far; empty where the system does not tell."""
     found: dict[str, tuple[int, int, int]] = {}
     with suppress(OSError):
         for thread in os.listdir(f"/proc/{process}/task"):
@@ -39,11 +36,6 @@ def _schedstat(process: int | str) -> dict[str, tuple[int, int, int]]:
                 ran, waited, times = map(int, file.read().split()[:3])
                 found[thread] = ran, waited, times
     return found
-
-
-def turns(pid: int) -> Turns:
-    """Of every thread of the process so far; empty where the system does not tell."""
-    return {thread: (ran, waited) for thread, (ran, waited, _) in _schedstat(pid).items()}
 
 
 class Waits:
@@ -84,32 +76,28 @@ def _look(file: int) -> bytes:
 
 def share(pid: int, before: Turns) -> Share:
     """Since `before`, of the thread that ran and waited longest."""
-    since = [
-        (ran - before.get(thread, (0, 0))[0], waited - before.get(thread, (0, 0))[1])
-        for thread, (ran, waited) in turns(pid).items()
-    ]
+    since = []
+    for thread, (ran, waited, _) in turns(pid).items():
+        ran_before, waited_before, _ = before.get(thread, (0, 0, 0))
+        since.append((ran - ran_before, waited - waited_before))
     ran, waited = max(since, key=sum, default=(0, 0))
     return Share(ran * 1e-9, waited * 1e-9)
 
 
-def others() -> Mapping[str, tuple[int, int]]:
-    """Of each other thread of this process: ns on a processor, and how often it was given one.
-
-    Empty where the system does not tell.
-    """
+def others() -> Turns:
+    """`turns` of the other threads of this process."""
     own = str(threading.get_native_id())
-    every = _schedstat("self").items()
-    return {thread: (ran, times) for thread, (ran, _, times) in every if thread != own}
+    return {thread: had for thread, had in turns("self").items() if thread != own}
 
 
-def helped(before: Mapping[str, tuple[int, int]], calls: int, elapsed_ns: float) -> bool:
+def helped(before: Turns, calls: int, elapsed_ns: float) -> bool:
     """Whether another thread took part in so many calls since `before`, a result of `others`.
 
     It was woken in every second call, or it never slept in between and had a tenth of the time.
     How many processors were used does not tell: two threads may have shared one.
     """
-    for thread, (ran, times) in others().items():
-        ran_before, times_before = before.get(thread, (0, 0))
+    for thread, (ran, _, times) in others().items():
+        ran_before, _, times_before = before.get(thread, (0, 0, 0))
         if 2 * (times - times_before) >= calls or 10 * (ran - ran_before) >= elapsed_ns:
             return True
     return False
