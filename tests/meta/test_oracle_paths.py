@@ -48,7 +48,7 @@ def _agree(fast: Exact, settled: tuple[float, float, int]) -> bool:
 )
 def test_filter_and_balls_agree(family: str) -> None:
     for x in _rows(family, 60):
-        row = BallRow(x.tolist())
+        row = BallRow(x)
         target = int(np.argmin(np.abs(x)))
         softmax, log_softmax = reference.softmax_exact(x), reference.log_softmax_exact(x)
         loss, gradient = reference.cross_entropy_exact(x, target)
