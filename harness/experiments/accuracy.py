@@ -20,7 +20,7 @@ from harness.experiments.conformance.explanation import Explainer
 from harness.experiments.conformance.observation import Evidence, Observation
 from harness.experiments.conformance.plan import arithmetic_of
 from harness.experiments.conformance.target import Subject, SubjectFault
-from harness.experiments.context import Context, Part, Unit, rows_for
+from harness.experiments.context import Context, Part, Unit, blank, rows_for
 from harness.experiments.judgement import JUDGING, bound_of, excused, excuses, worst_outcome
 from harness.experiments.side_by_side import once, unit_of
 from harness.numerics.exact import Exact, remembered
@@ -64,17 +64,10 @@ def cells(context: Context) -> Iterator[Workload]:
 def _coordinates(
     context: Context, implementation: Implementation, workload: Workload, **more: Any
 ) -> AccuracyRecord:
-    return AccuracyRecord(
-        implementation=implementation.name,
-        dtype=workload.dtype,
-        device=implementation.metadata.device,
-        workload=workload.id,
-        classes=workload.classes,
-        rows=workload.rows,
-        seed=context.seed,
-        status="skipped",
-        **more,
-    )
+    return blank(
+        AccuracyRecord, implementation, workload.dtype, workload=workload.id,
+        classes=workload.classes, rows=workload.rows, seed=context.seed, **more,
+    )  # fmt: skip
 
 
 def judge(
@@ -83,9 +76,9 @@ def judge(
     x: NDArray[Any],
     y: NDArray[Any],
     exact: Exact,
-    blank: AccuracyRecord,
+    record: AccuracyRecord,
 ) -> AccuracyRecord:
-    """`blank` with the numbers and the verdict of one output."""
+    """`record` with the numbers and the verdict of one output."""
     signed = signed_ulp_error(y, exact)
     summary = vars(summarise(y, exact, logits=x, signed=signed)).copy()
     worst, histogram = summary.pop("worst"), summary.pop("histogram")
@@ -126,7 +119,7 @@ def judge(
             "reason": f"{found}: error {ulp:.4g} ulp, {over:.4g} times the bound {bound.name!r}",
             "deviation": excused(explained, ratio),
         }
-    return blank.model_copy(update=fields)
+    return record.model_copy(update=fields)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
@@ -24,6 +24,8 @@ from harness.registry.discovery import Implementation
 from harness.worker.client import Pool, RemoteImplementation, WorkerFault
 from harness.worker.compiling import may_compile
 from harness.worker.timing.calm import Calm
+
+Form = TypeVar("Form", bound=Record)
 
 
 @dataclass(frozen=True)
@@ -222,6 +224,19 @@ def refusal_of(
     if declared is not None and dtype not in declared:
         return "unsupported", f"declares {', '.join(declared)}; not {dtype}"
     return None
+
+
+def blank(
+    form: type[Form], implementation: Implementation, dtype: str, /, **coordinates: Any
+) -> Form:
+    """The record of a cell that is still to be measured."""
+    return form(
+        implementation=implementation.name,
+        dtype=dtype,
+        device=implementation.metadata.device,
+        status="skipped",
+        **coordinates,
+    )
 
 
 def checked_call(

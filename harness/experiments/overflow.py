@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import workloads
-from harness.experiments.context import Context, Part, Unit
+from harness.experiments.context import Context, Part, Unit, blank
 from harness.experiments.judgement import bound_of, excuses, half_of_the_digits
 from harness.experiments.side_by_side import once, unit_of
 from harness.numerics.exact import Exact, remembered
@@ -100,15 +100,10 @@ class Prober:
         y = self.context.call(self.implementation, "softmax", x, axis=-1)
         return y, softmax_exact(x) if exact is None else exact
 
-    def scan(self) -> tuple[NDArray[np.int64], dict[Event, NDArray[np.bool_]]]:
-        """Magnitudes over the whole range, and the events there."""
-        points = self.context.profile.scan_points
-        magnitudes, exact = _scan(self.fmt.name, self.probe, self.sign, points)
-        return magnitudes, events_of(*self.outputs(magnitudes, exact), self.fmt)
-
-    def events(self, magnitudes: NDArray[np.int64]) -> dict[Event, NDArray[np.bool_]]:
-        y, exact = self.outputs(magnitudes)
-        return events_of(y, exact, self.fmt)
+    def events(
+        self, magnitudes: NDArray[np.int64], exact: Exact | None = None
+    ) -> dict[Event, NDArray[np.bool_]]:
+        return events_of(*self.outputs(magnitudes, exact), self.fmt)
 
 
 def first_bad(prober: Prober, event: Event, good: int, bad: int, points: int) -> tuple[int, int]:
@@ -141,23 +136,22 @@ def _thresholds(
     prober = Prober(context, implementation, float_format(dtype), probe, sign)
     try:
         context.demand(implementation, "softmax", dtype)
-        scan, scanned = prober.scan()
-        for record in base:
-            assert record.event is not None
-            yield _threshold(prober, record, scan, scanned[record.event], started)
+        scan, exact = _scan(dtype, probe, sign, context.profile.scan_points)
+        scanned = prober.events(scan, exact)
+        for event, record in zip(EVENTS, base, strict=True):
+            yield _threshold(prober, event, record, scan, scanned[event], started)
     except WorkerFault as fault:
         yield from (record.ended(fault.status, fault.reason) for record in base)
 
 
 def _threshold(
     prober: Prober,
+    event: Event,
     record: OverflowRecord,
     scan: NDArray[np.int64],
     flags: NDArray[np.bool_],
     started: float,
 ) -> OverflowRecord:
-    event = record.event
-    assert event is not None
     changes: dict[str, Any] = {"status": "ok", "reason": None}
     if event == "inaccurate":
         changes["tolerance_ulp"] = half_of_the_digits(prober.fmt)
@@ -199,20 +193,12 @@ def _threshold_coordinates(
     implementation: Implementation, dtype: str, probe: Probe, sign: Literal[1, -1]
 ) -> tuple[OverflowRecord, ...]:
     return tuple(
-        OverflowRecord(
-            implementation=implementation.name,
-            dtype=dtype,
-            device=implementation.metadata.device,
-            classes=2,
-            rows=1,
-            kind="threshold",
-            probe=probe,
-            sign=sign,
-            event=event,
-            status="skipped",
+        blank(
+            OverflowRecord, implementation, dtype, classes=2, rows=1,
+            kind="threshold", probe=probe, sign=sign, event=event,
         )
         for event in EVENTS
-    )
+    )  # fmt: skip
 
 
 def map_offsets(context: Context, dtype: str) -> tuple[float, ...]:
@@ -226,20 +212,12 @@ def _map_coordinates(
     context: Context, implementation: Implementation, dtype: str, classes: int
 ) -> tuple[OverflowRecord, ...]:
     return tuple(
-        OverflowRecord(
-            implementation=implementation.name,
-            dtype=dtype,
-            device=implementation.metadata.device,
-            workload="offset",
-            classes=classes,
-            rows=1,
-            seed=context.seed,
-            kind="map",
-            offset=offset,
-            status="skipped",
+        blank(
+            OverflowRecord, implementation, dtype, workload="offset", classes=classes, rows=1,
+            seed=context.seed, kind="map", offset=offset,
         )
         for offset in map_offsets(context, dtype)
-    )
+    )  # fmt: skip
 
 
 def _map(context: Context, dtype: str, classes: int) -> list[Part]:

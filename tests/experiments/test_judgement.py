@@ -17,7 +17,8 @@ from harness.experiments import accuracy, overflow
 from harness.experiments.judgement import excused, excuses
 from harness.experiments.profiles import SMOKE
 from harness.experiments.verdict import reached
-from harness.experiments.worst_case.evaluate import coordinates, judge_row
+from harness.experiments.worst_case.evaluate import judge_row
+from harness.experiments.worst_case.search import planned
 from harness.numerics.outcomes import SEVERITY, severity
 from harness.numerics.ulps import ulp_error
 from harness.records.base import Outcome
@@ -180,7 +181,7 @@ def test_check_the_plugin_accuracy_overflow_and_worst_case_agree(
     report = reached(one.metadata, [record, cell])
     assert report.verdict.name == ("FAIL" if given.expected == "failed" else "PASS")
     assert bool(report.expected) == (given.expected == "declared")
-    row = judge_row(context, one, x[0], coordinates(one, "float32", 2))
+    row = judge_row(context, one, x[0], planned(one, "float32", 2, 0))
     assert row.status == ("failed" if given.expected == "failed" else "ok")
     assert ("as declared" in (row.reason or "")) == (given.expected == "declared")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, get_args
 
+from harness.experiments.context import blank
 from harness.numerics.formats import FORMATS
 from harness.records import ExhaustiveRecord
 from harness.records.exhaustive import ExhaustiveTable
@@ -34,14 +35,8 @@ def planned(
     implementation: Implementation, table: ExhaustiveTable, dtype: str, **more: Any
 ) -> ExhaustiveRecord:
     """The record of a table that is still to be judged."""
-    return ExhaustiveRecord(
-        implementation=implementation.name,
-        operation="exp" if table == "exp_order" else "softmax",
-        dtype=dtype,
-        device=implementation.metadata.device,
-        workload=table,
-        classes=CLASSES.get(table),
-        table=table,
-        status="skipped",
-        **more,
-    )
+    operation = "exp" if table == "exp_order" else "softmax"
+    return blank(
+        ExhaustiveRecord, implementation, dtype, operation=operation, workload=table,
+        classes=CLASSES.get(table), table=table, **more,
+    )  # fmt: skip

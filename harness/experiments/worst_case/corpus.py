@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import UserError, writing
-from harness.experiments.worst_case.evaluate import coordinates, judge_row, open_context
+from harness.experiments.context import blank
+from harness.experiments.worst_case.evaluate import judge_row, open_context
 from harness.numerics.formats import FORMATS, from_hex
 from harness.records import Record, WorstCaseRecord
 from harness.registry.discovery import Implementation, load
@@ -155,8 +156,8 @@ def add_to_corpus(found: Iterable[Record], path: Path = CORPUS) -> list[Entry]:
 
 def planned(implementation: Implementation, entry: Entry) -> WorstCaseRecord:
     """The record of an entry that is still to be replayed."""
-    return coordinates(
-        implementation, entry.dtype, len(entry.logits),
+    return blank(
+        WorstCaseRecord, implementation, entry.dtype, classes=len(entry.logits),
         workload=f"corpus {entry.id}", kind="replay", entry=entry.id, origin=entry.origin,
     )  # fmt: skip
 
@@ -178,11 +179,11 @@ def replay(
     records = []
     with open_context(implementation) as context:
         for entry in entries:
-            blank = planned(implementation, entry)
-            blank = blank.model_copy(update={"worst_logits": list(entry.logits)})
+            record = planned(implementation, entry)
+            record = record.model_copy(update={"worst_logits": list(entry.logits)})
             try:
                 context.demand(implementation, "softmax", entry.dtype)
-                records.append(judge_row(context, implementation, entry.row(), blank))
+                records.append(judge_row(context, implementation, entry.row(), record))
             except WorkerFault as fault:
-                records.append(blank.ended(fault.status, fault.reason))
+                records.append(record.ended(fault.status, fault.reason))
     return records

@@ -83,24 +83,10 @@ def evaluate(context: Context, implementation: Implementation, x: Array) -> Eval
     )
 
 
-def coordinates(
-    implementation: Implementation, dtype: str, classes: int, **more: Any
-) -> WorstCaseRecord:
-    """The record of a row that is still to be searched or replayed."""
-    return WorstCaseRecord(
-        implementation=implementation.name,
-        dtype=dtype,
-        device=implementation.metadata.device,
-        classes=classes,
-        status="skipped",
-        **more,
-    )
-
-
 def judge_row(
-    context: Context, implementation: Implementation, row: Array, blank: WorstCaseRecord
+    context: Context, implementation: Implementation, row: Array, record: WorstCaseRecord
 ) -> WorstCaseRecord:
-    """`blank` with the numbers of one row on its own against the bound.
+    """`record` with the numbers of one row on its own against the bound.
 
     Raises:
         WorkerFault: the call failed or broke the contract.
@@ -127,4 +113,4 @@ def judge_row(
         "worst_expected": to_hex(found.expected[0]),
         "evaluations": 1,
     }
-    return blank.model_copy(update=fields)
+    return record.model_copy(update=fields)

@@ -10,15 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.experiments.context import Context
+from harness.experiments.context import Context, blank
 from harness.experiments.worst_case import seeds
-from harness.experiments.worst_case.evaluate import (
-    Evaluated,
-    coordinates,
-    evaluate,
-    judge_row,
-    open_context,
-)
+from harness.experiments.worst_case.evaluate import Evaluated, evaluate, judge_row, open_context
 from harness.numerics.formats import FloatFormat, float_format, to_hex
 from harness.records import WorstCaseRecord
 from harness.registry.discovery import Implementation, load
@@ -90,7 +84,10 @@ class _Climb:
 
 def planned(implementation: Implementation, dtype: str, classes: int, seed: int) -> WorstCaseRecord:
     """The record of a search that is still to be made."""
-    return coordinates(implementation, dtype, classes, workload="search", seed=seed, kind="search")
+    return blank(
+        WorstCaseRecord, implementation, dtype, classes=classes, workload="search", seed=seed,
+        kind="search",
+    )  # fmt: skip
 
 
 def search_worst_case(
@@ -125,7 +122,7 @@ def search_worst_case(
     fmt = float_format(dtype)
     if not isinstance(implementation, Implementation):
         implementation = load(implementation)
-    blank = planned(implementation, fmt.name, classes, seed)
+    cell = planned(implementation, fmt.name, classes, seed)
     started = time.monotonic()
 
     def spent(rows: int) -> bool:
@@ -135,14 +132,14 @@ def search_worst_case(
     with open_context(implementation) as context:
         refusal = context.refusal(implementation, "softmax", fmt.name)
         if refusal is not None:
-            return blank.ended(*refusal)
+            return cell.ended(*refusal)
         try:
             rng = np.random.default_rng([seed, classes, fmt.bits, fmt.precision])
             climb, rows = _climbed(context, implementation, rng, classes, fmt, spent)
-            found = judge_row(context, implementation, climb.best_row, blank)
+            found = judge_row(context, implementation, climb.best_row, cell)
             found = found.model_copy(update=_of_the_search(found, climb, rows))
         except WorkerFault as fault:
-            found = blank.ended(fault.status, fault.reason)
+            found = cell.ended(fault.status, fault.reason)
     return found.model_copy(update={"elapsed_s": time.monotonic() - started})
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from harness.worker.backends.device import Device
@@ -30,23 +31,32 @@ MODULES: Mapping[str, str] = {
 }
 
 
+def check_threads(count: int) -> int:
+    """`count` itself, or one clear line: threads are counted from one."""
+    if count < 1:
+        raise ValueError(f"threads: expected a count of at least 1; got {count}")
+    return count
+
+
 @dataclass(frozen=True)
 class Backend:
     """What the harness needs of an array library; `native` is one of its arrays.
+
+    The defaults are those of arrays that cannot be written to (they are in memory once they are
+    made), of calls that return when they are done, and of threads that are the library's choice.
 
     Attributes:
         name: as implementations declare it.
         from_numpy: an ndarray as native, without a copy where the library allows it (then
             writing to one writes to the other), the strides kept where it can express them.
-        to_numpy: native as an ndarray of the same dtype (ml_dtypes for bfloat16).
         empty_like: an uninitialised native array of the same shape and dtype, contiguous.
-        prefault: write to every page of a native array, so that timings find it in memory.
-        synchronize: wait until everything asked of the device is done.
-        set_threads: use this many threads from now on, as far as the library has any; of a device
-            they are the kernel's own choice, and `check_threads` is enough.
-        threads: how many it uses.
         exp: its elementwise exponential, for measuring that one's error.
         version: of the library.
+        to_numpy: native as an ndarray of the same dtype (ml_dtypes for bfloat16).
+        prefault: write to every page of a native array, so that timings find it in memory.
+        synchronize: wait until everything asked of the device is done.
+        set_threads: use this many threads from now on, as far as the library has any.
+        threads: how many it uses.
         compile: makes one program of a function of native arrays and all that it calls, where
             the library traces or compiles its caller; None where calls are made one by one.
         device: events, copies and graphs of the device on which its arrays live; None on the CPU.
@@ -55,14 +65,14 @@ class Backend:
 
     name: str
     from_numpy: Callable[[NDArray[Any]], Any]
-    to_numpy: Callable[[Any], NDArray[Any]]
     empty_like: Callable[[Any], Any]
-    prefault: Callable[[Any], None]
-    synchronize: Callable[[], None]
-    set_threads: Callable[[int], object]
-    threads: Callable[[], int]
     exp: Callable[[Any], Any]
     version: Callable[[], str]
+    to_numpy: Callable[[Any], NDArray[Any]] = np.asarray
+    prefault: Callable[[Any], None] = lambda native: None
+    synchronize: Callable[[], None] = lambda: None
+    set_threads: Callable[[int], object] = check_threads
+    threads: Callable[[], int] = lambda: 1
     compile: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None
     device: Device | None = None
     pins: bool = False
@@ -80,10 +90,3 @@ def get(name: str) -> Backend:
         raise ValueError(f"backend: expected one of {', '.join(MODULES)}; got {name!r}")
     backend: Backend = importlib.import_module(MODULES[name]).backend()
     return backend
-
-
-def check_threads(count: int) -> int:
-    """`count` itself, or one clear line: threads are counted from one."""
-    if count < 1:
-        raise ValueError(f"threads: expected a count of at least 1; got {count}")
-    return count

@@ -9,7 +9,7 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.worker.backends import Backend, check_threads, cupy_device
+from harness.worker.backends import Backend, cupy_device
 
 _BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 
@@ -63,8 +63,6 @@ def backend() -> Backend:
         empty_like=_empty_like,
         prefault=_prefault,
         synchronize=_synchronize,
-        set_threads=check_threads,
-        threads=lambda: 1,
         exp=lambda x: cupy.exp(x),
         version=lambda: str(cupy.__version__),
         device=cupy_device.device(),

@@ -29,10 +29,7 @@ def backend() -> Backend:
     return Backend(
         name="jax",
         from_numpy=_from_numpy,
-        to_numpy=np.asarray,
         empty_like=jnp.zeros_like,
-        prefault=lambda array: None,  # it cannot be written to, and is in memory once it was made
-        synchronize=lambda: None,
         # XLA has no call that changes the size of its pool. Where nothing was computed yet, it will
         # have as many threads as there are cores left.
         set_threads=cores.bind,

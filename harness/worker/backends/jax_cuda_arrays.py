@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.machine import cuda_driver
-from harness.worker.backends import Backend, check_threads
+from harness.worker.backends import Backend
 from harness.worker.backends.device import Device, DeviceFacts
 
 jax.config.update("jax_enable_x64", True)  # else float64 arrays silently become float32 ones
@@ -91,12 +91,8 @@ def backend() -> Backend:
     return Backend(
         name="jax_cuda",
         from_numpy=_from_numpy,
-        to_numpy=np.asarray,
         empty_like=lambda array: jnp.zeros(array.shape, array.dtype, device=_device()),
-        prefault=lambda array: None,  # it cannot be written to, and is in memory once it was made
         synchronize=_synchronize,
-        set_threads=check_threads,
-        threads=lambda: 1,
         exp=jax.jit(jnp.exp),
         version=lambda: str(jax.__version__),
         compile=jax.jit,

@@ -42,10 +42,8 @@ def backend() -> Backend:
     return Backend(
         name="numpy",
         from_numpy=lambda a: a,
-        to_numpy=np.asarray,
         empty_like=lambda a: np.empty(a.shape, a.dtype),
         prefault=lambda a: a.fill(0),
-        synchronize=lambda: None,
         set_threads=_set_threads,
         threads=_threads,
         exp=_exp,

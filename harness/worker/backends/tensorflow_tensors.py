@@ -31,10 +31,7 @@ def backend() -> Backend:
     return Backend(
         name="tensorflow",
         from_numpy=_from_numpy,
-        to_numpy=np.asarray,
         empty_like=tf.zeros_like,
-        prefault=lambda tensor: None,  # it cannot be written to, and is in memory once it was made
-        synchronize=lambda: None,
         # Its pools have the size that they were made with.
         set_threads=cores.bind,
         threads=cores.bound,

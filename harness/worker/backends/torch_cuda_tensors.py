@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
-from harness.worker.backends import Backend, check_threads, torch_device, torch_tensors
+from harness.worker.backends import Backend, torch_device, torch_tensors
 
 
 def _from_numpy(array: NDArray[Any]) -> Any:
@@ -29,8 +29,6 @@ def backend() -> Backend:
         empty_like=lambda t: torch.empty(t.shape, dtype=t.dtype, device=t.device),
         prefault=lambda t: t.zero_(),
         synchronize=torch.cuda.synchronize,
-        set_threads=check_threads,
-        threads=lambda: 1,
         exp=torch.exp,
         version=lambda: str(torch.__version__),
         device=torch_device.device(),

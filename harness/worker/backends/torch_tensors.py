@@ -45,7 +45,6 @@ def backend() -> Backend:
         to_numpy=_to_numpy,
         empty_like=lambda t: torch.empty(t.shape, dtype=t.dtype),
         prefault=lambda t: t.zero_(),
-        synchronize=lambda: None,
         set_threads=lambda count: torch.set_num_threads(check_threads(count)),
         threads=lambda: int(torch.get_num_threads()),
         exp=torch.exp,
