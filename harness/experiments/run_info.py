@@ -1,20 +1,23 @@
-"""The description of a run (`run.json`): code, machine, implementations."""
+"""A run: what it was asked for, and `run.json`, which says that, its code and its machine."""
 
 from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from harness import workloads
+from harness.experiments.context import Context, Unit
+from harness.experiments.profiles import Filters, Profile
 from harness.machine.description import SAFE_NAME, Machine, stability_warnings
 from harness.records import ImplementationInfo, RunInfo
 from harness.records.files import ResultsError, new_run_id
+from harness.records.reader import Run
 from harness.registry.contract import Metadata
 from harness.registry.discovery import Implementation, implementations
 from harness.version import VERSION
@@ -29,6 +32,35 @@ _VARIABLES = (
 
 PACKAGE = Path(__file__).parents[1]
 """The folder of `harness`."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to run.
+
+    Attributes:
+        implementations: those selected, available or not.
+        profile: the grid, before filters.
+        filters: what the command line asked for.
+        seed: of every workload.
+        results: folder under which ``<machine>/<run>`` is made.
+        machine: name of the machine's folder; by default derived from its processor.
+        baseline: implementation that speeds are ratios to.
+        command: the command line, for the record.
+        resume: a run to go on with, or its folder.
+        plan: what to measure in place of the profile's experiments.
+    """
+
+    implementations: Sequence[Implementation]
+    profile: Profile
+    filters: Filters = field(default_factory=Filters)
+    seed: int = 0
+    results: Path = Path("results")
+    machine: str | None = None
+    baseline: str = "max_shift"
+    command: Sequence[str] = ()
+    resume: Run | Path | None = None
+    plan: Callable[[Context], Iterable[Unit]] | None = None
 
 
 def _git(*arguments: str) -> str | None:
@@ -108,31 +140,21 @@ def _described(used: set[str]) -> dict[str, str]:
     return {w: family.description for w, family in families.items() if family is not None}
 
 
-def describe_run(
-    machine: Machine,
-    *,
-    parent: Path,
-    selected: Sequence[Implementation],
-    command: Sequence[str],
-    profile: str,
-    filters: Mapping[str, Any],
-    seed: int,
-    baseline: str,
-    planned_cells: int,
-    used: set[str],
-) -> RunInfo:
-    """run.json of a run that begins now in a folder below `parent`; `used` are its workloads."""
+def describe_run(machine: Machine, request: Request, units: Sequence[Unit]) -> RunInfo:
+    """run.json of a run that begins now, and has these units."""
     commit, dirty = git_state()
     run_id = new_run_id()
+    folder = os.path.realpath(request.results / machine.slug / run_id)
+    planned = [cell for unit in units for cell in unit.coordinates]
     return RunInfo(
         id=run_id,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=list(command),
-        working_directory=os.path.relpath(os.path.realpath("."), os.path.realpath(parent / run_id)),
-        profile=profile,
-        filters={k: v for k, v in filters.items() if v},
-        seed=seed,
-        baseline=baseline,
+        command=list(request.command),
+        working_directory=os.path.relpath(os.path.realpath("."), folder),
+        profile=request.profile.name,
+        filters={k: v for k, v in vars(request.filters).items() if v},
+        seed=request.seed,
+        baseline=request.baseline,
         workload_version=workloads.VERSION,
         harness_version=VERSION,
         git_commit=commit,
@@ -141,10 +163,10 @@ def describe_run(
         versions=machine.versions,
         environment={v: os.environ[v] for v in _VARIABLES if v in os.environ},
         worker_environment=ENVIRONMENT,
-        implementations=[describe_implementation(i) for i in selected],
-        planned_cells=planned_cells,
+        implementations=[describe_implementation(i) for i in request.implementations],
+        planned_cells=len(planned),
         warnings=list(stability_warnings(machine)),
-        workloads=_described(used),
+        workloads=_described({cell.workload for cell in planned if cell.workload}),
     )
 
 

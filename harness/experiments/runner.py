@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,14 @@ from harness import workloads
 from harness.errors import UserError
 from harness.experiments.context import Context, Unit, worker_for
 from harness.experiments.plans import EXPERIMENTS
-from harness.experiments.profiles import Filters, Profile, narrow
-from harness.experiments.run_info import describe_run, refuse_other_conditions
+from harness.experiments.profiles import narrow
+from harness.experiments.run_info import Request, describe_run, refuse_other_conditions
 from harness.experiments.side_by_side import Lanes, measured
 from harness.experiments.signals import interruptible
 from harness.experiments.throughput.interference import summarise
 from harness.machine.description import describe
 from harness.records import Record
 from harness.records.reader import ResultsError, Run, RunWriter, cell_key, read_run
-from harness.registry.discovery import Implementation
 from harness.text import one_line
 from harness.worker.client import Pool, WorkerFault
 from harness.worker.isolation.subprocesses import allow_open_files
@@ -49,35 +48,6 @@ class Progress:
     unit: Callable[[Unit], None] = lambda unit: None
     finished: Callable[[Unit, Sequence[Record]], None] = lambda unit, records: None
     note: Callable[[str], None] = lambda text: None
-
-
-@dataclass(frozen=True)
-class Request:
-    """What to run.
-
-    Attributes:
-        implementations: those selected, available or not.
-        profile: the grid, before filters.
-        filters: what the command line asked for.
-        seed: of every workload.
-        results: folder under which ``<machine>/<run>`` is made.
-        machine: name of the machine's folder; by default derived from its processor.
-        baseline: implementation that speeds are ratios to.
-        command: the command line, for the record.
-        resume: a run to go on with, or its folder.
-        plan: what to measure in place of the profile's experiments.
-    """
-
-    implementations: Sequence[Implementation]
-    profile: Profile
-    filters: Filters = field(default_factory=Filters)
-    seed: int = 0
-    results: Path = Path("results")
-    machine: str | None = None
-    baseline: str = "max_shift"
-    command: Sequence[str] = ()
-    resume: Run | Path | None = None
-    plan: Callable[[Context], Iterable[Unit]] | None = None
 
 
 def plan(context: Context) -> list[Unit]:
@@ -131,21 +101,8 @@ def run(request: Request, progress: Progress | None = None) -> Run:
             refuse_other_conditions(before.info, machine, before.path)
             folder, info = before.path, before.info
         else:
-            used = {c.workload for u in units for c in u.coordinates if c.workload}
-            parent = request.results / machine.slug
-            info = describe_run(
-                machine,
-                parent=parent,
-                selected=request.implementations,
-                command=request.command,
-                profile=request.profile.name,
-                filters=vars(request.filters),
-                seed=request.seed,
-                baseline=request.baseline,
-                planned_cells=sum(len(u.coordinates) for u in units),
-                used=used,
-            )
-            folder = parent / info.id
+            info = describe_run(machine, request, units)
+            folder = request.results / machine.slug / info.id
         with RunWriter(folder, info, resume=None if before is None else before.records) as writer:
             progress.folder(folder)
             with context.spending("start of the processes"):
@@ -183,7 +140,11 @@ def _note_conditions(context: Context, writer: RunWriter, progress: Progress) ->
     workers = [context.pool[i.name] for i in context.implementations if i.name in context.pool]
     lines = [f"{w.name} keeps {w.keeps} between calls" for w in workers if w.keeps]
     lines += summarise(list(writer.records.values()))
-    lines = [line for line in lines if line not in known]
+    _warn([line for line in lines if line not in known], writer, progress)
+
+
+def _warn(lines: Sequence[str], writer: RunWriter, progress: Progress) -> None:
+    """Tell of what makes numbers doubtful, now and in run.json."""
     if lines:
         writer.update(warnings=[*writer.info.warnings, *lines])
     for line in lines:
@@ -200,8 +161,7 @@ def _note_cores(before: int, writer: RunWriter, progress: Progress) -> None:
         f"not comparable with each other; run again on a machine that stays as it is"
     )
     if not any(w.startswith("usable processors changed") for w in writer.info.warnings):
-        writer.update(warnings=[*writer.info.warnings, text])
-        progress.note(text)
+        _warn([text], writer, progress)
 
 
 def _refuse_empty(context: Context, units: list[Unit]) -> None:
