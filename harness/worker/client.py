@@ -277,14 +277,21 @@ class RemoteImplementation:
         timeout: float,
     ) -> tuple[dict[str, Any], list[NDArray[Any]]]:
         began, before = time.monotonic(), turns(self.pid or 0)
+        self._next_id += 1
+        header = {**arguments, "command": command, "id": self._next_id}
         try:
-            self._send(command, arguments, arrays, began + timeout)
+            transport.send(self._write, header, arrays, began + timeout)
             self._await(command, began, timeout, before)
             answer = transport.receive(
                 self._read, time.monotonic() + timeout, max_bytes=reply_limit()
             )
-        except (transport.FrameError, transport.FrameTimeout, BrokenPipeError) as e:
-            raise self._broken(command, e, timeout, before) from None
+        except transport.FrameTimeout:
+            had = share(self.pid or 0, before)
+            raise self._late(command, timeout, timeout, had) from None
+        except (transport.FrameClosed, BrokenPipeError) as e:
+            raise self._death(command, e) from None
+        except transport.FrameError as e:
+            raise self._no_answer(command, e) from None
         return self._answer(command, arguments, *answer)
 
     def _await(self, command: str, began: float, timeout: float, before: Turns) -> None:
@@ -313,20 +320,7 @@ class RemoteImplementation:
         self.hung_s += limit
         return WorkerFault("timeout", reason)
 
-    def _send(
-        self, command: str, arguments: Mapping[str, Any], arrays: tuple[NDArray[Any], ...],
-        deadline: float,
-    ) -> None:  # fmt: skip
-        self._next_id += 1
-        header = {**arguments, "command": command, "id": self._next_id}
-        transport.send(self._write, header, arrays, deadline)
-
-    def _broken(self, command: str, error: Exception, timeout: float, before: Turns) -> WorkerFault:
-        """What it means that nothing came in time, or no answer; the process is ended."""
-        if isinstance(error, transport.FrameTimeout):
-            return self._late(command, timeout, timeout, share(self.pid or 0, before))
-        if isinstance(error, transport.FrameClosed | BrokenPipeError):
-            return self._death(command, error)
+    def _no_answer(self, command: str, error: Exception) -> WorkerFault:
         self.stop()
         return WorkerFault("error", f"{command}: what it answered is no answer: {error}")
 
@@ -358,8 +352,7 @@ class RemoteImplementation:
         try:
             return checked(command, reply), results
         except ValueError as e:
-            self.stop()
-            raise WorkerFault("error", f"{command}: what it answered is no answer: {e}") from None
+            raise self._no_answer(command, e) from None
 
     def _death(self, command: str, error: Exception) -> WorkerFault:
         process = self._process
