@@ -212,13 +212,8 @@ def _explained(
 
 
 def worst_outcome(
-    y: NDArray[Any], exact: Exact, judgement: Judgement, error: Float64Array | None = None
+    y: NDArray[Any], exact: Exact, judgement: Judgement, error: Float64Array
 ) -> Outcome:
-    """The worst class over the rows of `y` (`SEVERITY`).
-
-    Args:
-        error: of `y`, in ulps, where it is known already.
-    """
-    error = ulp_error(y, exact) if error is None else error
+    """The worst class over the rows of `y` (`SEVERITY`), whose error in ulps is `error`."""
     found = row_outcomes(y, exact, tolerance=judgement.tolerance, error=error)
     return max(set(found), key=SEVERITY.index)

@@ -51,7 +51,8 @@ class BallRow:
     def _tail(self, engine: Engine, bits: int) -> Any:
         key = (engine.name, bits)
         if key not in self._tails:
-            self._tails = {key: engine.sum(self._exp(engine, v) for v in self._others)}
+            terms = (self._exp(engine, v) for v in self._others)
+            self._tails = {key: sum(terms, engine.number(0))}
         return self._tails[key]
 
     def _power_of_two_count(self) -> bool:

@@ -6,42 +6,15 @@ and every operation encloses the true result. `default_engine` alone chooses whi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, Protocol
+from typing import Any
 
 Endpoints = tuple[int, int, int]
 """(a, b, e): the enclosure [a * 2**e, b * 2**e]."""
 
 _WIDEST_GAP = 1 << 16  # bits between two ends beyond which the interval is widened
-
-
-class Engine(Protocol):
-    """What Ziv's loop needs of interval arithmetic."""
-
-    name: str
-
-    def precision(self, bits: int) -> Any:
-        """A context manager under which operations carry `bits` bits."""
-
-    def number(self, value: float | int) -> Any:
-        """A finite float or an integer, exactly (or enclosed, beyond the precision)."""
-
-    def positive_below(self, exponent: int) -> Any:
-        """The interval [0, 2**exponent]."""
-
-    def exp(self, x: Any) -> Any: ...
-
-    def log(self, x: Any) -> Any: ...
-
-    def log1p(self, x: Any) -> Any:
-        """For x >= 0, with small relative error however small x is."""
-
-    def sum(self, terms: Iterable[Any]) -> Any: ...
-
-    def endpoints(self, x: Any) -> Endpoints:
-        """The enclosure's ends as exact dyadic numbers."""
 
 
 class ArbEngine:
@@ -55,12 +28,15 @@ class ArbEngine:
         self._flint = flint
 
     def precision(self, bits: int) -> Any:
+        """A context manager under which operations carry `bits` bits."""
         return self._flint.ctx.workprec(bits)
 
     def number(self, value: float | int) -> Any:
+        """A finite float or an integer, exactly (or enclosed, beyond the precision)."""
         return self._flint.arb(value)
 
     def positive_below(self, exponent: int) -> Any:
+        """The interval [0, 2**exponent]."""
         half = self._flint.arb(2) ** (exponent - 1)
         return self._flint.arb(half, half)
 
@@ -71,12 +47,11 @@ class ArbEngine:
         return x.log()
 
     def log1p(self, x: Any) -> Any:
+        """For x >= 0, with small relative error however small x is."""
         return x.log1p()
 
-    def sum(self, terms: Iterable[Any]) -> Any:
-        return sum(terms, self._flint.arb(0))
-
     def endpoints(self, x: Any) -> Endpoints:
+        """The enclosure's ends as exact dyadic numbers."""
         if not x.is_finite():
             raise ArithmeticError(f"arb: expected a finite ball; got {x}")
         a, b = (end.man_exp() for end in (x.lower(), x.upper()))
@@ -84,7 +59,7 @@ class ArbEngine:
 
 
 class MpmathEngine:
-    """mpmath's interval context, whose exp, log and arithmetic round outward."""
+    """The same in mpmath's interval context, whose exp, log and arithmetic round outward."""
 
     name = "mpmath"
 
@@ -124,9 +99,6 @@ class MpmathEngine:
         with self.precision(2 * bits + 8):
             return self._iv.log(1 + x)
 
-    def sum(self, terms: Iterable[Any]) -> Any:
-        return sum(terms, self._iv.mpf(0))
-
     def endpoints(self, x: Any) -> Endpoints:
         ends = []
         for sign, man, exponent, _ in x._mpi_:
@@ -149,20 +121,13 @@ def _aligned(a: int, ea: int, b: int, eb: int) -> Endpoints:
     return a << (ea - e), b << (eb - e), e
 
 
-@cache
-def arb_engine() -> Engine:
-    return ArbEngine()
-
-
-@cache
-def mpmath_engine() -> Engine:
-    return MpmathEngine()
+Engine = ArbEngine | MpmathEngine
 
 
 @cache
 def default_engine() -> Engine:
     """Arb where python-flint is installed, else mpmath: slower, and as rigorous."""
     try:
-        return arb_engine()
+        return ArbEngine()
     except ImportError:
-        return mpmath_engine()
+        return MpmathEngine()

@@ -382,24 +382,22 @@ def read_metadata(path: Path) -> Metadata:
             f"{path}: offers no operation; define at least one function named "
             f"{', '.join(OPERATIONS)}"
         )
+    as_declared = {k: v for k, v in declared.items() if k not in ("files", "deviations")}
+    as_declared |= {k: tuple(v) for k, v in as_declared.items() if k in _TEXTS}
     return Metadata(
         name=path.stem,
         path=path,
         documentation=ast.get_docstring(tree) or "",
         operations=tuple(o for o in OPERATIONS if o in operations),
         operations_with_out=tuple(o for o in OPERATIONS if operations.get(o)),
-        dtypes=tuple(declared["dtypes"]) if "dtypes" in declared else None,
-        requires=tuple(declared.get("requires", ())),
-        programs=tuple(declared.get("programs", ())),
         deviations=tuple(
             Deviation(str(d["id"]), str(d["reason"])) for d in declared.get("deviations", ())
         ),
-        passes=declared.get("passes"),
         offers_exp=offers_exp,
         offers_loss=offers_loss,
         files=(
             *(path.parent / name for name in declared.get("files", ())),
             *_private_modules(path, tree),
         ),
-        **{key: declared[key] for key in _TEXT if key in declared},
+        **as_declared,
     )

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from harness import reference
 from harness.numerics.exact import Exact
 from harness.numerics.formats import FORMATS, round_pair
-from harness.reference.engines import mpmath_engine
+from harness.reference.engines import MpmathEngine
 from harness.reference.operations import constant_quotients
 
 ORACLES = {name: getattr(reference, name) for name in reference_audit.OPERATIONS}
@@ -106,7 +106,7 @@ def test_without_flint_the_results_are_the_same(
         x = np.array([row])
         usual = EXACT[operation](x)
         with monkeypatch.context() as patch:
-            patch.setattr("harness.reference.ziv.default_engine", mpmath_engine)
+            patch.setattr("harness.reference.ziv.default_engine", MpmathEngine)
             other = EXACT[operation](x)
         for name in FORMATS:
             a, b = usual.round_to(name), other.round_to(name)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from timeit import Timer
 from typing import Any
 
 import numpy as np
@@ -37,17 +37,9 @@ ROUNDS = 15
 def _call(function: Callable[[], object]) -> Sample:
     """A sample of a function of this process: seconds per call, over at least a millisecond."""
     function()
-    started = time.perf_counter()
-    function()
-    calls = max(1, math.ceil(_MIN_SAMPLE_S / max(time.perf_counter() - started, 1e-7)))
-
-    def sample() -> float:
-        begun = time.perf_counter()
-        for _ in range(calls):
-            function()
-        return (time.perf_counter() - begun) / calls
-
-    return sample
+    timer = Timer(function)
+    calls = max(1, math.ceil(_MIN_SAMPLE_S / max(timer.timeit(1), 1e-7)))
+    return lambda: timer.timeit(calls) / calls
 
 
 def _remote(worker: RemoteImplementation, threads: int) -> Sample:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
+from threading import Event
 from typing import Any, TypeVar
 
 from numpy.typing import NDArray
@@ -58,26 +59,25 @@ class Crew:
 
 
 def in_parallel(work: Callable[[T], None], items: Iterable[T], threads: int) -> None:
-    """`work(item)` for all items in `threads` threads; at most twice as many are queued.
+    """`work(item)` for all items in `threads` threads.
 
     After the first exception (also Ctrl-C) no item is begun; those at work end, then it is raised.
     """
-    queue: set[Future[None]] = set()
+    left, ended = iter(list(items)), Event()  # of a list, each item goes to one thread alone
+
+    def serve() -> None:
+        for item in left:
+            if ended.is_set():
+                return
+            try:
+                work(item)
+            except BaseException:
+                ended.set()
+                raise
+
     with ThreadPoolExecutor(threads) as pool:
         try:
-            for item in items:
-                queue.add(pool.submit(work, item))
-                if len(queue) >= 2 * threads:
-                    queue = _collect(queue)
-            while queue:
-                queue = _collect(queue)
+            for served in [pool.submit(serve) for _ in range(threads)]:
+                served.result()
         finally:
-            for future in queue:
-                future.cancel()
-
-
-def _collect(queue: set[Future[None]]) -> set[Future[None]]:
-    done, rest = wait(queue, return_when=FIRST_COMPLETED)
-    for future in done:
-        future.result()
-    return rest
+            ended.set()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -46,11 +46,11 @@ class Evaluated:
 
 
 @contextmanager
-def open_context(implementation: Implementation, timeout_s: float = 60.0) -> Iterator[Context]:
+def open_context(implementation: Implementation) -> Iterator[Context]:
     """A context with a worker of one implementation, for `evaluate`."""
     with Pool() as pool:
         pool.add(worker_for(implementation))
-        profile = replace(PROFILES["quick"], timeout_s=timeout_s)
+        profile = PROFILES["quick"]
         yield Context((implementation,), pool, profile, seed=0, cores=1, on_note=lambda _: None)
 
 
