@@ -196,26 +196,6 @@ def _explained(
     return record.model_copy(update={"witness": witness, "diagnosis": diagnosis})
 
 
-def _one(
-    context: Context,
-    implementation: Implementation,
-    record: AccuracyRecord,
-    x: NDArray[Any],
-    exact: Exact,
-    explainer: Explainer,
-) -> Record:
-    """Call one implementation and judge what came."""
-    started = time.perf_counter()
-    try:
-        y = context.call(implementation, "softmax", x, axis=-1)
-        with JUDGING:
-            judged = judge(context, implementation, x, y, exact, record)
-        judged = _explained(context, implementation, judged, x, y, explainer)
-    except WorkerFault as fault:
-        return record.ended(fault.status, fault.reason)
-    return judged.model_copy(update={"elapsed_s": time.perf_counter() - started})
-
-
 def _parts(context: Context, workload: Workload, explainers: dict[str, Explainer]) -> list[Part]:
     """One input for every implementation; those that refuse it come first."""
     x = once(workload.generate)
@@ -232,8 +212,17 @@ def _parts(context: Context, workload: Workload, explainers: dict[str, Explainer
             yield record.ended(*refused)
             return
         context.exp_error(implementation, workload.dtype)  # takes longer than the cell itself
-        explainer = explainers[implementation.name]
-        yield _one(context, implementation, record, x(), exact(), explainer)
+        logits, certified, explainer = x(), exact(), explainers[implementation.name]
+        started = time.perf_counter()
+        try:
+            y = context.call(implementation, "softmax", logits, axis=-1)
+            with JUDGING:
+                judged = judge(context, implementation, logits, y, certified, record)
+            judged = _explained(context, implementation, judged, logits, y, explainer)
+        except WorkerFault as fault:
+            yield record.ended(fault.status, fault.reason)
+            return
+        yield judged.model_copy(update={"elapsed_s": time.perf_counter() - started})
 
     ordered = sorted(context.implementations, key=lambda i: refusal(i) is None)
     return [Part(i.name, partial(measure, i)) for i in ordered]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -233,37 +233,27 @@ def _map(context: Context, dtype: str, classes: int) -> list[Part]:
 
     x = once(rows)
     exact = once(lambda: remembered(softmax_exact(x())))
-    return [
-        Part(i.name, partial(_map_of, context, i, dtype, classes, x, exact))
-        for i in context.implementations
-    ]
 
+    def measure(implementation: Implementation) -> Iterator[Record]:
+        started = time.perf_counter()
+        base = _map_coordinates(context, implementation, dtype, classes)
+        refusal = context.refusal(implementation, "softmax", dtype)
+        if refusal is not None:
+            yield from (record.ended(*refusal) for record in base)
+            return
+        try:
+            y = context.call(implementation, "softmax", x(), axis=-1)
+        except WorkerFault as fault:
+            lost = "crashed" if fault.status in ("crashed", "timeout") else "raises"
+            for record in base:
+                ended = record.ended(fault.status, fault.reason)
+                yield ended.model_copy(update={"outcome": lost})
+            return
+        elapsed = (time.perf_counter() - started) / len(base)
+        for record in _judge_map(context, implementation, dtype, base, x(), y, exact()):
+            yield record.model_copy(update={"elapsed_s": elapsed})
 
-def _map_of(
-    context: Context,
-    implementation: Implementation,
-    dtype: str,
-    classes: int,
-    x: Callable[[], NDArray[Any]],
-    exact: Callable[[], Exact],
-) -> Iterator[Record]:
-    started = time.perf_counter()
-    base = _map_coordinates(context, implementation, dtype, classes)
-    refusal = context.refusal(implementation, "softmax", dtype)
-    if refusal is not None:
-        yield from (record.ended(*refusal) for record in base)
-        return
-    try:
-        y = context.call(implementation, "softmax", x(), axis=-1)
-    except WorkerFault as fault:
-        lost = "crashed" if fault.status in ("crashed", "timeout") else "raises"
-        for record in base:
-            ended = record.ended(fault.status, fault.reason)
-            yield ended.model_copy(update={"outcome": lost})
-        return
-    elapsed = (time.perf_counter() - started) / len(base)
-    for record in _judge_map(context, implementation, dtype, base, x(), y, exact()):
-        yield record.model_copy(update={"elapsed_s": elapsed})
+    return [Part(i.name, partial(measure, i)) for i in context.implementations]
 
 
 def _judge_map(

@@ -127,20 +127,15 @@ class Metadata:
         return digest.hexdigest()
 
 
-def _parameters(function: ast.FunctionDef) -> list[str]:
-    a = function.args
-    return [p.arg for p in (*a.posonlyargs, *a.args, *a.kwonlyargs)]
-
-
 def _check_signature(path: Path, function: ast.FunctionDef) -> bool:
     """Whether ``out=`` is supported; raises where required parameters do not fit.
 
     Those of a decorated function may be others than its callers see: they refuse nothing.
     """
     wanted = OPERATIONS[function.name]
-    names = _parameters(function)
     a = function.args
     positional = [*a.posonlyargs, *a.args]
+    names = [p.arg for p in (*positional, *a.kwonlyargs)]
     required = len(positional) - len(a.defaults)
     data = 2 if function.name in ("softmax_backward", "cross_entropy") else 1
     takes_axis = "axis" not in wanted or "axis" in names or a.kwarg is not None

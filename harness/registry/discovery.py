@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -87,13 +87,6 @@ class Implementation:
         return f"<implementation {self.name}: {', '.join(self.operations)}>"
 
 
-def _built_in_paths() -> Iterator[Path]:
-    for folder in built_in_package.__path__:
-        for path in sorted(Path(folder).glob("*.py")):
-            if not path.stem.startswith("_"):
-                yield path
-
-
 @cache
 def implementations() -> Mapping[str, Implementation]:
     """All implementations, by name: built in, then those of entry points.
@@ -103,7 +96,8 @@ def implementations() -> Mapping[str, Implementation]:
     Raises:
         ImplementationError: a built-in module breaks the contract.
     """
-    built_in = [read_metadata(path) for path in _built_in_paths()]
+    folders = map(Path, built_in_package.__path__)
+    built_in = [read_metadata(p) for folder in folders for p in sorted(folder.glob("[!_]*.py"))]
     return {m.name: Implementation(m) for m in (*built_in, *third_parties(built_in))}
 
 

@@ -132,7 +132,7 @@ def test_saturated_results_fall_on_the_right_side_of_an_edge(
 def _block(judge: PairJudge, block: int, spoil: Callable[[Array], Array]) -> Any:
     tally = judge.tally()
     x = judge.inputs(block)
-    y = softmax_exact(x).round_to(judge.dtype)
+    y = softmax_exact(x).round_to(judge.fmt)
     judge.judge(block, spoil(y), tally)
     return tally
 

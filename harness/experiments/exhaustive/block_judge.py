@@ -25,8 +25,9 @@ class BlockJudge(ABC):
         table, operation: its name, and the operation that is called.
         outputs: how many outputs of a row are counted apart.
         measures_error: the counts are of ulp errors, by class.
+        patterns: how many extremes the tally keeps.
         rounding: who rounds the results to the format, if not the implementation.
-        dtype, fmt: the format.
+        fmt: the format.
         domain: what the rows are, in words.
         blocks, total: how many there are, and rows.
     """
@@ -35,8 +36,8 @@ class BlockJudge(ABC):
     operation: str = "softmax"
     outputs: int = 2
     measures_error: bool = True
+    patterns: int = 1
     rounding: str | None = None
-    dtype: str
     fmt: FloatFormat
     domain: str
     blocks: int
@@ -44,7 +45,7 @@ class BlockJudge(ABC):
 
     def tally(self) -> Tally:
         """A tally of this domain with nothing in it."""
-        return empty_tally(self.blocks, self.outputs)
+        return empty_tally(self.blocks, self.outputs, self.patterns)
 
     @abstractmethod
     def rows_of(self, block: int) -> int:

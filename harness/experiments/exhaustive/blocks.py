@@ -43,7 +43,8 @@ def run_blocks(
     if every < 1 or (workers is not None and workers < 1):
         raise ValueError(f"every, workers: expected at least 1; got {every}, {workers}")
     tally = judge.tally()
-    key = identity(implementation, experiment=judge.table, dtype=judge.dtype, blocks=judge.blocks)
+    dtype = judge.fmt.name
+    key = identity(implementation, experiment=judge.table, dtype=dtype, blocks=judge.blocks)
     if checkpoint is not None and checkpoint.exists():
         restore(tally, checkpoint, key)
     started = time.monotonic() - tally.elapsed_s
@@ -51,7 +52,7 @@ def run_blocks(
     goal = sum(judge.rows_of(b) for b in asked if not tally.done[b]) + tally.rows
     saved = time.monotonic()
     count = workers or default_workers(implementation)
-    record = planned(implementation, judge.table, judge.dtype, every=every, workers=workers)
+    record = planned(implementation, judge.table, dtype, every=every, workers=workers)
     record = record.model_copy(update={"status": "ok"})
     options = {"axis": -1} if judge.operation == "softmax" else {}
     with Crew(implementation, count) as crew:

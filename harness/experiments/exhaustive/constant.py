@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from harness.experiments.exhaustive.block_judge import BlockJudge, class_of
 from harness.experiments.exhaustive.kernels import CLASSES
-from harness.experiments.exhaustive.tally import Tally, empty_tally
+from harness.experiments.exhaustive.tally import Tally
 from harness.numerics.exact import Exact
 from harness.numerics.formats import float_format, to_float64, to_hex
 from harness.numerics.ulps import ulp_error
@@ -50,15 +50,11 @@ class ConstantJudge(BlockJudge):
 
     def __init__(self, dtype: str, value: float = 0.0, ns: list[int] | None = None) -> None:
         self.fmt = float_format(dtype)
-        self.dtype = dtype
         self.value = self.fmt.dtype.type(value)
         self.ns = lengths() if ns is None else ns
-        self.blocks = self.total = len(self.ns)
+        self.blocks = self.total = self.patterns = len(self.ns)
         count, largest = len(self.ns), max(self.ns)
         self.domain = f"n logits equal to {float(self.value):g}, {count} lengths n up to {largest}"
-
-    def tally(self) -> Tally:
-        return empty_tally(self.blocks, self.outputs, self.blocks)
 
     def rows_of(self, block: int) -> int:
         return 1

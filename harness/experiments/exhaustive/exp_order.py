@@ -35,7 +35,6 @@ class OrderJudge(BlockJudge):
         self.fmt = float_format(dtype)
         if self.fmt.bits > 32:
             raise TypeError(f"dtype: expected a format of at most 32 bits; got {dtype}")
-        self.dtype = dtype
         low = np.log(2.0) * (self.fmt.emin - self.fmt.precision + 1) - 1.0
         ends = np.array([low, np.log(self.fmt.max)]).astype(self.fmt.dtype)
         self.low, high = (int(o) for o in to_ordinal(ends, self.fmt))

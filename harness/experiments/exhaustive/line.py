@@ -18,7 +18,6 @@ class LineJudge(BlockJudge):
     """softmax([t, 0]) for every finite float32 t: 2**32 rows less the NaN and infinities."""
 
     table = "line"
-    dtype = "float32"
     domain = "softmax([t, 0]), all finite t of float32"
 
     def __init__(self, block_rows: int = BLOCK_ROWS) -> None:
@@ -67,7 +66,6 @@ class TripleJudge(BlockJudge):
 
     def __init__(self, dtype: str, direct: bool) -> None:
         self.fmt = float_format(dtype)
-        self.dtype = dtype
         self.direct = direct
         self.numbers = finite_values(self.fmt)
         self.blocks = self.numbers.size

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from harness.experiments.exhaustive.block_judge import BLOCK_ROWS, BlockJudge, settle
 from harness.experiments.exhaustive.kernels import Counts, judge_pairs
-from harness.experiments.exhaustive.tally import Tally, empty_tally
+from harness.experiments.exhaustive.tally import Tally
 from harness.experiments.exhaustive.thresholds import BITS, Thresholds, finite_values, thresholds
 from harness.numerics.ulps import ulp_error
 from harness.reference import softmax_exact
@@ -24,6 +24,7 @@ class PairJudge(BlockJudge):
     """
 
     table = "pairs"
+    patterns = BITS
 
     def __init__(self, dtype: str, block_pairs: int = BLOCK_ROWS) -> None:
         self.oracle: Thresholds = thresholds(dtype)
@@ -33,11 +34,7 @@ class PairJudge(BlockJudge):
         self.height = max(1, block_pairs // self.numbers.size)
         self.blocks = -(-self.numbers.size // self.height)
         self.total = self.numbers.size**2
-        self.dtype = dtype
         self.domain = f"softmax([a, b]), all finite a and b of {dtype}"
-
-    def tally(self) -> Tally:
-        return empty_tally(self.blocks, self.outputs, BITS)
 
     def rows_of(self, block: int) -> int:
         rows = self.rows(block)

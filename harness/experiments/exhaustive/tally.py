@@ -81,15 +81,14 @@ class Tally:
                 self.places[better, side] = places[better, side]
 
 
-def empty_tally(blocks: int, outputs: int, patterns: int = 1) -> Tally:
-    """A tally with nothing in it; `patterns` is 65536 where extremes are kept."""
-    extremes = np.tile(np.array([np.inf, -np.inf]), (patterns, 1))
+def empty_tally(blocks: int, outputs: int, patterns: int) -> Tally:
+    """A tally with nothing in it; `patterns` is how many extremes are kept."""
     return Tally(
         done=np.zeros(blocks, bool),
         counts=np.zeros((outputs, CLASSES), np.int64),
         worst=np.tile(np.array([-1.0, np.nan]), (outputs, 1)),
         worst_place=np.full(outputs, -1, np.int64),
-        extremes=extremes,
+        extremes=np.tile(np.array([np.inf, -np.inf]), (patterns, 1)),
         places=np.full((patterns, 2), -1, np.int64),
     )
 

@@ -33,15 +33,6 @@ def die_with_parent() -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
 
 
-def adopt_orphans() -> None:
-    """Be the parent of whatever is left below this process when its own parent ends.
-
-    So a program that detaches itself, as daemons do, is seen as a child that was left behind
-    (`side_effects`), and is found when this process is ended, whatever session it went to.
-    """
-    _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-
-
 def limit_memory(limit: int | None) -> None:
     """Make allocations beyond `limit` bytes fail, where the caller can still say so.
 
@@ -64,7 +55,10 @@ def confine(parent: int) -> bool:
     if os.getppid() != parent:  # it died before the tie
         return False
     os.register_at_fork(after_in_child=die_with_parent)
-    adopt_orphans()
+    # Be the parent of what is left below us when its own parent ends: so a program that detaches
+    # itself, as daemons do, is seen as a child that was left behind (`side_effects`), and is found
+    # when this process is ended, whatever session it went to
+    _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     limit_memory(worker_limit())
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError):  # the kernel's choice when memory ends: us, not the run

@@ -54,10 +54,6 @@ def give_back() -> None:
         trim(0)
 
 
-def _descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
-
-
 def _python_threads() -> int:
     """How many threads of Python there are, without the harness's own."""
     own = sum(t.name.startswith(_OWN_THREADS) for t in threading.enumerate())
@@ -151,7 +147,7 @@ class Vigil:
     def _leaks(self, kind: Hashable, nbytes: int) -> list[str]:
         resident, threads = _usage()
         now = Counter(
-            {"file descriptors": _descriptors(), "threads": threads,
+            {"file descriptors": len(os.listdir("/proc/self/fd")), "threads": threads,
              "child processes": len(descendants())}
         )  # fmt: skip
         most = {"file descriptors": LEAK_DESCRIPTORS, "threads": LEAK_THREADS,
