@@ -45,16 +45,8 @@ ENVIRONMENT = {
 }
 
 _ADDRESS = "_TORCHINDUCTOR_PYOBJECT_TENSOR_DATA_PTR"
-
-
-def _inherited() -> dict[str, str]:
-    """The environment of a worker, without what compiled code left there for this process alone.
-
-    Inductor keeps an address in it; a worker whose first compilation changed the one that it
-    inherited would be told off for that, and replaced after every call.
-    """
-    return {k: v for k, v in os.environ.items() if k != _ADDRESS}
-
+"""Inductor keeps an address of this process here. A worker whose first compilation changed the one
+that it inherited would be told off for that, and replaced after every call."""
 
 _POLL_S = 0.0003
 _PIPE_BYTES = 1 << 20
@@ -140,6 +132,7 @@ class RemoteImplementation:
         root = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
         ends = (str(their_read), str(their_write), str(os.getpid()))
+        inherited = {k: v for k, v in os.environ.items() if k != _ADDRESS}
         space = self.address_space
         program = (
             ["-m", "harness.worker.server"]
@@ -152,7 +145,7 @@ class RemoteImplementation:
                 [sys.executable, "-P", *program, *ends],
                 pass_fds=(their_read, their_write),
                 environment={
-                    **_inherited(), **ENVIRONMENT, **compiled_cache(), **self._environment,
+                    **inherited, **ENVIRONMENT, **compiled_cache(), **self._environment,
                     **self._one_thread(), "PYTHONPATH": path,
                     **({} if space is None else space.environment),
                 },

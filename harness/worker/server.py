@@ -15,11 +15,11 @@ import subprocess
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,6 @@ from numpy.typing import NDArray
 from harness.registry.contract import Metadata, read_metadata
 from harness.worker import backends, transport
 from harness.worker.backends import cores
-from harness.worker.commands import COMMANDS
 from harness.worker.isolation.guard_bytes import Guarded, guarded, guarded_array
 from harness.worker.isolation.neighbours import wait_for_quiet
 from harness.worker.isolation.resource_limits import confine
@@ -41,6 +40,32 @@ from harness.worker.timing import thread_pools
 from harness.worker.timing.device_timer import DeviceStopwatch
 from harness.worker.timing.host_timer import Reply, Stopwatch, to_arrays
 from harness.worker.timing.memoization_probe import probe
+
+COMMANDS: Mapping[str, Literal["worker", "stopwatch", "device_stopwatch"]] = {
+    "load": "worker",
+    "threads": "worker",
+    "bind": "worker",
+    "run": "worker",
+    "verify": "worker",
+    "place": "stopwatch",
+    "prepare": "stopwatch",
+    "visit": "stopwatch",
+    "peak": "stopwatch",
+    "count": "stopwatch",
+    "output_rows": "stopwatch",
+    "release": "stopwatch",
+    "device_facts": "device_stopwatch",
+    "device_place": "device_stopwatch",
+    "device_prepare": "device_stopwatch",
+    "device_sample": "device_stopwatch",
+    "device_output": "device_stopwatch",
+    "device_release": "device_stopwatch",
+}
+"""What a worker can be asked, and whose method of that name answers: its own, or a timer's. The
+types of the answers are in `replies`, which only the coordinator needs."""
+
+CALLING = ("run", "verify", "prepare", "visit", "peak", "count")
+"""Commands in which the implementation is called, so that the process is watched."""
 
 _FREE_RESULT = 64 << 20
 _RESULT_SHARE = 8
@@ -203,7 +228,7 @@ class Worker:
         faults, self.faults = self.faults, []
         if self.vigil is None:
             return faults
-        if not COMMANDS[command].calls:
+        if command not in CALLING:
             self.vigil.rebase()
             return faults
         if command == "run":
@@ -292,7 +317,7 @@ def _answer(worker: Worker, header: dict[str, Any], arrays: list[NDArray[Any]]) 
     name = header["command"]
     if name not in COMMANDS:
         raise ValueError(f"command {name!r}: expected one of {', '.join(COMMANDS)}")
-    owner = COMMANDS[name].owner
+    owner = COMMANDS[name]
     asked = worker if owner == "worker" else getattr(worker, owner)
     return getattr(asked, name)(header, arrays)  # type: ignore[no-any-return]
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from harness.worker.commands import COMMANDS
 from harness.worker.replies import _ADAPTERS
-from harness.worker.server import Worker, _repeated_bytes
+from harness.worker.server import CALLING, COMMANDS, Worker, _repeated_bytes
 from harness.worker.timing.device_timer import DeviceStopwatch
 from harness.worker.timing.host_timer import Stopwatch
 
@@ -15,8 +14,9 @@ WITHOUT_ANSWER = {"bind", "place", "release", "device_release"}
 
 
 def test_every_command_has_an_owner_that_answers_it_and_a_type_of_its_answer() -> None:
-    for name, command in COMMANDS.items():
-        assert callable(getattr(OWNERS[command.owner], name))
+    for name, owner in COMMANDS.items():
+        assert callable(getattr(OWNERS[owner], name))
+    assert set(CALLING) < set(COMMANDS)
     assert set(_ADAPTERS) == set(COMMANDS) - WITHOUT_ANSWER
 
 

@@ -20,7 +20,7 @@ UNDECIDED = 7
 CLASSES = 7
 CAPACITY = 4096
 
-_EDGE_0, _EDGE_1, _EDGE_2, _EDGE_3 = 0.5, 1.0, 2.0, 4.0
+_EDGES = (0.5, 1.0, 2.0, 4.0)
 
 
 class Counts(NamedTuple):
@@ -66,9 +66,8 @@ def _within(s: float, tau: float, add: bool, edge: float) -> int:
 @_compiled  # type: ignore[untyped-decorator]
 def _class_for(s: float, tau: float, add: bool, wrong: float) -> int:
     """The class of the error |s − τ| or s + τ, in ulps."""
-    edges = (_EDGE_0, _EDGE_1, _EDGE_2, _EDGE_3)
     for k in range(4):
-        inside = _within(s, tau, add, edges[k])
+        inside = _within(s, tau, add, _EDGES[k])
         if inside < 0:
             return UNDECIDED
         if inside:

@@ -81,7 +81,7 @@ class Tally:
                 self.places[better, side] = places[better, side]
 
 
-def empty_tally(blocks: int, outputs: int, patterns: int) -> Tally:
+def empty_tally(blocks: int, outputs: int, patterns: int = 1) -> Tally:
     """A tally with nothing in it; `patterns` is how many extremes are kept."""
     return Tally(
         done=np.zeros(blocks, bool),
