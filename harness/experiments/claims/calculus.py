@@ -27,9 +27,9 @@ _AGREE = 2.0**-200
 
 
 @contextmanager
-def _precision(bits: int = _BITS) -> Iterator[None]:
+def _precision() -> Iterator[None]:
     before, cap = ctx.prec, ctx.cap
-    ctx.prec, ctx.cap = bits, 2
+    ctx.prec, ctx.cap = _BITS, 2
     try:
         yield
     finally:
@@ -42,14 +42,14 @@ def _softmax(z: Sequence[Any]) -> list[Any]:
     return [e / total for e in exponentials]
 
 
-def _coefficient(series: Any, k: int) -> Any:
-    return series[k] if len(series) > k else arb(0)
+def _slope(series: Any) -> Any:
+    return series[1] if len(series) > 1 else arb(0)
 
 
 def derivatives(z: Sequence[float], j: int) -> list[Any]:
     """∂pᵢ/∂zⱼ for all i, balls."""
     series = [arb_series([arb(v), arb(int(i == j))]) for i, v in enumerate(z)]
-    return [_coefficient(p, 1) for p in _softmax(series)]
+    return [_slope(p) for p in _softmax(series)]
 
 
 def jacobian(z: Sequence[float]) -> list[list[Any]]:
@@ -140,7 +140,7 @@ def cross_entropy_gradient() -> Evidence:
             for j in range(len(z)):
                 series = [arb_series([arb(v), arb(_delta(i, j))]) for i, v in enumerate(z)]
                 loss = -_softmax(series)[target].log()
-                held.append(_same(_coefficient(loss, 1), p[j] - _delta(j, target)))
+                held.append(_same(_slope(loss), p[j] - _delta(j, target)))
     statement = "∂(−log p_t)/∂zⱼ equals pⱼ − yⱼ"
     return Evidence(
         "p − y",

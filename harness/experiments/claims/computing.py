@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,20 +39,20 @@ def _accurate(computed: Array, x: Array) -> bool:
     return bool(np.all(ulp_error(computed.reshape(x.shape), exact) <= allowed))
 
 
-def _seeded(rows: int, classes: int, scale: float, offset: float) -> Array:
+def _seeded(rows: int, classes: int, offset: float) -> Array:
     rng = np.random.default_rng(_SEED)
-    return (rng.normal(0.0, scale, (rows, classes)) + offset).astype(np.float32)
+    return (rng.normal(0.0, 1.0, (rows, classes)) + offset).astype(np.float32)
 
 
 def _largest_finite(sign: int) -> float:
     """The largest t for which the formula is finite on [±t, ±t] in float32, by bisection."""
-    low, high = 0, int(np.float32(1e4).view(np.int32))
-    while high - low > 1:
-        middle = (low + high) // 2
-        t = np.int32(middle).view(np.float32)
-        ok = np.isfinite(naive(np.full(2, sign * t, np.float32))).all()
-        low, high = (middle, high) if ok else (low, middle)
-    return float(np.int32(low).view(np.float32))
+
+    def lost(bits: int) -> bool:
+        t = np.int32(bits).view(np.float32)
+        return not np.isfinite(naive(np.full(2, sign * t, np.float32))).all()
+
+    first_lost = bisect_left(range(int(np.float32(1e4).view(np.int32))), True, key=lost)
+    return float(np.int32(first_lost - 1).view(np.float32))
 
 
 def negative_inputs() -> Evidence:
@@ -64,9 +66,7 @@ def negative_inputs() -> Evidence:
         (negative.hi != positive.hi) | (np.abs(negative.lo - positive.lo) > 2.0**-90), axis=1
     )
     limit = _largest_finite(-1)
-    lost = [
-        not np.isfinite(naive(_seeded(1, 4, 1.0, -o)[0])).all() for o in (50.0, 80.0, 200.0, 1000.0)
-    ]
+    lost = [not np.isfinite(naive(_seeded(1, 4, -o)[0])).all() for o in (50.0, 80.0, 200.0, 1000.0)]
     return Evidence(
         "softmax(x) = softmax(x + c): the sign of the logits means nothing to it",
         "certified softmax of 200 negative rows against the same rows plus 64, exactly shifted",
@@ -93,7 +93,7 @@ def outputs_in_unit_interval() -> Evidence:
     offsets = (0.0, 20.0, 40.0, 80.0, 100.0, 1000.0)
     good, within = [], []
     for offset in offsets:
-        x = _seeded(1, 8, 1.0, offset)
+        x = _seeded(1, 8, offset)
         y = naive(x[0])
         good.append(bool(np.isfinite(y).all()) and _accurate(y, x))
         exact = softmax_exact(x).to_float64()
@@ -122,9 +122,9 @@ def outputs_in_unit_interval() -> Evidence:
 def printed_naive_code() -> Evidence:
     """C2: on vectors in range, on vectors out of range, and on batches."""
     offsets = (0.0, 20.0, 80.0, 100.0, 1000.0)
-    vectors = [_seeded(1, 8, 1.0, o)[0] for o in offsets]
+    vectors = [_seeded(1, 8, o)[0] for o in offsets]
     good = [_accurate(naive(v), v.reshape(1, -1)) for v in vectors]
-    batches = [_seeded(r, 8, 1.0, 0.0) for r in (2, 4, 16)]
+    batches = [_seeded(r, 8, 0.0) for r in (2, 4, 16)]
     good_batches = [_accurate(naive(b), b) for b in batches]
     total = float(naive(batches[0])[0].sum())
     return Evidence(

@@ -54,11 +54,9 @@ def _remote(worker: RemoteImplementation, threads: int) -> Sample:
     return sample
 
 
-def interleave(
-    contenders: Mapping[str, Sample], rounds: int = ROUNDS, seed: int = _SEED
-) -> dict[str, list[float]]:
+def interleave(contenders: Mapping[str, Sample], rounds: int = ROUNDS) -> dict[str, list[float]]:
     """One sample of each contender a round, in a seeded random order within the round."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(_SEED)
     names = list(contenders)
     samples: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(rounds):

@@ -20,11 +20,11 @@ EVERY_UP_TO = 1 << 16
 LARGEST = 1 << 20
 
 
-def lengths(seed: int = SEED) -> list[int]:
+def lengths() -> list[int]:
     """Every n to 2**16; 2**k and its neighbours, and 1,000 seeded n, to 2**20; ascending."""
     powers = {(1 << k) + d for k in range(17, 21) for d in (-1, 0, 1)}
     powers = {n for n in powers if n <= LARGEST} | {EVERY_UP_TO + 1}
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(SEED)
     rest = np.setdiff1d(np.arange(EVERY_UP_TO + 1, LARGEST + 1), sorted(powers))
     drawn = rng.choice(rest, 1000, replace=False)
     return sorted({*range(1, EVERY_UP_TO + 1), *powers, *map(int, drawn)})
@@ -41,26 +41,23 @@ class ConstantJudge(BlockJudge):
 
     Args:
         dtype: any format.
-        value: the logit.
         ns: the lengths; by default those of `lengths`.
     """
 
     table = "constant"
     outputs = 1
 
-    def __init__(self, dtype: str, value: float = 0.0, ns: list[int] | None = None) -> None:
+    def __init__(self, dtype: str, ns: list[int] | None = None) -> None:
         self.fmt = float_format(dtype)
-        self.value = self.fmt.dtype.type(value)
         self.ns = lengths() if ns is None else ns
         self.blocks = self.total = self.patterns = len(self.ns)
-        count, largest = len(self.ns), max(self.ns)
-        self.domain = f"n logits equal to {float(self.value):g}, {count} lengths n up to {largest}"
+        self.domain = f"n logits equal to 0, {len(self.ns)} lengths n up to {max(self.ns)}"
 
     def rows_of(self, block: int) -> int:
         return 1
 
     def inputs(self, block: int) -> NDArray[Any]:
-        return np.full((1, self.ns[block]), self.value, self.fmt.dtype)
+        return np.zeros((1, self.ns[block]), self.fmt.dtype)
 
     def judge(self, block: int, y: NDArray[Any], tally: Tally) -> None:
         exact = reciprocal(self.ns[block])
@@ -93,7 +90,7 @@ class ConstantJudge(BlockJudge):
         n = self.ns[int(tally.worst_place[0])]
         return {
             "max_ulp": float(tally.worst[0, 0]),
-            "worst_logits": [to_hex(self.value)],
+            "worst_logits": [to_hex(0.0)],
             "worst_repeat": n if n > 1 else None,
             "worst_class": 0,
             "worst_got": to_hex(tally.worst[0, 1]),

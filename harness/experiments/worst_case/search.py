@@ -33,12 +33,11 @@ class _Climb:
         self.excused: set[str | None] = set()
         merit = self._climbable(rows, found)
         order = np.argsort(-merit, kind="stable")
-        kept: list[int] = []  # the best of every kind, then the best of the rest
-        for i in (*order, *order):
-            if len(kept) < CHAINS and i not in kept:
-                fresh = names[i] not in {names[k] for k in kept}
-                if fresh or len({*names}) <= len({names[k] for k in kept}):
-                    kept.append(int(i))
+        best_of: dict[str, int] = {}
+        for i in order:
+            best_of.setdefault(names[i], int(i))
+        rest = [int(i) for i in order if i not in best_of.values()]
+        kept = [*best_of.values(), *rest][:CHAINS]
         self.rows = rows[kept].copy()
         self.names = [names[k] for k in kept]
         self.merit, self.ratio = merit[kept].copy(), found.ratio[kept].copy()

@@ -53,11 +53,8 @@ class AddressSpace:
 
     def program(self, module: str) -> list[str]:
         """Arguments for Python that run `main` of a module, in place of ``-m``."""
-        return [
-            "-c",
-            f"import mmap; gap = mmap.mmap(-1, {self.pages * _PAGE}); "
-            f"from {module} import main; main()",
-        ]
+        gap = f"import mmap; gap = mmap.mmap(-1, {self.pages * _PAGE})"
+        return ["-c", f"{gap}; from {module} import main; main()"]
 
 
 @contextlib.contextmanager

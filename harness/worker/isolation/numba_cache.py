@@ -13,6 +13,8 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+import implementations
+
 _VARIABLE = "NUMBA_CACHE_DIR"
 
 
@@ -23,18 +25,13 @@ def compiled_cache() -> dict[str, str]:
     Never a folder with a name that others can guess: what Numba stores is loaded as code.
     """
     chosen = os.environ.get(_VARIABLE)
-    folders = [Path(chosen)] if chosen else [f / "__pycache__" for f in _sources()]
+    sources = [*map(Path, implementations.__path__), Path(__file__).parents[2]]
+    folders = [Path(chosen)] if chosen else [f / "__pycache__" for f in sources]
     if all(_writable(f) for f in folders):
         return {}
     made = tempfile.mkdtemp(prefix="softmax-bench-")
     atexit.register(shutil.rmtree, made, ignore_errors=True)
     return {_VARIABLE: made}
-
-
-def _sources() -> tuple[Path, ...]:
-    import implementations
-
-    return (*(Path(p) for p in implementations.__path__), Path(__file__).parents[2])
 
 
 def _writable(folder: Path) -> bool:

@@ -212,7 +212,6 @@ class Child:
         command: the command line.
         pass_fds: descriptors that it inherits.
         environment: all of its environment but the token.
-        cwd: its working directory.
         fixed_addresses: have its parts where they are in every process of the same program.
 
     Raises:
@@ -224,7 +223,6 @@ class Child:
         command: Sequence[str],
         pass_fds: Sequence[int],
         environment: Mapping[str, str],
-        cwd: str | None = None,
         *,
         fixed_addresses: bool = False,
     ) -> None:
@@ -243,7 +241,6 @@ class Child:
                     stdout=self.output.write_end,
                     stderr=self.output.write_end,
                     env={**environment, TOKEN_VARIABLE: self.token},
-                    cwd=cwd,
                     start_new_session=True,  # Ctrl-C is the coordinator's to handle
                 )
 
