@@ -114,17 +114,15 @@ def first_bad(prober: Prober, event: Event, good: int, bad: int, points: int) ->
     """
     while bad - good > 1:
         count = min(points, bad - good - 1)
-        inner = good + (np.arange(1, count + 1, dtype=object) * (bad - good)) // (count + 1)
-        inner = np.unique(inner.astype(np.int64))
-        inner = inner[(inner > good) & (inner < bad)]
-        flags = prober.events(inner)[event]
+        inner = [good + k * (bad - good) // (count + 1) for k in range(1, count + 1)]
+        flags = prober.events(np.array(inner))[event]
         where = np.flatnonzero(flags)
         if where.size:
             at = int(where[0])
-            bad = int(inner[at])
-            good = int(inner[at - 1]) if at else good
+            bad = inner[at]
+            good = inner[at - 1] if at else good
         else:
-            good = int(inner[-1])
+            good = inner[-1]
     return good, bad
 
 

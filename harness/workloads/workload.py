@@ -199,13 +199,7 @@ def _rounded(x: NDArray[Any], fmt: FloatFormat) -> NDArray[Any]:
 
 
 def _repeat(x: NDArray[Any], rows: int) -> NDArray[Any]:
-    if rows <= len(x):
-        return x[:rows]
-    out = np.empty((rows, x.shape[1]), x.dtype)
-    for start in range(0, rows, len(x)):
-        stop = min(rows, start + len(x))
-        out[start:stop] = x[: stop - start]
-    return out
+    return x[:rows] if rows <= len(x) else np.resize(x, (rows, x.shape[1]))
 
 
 def make(

@@ -15,7 +15,13 @@ from harness.experiments.exhaustive.block_judge import class_of
 from harness.experiments.exhaustive.blocks import run_blocks
 from harness.experiments.exhaustive.constant import ConstantJudge, lengths, reciprocal
 from harness.experiments.exhaustive.exp_order import OrderJudge
-from harness.experiments.exhaustive.kernels import UNDECIDED, classify, inversions, smaller_of_two
+from harness.experiments.exhaustive.kernels import (
+    UNDECIDED,
+    Counts,
+    classify,
+    inversions,
+    smaller_of_two,
+)
 from harness.experiments.exhaustive.line import LineJudge, TripleJudge
 from harness.experiments.exhaustive.pairs import PairJudge
 from harness.experiments.exhaustive.run import run_exhaustive
@@ -320,9 +326,10 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:
 
 def test_a_tally_keeps_the_first_of_equal_errors_in_any_order(tmp_path: Path) -> None:
     tally = empty_tally(3, 1)
-    nothing = np.zeros((1, 7), np.int64)
+    found = Counts.empty(1)
     for block, place in ((2, 20), (0, 3), (1, 10)):
-        tally.add(block, 1, nothing, np.array([[1.5, 0.0]]), np.array([place]))
+        found.worst[0], found.place[0] = (1.5, 0.0), place
+        tally.add(block, 1, found)
     assert tally.worst_place.tolist() == [3]
     save(tally, tmp_path / "t.npz", {}, 1.0)
     assert not (tmp_path / "t.npz.part").exists()

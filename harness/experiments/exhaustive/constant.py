@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.experiments.exhaustive.block_judge import BlockJudge, class_of
-from harness.experiments.exhaustive.kernels import CLASSES
+from harness.experiments.exhaustive.kernels import Counts
 from harness.experiments.exhaustive.tally import Tally
 from harness.numerics.exact import Exact
 from harness.numerics.formats import float_format, to_float64, to_hex
@@ -66,20 +66,15 @@ class ConstantJudge(BlockJudge):
         found, sizes = _distinct(y)
         errors = ulp_error(found, exact[np.zeros(found.size, int)], self.fmt)
         values = to_float64(found)
-        counts = np.zeros((1, CLASSES), np.int64)
+        count = Counts.empty(self.outputs)
         for value, size, error in zip(values, sizes, errors, strict=True):
             right = value == expected
             k = int(error > 0) if right else class_of(float(error), self.fmt, misrounded=True)
-            counts[0, k] += size
+            count.counts[0, k] += size
         worst = int(np.argmax(errors))
-        tally.extremes[block] = counts[0, 2:].sum(), errors[worst]
-        tally.add(
-            block,
-            1,
-            counts,
-            np.array([[errors[worst], values[worst]]]),
-            np.array([block], np.int64),
-        )
+        count.worst[0], count.place[0] = (errors[worst], values[worst]), block
+        tally.extremes[block] = count.counts[0, 2:].sum(), errors[worst]
+        tally.add(block, 1, count)
 
     def element(self, place: int) -> tuple[NDArray[Any], int]:
         return self.inputs(place)[0], 0

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.experiments.exhaustive.block_judge import BlockJudge
-from harness.experiments.exhaustive.kernels import CLASSES, inversions
+from harness.experiments.exhaustive.kernels import Counts, inversions
 from harness.experiments.exhaustive.tally import Tally
 from harness.numerics.formats import float_format, from_ordinal, to_float64, to_hex, to_ordinal
 
@@ -61,14 +61,13 @@ class OrderJudge(BlockJudge):
         # Shifted logits are never positive: those pairs are counted apart
         negative = int(np.count_nonzero(to_float64(self.inputs(block)) <= 0))
         below = inversions(lifted[:negative])[0] if negative else 0
-        counts = np.zeros((2, CLASSES), np.int64)
-        counts[:, 0] = below, count - below
-        counts[0, _NAN] = np.count_nonzero(np.isnan(lifted[: self.rows_of(block)]))
-        worst, place = np.full((2, 2), -1.0), np.full(2, -1, np.int64)
+        found = Counts.empty(self.outputs)
+        found.counts[:, 0] = below, count - below
+        found.counts[0, _NAN] = np.count_nonzero(np.isnan(lifted[: self.rows_of(block)]))
         if count:  # of equals the tally keeps the lowest place: the first inversion
-            worst[:, 0], place[:] = 1.0, block * self.size + first
-            worst[:, 1] = lifted[first : first + 2]
-        tally.add(block, self.rows_of(block), counts, worst, place)
+            found.worst[:, 0], found.place[:] = 1.0, block * self.size + first
+            found.worst[:, 1] = lifted[first : first + 2]
+        tally.add(block, self.rows_of(block), found)
 
     def element(self, place: int) -> tuple[NDArray[Any], int]:
         return from_ordinal(np.array([self.low + place, self.low + place + 1]), self.fmt), 0

@@ -45,7 +45,7 @@ class LineJudge(BlockJudge):
         lifted = to_float64(x), to_float64(y)
         judge_line(*lifted, first, found, self.fmt.precision, self.fmt.emin)
         settle(found, first, x, y)
-        tally.add(block, len(y), found.counts, found.worst, found.place)
+        tally.add(block, len(y), found)
 
     def element(self, place: int) -> tuple[NDArray[Any], int]:
         row, output = divmod(place, 2)
@@ -95,7 +95,7 @@ class TripleJudge(BlockJudge):
         lifted = to_float64(x), to_float64(rounded)
         judge_triples(*lifted, first, found, self.fmt.precision, self.fmt.emin)
         settle(found, first, x, rounded)
-        tally.add(block, len(x), found.counts, found.worst, found.place)
+        tally.add(block, len(x), found)
 
     def element(self, place: int) -> tuple[NDArray[Any], int]:
         row, output = divmod(place, 3)

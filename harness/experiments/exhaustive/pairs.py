@@ -69,7 +69,7 @@ class PairJudge(BlockJudge):
             first = 2 * rows.start * self.numbers.size
             settle(found, first, self.inputs(block), y, misrounded=True)
         tally.widen(table, places)
-        tally.add(block, a.size * self.lifted.size, found.counts, found.worst, found.place)
+        tally.add(block, a.size * self.lifted.size, found)
 
     def element(self, place: int) -> tuple[NDArray[Any], int]:
         pair, output = divmod(place, 2)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import UserError
-from harness.experiments.exhaustive.kernels import CLASSES
+from harness.experiments.exhaustive.kernels import CLASSES, Counts
 from harness.registry.discovery import Implementation
 
 CHECKPOINT_VERSION = 1
@@ -52,23 +52,16 @@ class Tally:
     elapsed_s: float = 0.0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def add(
-        self,
-        block: int,
-        rows: int,
-        counts: NDArray[np.int64],
-        worst: NDArray[np.float64],
-        worst_place: NDArray[np.int64],
-    ) -> None:
+    def add(self, block: int, rows: int, found: Counts) -> None:
         """Add one block; the first of equal errors, by place, is kept, whatever the order."""
         with self.lock:
             self.done[block] = True
             self.rows += rows
-            self.counts += counts
-            new, old = worst[:, 0], self.worst[:, 0]
-            better = (new > old) | ((new == old) & (worst_place < self.worst_place))
-            self.worst[better] = worst[better]
-            self.worst_place[better] = worst_place[better]
+            self.counts += found.counts
+            new, old = found.worst[:, 0], self.worst[:, 0]
+            better = (new > old) | ((new == old) & (found.place < self.worst_place))
+            self.worst[better] = found.worst[better]
+            self.worst_place[better] = found.place[better]
 
     def widen(self, table: NDArray[np.float64], places: NDArray[np.int64]) -> None:
         """Take over the extremes of a block's table of `judge_pairs`."""
