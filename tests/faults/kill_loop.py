@@ -23,7 +23,7 @@ from harness.experiments.profiles import SMOKE, Profile, Timing
 from harness.experiments.runner import Progress, Request, run
 from harness.records.reader import Run, cell_key, read_run
 from harness.registry.discovery import Implementation
-from harness.worker.isolation.subprocesses import TOKEN_VARIABLE, bearers
+from harness.worker.isolation.reaper import TOKEN_VARIABLE, bearers
 from harness.worker.local import load
 
 START_S = 1.2  # about what it takes until the first cell

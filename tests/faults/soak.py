@@ -22,7 +22,7 @@ from kill_loop import FRAGILE
 from harness.experiments.profiles import SMOKE, Timing
 from harness.experiments.runner import Request, run
 from harness.records.reader import read_run
-from harness.worker.isolation.subprocesses import TOKEN_VARIABLE, bearers
+from harness.worker.isolation.reaper import TOKEN_VARIABLE, bearers
 from harness.worker.local import load
 
 MIB_AN_HOUR = 12.0

@@ -15,12 +15,13 @@ from harness.experiments.conformance.target import RemoteSubject, SubjectFault
 from harness.experiments.profiles import SMOKE, Timing
 from harness.experiments.runner import Request, run
 from harness.worker.client import RemoteImplementation, WorkerFault
+from harness.worker.isolation.reaper import bearers
 from harness.worker.isolation.side_effects import (
     LEAK_DESCRIPTORS,
     LEAK_PROCESSES,
     LEAK_THREADS,
 )
-from harness.worker.isolation.subprocesses import MAX_OUTPUT, bearers
+from harness.worker.isolation.subprocesses import MAX_OUTPUT
 from harness.worker.local import load
 
 make_worker = pytest.fixture(workers, name="make_worker")

@@ -14,7 +14,7 @@ import pytest
 from misbehaving import MakeWorker, X, call, fault_of, source, workers
 
 from harness.worker.isolation import reaper, subprocesses
-from harness.worker.isolation.subprocesses import TOKEN_VARIABLE
+from harness.worker.isolation.reaper import TOKEN_VARIABLE
 
 make_worker = pytest.fixture(workers, name="make_worker")
 

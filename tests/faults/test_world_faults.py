@@ -44,7 +44,7 @@ from harness.records.reader import (
 )
 from harness.report import build
 from harness.worker.isolation.numba_cache import compiled_cache
-from harness.worker.isolation.subprocesses import TOKEN_VARIABLE
+from harness.worker.isolation.reaper import TOKEN_VARIABLE
 from harness.worker.local import load
 
 TINY = replace(

@@ -23,11 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from harness.errors import UserError
 from harness.worker.isolation import address_space, reaper
-from harness.worker.isolation.reaper import TOKEN_VARIABLE, bearers
-
-__all__ = [
-    "MAX_OUTPUT", "TOKEN_VARIABLE", "Child", "Output", "TooFewFiles", "allow_open_files", "bearers",
-]  # fmt: skip
+from harness.worker.isolation.reaper import TOKEN_VARIABLE
 
 MAX_OUTPUT = 64 << 20
 _KEPT_OUTPUT = 16 << 10
@@ -254,15 +250,18 @@ class Child:
         _survivor.learn(f"{self._process.pid}", self._process)
 
     @property
-    def pid(self) -> int:
+    def process(self) -> subprocess.Popen[bytes]:
         assert self._process is not None
-        return self._process.pid
+        return self._process
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
 
     def wait(self, timeout: float) -> int | None:
         """The exit status, negative for a signal; None if it still runs after `timeout` s."""
-        assert self._process is not None
         with contextlib.suppress(subprocess.TimeoutExpired):
-            return self._process.wait(timeout)
+            return self.process.wait(timeout)
         return None
 
     def signal_all(self) -> None:
@@ -271,22 +270,17 @@ class Child:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
-    def end(self) -> None:
-        """Kill it and all that it started, and wait until it is gone."""
-        end_all([self])
-
 
 def end_all(children: Sequence[Child]) -> None:
     """Kill children and all that they started, found in one search; wait until they are gone."""
-    running = [(child, child._process) for child in children if child._process is not None]
-    if not running:
+    if not children:
         return
-    reaper.kill_all([child.token for child, _ in running], [p.pid for _, p in running])
-    for _, process in running:
+    reaper.kill_all([child.token for child in children], [child.pid for child in children])
+    for child in children:
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-    for child, process in running:
-        process.wait()
+            os.killpg(child.pid, signal.SIGKILL)
+    for child in children:
+        child.process.wait()
         _survivor.forget(child.token)
-        _survivor.forget(f"{process.pid}")
+        _survivor.forget(f"{child.pid}")
         child.output.close()
