@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
 
 from harness import workloads
 from harness.errors import UserError
@@ -22,7 +21,7 @@ from harness.experiments.side_by_side import Lanes, measured
 from harness.experiments.signals import interruptible
 from harness.experiments.throughput.interference import summarise
 from harness.machine.description import describe
-from harness.records import Record
+from harness.records import Record, Status
 from harness.records.reader import ResultsError, Run, RunWriter, cell_key, read_run
 from harness.text import one_line
 from harness.worker.client import Pool, WorkerFault
@@ -195,18 +194,17 @@ def _measure(
             progress.unit(unit)
             records: list[Record] = []
             started = time.perf_counter()
+            status: Status = "error"
+            reason = "harness: the experiment gave no record of it"
             try:
                 with context.spending(unit.experiment):
                     for record in found:
                         records.append(record)
                         writer.append(record)
-                _give_up(
-                    unit, records, writer, "error", "harness: the experiment gave no record of it"
-                )
             except workloads.WorkloadUnavailable as e:
-                _give_up(unit, records, writer, "unavailable", str(e))
+                status, reason = "unavailable", str(e)
             except MemoryError:
-                _give_up(unit, records, writer, "out_of_memory", "the harness ran out of memory")
+                status, reason = "out_of_memory", "the harness ran out of memory"
             except ResultsError:  # there is no place for records any more
                 raise
             except Exception as e:  # a defect of the harness loses this unit, never the run
@@ -215,7 +213,8 @@ def _measure(
                 elapsed = time.perf_counter() - started
                 reason = f"harness: {type(e).__name__}: {e} (after {elapsed:.1f} s; see --debug)"
                 progress.note(f"{unit.label}: {reason}")
-                _give_up(unit, records, writer, "error", one_line(reason))
+                reason = one_line(reason)
+            _give_up(unit, records, writer, status, reason)
             _note_exp_errors(context, writer)
             _note_cores(cores, writer, progress)
             progress.finished(unit, records)
@@ -235,7 +234,7 @@ def _once_more(context: Context, writer: RunWriter, progress: Progress) -> None:
 
 
 def _give_up(
-    unit: Unit, records: list[Record], writer: RunWriter, status: Any, reason: str
+    unit: Unit, records: list[Record], writer: RunWriter, status: Status, reason: str
 ) -> None:
     """Write a row with the reason for every cell of the unit that has none yet."""
     written = {cell_key(r) for r in records}
