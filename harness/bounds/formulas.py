@@ -130,8 +130,7 @@ def _published(
 
 
 def _exp_cost(c: BoundContext) -> float:
-    scaled = c.exp_error * c.u
-    return float(-np.log1p(-scaled)) if scaled < 1 else np.inf
+    return float(_growth(c.exp_error * c.u))
 
 
 def _growth(relative: ArrayLike) -> Float64Array:

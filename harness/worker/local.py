@@ -30,14 +30,7 @@ class LocalImplementation(Implementation):
     """An implementation that takes and gives NumPy arrays, imported at its first call.
 
     Each operation that the module offers is a method of the same name; an operation that it
-    lacks is no attribute.
-
-    Attributes:
-        name: the module file's stem.
-        metadata: what the module says of itself.
-        available: whether it can run here.
-        unavailable_reason: why not, or None.
-        operations: names of the operations that it offers.
+    lacks is no attribute. The other attributes are those of `Implementation`.
     """
 
     def __init__(self, metadata: Metadata) -> None:

@@ -16,13 +16,12 @@ def bind(count: int) -> None:
     """Bind every thread of this process to the last `count` cores that it may use.
 
     The last, since the first is where systems put their own work. Threads that are started later
-    inherit it; where there is no /proc, nothing is done.
+    inherit it.
     """
     cores = set(_ALLOWED[-check_threads(count) :])
-    if _TASKS.is_dir():
-        for task in _TASKS.iterdir():
-            with contextlib.suppress(ProcessLookupError):  # a thread that has just ended
-                os.sched_setaffinity(int(task.name), cores)
+    for task in _TASKS.iterdir():
+        with contextlib.suppress(ProcessLookupError):  # a thread that has just ended
+            os.sched_setaffinity(int(task.name), cores)
 
 
 def bound() -> int:
