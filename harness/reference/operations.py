@@ -13,8 +13,8 @@ Bounds, relative, in units of u^2 = 2**-106, for n classes (n = 10**6: below 2**
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable
+from functools import cache, partial
 
 import numpy as np
 
@@ -77,17 +77,11 @@ def constant_quotients(counts: Float64Array, numerators: Float64Array) -> Pair:
 
 def _repair(out: Exact, unsure: BoolArray, x: Float64Array, settle_element: ElementSettler) -> None:
     """Settles the elements marked in `unsure`, (rows, classes), by Ziv's loop, row by row."""
-    by_row: dict[int, list[int]] = defaultdict(list)
-    for row, column in zip(*np.nonzero(unsure), strict=True):
-        by_row[int(row)].append(int(column))
-    for row, columns in by_row.items():
-        ball_row = BallRow(x[row])
-        known: dict[float, Settled] = {}
-        for column in columns:
-            value = float(x[row, column])
-            if value not in known:
-                known[value] = settle_element(ball_row, value)
-            out.hi[row, column], out.lo[row, column], out.exponent[row, column] = known[value]
+    for row in np.nonzero(unsure.any(axis=1))[0]:
+        settled = cache(partial(settle_element, BallRow(x[row])))  # equal logits, equal results
+        for column in np.nonzero(unsure[row])[0]:
+            at = row, column
+            out.hi[at], out.lo[at], out.exponent[at] = settled(float(x[at]))
 
 
 def _top_softmax(tails: Tails) -> tuple[Float64Array, Float64Array, BoolArray, Pair]:

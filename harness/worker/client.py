@@ -134,11 +134,10 @@ class RemoteImplementation:
         ends = (str(their_read), str(their_write), str(os.getpid()))
         inherited = {k: v for k, v in os.environ.items() if k != _ADDRESS}
         space = self.address_space
-        program = (
-            ["-m", "harness.worker.server"]
-            if space is None
-            else space.program("harness.worker.server")
-        )
+        server = "harness.worker.server"
+        program = ["-m", server] if space is None else space.program(server)
+        # Where there is to be one thread: no others of NumPy's library, which spin at first
+        alone = {"OPENBLAS_NUM_THREADS": "1"} if self._threads == _threads(1, True) else {}
         try:
             self._process = Child(
                 # -P: a file of the current folder must not stand in for a package
@@ -146,7 +145,7 @@ class RemoteImplementation:
                 pass_fds=(their_read, their_write),
                 environment={
                     **inherited, **ENVIRONMENT, **compiled_cache(), **self._environment,
-                    **self._one_thread(), "PYTHONPATH": path,
+                    **alone, "PYTHONPATH": path,
                     **({} if space is None else space.environment),
                 },
                 fixed_addresses=space is not None,
@@ -165,10 +164,6 @@ class RemoteImplementation:
             raise
         if self._threads is not None:
             self._exchange("threads", self._threads, (), timeout)
-
-    def _one_thread(self) -> dict[str, str]:
-        """Where there is to be one thread: no others of NumPy's library, which spin at first."""
-        return {"OPENBLAS_NUM_THREADS": "1"} if self._threads == _threads(1, True) else {}
 
     def request(
         self,

@@ -40,10 +40,6 @@ class FrameTimeout(RuntimeError):
     """No complete frame arrived in time."""
 
 
-def _dtype(name: str) -> np.dtype[Any]:
-    return FORMATS[name].dtype if name in FORMATS else np.dtype(name)
-
-
 def describe(array: NDArray[Any]) -> tuple[dict[str, Any], memoryview]:
     """The description of an array, and the bytes that it spans in memory."""
     if array.size == 0:
@@ -86,7 +82,8 @@ def _checked(description: Any, left: int) -> tuple[np.dtype[Any], int, int]:
         FrameError: it describes no array of plain numbers of at most `left` bytes.
     """
     try:
-        dtype = _dtype(str(description["dtype"]))
+        name = str(description["dtype"])
+        dtype = FORMATS[name].dtype if name in FORMATS else np.dtype(name)
         nbytes, misalignment = description["nbytes"], description["misalignment"]
         whole = [nbytes, misalignment, description["offset"], *description["shape"]]
         strides = description["strides"]
