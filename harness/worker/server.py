@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,26 +41,15 @@ from harness.worker.timing.device_timer import DeviceStopwatch
 from harness.worker.timing.host_timer import Reply, Stopwatch, to_arrays
 from harness.worker.timing.memoization_probe import probe
 
-COMMANDS: Mapping[str, Literal["worker", "stopwatch", "device_stopwatch"]] = {
-    "load": "worker",
-    "threads": "worker",
-    "bind": "worker",
-    "run": "worker",
-    "verify": "worker",
-    "place": "stopwatch",
-    "prepare": "stopwatch",
-    "visit": "stopwatch",
-    "peak": "stopwatch",
-    "count": "stopwatch",
-    "output_rows": "stopwatch",
-    "release": "stopwatch",
-    "device_facts": "device_stopwatch",
-    "device_place": "device_stopwatch",
-    "device_prepare": "device_stopwatch",
-    "device_sample": "device_stopwatch",
-    "device_output": "device_stopwatch",
-    "device_release": "device_stopwatch",
-}
+_OWNERS: Mapping[str, Sequence[str]] = {
+    "worker": ("load", "threads", "bind", "run", "verify"),
+    "stopwatch": ("place", "prepare", "visit", "peak", "count", "output_rows", "release"),
+    "device_stopwatch": (
+        "device_facts", "device_place", "device_prepare", "device_sample", "device_output",
+        "device_release",
+    ),
+}  # fmt: skip
+COMMANDS = {command: owner for owner, commands in _OWNERS.items() for command in commands}
 """What a worker can be asked, and whose method of that name answers: its own, or a timer's. The
 types of the answers are in `replies`, which only the coordinator needs."""
 
