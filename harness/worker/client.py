@@ -437,7 +437,8 @@ class Pool:
             worker.kill()
 
     def stop(self) -> None:
-        stop(self._workers.values())
+        for worker in self._workers.values():
+            worker.stop()
 
     def __enter__(self) -> Pool:
         return self
