@@ -144,10 +144,6 @@ class Lane:
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
         self._thread.start()
 
-    def close(self) -> None:
-        """End the process when all that was submitted is done (or another that shares it)."""
-        self._waiting.put(None)
-
     def abandon(self) -> None:
         """End the process now, with whatever it is doing: nobody waits for it any more."""
         self._abandoned = True

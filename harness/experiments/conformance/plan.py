@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import groupby
+from itertools import groupby, product
 from queue import SimpleQueue
 
 from harness.bounds.tolerances import ASSUMED_EXP_ERROR, Arithmetic
@@ -62,26 +62,6 @@ def _stepped(error: float, most: float) -> float:
     return float(2.0 ** math.ceil(math.log2(max(error, 2.0))))
 
 
-@dataclass
-class _Results:
-    """What was found of one implementation, for the judgement of its declared deviations.
-
-    Attributes:
-        whole: all that it offers is planned.
-        planned, judged: units.
-        found: the verdicts.
-    """
-
-    whole: bool
-    planned: int
-    judged: int = 0
-    found: list[ConformanceRecord] = field(default_factory=list)
-
-    @property
-    def complete(self) -> bool:
-        return self.whole and self.judged == self.planned
-
-
 Coordinates = tuple[str, str, str]  # operation, format, implementation
 
 
@@ -104,21 +84,18 @@ class _Schedule:
     waiting: Waiting = field(default_factory=SimpleQueue)
     lanes: list[Lane] = field(default_factory=list)
 
-    def start(self) -> None:
-        """Submit as many groups as there are lanes, so that none is idle."""
-        self._submit_from(0)
-
     def first_of(self, name: str) -> tuple[str, str]:
         """The first operation and format of an implementation: those of the `Case.whole`."""
         return next((o, d) for o, d, members in self.groups if name in [m.name for m in members])
 
     def judged(self, operation: str, dtype: str, name: str) -> Judged:
         """What was found, in the order of the catalogue; submits its group and the next ones."""
-        self._submit_from(next(i for i, g in enumerate(self.groups) if g[:2] == (operation, dtype)))
+        self.submit(next(i for i, g in enumerate(self.groups) if g[:2] == (operation, dtype)))
         found = [r for f in self.futures[operation, dtype, name] for r in f.result()]
         return sorted(found, key=lambda record: _ORDER[str(record.case)])
 
-    def _submit_from(self, place: int) -> None:
+    def submit(self, place: int = 0) -> None:
+        """Submit as many groups from this one on as there are lanes, so that none is idle."""
         count = max(1, self.context.cores)
         for i in range(place, min(place + count, len(self.groups))):
             self._submit(i, count)
@@ -148,19 +125,15 @@ class _Schedule:
             self.waiting.put(task)
         for _ in range(min(lanes - len(self.lanes), len(shares), _SHARES)):
             self.lanes.append(Lane(f"conformance lane {len(self.lanes)}", self.waiting))
+        if index == len(self.groups) - 1:
+            for _ in self.lanes:  # each ends when nothing more waits
+                self.waiting.put(None)
 
     def abandon(self) -> None:
         """Ends the lanes at once: they must not go on beside what is measured next."""
         for lane in self.lanes:
             lane.abandon()
         self.lanes.clear()
-
-    def finished(self, operation: str, dtype: str, name: str) -> None:
-        """Ends the lanes with the last unit of all."""
-        last_operation, last_dtype, members = self.groups[-1]
-        if (operation, dtype, name) == (last_operation, last_dtype, members[-1].name):
-            for lane in self.lanes:
-                lane.close()
 
 
 def _by_module(ids: list[str]) -> list[tuple[str, ...]]:
@@ -189,20 +162,16 @@ _BUDGET_S = {"full": 5.0, "check": 2.5}
 
 
 def _measure(
-    context: Context, schedule: _Schedule, results: _Results, implementation: Implementation,
+    schedule: _Schedule, found: Judged, implementation: Implementation,
     operation: str, dtype: str, cells: tuple[ConformanceRecord, ...],
 ) -> Iterator[Record]:  # fmt: skip
-    refusal = context.refusal(implementation, operation, dtype)
+    refusal = schedule.context.refusal(implementation, operation, dtype)
     if refusal is not None:
         yield from (cell.ended(*refusal) for cell in cells)
         return
-    try:
-        records = schedule.judged(operation, dtype, implementation.name)
-        results.found += records
-        yield from records
-        results.judged += 1
-    finally:
-        schedule.finished(operation, dtype, implementation.name)
+    records = schedule.judged(operation, dtype, implementation.name)
+    found += records
+    yield from records
 
 
 def _deviation_record(
@@ -221,11 +190,14 @@ def _deviation_record(
 
 
 def _measure_deviations(
-    context: Context, results: _Results, implementation: Implementation
+    context: Context, found: Judged, implementation: Implementation
 ) -> Iterator[Record]:
-    declared = implementation.metadata.deviations
-    idle = {d.id for d in unneeded(declared, results.found)}
-    used = {r.deviation for r in results.found}
+    meta = implementation.metadata
+    declared = meta.deviations
+    idle = {d.id for d in unneeded(declared, found)}
+    used = {r.deviation for r in found}
+    formats = {*_formats(context, implementation), *(meta.dtypes or PROMISED)}
+    complete = set(product(meta.operations, formats)) <= {(r.operation, r.dtype) for r in found}
     for deviation in declared:
         status, verdict = "skipped", "skipped"
         reason: str | None = "not all operations, formats and cases it could show in were judged"
@@ -233,7 +205,7 @@ def _measure_deviations(
             status, verdict, reason = "ok", "expected", None
         elif deviation.id in idle and deviation.id in OF_THE_PROCESSOR:
             reason = "does not show with the instructions of this processor"
-        elif deviation.id in idle and results.complete:
+        elif deviation.id in idle and complete:
             status, verdict = "failed", "unexpected_pass"
             reason = (
                 f"declared ({deviation.reason}), but every case it would explain passes: "
@@ -251,21 +223,11 @@ def _formats(context: Context, implementation: Implementation) -> list[str]:
     return [d for d in context.profile.dtypes if d in declared]
 
 
-def _results_of(
-    context: Context, implementation: Implementation, operations: list[str]
-) -> _Results:
-    meta = implementation.metadata
-    formats = _formats(context, implementation)
-    whole = set(meta.operations) <= set(operations) and set(meta.dtypes or PROMISED) <= set(formats)
-    return _Results(whole, len(set(meta.operations) & set(operations)) * len(formats))
-
-
 def plan(context: Context) -> Iterator[Unit]:
     """A unit for each operation, format and implementation, and one for declared deviations."""
-    operations = [o for o in OPERATIONS if o in context.profile.operations]
-    results = {i.name: _results_of(context, i, operations) for i in context.implementations}
+    found: dict[str, Judged] = {i.name: [] for i in context.implementations}
     schedule = _Schedule(context)
-    for operation in operations:
+    for operation in (o for o in OPERATIONS if o in context.profile.operations):
         for dtype in context.profile.dtypes:
             members = [
                 i for i in context.implementations if context.refusal(i, operation, dtype) is None
@@ -285,26 +247,23 @@ def plan(context: Context) -> Iterator[Unit]:
                     for c in cases
                     if first or not c.whole
                 )
-                own = results[implementation.name]
+                own = found[implementation.name]
                 yield Unit(
                     "conformance",
                     f"conformance {implementation.name} {operation} {dtype}",
                     cells,
-                    partial(
-                        _measure, context, schedule, own, implementation, operation, dtype, cells
-                    ),
+                    partial(_measure, schedule, own, implementation, operation, dtype, cells),
                     1.0 if operation in implementation.operations else 0.01,
                     schedule.abandon,
-                    schedule.start,
+                    schedule.submit,
                 )
     for implementation in context.implementations:
         declared = implementation.metadata.deviations
         if declared and context.unavailable(implementation) is None:
-            own = results[implementation.name]
             yield Unit(
                 "conformance",
                 f"conformance {implementation.name} deviations",
                 tuple(_deviation_record(context, implementation, d.id) for d in declared),
-                partial(_measure_deviations, context, own, implementation),
+                partial(_measure_deviations, context, found[implementation.name], implementation),
                 0.01,
             )
