@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from local_subject import LocalSubject
 
 from harness.experiments.conformance import forked
 from harness.experiments.conformance.call import Array, Caller, Result, Step
@@ -23,7 +24,7 @@ from harness.experiments.conformance.forked import in_a_child
 from harness.experiments.conformance.interleaved import between_lines
 from harness.experiments.conformance.judge import Options, judge
 from harness.experiments.conformance.plan import plan
-from harness.experiments.conformance.target import LocalSubject, RemoteSubject
+from harness.experiments.conformance.target import RemoteSubject
 from harness.experiments.context import Context
 from harness.experiments.profiles import SMOKE
 from harness.records import ConformanceRecord

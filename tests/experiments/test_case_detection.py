@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from local_subject import LocalSubject
 
 from harness.experiments.conformance.cases import lengths
 from harness.experiments.conformance.judge import Options, judge
-from harness.experiments.conformance.target import LocalSubject
 from harness.numerics.formats import from_hex
 from harness.records import ConformanceRecord
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from local_subject import LocalSubject
 
 from harness.bounds.tolerances import Arithmetic
 from harness.experiments.conformance.call import Result, Step
@@ -21,11 +22,7 @@ from harness.experiments.conformance.expected import _evaluate, expect_all, expe
 from harness.experiments.conformance.judge import Options, judge, planned, unneeded
 from harness.experiments.conformance.observation import Observation, worst
 from harness.experiments.conformance.plan import _stepped
-from harness.experiments.conformance.target import (
-    LocalSubject,
-    RemoteSubject,
-    SubjectFault,
-)
+from harness.experiments.conformance.target import RemoteSubject, SubjectFault
 from harness.numerics.formats import float_format
 from harness.records import ConformanceRecord
 from harness.records.reader import cell_key

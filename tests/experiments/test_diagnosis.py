@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from local_subject import LocalSubject
 
 from harness.bounds.tolerances import Arithmetic
 from harness.experiments.conformance.call import Result, Step
@@ -25,7 +26,7 @@ from harness.experiments.conformance.patterns.places import positions
 from harness.experiments.conformance.patterns.view import View
 from harness.experiments.conformance.python_line import number, two_numbers
 from harness.experiments.conformance.shrink import Budget, Prober, Spent
-from harness.experiments.conformance.target import LocalSubject, SubjectFault
+from harness.experiments.conformance.target import SubjectFault
 from harness.numerics.formats import float_format
 from harness.records import ConformanceRecord
 

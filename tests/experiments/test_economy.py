@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from local_subject import LocalSubject
 from pydantic import TypeAdapter
 
 from harness.bounds.tolerances import Arithmetic
@@ -17,7 +18,7 @@ from harness.experiments.conformance.catalogue import CASES
 from harness.experiments.conformance.judge import Options, judge
 from harness.experiments.conformance.judge_process import judge_unit, unit
 from harness.experiments.conformance.plan import _by_module
-from harness.experiments.conformance.target import LocalSubject, compiles_every_shape
+from harness.experiments.conformance.target import compiles_every_shape
 from harness.records import ConformanceRecord
 from harness.registry.contract import Metadata
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from local_subject import LocalSubject
 
 from harness.bounds.tolerances import Arithmetic
 from harness.experiments.conformance.case_run import Trial
@@ -19,7 +20,6 @@ from harness.experiments.conformance.cases.localised import (
 )
 from harness.experiments.conformance.catalogue import CASES
 from harness.experiments.conformance.judge import Options, judge
-from harness.experiments.conformance.target import LocalSubject
 from harness.numerics.formats import Float64Array
 
 COUNTS = [classes for classes, _ in (*_NARROW, *_WIDE)]

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from local_subject import LocalSubject
 
 from harness.experiments.conformance.judge import Options, judge
-from harness.experiments.conformance.target import LocalSubject, RemoteSubject, Subject
+from harness.experiments.conformance.target import RemoteSubject, Subject
 from harness.records import ConformanceRecord
 from harness.worker.local import load
 

@@ -395,12 +395,6 @@ _CALLERS: dict[Caller, Callable[[Functions, Backend, Sequence[Step]], list[Resul
 }
 
 
-def perform_on(implementation: LocalImplementation, steps: Sequence[Step]) -> list[Result]:
-    """`perform_steps` on an implementation in this process."""
-    module, backend = implementation.module(), backends.get(implementation.metadata.backend)
-    return perform_steps(lambda name: getattr(module, name), backend, steps)
-
-
 @cache
 def _implementation(path: str) -> LocalImplementation:
     return LocalImplementation(read_metadata(Path(path)))
@@ -432,7 +426,8 @@ def import_subject(path: str) -> None:
 def perform(*arrays: Array, path: str, steps: list[dict[str, Any]]) -> tuple[Array, ...]:
     """`perform_steps` on the implementation at `path`, over the worker's pipe."""
     implementation = _implementation(path)
-    _remember_programs(implementation.metadata.backend)
-    results = perform_on(implementation, unpacked(Step, steps, arrays))
-    plain, values = packed(results)
+    library = implementation.metadata.backend
+    _remember_programs(library)
+    function, backend = partial(getattr, implementation.module()), backends.get(library)
+    plain, values = packed(perform_steps(function, backend, unpacked(Step, steps, arrays)))
     return np.frombuffer(json.dumps(plain).encode(), np.uint8).copy(), *values

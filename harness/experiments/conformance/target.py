@@ -1,4 +1,4 @@
-"""The implementation that is judged, called in this process or in one of its own."""
+"""The implementation that is judged, called in a process of its own."""
 
 from __future__ import annotations
 
@@ -12,14 +12,12 @@ from pathlib import Path
 from typing import Protocol
 
 from harness.experiments.conformance.call import Result, Step, packed, unpacked
-from harness.experiments.conformance.executor import perform_on
 from harness.experiments.conformance.observation import Skip
 from harness.records import Status
-from harness.registry.contract import Metadata, read_metadata
+from harness.registry.contract import Metadata
 from harness.registry.discovery import Implementation
 from harness.worker.client import RemoteImplementation, WorkerFault
 from harness.worker.compiling import may_compile
-from harness.worker.local import LocalImplementation
 
 _WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
 """Several are judged side by side: threads that wait must not spin."""
@@ -61,29 +59,6 @@ class Subject(Protocol):
     def fresh(self) -> AbstractContextManager[Subject]:
         """The same implementation in a process that has made no call yet."""
         ...
-
-
-@dataclass
-class LocalSubject:
-    """An implementation in this process: for tests, and where nothing strange is expected."""
-
-    implementation: LocalImplementation
-
-    @classmethod
-    def from_path(cls, path: Path) -> LocalSubject:
-        return cls(LocalImplementation(read_metadata(path)))
-
-    @property
-    def metadata(self) -> Metadata:
-        return self.implementation.metadata
-
-    def perform(self, steps: Sequence[Step], timeout: float = 60.0) -> list[Result]:
-        return perform_on(self.implementation, steps)
-
-    @contextmanager
-    def fresh(self) -> Iterator[LocalSubject]:
-        """The module imported anew: what it imports itself is the same as before."""
-        yield LocalSubject(LocalImplementation(self.metadata))
 
 
 COMPILED_BY_SHAPE = frozenset({"jax"})
