@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,16 +13,15 @@ from numpy.typing import NDArray
 from harness.experiments.conformance.call import Array, Step
 from harness.experiments.conformance.case import NATIVE, OPERATIONS, PYTORCH, Case
 from harness.experiments.conformance.case_run import Trial
-from harness.experiments.conformance.expected import expected_of
 from harness.experiments.conformance.observation import Grade, Observation, Skip
-from harness.numerics.formats import FloatFormat, float_format, to_float64, ulp
+from harness.numerics.formats import FloatFormat, float_format, to_float64
 
 LONGEST = 4096
 _BEYOND = 1 << 31
 _ALWAYS = 200
 _FEW = 8
 """Counts that are asked along each axis where each of them is compiled."""
-_CHUNK = 512
+_CHUNK = 64
 _STALL_BYTES = 4 << 30
 _LOST = 8.0
 """A result that is so many times too large or too small is wrong, and not merely inaccurate."""
@@ -40,9 +40,9 @@ def is_lost(got: float, right: float, fmt: FloatFormat) -> bool:
     return not right / _LOST < got <= max(right * _LOST, 2.0**-fmt.precision)
 
 
-def _stalled(trial: Trial, step: Step, grade: Grade) -> list[Observation]:
+def _stalled(trial: Trial, step: Step) -> list[Observation]:
     """Values of zeros, and whether they are 1/n at all: a linear bound excuses a lost sum."""
-    result, observed = trial.observed(step, grade)
+    result, observed = trial.observed(step)
     if observed.grade != "pass" or trial.operation != "softmax":
         return [observed]
     classes = step.arrays[0].shape[0 if step.axis == 0 else -1]
@@ -51,7 +51,7 @@ def _stalled(trial: Trial, step: Step, grade: Grade) -> list[Observation]:
         return [observed]
     told = trial.unlike(
         step, "out[0, 0]", trial.given(step), got, 1 / classes, "inaccurate",
-        ": the sum has stalled or overflowed", grade=grade,
+        ": the sum has stalled or overflowed", grade="failure",
     )  # fmt: skip
     return [told]
 
@@ -63,9 +63,9 @@ def constant_rows(trial: Trial) -> Iterator[Observation]:
         counts += [8192, 65504, 65536, 70000]
     for n in trial.chosen(counts, 4):
         for value in (0.0, -3.5):
-            yield from _stalled(trial, trial.step(trial.array(np.full((2, n), value))), "failure")
+            yield from _stalled(trial, trial.step(trial.array(np.full((2, n), value))))
         if trial.operation != "cross_entropy":
-            yield from _stalled(trial, trial.step(trial.array(np.zeros((n, 2))), 0), "failure")
+            yield from _stalled(trial, trial.step(trial.array(np.zeros((n, 2))), 0))
 
 
 def very_long_constant(trial: Trial) -> Sequence[Observation]:
@@ -165,16 +165,14 @@ def beyond_int32(trial: Trial) -> Sequence[Observation]:
 
 
 @lru_cache(maxsize=8)
-def _prefixes(
-    dtype: str, seed: int
-) -> tuple[Array, NDArray[np.longdouble], NDArray[np.longdouble]]:
+def _prefixes(dtype: str, seed: int) -> tuple[Array, NDArray[Any], NDArray[Any]]:
     """Logits z, exp(z) and the sums of its first n: what the row of every n must give.
 
-    In long double: with 64 bits the longest sum is off by less than 0.01 u of float64.
+    For float64 in long double: with its 64 bits the longest sum is off by less than 0.01 u.
     """
     rng = np.random.default_rng([seed, 28])
     z = np.clip(rng.normal(size=LONGEST), -3.0, 3.0).astype(float_format(dtype).dtype)
-    e = np.exp(z.astype(np.longdouble))
+    e = np.exp(z.astype(np.longdouble if dtype == "float64" else np.float64))
     return z, e, np.cumsum(e)
 
 
@@ -185,58 +183,43 @@ def _sweep_tolerance(trial: Trial, n: int) -> float:
     return float(grown + 2 * a.exp_error + 2 * np.log(n) + 14.0)
 
 
-def _sweep_steps(trial: Trial, counts: Sequence[int], z: Array, axis: int) -> list[Step]:
-    if axis == 0:
-        return [Step("softmax", (np.repeat(z[:n, None], 3, axis=1),), 0) for n in counts]
-    return [Step("softmax", (np.repeat(z[None, :n], 2, axis=0),)) for n in counts]
-
-
-def every_count(trial: Trial) -> Sequence[Observation]:
-    """Every n up to 4096, along the last axis and along the first, each in a call of its own."""
+def _at_counts(trial: Trial, counts: Sequence[int], axis: int) -> Iterator[Observation]:
     z, e, sums = _prefixes(trial.dtype, trial.seed)
-    found: list[Observation] = []
-    u = trial.fmt.unit_roundoff
+    rows = [np.repeat(z[None, :n], 2 if axis == -1 else 3, axis=0) for n in counts]
+    steps = [trial.step(x) if axis == -1 else trial.columns(x)[0] for x in rows]
+    for n, step, result in zip(counts, steps, trial.perform(steps), strict=True):
+        broken = trial.contract(step, result)
+        if broken is not None:
+            yield broken
+            continue
+        y = to_float64(result.arrays[0])
+        y = y.T if axis == 0 else y
+        off = np.abs(y * (sums[n - 1] / e[:n]) - 1.0).astype(np.float64)
+        error = np.nan_to_num(off / trial.fmt.unit_roundoff, nan=np.inf)
+        if error.max() <= _sweep_tolerance(trial, n):
+            yield Observation("pass", "accurate")
+            continue
+        i, j = np.unravel_index(int(np.argmax(error)), y.shape)
+        text = (
+            f"out[{i}, {j}]={float(y[i, j]):.9g}, but should be {float(e[j] / sums[n - 1]):.9g} "
+            f"({error[i, j]:.4g} u, {_sweep_tolerance(trial, n):.4g} allowed)"
+        )
+        yield trial.broken(step, text, "wrong", note=f"n={n}")
+
+
+def every_count(trial: Trial) -> Iterator[Observation]:
+    """Every n up to 4096, along the last axis and along the first, each in a call of its own.
+
+    The likeliest to be wrong first: a slow implementation is asked as many as its time allows.
+    """
     for axis in (-1, 0):
-        counts = list(range(1, LONGEST + 1))
-        started = trial.clock()
-        # Different counts: where each is compiled anew, that is what it takes.
-        warm = list(range(509, 513)) if trial.sparing else list(range(505, 513))
-        trial.perform(_sweep_steps(trial, warm, z, axis))
-        each = (trial.clock() - started) / len(warm) * 4
-        thinned = each * LONGEST > trial.budget_s
-        if thinned and trial.sparing:
+        others = trial.rng(axis + 5).permutation(LONGEST) + 1
+        counts = list(dict.fromkeys((*_EDGES, *range(1, _ALWAYS + 1), *map(int, others))))
+        if trial.sparing:
             counts = trial.chosen(_EDGES, _FEW)
-        elif thinned:
-            kept = max(8, int(trial.budget_s / each))
-            chosen = trial.rng(axis + 5).choice(LONGEST, min(kept, LONGEST), replace=False) + 1
-            least = range(1, _ALWAYS + 1) if trial.budget_s > 64 * each else ()
-            counts = sorted({*least, *_EDGES, *(int(c) for c in chosen)})
-        for start in range(0, len(counts), _CHUNK):
-            part = counts[start : start + _CHUNK]
-            steps = _sweep_steps(trial, part, z, axis)
-            for n, step, result in zip(part, steps, trial.perform(steps), strict=True):
-                broken = trial.contract(step, result)
-                if broken is not None:
-                    found.append(broken)
-                    continue
-                y = to_float64(result.arrays[0])
-                y = y.T if axis == 0 else y
-                error = np.abs(y * (sums[n - 1] / e[:n]) - 1.0)
-                worst = float(np.max(error)) / u if np.isfinite(error).all() else np.inf
-                if worst > _sweep_tolerance(trial, n):
-                    place = np.unravel_index(
-                        int(np.argmax(np.nan_to_num(error, nan=np.inf))), y.shape
-                    )
-                    right = float(e[place[1]] / sums[n - 1])
-                    text = (
-                        f"out[{place[0]}, {place[1]}]={float(y[place]):.9g}, but should be "
-                        f"{right:.9g} ({worst:.4g} u, {_sweep_tolerance(trial, n):.4g} allowed)"
-                    )
-                    found.append(trial.broken(step, text, "wrong", note=f"n={n}"))
-        if thinned:
-            text = f"judged at {len(counts)} of {LONGEST} class counts: it is slow"
-            found.append(Observation("pass", "accurate", text))
-    return found or [Observation("pass", "accurate")]
+        parts = [counts[i : i + _CHUNK] for i in range(0, len(counts), _CHUNK)]
+        what = f"parts of {_CHUNK} class counts"
+        yield from trial.in_time(parts, partial(_at_counts, trial, axis=axis), what, patience=0.5)
 
 
 def many_counts(trial: Trial) -> Sequence[Observation]:
@@ -310,24 +293,12 @@ def long_rows(trial: Trial) -> Iterator[Observation]:
             yield from trial.values([trial.step(trial.array(peak))])
 
 
-def large(trial: Trial) -> Sequence[Observation]:
+def large(trial: Trial) -> Iterator[Observation]:
     """More than 2**20 elements in rows of many and in a single one: what threads divide."""
-    step = _targeted(trial, _repeated(trial, 1049, 1001))
-    result = trial.sound(step)
-    few = Step(step.operation, tuple(a[:61] for a in step.arrays), step.axis)
-    near = True
-    for array, expected in zip(
-        result.arrays, expected_of(few, trial.fmt, trial.arithmetic), strict=True
-    ):
-        # A look at a million elements, a little wider than the judgement, which follows if need be.
-        room = (expected.allowed + 1.0) * ulp(expected.rounded, trial.fmt)
-        difference = np.abs(to_float64(array) - np.resize(expected.rounded, array.shape))
-        near &= bool(np.all(difference <= np.resize(room, array.shape)))
-    found = [Observation("pass", "accurate") if near else trial.observe(step, result)]
+    yield from trial.values([_targeted(trial, _repeated(trial, 1049, 1001))], every=True)
     if trial.thorough:
         z = np.clip(trial.rng(20).normal(size=(1, (1 << 20) + 7)), -3, 3)
-        found += trial.values([trial.step(trial.array(z))])
-    return found
+        yield from trial.values([trial.step(trial.array(z))])
 
 
 CASES = (
