@@ -24,6 +24,7 @@ from harness.experiments.conformance.expected import (
     expected_of,
     expected_shapes,
     index_of,
+    largest_at,
     result_rows,
     rows_of,
     softmax_of,
@@ -261,14 +262,19 @@ class Trial:
         return results, [self.observe(s, r, grade) for s, r in zip(steps, results, strict=True)]
 
     def refuse_what_is_too_large(
-        self, step: Step, needed: float, seconds: float, small: Step, part: int
+        self, step: Step, needed: float, seconds: float, part: int
     ) -> None:
         """Skip where a call would take more memory or time than there is, by one of a part of it.
 
         Args:
+            step: repeats its arrays (`Step.tiled`).
             needed: bytes. seconds: given.
-            small: the call of a `part`-th of its elements.
+            part: the smaller call has so many times fewer repetitions.
         """
+        axis, length = step.tiled or (0, 0)
+        small = replace(step, tiled=(axis, max(1, length // part)))
+        if step.operation == "cross_entropy":  # whose targets may be beyond
+            small = replace(small, arrays=(step.arrays[0], np.zeros_like(step.arrays[1])))
         free, shape = psutil.virtual_memory().available, " x ".join(map(str, step.full_shape()))
         if needed > free:
             raise Skip(
@@ -447,9 +453,8 @@ class Trial:
             return Observation("pass", kind, error=largest)
         if bad.any():
             over = np.where(bad, _excess(error, allowed), -1.0)
-            place = np.unravel_index(int(np.argmax(over)), over.shape)
-            row = int(place[0])
-            one = slice(row, row + 1)
+            place = largest_at(over)
+            one = slice(place[0], place[0] + 1)
             kind = class_of(got[one], exact[one], tolerance=allowed[one])
             if kind in ("exact", "accurate"):
                 kind = "wrong"
@@ -475,7 +480,7 @@ class Trial:
             accepted = accepted | near
         bad = free & ~accepted
         if bad.any():
-            place = np.unravel_index(int(np.argmax(bad)), bad.shape)
+            place = largest_at(bad)
             return self._observation(
                 step, part, got, expected.exact, place, "wrong", "failure", note
             )
@@ -483,7 +488,7 @@ class Trial:
         unlike = free & (np.isnan(values) != np.isnan(own))
         if not unlike.any():
             return Observation("pass", "nan" if np.isnan(own[free]).any() else "exact")
-        place = np.unravel_index(int(np.argmax(unlike)), free.shape)
+        place = largest_at(unlike)
         found = self._observation(
             step, part, got, expected.exact, place, kinds[-1], "finding", note
         )
@@ -491,10 +496,9 @@ class Trial:
         return replace(found, message=message, allowed=None)
 
     def _observation(
-        self, step: Step, part: int, got: Array, exact: Exact, place: tuple[np.intp, ...],
+        self, step: Step, part: int, got: Array, exact: Exact, place: tuple[int, ...],
         kind: Outcome, grade: Grade, note: str, error: float = np.inf, allowed: float = 0.0,
     ) -> Observation:  # fmt: skip
-        row = int(place[0])
         index = index_of(place, step, expected_shapes(step)[part])
         right = exact[place].round_to(self.fmt)
         text = (
@@ -503,9 +507,9 @@ class Trial:
         if np.isfinite(error):
             text += f" ({error:.3g} ulp, {allowed:.3g} allowed)"
         return self.shown(
-            step, text, kind, self.given(step, row), got[place], right, grade=grade, note=note,
-            error=error if np.isfinite(error) else None, allowed=allowed,
-            evidence=self.evidence(step, None, part, tuple(int(i) for i in place)),
+            step, text, kind, self.given(step, place[0]), got[place], right, grade=grade,
+            note=note, error=error if np.isfinite(error) else None, allowed=allowed,
+            evidence=self.evidence(step, None, part, place),
         )  # fmt: skip
 
     def given(self, step: Step, row: int | None = None) -> tuple[str, ...]:

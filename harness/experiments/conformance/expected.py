@@ -66,7 +66,10 @@ class Expected:
         if self.source is not None:
             distinct, which = self.source
             return distinct.rounded[which]
-        return _rounded(self.exact, self.fmt)
+        # Kept by content for all that are met on the same inputs under different allowances.
+        exact, fmt = self.exact, self.fmt
+        key = content_key(("rounded", fmt.name), exact.hi, exact.lo, exact.exponent)
+        return MEMO.get(key, lambda: to_float64(exact.round_to(fmt)), lambda a: a.nbytes)
 
 
 _ALLOWANCES = {
@@ -74,12 +77,6 @@ _ALLOWANCES = {
     "log_softmax": log_softmax_allowance,
     "logsumexp": logsumexp_allowance,
 }
-
-
-def _rounded(exact: Exact, fmt: FloatFormat) -> Float64Array:
-    """Kept by content for as many as are met on the same inputs under different allowances."""
-    key = content_key(("rounded", fmt.name), exact.hi, exact.lo, exact.exponent)
-    return MEMO.get(key, lambda: to_float64(exact.round_to(fmt)), lambda a: a.nbytes)
 
 
 def axes_of(step: Step, ndim: int) -> tuple[int, ...]:
@@ -119,16 +116,6 @@ def _pick(expected: Expected, inverse: NDArray[np.intp]) -> Expected:
     )
 
 
-def _scatter(exact: Exact, good: BoolArray, shape: tuple[int, ...]) -> Exact:
-    """`exact` of the good rows among rows of NaN."""
-    if good.all():
-        return exact
-    hi, lo = np.full(shape, np.nan), np.zeros(shape)
-    exponent = np.zeros(shape, np.int32)
-    hi[good], lo[good], exponent[good] = exact.hi, exact.lo, exact.exponent
-    return Exact(hi, lo, exponent)
-
-
 def _placed(
     exact: Exact, allowed: Float64Array, fmt: FloatFormat, good: BoolArray,
     shape: tuple[int, ...], free: BoolArray, alternatives: tuple[Float64Array, ...] = (),
@@ -136,8 +123,11 @@ def _placed(
     """What the good rows must be, among rows that are NaN or that a convention decides."""
     room = np.zeros(shape)
     room[good] = allowed
-    free = np.broadcast_to(free, shape)
-    return Expected(_scatter(exact, good, shape), fmt, room, free, alternatives)
+    if not good.all():
+        hi, lo, exponent = np.full(shape, np.nan), np.zeros(shape), np.zeros(shape, np.int32)
+        hi[good], lo[good], exponent[good] = exact.hi, exact.lo, exact.exponent
+        exact = Exact(hi, lo, exponent)
+    return Expected(exact, fmt, room, np.broadcast_to(free, shape), alternatives)
 
 
 def _of_logits(
@@ -270,6 +260,20 @@ def softmax_of(x: Float64Array, axis: int | tuple[int, ...] | None = -1) -> Floa
     with np.errstate(all="ignore"):
         e = np.exp(x - x.max(axis=axis, keepdims=True))
         return np.asarray(e / e.sum(axis=axis, keepdims=True))
+
+
+def largest_at(values: NDArray[Any]) -> tuple[int, ...]:
+    """The index of the largest element, of the first of equals."""
+    return tuple(int(i) for i in np.unravel_index(int(np.argmax(values)), values.shape))
+
+
+def first_beyond(
+    got: Float64Array, right: Float64Array, room: float | Float64Array
+) -> tuple[int, ...] | None:
+    """The first element that is off by more than `room`, or no number; None if none is."""
+    with np.errstate(invalid="ignore"):
+        bad = ~((np.abs(got - right) <= room) | (got == right))
+    return largest_at(bad) if bad.any() else None
 
 
 def result_rows(result: Array, step: Step) -> Array:

@@ -20,6 +20,7 @@ from harness.experiments.conformance.expected import (
     axes_of,
     expected_of,
     index_of,
+    largest_at,
     result_rows,
     rows_of,
 )
@@ -281,8 +282,8 @@ def _worst(
         off[np.arange(len(off)) != row] = -1.0
     if column is not None and off.ndim == 2:
         off[:, np.arange(off.shape[1]) != column] = -1.0
-    place = np.unravel_index(int(np.argmax(off)), off.shape)
-    return tuple(int(i) for i in place), float(off[place])
+    place = largest_at(off)
+    return place, float(off[place])
 
 
 def _shorter(

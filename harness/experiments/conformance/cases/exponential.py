@@ -15,7 +15,7 @@ from harness.bounds import evaluate_bound
 from harness.experiments.conformance.call import Array, Step
 from harness.experiments.conformance.case import NATIVE, Case
 from harness.experiments.conformance.case_run import Trial, vanishing
-from harness.experiments.conformance.expected import expected_of
+from harness.experiments.conformance.expected import expected_of, largest_at
 from harness.experiments.conformance.observation import Observation
 from harness.numerics.exact import from_float64
 from harness.numerics.formats import Float64Array, to_float64
@@ -71,8 +71,7 @@ def sweep(trial: Trial) -> Sequence[Observation]:
     bad = (own > allowed) & ~vanishing(exact, trial.fmt)
     if not bad.any():
         return [observed]
-    over = np.where(bad, own / allowed, 0.0)
-    i, j = (int(v) for v in np.unravel_index(int(np.argmax(over)), over.shape))
+    i, j = largest_at(np.where(bad, own / allowed, 0.0))
     text = (
         f"{int(bad.sum())} of {bad.size} exponentials are off those of the rest of their row; "
         f"that of {float(x[i, j]).hex()} = {float(x[i, j]):.9g} by {own[i, j]:.4g} ulp, "

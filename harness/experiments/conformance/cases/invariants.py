@@ -17,6 +17,7 @@ from harness.experiments.conformance.case import (
     Case,
 )  # fmt: skip
 from harness.experiments.conformance.case_run import Trial
+from harness.experiments.conformance.expected import largest_at
 from harness.experiments.conformance.observation import Observation
 from harness.numerics.formats import to_float64, to_hex
 
@@ -127,7 +128,7 @@ def batches(trial: Trial) -> Sequence[Observation]:
     return found
 
 
-def _unevenly(trial: Trial, a: Array, b: Array) -> tuple[int, int] | None:
+def _unevenly(trial: Trial, a: Array, b: Array) -> tuple[int, ...] | None:
     """The element whose ratio to its counterpart is unlike that of the others of its row.
 
     Another order of the same terms changes their sum, and with it all results of a row alike;
@@ -140,10 +141,8 @@ def _unevenly(trial: Trial, a: Array, b: Array) -> tuple[int, int] | None:
         ratio = np.where(normal, new / old, np.nan)
         middle = np.nanmedian(ratio, axis=1, keepdims=True)
         off = np.where(normal, np.abs(ratio / middle - 1.0), 0.0) / trial.fmt.unit_roundoff
-    place = np.unravel_index(int(np.argmax(off)), off.shape)
-    if float(off[place]) <= 2.0 * trial.arithmetic.exp_error + 8.0:
-        return None
-    return int(place[0]), int(place[1])
+    place = largest_at(off)
+    return place if off[place] > 2.0 * trial.arithmetic.exp_error + 8.0 else None
 
 
 def permuted(trial: Trial) -> Sequence[Observation]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from harness.experiments.conformance.call import Array, Step
 from harness.experiments.conformance.case import NATIVE, OPERATIONS, PYTORCH, Case
 from harness.experiments.conformance.case_run import Trial
+from harness.experiments.conformance.expected import largest_at
 from harness.experiments.conformance.observation import Grade, Observation, Skip
 from harness.numerics.formats import FloatFormat, float_format, to_float64
 
@@ -111,9 +112,7 @@ def stalled_float32(trial: Trial) -> Sequence[Observation]:
     rows = 1 << 25 if trial.thorough else 5 << 22
     right = 1.0 / rows
     step = Step(trial.operation, (trial.array([[0.0, 0.0]]),), 0, tiled=(0, rows))
-    few = replace(step, tiled=(0, 1 << 16))
-    limit = 0.5 * trial.timeout_s
-    trial.refuse_what_is_too_large(step, _STALL_BYTES, limit, few, rows >> 16)
+    trial.refuse_what_is_too_large(step, _STALL_BYTES, 0.5 * trial.timeout_s, rows >> 16)
     patient = replace(trial, timeout_s=4 * trial.timeout_s)  # the machine may become busy
     values = to_float64(patient.sound(step).arrays[0])
     got = float(values.flat[np.argmax(np.abs(values * rows - 1.0))])
@@ -137,9 +136,9 @@ def beyond_int32(trial: Trial) -> Sequence[Observation]:
     found: list[Observation] = []
     for *given, axis, length in asked:
         step = Step(trial.operation, (trial.array(np.full(given, 1.5)),), tiled=(axis, length))
-        few, shape = replace(step, tiled=(axis, max(1, length >> 8))), step.full_shape()
+        shape = step.full_shape()
         try:
-            trial.refuse_what_is_too_large(step, needed, 0.5 * trial.timeout_s, few, 256)
+            trial.refuse_what_is_too_large(step, needed, 0.5 * trial.timeout_s, 256)
         except Skip:
             if not found:
                 raise
@@ -199,7 +198,7 @@ def _at_counts(trial: Trial, counts: Sequence[int], axis: int) -> Iterator[Obser
         if error.max() <= _sweep_tolerance(trial, n):
             yield Observation("pass", "accurate")
             continue
-        i, j = np.unravel_index(int(np.argmax(error)), y.shape)
+        i, j = largest_at(error)
         text = (
             f"out[{i}, {j}]={float(y[i, j]):.9g}, but should be {float(e[j] / sums[n - 1]):.9g} "
             f"({error[i, j]:.4g} u, {_sweep_tolerance(trial, n):.4g} allowed)"

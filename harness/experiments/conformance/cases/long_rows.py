@@ -16,6 +16,7 @@ from harness.experiments.conformance.call import Array, Step
 from harness.experiments.conformance.case import NATIVE, OPERATIONS, PYTORCH, Case
 from harness.experiments.conformance.case_run import Trial
 from harness.experiments.conformance.cases.wide_rows import evaluated
+from harness.experiments.conformance.expected import first_beyond
 from harness.experiments.conformance.observation import Observation
 from harness.numerics.formats import Float64Array, float_format, to_float64
 from harness.workloads.class_counts import NAMED
@@ -109,10 +110,8 @@ def _judged(trial: Trial, n: int, axis: int) -> Observation:
     for array, (right, off) in zip(result.arrays, expected, strict=True):
         got = to_float64(array)
         got = got.T if axis == 0 and got.ndim == 2 else got
-        with np.errstate(invalid="ignore"):
-            bad = ~((np.abs(got - right) <= off) | (got == right))
-        if bad.any():
-            place = tuple(int(i) for i in np.unravel_index(int(np.argmax(bad)), bad.shape))
+        place = first_beyond(got, right, off)
+        if place is not None:
             index = ", ".join(map(str, place[::-1] if axis == 0 else place))
             return trial.unlike(
                 step, f"out[{index}]", trial.given(step, place[0]), got[place], right[place],

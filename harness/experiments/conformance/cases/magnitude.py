@@ -18,6 +18,7 @@ from harness.experiments.conformance.case import (
     Case,
 )  # fmt: skip
 from harness.experiments.conformance.case_run import Trial
+from harness.experiments.conformance.expected import first_beyond, largest_at
 from harness.experiments.conformance.observation import Observation, Skip
 from harness.numerics.exact import Exact
 from harness.numerics.formats import to_float64
@@ -195,12 +196,12 @@ def offsets(trial: Trial) -> Iterator[Observation]:
                 shift = Arithmetic("shift_divide", a.accumulator, a.exp_error, a.exp_underflow)
                 allowed = softmax_allowance(x, exact, trial.fmt, shift)
                 error = ulp_error(result.arrays[0], exact, trial.fmt)
-                place = np.unravel_index(int(np.argmax(error / allowed)), error.shape)
+                place = largest_at(error / allowed)
                 over = float((error / allowed)[place])
                 if over > 1.0 and (worst is None or over > worst[0]):
                     text = f"error {over:.3g} times the bound of max-shift"
                     worst = over, trial.shown(
-                        step, text, "inaccurate", trial.given(step, int(place[0])),
+                        step, text, "inaccurate", trial.given(step, place[0]),
                         result.arrays[0][place], exact[place].round_to(trial.fmt),
                         note=f"offset {offset:g}",
                         error=float(error[place]), allowed=float(allowed[place]),
@@ -243,11 +244,12 @@ def contracted_caller(trial: Trial) -> Sequence[Observation]:
         right = np.zeros(3)
         right[int(np.argmax(values))] = 1.0
         got = to_float64(result.arrays[0])
-        if np.array_equal(got, right):
+        place = first_beyond(got, right, 0.0)
+        if place is None:
             found.append(Observation("pass", "exact"))
-            continue
-        i = int(np.argmax(got != right))
-        found.append(trial.unlike(step, f"out[{i}]", x, got[i], right[i], grade="failure"))
+        else:
+            name = f"out[{place[0]}]"
+            found.append(trial.unlike(step, name, x, got[place], right[place], grade="failure"))
     return found
 
 

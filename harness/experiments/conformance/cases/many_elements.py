@@ -20,6 +20,7 @@ from harness.experiments.conformance.case_run import Trial, named
 from harness.experiments.conformance.expected import (
     expected_of,
     expected_shapes,
+    first_beyond,
     index_of,
     result_rows,
 )
@@ -49,16 +50,6 @@ class _Right:
     room: Float64Array
 
 
-def _refuse_what_is_too_large(trial: Trial, step: Step) -> None:
-    """Skip where memory is short or the call would take too long, by one of a 64th."""
-    axis, length = step.tiled or (0, 0)
-    few = replace(step, tiled=(axis, length // _SMALLER))
-    if step.operation == "cross_entropy":
-        few = replace(few, arrays=(step.arrays[0], np.zeros_like(step.arrays[1])))
-    most = max(_TIMES_BUDGET * trial.budget_s, _LEAST_S)
-    trial.refuse_what_is_too_large(step, _BYTES, most, few, _SMALLER)
-
-
 def _index(step: Step, part: int, spot: Sequence[int], repetition: int) -> tuple[int, ...]:
     """Where an element (row, class) of a repetition stands in the result as it was given."""
     shape = expected_shapes(replace(step, tiled=None))[part]
@@ -71,17 +62,16 @@ def _index(step: Step, part: int, spot: Sequence[int], repetition: int) -> tuple
 
 def _judged(trial: Trial, step: Step, rights: Sequence[_Right]) -> Observation:
     """Every element of every repetition."""
-    _refuse_what_is_too_large(trial, step)
+    most = max(_TIMES_BUDGET * trial.budget_s, _LEAST_S)
+    trial.refuse_what_is_too_large(step, _BYTES, most, _SMALLER)
     result = replace(trial, timeout_s=2 * trial.timeout_s).sound(step)
     extremes, places = result.arrays[: len(rights)], result.arrays[len(rights) :]
     for part, right in enumerate(rights):
         for half, value in enumerate((right.least, right.greatest)):
             got = to_float64(result_rows(extremes[part][half], step))
-            with np.errstate(invalid="ignore"):
-                bad = ~((np.abs(got - value) <= right.room) | (got == value))
-            if not bad.any():
+            spot = first_beyond(got, value, right.room)
+            if spot is None:
                 continue
-            spot = tuple(int(i) for i in np.unravel_index(int(np.argmax(bad)), bad.shape))
             repetition = int(result_rows(places[part][half], step)[spot])
             name = named(step, part, _index(step, part, spot, repetition))
             return trial.unlike(

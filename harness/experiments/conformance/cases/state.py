@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -160,13 +161,11 @@ def _culprit(trial: Trial, call: _Call, before: Sequence[_Call], right: Result) 
     """The call after which it differs, found by halving those that were made before it."""
     if alike(_alone(trial, [*before, call]), right):
         return None
-    harmless, harmful = 0, len(before)
-    while harmful - harmless > 1:
-        middle = (harmless + harmful) // 2
-        if alike(_alone(trial, [*before[:middle], call]), right):
-            harmless = middle
-        else:
-            harmful = middle
+
+    def harms(count: int) -> bool:
+        return not alike(_alone(trial, [*before[:count], call]), right)
+
+    harmful = 1 + bisect_left(range(1, len(before)), True, key=harms)
     last = before[harmful - 1]
     if harmful == 1 or not alike(_alone(trial, [last, call]), right):
         return last.text
