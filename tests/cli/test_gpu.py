@@ -30,7 +30,6 @@ from harness.experiments.conformance.judge import Options
 from harness.experiments.conformance.judge_process import (
     Judged,
     Lane,
-    Task,
     Waiting,
     unit,
 )
@@ -182,7 +181,7 @@ def test_a_lane_that_is_abandoned_ends_at_once(tmp_path: Path) -> None:
     running: Future[Judged] = Future()
     waiting: Future[Judged] = Future()
     tasks: Waiting = SimpleQueue()
-    tasks.put(Task([asked, asked], [running, waiting]))
+    tasks.put([(asked, running), (asked, waiting)])
     lane = Lane("a lane of this test", tasks)
     time.sleep(2.0)
     started = time.monotonic()

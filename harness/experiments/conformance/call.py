@@ -190,28 +190,17 @@ def extremes(array: Array, axis: int, period: int) -> tuple[Array, Array]:
     NaN is both. Repetitions of the same bytes are not looked at more closely.
     """
     moved = np.moveaxis(array, axis, 0)
-    whole = len(moved) // period
-    body = moved[: whole * period].reshape(whole, period, *moved.shape[1:])
-    rest = moved[whole * period :]
+    short = -len(moved) % period
+    if short:  # what the last repetition lacks is taken from the first
+        moved = np.concatenate([moved, moved[period - short : period]])
+    body = moved.reshape(-1, period, *moved.shape[1:])
     bits = np.dtype(f"u{array.dtype.itemsize}")
-    if np.all(body.view(bits) == body[0].view(bits)) and np.all(
-        rest.view(bits) == body[0, : len(rest)].view(bits)
-    ):
+    if np.all(body.view(bits) == body[0].view(bits)):
         value = np.moveaxis(body[0], 0, axis)
         return np.stack([value, value]), np.zeros((2, *value.shape), np.int64)
-    found = []
-    for least in (True, False):
-        which = body.argmin(axis=0) if least else body.argmax(axis=0)
-        value = np.take_along_axis(body, which[None], axis=0)[0]
-        beside, own = rest, value[: len(rest)]
-        with np.errstate(invalid="ignore"):
-            further = (beside < own) if least else (beside > own)
-            further |= np.isnan(beside) & ~np.isnan(own)
-            further &= ~np.isnan(own)
-        which[: len(rest)][further] = whole
-        value[: len(rest)][further] = beside[further]
-        found.append((np.moveaxis(value, 0, axis), np.moveaxis(which, 0, axis)))
-    return np.stack([v for v, _ in found]), np.stack([w for _, w in found]).astype(np.int64)
+    which = np.stack([body.argmin(axis=0), body.argmax(axis=0)])
+    values = np.take_along_axis(body, which, axis=0)
+    return np.moveaxis(values, 1, axis + 1), np.moveaxis(which, 1, axis + 1).astype(np.int64)
 
 
 def arranged(array: Array, layout: Layout) -> Array:

@@ -53,9 +53,9 @@ _KNOWN = {f.dtype for f in FORMATS.values()} | {np.dtype(np.int64), np.dtype(np.
 
 def _prepared(step: Step, kept: Sequence[list[Array]]) -> list[Array]:
     arrays = []
-    for i, given in enumerate(step.arrays):
-        array = given
-        if step.cast is not None and not (step.operation == "cross_entropy" and i == 1):
+    for i, array in enumerate(step.arrays):
+        targets = step.operation == "cross_entropy" and i == 1
+        if step.cast is not None and not targets:
             array = array.astype(np.dtype(step.cast))
         if step.tiled is not None:
             axis = _repeats_along(step, array)
@@ -69,7 +69,6 @@ def _prepared(step: Step, kept: Sequence[list[Array]]) -> list[Array]:
             arrays.append(memory[:-1].reshape(array.shape))
             arrays[-1][...] = array
         else:
-            targets = step.operation == "cross_entropy" and i == 1
             layout = "C" if targets else step.layout
             arrays.append(arranged(array, step.second or layout if i == 1 else layout))
     return arrays
@@ -125,12 +124,6 @@ def _out_for(
         wide = np.full((*x.shape[:-1], x.shape[-1] + 3), _MARGIN, dtype=x.dtype, order="F")
         return backend.from_numpy(wide[..., 2:-1]), wide
     return backend.from_numpy(np.full(x.shape, _MARGIN, dtype=x.dtype)), None
-
-
-def _margin_is_left(wide: Array | None) -> bool:
-    if wide is None:
-        return True
-    return bool(np.all(wide[..., :2] == _MARGIN) and np.all(wide[..., -1:] == _MARGIN))
 
 
 def lacks(function: Callable[..., Any], step: Step) -> str | None:
@@ -240,7 +233,7 @@ def _together(function: Functions, backend: Backend, steps: Sequence[Step]) -> l
         start.wait()
         began, worst = time.perf_counter(), own
         for count in range(_TOGETHER):
-            worst = _worst([worst, call()], own)
+            worst = max(worst, call(), key=partial(_unlike, own))
             if count and time.perf_counter() - began > _TOGETHER_S:
                 break
         return worst
@@ -262,12 +255,7 @@ def _together(function: Functions, backend: Backend, steps: Sequence[Step]) -> l
                 results.append(worst)
     finally:
         sys.setswitchinterval(interval)
-    return [_worst(results, own) for results, own in zip(found, alone, strict=True)]
-
-
-def _worst(results: Sequence[Result], own: Result) -> Result:
-    """The result that is most unlike that of the same call alone."""
-    return max(results, key=lambda result: _unlike(result, own))
+    return [max(rs, key=partial(_unlike, own)) for rs, own in zip(found, alone, strict=True)]
 
 
 def _caller_of(function: Callable[..., Any], backend: Backend, step: Step) -> Callable[[], Result]:
@@ -288,18 +276,17 @@ def _caller_of(function: Callable[..., Any], backend: Backend, step: Step) -> Ca
     return call
 
 
-def _unlike(result: Result, own: Result) -> int:
-    """In how many bytes results differ; most where one has an error or a shape of its own."""
+def _unlike(own: Result, result: Result) -> int:
+    """In how many bytes a result differs from that of the same call alone.
+
+    Most where it has an error or a shape of its own.
+    """
     if result is own:
         return 0
     if [a.shape for a in result.arrays] != [a.shape for a in own.arrays]:
         return sys.maxsize
-    pairs = zip(result.arrays, own.arrays, strict=True)
-    return sum(int(np.count_nonzero(_bytes(a) != _bytes(b))) for a, b in pairs)
-
-
-def _bytes(array: Array) -> Array:
-    return np.frombuffer(array.tobytes(), np.uint8)
+    a, b = (b"".join(a.tobytes() for a in r.arrays) for r in (result, own))
+    return int(np.count_nonzero(np.frombuffer(a, np.uint8) != np.frombuffer(b, np.uint8)))
 
 
 def _in_a_child(function: Functions, backend: Backend, steps: Sequence[Step]) -> list[Result]:
@@ -367,9 +354,11 @@ def _made(
         not _as_given(step, a, g) if step.tiled else a.tobytes() != b
         for a, b, g in zip(inputs, before, given, strict=True)
     )
-    overrun = not _margin_is_left(wide) or any(
+    overrun = any(
         b is not None and owner(a).tobytes() != b for a, b in zip(inputs, around, strict=True)
     )
+    if wide is not None:
+        overrun |= bool(np.any(wide[..., :2] != _MARGIN) or np.any(wide[..., -1:] != _MARGIN))
     result = Result(
         arrays=tuple(copies),
         dtypes=tuple(_dtype_name(r) for r in raw),

@@ -110,19 +110,9 @@ def _of(path: str, options: Options) -> _Kept:
     return _KEPT[path]
 
 
-@dataclass(frozen=True)
-class Task:
-    """What a lane does in one go: `judge_unit` with these arguments, one after the other.
-
-    Attributes:
-        arguments: of each.
-        futures: what each will have found; a `client.WorkerFault` if it could not.
-    """
-
-    arguments: list[dict[str, Any]]
-    futures: list[Future[Judged]]
-
-
+Task = list[tuple[dict[str, Any], Future[Judged]]]
+"""What a lane does in one go: `judge_unit` with each of the arguments, and what it will have found;
+a `client.WorkerFault` if it could not."""
 Waiting = SimpleQueue[Task | None]
 
 
@@ -155,7 +145,7 @@ class Lane:
         with contextlib.suppress(WorkerFault):  # told by the first unit
             self._worker.request("release", timeout=_STARTING_S)  # it starts before there is work
         while (task := self._waiting.get()) is not None:
-            for arguments, future in zip(task.arguments, task.futures, strict=True):
+            for arguments, future in task:
                 if self._abandoned:
                     future.cancel()
                     continue

@@ -8,6 +8,7 @@ an expected failure that passes is an error.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
@@ -80,7 +81,9 @@ class _Schedule:
 
     context: Context
     groups: list[tuple[str, str, list[Implementation]]] = field(default_factory=list)
-    futures: dict[Coordinates, list[Future[Judged]]] = field(default_factory=dict)
+    futures: defaultdict[Coordinates, list[Future[Judged]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
     waiting: Waiting = field(default_factory=SimpleQueue)
     lanes: list[Lane] = field(default_factory=list)
 
@@ -109,7 +112,7 @@ class _Schedule:
         if len(members) == 1:
             shares, lanes = _by_module(ids), lanes + 1  # each waits for an answer now and then
         for cases in shares:
-            task = Task([], [])
+            task: Task = []
             for member in members:
                 whole = self.first_of(member.name) == (operation, dtype)
                 arguments = unit(
@@ -117,11 +120,9 @@ class _Schedule:
                     arithmetic_of(self.context, member, dtype),
                     replace(_options(self.context, whole), cases=cases),
                 )  # fmt: skip
-                task.arguments.append(arguments)
-                task.futures.append(Future())
-                self.futures.setdefault((operation, dtype, member.name), []).append(
-                    task.futures[-1]
-                )
+                future: Future[Judged] = Future()
+                task.append((arguments, future))
+                self.futures[operation, dtype, member.name].append(future)
             self.waiting.put(task)
         for _ in range(min(lanes - len(self.lanes), len(shares), _SHARES)):
             self.lanes.append(Lane(f"conformance lane {len(self.lanes)}", self.waiting))
