@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from harness.experiments.conformance.call import plain_step
 from harness.experiments.context import Unit, worker_for
 from harness.experiments.profiles import QUICK, Profile, Timing
 from harness.experiments.runner import NothingToRun, Progress, Request, run
@@ -195,7 +193,8 @@ def _first_calls(subject: Implementation, dtypes: Sequence[str]) -> Record | Non
     step = "import"
     try:
         worker.request("release", timeout=120.0)
-        for step, arrays in _plain(subject, dtypes):
+        for shape, step, dtype in product(((2, 3), (3, 4)), subject.operations, dtypes):
+            arrays = plain_step(step, shape, float_format(dtype).dtype).arrays
             options = {} if step == "cross_entropy" else {"axis": -1}
             try:
                 worker.request("run", {"operation": step, "options": options}, arrays, FIRST_S)
@@ -222,19 +221,6 @@ def _first_calls(subject: Implementation, dtypes: Sequence[str]) -> Record | Non
     for reason in said:
         raise NothingToRun(f"{subject.name}: cannot run here: {reason.removeprefix('run: ')}")
     return None
-
-
-def _plain(
-    subject: Implementation, dtypes: Sequence[str]
-) -> Iterator[tuple[str, tuple[NDArray[Any], ...]]]:
-    """Operations, and small arguments of two shapes in every format."""
-    for shape in ((2, 3), (3, 4)):
-        for operation in subject.operations:
-            for dtype in dtypes:
-                x = np.ones(shape, float_format(dtype).dtype)
-                second = {"softmax_backward": (x / x.dtype.type(shape[1]),),
-                          "cross_entropy": (np.zeros(shape[0], np.int64),)}  # fmt: skip
-                yield operation, (x, *second.get(operation, ()))
 
 
 def _rivals(

@@ -15,7 +15,15 @@ import numpy as np
 import psutil
 
 from harness.bounds.tolerances import Arithmetic
-from harness.experiments.conformance.call import Array, AxisArgument, Layout, Out, Result, Step
+from harness.experiments.conformance.call import (
+    Array,
+    AxisArgument,
+    Layout,
+    Out,
+    Result,
+    Step,
+    plain_step,
+)  # fmt: skip
 from harness.experiments.conformance.expected import (
     BoolArray,
     Expected,
@@ -202,9 +210,7 @@ class Trial:
         """Why cross_entropy is not offered for logits of so many dimensions; None if it is."""
         if ndim not in self._refused:
             shape = (*range(2, ndim + 1), 5)  # no two alike
-            step = Step(
-                "cross_entropy", (self.array(np.ones(shape)), np.zeros(shape[:-1], np.int64))
-            )
+            step = plain_step("cross_entropy", shape, self.fmt.dtype)
             (result,) = self.subject.perform([step], self.timeout_s)
             got = tuple(a.shape for a in result.arrays)
             reason = None if result.error is None else f"raises {result.error}"
@@ -359,11 +365,11 @@ class Trial:
         note: str = "", place: tuple[int, ...] = (),
     ) -> Observation:  # fmt: skip
         """An observation that is no matter of values; `place` as in `Evidence`."""
-        where = self.where(step, note)
-        given = self.given(step)
-        return Observation(
-            grade, outcome, f"{text} {where}", given, evidence=self.evidence(step, place=place)
-        )
+        evidence = self.evidence(step, place=place)
+        return self.shown(
+            step, text, outcome, self.given(step), None, None, grade=grade, note=note,
+            evidence=evidence,
+        )  # fmt: skip
 
     def shown(
         self, step: Step, text: str, outcome: Outcome, given: Iterable[Any], got: Any,

@@ -93,6 +93,15 @@ def rows_of(array: Array, axes: tuple[int, ...]) -> Array:
     return to_rows(array, axes)[0]
 
 
+def step_rows(step: Step) -> list[Array]:
+    """The arguments of a call in rows; targets are one number each."""
+    axes = axes_of(step, step.arrays[0].ndim)
+    targets = step.operation == "cross_entropy"
+    return [rows_of(step.arrays[0], axes)] + [
+        a.reshape(-1) if targets else rows_of(a, axes) for a in step.arrays[1:]
+    ]
+
+
 def _distinct(*arrays: Float64Array) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Indices of the distinct rows, and for each row which of them it is; in order if all are."""
     joined = np.ascontiguousarray(np.concatenate(arrays, axis=1))
@@ -194,18 +203,17 @@ def _of_cross_entropy(
 
 
 def _evaluate(step: Step, fmt: FloatFormat, arithmetic: Arithmetic) -> tuple[Expected, ...]:
-    axes = axes_of(step, step.arrays[0].ndim)
+    x, *second = step_rows(step)
+    x = lift(x)
     if step.operation == "softmax_backward":
-        grad, y = (rows_of(lift(a), axes) for a in step.arrays)
-        first, inverse = _distinct(grad, y)
-        found = _of_backward(grad[first], y[first], fmt, arithmetic)
+        y = lift(second[0])
+        first, inverse = _distinct(x, y)
+        found = _of_backward(x[first], y[first], fmt, arithmetic)
     elif step.operation == "cross_entropy":
-        x = rows_of(lift(step.arrays[0]), axes)
-        targets = step.arrays[1].reshape(-1).astype(np.int64)
+        targets = second[0].astype(np.int64)
         first, inverse = _distinct(x, targets[:, None].astype(np.float64))
         found = _of_cross_entropy(x[first], targets[first], fmt, arithmetic)
     else:
-        x = rows_of(lift(step.arrays[0]), axes)
         first, inverse = _distinct(x)
         found = _of_logits(step.operation, x[first], fmt, arithmetic)
     return found if len(first) == len(inverse) else tuple(_pick(e, inverse) for e in found)
@@ -236,7 +244,7 @@ def expect_all(steps: Sequence[Step], fmt: FloatFormat, arithmetic: Arithmetic) 
         if step.operation in _ALLOWANCES and step.arrays[0].size <= _SMALL:
             key = _key(step, fmt, arithmetic.relevant(step.operation, fmt))
             if key not in MEMO:
-                x = rows_of(lift(step.arrays[0]), axes_of(step, step.arrays[0].ndim))
+                x = lift(step_rows(step)[0])
                 alike[step.operation, x.shape[1]].append((key, x))
     for (operation, _), members in alike.items():
         if len(members) > 1:

@@ -17,12 +17,11 @@ from harness.experiments.conformance import diagnosis
 from harness.experiments.conformance.call import Result, Step
 from harness.experiments.conformance.case_run import Trial
 from harness.experiments.conformance.expected import (
-    axes_of,
     expected_of,
     index_of,
     largest_at,
     result_rows,
-    rows_of,
+    step_rows,
 )
 from harness.experiments.conformance.observation import Evidence, Observation, Skip
 from harness.experiments.conformance.python_line import (
@@ -178,13 +177,10 @@ def of_fault(trial: Trial, status: str, steps: Sequence[Step]) -> Explanation:
     """For a request that never came back, or ended the process: the call that did it.
 
     Each try that hangs costs a second, and each that ends the process a new process.
-
-    Args:
-        status: as a record has it. steps: those of the request.
     """
     if status == "timeout" and getattr(trial.subject, "first_s", 0.0) is None:
         return None, "the first calls never come back"  # each further try would take minutes
-    what = {"timeout": "never comes back"}.get(status, "ends the process")
+    what = "never comes back" if status == "timeout" else "ends the process"
 
     def fault(step: Step) -> str | None:
         try:
@@ -218,11 +214,9 @@ def _one_of_its_rows(step: Step, fault: Callable[[Step], str | None]) -> Step | 
     """The first row that does it alone, of those unlike the others; two are tried."""
     if step.operation == "cross_entropy" or step.arrays[0].ndim != 2:
         return None
-    axes = axes_of(step, 2)
-    rows = [rows_of(a, axes) for a in step.arrays]
-    odd = ~np.isfinite(to_float64(rows[0])).all(axis=1)
-    order = np.argsort(~odd, kind="stable")[:2]
-    for i in order:
+    rows = step_rows(step)
+    ordinary = np.isfinite(to_float64(rows[0])).all(axis=1)
+    for i in np.argsort(ordinary, kind="stable")[:2]:
         alone = replace(step, arrays=tuple(r[i] for r in rows), axis=-1, layout="C", out="none")
         if fault(alone) is not None:
             return alone
@@ -290,13 +284,10 @@ def _shorter(
     trial: Trial, step: Step, row: int, column: int
 ) -> Iterator[tuple[Step, tuple[str, ...]]]:
     """Calls in which the same element may be off as much, the shortest first."""
-    axes = axes_of(step, step.arrays[0].ndim)
+    rows = step_rows(step)
     if step.operation == "cross_entropy":
-        x, targets = step.arrays[0], step.arrays[1].reshape(-1)
-        arrays = rows_of(x, axes)[row : row + 1], targets[row : row + 1]
-        yield replace(step, arrays=arrays), ()
+        yield replace(step, arrays=tuple(r[row : row + 1] for r in rows)), ()
         return
-    rows = [rows_of(a, axes) for a in step.arrays]
     n = rows[0].shape[1]
     if len(rows) == 1:
         pair = rows[0][row, [int(np.argmax(to_float64(rows[0][row]))), column]]
@@ -334,7 +325,7 @@ def witness(trial: Trial, failing: Failing) -> Witness | None:
         place = _place(trial, failing)
     if place is None:
         got, expected, difference = _in_words(failing.observation, failing.result)
-        comment = got if not expected else f"{got}, should be {expected}"
+        comment = f"{got}, should be {expected}" if expected else got
     else:
         part, at = place
         array = result_rows(failing.result.arrays[part], step)

@@ -12,9 +12,10 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, TimeoutError
-from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
+
+from harness.worker.isolation.neighbours import tasks
 
 T = TypeVar("T")
 
@@ -73,8 +74,8 @@ def _waits(call: Future[Any], thread: int) -> bool:
         try:
             call.result(_POLL_S)
         except TimeoutError:
-            fields = Path(f"/proc/self/task/{thread}/stat").read_bytes().rpartition(b")")[2].split()
-            asleep = 0 if fields[0] == b"R" else asleep + 1
+            running, _ = tasks("self").get(thread, (False, 0))
+            asleep = 0 if running else asleep + 1
             if asleep == 2:
                 return True
         else:

@@ -6,10 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from harness.bounds.tolerances import Arithmetic
-from harness.experiments.conformance.call import Step
+from harness.experiments.conformance.call import plain_step
 from harness.experiments.conformance.case import NATIVE, Case
 from harness.experiments.conformance.case_run import Trial
 from harness.experiments.conformance.catalogue import BY_ID, CASES
@@ -159,10 +157,9 @@ def judge_case(
 
 def _refused(subject: Subject, operation: str, dtype: str, timeout_s: float) -> str | None:
     """Why a format that nobody promised is not judged: it is not taken. None where it is."""
-    x = np.zeros((2, 3)).astype(float_format(dtype).dtype)
-    second = {"softmax_backward": (x,), "cross_entropy": (np.zeros(2, np.int64),)}
+    step = plain_step(operation, (2, 3), float_format(dtype).dtype)
     try:
-        (result,) = subject.perform([Step(operation, (x, *second.get(operation, ())))], timeout_s)
+        (result,) = subject.perform([step], timeout_s)
     except (SubjectFault, Skip):
         return None
     if result.error is None and all(d == dtype for d in result.dtypes):

@@ -48,12 +48,10 @@ def place_of(failing: Failing) -> tuple[int, int]:
     """The row and the class at which something is seen; the last where that is not known."""
     evidence = failing.observation.evidence
     step = failing.step
-    n = step.arrays[0].shape[classes_axis(step)]
+    last = step.arrays[0].shape[classes_axis(step)] - 1
     row, *more = (evidence.place if evidence is not None else ()) or (0,)
     column = more[0] if more else _worst_class(failing, row)
-    if column is None:
-        column = n - 1
-    return row, min(column, n - 1)
+    return row, last if column is None else min(column, last)
 
 
 def _worst_class(failing: Failing, row: int) -> int | None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from harness.experiments.conformance.call import Array, Result, Step
-from harness.experiments.conformance.expected import axes_of, rows_of
+from harness.experiments.conformance.expected import axes_of, step_rows
 from harness.experiments.conformance.observation import Observation
 from harness.experiments.conformance.python_line import (
     Failing,
@@ -154,16 +154,12 @@ def _one_row(prober: Prober) -> None:
     step = prober.best.step
     if step.arrays[0].ndim == 0:
         return
-    row = place_of(prober.best)[0]
+    row, rows = place_of(prober.best)[0], step_rows(step)
     if step.operation == "cross_entropy":
-        x, targets = step.arrays
-        x, targets = x.reshape(-1, x.shape[-1]), targets.reshape(-1)
-        alone = replace(step, arrays=(x[row : row + 1], targets[row : row + 1]))
+        alone = replace(step, arrays=tuple(r[row : row + 1] for r in rows))
         if not prober.accepts(alone) and step.arrays[0].ndim > 2:
-            prober.accepts(replace(step, arrays=(x, targets)))
+            prober.accepts(replace(step, arrays=tuple(rows)))
         return
-    axes = axes_of(step, step.arrays[0].ndim)
-    rows = [rows_of(a, axes) for a in step.arrays]
     ways: list[tuple[Array, ...]] = [
         tuple(r[row] for r in rows),
         tuple(r[row : row + 1] for r in rows),
@@ -348,9 +344,7 @@ def _replaced(prober: Prober, which: int, array: Array) -> bool:
 def _simpler(a: Array, b: Array) -> bool:
     """Whether the numbers of `a` take fewer characters."""
     x, y = to_float64(a), to_float64(b)
-    lengths = len(str(x.tolist())), len(str(y.tolist()))
-    zeros = int(np.count_nonzero(x == 0)), int(np.count_nonzero(y == 0))
-    return lengths[0] < lengths[1] or (lengths[0] == lengths[1] and zeros[0] > zeros[1])
+    return (len(str(x.tolist())), np.count_nonzero(x)) < (len(str(y.tolist())), np.count_nonzero(y))
 
 
 def _wholes(step: Step, which: int) -> Iterator[Array]:

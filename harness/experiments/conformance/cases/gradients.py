@@ -104,7 +104,7 @@ def masked_target_row(trial: Trial) -> Iterator[Observation]:
         yield from trial.values([trial.step(x, targets=targets)])
 
 
-def ignored_row(trial: Trial) -> Sequence[Observation]:
+def ignored_row(trial: Trial) -> Iterator[Observation]:
     """Target -100 on a row of -inf and on an ordinary one: loss 0, gradient 0, the rest unharmed.
 
     Asked where the signature has ``ignore_index``, and of torch, whose loss ignores -100.
@@ -119,25 +119,25 @@ def ignored_row(trial: Trial) -> Sequence[Observation]:
     if result.not_made is not None:
         raise Skip(f"has no ignored targets: {result.not_made}")
     if result.error is not None:
-        return [Observation("pass", "raises", f"target -100: raised {result.error}")]
-    broken = trial.contract(step, result, "finding", "")
+        yield Observation("pass", "raises", f"target -100: raised {result.error}")
+        return
+    broken = trial.contract(step, result, "finding")
     if broken is not None:
-        return [broken]
+        yield broken
+        return
     one = Step("cross_entropy", (x[1:2], targets[1:2]))
     kept = Result(tuple(a[1:2] for a in result.arrays), result.dtypes)
-    found = [trial.observe(one, kept, "finding", "beside ignored rows")]
+    yield trial.observe(one, kept, "finding", "beside ignored rows")
     for row in (0, 2):
         values = np.concatenate([np.atleast_1d(to_float64(a[row])) for a in result.arrays])
         if not np.array_equal(values, np.zeros(4)):
             text = f"loss and gradient of ignored row {row} are {values.tolist()}, but should be 0"
             kind: Outcome = "nan" if np.isnan(values).any() else "wrong"
-            found.append(trial.shown(step, text, kind, x[row], None, None))
-    return found
+            yield trial.shown(step, text, kind, x[row], None, None)
 
 
-def targets_everywhere(trial: Trial) -> Sequence[Observation]:
+def targets_everywhere(trial: Trial) -> Iterator[Observation]:
     """Every target, in one and in several dimensions; the gradient sums to 0."""
-    found: list[Observation] = []
     for shape in ((9,), (17, 17), (3, 4, 5), (64, 3)):
         x = trial.array(trial.rng(*shape).normal(scale=2.0, size=shape))
         for offset in range(0, shape[-1], max(1, shape[-1] // 4)):
@@ -145,15 +145,14 @@ def targets_everywhere(trial: Trial) -> Sequence[Observation]:
             targets = ((np.arange(count) + offset) % shape[-1]).reshape(shape[:-1])
             step = trial.step(x, targets=targets)
             result, observed = trial.observed(step)
-            found.append(observed)
+            yield observed
             if observed.grade == "pass":
                 residual = float(np.max(np.abs(to_float64(result.arrays[1]).sum(axis=-1))))
                 slack = 2 * shape[-1] + 4 * trial.arithmetic.exp_error + 60
                 slack *= trial.fmt.unit_roundoff
                 if residual > slack:
                     text = f"a gradient sums to {residual:.3g}, but should to 0"
-                    found.append(trial.broken(step, text))
-    return found
+                    yield trial.broken(step, text)
 
 
 _B, _C = ("softmax_backward",), ("cross_entropy",)

@@ -22,12 +22,8 @@ from harness.experiments.conformance.observation import Observation
 from harness.numerics.formats import to_float64, to_hex
 
 
-def _x(trial: Trial, shape: tuple[int, ...], salt: int = 0) -> Array:
-    return trial.normal(shape, salt)
-
-
 def _made(trial: Trial, shape: tuple[int, ...], *more: str) -> tuple[str, ...]:
-    """How `_x` made an array: an expression that gives it to anybody who has NumPy."""
+    """How `Trial.normal` made an array: an expression that gives it to anybody who has NumPy."""
     seed = [trial.seed, trial.case_number or 0, 0, *shape]
     made = f"numpy.random.default_rng({seed}).normal(scale=2.0, size={shape})"
     return (f"{made}.astype({trial.dtype!r})", *more)
@@ -37,7 +33,7 @@ def repeated(trial: Trial) -> Iterator[Observation]:
     """The same call twice is bitwise equal, whatever was asked in between."""
     shapes = ((3,), (17,), (4, 5), (33, 64), (64, 1000), (257, 9), (1, 40_000))
     for shape in trial.chosen(shapes, 3):
-        x, other = _x(trial, shape), _x(trial, shape, 1)
+        x, other = trial.normal(shape, 0), trial.normal(shape, 1)
         steps = [trial.step(v) for v in (x, x, other, x, x + 1, x)]
         pairs = [(0, 1), (0, 3), (0, 5)]
         for first in trial.columns(x) if len(shape) == 2 else ():
@@ -56,15 +52,15 @@ def repeated(trial: Trial) -> Iterator[Observation]:
 def fresh_values(trial: Trial) -> Iterator[Observation]:
     """New values in the same object, of the same shape, sum or ends: nothing may be remembered."""
     for shape in ((6,), (5, 8), (64, 100), (1, 5000)):
-        x = _x(trial, shape, 2)
+        x = trial.normal(shape, 2)
         flat = x.reshape(-1)
         middle = x.copy()
         middle.reshape(-1)[flat.size // 2] += trial.array(1.0)
         swapped = np.ascontiguousarray(x[..., ::-1])
-        ends = _x(trial, shape, 3)
+        ends = trial.normal(shape, 3)
         ends.reshape(-1)[0], ends.reshape(-1)[-1] = flat[0], flat[-1]
         steps = [trial.step(x)]
-        steps += [trial.step(v, same=0) for v in (middle, swapped, ends, _x(trial, shape, 4), x)]
+        steps += [trial.step(v, same=0) for v in (middle, swapped, ends, trial.normal(shape, 4), x)]
         steps += [trial.step(v) for v in (middle, swapped, ends, -x)]
         yield from trial.values(steps)
 
@@ -72,11 +68,11 @@ def fresh_values(trial: Trial) -> Iterator[Observation]:
 def kept_results(trial: Trial) -> Iterator[Observation]:
     """A result that is kept does not change when the next call is made."""
     for shape in ((4,), (3, 7), (64, 64), (8, 1000), (2000, 3)):
-        yield from trial.values([trial.step(_x(trial, shape, salt)) for salt in range(3)])
+        yield from trial.values([trial.step(trial.normal(shape, salt)) for salt in range(3)])
         if trial.operation != "cross_entropy" and len(shape) == 2:
-            yield from trial.values([trial.step(_x(trial, shape, salt), 0) for salt in range(3)])
+            yield from trial.values([trial.step(trial.normal(shape, salt), 0) for salt in range(3)])
     yield from trial.values(
-        [trial.step(_x(trial, s)) for s in ((64, 10), (10, 64), (640,), (64, 10))]
+        [trial.step(trial.normal(s, 0)) for s in ((64, 10), (10, 64), (640,), (64, 10))]
     )
 
 
@@ -109,7 +105,7 @@ def batches(trial: Trial) -> Sequence[Observation]:
     found: list[Observation] = []
     unlike = _Unlike()
     for classes in trial.chosen((3, 16, 33, 100, 1000), 2):
-        x = _x(trial, (64, classes))
+        x = trial.normal((64, classes), 0)
         whole = trial.step(x)
         rows = (0, 1, 31, 62, 63)
         alone = [replace(whole, arrays=tuple(a[i : i + 1] for a in whole.arrays)) for i in rows]
@@ -150,7 +146,7 @@ def permuted(trial: Trial) -> Sequence[Observation]:
     found: list[Observation] = []
     unlike = _Unlike()
     for classes in trial.chosen((5, 17, 64, 100, 1000), 2):
-        x = _x(trial, (8, classes))
+        x = trial.normal((8, classes), 0)
         order = trial.rng(classes).permutation(classes)
         steps = [trial.step(x), trial.step(np.ascontiguousarray(x[:, order]))]
         steps.append(trial.step(np.sort(x, axis=-1)))
@@ -184,7 +180,7 @@ def orders_of_memory(trial: Trial) -> Sequence[Observation]:
     found: list[Observation] = []
     unlike = _Unlike()
     for shape in trial.chosen(((5, 9), (33, 17), (64, 100), (6, 7, 8)), 2):
-        x = _x(trial, shape)
+        x = trial.normal(shape, 0)
         for axis in range(len(shape)):
             steps = [trial.step(x, axis), trial.step(x, axis, layout="F")]
             results, observed = trial.all_observed(steps)
@@ -214,15 +210,14 @@ def shifted(trial: Trial) -> Iterator[Observation]:
             yield from trial.values([trial.step(trial.array(grid + shift))], every=True)
 
 
-def sums(trial: Trial) -> Sequence[Observation]:
+def sums(trial: Trial) -> Iterator[Observation]:
     """Probabilities: at least 0, at most 1, and of sum 1."""
-    found: list[Observation] = []
     u = trial.fmt.unit_roundoff
     for classes in trial.chosen((1, 2, 10, 100, 1000), 3):
-        x = _x(trial, (16, classes), 5)
+        x = trial.normal((16, classes), 5)
         step = trial.step(x)
         result, observed = trial.observed(step)
-        found.append(observed)
+        yield observed
         if observed.grade != "pass":
             continue
         y = result.arrays[0].astype(np.float64)
@@ -230,8 +225,7 @@ def sums(trial: Trial) -> Sequence[Observation]:
         residual = float(np.max(np.abs(y.sum(axis=-1) - 1.0)))
         if residual > slack or y.min() < 0 or y.max() > 1 + slack:
             text = f"a row sums to 1 within {residual:.3g}, {slack:.3g} allowed"
-            found.append(trial.broken(step, text))
-    return found
+            yield trial.broken(step, text)
 
 
 CASES = (

@@ -7,7 +7,7 @@ exponentials do: the mean error of one of them, over many random rows, must be t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -138,9 +138,8 @@ def _places(trial: Trial, step: Step, scaled: Float64Array) -> list[Observation]
     return []
 
 
-def localised(trial: Trial) -> Sequence[Observation]:
+def localised(trial: Trial) -> Iterator[Observation]:
     """Mean errors of positions, lanes and rows; and of the whole, against a control."""
-    found: list[Observation] = []
     largest = 0.0
     for classes, rows in trial.chosen((*_NARROW, *_WIDE), 6):
         x = trial.array(trial.rng(classes, 9).normal(scale=1.5, size=(rows, classes)))
@@ -149,15 +148,15 @@ def localised(trial: Trial) -> Sequence[Observation]:
         part = 1 if trial.operation == "cross_entropy" else 0
         exact = expected_of(step, trial.fmt, trial.arithmetic)[part].exact
         scaled = _in_u(trial, step, result.arrays[part], exact)
-        found += _places(trial, step, scaled)
+        yield from _places(trial, step, scaled)
         if trial.operation in ("softmax", "log_softmax") and classes <= 257:
             own = float(np.abs(scaled).mean())
             control = _of_controls(trial, step, x, exact)
             largest = max(largest, own)
             if own > _MEAN_FACTOR * control + _MEAN_EXTRA:
                 text = f"mean error {own:.3g} u, of NumPy by the same formulas {control:.3g} u"
-                found.append(trial.broken(step, text, "inaccurate"))
-    return found or [Observation("pass", "accurate", error=largest)]
+                yield trial.broken(step, text, "inaccurate")
+    yield Observation("pass", "accurate", error=largest)
 
 
 def equal_logits(trial: Trial) -> Sequence[Observation]:
@@ -187,9 +186,8 @@ def equal_logits(trial: Trial) -> Sequence[Observation]:
     return [Observation("pass", "accurate", error=largest)]
 
 
-def strided_lanes(trial: Trial) -> Sequence[Observation]:
+def strided_lanes(trial: Trial) -> Iterator[Observation]:
     """The same along an axis that is not last: lanes are columns there."""
-    found: list[Observation] = []
     for outer, classes, inner in ((24, 5, 19), (24, 9, 67), (12, 17, 130)):
         x = trial.array(trial.rng(inner).normal(scale=1.5, size=(outer, classes, inner)))
         step = trial.step(x, 1)
@@ -201,9 +199,9 @@ def strided_lanes(trial: Trial) -> Sequence[Observation]:
         got = np.ascontiguousarray(np.moveaxis(result.arrays[0], 1, 2)).reshape(-1, classes)
         scaled = _in_u(trial, flat, got, exact)
         by_column = scaled.reshape(outer, inner, classes).transpose(0, 2, 1)
-        found += _places(trial, step, by_column.reshape(-1, inner))
-        found += _places(trial, step, scaled)
-    return found or [Observation("pass", "accurate")]
+        yield from _places(trial, step, by_column.reshape(-1, inner))
+        yield from _places(trial, step, scaled)
+        yield Observation("pass", "accurate")
 
 
 def order(trial: Trial) -> Sequence[Observation]:

@@ -19,7 +19,7 @@ from harness.experiments.conformance.case import (
 )  # fmt: skip
 from harness.experiments.conformance.case_run import Trial
 from harness.experiments.conformance.expected import first_beyond, largest_at
-from harness.experiments.conformance.observation import Observation, Skip
+from harness.experiments.conformance.observation import Broken, Observation, Skip
 from harness.numerics.exact import Exact
 from harness.numerics.formats import to_float64
 from harness.numerics.ulps import ulp_error
@@ -223,13 +223,12 @@ def unlike_rows(trial: Trial) -> Iterator[Observation]:
         yield from trial.values(steps)
 
 
-def contracted_caller(trial: Trial) -> Sequence[Observation]:
+def contracted_caller(trial: Trial) -> Iterator[Observation]:
     """The same product within a caller that is compiled together with the operation.
 
     A compiler that contracts 0.3*x - max to a fused multiply-add subtracts the rounded maximum
     from unrounded products: the largest difference is no longer 0, and may overflow in exp.
     """
-    found: list[Observation] = []
     for values in ([1e12, 9e11, 9.99999e11], [9e11, 1e12, 9.99999e11], [1e12, -1e12, 1.1e12]):
         x = trial.array(values)
         step = Step("softmax", (x,), scale=0.3)
@@ -240,17 +239,16 @@ def contracted_caller(trial: Trial) -> Sequence[Observation]:
             raise Skip(f"could not be compiled within a caller: {result.error}")
         broken = trial.contract(step, result)
         if broken is not None:
-            return [broken]
+            raise Broken(broken)
         right = np.zeros(3)
         right[int(np.argmax(values))] = 1.0
         got = to_float64(result.arrays[0])
         place = first_beyond(got, right, 0.0)
         if place is None:
-            found.append(Observation("pass", "exact"))
+            yield Observation("pass", "exact")
         else:
             name = f"out[{place[0]}]"
-            found.append(trial.unlike(step, name, x, got[place], right[place], grade="failure"))
-    return found
+            yield trial.unlike(step, name, x, got[place], right[place], grade="failure")
 
 
 def scaled_caller(trial: Trial) -> Sequence[Observation]:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from harness.experiments.conformance.call import Array, Result, Step
 from harness.experiments.conformance.case import FLOATS, OPERATIONS, Case
 from harness.experiments.conformance.case_run import Trial, kind_of, softmax_like
-from harness.experiments.conformance.expected import axes_of, difference_of, result_rows, rows_of
+from harness.experiments.conformance.expected import difference_of, result_rows, step_rows
 from harness.experiments.conformance.observation import Grade, Observation, worst
 from harness.numerics.exact import Exact
 from harness.numerics.formats import Float64Array, FloatFormat, to_float64
@@ -443,10 +443,8 @@ def _lost(trial: Trial, call: _Call, arrays: Sequence[Float64Array]) -> Iterator
 
 def _as_given(step: Step) -> _Call:
     """Any call, every row of which is judged."""
-    axes = axes_of(step, step.arrays[0].ndim)
-    floats = step.arrays[:1] if step.operation == "cross_entropy" else step.arrays
-    rows = tuple(to_float64(rows_of(a, axes)) for a in floats)
-    return _Call(step, (*rows, *step.arrays[len(floats) :]), tuple(range(len(rows[0]))))
+    rows = [r if r.dtype.kind in "iu" else to_float64(r) for r in step_rows(step)]
+    return _Call(step, tuple(rows), tuple(range(len(rows[0]))))
 
 
 def _ordinary_call(trial: Trial, step: Step, result: Result) -> Observation:
@@ -455,10 +453,6 @@ def _ordinary_call(trial: Trial, step: Step, result: Result) -> Observation:
     if step.operation == "cross_entropy" and step.arrays[1].any():  # which is not like them
         return Observation("pass", "accurate")
     return broken or worst([*_judged(trial, _as_given(step), result)])
-
-
-def _ordinary_rows(trial: Trial, call: _Call) -> Iterator[Observation]:
-    yield from _judged(trial, call, trial.sound(call.step))
 
 
 def _judged(trial: Trial, call: _Call, result: Result) -> Iterator[Observation]:
@@ -484,7 +478,8 @@ def ordinary(trial: Trial) -> Iterator[Observation]:
 
 
 def _ordinary_at(trial: Trial, width: Width) -> Iterator[Observation]:
-    return _ordinary_rows(trial, _ordinary(trial, width, _rows(trial, width.classes)))
+    call = _ordinary(trial, width, _rows(trial, width.classes))
+    return _judged(trial, call, trial.sound(call.step))
 
 
 def named(trial: Trial) -> Iterator[Observation]:
@@ -506,8 +501,8 @@ def _named_at(trial: Trial, width: Width) -> Iterator[Observation]:
     x[-1] = np.clip(trial.rng(n, 9).normal(size=n), -4.0, 4.0)
     x[-1, 0] = 4.5
     call = _ordinary(trial, width, x)
-    last = tuple(a[before:] for a in call.rows)
-    return _ordinary_rows(trial, replace(call, rows=last, first=before))
+    call = replace(call, rows=tuple(a[before:] for a in call.rows), first=before)
+    return _judged(trial, call, trial.sound(call.step))
 
 
 def _equal(trial: Trial, n: int) -> tuple[Float64Array, list[int]]:

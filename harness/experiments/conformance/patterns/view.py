@@ -11,11 +11,10 @@ from harness.bounds.tolerances import Arithmetic
 from harness.experiments.conformance.call import Step
 from harness.experiments.conformance.case_run import vanishing
 from harness.experiments.conformance.expected import (
-    axes_of,
     difference_of,
     expected_of,
     result_rows,
-    rows_of,
+    step_rows,
 )
 from harness.experiments.conformance.python_line import Failing
 from harness.numerics.formats import Float64Array, FloatFormat, to_float64, ulp
@@ -84,7 +83,7 @@ def view_of(failing: Failing, fmt: FloatFormat, arithmetic: Arithmetic) -> View 
     with np.errstate(all="ignore"):
         size = np.abs(value)
         if step.operation == "softmax_backward":
-            grad, y = (to_float64(rows_of(a, axes_of(step, a.ndim))) for a in step.arrays)
+            grad, y = map(to_float64, step_rows(step))
             size = np.abs(y) * (np.abs(grad) + np.abs(grad * y).sum(axis=1, keepdims=True))
         relative = np.where(np.abs(value) >= fmt.smallest_normal, difference / size, 0.0)
         allowed = due.allowed.reshape(columns.shape) * ulp(np.nan_to_num(value), fmt)
@@ -92,11 +91,11 @@ def view_of(failing: Failing, fmt: FloatFormat, arithmetic: Arithmetic) -> View 
     bad |= np.isnan(columns) != np.isnan(value)
     if step.operation == "softmax":
         bad |= (columns != 0) & vanishing(exact, fmt)
-    axes = axes_of(step, step.arrays[0].ndim)
-    rows = [to_float64(rows_of(a, axes)) for a in step.arrays if a.shape == step.arrays[0].shape]
+    x, *others = step_rows(step)
+    second = next((to_float64(a) for a in others if a.shape == x.shape), None)
     place = (evidence.place if evidence is not None else ()) or (0,)
     return View(
-        step, part, fmt, rows[0], rows[1] if len(rows) > 1 else None, columns, value,
+        step, part, fmt, to_float64(x), second, columns, value,
         difference if logarithmic else relative, bad & ~due.free.reshape(columns.shape),
         min(place[0], len(columns) - 1),
     )  # fmt: skip
