@@ -44,7 +44,8 @@ _MODULES = {
     state: "state",
 }
 """Modules of cases in the order of the catalogue, and the area of theirs."""
-_UNLIKE_THEIR_MODULE = {
+_AREA_OF = {
+    **{case.id: area for module, area in _MODULES.items() for case in module.CASES},
     **dict.fromkeys(("29-beyond-int32", "31-many-rows", "31-large"), "many rows"),
     **dict.fromkeys(("54-batches", "55-permutation", "57-shift", "58-distribution"), "accuracy"),
     **dict.fromkeys(("56-memory-order", "byte-order", "positional-axis", "52-overlap"), "layouts"),
@@ -62,5 +63,4 @@ def area_of(case: str, operation: str) -> str:
     """Which of `AREAS` a case of the catalogue is of, by its id, on an operation."""
     if operation in ("softmax_backward", "cross_entropy"):
         return "gradients"
-    home = next(area for module, area in _MODULES.items() if BY_ID[case] in module.CASES)
-    return _UNLIKE_THEIR_MODULE.get(case, home)
+    return _AREA_OF[case]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import product
 
 import numpy as np
 
-from harness.experiments.conformance.call import Array, Layout, Step
+from harness.experiments.conformance.call import Array, Layout, Out, Step
 from harness.experiments.conformance.case import ALONG_AXIS, OF_LOGITS, OPERATIONS, PYTORCH, Case
 from harness.experiments.conformance.case_run import Trial
 from harness.experiments.conformance.observation import Observation, Skip
@@ -39,41 +40,31 @@ def layout(trial: Trial, *, which: tuple[Layout, ...]) -> Sequence[Observation]:
         (9,), (1000,), (17, 33), (33, 17), (130, 67), (4, 9, 5), (6, 2, 40), (8, 64), (600, 70),
     ]  # fmt: skip
     steps = []
-    for shape in shapes:
-        for name in which:
-            x = _x(every, shape)
+    for shape, name in product(shapes, which):
+        for axis in trial.axes(len(shape)):
+            step = every.step(_x(every, shape), axis, layout=name)
             if name == "broadcast":
-                x = np.ascontiguousarray(np.broadcast_to(x[:1], shape))
-            for axis in trial.axes(len(shape)):
-                grad = None
-                if name == "broadcast" and trial.operation == "softmax_backward":
-                    if axis == 0:
-                        continue
-                    grad = np.ascontiguousarray(np.broadcast_to(_x(every, (1, *shape[1:])), shape))
-                targets = None
-                if name == "broadcast" and trial.operation == "cross_entropy":
-                    targets = np.zeros(shape[:-1], np.int64)
-                steps.append(every.step(x, axis, layout=name, grad=grad, targets=targets))
+                if axis == 0 and trial.operation == "softmax_backward":
+                    continue
+                arrays = [a if a.ndim == 0 else np.repeat(a[:1], len(a), 0) for a in step.arrays]
+                step = replace(step, arrays=tuple(arrays))
+            steps.append(step)
     return trial.values(steps)
 
 
 def unlike_layouts(trial: Trial) -> Sequence[Observation]:
     """Gradients that lie unlike y, as broadcast and transposed ones do; strided targets."""
-    first: tuple[Layout, ...]
-    second: tuple[Layout, ...]
-    if trial.operation == "cross_entropy":
-        first, second = ("C", "F"), ("reversed", "strided", "readonly")
-    else:
-        first, second = ("C", "F", "reversed", "strided", "readonly"), ("C", "F", "offset")
+    first: tuple[Layout, ...] = ("C", "F")
+    second: tuple[Layout, ...] = ("reversed", "strided", "readonly")
+    if trial.operation == "softmax_backward":
+        first, second = (*first, *second), (*first, "offset")
     steps = []
     for shape in ((9,), (17, 33), (64, 10), (4, 9, 5)):
         for axis in trial.axes(len(shape)):
-            for a in first:
-                steps += [
-                    replace(trial.step(_x(trial, shape), axis, layout=a), second=b)
-                    for b in second
-                    if a != b
-                ]
+            for a, b in product(first, second):
+                if a != b:
+                    step = trial.step(_x(trial, shape), axis, layout=a)
+                    steps.append(replace(step, second=b))
             if trial.operation == "softmax_backward":
                 grad = np.broadcast_to(_x(trial, (1, *shape[1:])), shape).copy()
                 step = trial.step(_x(trial, shape), axis, layout="broadcast", grad=grad)
@@ -84,11 +75,11 @@ def unlike_layouts(trial: Trial) -> Sequence[Observation]:
 def output(trial: Trial) -> Sequence[Observation]:
     trial.need_out()
     steps = []
+    outs: tuple[Out, ...] = ("fresh", "strided")
+    orders: tuple[Layout, ...] = ("C", "F")
     for shape in ((5,), (4, 9), (33, 64), (3, 4, 5)):
-        for axis in range(len(shape)):
-            for out in ("fresh", "strided"):
-                steps.append(trial.step(_x(trial, shape), axis, out=out))
-                steps.append(trial.step(_x(trial, shape), axis, out=out, layout="F"))
+        for axis, out, name in product(range(len(shape)), outs, orders):
+            steps.append(trial.step(_x(trial, shape), axis, out=out, layout=name))
     return trial.values(steps)
 
 
