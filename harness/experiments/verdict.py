@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -289,9 +290,9 @@ def _item(record: Any) -> Item:
 
 def _problems(records: Iterable[Any]) -> list[Problem]:
     """The records by what is wrong, the most serious first."""
-    groups: dict[object, list[Any]] = {}
+    groups: defaultdict[object, list[Any]] = defaultdict(list)
     for record in records:
-        groups.setdefault(_cause(record), []).append(record)
+        groups[_cause(record)].append(record)
     return [_problem(group) for group in sorted(groups.values(), key=_rank)]
 
 
@@ -322,17 +323,15 @@ def _severity(record: Any) -> int:
 
 
 def _problem(group: Sequence[Any]) -> Problem:
-    worst = max(group, key=_severity)
-    shown = min(
-        (r.witness.text for r in group if getattr(r, "witness", None)), key=len, default=None
-    )
+    worst, areas = max(group, key=_severity), set(map(_area_of, group))
+    witnesses = [r.witness.text for r in group if getattr(r, "witness", None)]
     return Problem(
-        areas=tuple(a for a in AREAS if a in {_area_of(r) for r in group}),
+        areas=tuple(a for a in AREAS if a in areas),
         name=str(getattr(worst, "case", None) or worst.experiment),
         text=_text(worst, group),
         count=len(group),
         where=_places(group),
-        witness=shown,
+        witness=min(witnesses, key=len, default=None),
         items=tuple(map(_item, group)),
     )
 
@@ -358,22 +357,20 @@ def _text(worst: Any, group: Sequence[Any]) -> str:
 
 def _places(records: Iterable[Any]) -> str:
     """Operations and formats: ``softmax in float64, float32; log_softmax in float32``."""
-    formats: dict[str, dict[str, None]] = {}
+    formats: defaultdict[str, dict[str, None]] = defaultdict(dict)
     for record in records:
         if record.dtype is not None:
-            formats.setdefault(record.operation, {})[record.dtype] = None
-    operations: dict[str, list[str]] = {}
+            formats[record.operation][record.dtype] = None
+    operations: defaultdict[str, list[str]] = defaultdict(list)
     for operation, dtypes in formats.items():
-        operations.setdefault(", ".join(dtypes), []).append(operation)
+        operations[", ".join(dtypes)].append(operation)
     return "; ".join(f"{', '.join(names)} in {dtypes}" for dtypes, names in operations.items())
 
 
 def _reason(
-    verdict: Verdict,
-    problems: Sequence[Problem],
-    judged: Sequence[Record],
+    verdict: Verdict, problems: Sequence[Problem], judged: Sequence[Record],
     records: Sequence[Record],
-) -> str:
+) -> str:  # fmt: skip
     if verdict is Verdict.NOTHING:
         reasons = dict.fromkeys(r.reason for r in records if r.reason)
         return next(iter(reasons), "no judgement was made") or ""

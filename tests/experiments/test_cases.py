@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from harness.bounds.tolerances import Arithmetic
 from harness.experiments.conformance.call import (
-    LAYOUTS,
     Array,
     Layout,
     Result,
@@ -45,7 +45,7 @@ def test_every_number_of_the_catalogue_has_a_case() -> None:
     assert set(SHARED.values()) <= numbers
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", get_args(Layout))
 def test_layouts_keep_the_values(layout: Layout) -> None:
     x = np.arange(12.0).reshape(3, 4)
     if layout == "broadcast":

@@ -275,7 +275,7 @@ def test_first_call_that_hangs_is_not_tried_again() -> None:
     subject = Faulty("timeout")
     subject.first_s = None  # type: ignore[attr-defined]  # as of a worker that never answered
     trial = Trial(subject, "8-nan", 8, "softmax", "float32", Arithmetic(), thorough=False)
-    record = judge_case(BY_ID["8-nan"], trial, explainer=Explainer())
+    record = judge_case(BY_ID["8-nan"], trial, Explainer())
     assert record.diagnosis == "the first calls never come back"
     assert subject.faults == 1
 

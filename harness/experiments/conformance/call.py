@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,6 @@ Layout = Literal["C", "F", "reversed", "strided", "offset", "broadcast", "misali
 Out = Literal["none", "fresh", "strided", "alias", "overlap"]
 Caller = Literal["own", "thread", "together", "fork"]
 
-LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 _NAMES = {"softmax_backward": ("grad", "y"), "cross_entropy": ("logits", "targets")}
 _BY: Mapping[Caller, str] = {
     "own": "",

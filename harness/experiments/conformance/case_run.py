@@ -8,7 +8,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -255,17 +255,15 @@ class Trial:
             raise Broken(broken)
         return result
 
-    def observed(self, step: Step, grade: Grade = "failure") -> tuple[Result, Observation]:
+    def observed(self, step: Step) -> tuple[Result, Observation]:
         """The result of one call, held against what it must be."""
-        (result,), (observation,) = self.all_observed([step], grade)
+        (result,), (observation,) = self.all_observed([step])
         return result, observation
 
-    def all_observed(
-        self, steps: Sequence[Step], grade: Grade = "failure"
-    ) -> tuple[list[Result], list[Observation]]:
+    def all_observed(self, steps: Sequence[Step]) -> tuple[list[Result], list[Observation]]:
         """The results of calls, held against what they must be."""
         results = self.perform(steps)
-        return results, [self.observe(s, r, grade) for s, r in zip(steps, results, strict=True)]
+        return results, list(map(self.observe, steps, results))
 
     def refuse_what_is_too_large(
         self, step: Step, needed: float, seconds: float, part: int
@@ -426,13 +424,8 @@ class Trial:
         broken = self.contract(step, result, grade, note)
         if broken is not None:
             return broken
-        expected = expected_of(step, self.fmt, self.arithmetic)
-        return worst(
-            [
-                self._compare(step, i, a, e, grade, note)
-                for i, (a, e) in enumerate(zip(result.arrays, expected, strict=True))
-            ]
-        )
+        parts = zip(result.arrays, expected_of(step, self.fmt, self.arithmetic), strict=True)
+        return worst([self._compare(step, i, *p, grade, note) for i, p in enumerate(parts)])
 
     def _compare(
         self, step: Step, part: int, array: Array, expected: Expected, grade: Grade, note: str
@@ -485,19 +478,14 @@ class Trial:
                 kinds.append("limit" if np.any(alternative[free] != 0) else "zero")
             accepted = accepted | near
         bad = free & ~accepted
+        told = partial(self._observation, step, part, got, expected.exact, note=note)
         if bad.any():
-            place = largest_at(bad)
-            return self._observation(
-                step, part, got, expected.exact, place, "wrong", "failure", note
-            )
+            return told(largest_at(bad), "wrong", "failure")
         own = expected.rounded
         unlike = free & (np.isnan(values) != np.isnan(own))
         if not unlike.any():
             return Observation("pass", "nan" if np.isnan(own[free]).any() else "exact")
-        place = largest_at(unlike)
-        found = self._observation(
-            step, part, got, expected.exact, place, kinds[-1], "finding", note
-        )
+        found = told(largest_at(unlike), kinds[-1], "finding")
         message = found.message.replace("but should be", "where the convention here is")
         return replace(found, message=message, allowed=None)
 
@@ -536,12 +524,9 @@ class Trial:
             told = f" row={row}"
         if sum(len(r) for r in rows) > _WHOLE:
             return (self._recipe(step, logits[-1]) + told,)
-        text = [to_hex(v) for r in rows for v in r]
-        if step.operation == "cross_entropy":
-            targets = step.arrays[1].reshape(-1)
-            shown = targets if row is None else targets[row : row + 1]
-            text += [f"target={int(t)}" for t in shown]
-        return tuple(text)
+        targets = step.arrays[1].reshape(-1) if step.operation == "cross_entropy" else ()
+        shown = targets if row is None else targets[row : row + 1]
+        return (*(to_hex(v) for r in rows for v in r), *(f"target={int(t)}" for t in shown))
 
     def _recipe(self, step: Step, array: Array) -> str:
         """An input too large to be shown: its value where it has but one, else its identity."""

@@ -54,23 +54,21 @@ _LAYOUTS = {
     "misaligned": "arrays at an odd address",
     "readonly": "read-only arrays",
 }
+_OUTS = {
+    "fresh": "calls with out=",
+    "strided": "calls whose out= has gaps between its rows",
+    "alias": "calls whose out= is the input",
+}
+_NUMBERS = (
+    known_mistake, summed, one_factor, cross_term, mixed, temperature, digits, cut_off, every_nth,
+    positions, of_exponentials,
+)  # fmt: skip
+"""What may be wrong with the numbers of a result, the likeliest first."""
 
 
 def _what(view: View) -> str | None:
     """What is wrong with the numbers of a result."""
-    return (
-        known_mistake(view)
-        or summed(view)
-        or one_factor(view)
-        or cross_term(view)
-        or mixed(view)
-        or temperature(view)
-        or digits(view)
-        or cut_off(view)
-        or every_nth(view)
-        or positions(view)
-        or of_exponentials(view)
-    )
+    return next((text for pattern in _NUMBERS if (text := pattern(view)) is not None), None)
 
 
 def _where(small: Failing, prober: Prober) -> str | None:
@@ -90,11 +88,7 @@ def _where(small: Failing, prober: Prober) -> str | None:
     if step.second is not None and step.second != step.layout:
         return f"arguments of unlike layout ({step.second} beside {step.layout})"
     if step.out != "none":
-        return {
-            "fresh": "calls with out=",
-            "strided": "calls whose out= has gaps between its rows",
-            "alias": "calls whose out= is the input",
-        }[step.out]
+        return _OUTS[step.out]
     if step.keywords:
         return "calls with " + ", ".join(f"{k}=" for k in step.keywords)
     if step.operation == "cross_entropy":
@@ -108,10 +102,9 @@ def _where(small: Failing, prober: Prober) -> str | None:
         return f"arrays of {ndim} dimensions along axis {axis} (here of shape {shape})"
     if isinstance(step.axis, int) and axis != ndim - 1:
         return "calls along the first axis"
-    if ndim == 1 and shape[0] > 1:
-        two = replace(step, arrays=tuple(a.reshape(1, -1) for a in step.arrays))
-        if passes(two):
-            return "one-dimensional arrays"
+    one_row = replace(step, arrays=tuple(a.reshape(1, -1) for a in step.arrays))
+    if ndim == 1 and shape[0] > 1 and passes(one_row):
+        return "one-dimensional arrays"
     return _where_wide(small, passes)
 
 

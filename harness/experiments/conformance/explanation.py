@@ -15,6 +15,7 @@ import numpy as np
 
 from harness.experiments.conformance import diagnosis
 from harness.experiments.conformance.call import Result, Step
+from harness.experiments.conformance.case import OF_LOGITS
 from harness.experiments.conformance.case_run import Trial
 from harness.experiments.conformance.expected import (
     expected_of,
@@ -118,7 +119,7 @@ def explained(trial: Trial, found: Observation, budget: Budget) -> Explanation:
     try:
         failing = prober.tried(replace(step, same=None))
         if failing is None:
-            return _not_alone(trial, found, prober)
+            return _not_alone(trial, found, evidence, prober)
         budget.extend(budget.seconds, budget.calls)  # what was seen costs what it costs
         small = smallest(prober, failing, trial.fmt)
         budget.extend(0.1, 20)
@@ -130,10 +131,8 @@ def explained(trial: Trial, found: Observation, budget: Budget) -> Explanation:
         return (None if prober.found is None else witness(trial, prober.found)), None
 
 
-def _not_alone(trial: Trial, found: Observation, prober: Prober) -> Explanation:
+def _not_alone(trial: Trial, found: Observation, evidence: Evidence, prober: Prober) -> Explanation:
     """A call in which nothing is wrong by itself: it needs others, or the limits of its case."""
-    evidence = found.evidence
-    assert evidence is not None
     step = replace(evidence.step, same=None)
     failing = Failing(evidence.step, Result(), found, before=evidence.before)
     kept = diagnosis.state(failing, prober)
@@ -151,15 +150,14 @@ def _of_state(trial: Trial, told: diagnosis.Diagnosis, prober: Prober) -> Witnes
     if told.calls is not None:
         return witness(trial, told.calls)
     fmt, name = trial.fmt, trial.operation
-    if name not in ("softmax", "log_softmax", "logsumexp") or trial.fmt.name == "bfloat16":
+    if name not in OF_LOGITS or fmt.name == "bfloat16":
         return None
     first, wrap = NATIVE.get(trial.subject.metadata.backend, ("", "{}"))
-    small = [trial.array(v) for v in ([0.0, 1.0], [1.0, 0.0])]
-    a, b = (wrap.format(literal(v, fmt)) for v in small)
     if told.kind == "changed":
-        steps = [Step(name, (v,), "default") for v in small]
-        if not prober.perform(steps)[0].changed:
+        small = [trial.array(v) for v in ([0.0, 1.0], [1.0, 0.0])]
+        if not prober.perform([Step(name, (v,), "default") for v in small])[0].changed:
             return None
+        a, b = (wrap.format(literal(v, fmt)) for v in small)
         text = f"{first}y = {name}({a}); z = np.array(y); {name}({b}); np.array_equal(y, z)"
         return Witness(
             text=f"{text}  # False, should be True", got="False", expected="True",
@@ -189,9 +187,8 @@ def of_fault(trial: Trial, status: str, steps: Sequence[Step]) -> Explanation:
             return str(e) if e.status == status else None
         return None
 
-    for step in steps:
-        if step.same is not None or math.prod(step.arrays[0].shape) > _TOO_LARGE:
-            continue
+    made_again = (s for s in steps if s.same is None and s.arrays[0].size <= _TOO_LARGE)
+    for step in made_again:
         reason = fault(step)
         if reason is None:
             continue
@@ -328,18 +325,14 @@ def witness(trial: Trial, failing: Failing) -> Witness | None:
         comment = f"{got}, should be {expected}" if expected else got
     else:
         part, at = place
-        array = result_rows(failing.result.arrays[part], step)
-        exact = expected_of(step, trial.fmt, trial.arithmetic)[part].exact
-        due = float(exact[at].round_to(trial.fmt))
-        value = float(to_float64(array[at]))
+        array = failing.result.arrays[part]
+        exact = expected_of(step, trial.fmt, trial.arithmetic)[part].exact[at].reshape(1)
+        one = np.asarray(result_rows(array, step)[at]).reshape(1)
+        due, value = float(exact.round_to(trial.fmt)[0]), float(to_float64(one)[0])
         got, expected = two_numbers(value, due)
-        one = np.asarray(array[at]).reshape(1)
-        ulps = float(ulp_error(one, exact[at].reshape(1), trial.fmt)[0])
-        difference = _difference(value, due, ulps)
-        whole = failing.result.arrays[part].shape
-        places = index_of(at, step, whole)
-        if len(failing.result.arrays) > 1:
-            index = f"[{part}]"
+        difference = _difference(value, due, float(ulp_error(one, exact, trial.fmt)[0]))
+        places = index_of(at, step, array.shape)
+        index = f"[{part}]" if len(failing.result.arrays) > 1 else ""
         index += f"[{', '.join(map(str, places))}]" if places else ""
         comment = f"{got}, should be {expected} ({difference})"
     line = code(failing, trial.fmt, trial.subject.metadata.backend, index)
@@ -362,8 +355,7 @@ def _difference(value: float, due: float, ulps: float) -> str:
 
 
 def _in_words(observation: Observation, result: Result) -> tuple[str, str, str]:
-    message = observation.message.rsplit(" [", 1)[0]
     if result.error is not None:
         return f"raises {result.error}", "a result", "no result"
-    got, _, expected = message.partition(", but should be ")
+    got, _, expected = observation.message.rsplit(" [", 1)[0].partition(", but should be ")
     return got, expected, "of another kind"

@@ -91,13 +91,13 @@ def _decided(trial: Trial, case: Case, verdict: Verdict, **fields: Any) -> Confo
 
 
 def judge_case(
-    case: Case, trial: Trial, *, lenient: bool = False, explainer: Explainer | None = None
+    case: Case, trial: Trial, explainer: Explainer, *, lenient: bool = False
 ) -> ConformanceRecord:
     """The verdict on one case; declared deviations of the subject turn it into ``expected``.
 
     Args:
         lenient: nothing was promised here: what would be a failure is a finding, but for a crash.
-        explainer: makes a failing call smaller and says what is wrong; None for neither.
+        explainer: makes a failing call smaller and says what is wrong.
     """
     fault: Status | None = None
     try:
@@ -128,11 +128,10 @@ def judge_case(
     if verdict == "failure":
         status = "crashed" if found.outcome == "crashed" else "failed"
     witness, diagnosis = None, None
-    if explainer is not None and verdict == "failure":
-        if fault is not None:
-            witness, diagnosis = explainer.explain_fault(trial, fault)
-        else:
-            witness, diagnosis = explainer.explain(trial, found, case.judge.__module__)
+    if verdict == "failure" and fault is not None:
+        witness, diagnosis = explainer.explain_fault(trial, fault)
+    elif verdict == "failure":
+        witness, diagnosis = explainer.explain(trial, found, case.judge.__module__)
     return _decided(
         trial,
         case,
@@ -193,13 +192,12 @@ def judge(
     metadata = subject.metadata
     if arithmetic is None:
         arithmetic = Arithmetic(metadata.bound or "generic", metadata.accumulator)
-    refusal, lenient = None, False
+    refusal, lenient = None, metadata.dtypes is None and dtype not in PROMISED
     if operation not in metadata.operations:
         refusal = f"offers no {operation}"
     elif metadata.dtypes is not None and dtype not in metadata.dtypes:
         refusal = f"declares {', '.join(metadata.dtypes)}; not {dtype}"
-    elif dtype not in PROMISED and metadata.dtypes is None:
-        lenient = True
+    elif lenient:
         refusal = _refused(subject, operation, dtype, options.timeout_s)
     explainer = explainer or Explainer(options.explain_s)
     for case in CASES:
@@ -218,7 +216,7 @@ def judge(
             reason = "needs gigabytes or minutes; the profile 'full' has it"
             yield _decided(trial, case, "skipped", reason=reason)
             continue
-        yield judge_case(case, trial, lenient=lenient, explainer=explainer)
+        yield judge_case(case, trial, explainer, lenient=lenient)
 
 
 def unneeded(

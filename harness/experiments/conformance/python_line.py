@@ -158,9 +158,9 @@ def number(value: Any, fmt: FloatFormat | None = None) -> str:
     return text.replace("e+0", "e").replace("e+", "e").replace("e-0", "e-")
 
 
-def two_numbers(got: float, expected: float, least: int = 3) -> tuple[str, str]:
-    """Both in decimal, with as many digits as tell them apart and one more."""
-    for digits in range(least, 18):
+def two_numbers(got: float, expected: float) -> tuple[str, str]:
+    """Both in decimal, with as many digits as tell them apart and one more, three at least."""
+    for digits in range(3, 18):
         a, b = f"{got:.{digits}g}", f"{expected:.{digits}g}"
         if a != b and f"{got:.{digits - 1}g}" != f"{expected:.{digits - 1}g}":
             break

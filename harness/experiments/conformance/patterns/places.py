@@ -148,7 +148,7 @@ def _groups(n: int, one: str, many: str) -> Iterator[tuple[str, slice]]:
         yield f"the first {k} of {n} {many} are", slice(0, k)
 
 
-def _pattern(measure: Float64Array, one: str, many: str, part: float = 0.8) -> str | None:
+def _pattern(measure: Float64Array, one: str, many: str, part: float) -> str | None:
     """The places whose measure is unlike that of the others, and explains most of it."""
     n = len(measure)
     total = float(np.sum((measure - measure.mean()) ** 2))
