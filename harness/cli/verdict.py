@@ -79,11 +79,8 @@ def _areas(found: Report) -> Table:
 
 def _witnesses(found: Report) -> list[str]:
     """One line for each area that fails, where an input could be made small."""
-    lines = []
-    for area in found.areas:
-        shown = [p.witness for p in area.failures if p.witness]
-        lines += [f"{area.name}: {shown[0]}"] if shown else []
-    return lines
+    shown = {a.name: [p.witness for p in a.failures if p.witness] for a in found.areas}
+    return [f"{name}: {witnesses[0]}" for name, witnesses in shown.items() if witnesses]
 
 
 def _time(ns: float) -> str:

@@ -226,16 +226,10 @@ def _first_calls(subject: Implementation, dtypes: Sequence[str]) -> Record | Non
 def _rivals(
     subject: Implementation, baselines: Sequence[str], notes: list[str]
 ) -> list[Implementation]:
-    found = []
-    for name in baselines:
-        rival = implementations().get(name)
-        if rival is None or name == subject.name:
-            continue
-        if rival.available:
-            found.append(rival)
-        else:
-            notes.append(f"baseline {name}: {rival.unavailable_reason}")
-    return found
+    known = implementations()
+    rivals = [known[name] for name in baselines if name in known and name != subject.name]
+    notes += [f"baseline {r.name}: {r.unavailable_reason}" for r in rivals if not r.available]
+    return [r for r in rivals if r.available]
 
 
 def _timed(subject: Implementation) -> Profile:

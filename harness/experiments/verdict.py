@@ -445,12 +445,9 @@ def _speed(mine: ThroughputRecord, timings: Sequence[ThroughputRecord]) -> Speed
     point = replace(point, time_ns=mine.time_ns, gbps=gbps)
     if mine.ranked is False:
         return replace(point, reason=f"no ratio: the timed result is wrong ({mine.reason})")
-    ratios = []
-    for rival in (t for t in timings if _are_rivals(mine, t)):
-        found = times_as_fast(mine, rival)
-        if found is not None and found[2] <= 2.0 * found[1]:
-            ratios.append(Ratio(rival.implementation, *found))
-    return replace(point, ratios=tuple(ratios))
+    rivals = ((t.implementation, times_as_fast(mine, t)) for t in timings if _are_rivals(mine, t))
+    ratios = (Ratio(name, *found) for name, found in rivals if found is not None)
+    return replace(point, ratios=tuple(r for r in ratios if r.high <= 2.0 * r.low))
 
 
 def _are_rivals(mine: ThroughputRecord, other: ThroughputRecord) -> bool:

@@ -219,14 +219,12 @@ def arranged(array: Array, layout: Layout) -> Array:
     if layout == "reversed":
         every: Any = (..., *(slice(None, None, -1) for _ in array.shape))
         return np.asarray(np.array(array[every], order="C", copy=True)[every])
-    if layout == "strided" and array.ndim:
-        wide = np.full((*array.shape[:-1], 2 * array.shape[-1]), 77, dtype=array.dtype)
-        wide[..., ::2] = array
-        return wide[..., ::2]
-    if layout == "offset" and array.ndim:
-        wide = np.full((*array.shape[:-1], array.shape[-1] + 3), 77, dtype=array.dtype)
-        wide[..., 2:-1] = array
-        return wide[..., 2:-1]
+    if layout in ("strided", "offset") and array.ndim:
+        n, gaps = array.shape[-1], layout == "strided"
+        wide = np.full((*array.shape[:-1], 2 * n if gaps else n + 3), 77, dtype=array.dtype)
+        view = wide[..., ::2] if gaps else wide[..., 2:-1]
+        view[...] = array
+        return view
     if layout == "broadcast" and array.ndim:
         return np.broadcast_to(array[:1].copy(), array.shape)
     if layout == "misaligned":

@@ -222,9 +222,8 @@ class Trial:
     def _as_rows(self, step: Step) -> Step:
         """The step with its logits as (N, C), where it is a loss and not offered for others."""
         shape = step.arrays[0].shape
-        if step.operation != "cross_entropy" or len(shape) in (0, 2):
-            return step
-        if self.refused_logits(len(shape)) is None:
+        taken = step.operation != "cross_entropy" or len(shape) in (0, 2)
+        if taken or self.refused_logits(len(shape)) is None:
             return step
         logits, targets = step.arrays
         return replace(step, arrays=(logits.reshape(-1, shape[-1]), targets.reshape(-1)))
@@ -234,9 +233,8 @@ class Trial:
         part: int = 0, place: tuple[int, ...] = (),
     ) -> Evidence:  # fmt: skip
         """The call `step`, with those of the same request before it."""
-        request = next((m for m in reversed(self.made) if any(s is step for s in m)), (step,))
-        index = next(i for i, s in enumerate(request) if s is step)
-        return Evidence(step, request[:index], judge, part, place)
+        request = next((m for m in reversed(self.made) if step in m), (step,))
+        return Evidence(step, request[: request.index(step)], judge, part, place)
 
     def need_out(self) -> None:
         """Skip where the operation takes no ``out=``."""
@@ -495,9 +493,8 @@ class Trial:
     ) -> Observation:  # fmt: skip
         index = index_of(place, step, expected_shapes(step)[part])
         right = exact[place].round_to(self.fmt)
-        text = (
-            f"{named(step, part, index)}={float(got[place]):.9g}, but should be {float(right):.9g}"
-        )
+        name = named(step, part, index)
+        text = f"{name}={float(got[place]):.9g}, but should be {float(right):.9g}"
         if np.isfinite(error):
             text += f" ({error:.3g} ulp, {allowed:.3g} allowed)"
         return self.shown(

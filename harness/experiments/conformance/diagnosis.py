@@ -170,7 +170,7 @@ def diagnose(
     """
     where, text = None, None
     if small is not None:
-        where, text = _where(small, prober), _broken_contract(small.result, small)
+        where, text = _where(small, prober), _broken_contract(small)
         if text is None and unsteady(found.step, prober):
             return Diagnosis(UNSTEADY, "unsteady")
     seen = [found] if small is None else [found, small]
@@ -186,12 +186,11 @@ def diagnose(
             return Diagnosis(_REMEMBERED, "kept", calls)
         text = _of_zero(small, prober)
     if text is None and small is None:
-        text = _first(views, beside)
-    elif text is None:
-        text = _of_rows(found, views[0], prober, arithmetic) if views else None
-        text = text or _first(views, _what)
-    if text is None and small is None and (what := _first(views, _what)) is not None:
-        text = f"rows of {views[0].x.shape[1]} classes: {what}"
+        text, what = _first(views, beside), _first(views, _what)
+        if text is None and what is not None:
+            text = f"rows of {views[0].x.shape[1]} classes: {what}"
+    elif text is None and views:
+        text = _of_rows(found, views[0], prober, arithmetic) or _first(views, _what)
     if text is None:
         return Diagnosis(None if where is None else f"only {where} were seen to be wrong")
     return Diagnosis(text if where is None else f"{where}: {text}")
@@ -251,7 +250,8 @@ def _usual(found: Failing, prober: Prober, shape: tuple[int, int]) -> Failing | 
     return Failing(usual, result, replace(found.observation, evidence=at))
 
 
-def _broken_contract(result: Result, small: Failing) -> str | None:
+def _broken_contract(small: Failing) -> str | None:
+    result = small.result
     if result.error is not None:
         x = to_float64(small.step.arrays[0])
         why = " at an infinite logit" if np.isinf(x).any() else ""

@@ -90,25 +90,18 @@ def _summed_up(step: Step, array: Array) -> tuple[Array, Array]:
     A result of another shape comes as it is: nothing but its shape is then looked at.
     """
     axis = _repeats_along(step, array)
-    length = (step.tiled or (0, 0))[1]
+    along, length = step.tiled or (0, 0)
     if axis is not None and (array.ndim <= axis or array.shape[axis] != length):
         array, axis = array[..., :0] if array.ndim else array, None
     if axis is None:
         return np.stack([array, array]), np.zeros((2, *array.shape), np.int64)
-    return extremes(array, axis, step.arrays[0].shape[(step.tiled or (0, 0))[0]])
-
-
-def _as_given(step: Step, argument: Array, given: Array) -> bool:
-    """Whether an argument of many repetitions still has the bytes that each was given."""
-    return all(value.tobytes() == given.tobytes() for value in _summed_up(step, argument)[0])
+    return extremes(array, axis, step.arrays[0].shape[along])
 
 
 def _transferable(array: Array) -> Array:
     if array.dtype in _KNOWN:
         return array
-    if array.dtype.kind == "c":
-        return np.asarray(array.real, dtype=np.float64)
-    return np.asarray(array, dtype=np.float64)
+    return np.asarray(array.real, dtype=np.float64)
 
 
 def _out_for(
@@ -323,8 +316,8 @@ def _made(
         reason = lacking or "nothing traces or compiles its caller: the product is rounded"
         return Result(not_made=reason), []
     within = step.out in ("alias", "overlap")  # out= lies in the memory of the input
-    inputs, given = arrays[int(within) :], step.arrays[int(within) :]
-    before = [b"" if step.tiled else a.tobytes() for a in inputs]
+    inputs = arrays[int(within) :]
+    before = [a.tobytes() for a in (step.arrays if step.tiled else inputs)]
     around = [None if owner(a) is a else owner(a).tobytes() for a in inputs]
     options = _native_keywords(step, backend) | ({} if step.positional else _axis_of(step))
     by_position = (step.axis,) if step.positional else ()
@@ -350,10 +343,9 @@ def _made(
             copies = [np.array(s, copy=True) for s in sent]
     except (Exception, SystemExit) as e:
         return Result(error=_line(e)), []
-    modified = any(
-        not _as_given(step, a, g) if step.tiled else a.tobytes() != b
-        for a, b, g in zip(inputs, before, given, strict=True)
-    )
+    # Of many repetitions, each still has the bytes that it was given.
+    after = (_summed_up(step, a)[0] if step.tiled else [a] for a in inputs)
+    modified = any(a.tobytes() != b for each, b in zip(after, before, strict=True) for a in each)
     overrun = any(
         b is not None and owner(a).tobytes() != b for a, b in zip(inputs, around, strict=True)
     )

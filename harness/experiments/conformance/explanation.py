@@ -81,7 +81,7 @@ class Explainer:
         budget = Budget(self.seconds / 3.0)
         self.explained.add((group, found.outcome))
         try:
-            return _guarded(explained, trial, found, budget)
+            return _guarded(explained, trial, found, found.evidence, budget)
         finally:
             self.seconds -= budget.spent
 
@@ -104,10 +104,8 @@ def _guarded(explain: Callable[..., Explanation], *arguments: Any) -> Explanatio
         return None, f"(no diagnosis: {type(e).__name__}: {e})"
 
 
-def explained(trial: Trial, found: Observation, budget: Budget) -> Explanation:
+def explained(trial: Trial, found: Observation, evidence: Evidence, budget: Budget) -> Explanation:
     """See `Explainer.explain`."""
-    evidence = found.evidence
-    assert evidence is not None
     step = evidence.step
     if math.prod(step.full_shape()) > _TOO_LARGE or step.tiled is not None:
         return None, None

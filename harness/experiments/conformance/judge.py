@@ -228,10 +228,6 @@ def unneeded(
     were all skipped is left in peace.
     """
     used = {r.deviation for r in results if r.verdict == "expected"}
-    tried = {
-        d
-        for r in results
-        if r.verdict in GRADES or r.verdict == "expected"
-        for d in (r.case, *BY_ID[str(r.case)].deviations)
-    }
+    asked = {str(r.case) for r in results if r.verdict in (*GRADES, "expected")}
+    tried = {d for case in asked for d in (case, *BY_ID[case].deviations)}
     return [d for d in deviations if d.id not in used and d.id in tried]

@@ -63,9 +63,6 @@ def _stepped(error: float, most: float) -> float:
     return float(2.0 ** math.ceil(math.log2(max(error, 2.0))))
 
 
-Coordinates = tuple[str, str, str]  # operation, format, implementation
-
-
 @dataclass
 class _Schedule:
     """The units in their order, and the lanes that judge them.
@@ -75,13 +72,13 @@ class _Schedule:
 
     Attributes:
         groups: for each operation and format, the implementations that are to be judged.
-        futures: what was submitted.
+        futures: what was submitted, by operation, format and implementation.
         waiting: tasks; each lane takes the next one.
     """
 
     context: Context
     groups: list[tuple[str, str, list[Implementation]]] = field(default_factory=list)
-    futures: defaultdict[Coordinates, list[Future[Judged]]] = field(
+    futures: defaultdict[tuple[str, str, str], list[Future[Judged]]] = field(
         default_factory=lambda: defaultdict(list)
     )
     waiting: Waiting = field(default_factory=SimpleQueue)
@@ -200,22 +197,20 @@ def _measure_deviations(
     formats = {*_formats(context, implementation), *(meta.dtypes or PROMISED)}
     complete = set(product(meta.operations, formats)) <= {(r.operation, r.dtype) for r in found}
     for deviation in declared:
-        status, verdict = "skipped", "skipped"
-        reason: str | None = "not all operations, formats and cases it could show in were judged"
+        told: dict[str, str] = {"verdict": "skipped"}
         if deviation.id in used:
-            status, verdict, reason = "ok", "expected", None
+            told = {"status": "ok", "verdict": "expected", "deviation": deviation.id}
         elif deviation.id in idle and deviation.id in OF_THE_PROCESSOR:
-            reason = "does not show with the instructions of this processor"
+            told["reason"] = "does not show with the instructions of this processor"
         elif deviation.id in idle and complete:
-            status, verdict = "failed", "unexpected_pass"
-            reason = (
+            told = {"status": "failed", "verdict": "unexpected_pass"}
+            told["reason"] = (
                 f"declared ({deviation.reason}), but every case it would explain passes: "
                 f"withdraw it from IMPLEMENTATION['deviations']"
             )
-        shown = deviation.id if verdict == "expected" else None
-        yield _deviation_record(context, implementation, deviation.id).model_copy(
-            update={"status": status, "verdict": verdict, "reason": reason, "deviation": shown}
-        )
+        else:
+            told["reason"] = "not all operations, formats and cases it could show in were judged"
+        yield _deviation_record(context, implementation, deviation.id).model_copy(update=told)
 
 
 def _formats(context: Context, implementation: Implementation) -> list[str]:
@@ -239,19 +234,17 @@ def plan(context: Context) -> Iterator[Unit]:
             for implementation in context.implementations:
                 if dtype not in _formats(context, implementation):
                     continue
-                first = implementation in members and schedule.first_of(implementation.name) == (
-                    operation,
-                    dtype,
-                )
+                name = implementation.name
+                first = implementation in members and (operation, dtype) == schedule.first_of(name)
                 cells = tuple(
                     planned(implementation.metadata, operation, dtype, c, context.seed)
                     for c in cases
                     if first or not c.whole
                 )
-                own = found[implementation.name]
+                own = found[name]
                 yield Unit(
                     "conformance",
-                    f"conformance {implementation.name} {operation} {dtype}",
+                    f"conformance {name} {operation} {dtype}",
                     cells,
                     partial(_measure, schedule, own, implementation, operation, dtype, cells),
                     1.0 if operation in implementation.operations else 0.01,

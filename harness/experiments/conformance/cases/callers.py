@@ -139,11 +139,9 @@ def no_class(trial: Trial) -> Iterator[Observation]:
         if np.isnan(loss):
             continue
         text = f"target {target} of 5 classes gives the loss {loss:.9g}"
-        from_the_end = False
-        if -5 <= target < 0:
-            again = trial.sound(Step("cross_entropy", (x, targets % 5)))
-            from_the_end = alike(result, again)
-            text += ", as counted from the last class" if from_the_end else ""
+        wrapped = Step("cross_entropy", (x, targets % 5))
+        from_the_end = -5 <= target < 0 and alike(result, trial.sound(wrapped))
+        text += ", as counted from the last class" if from_the_end else ""
         compiled = metadata.backend in ("jax", "jax_cuda", "tensorflow")
         grade: Grade = "finding" if from_the_end or compiled else "failure"
         yield trial.shown(step, text, "wrong", x[2], loss, "an exception, or NaN", grade=grade)
@@ -152,8 +150,7 @@ def no_class(trial: Trial) -> Iterator[Observation]:
 
 def dimensions(trial: Trial) -> Sequence[Observation]:
     """Logits that are not (N, C): optional, and told once where they are not taken."""
-    kinds = {1: "(C,)", 3: "(A, B, C)"}
-    refused = {name: trial.refused_logits(ndim) for ndim, name in kinds.items()}
+    refused = {"(C,)": trial.refused_logits(1), "(A, B, C)": trial.refused_logits(3)}
     told = [f"logits {name} are not offered: {why}" for name, why in refused.items() if why]
     if told:
         raise Skip(f"{'; '.join(told)}; judged as (N, C)")

@@ -11,6 +11,7 @@ from harness import reference
 from harness.experiments.conformance.call import Step
 from harness.experiments.conformance.case import ELEMENTWISE, OF_LOGITS, Case, Judge
 from harness.experiments.conformance.case_run import Trial
+from harness.experiments.conformance.expected import first_beyond
 from harness.experiments.conformance.observation import Grade, Observation, Skip
 from harness.numerics.formats import to_float64
 
@@ -44,13 +45,13 @@ def _classed(
         return [trial.broken(step, text, "wrong", grade)]
     y = to_float64(got) if got.dtype.kind != "c" else got
     tolerance, least = _tolerance(result.dtypes[0])
-    bad = ~(np.abs(y - right) <= tolerance * np.maximum(np.abs(right), least))
-    if not bad.any():
-        return [Observation("pass", "accurate", f"{cast} gives {result.dtypes[0]}")]
-    i = int(np.argmax(bad))
     y, right = np.atleast_1d(y), np.atleast_1d(right)
+    place = first_beyond(y, right, tolerance * np.maximum(np.abs(right), least))
+    if place is None:
+        return [Observation("pass", "accurate", f"{cast} gives {result.dtypes[0]}")]
     note = f"input {cast} {list(values)}, result {result.dtypes[0]}"
-    return [trial.unlike(step, f"out[{i}]", lifted, y[i], right[i], note=note, grade=grade)]
+    name = f"out[{place[0]}]"
+    return [trial.unlike(step, name, lifted, y[place], right[place], note=note, grade=grade)]
 
 
 def converted(

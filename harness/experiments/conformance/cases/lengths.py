@@ -262,16 +262,10 @@ def many_rows(trial: Trial) -> Iterator[Observation]:
             yield from trial.values([_targeted(trial, np.ascontiguousarray(x.T), 0)])
     if trial.operation != "cross_entropy":
         # Two columns within each of more than 2**16 slices: rows that are no axis of their own.
-        x = _repeated(trial, 2 * 66_000, 3).reshape(66_000, 2, 3).transpose(0, 2, 1)
-        yield from trial.values(
-            [trial.step(np.ascontiguousarray(x), 1, grad=_alike(trial, x.shape))]
-        )
-
-
-def _alike(trial: Trial, shape: tuple[int, ...]) -> Array | None:
-    if trial.operation != "softmax_backward":
-        return None
-    return np.ascontiguousarray(np.resize(trial.array(trial.rng(9).normal(size=(1, 3, 2))), shape))
+        step = _targeted(trial, _repeated(trial, 2 * 66_000, 3))
+        slices = (a.reshape(66_000, 2, 3).transpose(0, 2, 1) for a in step.arrays)
+        step = replace(step, arrays=tuple(map(np.ascontiguousarray, slices)), axis=1)
+        yield from trial.values([step])
 
 
 def long_rows(trial: Trial) -> Iterator[Observation]:

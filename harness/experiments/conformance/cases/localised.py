@@ -14,7 +14,7 @@ import numpy as np
 from harness.experiments.conformance.call import Array, Step
 from harness.experiments.conformance.case import NATIVE, Case
 from harness.experiments.conformance.case_run import Trial
-from harness.experiments.conformance.expected import expected_of, result_rows
+from harness.experiments.conformance.expected import expected_of, result_rows, step_rows
 from harness.experiments.conformance.observation import Observation
 from harness.numerics.exact import Exact
 from harness.numerics.formats import (
@@ -33,6 +33,7 @@ _WIDE = ((15, 120), (16, 120), (17, 120), (24, 96), (31, 96), (32, 96), (33, 96)
          (1000, 24), (1025, 24))  # fmt: skip
 _PLACE = 1.6
 _LANE = 1.0
+_LANES = (4, 8, 16, 32, 64)
 _MEAN_FACTOR, _MEAN_EXTRA = 2.0, 1.5
 
 
@@ -112,22 +113,18 @@ def _places(trial: Trial, step: Step, scaled: Float64Array) -> list[Observation]
         residual = _less_the_row(scaled, fewest)
         noise = 6.0 * float(np.nanstd(np.clip(residual, -20, 20)))
         for name, values in (("mean", residual), ("mean absolute", np.abs(residual))):
-            found = _suspect(np.nanmean(values, axis=0), _PLACE + noise / np.sqrt(rows))
-            if found is not None:
-                place, off = found
-                text = f"errors at out[..., {place}] are off those elsewhere: {name} {off:.3g} u"
-                return [trial.broken(step, text, "inaccurate", place=(0, place))]
-            for width in (4, 8, 16, 32, 64):
-                if classes < 2 * width:
-                    continue
+            for width in (classes, *(w for w in _LANES if classes >= 2 * w)):
                 used = values[:, : classes // width * width].reshape(rows, -1, width)
-                count = used.shape[0] * used.shape[1]
-                found = _suspect(np.nanmean(used, axis=(0, 1)), _LANE + noise / np.sqrt(count))
+                limit = _PLACE if width == classes else _LANE
+                limit += noise / np.sqrt(used.shape[0] * used.shape[1])
+                found = _suspect(np.nanmean(used, axis=(0, 1)), limit)
                 if found is not None:
-                    lane, off = found
-                    text = f"errors in lane {lane} of {width} are off those of the other lanes"
+                    place, off = found
+                    text = f"errors at out[..., {place}] are off those elsewhere"
+                    if width < classes:
+                        text = f"errors in lane {place} of {width} are off those of the other lanes"
                     text += f": {name} {off:.3g} u"
-                    return [trial.broken(step, text, "inaccurate", place=(0, lane))]
+                    return [trial.broken(step, text, "inaccurate", place=(0, place))]
     if classes <= 128:
         by_row = np.nanmean(np.abs(scaled), axis=1)
         row = int(np.argmax(by_row))
@@ -193,11 +190,8 @@ def strided_lanes(trial: Trial) -> Iterator[Observation]:
         step = trial.step(x, 1)
         result = trial.sound(step)
         exact = expected_of(step, trial.fmt, trial.arithmetic)[0].exact
-        flat = Step(step.operation, tuple(
-            np.ascontiguousarray(np.moveaxis(a, 1, 2)).reshape(-1, classes) for a in step.arrays
-        ))  # fmt: skip
-        got = np.ascontiguousarray(np.moveaxis(result.arrays[0], 1, 2)).reshape(-1, classes)
-        scaled = _in_u(trial, flat, got, exact)
+        flat = Step(step.operation, tuple(step_rows(step)))
+        scaled = _in_u(trial, flat, result_rows(result.arrays[0], step), exact)
         by_column = scaled.reshape(outer, inner, classes).transpose(0, 2, 1)
         yield from _places(trial, step, by_column.reshape(-1, inner))
         yield from _places(trial, step, scaled)

@@ -71,19 +71,17 @@ def _at_positions(trial: Trial, classes: int, value: float) -> Array:
     return x
 
 
-def _steps(trial: Trial, x: Array, single: bool) -> list[Step]:
+def _steps(trial: Trial, x: Array) -> list[Step]:
     """The batch along the last axis and along the first, and some of its rows on their own."""
-    steps = [trial.step(x), *(trial.columns(x) if x.shape[1] <= 257 else [])]
-    if single:
-        chosen = x[1::2] if len(x) > 2 else x
-        steps += [trial.step(row) for row in chosen[:: max(1, len(chosen) // 6)]]
-    return steps
+    chosen = x[1::2] if len(x) > 2 else x
+    alone = [trial.step(row) for row in chosen[:: max(1, len(chosen) // 6)]]
+    return [trial.step(x), *(trial.columns(x) if x.shape[1] <= 257 else []), *alone]
 
 
 def _nan_steps(trial: Trial, x: Array) -> list[Step]:
     """For the backward pass the NaN stands in the gradient, then in y."""
     if trial.operation != "softmax_backward":
-        return _steps(trial, x, True)
+        return _steps(trial, x)
     clean = np.repeat(_base(trial, 1, x.shape[1]), len(x), axis=0)
     grad_is_nan = trial.step(clean, grad=x)
     y = grad_is_nan.arrays[1].copy()
@@ -101,7 +99,7 @@ def nan_anywhere(trial: Trial) -> Iterator[Observation]:
 def some_masked(trial: Trial) -> Iterator[Observation]:
     for classes in widths(trial):
         if classes > 1:
-            yield from trial.values(_steps(trial, _at_positions(trial, classes, -np.inf), True))
+            yield from trial.values(_steps(trial, _at_positions(trial, classes, -np.inf)))
 
 
 def masked_spans(trial: Trial) -> Iterator[Observation]:
@@ -112,7 +110,7 @@ def masked_spans(trial: Trial) -> Iterator[Observation]:
         x = np.repeat(_base(trial, 1, classes), len(runs), axis=0)
         for row, run in zip(x, runs, strict=True):
             row[run] = -np.inf
-        yield from trial.values(_steps(trial, x, True))
+        yield from trial.values(_steps(trial, x))
 
 
 def all_but_one_masked(trial: Trial) -> Iterator[Observation]:
@@ -120,20 +118,19 @@ def all_but_one_masked(trial: Trial) -> Iterator[Observation]:
         places = positions(classes)
         x = trial.array(np.full((len(places), classes), -np.inf))
         x[np.arange(len(places)), places] = trial.array(_base(trial, 1, len(places))[0])
-        yield from trial.values(_steps(trial, x, True))
+        yield from trial.values(_steps(trial, x))
 
 
 def all_masked(trial: Trial) -> Iterator[Observation]:
     for classes in (*SMALL, 71, 128, 1000, 4097):
         x = _base(trial, 4, classes)
         x[1] = x[2] = -np.inf
-        yield from trial.values(_steps(trial, x, False))
-        yield from trial.values([trial.step(x[1])])
+        yield from trial.values(_steps(trial, x))
 
 
 def one_infinity(trial: Trial) -> Iterator[Observation]:
     for classes in widths(trial):
-        yield from trial.values(_steps(trial, _at_positions(trial, classes, np.inf), True))
+        yield from trial.values(_steps(trial, _at_positions(trial, classes, np.inf)))
     largest = trial.fmt.max
     x = trial.array([[np.inf, largest], [largest, np.inf], [np.inf, 0.0], [np.inf, -largest]])
     yield from trial.values([trial.step(x), *(trial.step(row) for row in x)], every=True)
@@ -143,7 +140,7 @@ def several_infinities(trial: Trial) -> Iterator[Observation]:
     for classes in (2, 3, 8, 17, 64, 71, 128, 257):
         x = _base(trial, 6, classes)
         x[1, :2] = x[3, -2:] = x[5] = np.inf
-        yield from trial.values(_steps(trial, x, True))
+        yield from trial.values(_steps(trial, x))
 
 
 def mixed_infinities(trial: Trial) -> Iterator[Observation]:
@@ -153,7 +150,7 @@ def mixed_infinities(trial: Trial) -> Iterator[Observation]:
         x[2] = -np.inf
         x[2, classes // 2] = np.inf
         x[3, 0], x[3, -1] = -np.inf, np.inf
-        yield from trial.values(_steps(trial, x, True))
+        yield from trial.values(_steps(trial, x))
 
 
 def nan_beside_infinity(trial: Trial) -> Sequence[Observation]:
@@ -172,7 +169,7 @@ def signed_zeros(trial: Trial) -> Iterator[Observation]:
         x[2, ::2] = -0.0
         x[3, 1::2] = -0.0
         x[4, 0] = -0.0
-        yield from trial.values(_steps(trial, x, True))
+        yield from trial.values(_steps(trial, x))
         if trial.operation in ELEMENTWISE:
             yield from _tied_bits(trial, x)
     tiny = trial.fmt.smallest_subnormal

@@ -149,7 +149,7 @@ def _of_memory(view: View) -> Iterator[tuple[str, Float64Array]]:
     if len(axes) > 1 or step.operation != "softmax":
         return
     read = np.ravel(x, order="F") if step.layout == "F" else np.ravel(x)[::-1]
-    p = rows_of(softmax_of(np.moveaxis(read.reshape(x.shape), axes[0], -1)), (x.ndim - 1,))
+    p = rows_of(softmax_of(read.reshape(x.shape), axes[0]), axes)
     yield "strides are ignored: elements are taken in the order of memory", p
 
 
@@ -163,17 +163,13 @@ def _other_axes(view: View) -> Iterator[tuple[str, Float64Array]]:
     for axis in range(arrays[0].ndim):
         if (axis,) == own:
             continue
-        moved = [np.moveaxis(a, axis, -1) for a in arrays]
         if step.operation == "softmax_backward":
-            g, y = moved
-            value = y * (g - (g * y).sum(axis=-1, keepdims=True))
-            mixed = arrays[1] * (arrays[0] - (arrays[0] * arrays[1]).sum(axis=axis, keepdims=True))
-            yield f"the sum is along axis {axis}", rows_of(mixed, own)
+            g, y = arrays
+            value = y * (g - (g * y).sum(axis=axis, keepdims=True))
         else:
-            value = softmax_of(moved[0])
+            value = softmax_of(arrays[0], axis)
             value = np.log(value) if step.operation == "log_softmax" else value
-        there = rows_of(np.moveaxis(value, -1, axis), own)
-        yield f"the operation is done along axis {axis}", there
+        yield f"the operation is done along axis {axis}", rows_of(value, own)
 
 
 def temperature(view: View) -> str | None:
@@ -213,12 +209,11 @@ def digits(view: View) -> str | None:
         ("float16", np.float16, 11),
         ("float32", np.float32, 24),
     )  # fmt: skip
-    for name, dtype, precision in names:
-        if precision < view.fmt.precision and np.all(usual.astype(dtype) == usual):
+    narrower = [(name, dtype) for name, dtype, bits in names if bits < view.fmt.precision]
+    for name, dtype in narrower:
+        if np.all(usual.astype(dtype) == usual):
             return f"the results have the digits of {name} only"
-    for name, dtype, precision in names:
-        if precision >= view.fmt.precision or view.step.operation not in ("softmax", "log_softmax"):
-            continue
+    for name, dtype in narrower if view.step.operation in ("softmax", "log_softmax") else ():
         p = softmax_of(view.x.astype(dtype).astype(np.float64))
         with np.errstate(all="ignore"):
             hypothesis = np.log(p) if view.step.operation == "log_softmax" else p
