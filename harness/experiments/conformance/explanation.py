@@ -94,7 +94,10 @@ class Explainer:
 
 
 def _guarded(explain: Callable[..., Explanation], *arguments: Any) -> Explanation:
-    """What is found; a defect of ours must not take the verdict along."""
+    """What is found; a defect of ours must not take the verdict along.
+
+    Nor does what NumPy would warn of, in the shrinking and in the patterns too: results are wrong.
+    """
     try:
         with np.errstate(all="ignore"):
             return explain(*arguments)

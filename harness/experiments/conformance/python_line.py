@@ -148,9 +148,8 @@ def number(value: Any, fmt: FloatFormat | None = None) -> str:
     fmt = fmt or float_format("float64")
     with np.errstate(over="ignore"):
         v = float(np.float64(v).astype(fmt.dtype))
-    for digits in range(1, 18):
-        text = f"{v:.{digits}g}"
-        with np.errstate(over="ignore"):
+        for digits in range(1, 18):
+            text = f"{v:.{digits}g}"
             if float(np.float64(text).astype(fmt.dtype)) == v:
                 break
     if v == int(v) and abs(v) < 1e6:

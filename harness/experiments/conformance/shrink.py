@@ -182,9 +182,8 @@ def _tiny(prober: Prober) -> None:
     if step.arrays[0].size <= 2 or not one_row:
         return
     for numbers in _few_numbers(prober.best):
-        with np.errstate(over="ignore"):
-            arrays = [np.array(v, np.float64).astype(a.dtype)
-                      for v, a in zip(numbers, step.arrays, strict=True)]  # fmt: skip
+        arrays = [np.array(v, np.float64).astype(a.dtype)
+                  for v, a in zip(numbers, step.arrays, strict=True)]  # fmt: skip
         if prober.accepts(replace(step, arrays=tuple(arrays))):
             return
 
@@ -226,8 +225,7 @@ def _taken(step: Step, axis: int, kept: Array) -> Step:
 
 def _normalised(y: Array, axis: int) -> Array:
     wide = to_float64(y)
-    with np.errstate(all="ignore"):
-        scaled = wide / wide.sum(axis=axis, keepdims=True)
+    scaled = wide / wide.sum(axis=axis, keepdims=True)
     return scaled.astype(y.dtype) if np.all(np.isfinite(scaled)) else y
 
 
@@ -329,8 +327,7 @@ def _rounder(prober: Prober) -> None:
         now = float(to_float64(prober.best.step.arrays[0]).reshape(-1)[i])
         for value in _rounded(now):
             array = prober.best.step.arrays[0].copy()
-            with np.errstate(over="ignore"):
-                array.reshape(-1)[i] = value
+            array.reshape(-1)[i] = value
             if _replaced(prober, 0, array):
                 break
 
@@ -361,12 +358,11 @@ def _wholes(step: Step, which: int) -> Iterator[Array]:
                 yield near.astype(array.dtype)
         return
     yield np.zeros_like(array)
-    with np.errstate(all="ignore"):
-        for digits in (0, 1, 2):
-            yield np.round(wide, digits).astype(array.dtype)
-        for power in range(1, 5):
-            least = 10.0**power
-            yield (np.round(wide / least) * least).astype(array.dtype)
+    for digits in (0, 1, 2):
+        yield np.round(wide, digits).astype(array.dtype)
+    for power in range(1, 5):
+        least = 10.0**power
+        yield (np.round(wide / least) * least).astype(array.dtype)
 
 
 def _rounded(value: float) -> list[float]:

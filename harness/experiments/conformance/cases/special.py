@@ -25,8 +25,7 @@ def positions(classes: int) -> list[int]:
     for tile in TILES:
         if tile < classes:
             tail = classes - classes % tile
-            found |= {tile - 1, tile, tail - 1, tail}
-            found |= {classes - tile, classes - tile - 1}
+            found |= {tile - 1, tile, tail - 1, tail, classes - tile, classes - tile - 1}
     places = sorted(p for p in found if 0 <= p < classes)
     # Long rows are dear to certify: a part of the edges, another part at each length.
     return places if classes <= 257 else places[classes % 2 :: 2]

@@ -20,10 +20,9 @@ def unexplained(view: View, hypothesis: Float64Array) -> float:
     """The part of the results' error that a hypothesis leaves; infinite where it is no such."""
     if hypothesis.shape != view.got.shape:
         return np.inf
-    with np.errstate(all="ignore"):
-        size = np.maximum(np.abs(view.exact), np.abs(hypothesis)) + view.fmt.smallest_normal
-        of_exact = np.where(alike(view.got, view.exact), 0.0, np.abs(view.got - view.exact) / size)
-        left = np.where(alike(view.got, hypothesis), 0.0, np.abs(view.got - hypothesis) / size)
+    size = np.maximum(np.abs(view.exact), np.abs(hypothesis)) + view.fmt.smallest_normal
+    of_exact = np.where(alike(view.got, view.exact), 0.0, np.abs(view.got - view.exact) / size)
+    left = np.where(alike(view.got, hypothesis), 0.0, np.abs(view.got - hypothesis) / size)
     of_exact, left = np.nan_to_num(of_exact, nan=1.0), np.nan_to_num(left, nan=np.inf)
     if of_exact.max() <= 256 * view.fmt.unit_roundoff:
         return np.inf
@@ -45,27 +44,26 @@ def _formulas(view: View) -> Iterator[tuple[str, Float64Array]]:
     x, exact, step = view.x, view.exact, view.step
     rows, n = x.shape
     zero = np.zeros_like(view.got)
-    with np.errstate(all="ignore"):
-        yield "every result is 0", zero
-        yield "the sign is wrong", -exact
-        if rows > 1:
-            yield "each row holds the result of the next one", np.roll(exact, -1, axis=0)
-            yield "each row holds the result of the one before", np.roll(exact, 1, axis=0)
-            for divisor, name in ((rows, "rows"), (rows * n, "elements")):
-                yield f"results are divided by the number of {name}", exact / divisor
-                yield f"results are multiplied by the number of {name}", exact * divisor
-        if exact.shape[1] > 1:
-            yield "the results are in descending order", -np.sort(-exact, axis=1)
-            yield "the results are in ascending order", np.sort(exact, axis=1)
-            for by, where in ((1, "right"), (-1, "left")):
-                moved = np.roll(exact, by, axis=1)
-                yield f"each result stands one place too far {where}", moved
-            yield "the results stand in reverse order", exact[:, ::-1]
-        yield from _of_operation(view)
-        if step.layout != "C" and len(step.arrays) == 1:
-            yield from _of_memory(view)
-        if view.got.shape == x.shape and step.arrays[0].ndim > 1:
-            yield from _other_axes(view)
+    yield "every result is 0", zero
+    yield "the sign is wrong", -exact
+    if rows > 1:
+        yield "each row holds the result of the next one", np.roll(exact, -1, axis=0)
+        yield "each row holds the result of the one before", np.roll(exact, 1, axis=0)
+        for divisor, name in ((rows, "rows"), (rows * n, "elements")):
+            yield f"results are divided by the number of {name}", exact / divisor
+            yield f"results are multiplied by the number of {name}", exact * divisor
+    if exact.shape[1] > 1:
+        yield "the results are in descending order", -np.sort(-exact, axis=1)
+        yield "the results are in ascending order", np.sort(exact, axis=1)
+        for by, where in ((1, "right"), (-1, "left")):
+            moved = np.roll(exact, by, axis=1)
+            yield f"each result stands one place too far {where}", moved
+        yield "the results stand in reverse order", exact[:, ::-1]
+    yield from _of_operation(view)
+    if step.layout != "C" and len(step.arrays) == 1:
+        yield from _of_memory(view)
+    if view.got.shape == x.shape and step.arrays[0].ndim > 1:
+        yield from _other_axes(view)
 
 
 def _of_operation(view: View) -> Iterator[tuple[str, Float64Array]]:
@@ -178,17 +176,13 @@ def temperature(view: View) -> str | None:
         return None
     logs, right = view.got, view.exact
     if view.step.operation == "softmax":
-        with np.errstate(all="ignore"):
-            logs, right = np.log(logs), np.log(right)
+        logs, right = np.log(logs), np.log(right)
     usable = np.isfinite(logs) & np.isfinite(right) & np.isfinite(view.x) & view.normal
-    told = usable.any(axis=1)
-    usable, logs, right = usable[told], logs[told], right[told]
-    if len(np.unique(view.x[told][usable])) < 4:
+    if len(np.unique(view.x[usable])) < 4:
         return None
-    x = np.where(usable, view.x[told], np.nan)
-    a = x - np.nanmean(x, axis=1, keepdims=True)
-    off = np.where(usable, logs - right, np.nan)
-    off = off - np.nanmean(off, axis=1, keepdims=True)
+    told = usable.any(axis=1)
+    x, off = (np.where(usable, v, np.nan)[told] for v in (view.x, logs - right))
+    a, off = (v - np.nanmean(v, axis=1, keepdims=True) for v in (x, off))
     weight = float(np.nansum(a * a))
     if not weight > 0:
         return None
@@ -215,8 +209,7 @@ def digits(view: View) -> str | None:
             return f"the results have the digits of {name} only"
     for name, dtype in narrower if view.step.operation in ("softmax", "log_softmax") else ():
         p = softmax_of(view.x.astype(dtype).astype(np.float64))
-        with np.errstate(all="ignore"):
-            hypothesis = np.log(p) if view.step.operation == "log_softmax" else p
+        hypothesis = np.log(p) if view.step.operation == "log_softmax" else p
         if unexplained(view, hypothesis) <= EXPLAINED:
             return f"the logits are rounded to {name} first"
     return None

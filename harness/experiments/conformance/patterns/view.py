@@ -80,14 +80,13 @@ def view_of(failing: Failing, fmt: FloatFormat, arithmetic: Arithmetic) -> View 
     value = exact.to_float64()
     difference, _ = difference_of(columns, exact)
     logarithmic = _is_logarithm(step, part)
-    with np.errstate(all="ignore"):
-        size = np.abs(value)
-        if step.operation == "softmax_backward":
-            grad, y = map(to_float64, step_rows(step))
-            size = np.abs(y) * (np.abs(grad) + np.abs(grad * y).sum(axis=1, keepdims=True))
-        relative = np.where(np.abs(value) >= fmt.smallest_normal, difference / size, 0.0)
-        allowed = due.allowed.reshape(columns.shape) * ulp(np.nan_to_num(value), fmt)
-        bad = np.abs(difference) > allowed
+    size = np.abs(value)
+    if step.operation == "softmax_backward":
+        grad, y = map(to_float64, step_rows(step))
+        size = np.abs(y) * (np.abs(grad) + np.abs(grad * y).sum(axis=1, keepdims=True))
+    relative = np.where(np.abs(value) >= fmt.smallest_normal, difference / size, 0.0)
+    allowed = due.allowed.reshape(columns.shape) * ulp(np.nan_to_num(value), fmt)
+    bad = np.abs(difference) > allowed
     bad |= np.isnan(columns) != np.isnan(value)
     if step.operation == "softmax":
         bad |= (columns != 0) & vanishing(exact, fmt)
