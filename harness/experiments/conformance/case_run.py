@@ -442,12 +442,10 @@ class Trial:
         if not bad.any() and not free.any():
             finite = error[np.isfinite(error)]
             largest = float(finite.max()) if finite.size else None
-            kind: Outcome = "accurate"
-            if (largest or 0.0) <= _ROUNDED:  # else it cannot be, and need not be rounded
-                rounded = expected.rounded
-                if np.all((values == rounded) | (np.isnan(values) & np.isnan(rounded))):
-                    kind = "exact"
-            return Observation("pass", kind, error=largest)
+            exactly = (largest or 0.0) <= _ROUNDED and np.array_equal(  # else it cannot be
+                values, expected.rounded, equal_nan=True
+            )
+            return Observation("pass", "exact" if exactly else "accurate", error=largest)
         if bad.any():
             over = np.where(bad, _excess(error, allowed), -1.0)
             place = largest_at(over)

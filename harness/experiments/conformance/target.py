@@ -75,9 +75,9 @@ def compiles_every_shape(subject: Subject, steps: Sequence[Step], timeout: float
         steps: the operation on arrays of shapes of their own. The first may wait for an import or
             a compiler, whatever its shape; each of the others is compared with its repetitions.
     """
-    path = subject.metadata.path
-    if subject.metadata.backend in COMPILED_BY_SHAPE or not may_compile(subject.metadata):
-        return subject.metadata.backend in COMPILED_BY_SHAPE
+    path, known = subject.metadata.path, subject.metadata.backend in COMPILED_BY_SHAPE
+    if known or not may_compile(subject.metadata):
+        return known
     if path not in _COMPILING:
         _COMPILING[path] = True
         for step in (steps[0], *steps):

@@ -55,9 +55,7 @@ def unlike_arguments(trial: Trial) -> Sequence[Observation]:
     rng = trial.rng(4)
     y = trial.array(rng.uniform(0.1, 0.9, size=(5, 7)))
     grad = trial.array(rng.normal(size=(5, 7)))
-    return trial.values(
-        [Step("softmax_backward", (grad, y)), Step("softmax_backward", (grad, y), 0)]
-    )
+    return trial.values([Step("softmax_backward", (grad, y), axis) for axis in (-1, 0)])
 
 
 def gradient_of_logits(trial: Trial) -> Sequence[Observation]:
@@ -65,8 +63,7 @@ def gradient_of_logits(trial: Trial) -> Sequence[Observation]:
     gap = 37.43 if trial.dtype == "float64" else 17.4
     y = softmax(trial.array([gap, 0.0]))
     step = Step("softmax_backward", (trial.array([1.0, 0.0]), y))
-    result = trial.sound(step)
-    got = float(to_float64(result.arrays[0])[0])
+    got = float(to_float64(trial.sound(step).arrays[0])[0])
     right = float(np.exp(-gap) / (1 + np.exp(-gap)) ** 2)
     if abs(got - right) <= 1e-3 * right:
         return [Observation("pass", "accurate")]
@@ -149,8 +146,7 @@ def targets_everywhere(trial: Trial) -> Iterator[Observation]:
             if observed.grade == "pass":
                 residual = float(np.max(np.abs(to_float64(result.arrays[1]).sum(axis=-1))))
                 slack = 2 * shape[-1] + 4 * trial.arithmetic.exp_error + 60
-                slack *= trial.fmt.unit_roundoff
-                if residual > slack:
+                if residual > slack * trial.fmt.unit_roundoff:
                     text = f"a gradient sums to {residual:.3g}, but should to 0"
                     yield trial.broken(step, text)
 

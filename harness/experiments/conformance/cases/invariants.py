@@ -71,9 +71,8 @@ def kept_results(trial: Trial) -> Iterator[Observation]:
         yield from trial.values([trial.step(trial.normal(shape, salt)) for salt in range(3)])
         if trial.operation != "cross_entropy" and len(shape) == 2:
             yield from trial.values([trial.step(trial.normal(shape, salt), 0) for salt in range(3)])
-    yield from trial.values(
-        [trial.step(trial.normal(s, 0)) for s in ((64, 10), (10, 64), (640,), (64, 10))]
-    )
+    shapes = ((64, 10), (10, 64), (640,), (64, 10))
+    yield from trial.values([trial.step(trial.normal(s, 0)) for s in shapes])
 
 
 @dataclass
@@ -148,9 +147,9 @@ def permuted(trial: Trial) -> Sequence[Observation]:
     for classes in trial.chosen((5, 17, 64, 100, 1000), 2):
         x = trial.normal((8, classes), 0)
         order = trial.rng(classes).permutation(classes)
-        steps = [trial.step(x), trial.step(np.ascontiguousarray(x[:, order]))]
-        steps.append(trial.step(np.sort(x, axis=-1)))
-        steps.append(trial.step(np.ascontiguousarray(np.sort(x, axis=-1)[:, ::-1])))
+        rising = np.sort(x, axis=-1)
+        orders = (x, x[:, order], rising, rising[:, ::-1])
+        steps = [trial.step(np.ascontiguousarray(v)) for v in orders]
         results, observed = trial.all_observed(steps)
         found += observed
         if trial.operation not in ELEMENTWISE or any(o.grade == "failure" for o in found):

@@ -85,12 +85,10 @@ def output(trial: Trial) -> Sequence[Observation]:
 
 def aliased(trial: Trial) -> Iterator[Observation]:
     trial.need_out()
-    for shape in ((5,), (1, 9), (33, 64), (3, 4, 5), (9, 2000)):
-        for name in ("C", "F"):
-            axes = range(len(shape)) if shape[-1] < 2000 else (1,)
-            yield from trial.values(
-                [trial.step(_x(trial, shape), axis, out="alias", layout=name) for axis in axes]
-            )
+    orders: tuple[Layout, ...] = ("C", "F")
+    for shape, name in product(((5,), (1, 9), (33, 64), (3, 4, 5), (9, 2000)), orders):
+        x, axes = _x(trial, shape), range(len(shape)) if shape[-1] < 2000 else (1,)
+        yield from trial.values([trial.step(x, a, out="alias", layout=name) for a in axes])
 
 
 def default_axis(trial: Trial) -> Sequence[Observation]:

@@ -72,8 +72,7 @@ def constant_rows(trial: Trial) -> Iterator[Observation]:
 def very_long_constant(trial: Trial) -> Sequence[Observation]:
     """float16, n = 2**25: 2**-25 is a tie and rounds to 0."""
     step = Step(trial.operation, (trial.array([0.0]),), tiled=(0, 1 << 25))
-    result = trial.sound(step)
-    got = to_float64(result.arrays[0])
+    got = to_float64(trial.sound(step).arrays[0])
     if np.all(got <= 2.0**-24):
         return [Observation("pass", "accurate")]
     return [trial.broken(step, f"out[0]={got.max():.9g}, but should be 0", "inaccurate")]

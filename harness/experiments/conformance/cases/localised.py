@@ -92,15 +92,6 @@ def _suspect(values: Float64Array, limit: float) -> tuple[int, float] | None:
     return (place, off) if abs(off) > limit else None
 
 
-def _less_the_row(scaled: Float64Array, fewest: int) -> Float64Array:
-    """`scaled` less the median of its row, which takes away what the row's elements share.
-
-    A row in which fewer than `fewest` elements are judged stays as it is.
-    """
-    judged = np.count_nonzero(~np.isnan(scaled), axis=1, keepdims=True)
-    return np.where(judged < fewest, scaled, scaled - np.nanmedian(scaled, axis=1, keepdims=True))
-
-
 def _places(trial: Trial, step: Step, scaled: Float64Array) -> list[Observation]:
     """Each position, each lane of every width, each row, against the rest of its kind.
 
@@ -110,7 +101,9 @@ def _places(trial: Trial, step: Step, scaled: Float64Array) -> list[Observation]
     # One element is its own median, and two are equally far from theirs: few are looked at with
     # and without the error that they share.
     for fewest in (2, 3) if classes <= 3 else (2,):
-        residual = _less_the_row(scaled, fewest)
+        shared = np.nanmedian(scaled, axis=1, keepdims=True)
+        judged = np.count_nonzero(~np.isnan(scaled), axis=1, keepdims=True)
+        residual = np.where(judged < fewest, scaled, scaled - shared)
         noise = 6.0 * float(np.nanstd(np.clip(residual, -20, 20)))
         for name, values in (("mean", residual), ("mean absolute", np.abs(residual))):
             for width in (classes, *(w for w in _LANES if classes >= 2 * w)):
@@ -170,9 +163,8 @@ def equal_logits(trial: Trial) -> Sequence[Observation]:
         exact = expected_of(step, trial.fmt, trial.arithmetic)[0].exact
         own = float(np.abs(_in_u(trial, step, result.arrays[0], exact)).mean())
         control = _of_controls(trial, step, x, exact)
-        limit = _MEAN_FACTOR * control + _MEAN_EXTRA + trial.arithmetic.exp_error
-        # Added one by one, equal terms may all round the same way.
-        limit += classes / 2.0
+        # Added one by one, equal terms may all round the same way: n/2 more.
+        limit = _MEAN_FACTOR * control + _MEAN_EXTRA + trial.arithmetic.exp_error + classes / 2.0
         if own > limit:
             text = (
                 f"equal logits: mean error {own:.3g} u, {limit:.3g} allowed; of NumPy by the same "

@@ -32,11 +32,6 @@ _NO_SHIFT = ("overflow", "underflow", "flushes")
 _UNDERFLOW = ("underflow", "overflow", "flushes")
 
 
-def _limit(trial: Trial) -> float:
-    """The largest argument whose exponential is finite in the format."""
-    return float(np.log(trial.fmt.max))
-
-
 def _embedded(trial: Trial, rows: Sequence[Sequence[float]]) -> list[Array]:
     """The rows as they are, and spread over wider ones among logits far below."""
     short = [trial.array(r) for r in rows]
@@ -73,8 +68,8 @@ def _judge_rows(trial: Trial, rows: Sequence[Sequence[float]]) -> list[Observati
 
 
 def overflowing(trial: Trial) -> Sequence[Observation]:
-    t = _limit(trial)
     largest = trial.fmt.max
+    t = float(np.log(largest))  # the largest argument whose exponential is finite
     beyond = [t + 0.1, t + 1, 1.3 * t, 3 * t, 20 * t, 1e3, 1e4, largest / 3]
     rows: list[list[float]] = []
     for b in (b for b in beyond if b <= largest):
@@ -83,8 +78,8 @@ def overflowing(trial: Trial) -> Sequence[Observation]:
 
 
 def underflowing(trial: Trial) -> Sequence[Observation]:
-    t = _limit(trial)
     largest = trial.fmt.max
+    t = float(np.log(largest))  # the largest argument whose exponential is finite
     rows: list[list[float]] = []
     for b in (b for b in (1.2 * t, 2 * t, 10 * t, 1e3, 1e4, largest / 3) if b <= largest):
         rows += [[-b, -b], [-b, -b - 1.0], [-b, -1.1 * b], [-b, -b, -b]]

@@ -74,9 +74,8 @@ def _judged(trial: Trial, step: Step, rights: Sequence[_Right]) -> Observation:
                 continue
             repetition = int(result_rows(places[part][half], step)[spot])
             name = named(step, part, _index(step, part, spot, repetition))
-            return trial.unlike(
-                step, name, trial.given(step), got[spot], value[spot], grade="failure"
-            )
+            given = trial.given(step)
+            return trial.unlike(step, name, given, got[spot], value[spot], grade="failure")
     return Observation("pass", "accurate")
 
 
@@ -98,10 +97,9 @@ def many_rows(trial: Trial) -> Iterator[Observation]:
         shapes.append((2, 0))
     for classes, axis in shapes:
         step = _short(trial, classes, axis)
-        rights = []
-        for expected in expected_of(step, trial.fmt, trial.arithmetic):
-            room = (expected.allowed + 1.0) * ulp(expected.rounded, trial.fmt)
-            rights.append(_Right(expected.rounded, expected.rounded, room))
+        due = expected_of(step, trial.fmt, trial.arithmetic)
+        rooms = [(e.allowed + 1.0) * ulp(e.rounded, trial.fmt) for e in due]
+        rights = [_Right(e.rounded, e.rounded, r) for e, r in zip(due, rooms, strict=True)]
         yield _judged(trial, step, rights)
 
 
@@ -114,9 +112,8 @@ def _long(trial: Trial) -> tuple[Step, Float64Array, Float64Array]:
     """
     first, last = 0, (LONG - 1) % _LONG_PERIOD
     # Five rows of float32 are more than 2**24 elements.
-    places = (
-        [[first], [last], [5], [first], [last]] if trial.dtype == "float32" else [[first, last]]
-    )
+    five = trial.dtype == "float32"
+    places = [[first], [last], [5], [first], [last]] if five else [[first, last]]
     counts = np.zeros((len(places), _LONG_PERIOD))
     for row, own in zip(counts, places, strict=True):
         row[own] = 1.0

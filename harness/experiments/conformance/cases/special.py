@@ -164,10 +164,7 @@ def nan_beside_infinity(trial: Trial) -> Sequence[Observation]:
 def signed_zeros(trial: Trial) -> Iterator[Observation]:
     for classes in trial.chosen((1, 2, 3, 8, 16, 17, 64, 71), 3):
         x = trial.array(np.zeros((5, classes)))
-        x[1] = -0.0
-        x[2, ::2] = -0.0
-        x[3, 1::2] = -0.0
-        x[4, 0] = -0.0
+        x[1] = x[2, ::2] = x[3, 1::2] = x[4, 0] = -0.0
         yield from trial.values(_steps(trial, x))
         if trial.operation in ELEMENTWISE:
             yield from _tied_bits(trial, x)

@@ -43,8 +43,7 @@ def _formulas(view: View) -> Iterator[tuple[str, Float64Array]]:
     """Results that known mistakes give, and the mistakes."""
     x, exact, step = view.x, view.exact, view.step
     rows, n = x.shape
-    zero = np.zeros_like(view.got)
-    yield "every result is 0", zero
+    yield "every result is 0", np.zeros_like(view.got)
     yield "the sign is wrong", -exact
     if rows > 1:
         yield "each row holds the result of the next one", np.roll(exact, -1, axis=0)
@@ -56,8 +55,7 @@ def _formulas(view: View) -> Iterator[tuple[str, Float64Array]]:
         yield "the results are in descending order", -np.sort(-exact, axis=1)
         yield "the results are in ascending order", np.sort(exact, axis=1)
         for by, where in ((1, "right"), (-1, "left")):
-            moved = np.roll(exact, by, axis=1)
-            yield f"each result stands one place too far {where}", moved
+            yield f"each result stands one place too far {where}", np.roll(exact, by, axis=1)
         yield "the results stand in reverse order", exact[:, ::-1]
     yield from _of_operation(view)
     if step.layout != "C" and len(step.arrays) == 1:

@@ -64,10 +64,10 @@ def summed(view: View) -> str | None:
         return None
     e, n = sums.terms, view.x.shape[1]
     total = e.sum(axis=1)
-    for j, which in ((n - 1, "last"), (0, "first")):
-        if n > 1 and sums.lack(e[:, j]):
+    for j, which in ((n - 1, "last"), (0, "first")) if n > 1 else ():
+        if sums.lack(e[:, j]):
             return f"the sum leaves out the {which} entry of the row"
-        if n > 1 and sums.lack(-e[:, j]):
+        if sums.lack(-e[:, j]):
             return f"the sum counts the {which} entry of the row twice"
     for lanes in (4, 8, 16, 32, 64, 128):
         rest = n % lanes
