@@ -278,8 +278,8 @@ def _unlike(own: Result, result: Result) -> int:
         return 0
     if [a.shape for a in result.arrays] != [a.shape for a in own.arrays]:
         return sys.maxsize
-    a, b = (b"".join(a.tobytes() for a in r.arrays) for r in (result, own))
-    return int(np.count_nonzero(np.frombuffer(a, np.uint8) != np.frombuffer(b, np.uint8)))
+    here, alone = (b"".join(a.tobytes() for a in r.arrays) for r in (result, own))
+    return int(np.count_nonzero(np.frombuffer(here, np.uint8) != np.frombuffer(alone, np.uint8)))
 
 
 def _in_a_child(function: Functions, backend: Backend, steps: Sequence[Step]) -> list[Result]:

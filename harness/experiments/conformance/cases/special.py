@@ -122,8 +122,8 @@ def all_but_one_masked(trial: Trial) -> Iterator[Observation]:
 
 def all_masked(trial: Trial) -> Iterator[Observation]:
     for classes in (*SMALL, 71, 128, 1000, 4097):
-        x = _base(trial, 4, classes)
-        x[1] = x[2] = -np.inf
+        x = _base(trial, 5, classes)
+        x[1:4] = -np.inf
         yield from trial.values(_steps(trial, x))
 
 
