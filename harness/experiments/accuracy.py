@@ -17,7 +17,7 @@ from harness import workloads
 from harness.experiments.conformance.call import Result, Step
 from harness.experiments.conformance.case_run import Trial
 from harness.experiments.conformance.explanation import Explainer
-from harness.experiments.conformance.observation import Evidence, Observation
+from harness.experiments.conformance.observation import FailingCall, Observation
 from harness.experiments.conformance.plan import arithmetic_of
 from harness.experiments.conformance.target import Subject, SubjectFault
 from harness.experiments.context import Context, Part, Unit, blank, rows_for
@@ -169,7 +169,7 @@ class _Called:
             "failure",
             worst_outcome(y, exact, bound, error),
             got=to_hex(y[row, column]),
-            evidence=Evidence(step, judge=self.judged, place=(row, column)),
+            call=FailingCall(step, judge=self.judged, place=(row, column)),
         )
 
 

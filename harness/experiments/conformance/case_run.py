@@ -39,7 +39,7 @@ from harness.experiments.conformance.expected import (
 )
 from harness.experiments.conformance.observation import (
     Broken,
-    Evidence,
+    FailingCall,
     Grade,
     Observation,
     Skip,
@@ -228,13 +228,13 @@ class Trial:
         logits, targets = step.arrays
         return replace(step, arrays=(logits.reshape(-1, shape[-1]), targets.reshape(-1)))
 
-    def evidence(
+    def call_of(
         self, step: Step, judge: Callable[[Step, Result], Observation] | None = None,
         part: int = 0, place: tuple[int, ...] = (),
-    ) -> Evidence:  # fmt: skip
+    ) -> FailingCall:  # fmt: skip
         """The call `step`, with those of the same request before it."""
         request = next((m for m in reversed(self.made) if step in m), (step,))
-        return Evidence(step, request[: request.index(step)], judge, part, place)
+        return FailingCall(step, request[: request.index(step)], judge, part, place)
 
     def need_out(self) -> None:
         """Skip where the operation takes no ``out=``."""
@@ -360,17 +360,17 @@ class Trial:
         self, step: Step, text: str, outcome: Outcome = "wrong", grade: Grade = "failure",
         note: str = "", place: tuple[int, ...] = (),
     ) -> Observation:  # fmt: skip
-        """An observation that is no matter of values; `place` as in `Evidence`."""
-        evidence = self.evidence(step, place=place)
+        """An observation that is no matter of values; `place` as in `FailingCall`."""
+        call = self.call_of(step, place=place)
         return self.shown(
             step, text, outcome, self.given(step), None, None, grade=grade, note=note,
-            evidence=evidence,
+            call=call,
         )  # fmt: skip
 
     def shown(
         self, step: Step, text: str, outcome: Outcome, given: Iterable[Any], got: Any,
         expected: Any, *, grade: Grade = "finding", note: str = "", error: float | None = None,
-        allowed: float | None = None, evidence: Evidence | None = None,
+        allowed: float | None = None, call: FailingCall | None = None,
     ) -> Observation:  # fmt: skip
         """An observation with what stands behind it; numbers are told in hexadecimal.
 
@@ -380,7 +380,7 @@ class Trial:
         """
         return Observation(
             grade, outcome, f"{text} {self.where(step, note)}", tuple(_told(v) for v in given),
-            _told(got), _told(expected), error, allowed, evidence or self.evidence(step),
+            _told(got), _told(expected), error, allowed, call or self.call_of(step),
         )  # fmt: skip
 
     def unlike(
@@ -498,7 +498,7 @@ class Trial:
         return self.shown(
             step, text, kind, self.given(step, place[0]), got[place], right, grade=grade,
             note=note, error=error if np.isfinite(error) else None, allowed=allowed,
-            evidence=self.evidence(step, None, part, place),
+            call=self.call_of(step, None, part, place),
         )  # fmt: skip
 
     def given(self, step: Step, row: int | None = None) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ import numpy as np
 from harness.bounds.tolerances import Arithmetic
 from harness.experiments.conformance.call import Result, Step, alike
 from harness.experiments.conformance.expected import softmax_of
-from harness.experiments.conformance.observation import Evidence
+from harness.experiments.conformance.observation import FailingCall
 from harness.experiments.conformance.patterns.mistakes import digits, known_mistake, temperature
 from harness.experiments.conformance.patterns.places import (
     beside,
@@ -245,9 +245,9 @@ def _usual(found: Failing, prober: Prober, shape: tuple[int, int]) -> Failing | 
     (result,) = prober.perform([usual])
     if result.error is not None:
         return None
-    evidence = found.observation.evidence
-    at = Evidence(usual, part=0 if evidence is None else evidence.part)
-    return Failing(usual, result, replace(found.observation, evidence=at))
+    call = found.observation.call
+    at = FailingCall(usual, part=0 if call is None else call.part)
+    return Failing(usual, result, replace(found.observation, call=at))
 
 
 def _broken_contract(small: Failing) -> str | None:

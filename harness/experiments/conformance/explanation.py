@@ -24,7 +24,7 @@ from harness.experiments.conformance.expected import (
     result_rows,
     step_rows,
 )
-from harness.experiments.conformance.observation import Evidence, Observation, Skip
+from harness.experiments.conformance.observation import FailingCall, Observation, Skip
 from harness.experiments.conformance.python_line import (
     NATIVE,
     Failing,
@@ -76,12 +76,12 @@ class Explainer:
 
     def explain(self, trial: Trial, found: Observation, group: str) -> Explanation:
         """The smallest call and the diagnosis, each None where there is none."""
-        if found.evidence is None or not self.wants(group, found.outcome):
+        if found.call is None or not self.wants(group, found.outcome):
             return None, None
         budget = Budget(self.seconds / 3.0)
         self.explained.add((group, found.outcome))
         try:
-            return _guarded(explained, trial, found, found.evidence, budget)
+            return _guarded(explained, trial, found, found.call, budget)
         finally:
             self.seconds -= budget.spent
 
@@ -107,20 +107,20 @@ def _guarded(explain: Callable[..., Explanation], *arguments: Any) -> Explanatio
         return None, f"(no diagnosis: {type(e).__name__}: {e})"
 
 
-def explained(trial: Trial, found: Observation, evidence: Evidence, budget: Budget) -> Explanation:
+def explained(trial: Trial, found: Observation, call: FailingCall, budget: Budget) -> Explanation:
     """See `Explainer.explain`."""
-    step = evidence.step
+    step = call.step
     if math.prod(step.full_shape()) > _TOO_LARGE or step.tiled is not None:
         return None, None
 
     def perform(steps: Sequence[Step]) -> list[Result]:
         return trial.subject.perform(steps, min(trial.timeout_s, _TIMEOUT_S))
 
-    prober = Prober(perform, evidence.judge or trial.observe, budget)
+    prober = Prober(perform, call.judge or trial.observe, budget)
     try:
         failing = prober.tried(replace(step, same=None))
         if failing is None:
-            return _not_alone(trial, found, evidence, prober)
+            return _not_alone(trial, found, call, prober)
         budget.extend(budget.seconds, budget.calls)  # what was seen costs what it costs
         small = smallest(prober, failing, trial.fmt)
         budget.extend(0.1, 20)
@@ -132,10 +132,10 @@ def explained(trial: Trial, found: Observation, evidence: Evidence, budget: Budg
         return (None if prober.found is None else witness(trial, prober.found)), None
 
 
-def _not_alone(trial: Trial, found: Observation, evidence: Evidence, prober: Prober) -> Explanation:
+def _not_alone(trial: Trial, found: Observation, call: FailingCall, prober: Prober) -> Explanation:
     """A call in which nothing is wrong by itself: it needs others, or the limits of its case."""
-    step = replace(evidence.step, same=None)
-    failing = Failing(evidence.step, Result(), found, before=evidence.before)
+    step = replace(call.step, same=None)
+    failing = Failing(call.step, Result(), found, before=call.before)
     kept = diagnosis.state(failing, prober)
     if kept is not None:
         return _of_state(trial, kept, prober), kept.text
@@ -234,9 +234,9 @@ def _on_what(step: Step) -> str:
 
 def _typical(trial: Trial, failing: Failing, prober: Prober) -> Witness | None:
     """Of many results that are off together, one that is off most, in a call that shows it."""
-    step, evidence = failing.step, failing.observation.evidence
+    step, call = failing.step, failing.observation.call
     part = 1 if step.operation == "cross_entropy" else 0
-    column = evidence.place[1] if evidence is not None and len(evidence.place) == 2 else None
+    column = call.place[1] if call is not None and len(call.place) == 2 else None
     worst = _worst(trial, step, failing.result, part, column=column)
     if worst is None or len(worst[0]) != 2:
         return None
@@ -246,8 +246,8 @@ def _typical(trial: Trial, failing: Failing, prober: Prober) -> Witness | None:
         found = _worst(trial, alone, result, part)
         if found is None or found[1] < 0.5 * ulps:
             continue
-        at = Evidence(alone, part=part, place=found[0])
-        observation = replace(failing.observation, evidence=at, outcome="inaccurate")
+        at = FailingCall(alone, part=part, place=found[0])
+        observation = replace(failing.observation, call=at, outcome="inaccurate")
         shown = witness(trial, Failing(alone, result, observation, made))
         if shown is not None:
             return shown
@@ -300,8 +300,8 @@ def _shorter(
 
 def _place(trial: Trial, failing: Failing) -> tuple[int, tuple[int, ...]] | None:
     """The result and the element in it that is worst."""
-    evidence = failing.observation.evidence
-    part, place = (0, ()) if evidence is None else (evidence.part, evidence.place)
+    call = failing.observation.call
+    part, place = (0, ()) if call is None else (call.part, call.place)
     if len(failing.result.arrays) > part and len(place) == 2:
         return part, place
     row = place[0] if place else 0

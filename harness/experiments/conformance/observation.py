@@ -16,7 +16,7 @@ GRADES: tuple[Grade, ...] = ("pass", "finding", "failure")
 
 
 @dataclass(frozen=True, eq=False)
-class Evidence:
+class FailingCall:
     """The call in which something was seen, so that it can be made again.
 
     Attributes:
@@ -47,7 +47,7 @@ class Observation:
         got, expected: the value in question in hexadecimal, or in words.
         error: ulps, where there is one.
         allowed: ulps.
-        evidence: the call, where it was one.
+        call: the call, where it was one.
     """
 
     grade: Grade
@@ -58,7 +58,7 @@ class Observation:
     expected: str | None = None
     error: float | None = None
     allowed: float | None = None
-    evidence: Evidence | None = field(default=None, compare=False, repr=False)
+    call: FailingCall | None = field(default=None, compare=False, repr=False)
 
 
 class Skip(Exception):

@@ -46,10 +46,10 @@ def classes_axis(step: Step) -> int:
 
 def place_of(failing: Failing) -> tuple[int, int]:
     """The row and the class at which something is seen; the last where that is not known."""
-    evidence = failing.observation.evidence
+    call = failing.observation.call
     step = failing.step
     last = step.arrays[0].shape[classes_axis(step)] - 1
-    row, *more = (evidence.place if evidence is not None else ()) or (0,)
+    row, *more = (call.place if call is not None else ()) or (0,)
     column = more[0] if more else _worst_class(failing, row)
     return row, last if column is None else min(column, last)
 

@@ -395,8 +395,8 @@ def _told(
     """`text` with the error, which is relative or in a logarithm, and what is allowed, in u."""
     u = trial.fmt.unit_roundoff
     text += f" {off:.2g} ({off / u:.3g} u, {allowed / u:.3g} u allowed) {trial.where(step)}"
-    evidence = trial.evidence(step, partial(judge, trial), place=(row,))
-    return Observation(grade, "inaccurate", text, trial.given(step, row), evidence=evidence)
+    call = trial.call_of(step, partial(judge, trial), place=(row,))
+    return Observation(grade, "inaccurate", text, trial.given(step, row), call=call)
 
 
 def _verdict(trial: Trial, step: Step, row: int, errors: Errors) -> Observation:

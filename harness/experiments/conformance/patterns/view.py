@@ -66,8 +66,8 @@ def _is_logarithm(step: Step, part: int) -> bool:
 
 def view_of(failing: Failing, fmt: FloatFormat, arithmetic: Arithmetic) -> View | None:
     """The result in question in rows; None where there is none of the right shape."""
-    step, result, evidence = failing.step, failing.result, failing.observation.evidence
-    part = 0 if evidence is None else evidence.part
+    step, result, call = failing.step, failing.result, failing.observation.call
+    part = 0 if call is None else call.part
     expected = expected_of(step, fmt, arithmetic)
     if len(result.arrays) != len(expected):
         return None
@@ -92,7 +92,7 @@ def view_of(failing: Failing, fmt: FloatFormat, arithmetic: Arithmetic) -> View 
         bad |= (columns != 0) & vanishing(exact, fmt)
     x, *others = step_rows(step)
     second = next((to_float64(a) for a in others if a.shape == x.shape), None)
-    place = (evidence.place if evidence is not None else ()) or (0,)
+    place = (call.place if call is not None else ()) or (0,)
     return View(
         step, part, fmt, to_float64(x), second, columns, value,
         difference if logarithmic else relative, bad & ~due.free.reshape(columns.shape),
