@@ -29,7 +29,7 @@ from harness.experiments import budget
 from harness.experiments.conformance.judge import Options
 from harness.experiments.conformance.judge_process import (
     Judged,
-    Lane,
+    JudgeProcess,
     Waiting,
     unit,
 )
@@ -94,7 +94,7 @@ def test_what_does_not_fit_is_skipped(
 
 
 def test_what_runs_ahead_for_a_skipped_unit_is_ended() -> None:
-    """Lanes of the catalogue would go on beside the timings."""
+    """Processes that judge would go on beside the timings."""
     clock, ended = Clock(), []
     part = budget.Part("speed", 5.0)
     planned = [replace(u, abandon=partial(ended.append, u.label)) for u in units(clock, [4.0, 4.0])]
@@ -171,7 +171,7 @@ def test_no_cell_is_lost_by_the_order(on_a_device: Context) -> None:
     assert len(set(ordered)) == len(ordered)
 
 
-def test_a_lane_that_is_abandoned_ends_at_once(tmp_path: Path) -> None:
+def test_a_judging_process_that_is_abandoned_ends_at_once(tmp_path: Path) -> None:
     slow = tmp_path / "slow.py"
     slow.write_text(
         '"""Slow."""\nimport time\n\ndef softmax(x, axis=-1):\n    time.sleep(60)\n    return x\n',
@@ -182,10 +182,10 @@ def test_a_lane_that_is_abandoned_ends_at_once(tmp_path: Path) -> None:
     waiting: Future[Judged] = Future()
     tasks: Waiting = SimpleQueue()
     tasks.put([(asked, running), (asked, waiting)])
-    lane = Lane("a lane of this test", tasks)
+    process = JudgeProcess("a judge of this test", tasks)
     time.sleep(2.0)
     started = time.monotonic()
-    lane.abandon()
+    process.abandon()
     assert time.monotonic() - started < 20
     assert running.exception(timeout=1) is not None
     assert waiting.cancelled()

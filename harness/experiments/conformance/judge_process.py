@@ -1,8 +1,8 @@
 """Judges units of the catalogue in processes of their own, side by side.
 
-A lane keeps what inputs must give, so that the implementations that are judged on the same inputs
-one after the other share it; and the process of an implementation, for as long as it is judged on
-that one. `judge_unit` runs in the lane's process, `Lane` is its other end.
+A process that judges keeps what inputs must give, so that the implementations that are judged on
+the same inputs one after the other share it. It also keeps the process of the implementation that
+it is judging. `judge_unit` runs in the process that judges, `JudgeProcess` is its other end.
 """
 
 from __future__ import annotations
@@ -111,16 +111,16 @@ def _of(path: str, options: Options) -> _Kept:
 
 
 Task = list[tuple[dict[str, Any], Future[Judged]]]
-"""What a lane does in one go: `judge_unit` with each of the arguments, and what it will have found;
-a `client.WorkerFault` if it could not."""
+"""What a process does in one go: `judge_unit` with each of the arguments, and what it will have
+found; a `client.WorkerFault` if it could not."""
 Waiting = SimpleQueue[Task | None]
 
 
-class Lane:
+class JudgeProcess:
     """A process that judges what waits for it, one task after the other.
 
     Args:
-        waiting: the tasks; lanes that share them each take the next one. None ends one lane.
+        waiting: the tasks; processes that share them each take the next one. None ends one of them.
     """
 
     def __init__(self, name: str, waiting: Waiting) -> None:

@@ -26,7 +26,7 @@ from harness.experiments.conformance.judge import (
     planned,
     unneeded,
 )
-from harness.experiments.conformance.judge_process import Judged, Lane, Task, Waiting, unit
+from harness.experiments.conformance.judge_process import Judged, JudgeProcess, Task, Waiting, unit
 from harness.experiments.context import Context, Unit
 from harness.records import ConformanceRecord, Record
 from harness.registry.discovery import Implementation
@@ -36,7 +36,7 @@ CHEAP_ENOUGH = ("26-stalled-float32",)
 
 _ORDER = {case.id: k for k, case in enumerate(CASES)}
 _SHARES = 3
-"""How many lanes at most work on one implementation, operation and format."""
+"""How many processes at most work on one implementation, operation and format."""
 _COSTLY = ("lengths", "wide_rows", "many_elements")
 """Modules of cases that take longest: begun first, so that nobody waits for them in the end."""
 
@@ -65,15 +65,15 @@ def _stepped(error: float, most: float) -> float:
 
 @dataclass
 class _Schedule:
-    """The units in their order, and the lanes that judge them.
+    """The units in their order, and the processes that judge them.
 
-    Several implementations are judged one after the other in one lane, which keeps what the inputs
-    must give; of one alone, the cases of each module are a task of their own.
+    Several implementations are judged one after the other in one process, which keeps what the
+    inputs must give; of one alone, the cases of each module are a task of their own.
 
     Attributes:
         groups: for each operation and format, the implementations that are to be judged.
         futures: what was submitted, by operation, format and implementation.
-        waiting: tasks; each lane takes the next one.
+        waiting: tasks; each process takes the next one.
     """
 
     context: Context
@@ -82,7 +82,7 @@ class _Schedule:
         default_factory=lambda: defaultdict(list)
     )
     waiting: Waiting = field(default_factory=SimpleQueue)
-    lanes: list[Lane] = field(default_factory=list)
+    judges: list[JudgeProcess] = field(default_factory=list)
 
     def first_of(self, name: str) -> tuple[str, str]:
         """The first operation and format of an implementation: those of the `Case.whole`."""
@@ -95,19 +95,20 @@ class _Schedule:
         return sorted(found, key=lambda record: _ORDER[str(record.case)])
 
     def submit(self, place: int = 0) -> None:
-        """Submit as many groups from this one on as there are lanes, so that none is idle."""
+        """Submit as many groups from this one on as there are processes, so that none is idle."""
         count = max(1, self.context.cores)
         for i in range(place, min(place + count, len(self.groups))):
             self._submit(i, count)
 
-    def _submit(self, index: int, lanes: int) -> None:
+    def _submit(self, index: int, processes: int) -> None:
         operation, dtype, members = self.groups[index]
         if any((operation, dtype, m.name) in self.futures for m in members):
             return
         ids = [c.id for c in CASES if c.applies(operation, dtype)]
         shares: list[tuple[str, ...]] = [()]  # all of them
         if len(members) == 1:
-            shares, lanes = _by_module(ids), lanes + 1  # each waits for an answer now and then
+            shares = _by_module(ids)
+            processes += 1  # each waits for an answer now and then
         for cases in shares:
             task: Task = []
             for member in members:
@@ -121,17 +122,18 @@ class _Schedule:
                 task.append((arguments, future))
                 self.futures[operation, dtype, member.name].append(future)
             self.waiting.put(task)
-        for _ in range(min(lanes - len(self.lanes), len(shares), _SHARES)):
-            self.lanes.append(Lane(f"conformance lane {len(self.lanes)}", self.waiting))
+        for _ in range(min(processes - len(self.judges), len(shares), _SHARES)):
+            name = f"conformance judge {len(self.judges)}"
+            self.judges.append(JudgeProcess(name, self.waiting))
         if index == len(self.groups) - 1:
-            for _ in self.lanes:  # each ends when nothing more waits
+            for _ in self.judges:  # each ends when nothing more waits
                 self.waiting.put(None)
 
     def abandon(self) -> None:
-        """Ends the lanes at once: they must not go on beside what is measured next."""
-        for lane in self.lanes:
-            lane.abandon()
-        self.lanes.clear()
+        """Ends the processes at once: they must not go on beside what is measured next."""
+        for one in self.judges:
+            one.abandon()
+        self.judges.clear()
 
 
 def _by_module(ids: list[str]) -> list[tuple[str, ...]]:
