@@ -17,7 +17,7 @@ from harness.experiments.context import Context, Unit, worker_for
 from harness.experiments.plans import EXPERIMENTS
 from harness.experiments.profiles import narrow
 from harness.experiments.run_info import Request, describe_run, refuse_other_conditions
-from harness.experiments.side_by_side import Lanes, measured
+from harness.experiments.side_by_side import SideBySide, measured
 from harness.experiments.signals import interruptible
 from harness.experiments.throughput.interference import summarise
 from harness.machine.description import describe
@@ -189,8 +189,8 @@ def _measure(
     cores = len(os.sched_getaffinity(0))
     progress.started(left, len(units) - len(left))
     _start(left)
-    with Lanes() as lanes:
-        for unit, found in measured(lanes, left, TIMING):
+    with SideBySide() as side_by_side:
+        for unit, found in measured(side_by_side, left, TIMING):
             progress.unit(unit)
             records: list[Record] = []
             started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What nothing times, of several implementations at a time: each has a process of its own.
+"""Measures untimed units of several implementations in parallel, one process each.
 
 One after the other they would wait for each other's compilers and for our judgement. Units are
 begun ahead of the one whose records are due, so that a slow implementation keeps none waiting.
@@ -26,7 +26,7 @@ ELEMENTS = 1 << 21
 _Found = tuple[list[Record], Exception | None]
 
 
-class Lanes:
+class SideBySide:
     """Does parts of units in their order: of several implementations at a time, one of each."""
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class Lanes:
             if self._waiting:
                 self._threads.submit(self._next)
 
-    def __enter__(self) -> Lanes:
+    def __enter__(self) -> SideBySide:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -97,8 +97,8 @@ def _records(futures: Sequence[Future[_Found]]) -> Iterator[Record]:
 
 
 def _measure(parts: Callable[[], Sequence[Part]]) -> Iterator[Record]:
-    with Lanes() as lanes:
-        yield from lanes.begin(parts())
+    with SideBySide() as side_by_side:
+        yield from side_by_side.begin(parts())
 
 
 def unit_of(
@@ -110,7 +110,7 @@ def unit_of(
 
 
 def measured(
-    lanes: Lanes, units: Sequence[Unit], alone: Collection[str]
+    side_by_side: SideBySide, units: Sequence[Unit], alone: Collection[str]
 ) -> Iterator[tuple[Unit, Iterator[Record]]]:
     """Each unit, in their order, with its records; what consists of parts is begun ahead.
 
@@ -125,7 +125,7 @@ def measured(
             if later.experiment in alone or (room < 0 and i > place):
                 break
             if later.parts is not None and i not in begun:
-                begun[i] = lanes.begin(later.parts())
+                begun[i] = side_by_side.begin(later.parts())
         yield unit, begun.pop(place) if place in begun else unit.measure()
 
 

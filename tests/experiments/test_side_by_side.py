@@ -15,7 +15,7 @@ from harness.experiments import accuracy, budget, overflow, side_by_side
 from harness.experiments.context import Part, Unit
 from harness.experiments.profiles import SMOKE, Filters
 from harness.experiments.runner import TIMING, Request, run
-from harness.experiments.side_by_side import AHEAD, ELEMENTS, Lanes, measured, once, unit_of
+from harness.experiments.side_by_side import AHEAD, ELEMENTS, SideBySide, measured, once, unit_of
 from harness.records import AccuracyRecord, Record
 from harness.records.reader import read_run
 from harness.worker.local import load
@@ -76,8 +76,8 @@ def test_an_implementation_does_one_part_at_a_time_in_the_order_of_the_units() -
         inside.remove(seed)
 
     units = [unit("accuracy", part("a", i, lambda i=i: busy(i)), part("b", i)) for i in range(40)]
-    with Lanes() as lanes:
-        found = [names(records) for _, records in measured(lanes, units, TIMING)]
+    with SideBySide() as side_by_side:
+        found = [names(records) for _, records in measured(side_by_side, units, TIMING)]
     assert found == [[("a", i), ("b", i)] for i in range(40)]
     assert seen == list(range(40))  # never two at once
 
@@ -85,8 +85,8 @@ def test_an_implementation_does_one_part_at_a_time_in_the_order_of_the_units() -
 def begun_when(units: Sequence[Unit], begun: list[int]) -> list[list[int]]:
     """What had begun when each unit's records were due, for units whose parts note themselves."""
     found = []
-    with Lanes() as lanes:
-        for _, records in measured(lanes, units, TIMING):
+    with SideBySide() as side_by_side:
+        for _, records in measured(side_by_side, units, TIMING):
             list(records)
             found.append(sorted(begun))
     return found
@@ -140,8 +140,8 @@ def test_what_a_part_gave_before_a_defect_is_kept_and_the_others_go_on() -> None
         unit("accuracy", part("a", 0), Part("b", broken), part("c", 0)),
         unit("x", part("b", 1)),
     ]
-    with Lanes() as lanes:
-        (_, broken_off), (_, whole) = measured(lanes, units, TIMING)
+    with SideBySide() as side_by_side:
+        (_, broken_off), (_, whole) = measured(side_by_side, units, TIMING)
         assert names(islice(broken_off, 2)) == [("a", 0), ("b", 0)]
         with pytest.raises(RuntimeError, match="a defect"):
             next(broken_off)
@@ -156,8 +156,10 @@ def test_what_waits_is_left_out_when_a_run_ends() -> None:
         started.set()
         over.wait(WAIT_S)
 
-    with Lanes() as lanes:
-        lanes.begin([part("a", 0, hold), *(part("a", i, lambda: done.append(1)) for i in (1, 2))])
+    with SideBySide() as side_by_side:
+        side_by_side.begin(
+            [part("a", 0, hold), *(part("a", i, lambda: done.append(1)) for i in (1, 2))]
+        )
         assert started.wait(WAIT_S)
         Thread(target=lambda: (time.sleep(0.2), over.set())).start()
     assert not done
