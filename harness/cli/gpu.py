@@ -18,7 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.cli.exits import Exit
-from harness.experiments.budget import BUDGET_S, Part, deadlines, planned, profile, within_budget
+from harness.experiments.budget import (
+    BUDGET_S,
+    BudgetPart,
+    deadlines,
+    planned,
+    profile,
+    within_budget,
+)
 from harness.text import strict_json
 
 if TYPE_CHECKING:
@@ -54,7 +61,7 @@ def missing_line(packages: Sequence[str]) -> str:
     )
 
 
-def run_tests(part: Part, folder: Path) -> None:
+def run_tests(part: BudgetPart, folder: Path) -> None:
     """The tests that need a device, in a process of their own."""
     found = [str(folder / name) for name in TESTS if (folder / name).exists()]
     lacking = absent({"pytest": "pytest"})
@@ -81,14 +88,14 @@ def run_tests(part: Part, folder: Path) -> None:
     part.units, part.seconds = len(found), time.monotonic() - started
 
 
-def _outcome(part: Part) -> str:
+def _outcome(part: BudgetPart) -> str:
     """How the tests went, with the end of what they printed if not all is well."""
     if part.status == "ok" or not part.output:
         return part.line()
     return "\n".join([*part.output.strip().splitlines()[-_SHOWN:], part.line()])
 
 
-def measure(options: argparse.Namespace, parts: dict[str, Part], start: float) -> Run:
+def measure(options: argparse.Namespace, parts: dict[str, BudgetPart], start: float) -> Run:
     """Conformance, accuracy and throughput of what runs on a device; the finished run."""
     from harness.experiments.runner import Progress, Request, run
     from harness.registry.discovery import implementations

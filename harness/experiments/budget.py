@@ -47,7 +47,7 @@ _NARROW = 1024
 
 
 @dataclass
-class Part:
+class BudgetPart:
     """One part of the run, for `gpu.PARTS_FILE`.
 
     Attributes:
@@ -79,16 +79,18 @@ class Part:
         )
 
 
-def deadlines(budget: float) -> dict[str, Part]:
+def deadlines(budget: float) -> dict[str, BudgetPart]:
     """The parts of a budget, each with the time by which it has to be over."""
     found, until = {}, 0.0
     for name, share in SHARES.items():
         until += share * budget
-        found[name] = Part(name, until)
+        found[name] = BudgetPart(name, until)
     return found
 
 
-def within_budget(units: Iterable[Unit], part: Part, clock: Callable[[], float]) -> list[Unit]:
+def within_budget(
+    units: Iterable[Unit], part: BudgetPart, clock: Callable[[], float]
+) -> list[Unit]:
     """The same units, which give skipped records once the time of their part is over.
 
     A unit also does not begin where less time is left than the longest of its part took so far;

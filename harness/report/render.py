@@ -19,7 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from harness.report.drawing.figure import drawing
-from harness.report.site import Download, Part, Site
+from harness.report.site import Download, Site, SitePart
 
 MOST_PROCESSES = 4
 PARTS_EACH = 10
@@ -50,7 +50,7 @@ def render(site: Site, processes: int | None = None) -> None:
             mine = list(_make(site, shared))
             for helper in helpers if len(mine) < len(parts) else ():
                 helper.wait()
-        made: dict[Part, list[Download]] = {}
+        made: dict[SitePart, list[Download]] = {}
         for k, part in enumerate(parts):
             result = _result(shared / str(k))
             made[part] = site.make(part) if result is None else result
@@ -67,7 +67,7 @@ def help_with(folder: str) -> None:
                 break
 
 
-def _make(site: Site, shared: Path) -> Iterator[Part]:
+def _make(site: Site, shared: Path) -> Iterator[SitePart]:
     """Make the parts that no process has begun, one after the other."""
     for k, part in enumerate(site.parts()):
         result = shared / str(k)

@@ -84,7 +84,7 @@ class Download:
     size: str
 
 
-class Part(NamedTuple):
+class SitePart(NamedTuple):
     """What of a site is made in one go, by any process: a page of a run, and its files.
 
     Attributes:
@@ -181,17 +181,17 @@ class Site:
     def _matrix(self, run: RunData, prefix: str = "") -> Table:
         return summary.matrix(run, self._implementation_pages(run, prefix))
 
-    def parts(self) -> list[Part]:
+    def parts(self) -> list[SitePart]:
         """What can be made apart, in the order of the data page."""
         found = []
         for i, run in enumerate(self.runs):
             shown = {key for key, _ in pages_of(run)}
             pages = [key for key in (*SECTIONED, "conformance", "claims") if key in shown]
-            found += [Part(i, page) for page in ("data", "index", *pages)]
-            found += [Part(i, "implementation", name) for name in run.implementations]
+            found += [SitePart(i, page) for page in ("data", "index", *pages)]
+            found += [SitePart(i, "implementation", name) for name in run.implementations]
         return found
 
-    def make(self, part: Part) -> list[Download]:
+    def make(self, part: SitePart) -> list[Download]:
         """Write the page and the files of a part; the files for the data page."""
         run = self.runs[part.run]
         self.downloads = []
@@ -211,7 +211,7 @@ class Site:
             others[part.page](run)
         return self.downloads
 
-    def finish(self, made: Mapping[Part, Sequence[Download]]) -> None:
+    def finish(self, made: Mapping[SitePart, Sequence[Download]]) -> None:
         """The pages that draw nothing, and the index, when all parts are made."""
         for i, run in enumerate(self.runs):
             machine = {k: v for k, v in run.info.machine.items() if k != "versions"}

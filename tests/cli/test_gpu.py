@@ -67,9 +67,9 @@ def units(clock: Clock, seconds: list[float]) -> list[Unit]:
     return [unit(i, s) for i, s in enumerate(seconds)]
 
 
-def statuses(seconds: list[float], until: float) -> tuple[list[str], budget.Part]:
+def statuses(seconds: list[float], until: float) -> tuple[list[str], budget.BudgetPart]:
     clock = Clock()
-    part = budget.Part("speed", until)
+    part = budget.BudgetPart("speed", until)
     limited = budget.within_budget(units(clock, seconds), part, clock)
     return [r.status for u in limited for r in u.measure()], part
 
@@ -96,7 +96,7 @@ def test_what_does_not_fit_is_skipped(
 def test_what_runs_ahead_for_a_skipped_unit_is_ended() -> None:
     """Processes that judge would go on beside the timings."""
     clock, ended = Clock(), []
-    part = budget.Part("speed", 5.0)
+    part = budget.BudgetPart("speed", 5.0)
     planned = [replace(u, abandon=partial(ended.append, u.label)) for u in units(clock, [4.0, 4.0])]
     for one in budget.within_budget(planned, part, clock):
         list(one.measure())
@@ -106,7 +106,7 @@ def test_what_runs_ahead_for_a_skipped_unit_is_ended() -> None:
 def test_what_a_unit_waits_for_ends_with_the_time_of_its_part() -> None:
     """A compiler for every shape may take minutes over one unit."""
     started, over = time.monotonic(), threading.Event()
-    part = budget.Part("compiled", 0.5)
+    part = budget.BudgetPart("compiled", 0.5)
     records = tuple(RECORD.model_copy(update={"classes": n}) for n in (1, 2))
 
     def measure() -> Iterator[Any]:
@@ -129,7 +129,7 @@ def test_a_defect_within_the_time_is_no_matter_of_time() -> None:
         yield
 
     one = Unit("accuracy", "one", (RECORD,), measure)
-    (limited,) = budget.within_budget([one], budget.Part("accuracy", 60.0), lambda: 0.0)
+    (limited,) = budget.within_budget([one], budget.BudgetPart("accuracy", 60.0), lambda: 0.0)
     with pytest.raises(RuntimeError, match="a defect"):
         list(limited.measure())
 
@@ -193,7 +193,7 @@ def test_a_judging_process_that_is_abandoned_ends_at_once(tmp_path: Path) -> Non
 
 def test_a_skipped_record_has_the_reason() -> None:
     clock = Clock()
-    part = budget.Part("speed", -1.0)
+    part = budget.BudgetPart("speed", -1.0)
     (unit,) = budget.within_budget(units(clock, [1.0]), part, clock)
     (record,) = unit.measure()
     assert record.status == "skipped"
@@ -342,20 +342,20 @@ def test_what_ends_the_run_of_a_device_is_one_line(
 
 
 def test_tests_that_fail_and_tests_that_are_not_there(tmp_path: Path) -> None:
-    part = budget.Part("tests", 60.0)
+    part = budget.BudgetPart("tests", 60.0)
     command.run_tests(part, tmp_path)
     assert part.status == "skipped"
     assert "no tests" in (part.reason or "")
     hangs = "import time\n\ndef test_it():\n    time.sleep(30)\n"
     (tmp_path / command.TESTS[0]).parent.mkdir()
     (tmp_path / command.TESTS[0]).write_text(hangs, encoding="utf-8")
-    part = budget.Part("tests", 4.0)
+    part = budget.BudgetPart("tests", 4.0)
     command.run_tests(part, tmp_path)
     assert part.status == "skipped"
     assert "not over in 4 s" in (part.reason or "")
     assert part.output is not None
     (tmp_path / command.TESTS[0]).write_text("def test_it():\n    assert False\n", encoding="utf-8")
-    part = budget.Part("tests", 60.0)
+    part = budget.BudgetPart("tests", 60.0)
     command.run_tests(part, tmp_path)
     assert part.status == "failed"
     assert "1 failed" in (part.output or "")

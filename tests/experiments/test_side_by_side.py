@@ -168,7 +168,7 @@ def test_what_waits_is_left_out_when_a_run_ends() -> None:
 def test_what_has_a_time_limit_begins_when_it_is_its_turn() -> None:
     """A part of a budget leaves out units: they must not have begun."""
     limited = budget.within_budget(
-        [unit("accuracy", part("a", 0))], budget.Part("", 9.0), lambda: 0.0
+        [unit("accuracy", part("a", 0))], budget.BudgetPart("", 9.0), lambda: 0.0
     )
     assert [u.parts for u in limited] == [None]
     assert names(limited[0].measure()) == [("a", 0)]

@@ -17,7 +17,7 @@ import report_run
 from harness.report import build_site, render
 from harness.report.drawing.style import styles
 from harness.report.run_data import RunData, from_run
-from harness.report.site import Download, Part, Site
+from harness.report.site import Download, Site, SitePart
 
 PATIENCE_S = 120.0
 
@@ -68,23 +68,23 @@ def data_of(run: report_run.SyntheticRun) -> RunData:
     return from_run(run, "")
 
 
-def parts_of(run: report_run.SyntheticRun) -> list[Part]:
+def parts_of(run: report_run.SyntheticRun) -> list[SitePart]:
     return Site(Path(), [data_of(run)], {}).parts()
 
 
 Ready = Callable[[psutil.Process, list[Path]], bool]
 
 
-def when(monkeypatch: pytest.MonkeyPatch, ready: Ready) -> list[Part]:
+def when(monkeypatch: pytest.MonkeyPatch, ready: Ready) -> list[SitePart]:
     """This process waits with its first part for something of the helper and its parts' files.
 
     Returns:
         The parts that this process makes, as it makes them.
     """
-    here: list[Part] = []
+    here: list[SitePart] = []
     make = Site.make
 
-    def waiting(site: Site, part: Part) -> list[Download]:
+    def waiting(site: Site, part: SitePart) -> list[Download]:
         def now() -> bool:
             (folder,) = site.folder.parent.glob(f"{site.folder.name}-*")
             (helper,) = helpers()
