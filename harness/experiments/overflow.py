@@ -79,7 +79,7 @@ def _scan(dtype: str, probe: Probe, sign: int, points: int) -> tuple[NDArray[np.
 
 
 @dataclass
-class Prober:
+class ThresholdProber:
     """Evaluates events of one implementation along one probe, counting the evaluations."""
 
     context: Context
@@ -106,7 +106,9 @@ class Prober:
         return events_of(*self.outputs(magnitudes, exact), self.fmt)
 
 
-def first_bad(prober: Prober, event: Event, good: int, bad: int, points: int) -> tuple[int, int]:
+def first_bad(
+    prober: ThresholdProber, event: Event, good: int, bad: int, points: int
+) -> tuple[int, int]:
     """Neighbouring ordinals (last good, first bad) between a good and a bad one.
 
     Each step evaluates `points` values between the two and keeps the first transition, so that
@@ -131,7 +133,7 @@ def _thresholds(
 ) -> Iterator[Record]:
     started = time.perf_counter()
     base = _threshold_coordinates(implementation, dtype, probe, sign)
-    prober = Prober(context, implementation, float_format(dtype), probe, sign)
+    prober = ThresholdProber(context, implementation, float_format(dtype), probe, sign)
     try:
         context.demand(implementation, "softmax", dtype)
         scan, exact = _scan(dtype, probe, sign, context.profile.scan_points)
@@ -143,7 +145,7 @@ def _thresholds(
 
 
 def _threshold(
-    prober: Prober,
+    prober: ThresholdProber,
     event: Event,
     record: OverflowRecord,
     scan: NDArray[np.int64],

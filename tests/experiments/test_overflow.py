@@ -15,7 +15,7 @@ from contexts import MakeContext
 
 from harness.experiments import overflow
 from harness.experiments.judgement import half_of_the_digits
-from harness.experiments.overflow import Prober, events_of, first_bad, probe_rows
+from harness.experiments.overflow import ThresholdProber, events_of, first_bad, probe_rows
 from harness.experiments.profiles import SMOKE
 from harness.numerics.exact import Exact
 from harness.numerics.formats import FORMATS, float_format, from_ordinal, to_ordinal
@@ -122,7 +122,7 @@ def test_a_result_that_depends_on_the_batch_is_flagged(
     assert "depends on the rows beside it" in str(record.reason)
 
 
-class Planted(Prober):
+class Planted(ThresholdProber):
     """A prober whose event begins at a planted ordinal."""
 
     def __init__(self, start: int) -> None:
