@@ -23,8 +23,8 @@ from harness.records import Status
 from harness.text import one_line
 from harness.worker import transport
 from harness.worker.compiling import FIRST_S, limit_of
+from harness.worker.isolation.activity import tasks
 from harness.worker.isolation.address_space import AddressSpace
-from harness.worker.isolation.neighbours import tasks
 from harness.worker.isolation.numba_cache import compiled_cache
 from harness.worker.isolation.resource_limits import reply_limit
 from harness.worker.isolation.scheduling import Share, Turns, crowded, longer, share, turns

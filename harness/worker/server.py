@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 from harness.registry.contract import Metadata, read_metadata
 from harness.worker import backends, transport
 from harness.worker.backends import cores
+from harness.worker.isolation.activity import wait_for_quiet
 from harness.worker.isolation.guard_bytes import Guarded, guarded, guarded_array
-from harness.worker.isolation.neighbours import wait_for_quiet
 from harness.worker.isolation.resource_limits import confine
 from harness.worker.isolation.side_effects import (
     DEVICE_LEAK_BYTES,

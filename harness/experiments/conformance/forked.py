@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
-from harness.worker.isolation.neighbours import tasks
+from harness.worker.isolation.activity import tasks
 
 CHILD = "the forked child"
 """With which every text begins that stands in place of an answer."""

@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, TimeoutError
 from types import FrameType
 from typing import Any, TypeVar
 
-from harness.worker.isolation.neighbours import tasks
+from harness.worker.isolation.activity import tasks
 
 T = TypeVar("T")
 

@@ -19,8 +19,8 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from harness.worker.isolation.activity import descendants, wait_for_quiet
 from harness.worker.isolation.guard_bytes import Guarded
-from harness.worker.isolation.neighbours import descendants, wait_for_quiet
 from harness.worker.isolation.process_state import STEADY, Reader
 
 LEAK_BYTES = 64 << 20

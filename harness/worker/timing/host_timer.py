@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.machine import counters
-from harness.worker.isolation.neighbours import processes_ns
+from harness.worker.isolation.activity import processes_ns
 from harness.worker.isolation.scheduling import helped, others
 from harness.worker.timing import memory_layout, thread_pools
 from harness.worker.timing.cache_flush import Evictor

@@ -1,4 +1,4 @@
-"""What else runs beside a call: other threads of this process, and the processes below it."""
+"""Tells whether other threads of this process, and processes below it, are working."""
 
 from __future__ import annotations
 
