@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from harness.experiments.verdict import Area, Item, Report, Speed
+    from harness.experiments.verdict import Area, Instance, Report, Speed
 
 _MARKS = {"ok": "✓", "FAIL": "✗"}
 
@@ -106,7 +106,7 @@ def _speed(speed: Speed) -> str:
     return f"{speed.regime} ({shape}): {'; '.join(t for t in told if t)}"
 
 
-def _lines(item: Item) -> Iterator[str]:
+def _lines(item: Instance) -> Iterator[str]:
     """An item as plain lines: where, what, and how to reproduce it."""
     yield f"  {item.where}: {item.message}"
     if item.input:

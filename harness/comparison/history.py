@@ -30,7 +30,7 @@ _BEFORE = 1  # relative to the first run after a step
 
 
 @dataclass(frozen=True)
-class Step:
+class StepChange:
     """A lasting change.
 
     Attributes:
@@ -68,7 +68,7 @@ class Series:
     figure: str
     unit: str
     values: Sequence[float | None]
-    steps: Sequence[Step] = ()
+    steps: Sequence[StepChange] = ()
     note: str = ""
 
 
@@ -193,7 +193,7 @@ def _series(
         indices = find_steps(kept, threshold)
     edges = [0, *indices, len(kept)]
     steps = [
-        Step(
+        StepChange(
             present[at],
             float(np.median(kept[edges[k] : at])),
             float(np.median(kept[at : edges[k + 2]])),

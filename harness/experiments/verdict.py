@@ -35,7 +35,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True)
-class Item:
+class Instance:
     """One thing that a reader should know, from one record.
 
     Attributes:
@@ -73,7 +73,7 @@ class Problem:
     count: int
     where: str
     witness: str | None
-    items: tuple[Item, ...]
+    items: tuple[Instance, ...]
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Area:
 
 
 @dataclass(frozen=True)
-class Ratio:
+class SpeedRatio:
     """How many times as fast as a rival: its time over the subject's, with a 95% interval.
 
     The interval is that of both times, widened by what two processes of one and the same baseline
@@ -151,7 +151,7 @@ class Speed:
     threads: int
     time_ns: float | None = None
     gbps: float | None = None
-    ratios: tuple[Ratio, ...] = ()
+    ratios: tuple[SpeedRatio, ...] = ()
     reason: str | None = None
 
 
@@ -183,9 +183,9 @@ class Report:
     uncovered: tuple[str, ...]
     skipped: tuple[str, ...]
     areas: tuple[Area, ...]
-    failures: tuple[Item, ...]
-    findings: tuple[Item, ...]
-    expected: tuple[Item, ...]
+    failures: tuple[Instance, ...]
+    findings: tuple[Instance, ...]
+    expected: tuple[Instance, ...]
     judged: int
     max_ulp: Mapping[str, float]
     speeds: tuple[Speed, ...] = ()
@@ -272,14 +272,14 @@ def _area_of(record: Any) -> str:
     return "special values" if record.experiment == "overflow" else "speed"
 
 
-def _item(record: Any) -> Item:
+def _item(record: Any) -> Instance:
     place = [record.operation, record.dtype, record.workload]
     if record.experiment != "conformance" and record.classes is not None:
         place.append(f"{record.rows} x {record.classes}")
     if record.experiment == "overflow" and record.kind == "threshold":
         place.append(f"{record.probe} {'+' if record.sign == 1 else '-'} {record.event}")
     row = getattr(record, "case_input", None) or getattr(record, "worst_logits", None) or ()
-    return Item(
+    return Instance(
         where=", ".join(str(p) for p in place if p),
         message=record.reason or getattr(record, "message", None) or record.status,
         input=tuple(row),
@@ -446,7 +446,7 @@ def _speed(mine: ThroughputRecord, timings: Sequence[ThroughputRecord]) -> Speed
     if mine.ranked is False:
         return replace(point, reason=f"no ratio: the timed result is wrong ({mine.reason})")
     rivals = ((t.implementation, times_as_fast(mine, t)) for t in timings if _are_rivals(mine, t))
-    ratios = (Ratio(name, *found) for name, found in rivals if found is not None)
+    ratios = (SpeedRatio(name, *found) for name, found in rivals if found is not None)
     return replace(point, ratios=tuple(r for r in ratios if r.high <= 2.0 * r.low))
 
 

@@ -371,14 +371,14 @@ JUDGED = """
 import sys
 from harness.cli import app as cli
 from harness.experiments import check, verdict
-item = verdict.Item("softmax é", "expected ∑ – got µ 软", ("0x1p+0",), "é", "µ")
+item = verdict.Instance("softmax é", "expected ∑ – got µ 软", ("0x1p+0",), "é", "µ")
 problem = verdict.Problem(("state",), "é", "∑", 2, "softmax in é", "softmax(软)[0] = µ", (item,))
 areas = (
     verdict.Area("state", 3, (problem,), (problem,)), verdict.Area("accuracy", 1, note="µ"),
     verdict.Area("speed", 1),
 )
 speeds = (
-    verdict.Speed("cached", 2, 3, 1, 5e3, 1.0, (verdict.Ratio("é", 1.0, 0.9, 1.1),)),
+    verdict.Speed("cached", 2, 3, 1, 5e3, 1.0, (verdict.SpeedRatio("é", 1.0, 0.9, 1.1),)),
     verdict.Speed("latency", 2, 3, 1, reason="µ"),
 )
 report = verdict.Report(

@@ -47,9 +47,9 @@ CELLS = [
          limit="read_kernel"),
     cell("read_kernel", 3100.0, role="limit", operation="read", beside="cross_entropy_loss"),
 ]  # fmt: skip
-STREAMING = device.Group("softmax", "streaming", "float32")
-GRAPH = device.Group("softmax", "graph", "float32")
-LOSS = device.Group("cross_entropy_loss", "streaming", "float32")
+STREAMING = device.DeviceGroup("softmax", "streaming", "float32")
+GRAPH = device.DeviceGroup("softmax", "graph", "float32")
+LOSS = device.DeviceGroup("cross_entropy_loss", "streaming", "float32")
 
 
 def data(records: Sequence[Record]) -> RunData:

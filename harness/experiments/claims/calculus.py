@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from flint import arb, arb_series, ctx, fmpq
 
-from harness.experiments.claims.claim import Evidence, Finding, Role, Table, counted
+from harness.experiments.claims.claim import Evidence, EvidenceTable, Finding, Role, counted
 from harness.numerics.exact import Exact
 from harness.numerics.formats import Float64Array
 from harness.numerics.ulps import ulp_error
@@ -181,7 +181,7 @@ def gradient_against_gap() -> Evidence:
             ),
         ),
         tables=(
-            Table(
+            EvidenceTable(
                 "Gradient ∂p₁/∂z₁ of softmax([gap, 0])", ("gap", "gradient", "e^−gap"), tuple(rows)
             ),
         ),
@@ -219,7 +219,7 @@ def saturated_gradient() -> Evidence:
             ),
         ),
         tables=(
-            Table(
+            EvidenceTable(
                 "Saturation of softmax([t, 0, 0])",
                 ("1 − p_max", "largest Jacobian entry", "p − y at the wrong class"),
                 tuple(rows),
@@ -349,5 +349,5 @@ def identities() -> Evidence:
         "all four hold; 2σ(2x)−1 cancels near 0 and is no way to compute tanh there",
         "both sides in Arb at 1281 points; float64 errors against the certified values at 4000",
         findings=tuple(findings),
-        tables=(Table("Largest error in float64", ("as computed", "ulp"), rows),),
+        tables=(EvidenceTable("Largest error in float64", ("as computed", "ulp"), rows),),
     )

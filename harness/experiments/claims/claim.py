@@ -106,7 +106,7 @@ class PrintedNumber:
 
 
 @dataclass(frozen=True)
-class Table:
+class EvidenceTable:
     """A measured or certified series behind a verdict."""
 
     caption: str
@@ -122,7 +122,7 @@ class Evidence:
     derivation: str
     numbers: tuple[PrintedNumber, ...] = ()
     findings: tuple[Finding, ...] = ()
-    tables: tuple[Table, ...] = ()
+    tables: tuple[EvidenceTable, ...] = ()
 
 
 @dataclass(frozen=True)

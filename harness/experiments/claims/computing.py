@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from harness import workloads
 from harness.bounds import error_over_bound, evaluate_bound
 from harness.bounds.exp_error import measure_exp_error
-from harness.experiments.claims.claim import Evidence, Finding, Table, counted
+from harness.experiments.claims.claim import Evidence, EvidenceTable, Finding, counted
 from harness.numerics.metrics import ulp_error
 from harness.reference import softmax_exact
 
@@ -115,7 +115,7 @@ def outputs_in_unit_interval() -> Evidence:
             ),
             counted("outputs lie within [0,1]", within, "certified values", "premise"),
         ),
-        tables=(Table("Formula as written, by offset", ("offset", "result"), rows),),
+        tables=(EvidenceTable("Formula as written, by offset", ("offset", "result"), rows),),
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from harness.experiments.claims.claim import Evidence, Finding, Table, counted
+from harness.experiments.claims.claim import Evidence, EvidenceTable, Finding, counted
 from harness.experiments.claims.computing import naive
 from harness.experiments.claims.growth import exponential_growth, growth_slope, is_faster
 from harness.experiments.context import worker_for
@@ -126,7 +126,7 @@ def cost_by_classes(rounds: int = ROUNDS) -> Evidence:
         "n exponentials, n−1 comparisons, n−1 additions, n divisions; one float32 row, max_shift "
         f"in NumPy, {rounds} interleaved rounds; fixed costs of a call and caches bend the line",
         findings=(exponential_growth(slope),),
-        tables=(Table("Time of one row", ("classes", "µs", "ns per class"), table),),
+        tables=(EvidenceTable("Time of one row", ("classes", "µs", "ns per class"), table),),
     )
 
 
@@ -243,7 +243,7 @@ def _evidence(parts: Sequence[Compared], rounds: int) -> Evidence:
         f"ratios of times in {rounds} interleaved rounds, float32, 95% intervals of the median, "
         f"beside a control",
         findings=tuple(f for f, _ in parts),
-        tables=(Table("Measured", ("comparison", "result"), tuple(r for _, r in parts)),),
+        tables=(EvidenceTable("Measured", ("comparison", "result"), tuple(r for _, r in parts)),),
     )
 
 

@@ -155,7 +155,7 @@ def alike(a: Result, b: Result) -> bool:
     return all(map(same_bytes, a.arrays, b.arrays))
 
 
-Item = TypeVar("Item", Step, Result)
+StepOrResult = TypeVar("StepOrResult", Step, Result)
 
 
 def packed(items: Sequence[Step] | Sequence[Result]) -> tuple[list[dict[str, Any]], list[Array]]:
@@ -165,11 +165,11 @@ def packed(items: Sequence[Step] | Sequence[Result]) -> tuple[list[dict[str, Any
 
 
 def unpacked(
-    kind: type[Item], plain: Sequence[Mapping[str, Any]], arrays: Iterable[Array]
-) -> list[Item]:
+    kind: type[StepOrResult], plain: Sequence[Mapping[str, Any]], arrays: Iterable[Array]
+) -> list[StepOrResult]:
     """The inverse of `packed`; JSON has made lists of their tuples."""
     rest = iter(arrays)
-    items: list[Item] = []
+    items: list[StepOrResult] = []
     for described in plain:
         fields: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value

@@ -25,7 +25,7 @@ ROLES = {"claim": "the claim", "premise": "a premise", "remark": "remark"}
 
 
 @dataclass(frozen=True)
-class Audit:
+class ShownClaim:
     """One claim as the page shows it.
 
     Attributes:
@@ -95,7 +95,7 @@ def anchor(identity: str) -> str:
     return f"claim-{slug(identity)}"
 
 
-def audits(run: RunData) -> list[Audit]:
+def audits(run: RunData) -> list[ShownClaim]:
     """The evidence behind every claim, in the order of the register."""
     found = []
     for c in run.select(ClaimRecord):
@@ -105,7 +105,7 @@ def audits(run: RunData) -> list[Audit]:
             ("How", c.derivation), ("Note", c.note),
             ("Reason", c.reason if c.reason != c.derivation else None),
         ]  # fmt: skip
-        found.append(Audit(
+        found.append(ShownClaim(
             identity, anchor(identity), _source(c), verdict_entry(c),
             c.claimed or "not recorded", [(k, v) for k, v in facts if v],
             _tables(c, f"claim-{slug(identity)}"),

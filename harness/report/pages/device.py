@@ -40,7 +40,7 @@ _ROLES = ("implementation", "control", "limit")
 
 
 @dataclass(frozen=True)
-class Group:
+class DeviceGroup:
     """What timings on a device must have in common to share a plot."""
 
     operation: str
@@ -64,35 +64,35 @@ def _operation(record: DeviceThroughputRecord) -> str:
     return (record.beside or "softmax") if record.role == "limit" else record.operation
 
 
-def groups(run: RunData) -> list[Group]:
+def groups(run: RunData) -> list[DeviceGroup]:
     """What was measured or tried, in the order of the page."""
     found = {
-        Group(_operation(c), c.regime, str(c.dtype))
+        DeviceGroup(_operation(c), c.regime, str(c.dtype))
         for c in run.select(DeviceThroughputRecord)
         if c.regime
     }
     order = list(TITLES)
 
-    def rank(g: Group) -> tuple[object, ...]:
+    def rank(g: DeviceGroup) -> tuple[object, ...]:
         where = order.index(g.regime)
         return g.operation != "softmax", g.operation, where, g.dtype != "float32", g.dtype
 
     return sorted(found, key=rank)
 
 
-def records_of(run: RunData, group: Group) -> list[DeviceThroughputRecord]:
+def records_of(run: RunData, group: DeviceGroup) -> list[DeviceThroughputRecord]:
     """The records of a group, limits and controls among them."""
     found = run.select(DeviceThroughputRecord, dtype=group.dtype)
     return [c for c in found if c.regime == group.regime and _operation(c) == group.operation]
 
 
-def title(group: Group) -> str:
+def title(group: DeviceGroup) -> str:
     tail = "" if group.operation == "softmax" else f", {group.operation}"
     return f"{TITLES[group.regime]}{tail}, {group.dtype}"
 
 
 def _table(
-    group: Group, records: Iterable[DeviceThroughputRecord], name: str, caption: str,
+    group: DeviceGroup, records: Iterable[DeviceThroughputRecord], name: str, caption: str,
     entry: Callable[[DeviceThroughputRecord], Entry], unit: str, notes: tuple[str, ...] = (),
 ) -> Table:  # fmt: skip
     """Implementations, then controls, then limits × class count."""
@@ -106,7 +106,7 @@ def _table(
     )  # fmt: skip
 
 
-def points(run: RunData, group: Group) -> Table:
+def points(run: RunData, group: DeviceGroup) -> Table:
     """Every number of the plot: a line a point, with its interval, or why there is none."""
     rows = []
     for c in sorted(records_of(run, group), key=lambda c: (c.implementation, c.classes or 0)):
@@ -153,7 +153,7 @@ def _ratio(c: DeviceThroughputRecord) -> Entry:
     return _marked(c, c.speedup, 3, interval(c.speedup_low, c.speedup_high))
 
 
-def speeds(run: RunData, group: Group) -> Table:
+def speeds(run: RunData, group: DeviceGroup) -> Table:
     """Implementation × class count: GB/s and share of the limit, or microseconds of one row."""
     records = records_of(run, group)
     notes = tuple(dict.fromkeys(c.fits for c in records if c.fits))
@@ -171,7 +171,7 @@ def speeds(run: RunData, group: Group) -> Table:
                   "the same group", _bandwidth, "GB/s", notes)  # fmt: skip
 
 
-def ratios(run: RunData, group: Group) -> Table:
+def ratios(run: RunData, group: DeviceGroup) -> Table:
     """Implementation × class count: how many times as fast as the baseline."""
     records = [c for c in records_of(run, group) if c.role != "limit"]
     named = (c.baseline for c in records if c.role == "implementation" and c.baseline)

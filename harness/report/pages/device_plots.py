@@ -10,7 +10,7 @@ from harness.report.drawing.figure import Plot, class_axis, grid, log_scale, sid
 from harness.report.drawing.formatting import figure
 from harness.report.drawing.prose import prose
 from harness.report.drawing.style import Style
-from harness.report.pages.device import TITLES, Group, points, records_of, title
+from harness.report.pages.device import TITLES, DeviceGroup, points, records_of, title
 from harness.report.pages.timing_curves import (
     LIMIT_DASHES,
     Point,
@@ -24,13 +24,15 @@ from harness.report.run_data import RunData, absent_text, of
 from harness.report.timing_selection import has_time
 
 
-def _curves(records: Sequence[DeviceThroughputRecord], group: Group) -> dict[str, list[Point]]:
+def _curves(
+    records: Sequence[DeviceThroughputRecord], group: DeviceGroup
+) -> dict[str, list[Point]]:
     found = sorted(filter(has_time, records), key=lambda c: c.classes or 0)
     names = sorted({c.implementation for c in found})
     return {n: points_of(of(found, n), latency=group.latency) for n in names}
 
 
-def by_classes(run: RunData, group: Group, style: Mapping[str, Style]) -> Plot | None:
+def by_classes(run: RunData, group: DeviceGroup, style: Mapping[str, Style]) -> Plot | None:
     """Beyond L2 the bandwidth of everyone and of the limits; of one row the time of a call.
 
     None where nothing has a time.

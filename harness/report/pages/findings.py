@@ -19,7 +19,7 @@ GROWTH = 10.0  # an error that grows by this factor with the offset is a finding
 
 
 @dataclass(frozen=True)
-class Finding:
+class KeyFinding:
     """A sentence, and the page that shows it; empty where none does."""
 
     topic: str
@@ -27,7 +27,7 @@ class Finding:
     page: str
 
 
-def most_accurate(run: RunData, dtype: str = "float32") -> Finding | None:
+def most_accurate(run: RunData, dtype: str = "float32") -> KeyFinding | None:
     """The smallest worst error, over the places that all compared implementations share."""
     places: dict[str, dict[tuple[object, ...], float]] = {}
     for c in measured(run.select(AccuracyRecord, dtype=dtype, operation="softmax")):
@@ -48,10 +48,10 @@ def most_accurate(run: RunData, dtype: str = "float32") -> Finding | None:
         least=least, cases=len(common), implementations=len(errors), high=high,
         highest=in_words(errors[high]),
     )  # fmt: skip
-    return Finding("Accuracy", text, "accuracy.html")
+    return KeyFinding("Accuracy", text, "accuracy.html")
 
 
-def bounds(run: RunData) -> Finding | None:
+def bounds(run: RunData) -> KeyFinding | None:
     """Whether any result lies above the bound of its algorithm."""
     judged = [c for c in measured(run.select(AccuracyRecord)) if c.error_over_bound is not None]
     found = worst(judged, lambda c: c.error_over_bound)
@@ -64,10 +64,10 @@ def bounds(run: RunData) -> Finding | None:
         "above_bounds", above=len(above), judged=len(judged), ratio=figure(ratio), place=place,
         who=sorted({c.implementation for c in above}),
     )  # fmt: skip
-    return Finding("Bounds", text, "accuracy.html")
+    return KeyFinding("Bounds", text, "accuracy.html")
 
 
-def overflow(run: RunData, dtype: str = "float32") -> Finding | None:
+def overflow(run: RunData, dtype: str = "float32") -> KeyFinding | None:
     """Who overflows on [t, 0], and where."""
     breaks, never = [], []
     for name in run.implementations:
@@ -86,10 +86,10 @@ def overflow(run: RunData, dtype: str = "float32") -> Finding | None:
     text = f"On the row [t, 0] in {dtype} " + ("; ".join(breaks) if breaks else "none overflows")
     if breaks and never:
         text += f"; {listed(never)} never do{'es' if len(never) == 1 else ''}"
-    return Finding("Overflow", text + ".", "overflow.html")
+    return KeyFinding("Overflow", text + ".", "overflow.html")
 
 
-def offsets(run: RunData, dtype: str = "float32") -> list[Finding]:
+def offsets(run: RunData, dtype: str = "float32") -> list[KeyFinding]:
     """Whose error grows with an offset that leaves the exact softmax almost unchanged."""
     grown = []
     records = map_records(run, dtype, "softmax")
@@ -110,10 +110,10 @@ def offsets(run: RunData, dtype: str = "float32") -> list[Finding]:
     if not grown:
         return []
     text = f"Finite, but losing digits as an offset is added to the logits ({dtype}): "
-    return [Finding("Offset", text + "; ".join(grown) + ".", "overflow.html")]
+    return [KeyFinding("Offset", text + "; ".join(grown) + ".", "overflow.html")]
 
 
-def speed(run: RunData) -> Finding | None:
+def speed(run: RunData) -> KeyFinding | None:
     """The fastest that passed the accuracy gate at the headline point."""
     point = headline(run)
     if point is None:
@@ -139,27 +139,27 @@ def speed(run: RunData) -> Finding | None:
         limit=c.percent_of_limit, speedup=c.speedup, baseline=c.baseline, where=point.text,
         overlap=overlap, noisy=c.noisy, out=[n for n, o in usable.items() if struck(o)],
     )  # fmt: skip
-    return Finding("Throughput", text, "throughput.html")
+    return KeyFinding("Throughput", text, "throughput.html")
 
 
-def noise(run: RunData) -> Finding | None:
+def noise(run: RunData) -> KeyFinding | None:
     """How often the control did not hold 1.0."""
     found = [missed for c in controls(run) if (missed := misses_one(c)) is not None]
     if not found:
         return None
     text = prose("controls", missed=sum(found), intervals=len(found))
-    return Finding("Noise", text, "throughput.html")
+    return KeyFinding("Noise", text, "throughput.html")
 
 
-def conformity(run: RunData) -> Finding:
+def conformity(run: RunData) -> KeyFinding:
     """Who contradicts mathematics or the contract, in how many cases."""
     if not run.select(ConformanceRecord):
-        return Finding("Conformance", "Not measured in this run.", "")
+        return KeyFinding("Conformance", "Not measured in this run.", "")
     told = {n: conformance.counts(run, n) for n in run.implementations}
     judged = {n: sum(t[s] for s in conformance.JUDGED) for n, t in told.items()}
     judged = {n: k for n, k in judged.items() if k}
     if not judged:
-        return Finding("Conformance", "No implementation was judged.", "conformance.html")
+        return KeyFinding("Conformance", "No implementation was judged.", "conformance.html")
     bad = {n: sum(told[n][s] for s in conformance.FAILURES) for n in judged}
     failing = [f"{n} in {integer(k)}" for n, k in
                sorted(bad.items(), key=lambda pair: (-pair[1], pair[0])) if k]  # fmt: skip
@@ -169,27 +169,27 @@ def conformity(run: RunData) -> Finding:
         findings=sum(told[n]["finding"] for n in judged),
         declared=sum(told[n]["expected"] for n in judged),
     )  # fmt: skip
-    return Finding("Conformance", text, "conformance.html")
+    return KeyFinding("Conformance", text, "conformance.html")
 
 
-def whole(run: RunData) -> list[Finding]:
+def whole(run: RunData) -> list[KeyFinding]:
     """What was judged exhaustively, and what was searched; nothing where a run has neither."""
     told = exhaustive.told(run), worst_cases.told(run)
     pages = ("Exhaustive", "exhaustive.html"), ("Worst cases", "worst_case.html")
-    return [Finding(name, text, href)
+    return [KeyFinding(name, text, href)
             for text, (name, href) in zip(told, pages, strict=True) if text]  # fmt: skip
 
 
-def audited(run: RunData) -> Finding:
+def audited(run: RunData) -> KeyFinding:
     """How the published claims fared."""
     count = len(run.select(ClaimRecord))
     if not count:
-        return Finding("Claims", "Not measured in this run.", "")
+        return KeyFinding("Claims", "Not measured in this run.", "")
     text = f"Of {plural(count, 'published claim')}: {claims.counted(run)}."
-    return Finding("Claims", text, "claims.html")
+    return KeyFinding("Claims", text, "claims.html")
 
 
-def gaps(run: RunData) -> Finding:
+def gaps(run: RunData) -> KeyFinding:
     """How the cells ended."""
     counts = Counter(c.status for c in run.records)
     others = ", ".join(
@@ -202,10 +202,10 @@ def gaps(run: RunData) -> Finding:
         incomplete=len(run.records) < planned or run.info.finished is None,
         problems=len(run.problems),
     )  # fmt: skip
-    return Finding("Coverage", text, "machine.html" if run.problems else "data.html")
+    return KeyFinding("Coverage", text, "machine.html" if run.problems else "data.html")
 
 
-def findings(run: RunData) -> list[Finding]:
+def findings(run: RunData) -> list[KeyFinding]:
     """All that the data of this run support."""
     found = [most_accurate(run), bounds(run), overflow(run), *offsets(run), speed(run), noise(run),
              conformity(run), *whole(run), audited(run), gaps(run)]  # fmt: skip
