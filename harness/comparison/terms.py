@@ -1,4 +1,4 @@
-"""In what terms the times of two sides are compared: those of one baseline, or nanoseconds.
+"""Chooses the unit in which times are compared: multiples of a shared baseline, or nanoseconds.
 
 Two implementations of one run were visited in the same rounds, and their times are compared as they
 are. Between two runs with the same unchanged baseline every time is set against that of the

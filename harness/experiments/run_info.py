@@ -1,4 +1,4 @@
-"""A run: what it was asked for, and `run.json`, which says that, its code and its machine."""
+"""Describes a run: what was asked for, and its provenance for `run.json`."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ class ConformanceRecord(Record):
 
     experiment: Literal["conformance"] = "conformance"
     case: str | None = maybe("id of the case, as `workload`")
-    number: int | None = maybe("in the numerics catalogue")
+    number: int | None = maybe("kept from the first catalogue; none for a case that came later")
     title: str | None = None
     kind: Kind | None = None
     verdict: Verdict | None = None

@@ -1,4 +1,4 @@
-"""How long a call is waited for where it may have to compile first: that is no hang."""
+"""Time limits for calls that may compile first, so that compiling is no hang."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a time grows with a size: is a series of ratios one of exponential or of linear growth?"""
+"""Tells from ratios of times whether a time grows exponentially or linearly with a size."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class Case:
 
     Attributes:
         id: stable name; number and slug (``"15-saturated-log"``).
-        number: of the numerics catalogue, None for those without.
+        number: kept from the first catalogue; None for a case that came later.
         title: what goes in and what must come out, in a line.
         judge: yields what it observes on a subject, through a `Trial`.
         operations, dtypes: to which it applies.

@@ -1,4 +1,4 @@
-"""The cases of the catalogue, in order. Numbers are those of the numerics catalogue (docs)."""
+"""The cases of the catalogue, in order. Some have a number, kept from the first catalogue."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The expected result of a call: certified values, the error allowed, and where only a convention
-exists.
+"""What a call should give: certified values, the error allowed, where only a convention decides.
 
 Everything in rows: the axes of the operation last, the others flattened. Kept for the process by
 content, since many implementations are judged on the same input.

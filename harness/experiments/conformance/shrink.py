@@ -1,4 +1,4 @@
-"""Makes a failing call as small as it gets, and writes it as a line that anybody can run.
+"""Makes a failing call as small as it gets while it still fails in the same way.
 
 A call is changed step by step: plain memory, one row, fewer classes, rounder numbers. A change is
 kept if the call still fails by the judge that found it, in the same way.

@@ -1,4 +1,4 @@
-"""Is an exponential monotone? Counts where it falls from one number of its range to the next."""
+"""Counts where an exponential falls from one number of its range to the next; it never should."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two more whole domains: the rows (t, 0) for every float32, and three classes in float8."""
+"""Judges of two more whole domains: rows (t, 0) for every float32 t, three classes in float8."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether what was timed on a device is right, and done when its times say so."""
+"""The accuracy gate on a device: results must be right, and done when their times say so."""
 
 from __future__ import annotations
 

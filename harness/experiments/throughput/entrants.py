@@ -1,4 +1,4 @@
-"""Those that are timed: a worker each, what it times, and the samples that it gave.
+"""An entrant of a timed group: its worker, its prepared call, its samples.
 
 On the host's clock (`HostEntrant`) or between events on a device (`DeviceEntrant`). How they are
 visited is `rounds`.

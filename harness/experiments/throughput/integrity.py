@@ -1,4 +1,4 @@
-"""Checks that what was timed is what a caller gets, on new content in a round nobody foresees.
+"""Detects implementations that remember, defer or skip work while they are timed.
 
 An implementation can look fast without being it: by remembering a result by the identity, the
 address or the content of its input, by recognising the timing loop or the known workload, by

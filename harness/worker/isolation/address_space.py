@@ -1,6 +1,6 @@
-"""Where a process has its code, its heap and its stack: drawn at random, once for several of them.
+"""Draws the places of code, heap and stack at random, once for all processes that are compared.
 
-The system draws that anew for each process, and the same code is a percent or two faster or slower
+The system draws them anew for each process, and the same code is a percent or two faster or slower
 for it: lines and pages collide in caches and branch predictors, and sets and dictionaries iterate
 in another order (Mytkowicz et al., "Producing wrong data without doing anything obviously wrong!",
 2009). Processes that are to be compared get the same draw, so that it cancels in their ratio; the

@@ -1,4 +1,4 @@
-"""What a process had of the processors, and how long it waited for one: Linux's schedstat.
+"""Reads how long threads ran, and how long they waited for a processor, from Linux's schedstat.
 
 A limit of time that passes on a crowded machine says little of the one who was given it.
 """

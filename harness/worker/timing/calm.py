@@ -1,9 +1,10 @@
-"""Whether a core is this process's own: a piece of arithmetic whose time should never change.
+"""Tells, by timing a fixed piece of arithmetic, whether a core is disturbed.
 
-What else runs on the same core, on the other thread of it too, makes it longer, by up to two times,
-and no other sign of a neighbour's virtual machine is to be had. On a shared machine the times of
-calls were within 2% of their least when the piece took less than 1.1 times its own least, and 1.3
-to 1.7 times as long when it took 1.4 times as long or more (docs/notes/least-times.md).
+The piece should never change its time. What else runs on the same core, on the other thread of it
+too, makes it longer, by up to two times, and no other sign of a neighbour's virtual machine is to
+be had. On a shared machine the times of calls were within 2% of their least when the piece took
+less than 1.1 times its own least, and 1.3 to 1.7 times as long when it took 1.4 times as long or
+more (docs/notes/least-times.md).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Calls on new content, and loops in which it changes all the time: finds what was remembered.
+"""Finds remembered results by calls on new content, and by loops in which it changes all the time.
 
 The worker's side of `integrity`, which judges what is found here.
 """

@@ -1,4 +1,4 @@
-"""Callers as they are: threads, forks, targets of every integer type, positional axes, overlap."""
+"""Cases on callers: threads, forks, integer targets, positional axes, overlapping `out=`."""
 
 from __future__ import annotations
 
