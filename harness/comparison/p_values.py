@@ -16,6 +16,9 @@ from harness.numerics.formats import Float64Array
 from harness.numerics.statistics import CONFIDENCE, Ratio
 
 _SMALLEST_P = 1e-10
+"""Nothing is surer: times are not normal that far out, and Stouffer's sum of a 0 is infinite."""
+_LARGEST_LOG = 700.0
+"""Of a few samples an interval can have ends far beyond those that `exp` has a number for (709)."""
 
 
 def difference(values: Float64Array, others: Float64Array) -> Ratio:
@@ -27,7 +30,7 @@ def difference(values: Float64Array, others: Float64Array) -> Ratio:
         return Ratio(value, value, value)
     found = stats.ttest_ind(values, others, equal_var=False)
     low, high = found.confidence_interval(CONFIDENCE)
-    return Ratio(value, math.exp(max(-700.0, low)), math.exp(min(700.0, high)))
+    return Ratio(value, math.exp(max(-_LARGEST_LOG, low)), math.exp(min(_LARGEST_LOG, high)))
 
 
 def above(values: Float64Array, others: Float64Array) -> float:

@@ -70,7 +70,10 @@ _TRIES, _HOPELESS = 6, 30.0
 """How often a small call is made to tell how long a large one takes; at most two of one that is so
 many times too slow."""
 _WHOLE = 64
+"""Elements of an input that are shown one by one; of a longer one it is told how it was made."""
 _CONVENTION_ULPS = 4.0
+"""How near to the value of a convention counts as following it: room for rounding, while those of
+different conventions are mostly far apart."""
 _ROUNDED = 0.5 + 2.0**-20
 """No correctly rounded result is off by more ulps, and no error is known worse than that."""
 

@@ -44,6 +44,8 @@ from harness.worker.backends import Backend
 from harness.worker.local import LocalImplementation
 
 _MARGIN = 55.0
+"""What ``out=`` and the memory around it hold before a call: a number that every format has, and
+that is no probability and no logarithm of one."""
 _TOGETHER, _TOGETHER_S = 200, 0.03
 """How often, or how long, each of several threads makes its call; twice at least."""
 _SWITCH_S = 1e-5

@@ -186,7 +186,10 @@ def set_against(
 
 _PAGE_BYTES = 4096
 _FAULTING = 0.25
+"""Page faults a call, for each page of an array: a new array has one for each, memory that is used
+again has none. In between lie calls of which only some allocate."""
 _MORE_PROCESSORS = 1.5
+"""Times the threads asked for: half-way between one thread and two, where one was asked for."""
 
 
 def doubts(entrant: HostEntrant, cores: int) -> list[str]:

@@ -20,7 +20,10 @@ from harness.worker.client import WorkerFault
 
 Array = NDArray[Any]
 CHAINS = 8
+"""One for each kind of seed. With fewer a kind is left out at first, with more each climbs less."""
 PROPOSALS = 16
+"""Of each chain a round: all are one batch, whose fixed cost fewer would not pay for; more would
+only move less often in the same time."""
 _PATIENCE = 60  # rounds without progress before a chain begins anew
 
 

@@ -113,7 +113,11 @@ def waited(*tasks: int | str | None) -> float:
 
 
 _CROWDED = 0.25
+"""Part of the time that was spent in waiting. A process that had three quarters of it and still did
+not answer would hardly have done so with the rest."""
 _MOST_LONGER, _ROOM = 4.0, 1.25
+"""A limit grows at most so many times, so that a hang is told on a crowded machine, too; and by a
+quarter more than was waited, since the waiting goes on."""
 
 
 def crowded(had: Share, limit_s: float) -> bool:

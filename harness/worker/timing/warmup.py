@@ -14,11 +14,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 BATCH_NS = 1_000_000
+"""Interruptions of microseconds then change the time of a batch by less than `GAIN`."""
 STALLS = 3
+"""One batch without a gain may have been disturbed; three in a row seldom are."""
 GAIN = 0.02
+"""A smaller gain is not told from scatter, and would put off the end for ever."""
 LEAP = 10.0
+"""Calls that suddenly take a tenth show that those before them compiled or started something. The
+time of those does not count: a compilation alone would use up the cap. Caches and clocks seldom
+bring as much."""
 CAP_NS = 300_000_000
+"""What a warm-up costs at most where calls never settle; a run has many of them."""
 MAX_CALLS = 1_000_000
+"""In a batch, so that it ends even by a clock that says that calls take no time."""
 
 
 @dataclass(frozen=True)
