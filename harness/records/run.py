@@ -11,6 +11,18 @@ from harness.records.base import Strict, maybe
 SCHEMA_VERSION = 1
 
 
+class DeclaredDeviation(Strict):
+    """A departure that an implementation declares.
+
+    Attributes:
+        id: what deviates.
+        reason: why, in a sentence.
+    """
+
+    id: str
+    reason: str
+
+
 class ImplementationInfo(Strict):
     """What a run knows of an implementation: its metadata, and whether it could run."""
 
@@ -28,7 +40,7 @@ class ImplementationInfo(Strict):
     bound: str | None = None
     passes: int | None = None
     threads: str | None = None
-    deviations: list[dict[str, str]] = Field(default=[])
+    deviations: list[DeclaredDeviation] = Field(default=[])
     available: bool
     unavailable_reason: str | None = None
     compiled: list[dict[str, Any]] = Field(

@@ -10,18 +10,20 @@ from typing import get_args
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from harness.experiments.claims import audit as audit_module
 from harness.experiments.claims import calculus
 from harness.experiments.claims.audit import audit_claims
-from harness.experiments.claims.claim import Evidence, Finding, Kind
+from harness.experiments.claims.claim import Evidence, Kind
 from harness.experiments.claims.growth import exponential_growth, growth_slope, is_faster
 from harness.experiments.claims.register import CLAIMS
 from harness.experiments.claims.verdicts import decide
 from harness.experiments.claims.worked import compare_number, worked_example
 from harness.experiments.profiles import PROFILES, Filters, narrow
 from harness.numerics.statistics import Ratio
-from harness.records import ClaimVerdict
+from harness.records import ClaimRecord, ClaimVerdict
+from harness.records.claims import EvidenceTable, Finding
 from harness.text import strict_json
 
 TIMED = {"B4", "C3", "D3"}
@@ -272,3 +274,24 @@ def test_the_command_prints_verdicts_and_writes_json(tmp_path: Path) -> None:
     assert "wrong" in text
     assert [a["claim"]["id"] for a in json.loads(output.read_text())] == ["A1", "E4"]
     assert _run(["Z9"])[0] == 2
+
+
+def test_a_record_gives_back_what_was_found_typed_and_as_plain_rows() -> None:
+    number = compare_number("third", "0.3", None, Fraction(1, 3))
+    found = Finding("s", 2, 1, "m", figures={"ratio": float("nan")})
+    table = EvidenceTable("t", ("a", "b"), (("1", "2"),))
+    record = ClaimRecord(
+        implementation="reference", status="ok", numbers=[number], findings=[found], tables=[table]
+    )
+    line = record.model_dump_json(exclude_none=True)
+    again = ClaimRecord.model_validate_json(line)
+    assert (again.numbers, again.tables) == ([number], [table])
+    assert again.model_dump_json(exclude_none=True) == line
+    assert again.findings is not None
+    assert again.findings[0].figures == {"ratio": "NaN"}  # strict JSON has no other
+    rows = record.model_dump()
+    assert rows["findings"][0]["held"] == 1
+    assert rows["numbers"][0]["claimed"] == "0.3"
+    unknown = line.replace('"held":1', '"hold":1')
+    with pytest.raises(ValidationError):
+        ClaimRecord.model_validate_json(unknown)

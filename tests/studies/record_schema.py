@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from harness import records
-from harness.records.base import Strict
+from harness.records import claims
+from harness.records.run import DeclaredDeviation
 
 PAGE = Path(__file__).parents[2] / "docs" / "records.md"
 HEAD = """# Records
@@ -32,11 +33,11 @@ def _type(annotation: Any) -> str:
     return text.replace("|", "\\|")
 
 
-def _table(model: type[Strict], inherited: set[str]) -> list[str]:
+def _table(model: Any, inherited: set[str]) -> list[str]:
     documented = dict(re.findall(r"^ {4,8}([\w, ]+): (.+)$", inspect.getdoc(model) or "", re.M))
     meanings = {n.strip(): text for names, text in documented.items() for n in names.split(",")}
     lines = ["| field | type | meaning |", "| --- | --- | --- |"]
-    for name, field in model.model_fields.items():
+    for name, field in model.__pydantic_fields__.items():
         if name not in inherited:
             meaning = field.description or meanings.get(name, "")
             lines.append(
@@ -48,9 +49,10 @@ def _table(model: type[Strict], inherited: set[str]) -> list[str]:
 def page() -> str:
     """The page as Markdown."""
     base = set(records.Record.model_fields)
-    found: list[tuple[str, type[Strict], set[str]]] = [
+    found: list[tuple[str, Any, set[str]]] = [
         ("run.json", records.RunInfo, set()),
         ("An implementation in run.json", records.ImplementationInfo, set()),
+        ("One of its `deviations`", DeclaredDeviation, set()),
         ("Every record", records.Record, set()),
     ]
     models = sorted(
@@ -63,6 +65,9 @@ def page() -> str:
         names = get_args(experiment.annotation) or (experiment.default,)
         found.append((f"`experiment`: {', '.join(map(str, names))}", model, base))
     found.append(("`witness` of a failure", records.Witness, set()))
+    found.append(("One of the `numbers` of a claim", claims.PrintedNumber, set()))
+    found.append(("One of its `findings`", claims.Finding, set()))
+    found.append(("One of its `tables`", claims.EvidenceTable, set()))
     parts = [HEAD]
     for title, model, inherited in found:
         summary = (inspect.getdoc(model) or "").split("\n\n")[0].replace("\n", " ")

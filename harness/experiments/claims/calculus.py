@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from flint import arb, arb_series, ctx, fmpq
 
-from harness.experiments.claims.claim import Evidence, EvidenceTable, Finding, Role, counted
+from harness.experiments.claims.claim import Evidence, counted
 from harness.numerics.exact import Exact
 from harness.numerics.formats import Float64Array
 from harness.numerics.ulps import ulp_error
+from harness.records.claims import EvidenceTable, Finding, Role
 from harness.reference import softmax_exact
 
 _BITS = 256

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from harness import workloads
 from harness.bounds import error_over_bound, evaluate_bound
 from harness.bounds.exp_error import measure_exp_error
-from harness.experiments.claims.claim import Evidence, EvidenceTable, Finding, counted
+from harness.experiments.claims.claim import Evidence, counted
 from harness.numerics.metrics import ulp_error
+from harness.records.claims import EvidenceTable, Finding
 from harness.reference import softmax_exact
 
 Array = NDArray[np.float32]

@@ -9,8 +9,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from harness.experiments.claims.claim import Finding
 from harness.numerics.statistics import Ratio, ratio
+from harness.records.claims import Finding
 
 
 @dataclass(frozen=True)

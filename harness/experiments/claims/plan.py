@@ -47,7 +47,8 @@ def _measure(claim: str) -> Iterator[Record]:
     started = time.perf_counter()
     (audit,) = audit_claims([claim])
     elapsed = time.perf_counter() - started
-    yield _coordinates(claim).model_copy(update={**_figures(audit), "elapsed_s": elapsed})
+    cell = _coordinates(claim).model_dump()
+    yield ClaimRecord.model_validate({**cell, **_figures(audit), "elapsed_s": elapsed})
 
 
 def plan(_: Context) -> Iterator[Unit]:

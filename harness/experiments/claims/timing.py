@@ -13,12 +13,13 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from harness.experiments.claims.claim import Evidence, EvidenceTable, Finding, counted
+from harness.experiments.claims.claim import Evidence, counted
 from harness.experiments.claims.computing import naive
 from harness.experiments.claims.growth import exponential_growth, growth_slope, is_faster
 from harness.experiments.context import worker_for
 from harness.numerics.metrics import ulp_error
 from harness.numerics.statistics import ratio
+from harness.records.claims import EvidenceTable, Finding
 from harness.reference import softmax_exact
 from harness.registry.discovery import Implementation, implementations, load
 from harness.worker.client import RemoteImplementation, WorkerFault

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.experiments.claims.claim import Evidence, Finding, Kind, PrintedNumber
+from harness.experiments.claims.claim import Evidence, Kind
 from harness.records import ClaimVerdict
+from harness.records.claims import Finding, PrintedNumber
 
 Decision = tuple[ClaimVerdict, str]
 

@@ -13,7 +13,8 @@ from typing import Any
 import mpmath
 from flint import arb, ctx, fmpq
 
-from harness.experiments.claims.claim import Evidence, Finding, PrintedNumber
+from harness.experiments.claims.claim import Evidence
+from harness.records.claims import Finding, PrintedNumber
 
 _BITS = 256
 

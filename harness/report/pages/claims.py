@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.records import ClaimRecord
+from harness.records.claims import EvidenceTable, Finding, PrintedNumber, Role
 from harness.report.drawing.formatting import figure, integer
 from harness.report.drawing.sanitize import slug
 from harness.report.drawing.tables import Column, Entry, Kind, Table, count, texts, words
@@ -21,7 +22,7 @@ VERDICTS: Mapping[str, tuple[str, Kind, str]] = {
     "wrong": ("✗", "failure", "does not agree with the certified value"),
     UNMEASURED: ("…", "unjudged", "needs a measurement that this run does not have"),
 }
-ROLES = {"claim": "the claim", "premise": "a premise", "remark": "remark"}
+ROLES: Mapping[Role, str] = {"claim": "the claim", "premise": "a premise", "remark": "remark"}
 
 
 @dataclass(frozen=True)
@@ -120,17 +121,18 @@ def _tables(record: ClaimRecord, stem: str) -> list[Table]:
     return tables + [_series(one, f"{stem}-series-{k}") for k, one in series]
 
 
-def _numbers(numbers: Sequence[Mapping[str, Any]], name: str) -> Table:
+def _numbers(numbers: Sequence[PrintedNumber], name: str) -> Table:
     rows = []
     for n in numbers:
-        if n.get("exact"):
+        if n.exact:
             verdict = Entry("✓ exact", "exact", "pass")
-        elif n.get("to_the_digits"):
+        elif n.to_the_digits:
             verdict = Entry("✓ to the digits printed", "to the digits printed", "pass")
         else:
             verdict = Entry("✗ differs", "differs", "failure")
-        rows.append([words(n.get("label")), words(n.get("claimed")), words(n.get("rounded")),
-                     words(n.get("certified")), verdict])  # fmt: skip
+        rows.append(
+            [words(n.label), words(n.claimed), words(n.rounded), words(n.certified), verdict]
+        )
     columns = [
         *texts("Number"), Column("Printed"), Column("Certified", "to the digits printed"),
         Column("Certified", "more digits"), *texts("Verdict"),
@@ -138,25 +140,21 @@ def _numbers(numbers: Sequence[Mapping[str, Any]], name: str) -> Table:
     return Table(name, "Printed numbers", columns, rows)
 
 
-def _findings(findings: Sequence[Mapping[str, Any]], name: str) -> Table:
+def _findings(findings: Sequence[Finding], name: str) -> Table:
     rows = []
     for f in findings:
-        cases, held = int(f.get("cases") or 0), int(f.get("held") or 0)
-        if cases == 0:
+        if f.cases == 0:
             share = Entry("… not decided", "not decided", "unjudged")
-        elif held == cases:
-            share = Entry(f"✓ all of {integer(cases)}", f"{held}/{cases}", "pass")
+        elif f.held == f.cases:
+            share = Entry(f"✓ all of {integer(f.cases)}", f"{f.held}/{f.cases}", "pass")
         else:
-            some = (
-                f"in {integer(held)} of {integer(cases)}" if held else f"none of {integer(cases)}"
-            )
-            remark = f.get("role") == "remark"  # decides nothing: neither right nor wrong
-            share = Entry(some if remark else f"✗ {some}", f"{held}/{cases}",
+            all_of = integer(f.cases)
+            some = f"in {integer(f.held)} of {all_of}" if f.held else f"none of {all_of}"
+            remark = f.role == "remark"  # decides nothing: neither right nor wrong
+            share = Entry(some if remark else f"✗ {some}", f"{f.held}/{f.cases}",
                           "" if remark else "failure")  # fmt: skip
-        role = str(f.get("role") or "")
-        rows.append([words(f.get("statement")), share, words(f.get("measured")),
-                     words(ROLES.get(role, role)),
-                     words(_figures(f.get("figures") or {}))])  # fmt: skip
+        rows.append([words(f.statement), share, words(f.measured), words(ROLES[f.role]),
+                     words(_figures(f.figures))])  # fmt: skip
     columns = texts("Statement examined", "Is it so?", "Measured", "Part in the verdict", "Figures")
     return Table(name, "What was examined", columns, rows)
 
@@ -168,14 +166,12 @@ def _figures(figures: Mapping[str, Any]) -> str:
     return "; ".join(f"{str(k).replace('_', ' ')} {text(v)}" for k, v in figures.items())
 
 
-def _series(series: Mapping[str, Any], name: str) -> Table:
-    headers = [str(h) for h in series.get("columns") or ()]
-    given = [list(r) for r in series.get("rows") or ()]
-    width = max([1, len(headers), *(len(r) for r in given)])
-    headers += [""] * (width - len(headers))
-    rows = [[words(v) for v in [*r, *[""] * (width - len(r))]] for r in given]
+def _series(series: EvidenceTable, name: str) -> Table:
+    width = max([1, len(series.columns), *(len(r) for r in series.rows)])
+    headers = [*series.columns, *[""] * (width - len(series.columns))]
+    rows = [[words(v) for v in [*r, *[""] * (width - len(r))]] for r in series.rows]
     columns = [Column(h, numeric=k > 0 and _numeric(rows, k)) for k, h in enumerate(headers)]
-    return Table(name, str(series.get("caption") or "Measured"), columns, rows)
+    return Table(name, series.caption or "Measured", columns, rows)
 
 
 def _numeric(rows: Sequence[Sequence[Entry]], k: int) -> bool:

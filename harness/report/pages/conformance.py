@@ -287,14 +287,13 @@ def deviations(run: RunData) -> Table | None:
         name, state = c.implementation, STATES[state_of(c)]
         identity = case_of(c).removeprefix("deviation-")
         about = run.about(name)
-        declared = next((d.get("reason", "") for d in about.deviations if d.get("id") == identity),
-                        "") if about else ""  # fmt: skip
+        reasons = {d.id: d.reason for d in about.deviations} if about else {}
         shows = state_of(c) == "expected"
         rows.append([
             words(name), words(identity),
             Entry("○ shows, as declared" if shows else state.text,
                   "shows" if shows else state.word, state.kind),
-            words(declared), words(c.reason),
+            words(reasons.get(identity, "")), words(c.reason),
         ])  # fmt: skip
     columns = texts("Implementation", "Deviation", "Does it show?", "Declared because", "Remark")
     return Table("conformance-deviations", "Declared deviations", columns, rows).or_none()

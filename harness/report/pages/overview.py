@@ -72,7 +72,7 @@ def status_entry(run: RunData, name: str) -> Entry:
         f"{integer(n)} {s.replace('_', ' ')}" for s, n in sorted(counts.items()) if s != "ok"
     )
     severe = any(counts[s] for s in ("failed", "error", "crashed", "timeout", "out_of_memory"))
-    declared = [d.get("reason", d.get("id", "")) for d in about.deviations] if about else []
+    declared = [d.reason for d in about.deviations] if about else []
     declares = f"{name} declares: {'; '.join(declared)}" if counts["failed"] and declared else None
     text = f"{integer(counts['ok'])} ok, {others}"
     return Entry(text, kind="bad" if severe else "", note=declares)
