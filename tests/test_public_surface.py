@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ import typer
 import harness
 from harness.cli.app import app
 from harness.cli.exits import Exit
+from harness.records import Measured
 from harness.records.reader import read_run
 from harness.report.build import build
 
@@ -40,6 +42,55 @@ FUNCTIONS = {
     "read_results": ["paths"],
     "compare": ["base", "new"],
 }
+
+OPTIONS = {
+    "list": "",
+    "run": "-i --baseline --classes --dtype --experiment --implementation --logits --machine "
+    "--no-report --operation --precision --processes --profile --regime --report --reports "
+    "--results --resume --seconds --seed --threads --timings --workload",
+    "check": "-v --baseline --dtype --fail-fast --json --markdown --no-timing --report --results "
+    "--strict --timing --verbose",
+    "compare": "--accuracy-factor --across-machines --json --markdown --strict --threshold",
+    "report": "-o --export --output",
+    "new": "--folder",
+    "claims": "--details --json",
+    "exhaustive": "-i --dtype --every --implementation --json --keep --machine --no-keep "
+    "--no-report --report --reports --results --resume --table --workers",
+    "worst-case": "-n --classes --corpus --dtype --evaluations --keep --machine --no-keep "
+    "--no-report --replay --report --reports --results --save --seconds --seed",
+}
+"""What each command takes beside `--help` and `--debug`, which all have."""
+
+COLUMNS = {
+    "a cell": "run machine experiment implementation operation dtype device threads workload "
+    "classes rows seed status reason elapsed_s",
+    "accuracy": "elements max_ulp p50_ulp p99_ulp p999_ulp bias_ulp correctly_rounded "
+    "max_relative normwise_relative max_absolute sum_residual kl_divergence total_variation "
+    "flushed_count flushed_mass wrong_argmax wrong_order nonfinite outcome bound bound_ulp "
+    "bound_ulp_at_worst error_over_bound deviation published_bound published_bound_ulp "
+    "error_over_published exp_error_u worst_row worst_class worst_logit worst_got "
+    "worst_expected input_sha256 witness diagnosis",
+    "overflow": "kind probe sign event occurs last_good last_good_hex first_bad first_bad_hex "
+    "got_at_first_bad expected_at_first_bad tolerance_ulp evaluations offset",
+    "throughput": "regime role allocating cache array_bytes moved_bytes beside fits samples_ns "
+    "visits visits_s processes calls_per_sample first_call_ns warm_up_ns warm_up_calls "
+    "warm_up_settled warnings best_ns best_low_ns median_ns ci_low_ns ci_high_ns gbps gbps_low "
+    "gbps_high baseline speedup speedup_low speedup_high precision undecided limit "
+    "percent_of_limit gate_ulp gate_error_over_bound ranked noisy implausible preemptions "
+    "threads_found cores spins_ms disturbed processors_used page_faults instructions cycles "
+    "cache_misses input_placement output_placement peak_extra_bytes peak_method conditions "
+    "input_seed unseen_ns repeated_ns unseen_cpu_ns repeated_cpu_ns wanted_bytes",
+    "device_throughput": "buffers device_name clock passes after_ns host_to_device_ns "
+    "device_to_host_ns transfer_bytes clock_before clock_after",
+    "exhaustive": "table domain judged total exhaustive every workers misrounded ulp_histogram "
+    "worst_logits worst_repeat rounding figures",
+    "worst_case": "in_batch origin entry nonfinite_logits",
+    "claims": "claim claim_kind source_id source_title claimed certified verdict because "
+    "derivation note numbers findings tables",
+    "conformance": "case number title message deviation_reason case_input got expected error_ulp "
+    "allowed_ulp observations others upstream",
+}
+"""Columns of `read_results`, each under the first experiment that has it."""
 
 SHOWN = {
     "20261122T124308Z-378d07": {"exhaustive": ["0.501043", "227 593 + 227 593", "0.500867"]},
@@ -105,6 +156,24 @@ def test_the_commands_and_the_exit_codes_are_those_of_the_readme() -> None:
     assert sorted(codes.values()) == [0, 1, 2, 3, 4, 130]
     plugins = {e.name: e.value for e in entry_points(group="pytest11")}
     assert plugins["softmax_bench"] == "harness.cli.pytest_plugin"
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_each_command_has_the_options_that_it_had(name: str) -> None:
+    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    options = [p for p in command.params if p.param_type_name == "option"]
+    found = {spelt for p in options for spelt in (*p.opts, *p.secondary_opts)}
+    assert found - {"--help"} == {"--debug", *OPTIONS[name].split()}
+
+
+def test_read_results_has_the_columns_that_it_had() -> None:
+    wanted = {column for columns in COLUMNS.values() for column in columns.split()}
+    frame = harness.read_results(ROOT / "results")
+    assert set(frame.columns) <= wanted  # of runs that have every experiment all of them:
+    fields = (field for model in get_args(Measured) for field in model.model_fields)
+    assert {"run", "machine", *fields} == wanted
+    assert list(frame.columns)[:15] == COLUMNS["a cell"].split()
+    assert set(frame["experiment"]) <= set(COLUMNS)
 
 
 @pytest.mark.parametrize("folder", RUNS, ids=lambda p: p.name)
