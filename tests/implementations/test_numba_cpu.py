@@ -134,14 +134,41 @@ def test_every_way_keeps_its_bound(classes: int, scale: float, dtype: str) -> No
     assert error_over_its_bound(x) <= 1
 
 
-LARGEST_KNOWN = ["-0x1.358b62p+2", "0x1.79f6c2p+3", "0x1.ef8c4p-1", "0x1.d3cc08p+2"]
-"""Of float32 the largest error found so far, by a search: the maximum is this or more."""
+LARGEST_KNOWN = {
+    "float32": (4.74, """
+    -0x1.be443ap+1 0x1.93befcp+2 0x1.074b7cp+0 -0x1.4309e4p-1 -0x1.2c4926p+2
+    -0x1.1de82cp+3
+    """),
+    "float64": (3.48, """
+    0x1.5045d29219cd5p+3 0x1.327984c76ad8dp+1 -0x1.d5df79ea49a3p+1
+    -0x1.b958fc0583e71p+1 -0x1.df12a8ce47e7ep+1 0x1.3f88380580f1ep+2
+    0x1.27ef366578ff5p+3 0x1.499586982db2bp+3 0x1.a41b622da99ap+2 0x1.e0a4e9512727bp+1
+    -0x1.a4447492208fep+2 0x1.85ce1572bc35cp+1 -0x1.b1fc1c6547f7p+1
+    0x1.6fb053c881738p-1 0x1.837e92011d77cp+1 -0x1.56ad015542d02p+2
+    0x1.6848a017568eep+1 -0x1.6ca7c72d56bfep+1 -0x1.d04538d2554fap+3
+    0x1.2ef74d03c2b0ap+2 0x1.aa1a108c8124ap-5 0x1.ffc80b7832279p+2
+    0x1.2b8009f8deaa2p-2 -0x1.d18bf1813f3c8p+2 0x1.49e755a49dff4p+3
+    0x1.26bf8cc172a28p+2 -0x1.07d060af91cb9p+2 0x1.abe5d8f7a06d6p+1
+    -0x1.532d5b0ed122fp+1 -0x1.0e29048503f62p+2 -0x1.26069e9966f1dp+3
+    0x1.67b7fab81a603p+1 0x1.db321f25fb58ap+2 -0x1.4d586430feb88p+0
+    -0x1.d14fa0b5bc68ap-1 -0x1.1b67d7f6b0306p+2 -0x1.6d6d00b382cc4p+1
+    0x1.00148a79de941p+4 -0x1.e17ace6225691p+0 -0x1.94a848f339187p+2
+    -0x1.e7153e9a7491ep+0 -0x1.b501ef038f23ap+2 0x1.d7a9a5abf5b0cp+2
+    0x1.6b59c91f8a215p+1 -0x1.a11daa76d2b7ep+2 -0x1.2c3b9028dabf6p+1
+    0x1.2d41de6b23e4ep+1 -0x1.791d80649ed5cp-2
+    """),
+}  # fmt: skip
+"""The largest errors found so far, and their rows, by a search: the maxima are these or more."""
 
 
-def test_the_largest_known_error_is_within_the_bound() -> None:
-    x = np.array([[float.fromhex(v) for v in LARGEST_KNOWN]], np.float32)
+@pytest.mark.parametrize("dtype", LARGEST_KNOWN)
+def test_the_largest_known_error_is_within_the_bound(dtype: str) -> None:
+    largest, row = LARGEST_KNOWN[dtype]
+    x = np.array([[float.fromhex(v) for v in row.split()]], dtype)
     error = ulp_error(numba_cpu.softmax(x), reference.softmax_exact(x)).max()
-    assert error <= 4.0427
+    assert error <= largest
+    if dtype == "float32" or _simd_path.PATH == "avx512":  # its lanes sum in another order
+        assert error > largest - 0.01
     assert error_over_its_bound(x) <= 1
 
 
