@@ -7,6 +7,8 @@ from importlib.metadata import entry_points
 
 import pytest
 
+from harness.experiments.check import check
+
 pytest_plugins = ["pytester"]
 
 RIGHT = """
@@ -118,6 +120,50 @@ def test_declared_deviations_are_expected_failures(judge: Judge) -> None:
     done = judge(source, "-k", "test_accuracy and float32-offset", "--benchmark-disable", "-rx")
     assert set(done.parseoutcomes()) == {"xfailed", "deselected"}
     done.stdout.fnmatch_lines([f"*declared deviation 'overflow': {reason}*"])
+
+
+UNSHIFTED = """
+import numpy as np
+
+IMPLEMENTATION = {"dtypes": ("float64",), "bound": "naive", "deviations": (DECLARED)}
+
+def softmax(x, axis=-1):
+    rows = np.ascontiguousarray(np.moveaxis(x, axis, -1))
+    with np.errstate(all="ignore"):
+        e = np.exp(rows)
+        y = e / e.sum(axis=-1, keepdims=True)
+    return np.moveaxis(y, -1, axis)
+"""
+LOGARITHM = UNSHIFTED.replace('"naive"', '"log_sum_exp_shifted"').replace(
+    "        e = np.exp(rows)\n        y = e / e.sum(axis=-1, keepdims=True)\n",
+    "        m = rows.max(axis=-1, keepdims=True)\n"
+    "        s = np.exp(rows - m).sum(axis=-1, keepdims=True)\n"
+    "        y = np.exp(rows - (m + np.log(s)))\n",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("source", "declared", "verdict"),
+    [
+        (UNSHIFTED, "underflow", "PASS"),
+        (UNSHIFTED, "offset", "FAIL"),
+        (LOGARITHM, "offset", "PASS"),
+    ],
+    ids=["underflow", "another", "offset"],
+)
+def test_a_declared_deviation_is_judged_as_check_judges_it(
+    judge: Judge, pytester: pytest.Pytester, source: str, declared: str, verdict: str
+) -> None:
+    entry = f'{{"id": "{declared}", "reason": "it follows from the formula"}},'
+    source = source.replace("DECLARED", entry)
+    done = judge(source, "-k", "test_case or test_accuracy", "--benchmark-disable")
+    found = check(str(pytester.path / "mine.py"), timing=False)
+    assert found.verdict.name == verdict
+    assert done.ret == (pytest.ExitCode.OK if verdict == "PASS" else pytest.ExitCode.TESTS_FAILED)
+    if verdict == "PASS":
+        assert found.expected
+        assert done.parseoutcomes()["xfailed"]
 
 
 def test_findings_are_listed_and_fail_only_when_strict(judge: Judge) -> None:
