@@ -144,6 +144,8 @@ def measure(
         found = one_sided.difference(new, base)
         worse = one_sided.above(new - math.log(slower), base)
         better = one_sided.above(base, new - math.log(faster))
+    if doubtful(pair) is not None:
+        worse = better = 1.0
     low, high = found.low / same[1], found.high / same[0]
     return Timed(pair, found.value, low, high, same, worse, better, terms)
 
@@ -152,9 +154,9 @@ def unusable(pair: Pair) -> str | None:
     """Why a pair's timings cannot be judged; None if they can."""
     for side, record in (("base", pair.base), ("new", pair.new)):
         samples = getattr(record, "samples_ns", None) or []
-        if getattr(record, "noisy", None):
-            why = getattr(record, "undecided", None) or "its control misses 1.0; measure again"
-            return f"{side} is noisy: {why}"
+        visits, disturbed = (getattr(record, n, None) for n in ("visits", "disturbed"))
+        if (visits is None or disturbed == 1.0) and (noise := _noise(side, record)):
+            return noise  # how far its samples agree tells nothing
         if len(samples) < LEAST:
             return f"{side} has {len(samples)} samples, expected at least {LEAST}"
         if not all(math.isfinite(s) and s > 0 for s in samples):
@@ -166,6 +168,22 @@ def unusable(pair: Pair) -> str | None:
                 f"samples {float(np.median(samples)):.6g}"
             )
     return None
+
+
+def _noise(side: str, record: Any) -> str | None:
+    if not getattr(record, "noisy", None):
+        return None
+    why = getattr(record, "undecided", None) or "its control misses 1.0; measure again"
+    return f"{side} is noisy: {why}"
+
+
+def doubtful(pair: Pair) -> str | None:
+    """Why no difference between the two is claimed, whatever their intervals say.
+
+    A time that is not known to the precision that its run wanted may have been found in no quiet
+    moment. That two are alike is seldom chance; that they differ is.
+    """
+    return _noise("base", pair.base) or _noise("new", pair.new)
 
 
 _CONSISTENT = 0.02
@@ -194,6 +212,9 @@ def judge(timed: Timed, threshold: float) -> Item:
             )
     if timed.terms is not None:
         why += f", in terms of {timed.terms}"
+    doubt = doubtful(timed.pair)
+    if verdict in ("worse", "better") and doubt is not None:
+        verdict, why = "inconclusive", f"{verdict} by itself ({why}), but {doubt}"
     found = timed.pair.by_time(verdict, why)
     return replace(found, ratio=timed.ratio, low=timed.low, high=timed.high)
 

@@ -383,10 +383,11 @@ def stop(workers: Collection[RemoteImplementation]) -> None:
     # before their pipes are closed: they would end by themselves, and leave orphans
     end_all([process for process in processes if process is not None])
     for worker in workers:
-        for fd in (worker._read, worker._write):
+        ends = worker._read, worker._write
+        worker._read = worker._write = -1  # first: another thread may be stopping it too
+        for fd in ends:
             if fd >= 0:
                 os.close(fd)
-        worker._read = worker._write = -1
 
 
 def start(workers: Collection[RemoteImplementation], *, anew: AddressSpace | None = None) -> None:

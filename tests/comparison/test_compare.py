@@ -158,6 +158,20 @@ def test_a_planted_factor_is_found(tmp_path: Path, factor: float, verdict: str, 
 
 
 @pytest.mark.parametrize(
+    ("factor", "disturbed", "verdict"),
+    [(1.2, 0.5, "inconclusive"), (1.0, 0.5, "equivalent"), (1.0, 1.0, "inconclusive")],
+)
+def test_a_noisy_cell_is_equivalent_by_its_interval_and_never_better_or_worse(
+    tmp_path: Path, factor: float, disturbed: float, verdict: str
+) -> None:
+    noisy = {"noisy": True, "undecided": "known to ±9%: why", "disturbed": disturbed}
+    new = timed(factor=factor, seed=1, rounds=12, visits=12, **noisy)
+    (item,) = between(tmp_path, [timed(rounds=12, visits=12)], [new]).items
+    assert item.verdict == verdict
+    assert ("known to ±9%" in item.reason) is (verdict == "inconclusive")
+
+
+@pytest.mark.parametrize(
     ("change", "word"),
     [
         ({"noisy": True}, "noisy"),

@@ -68,13 +68,12 @@ def verdicts(base: Path, new: Path, threshold: float, only: str | None = None) -
     return Counter(i.verdict for i in items)
 
 
-def same(runs: int, arguments: Sequence[str]) -> str:
-    """A line of the table: all pairs of so many runs of the same."""
-    with tempfile.TemporaryDirectory(prefix="softmax-bench-") as scratch:
-        made = [timed_run(arguments, Path(scratch)) for _ in range(runs)]
-        found: Counter[str] = Counter()
-        for (a, _), (b, _) in combinations(made, 2):
-            found += verdicts(a, b, 0.05)
+def same(runs: int, arguments: Sequence[str], results: Path) -> str:
+    """A line of the table: all pairs of so many runs of the same, which are kept."""
+    made = [timed_run(arguments, results) for _ in range(runs)]
+    found: Counter[str] = Counter()
+    for (a, _), (b, _) in combinations(made, 2):
+        found += verdicts(a, b, 0.05)
     claims = found["worse"] + found["better"]
     cells = sum(found.values())
     longest = max(seconds for _, seconds in made)
@@ -119,6 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--repetitions", type=int, default=10, help="of the planted slowdown")
     parser.add_argument("--same", default=SAME, help="what the first measure (of `run`)")
     parser.add_argument("--planted", default=PLANTED, help="what the second measure (of `run`)")
+    parser.add_argument("--results", type=Path, default=Path("results/repeated"))
     chosen = parser.parse_args(arguments)
     if chosen.runs > 1:
         print(
@@ -126,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "longest run |"
         )
         print("| --- | ---: | ---: | ---: | ---: | ---: |")
-        print(same(chosen.runs, chosen.same.split()), flush=True)
+        print(same(chosen.runs, chosen.same.split(), chosen.results), flush=True)
     if chosen.repetitions:
         print("| more work | repetitions | found | inconclusive | called wrongly | longest run |")
         print("| --- | ---: | ---: | ---: | ---: | ---: |")
