@@ -114,7 +114,7 @@ def planted(again: int, repetitions: int, arguments: Sequence[str]) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Make the runs, print the tables."""
     parser = argparse.ArgumentParser(prog="python -m repeated_runs", description=__doc__)
-    parser.add_argument("--runs", type=int, default=10, help="of the same implementations")
+    parser.add_argument("--runs", type=int, default=10, help="of the same implementations, kept")
     parser.add_argument("--repetitions", type=int, default=10, help="of the planted slowdown")
     parser.add_argument("--same", default=SAME, help="what the first measure (of `run`)")
     parser.add_argument("--planted", default=PLANTED, help="what the second measure (of `run`)")
