@@ -181,8 +181,11 @@ class _Quoted:
 
         def rank(r: ThroughputRecord) -> tuple[object, ...]:
             threads = (r.threads or 0) * (-1 if all_threads else 1)
-            distance = abs(math.log((r.classes or 1) / 1000))
-            return r.operation != "softmax", r.operation, r.dtype != "float32", distance, threads
+            classes = r.classes or 1
+            return (
+                r.operation != "softmax", r.operation, r.dtype != "float32", str(r.dtype),
+                abs(math.log(classes / 1000)), classes, threads,
+            )  # fmt: skip
 
         first = min(timed, key=rank)
         same = [r for r in timed if rank(r) == rank(first)]

@@ -59,7 +59,7 @@ def together(p: Sequence[float]) -> float:
 
     if len(p) == 1:
         return p[0]
-    clipped = np.minimum(p, 1.0 - _SMALLEST_P)  # a p of 1 is minus infinity there
+    clipped = np.clip(p, _SMALLEST_P, 1.0 - _SMALLEST_P)  # 0 and 1 are infinite there
     return max(float(stats.combine_pvalues(clipped, method="stouffer").pvalue), _SMALLEST_P)
 
 

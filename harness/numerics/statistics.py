@@ -128,7 +128,7 @@ def least(visits: ArrayLike) -> Least:
 
 
 def chance(beyond: float, first: Least, second: Least | None = None) -> float:
-    """That a least time is by more than so much above the truth, or two are together.
+    """The chance that a least time is by more than so much above the truth, or two are together.
 
     Args:
         beyond: a logarithm.
@@ -138,21 +138,17 @@ def chance(beyond: float, first: Least, second: Least | None = None) -> float:
         return 1.0
     if second is None:
         return float(_survives(beyond, first))
-    # Either is beyond half of it, or one is below and the other beyond what is left.
+    # Either both are beyond half of it, or one is below and the other beyond what is left.
     half = beyond / 2.0
-    found = float(_survives(half, first) * _survives(half, second))
+    found = _survives(half, first) * _survives(half, second)
     for one, other in ((first, second), (second, first)):
         if math.isinf(one.spread):
             continue
-        most = math.log1p(half / one.spread)
-        y = most * (_NODES + 1.0) / 2.0  # of the one: log(1 + c)
-        density = (
-            one.others
-            * np.exp(-one.others * y)
-            * _survives(beyond - one.spread * np.expm1(y), other)
-        )
-        found += most / 2.0 * float(_WEIGHTS @ density)
-    return min(1.0, found)
+        start = 1.0 / (1.0 + half / one.spread)
+        v = start + (1.0 - start) * (_NODES + 1.0) / 2.0  # 1 / (1 + c) of the one, from 0 to half
+        left = _survives(beyond - one.spread * (1.0 / v - 1.0), other)
+        found += (1.0 - start) / 2.0 * (_WEIGHTS @ (one.others * v ** (one.others - 1) * left))
+    return float(min(1.0, max(found, _survives(beyond, first), _survives(beyond, second))))
 
 
 def _survives(beyond: Any, of: Least) -> Any:
@@ -160,8 +156,11 @@ def _survives(beyond: Any, of: Least) -> Any:
     return 1.0 if math.isinf(of.spread) else (1.0 + beyond / of.spread) ** -of.others
 
 
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(24)
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(32)
+"""From -1 to 1, for an integral of what changes by 16 times at most."""
+
 _NO_SPREAD = 1e-9
+"""Of visits that a coarse clock says took equally long."""
 
 
 def reach(alpha: float, first: Least, second: Least | None = None) -> float:
@@ -174,26 +173,29 @@ def reach(alpha: float, first: Least, second: Least | None = None) -> float:
 
     alone = max(reach(alpha, first), reach(alpha, second))
     both = reach(alpha / 2.0, first) + reach(alpha / 2.0, second)
-    return float(optimize.brentq(lambda d: chance(d, first, second) - alpha, alone, both))
+    # wider than the two bounds, which the integral meets to some digits only
+    return float(
+        optimize.brentq(lambda d: chance(d, first, second) - alpha, alone / 2.0, 2.0 * both)
+    )
 
 
 def ratio(visits: ArrayLike, others: ArrayLike) -> Ratio:
-    """The least time of some visits over that of others, with its interval.
-
-    Of a time that is 0, below the resolution of the clock, nothing is known.
+    """The least time of some visits over that of others, with its interval (`between`).
 
     Args:
         visits, others: the least time of each visit, ns; taken in the same while.
     """
-    mine, its = least(visits), least(others)
-    return UNKNOWN if min(mine.ns, its.ns) <= 0.0 else between((mine,), (its,))
+    return between((least(visits),), (least(others),))
 
 
 def between(above: Sequence[Least], below: Sequence[Least]) -> Ratio:
     """The product of one or two least times over that of as many, with its interval.
 
-    Each may be above the truth: those above make the ratio too large, those below too small.
+    Each may be longer than the truth: those above make the ratio too large, those below too small.
+    Of a time that is 0, below the resolution of the clock, nothing is known.
     """
+    if min(one.ns for one in (*above, *below)) <= 0.0:
+        return UNKNOWN
     value = math.prod(one.ns for one in above) / math.prod(one.ns for one in below)
     low, high = (math.exp(-reach(ON_PAPER / 2.0, *side)) for side in (above, below))
     return Ratio(value, value * low, over(value, high))

@@ -742,6 +742,16 @@ def timed(**changes: Any) -> dict[str, Any]:
             [" 2 ", " 4 "],
         ),
         (
+            [timed(dtype="float64", gbps=2.5), timed(dtype="bfloat16", gbps=3.5)],
+            ["1000 classes, bfloat16", " 3.5 "],
+            [" 2.5 "],
+        ),
+        (
+            [timed(classes=100, gbps=2.5), timed(classes=10_000, gbps=3.5)],
+            [" 100 classes", " 2.5 "],
+            [" 3.5 "],
+        ),
+        (
             [timed(dtype="float64", classes=7, operation="log_softmax", gbps=2.0)],
             ["(streaming, log_softmax, 7 classes, float64, 1 thread)", " 2 "],
             ["float32 "],
@@ -750,7 +760,7 @@ def timed(**changes: Any) -> dict[str, Any]:
     ids=[
         "nothing", "accuracy alone", "another regime", "no timing succeeded", "limits alone",
         "the usual", "in cache", "not known", "the usual among others",
-        "another format, operation and size",
+        "two other formats", "two as near", "another format, operation and size",
     ],
 )  # fmt: skip
 def test_the_summary_says_what_was_timed_and_nothing_of_what_was_not(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import product
 
 import numpy as np
 import pytest
@@ -133,6 +134,24 @@ def test_two_least_times_are_together_as_far_off_as_in_simulation(
     for alpha in (0.3, 0.01, 1e-6):
         assert chance(reach(alpha, *pair), *pair) == pytest.approx(alpha, rel=1e-6)
     assert reach(0.01, *pair) < reach(0.005, pair[0]) + reach(0.005, pair[1])
+
+
+def test_two_least_times_have_a_reach_however_unlike_they_are() -> None:
+    """Of equal times by a coarse clock, of two visits alone, at any chance that tests ask for."""
+    spreads, others = [least([5.0] * 6).spread, 1e-6, 1e-3, 0.3, 9.0], [1, 2, 4]
+    pairs = product(product(spreads, others), repeat=2)
+    for (one, two), alpha in product(pairs, (0.5, 0.01, 1e-6, 1e-12)):
+        first, second = Least(1.0, *one), Least(1.0, *two)
+        found = reach(alpha, first, second)
+        alone = max(reach(alpha, first), reach(alpha, second))
+        both = reach(alpha / 2.0, first) + reach(alpha / 2.0, second)
+        assert 0.99 * alone <= found <= 1.01 * both
+
+
+def test_of_a_baseline_below_the_clock_nothing_is_known() -> None:
+    some, nothing = least([5.0, 5.1]), least([0.0, 1.0])
+    assert between((some, nothing), (some, some)) == UNKNOWN == between((some,), (nothing,))
+    assert chance(0.1, some, nothing) == 1.0
 
 
 def test_of_one_least_time_chance_and_reach_are_each_other_s_inverse() -> None:

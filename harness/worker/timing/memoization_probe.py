@@ -65,10 +65,10 @@ class _Calls:
         self, stopwatch: Stopwatch, timing: Timing, calls: int = 1,
         steps: Iterator[None] | None = None,
     ) -> None:  # fmt: skip
-        before, waits = _processor_clock(), Waits()
+        waits, before = Waits(), _processor_clock()
         took = stopwatch.time(timing, calls, steps)
-        waited = waits.end()
         spent = _processor_clock() - before
+        waited = waits.end()
         self.ns.append(max(0.0, took - waited) / calls)
         self.cpu_ns.append(spent / calls)
 
