@@ -72,8 +72,11 @@ def one_line_errors(
         say(_told(e) if isinstance(e, OSError) else str(e))
         raise typer.Exit(_code(e)) from None
     except KeyboardInterrupt:
-        again = f"softmax-bench {command} --resume {shlex.quote(str(begun[-1]))}" if begun else ""
-        say("interrupted" + (f"; what was measured is kept, go on with: {again}" if begun else ""))
+        told = "interrupted"
+        if begun:
+            again = f"softmax-bench {command} --resume {shlex.quote(str(begun[-1]))}"
+            told += f"; what was measured is kept, go on with: {again}"
+        say(told)
         raise typer.Exit(Exit.INTERRUPTED) from None
 
 

@@ -157,9 +157,13 @@ def _threshold(run: Run, name: str, dtype: str) -> str:
 
 @dataclass(frozen=True)
 class _Quoted:
-    """The timings of a regime that the summary quotes: those near 1000 classes in float32.
+    """The timings of a regime that the summary quotes: softmax in float32 near 1000 classes.
 
-    Of softmax, where that was timed, and as many threads as are asked for first.
+    Where those were not timed, others. Of all threads, or of the fewest.
+
+    Attributes:
+        records: by implementation.
+        about: the regime and what else they have in common.
     """
 
     regime: str
@@ -209,41 +213,50 @@ class _Quoted:
         return f"{'~' if record.noisy else ''}{figure:.3g}{struck}"
 
 
+def _speeds(run: Run, names: Sequence[str]) -> Iterator[tuple[str, str, list[str]]]:
+    """Columns of the timings: head, what it means, and the figure of each implementation.
+
+    Ratios in cache, of one row where nothing else was timed; and bandwidths beyond the cache.
+    """
+    cached = _Quoted.of(run, "cached", all_threads=False)
+    streamed = _Quoted.of(run, "streaming", all_threads=True)
+    if cached is None and streamed is None:
+        cached = _Quoted.of(run, "latency", all_threads=False)
+    if cached is not None:
+        about = f"speed: × {run.info.baseline}; {cached.about}"
+        yield "speed", about, [cached.told(run, name, lambda r: r.speedup) for name in names]
+    if streamed is not None:
+        about = f"GB/s, % of the best copy: {streamed.about}"
+        yield "GB/s", about, [streamed.told(run, name, lambda r: r.gbps) for name in names]
+        shares = [streamed.told(run, name, lambda r: r.percent_of_limit) for name in names]
+        yield "% of copy", about, shares
+
+
 def summary(run: Run, console: Console | None = None) -> None:
     """The table at the end of a run: accuracy, overflow and speed of each implementation.
 
     Without the columns of what was not measured.
     """
     console = console or Console()
-    cached = _Quoted.of(run, "cached", all_threads=False)
-    streamed = _Quoted.of(run, "streaming", all_threads=True)
     names = [one.name for one in run.info.implementations if one.available]
     columns = [
-        ("max ulp f32", [_worst_ulp(run, name, "float32") for name in names]),
-        ("max ulp f64", [_worst_ulp(run, name, "float64") for name in names]),
-        ("overflow f32", [_threshold(run, name, "float32") for name in names]),
-    ]
-    kinds = {r.experiment for r in run.records}
-    about = ["max ulp: worst over all inputs"] * ("accuracy" in kinds)
-    about += ["overflow: last finite t of the row [t, 0]"] * ("overflow" in kinds)
-    if cached is not None:
-        columns.append(("speed", [cached.told(run, name, lambda r: r.speedup) for name in names]))
-        about.append(f"speed: × {run.info.baseline} ({cached.about})")
-    if streamed is not None:
-        columns += [
-            ("GB/s", [streamed.told(run, name, lambda r: r.gbps) for name in names]),
-            ("% of copy", [streamed.told(run, n, lambda r: r.percent_of_limit) for n in names]),
-        ]
-        about.append(f"GB/s, and % of the best copy's ({streamed.about})")
-    if any(getattr(r, "noisy", None) for r in run.records):
-        about.append("~: not known to the precision wanted")
-    kept = [(head, told) for head, told in columns if set(told) != {"–"}]
-    rows = list(zip(names, *(told for _, told in kept), strict=True))
-    header = ("implementation", *(head for head, _ in kept))
-    title = f"{run.info.profile} run on {run.machine}"
-    console.print(table(header, rows, title=title, right=1))
-    for line in about:
+        ("max ulp f32", "max ulp: worst over all inputs",
+         [_worst_ulp(run, name, "float32") for name in names]),
+        ("max ulp f64", "max ulp: worst over all inputs",
+         [_worst_ulp(run, name, "float64") for name in names]),
+        ("overflow f32", "overflow: last finite t of the row [t, 0]",
+         [_threshold(run, name, "float32") for name in names]),
+        *_speeds(run, names),
+    ]  # fmt: skip
+    shown = [(head, about, told) for head, about, told in columns if set(told) != {"–"}]
+    rows = list(zip(names, *(told for _, _, told in shown), strict=True))
+    header = ("implementation", *(head for head, _, _ in shown))
+    say(console, f"{run.info.profile} run on {run.machine}")
+    console.print(table(header, rows, right=1))
+    for line in dict.fromkeys(about for _, about, _ in shown):
         say(console, line)
+    if any(figure.startswith("~") for _, _, told in shown for figure in told):
+        say(console, "~: not known to the precision wanted")
     for one in run.info.implementations:
         if not one.available:
             say(console, f"{one.name}: unavailable, {one.unavailable_reason or 'no reason given'}")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -30,14 +30,6 @@ class ProfileName(StrEnum):
 class ThreadsName(StrEnum):
     one = "one"
     all = "all"
-
-
-class RegimeName(StrEnum):
-    latency = "latency"
-    cached = "cached"
-    streaming = "streaming"
-    launches = "launches"
-    graph = "graph"
 
 
 def run(
@@ -62,7 +54,8 @@ def run(
         list[ThreadsName] | None, typer.Option(help="Thread counts of the timings.")
     ] = None,
     regime: Annotated[
-        list[RegimeName] | None, typer.Option(help="Regimes of the timings; repeat for several.")
+        list[str] | None,
+        typer.Option(help="Of the timings: latency, cached, streaming, launches, graph; repeat."),
     ] = None,
     processes: Annotated[
         int,
@@ -100,7 +93,7 @@ def run(
 ) -> None:
     """Measure what is available; write a run and its report. Exit 3 if nothing was measured."""
     from harness.cli import progress as terminal
-    from harness.experiments.profiles import PROFILES
+    from harness.experiments.profiles import PROFILES, Filters
     from harness.experiments.runner import Request
 
     begun: list[Path] = []
@@ -114,10 +107,12 @@ def run(
                 profile=PROFILES[profile.value],
                 filters=_filters(
                     classes or (), workload or (), precision,
-                    operations=tuple(operation or ()), dtypes=tuple(dtype or ()),
-                    experiments=tuple(experiment or ()), logits=logits, processes=processes,
-                    threads=tuple(t.value for t in threads or ()), seconds=seconds,
-                    regimes=tuple(r.value for r in regime or ()),
+                    Filters(
+                        operations=tuple(operation or ()), dtypes=tuple(dtype or ()),
+                        experiments=tuple(experiment or ()), logits=logits, processes=processes,
+                        threads=tuple(t.value for t in threads or ()), seconds=seconds,
+                        regimes=tuple(regime or ()),
+                    ),
                 ),
                 seed=seed,
                 results=results,
@@ -139,17 +134,16 @@ def run(
 
 
 def _filters(
-    classes: Sequence[str], workload_ids: Sequence[str], precision: float | None, **others: Any
+    classes: Sequence[str], workload_ids: Sequence[str], precision: float | None, asked: Filters
 ) -> Filters:
     """What a run is narrowed to; what an option cannot be is a usage error."""
     from harness import workloads
-    from harness.experiments.profiles import Filters
+    from harness.experiments.profiles import FULL
     from harness.numerics.formats import FORMATS
     from harness.numerics.statistics import LEAST_PROCESSES
     from harness.records import EXPERIMENTS
     from harness.registry.contract import OPERATIONS
 
-    asked = Filters(**others)
     if 1 < asked.processes < LEAST_PROCESSES:
         raise typer.BadParameter(
             f"--processes: expected 1, or at least {LEAST_PROCESSES}, since fewer say too little "
@@ -160,6 +154,11 @@ def _filters(
     options.refuse_unknown("--operation", asked.operations, OPERATIONS)
     options.refuse_unknown("--dtype", asked.dtypes, FORMATS)
     options.refuse_unknown("--experiment", asked.experiments, EXPERIMENTS)
+    options.refuse_unknown(
+        "--regime",
+        asked.regimes,
+        {**dict.fromkeys(FULL.timing), **dict.fromkeys(FULL.device_timing)},
+    )
     try:
         counts = tuple(workloads.parse_class_count(c) for c in classes)
         ids = tuple(workloads.parse(w).id for w in workload_ids)

@@ -1,7 +1,8 @@
 """One-sided tests that a ratio of times lies beyond a threshold: one cell, several, among many.
 
 A cell has a value for each process, logarithms that are nearly independent and nearly normal, for
-Student's or Welch's t-test; or an interval for every chance that it misses.
+Student's or Welch's t-test; or the chance that
+least times are as far above the truth (`numerics.statistics.chance`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,11 @@ _SMALLEST_P = 1e-10
 """Nothing is surer: times are not normal that far out, and Stouffer's sum of a 0 is infinite."""
 _LARGEST_LOG = 700.0
 """Of a few samples an interval can have ends far beyond those that `exp` has a number for (709)."""
+
+
+def floored(p: float) -> float:
+    """A p-value, or the smallest that is told."""
+    return max(p, _SMALLEST_P)
 
 
 def difference(values: Float64Array, others: Float64Array) -> Ratio:
@@ -50,7 +56,7 @@ def above(values: Float64Array, others: Float64Array) -> float:
         found = stats.ttest_1samp(others, values[0], alternative="less")
     else:
         found = stats.ttest_ind(values, others, equal_var=False, alternative="greater")
-    return max(float(found.pvalue), _SMALLEST_P)
+    return floored(float(found.pvalue))
 
 
 def together(p: Sequence[float]) -> float:
@@ -59,8 +65,8 @@ def together(p: Sequence[float]) -> float:
 
     if len(p) == 1:
         return p[0]
-    clipped = np.clip(p, _SMALLEST_P, 1.0 - _SMALLEST_P)  # 0 and 1 are infinite there
-    return max(float(stats.combine_pvalues(clipped, method="stouffer").pvalue), _SMALLEST_P)
+    clipped = np.minimum(p, 1.0 - _SMALLEST_P)  # a p of 1 is minus infinity there
+    return floored(float(stats.combine_pvalues(clipped, method="stouffer").pvalue))
 
 
 def holm(p: Mapping[Any, float], alpha: float) -> set[Any]:

@@ -111,7 +111,7 @@ class Times:
 
     @property
     def leasts(self) -> tuple[list[Least], list[Least]]:
-        """Of one process each: those whose product is above in the ratio, and those below."""
+        """Of one process each: those of the ratio's numerator, and those of its denominator."""
         base, new = self.its or (None, None)
         above, below = [self.new, base], [self.base, new]
         return (
@@ -137,8 +137,8 @@ def measure(
     if processes is None:
         above, below = times.leasts
         found = between(above, below)
-        worse = chance(math.log(found.value / slower), *above)
-        better = chance(math.log(faster / found.value), *below)
+        worse = one_sided.floored(chance(math.log(found.value / slower), *above))
+        better = one_sided.floored(chance(math.log(faster / found.value), *below))
     else:
         new, base = processes
         found = one_sided.difference(new, base)

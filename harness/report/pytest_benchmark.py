@@ -174,7 +174,7 @@ def export_pytest_benchmark(
         folder = Path(output) / _file_name(run.machine)
         path = folder / f"{numbers[run.machine]:04}_{_file_name(run.info.id)}.json"
         plain = from_json(to_json(pytest_benchmark(run), inf_nan_mode="null"))
-        text = json.dumps(plain, indent=1)
+        text = json.dumps(plain, indent=1, allow_nan=False)
         with writing(path):
             folder.mkdir(parents=True, exist_ok=True)
             path.write_text(text + "\n", encoding="utf-8")

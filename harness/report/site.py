@@ -140,7 +140,8 @@ class Site:
             if isinstance(one, Plot):
                 write(one, self.folder / run.slug / "figures")
                 for suffix in ("csv", "svg", "png"):
-                    self._offer(run, f"figures/{one.name}.{suffix}", one.title)
+                    if (self.folder / run.slug / f"figures/{one.name}.{suffix}").exists():
+                        self._offer(run, f"figures/{one.name}.{suffix}", one.title)
             elif one is not None:
                 self._csv(one, run.slug)
                 self._offer(run, f"data/{one.name}.csv", one.caption)
@@ -153,10 +154,9 @@ class Site:
         path.write_text(table.to_csv(), encoding="utf-8", newline="")
 
     def _offer(self, run: RunData, href: str, what: str) -> None:
-        """Put a file, if it was written, on the data page."""
-        path = self.folder / run.slug / href
-        if path.exists():
-            self.downloads.append(Download(href, what, byte_count(path.stat().st_size)))
+        """Put a file on the data page."""
+        size = (self.folder / run.slug / href).stat().st_size
+        self.downloads.append(Download(href, what, byte_count(size)))
 
     def _index(self) -> None:
         """With several runs, the page that lists them, and their errors side by side."""

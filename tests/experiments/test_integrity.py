@@ -8,10 +8,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -42,8 +43,11 @@ from harness.worker.isolation.scheduling import Waits
 from harness.worker.local import import_module, load
 from harness.worker.server import Worker
 from harness.worker.timing import memoization_probe
+from harness.worker.timing.calm import Calm
 from harness.worker.timing.host_timer import Stopwatch
 
+CALM = Calm()
+"""Of this machine, as in a run: on samples beside a neighbour a cheat hides."""
 CHEATS = Path(__file__).parents[1] / "cheats"
 CLASSES, ROWS = 64, 2048
 GRID = Timing((CLASSES,), CLASSES * ROWS, ("one",), min_sample_ns=200_000, warm_up_ns=0,
@@ -138,7 +142,9 @@ def timed(
         rows=rows, allocating=allocating, array_bytes=x.nbytes, cache="warm", threads=1,
     )  # fmt: skip
     worker: Any = Here(implementation)
-    entrant = HostEntrant(record, worker, implementation, content=x)
+    entrant = HostEntrant(record, worker, implementation, content=x, calm=CALM)
+    if not CALM.limit_ns:
+        CALM.learn()
     worker.request("place", {}, (x,))
     scrutiny = Scrutiny(classes, rows, "float32", judge)
     test = partial(scrutiny.verify, entrants=[entrant], timeout=60.0)
@@ -275,15 +281,19 @@ def test_what_a_call_waited_for_a_processor_is_not_its_own(monkeypatch: pytest.M
         def time(self, *_: object) -> int:
             return 5_000_000
 
-    class Waited:
-        def end(self) -> int:
-            return 4_000_000
-
-    monkeypatch.setattr(memoization_probe, "Waits", Waited)
+    monkeypatch.setattr(memoization_probe, "Waits", lambda: nullcontext(SimpleNamespace(ns=4e6)))
     monkeypatch.setattr(memoization_probe, "_processor_clock", iter([1, 4_500_001]).__next__)
     calls = memoization_probe._Calls()
     calls.make(Watch(), None)  # type: ignore[arg-type]
     assert (calls.ns, calls.cpu_ns) == ([1_000_000.0], [4_500_000.0])
+
+
+def test_no_descriptor_is_left_open_where_a_call_raises() -> None:
+    """Else what we opened would count as a leak of the implementation."""
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(ValueError, match="on purpose"), Waits():
+        raise ValueError("on purpose")
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_waiting_for_a_processor_is_seen() -> None:
@@ -292,10 +302,11 @@ def test_waiting_for_a_processor_is_seen() -> None:
     with on_one_core(), subprocess.Popen(command, stdout=subprocess.PIPE) as busy:
         assert busy.stdout is not None
         busy.stdout.readline()
-        waits, ends = Waits(), time.monotonic() + 1.0
-        while time.monotonic() < ends:
-            pass
-        assert waits.end() >= 1_000_000
+        with Waits() as waits:
+            ends = time.monotonic() + 1.0
+            while time.monotonic() < ends:
+                pass
+        assert waits.ns >= 1_000_000
         busy.kill()
 
 

@@ -149,6 +149,18 @@ def test_the_reaper_goes_with_the_coordinator(tmp_path: Path) -> None:
     assert ended(int(done.stdout))
 
 
+def test_a_coordinator_that_ends_by_itself_leaves_nothing_of_a_worker(
+    tmp_path: Path, told: Path
+) -> None:
+    """Workers end after what `atexit` does: what they started is found below them alone."""
+    how = "subprocess.Popen([python, '-c', code], env={}, start_new_session=True)"
+    until = f"while not os.path.exists({str(told)!r}): time.sleep(0.01)\n"
+    path = tmp_path / "subject.py"
+    path.write_text(source(starting(how, told) + until + "return x * 1"), encoding="utf-8")
+    subprocess.run([sys.executable, "-c", COORDINATOR, str(path)], check=True)
+    assert ended(told_pid(told))
+
+
 def test_a_fork_of_the_coordinator_neither_holds_nor_ends_its_reaper(
     make_worker: MakeWorker,
 ) -> None:

@@ -17,7 +17,7 @@ from harness.worker.local import LocalImplementation
 
 @dataclass
 class LocalSubject:
-    """What the catalogue judges; a `target.Subject`."""
+    """A `target.Subject` whose calls are made in this process."""
 
     implementation: LocalImplementation
 

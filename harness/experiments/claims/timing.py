@@ -36,7 +36,10 @@ ROUNDS = 15
 
 
 def _call(function: Callable[[], object]) -> Sample:
-    """A sample of a function of this process: seconds per call, over at least a millisecond."""
+    """A sample of a function of this process: seconds per call, over at least a millisecond.
+
+    Without the garbage collector, as in the samples of workers.
+    """
     function()
     timer = Timer(function)
     calls = max(1, math.ceil(_MIN_SAMPLE_S / max(timer.timeit(1), 1e-7)))

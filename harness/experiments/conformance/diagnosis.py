@@ -186,8 +186,8 @@ def diagnose(
             return Diagnosis(_REMEMBERED, "kept", calls)
         text = _of_zero(small, prober)
     if text is None and small is None:
-        text, what = _first(views, beside), _first(views, _what)
-        if text is None and what is not None:
+        text = _first(views, beside)
+        if text is None and (what := _first(views, _what)) is not None:
             text = f"rows of {views[0].x.shape[1]} classes: {what}"
     elif text is None and views:
         text = _of_rows(found, views[0], prober, arithmetic) or _first(views, _what)

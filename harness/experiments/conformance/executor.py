@@ -319,7 +319,7 @@ def _made(
         return Result(not_made=reason), []
     within = step.out in ("alias", "overlap")  # out= lies in the memory of the input
     inputs = arrays[int(within) :]
-    before = [a.tobytes() for a in (step.arrays if step.tiled else inputs)]
+    before = [a.tobytes() for a in (step.arrays[int(within) :] if step.tiled else inputs)]
     around = [None if owner(a) is a else owner(a).tobytes() for a in inputs]
     options = _native_keywords(step, backend) | ({} if step.positional else _axis_of(step))
     by_position = (step.axis,) if step.positional else ()

@@ -96,7 +96,8 @@ class Explainer:
 def _guarded(explain: Callable[..., Explanation], *arguments: Any) -> Explanation:
     """What is found; a defect of ours must not take the verdict along.
 
-    Nor does what NumPy would warn of, in the shrinking and in the patterns too: results are wrong.
+    NumPy's warnings are ignored here for the shrinking and the patterns too: results that are wrong
+    overflow.
     """
     try:
         with np.errstate(all="ignore"):

@@ -74,7 +74,7 @@ def _waits(call: Future[Any], thread: int) -> bool:
         try:
             call.result(_POLL_S)
         except TimeoutError:
-            running, _ = tasks("self").get(thread, (False, 0))
+            running, _ = tasks("self").get(thread, (True, 0))
             asleep = 0 if running else asleep + 1
             if asleep == 2:
                 return True

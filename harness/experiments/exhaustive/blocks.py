@@ -119,9 +119,11 @@ def run_blocks(
     except WorkerFault as fault:
         record = record.ended(fault.status, fault.reason)
     finally:
-        stop(crew)
-        if checkpoint is not None:
-            save(tally, checkpoint, key, time.monotonic() - started)
+        try:
+            if checkpoint is not None:
+                save(tally, checkpoint, key, time.monotonic() - started)
+        finally:
+            stop(crew)
     fields: dict[str, Any] = {
         "domain": judge.domain,
         "judged": tally.rows,

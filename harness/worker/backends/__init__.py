@@ -77,6 +77,10 @@ class Backend:
     device: Device | None = None
     pins: bool = False
 
+    def __post_init__(self) -> None:
+        if self.device is not None and self.synchronize is Backend.synchronize:
+            raise TypeError(f"{self.name}: expected how to wait for its device; got nothing")
+
 
 @cache
 def get(name: str) -> Backend:

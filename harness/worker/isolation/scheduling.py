@@ -10,6 +10,7 @@ import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Self
 
 Turns = Mapping[str, tuple[int, int, int]]
 """Of each thread: ns on a processor, ns of waiting for one, and how often it was given one."""
@@ -43,9 +44,14 @@ class Waits:
 
     Looked at just before and just after what is timed: little else is waited for then. Of the other
     threads the one counts that waits longest, since they wait side by side.
+
+    Attributes:
+        ns: nanoseconds from the beginning to the end; 0 where nobody tells.
     """
 
-    def __init__(self) -> None:
+    ns = 0
+
+    def __enter__(self) -> Self:
         self._files: list[int] = []
         own = str(threading.get_native_id())
         with suppress(OSError):
@@ -55,15 +61,15 @@ class Waits:
                 with suppress(OSError):
                     self._files.append(os.open(f"/proc/self/task/{thread}/schedstat", os.O_RDONLY))
         self._before = [_look(file) for file in self._files]
+        return self
 
-    def end(self) -> int:
-        """Nanoseconds since it was made; 0 where nobody tells."""
+    def __exit__(self, *_: object) -> None:
         after = [_look(file) for file in reversed(self._files)]
         for file in self._files:
             os.close(file)
         both = zip(reversed(self._before), after, strict=True)  # its own first
         waited = [int(b.split()[1]) - int(a.split()[1]) if a and b else 0 for a, b in both]
-        return sum(waited[:1]) + max(waited[1:], default=0)
+        self.ns = sum(waited[:1]) + max(waited[1:], default=0)
 
 
 def _look(file: int) -> bytes:

@@ -19,7 +19,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
+from queue import SimpleQueue
 
 from harness.errors import UserError
 from harness.worker.isolation import address_space, reaper
@@ -58,12 +59,37 @@ class TooFewFiles(UserError):
     """The system lets this process open fewer files than it needs."""
 
 
-def _starter() -> ThreadPoolExecutor:
+_Job = tuple[Callable[[], subprocess.Popen[bytes]], "Future[subprocess.Popen[bytes]]"]
+
+
+class _Starter:
     """A thread that starts processes, and lasts as long as this one.
 
-    A worker is killed when the *thread* that started it ends (`resource_limits`).
+    A worker is killed when the *thread* that started it ends (`resource_limits`); those of
+    a thread pool end before what `atexit` does, and the workers' children would be left.
     """
-    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="starter")
+
+    def __init__(self) -> None:
+        self._jobs: SimpleQueue[_Job] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+
+    def start(self, job: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._serve, name="starter", daemon=True)
+                self._thread.start()
+        future: Future[subprocess.Popen[bytes]] = Future()
+        self._jobs.put((job, future))
+        return future.result()
+
+    def _serve(self) -> None:
+        while True:
+            job, future = self._jobs.get()
+            try:
+                future.set_result(job())
+            except BaseException as e:
+                future.set_exception(e)
 
 
 class _Survivor:
@@ -71,13 +97,13 @@ class _Survivor:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
-        self._known: dict[str, subprocess.Popen[bytes] | None] = {}
+        self._known: dict[str, None] = {}
         self._lock = threading.Lock()
 
-    def learn(self, name: str, process: subprocess.Popen[bytes] | None = None) -> None:
+    def learn(self, name: str) -> None:
         """It is to kill what bears this token, or belongs to this worker."""
         with self._lock:
-            self._known[name] = process
+            self._known[name] = None
             if self._process is None or self._process.poll() is not None:
                 self._start()
             else:
@@ -115,13 +141,13 @@ class _Survivor:
                 self._process.stdin.close()
 
     def end(self) -> None:
-        """Let it do its work now, and wait for it and for those that it kills."""
+        """Let it do its work now, and wait for it."""
         with self._lock:
             self._close()
-            for process in filter(None, (self._process, *self._known.values())):
+            if self._process is not None:
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(_FAREWELL_S)
-            self._process = None
+                    self._process.wait(_FAREWELL_S)
+                self._process = None
 
     def disown(self) -> None:
         """In a fork of this process: it is the other's, and must see the other's end alone."""
@@ -130,13 +156,13 @@ class _Survivor:
             self._process.returncode = 0  # it is no child of ours to wait for
 
 
-_starts = _starter()
+_starter = _Starter()
 _survivor = _Survivor()
 
 
 def _forget() -> None:
-    global _starts, _survivor
-    _starts = _starter()  # a fork of this process has no such thread
+    global _starter, _survivor
+    _starter = _Starter()  # a fork of this process has no such thread
     _survivor.disown()
     _survivor = _Survivor()
 
@@ -241,13 +267,13 @@ class Child:
                 )
 
         try:
-            self._process = _starts.submit(start).result()
+            self._process = _starter.start(start)
         finally:
             self.output.started()
             if self._process is None:
                 _survivor.forget(self.token)
                 self.output.close()
-        _survivor.learn(f"{self._process.pid}", self._process)
+        _survivor.learn(f"{self._process.pid}")
 
     @property
     def process(self) -> subprocess.Popen[bytes]:

@@ -23,6 +23,7 @@ _TRIES = 3
 
 FACTOR = 1.25
 """Times its least time that the piece may take on a core without neighbours."""
+_SLOWEST = 2.0
 _REMEMBERED_S = 60.0
 """How long a time is remembered: clocks change as a machine gets warm."""
 _LEARN_S = 0.2
@@ -79,5 +80,9 @@ class Calm:
         return FACTOR * self._seen[0][1] if self._seen else 0.0
 
     def slowed(self, ns: float) -> float:
-        """How many times as long as on a calm core it took; 1 while nothing is known."""
-        return max(1.0, ns / self._seen[0][1]) if self._seen else 1.0
+        """How many times as slow a core is as a calm one, by what the piece took just now.
+
+        Twice at most, as slow as a neighbour makes it: a probe in a stranger's process can be
+        lengthened. 1 while nothing is known.
+        """
+        return min(max(1.0, ns / self._seen[0][1]), _SLOWEST) if self._seen else 1.0

@@ -65,11 +65,11 @@ class _Calls:
         self, stopwatch: Stopwatch, timing: Timing, calls: int = 1,
         steps: Iterator[None] | None = None,
     ) -> None:  # fmt: skip
-        waits, before = Waits(), _processor_clock()
-        took = stopwatch.time(timing, calls, steps)
-        spent = _processor_clock() - before
-        waited = waits.end()
-        self.ns.append(max(0.0, took - waited) / calls)
+        with Waits() as waits:
+            before = _processor_clock()
+            took = stopwatch.time(timing, calls, steps)
+            spent = _processor_clock() - before
+        self.ns.append(max(0.0, took - waits.ns) / calls)
         self.cpu_ns.append(spent / calls)
 
 

@@ -137,7 +137,7 @@ def _unevenly(trial: Trial, a: Array, b: Array) -> tuple[int, ...] | None:
         middle = np.nanmedian(ratio, axis=1, keepdims=True)
         off = np.where(normal, np.abs(ratio / middle - 1.0), 0.0) / trial.fmt.unit_roundoff
     place = largest_at(off)
-    return place if off[place] > 2.0 * trial.arithmetic.exp_error + 8.0 else None
+    return None if off[place] <= 2.0 * trial.arithmetic.exp_error + 8.0 else place
 
 
 def permuted(trial: Trial) -> Sequence[Observation]:

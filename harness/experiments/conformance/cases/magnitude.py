@@ -67,9 +67,13 @@ def _judge_rows(trial: Trial, rows: Sequence[Sequence[float]]) -> list[Observati
     return trial.values(steps)
 
 
+def _last_finite(trial: Trial) -> float:
+    """The largest argument whose exponential is finite."""
+    return float(np.log(trial.fmt.max))
+
+
 def overflowing(trial: Trial) -> Sequence[Observation]:
-    largest = trial.fmt.max
-    t = float(np.log(largest))  # the largest argument whose exponential is finite
+    largest, t = trial.fmt.max, _last_finite(trial)
     beyond = [t + 0.1, t + 1, 1.3 * t, 3 * t, 20 * t, 1e3, 1e4, largest / 3]
     rows: list[list[float]] = []
     for b in (b for b in beyond if b <= largest):
@@ -78,8 +82,7 @@ def overflowing(trial: Trial) -> Sequence[Observation]:
 
 
 def underflowing(trial: Trial) -> Sequence[Observation]:
-    largest = trial.fmt.max
-    t = float(np.log(largest))  # the largest argument whose exponential is finite
+    largest, t = trial.fmt.max, _last_finite(trial)
     rows: list[list[float]] = []
     for b in (b for b in (1.2 * t, 2 * t, 10 * t, 1e3, 1e4, largest / 3) if b <= largest):
         rows += [[-b, -b], [-b, -b - 1.0], [-b, -1.1 * b], [-b, -b, -b]]

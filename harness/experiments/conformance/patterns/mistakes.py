@@ -165,7 +165,8 @@ def _other_axes(view: View) -> Iterator[tuple[str, Float64Array]]:
         else:
             value = softmax_of(arrays[0], axis)
             value = np.log(value) if step.operation == "log_softmax" else value
-        yield f"the operation is done along axis {axis}", rows_of(value, own)
+        what = "the sum is" if step.operation == "softmax_backward" else "the operation is done"
+        yield f"{what} along axis {axis}", rows_of(value, own)
 
 
 def temperature(view: View) -> str | None:
