@@ -127,6 +127,7 @@ class Simulation:
         plain = numpy_arrays.backend()
         values = {k: getattr(plain, k) for k in Backend.__dataclass_fields__}
         values |= {"name": "simulated", "device": self.device(), "from_numpy": self.from_numpy}
+        values["synchronize"] = self.synchronize
         return Backend(**values)
 
 
