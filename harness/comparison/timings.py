@@ -9,6 +9,7 @@ whose true ratio is known, is in docs/comparing.md.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -35,6 +36,10 @@ ALPHA = 0.05
 LEAST = 3
 """Samples below which nothing is said."""
 
+ONE_PROCESS = 1.25
+"""What two processes of the same code have been seen to differ by in single cells, and a bit: where
+the system puts code and data is decided once for each (docs/notes/verdict-quality.md)."""
+
 
 @dataclass(frozen=True)
 class Timed:
@@ -46,6 +51,7 @@ class Timed:
         same: smallest and largest factor (at most 1, at least 1) by which the same code differed.
         worse, better: p-values of the tests that the ratio lies beyond the threshold.
         terms: name of the baseline whose time is the unit on both sides; None where that is ns.
+        alone: whether one process took the times of a side.
     """
 
     pair: Pair
@@ -56,6 +62,7 @@ class Timed:
     worse: float
     better: float
     terms: str | None = None
+    alone: bool = False
 
 
 def visits_of(record: Any) -> Float64Array:
@@ -147,7 +154,7 @@ def measure(
     if doubtful(pair) is not None:
         worse = better = 1.0
     low, high = found.low / same[1], found.high / same[0]
-    return Timed(pair, found.value, low, high, same, worse, better, terms)
+    return Timed(pair, found.value, low, high, same, worse, better, terms, processes is None)
 
 
 def unusable(pair: Pair) -> str | None:
@@ -250,18 +257,36 @@ def p_values(cells: Sequence[Timed]) -> dict[tuple[Hypothesis, int], float]:
     return found
 
 
+def _may_be_its_process(timed: Timed, threshold: float) -> bool:
+    """Whether a difference is no larger than one between two processes of the same code."""
+    beyond = (1.0 + threshold) * ONE_PROCESS
+    return timed.alone and timed.low <= beyond and timed.high >= 1.0 / beyond
+
+
 def judge_all(cells: Sequence[Timed], threshold: float) -> tuple[list[Item], int]:
     """The verdicts of all timings together, and the size of the family of tests.
 
     A cell that its own interval calls better or worse keeps that verdict if its hypothesis, its
     group's or its implementation's is rejected by Holm's procedure over all of them at 5%;
-    otherwise it is inconclusive.
+    otherwise it is inconclusive. So is a difference of up to `ONE_PROCESS` of one process each
+    that most cells of the implementation do not share.
     """
     p = p_values(cells)
     rejected = one_sided.holm(p, ALPHA)
+    own = [judge(timed, threshold) for timed in cells]
+    votes = Counter((i.implementation, i.verdict) for i in own)
+    of_all = Counter(i.implementation for i in own)
     items = []
-    for timed in cells:
-        found = judge(timed, threshold)
+    for timed, found in zip(cells, own, strict=True):
+        alone = 2 * votes[found.implementation, found.verdict] < of_all[found.implementation]
+        if found.verdict in ("worse", "better") and alone and _may_be_its_process(timed, threshold):
+            found = replace(
+                found,
+                verdict="inconclusive",
+                reason=f"{found.verdict} by itself ({found.reason}), but most cells of "
+                f"{found.implementation} do not agree, and two processes of the same code have "
+                f"differed by {ONE_PROCESS - 1.0:.0%} in one: measure both with --processes 8",
+            )
         sign = {"worse": 1, "better": -1}.get(found.verdict, 0)
         tested = [(h, sign) for h in _hypotheses(timed) if (h, sign) in p]
         if sign and not rejected.intersection(tested):

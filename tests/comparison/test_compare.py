@@ -146,7 +146,7 @@ def test_timings_on_a_device_are_compared_as_timings(
 
 @pytest.mark.parametrize(
     ("factor", "verdict", "code"),
-    [(1.2, "worse", 1), (1 / 1.2, "better", 0), (1.0, "equivalent", 0), (1.02, "equivalent", 0)],
+    [(1.4, "worse", 1), (1 / 1.4, "better", 0), (1.0, "equivalent", 0), (1.02, "equivalent", 0)],
 )
 def test_a_planted_factor_is_found(tmp_path: Path, factor: float, verdict: str, code: int) -> None:
     base = [timed(classes=c) for c in range(1, 20)] + [copied()]
@@ -155,6 +155,22 @@ def test_a_planted_factor_is_found(tmp_path: Path, factor: float, verdict: str, 
     assert {i.verdict for i in found.items if ", 3 classes" in i.where} == {verdict}
     assert {i.verdict for i in found.items if ", 3 classes" not in i.where} == {"equivalent"}
     assert of_comparison(found, strict=False) == code
+
+
+@pytest.mark.parametrize(
+    ("slower", "verdict"),
+    [((3,), "inconclusive"), (range(1, 11), "worse"), ((1, 2), "inconclusive")],
+)
+def test_of_one_process_each_a_lone_difference_may_be_that_of_processes(
+    tmp_path: Path, slower: Sequence[int], verdict: str
+) -> None:
+    """By 20%, as two processes of the same code have differed in one cell of thirteen."""
+    base = [timed(classes=c) for c in range(1, 20)] + [copied()]
+    new = [timed(factor=1.2 if c in slower else 1.0, classes=c, seed=1) for c in range(1, 20)]
+    items = between(tmp_path, base, [*new, copied(seed=1)]).items
+    found = [i for i in items if i.verdict != "equivalent"]
+    assert [i.verdict for i in found] == [verdict] * len(slower)
+    assert all(("--processes 8" in i.reason) is (verdict == "inconclusive") for i in found)
 
 
 @pytest.mark.parametrize(
