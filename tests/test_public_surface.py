@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import html
 import importlib
 import inspect
@@ -15,6 +14,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import typer
+from report_pages import csv_rows, zipped
 
 import harness
 from harness.cli.app import app
@@ -208,10 +208,9 @@ def test_committed_runs_still_render(folder: Path, tmp_path: Path) -> None:
         text = _words(index.parent / f"{page}.html")
         assert [f for f in figures if f not in text] == []
     records = read_run(folder).records
+    stored = zipped(index.parent / "data" / "records.zip")
     for experiment, count in Counter(r.experiment for r in records).items():
-        table = index.parent / "data" / f"cells-{experiment}.csv"
-        with open(table, encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
+        rows = csv_rows(stored[f"cells-{experiment}.csv"])
         assert len(rows) == count
         of_it = Counter(r.status for r in records if r.experiment == experiment)
         assert Counter(row["status"] for row in rows) == of_it

@@ -18,7 +18,7 @@ from harness.report.drawing.sanitize import readable, slugs
 from harness.report.drawing.style import styles
 from harness.report.render import render
 from harness.report.run_data import RunData, from_run
-from harness.report.site import STATIC, Site, environment
+from harness.report.site import Site, environment, style_sheet
 
 MARKER = ".softmax-bench-report"
 
@@ -89,11 +89,7 @@ def _folders(ids: Sequence[str]) -> list[str]:
 
 def _write(runs: Sequence[RunData], folder: Path, processes: int | None) -> None:
     (folder / MARKER).write_text("softmax-bench report; may be replaced by a later one\n")
-    static = folder / "static"
-    static.mkdir()
-    for source in sorted(STATIC.iterdir()):
-        if source.suffix == ".css":
-            shutil.copyfile(source, static / source.name)
+    _write_style(folder)
     everyone = {name for run in runs for name in run.implementations}
     render(Site(folder, runs, styles(everyone)), processes)
 
@@ -115,7 +111,13 @@ def write_verdict(found: Any, folder: Path) -> Path:
     html = template.render(title=title, active="", root="", run=None, runs=(), found=found)
     page = folder / "index.html"
     with writing(folder):
-        (folder / "static").mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(STATIC / "style.css", folder / "static" / "style.css")
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_style(folder)
         page.write_text(readable(html), encoding="utf-8", newline="")
     return page
+
+
+def _write_style(folder: Path) -> None:
+    (folder / "static").mkdir(exist_ok=True)
+    sheet = folder / "static" / "style.css"
+    sheet.write_text(style_sheet(), encoding="utf-8", newline="")

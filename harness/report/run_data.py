@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,7 +12,7 @@ from itertools import product
 from typing import Any, TypeVar
 
 from harness.records import AccuracyRecord, ClaimRecord, ImplementationInfo, Record, RunInfo
-from harness.records.reader import Run
+from harness.records.reader import CELLS_FILE, Run
 from harness.records.timing import TimingRecord
 from harness.report.drawing.tables import AT_THE_FOOT
 
@@ -38,12 +39,14 @@ class RunData:
         records: in the order of measurement.
         slug: its folder in the site, with a slash at its end; empty for the root.
         problems: what of the stored run could not be read, a line each.
+        digest: SHA-256 of its file of records; empty where there is none.
     """
 
     info: RunInfo
     records: Sequence[Record]
     slug: str
     problems: Sequence[str] = ()
+    digest: str = ""
 
     @cached_property
     def implementations(self) -> list[str]:
@@ -65,7 +68,7 @@ class RunData:
 
     @cached_property
     def unavailable(self) -> Mapping[str, list[str]]:
-        """The implementations that could not run, by reason: told once, at the foot of a page."""
+        """The implementations that could not run, by reason: told once, on the overview."""
         found: dict[str, list[str]] = {}
         for i in self.info.implementations:
             if not i.available:
@@ -153,7 +156,10 @@ class RunData:
 
 def from_run(run: Run, slug: str) -> RunData:
     """The report's view of a stored run."""
-    return RunData(run.info, [_completed(r) for r in run.records], slug, tuple(run.problems))
+    cells = run.path / CELLS_FILE
+    digest = hashlib.sha256(cells.read_bytes()).hexdigest() if cells.is_file() else ""
+    records = [_completed(r) for r in run.records]
+    return RunData(run.info, records, slug, tuple(run.problems), digest)
 
 
 def _completed(record: Record) -> Record:
@@ -177,10 +183,14 @@ def is_beside(record: Record) -> bool:
 
 
 def absent_text(absent: Mapping[str, str]) -> str:
-    """The implementations that a figure lacks, gathered by reason, as the end of its caption."""
+    """The implementations that a figure lacks, gathered by reason, as the end of its caption.
+
+    Without those that could not run at all: the overview names them.
+    """
     by_reason: dict[str, list[str]] = {}
     for name, reason in absent.items():
-        by_reason.setdefault(reason, []).append(name)
+        if reason != AT_THE_FOOT:
+            by_reason.setdefault(reason, []).append(name)
     parts = [f"{', '.join(names)} ({reason})" for reason, names in by_reason.items()]
     return f" Not drawn: {'; '.join(parts)}." if parts else ""
 

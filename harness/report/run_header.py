@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from typing import Any
 
 from harness.records import RunInfo
-from harness.report.drawing.formatting import byte_count
+from harness.records.timing import TimingRecord
+from harness.report.drawing.formatting import byte_count, plural
+from harness.report.drawing.sanitize import latex, slug
+from harness.report.run_data import RunData
 
 
 def headline_facts(info: RunInfo) -> list[tuple[str, str]]:
@@ -21,6 +26,50 @@ def headline_facts(info: RunInfo) -> list[tuple[str, str]]:
         ("Profile", info.profile),
         ("Harness", f"{info.harness_version}, commit {commit}"),
     ]
+
+
+def sentence(run: RunData) -> str:
+    """What was measured where, in one line."""
+    info = run.info
+    machine = info.machine
+    brand = str(machine.get("cpu") or machine.get("slug") or "an unknown machine")
+    cores = machine.get("logical_cores")
+    names = [
+        n for n in run.implementations if run.statuses(n) and (a := run.about(n)) and a.available
+    ]
+    text = f"{plural(len(names), 'implementation')} on {brand}"
+    text += f" ({plural(cores, 'logical core')})" if isinstance(cores, int) else ""
+    text += f", {info.created[:10]}, profile {info.profile}"
+    doubts = [c.noisy for c in run.records if isinstance(c, TimingRecord) and c.noisy is not None]
+    if doubts:
+        decided = len(doubts) - sum(doubts)
+        text += f"; {decided} of {plural(len(doubts), 'timing')} known to the precision wanted"
+    return text + ("." if info.finished else ". The run had not finished.")
+
+
+def repeat(info: RunInfo, options: str = "") -> str:
+    """The command that measures again as `run` did, with options; nothing where it was another."""
+    if "run" not in info.command[:4]:
+        return ""
+    command = f"softmax-bench run --profile {shlex.quote(info.profile)}"
+    return " ".join(filter(None, (command, f"--seed {info.seed}" if info.seed else "", options)))
+
+
+def citation(run: RunData) -> str:
+    """A BibTeX entry of a run: with the version, the commit, and the hash of its records."""
+    info = run.info
+    date = re.match(r"(\d{4})-(\d{2})-", info.created)
+    year, month = date.groups() if date else ("unknown", "unknown")
+    machine = str(info.machine.get("cpu") or info.machine.get("slug") or "unknown machine")
+    note = f"Run {latex(info.id)} on {latex(machine)}"
+    note += f"; commit {latex((info.git_commit or 'unknown')[:12])}"
+    note += f"; SHA-256 of its records {run.digest or 'unknown'}"
+    fields = {
+        "title": f"softmax-bench {latex(info.harness_version)}: softmax measured",
+        "author": "{The softmax-bench maintainers}", "year": year, "month": month, "note": note,
+    }  # fmt: skip
+    lines = ",\n".join(f"  {k} = {{{v}}}" for k, v in fields.items())
+    return f"@misc{{softmax-bench-{slug(info.id)},\n{lines}\n}}"
 
 
 def flatten(value: Any, prefix: str = "") -> list[tuple[str, str]]:

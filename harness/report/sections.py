@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from harness.records import AccuracyRecord, OverflowRecord
 from harness.report import timing_selection
@@ -32,6 +33,17 @@ from harness.report.run_data import REGIMES, RunData
 Styles = Mapping[str, Style]
 
 
+class About(NamedTuple):
+    """What a section is about, where that is one thing: a page is filtered by it."""
+
+    operation: str = ""
+    dtype: str = ""
+    threads: str = ""
+
+
+ANYTHING = About()
+
+
 @dataclass(frozen=True)
 class Section:
     """A heading with the figures and tables below it."""
@@ -42,6 +54,7 @@ class Section:
     tables: Sequence[Table]
     details: Sequence[Table]
     evidence: Sequence[conformance_details.Detail] = ()
+    about: About = ANYTHING
 
     @property
     def shown(self) -> list[Plot | Table]:
@@ -56,13 +69,15 @@ def _section(
     tables: Iterable[Table | None] = (),
     details: Iterable[Table | None] = (),
     tail: str = "",
+    about: About = ANYTHING,
 ) -> Section:
     """A section of what there is; `tail` makes the names of its tables its own."""
 
     def named(given: Iterable[Table | None]) -> list[Table]:
         return [t.under(tail) for t in given if t is not None]
 
-    return Section(title, key, [p for p in plots if p is not None], named(tables), named(details))
+    drawn = [p for p in plots if p is not None]
+    return Section(title, key, drawn, named(tables), named(details), about=about)
 
 
 def _of_operation(operation: str) -> tuple[str, str]:
@@ -73,6 +88,11 @@ def _of_operation(operation: str) -> tuple[str, str]:
 def _key(dtype: str, tail: str) -> str:
     """Of the section of a format."""
     return "-".join(p for p in (slug(dtype), tail) if p)
+
+
+def _about(group: timing_selection.Group) -> About:
+    threads = "" if group.threads is None else str(group.threads)
+    return About(group.operation, group.dtype or "", threads)
 
 
 def of_conformance(run: RunData) -> Iterator[Section]:
@@ -87,17 +107,20 @@ def of_conformance(run: RunData) -> Iterator[Section]:
 def _accuracy(run: RunData, styles: Styles) -> Iterator[Section]:
     for operation in run.operations(AccuracyRecord):
         head, tail = _of_operation(operation)
+        plots = [
+            accuracy.ulp_by_classes(run, operation, styles, f"ulp{tail}"),
+            accuracy.ulp_by_scale(run, operation, styles, f"ulp-scale{tail}"),
+        ]
+        yield _section(f"{head}all formats".capitalize(), f"all{tail}", plots)
         for dtype in run.dtypes(AccuracyRecord):
-            key = _key(dtype, tail)
-            plot = accuracy.ulp_by_classes(run, dtype, operation, styles, f"ulp-{key}")
             tables = [
-                accuracy_tables.histogram(run, dtype, operation),
                 accuracy_tables.metrics(run, dtype, operation),
+                accuracy_tables.histogram(run, dtype, operation),
                 accuracy_tables.by_workload(run, dtype, operation),
             ]
-            yield _section(f"{head}{dtype}", key, [plot], tables, tail=tail)
-        plot = accuracy.ulp_by_scale(run, operation, styles, f"ulp-scale{tail}")
-        yield _section(f"{head}scale of the logits".capitalize(), f"scale{tail}", [plot])
+            key = _key(dtype, tail)
+            yield _section(f"{head}{dtype}", key, (), tables, tail=tail,
+                           about=About(operation, dtype))  # fmt: skip
         table = accuracy_tables.worst_inputs(run, operation)
         yield _section(f"{head}worst inputs".capitalize(), f"worst{tail}", (), [table], tail=tail)
 
@@ -105,14 +128,17 @@ def _accuracy(run: RunData, styles: Styles) -> Iterator[Section]:
 def _overflow(run: RunData, styles: Styles) -> Iterator[Section]:
     for operation in run.operations(OverflowRecord):
         head, tail = _of_operation(operation)
+        picture = overflow.lifelines(run, operation, f"lifelines{tail}")
+        yield _section(f"{head}all formats".capitalize(), f"all{tail}", [picture])
         for dtype in run.dtypes(OverflowRecord):
-            key = _key(dtype, tail)
-            plots = []
-            if overflow.map_records(run, dtype, operation):
-                plots = [overflow.outcome_map(run, dtype, operation, f"map-{key}")]
-            table = thresholds.thresholds(run, dtype, operation)
+            tables = [
+                thresholds.thresholds(run, dtype, operation),
+                overflow.by_offset(run, dtype, operation),
+            ]
             details = thresholds.details(run, dtype, operation)
-            yield _section(f"{head}{dtype}", key, plots, [table], [details], tail)
+            key = _key(dtype, tail)
+            yield _section(f"{head}{dtype}", key, (), tables, [details], tail,
+                           About(operation, dtype))  # fmt: skip
 
 
 def _throughput(run: RunData, styles: Styles) -> Iterator[Section]:
@@ -134,7 +160,7 @@ def _throughput(run: RunData, styles: Styles) -> Iterator[Section]:
             throughput_conditions.counters(run, group),
             throughput_conditions.preparation(run, group),
         ]
-        yield _section(group.title, key, [plot], tables, details, key)
+        yield _section(group.title, key, [plot], tables, details, key, _about(group))
     about = [throughput_conditions.conditions(run), throughput_conditions.doubts(run)]
     yield _section("Conditions and doubts", "conditions", (), about)
     yield _section("Not timed", "untimed", (), [throughput_tables.untimed(run)])
@@ -145,7 +171,7 @@ def _limits(run: RunData, styles: Styles) -> Iterator[Section]:
         key = slug(group.key)
         plot = limits.by_classes(run, group, styles, f"limits-{key}")
         tables = [limits.summary(run, group, panel) for panel in limits.panels(run, group)]
-        yield _section(group.title, key, [plot], tables, tail=key)
+        yield _section(group.title, key, [plot], tables, tail=key, about=_about(group))
 
 
 def _device(run: RunData, styles: Styles) -> Iterator[Section]:

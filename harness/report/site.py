@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,14 +15,18 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 from harness.bounds import BOUNDS
 from harness.records import (
+    AccuracyRecord,
     ClaimRecord,
     ConformanceRecord,
     DeviceThroughputRecord,
     ExhaustiveRecord,
+    OverflowRecord,
     Record,
+    ThroughputRecord,
     WorstCaseRecord,
 )
-from harness.report import export, timing_selection
+from harness.report import export
+from harness.report.drawing import style
 from harness.report.drawing.figure import Plot, write
 from harness.report.drawing.formatting import byte_count, integer
 from harness.report.drawing.prose import TEMPLATES, prose
@@ -26,6 +34,7 @@ from harness.report.drawing.sanitize import link, readable, slugs
 from harness.report.drawing.style import Style
 from harness.report.drawing.tables import Table
 from harness.report.pages import (
+    card,
     claims,
     conformance,
     conformance_details,
@@ -33,12 +42,11 @@ from harness.report.pages import (
     limits,
     pareto,
     side_by_side,
-    throughput,
 )
 from harness.report.pages import overview as summary
 from harness.report.pages.findings import findings
 from harness.report.run_data import RunData
-from harness.report.run_header import flatten, headline_facts
+from harness.report.run_header import citation, flatten, headline_facts, sentence
 from harness.report.sections import SECTIONED, of_conformance
 
 STATIC = Path(__file__).parent / "static"
@@ -58,6 +66,9 @@ PAGES = (
     ("data", "Data"),
 )
 OPTIONAL: Mapping[str, type[Record]] = {
+    "accuracy": AccuracyRecord,
+    "overflow": OverflowRecord,
+    "throughput": ThroughputRecord,
     "device_throughput": DeviceThroughputRecord,
     "conformance": ConformanceRecord,
     "exhaustive": ExhaustiveRecord,
@@ -77,11 +88,35 @@ def pages_of(run: RunData) -> list[tuple[str, str]]:
 
 @dataclass(frozen=True)
 class Download:
-    """A file of the data page."""
+    """A file of the data page, or a table for the archive of all."""
 
     href: str
     what: str
     size: str
+    table: Table | None = None
+
+
+class Script(NamedTuple):
+    """The script of a page, and its SHA-256 for the policy that lets it run."""
+
+    text: str
+    digest: str
+
+
+@lru_cache
+def scripts(page: str) -> Script:
+    """The script that goes into a page: one for all, with a plot on the overview; or ``none``."""
+    files = {"index": ["report.js", "pareto.js"], "none": []}.get(page, ["report.js"])
+    text = "".join((STATIC / name).read_text(encoding="utf-8") for name in files)
+    text = re.sub(r"^/\*.*?\*/\n|^\s+", "", text, flags=re.MULTILINE | re.DOTALL)  # for the reader
+    digest = hashlib.sha256(text.encode("utf-8")).digest()
+    return Script(text, base64.b64encode(digest).decode("ascii"))
+
+
+def style_sheet() -> str:
+    """The style sheet of all pages: colours of figures and outcomes, and the rest."""
+    rules = (STATIC / "style.css").read_text(encoding="utf-8")
+    return f"{style.sheet()}\n{style.outcome_sheet()}{rules}"
 
 
 class SitePart(NamedTuple):
@@ -110,7 +145,7 @@ def environment() -> Environment:
         keep_trailing_newline=True,
     )
     env.filters.update(integer=integer, link=link, bytes=byte_count)
-    env.globals.update(pages_of=pages_of)
+    env.globals.update(pages_of=pages_of, scripts=scripts)
     return env
 
 
@@ -139,13 +174,13 @@ class Site:
         for one in shown:
             if isinstance(one, Plot):
                 write(one, self.folder / run.slug / "figures")
-                for suffix in ("csv", "svg", "png"):
-                    if (self.folder / run.slug / f"figures/{one.name}.{suffix}").exists():
-                        self._offer(run, f"figures/{one.name}.{suffix}", one.title)
-            elif one is not None:
-                self._csv(one, run.slug)
-                self._offer(run, f"data/{one.name}.csv", one.caption)
+                if one.figure is not None:
+                    self._offer(run, f"figures/{one.name}.svg", one.title)
+                one = one.table
+            if one is not None:
+                self.downloads.append(Download("", one.caption, "", one))
         usual = {"active": path, "base": "", "facts": headline_facts(run.info)}
+        usual |= {"run_sentence": sentence(run)}
         self._write(f"{run.slug}{path}.html", template, run=run, title=title, **(usual | context))
 
     def _csv(self, table: Table, slug: str = "") -> None:
@@ -163,7 +198,7 @@ class Site:
         if len(self.runs) == 1:
             return
         entries = [
-            (run, self._matrix(run, run.slug), findings(run), headline_facts(run.info))
+            (run, self._matrix(run, run.slug), findings(run)[0], headline_facts(run.info))
             for run in self.runs
         ]
         tables = side_by_side.accuracy(self.runs)
@@ -219,8 +254,20 @@ class Site:
                        machine=flatten(machine))  # fmt: skip
             self._page(run, "method", "Method and limitations", "method.html",
                        bounds=BOUNDS.values())  # fmt: skip
-            downloads = [d for part, found in made.items() if part.run == i for d in found]
-            self._page(run, "data", "Data", "data.html", downloads=downloads)
+            given = [(part, d) for part, found in made.items() if part.run == i for d in found]
+            tables = {d.table.name: d.table for _, d in given if d.table is not None}
+            own = {d.table.name for part, d in given if d.table and part.page == "implementation"}
+            self.downloads = []
+            if tables:
+                path = self.folder / run.slug / "data" / "tables.zip"
+                export.write_tables(
+                    [t for n, t in tables.items() if n not in own],
+                    [t for n, t in tables.items() if n in own], path,
+                )  # fmt: skip
+                self._offer(run, "data/tables.zip", "All tables as CSV, most as Markdown and LaTeX")
+            files = [*self.downloads, *(d for _, d in given if d.table is None)]
+            self._page(run, "data", "Data", "data.html", downloads=files,
+                       tables=[(n, t.caption) for n, t in tables.items()])  # fmt: skip
         self._index()
 
     def _cells(self, run: RunData) -> None:
@@ -229,8 +276,13 @@ class Site:
 
     def _overview(self, run: RunData) -> None:
         plot, matrix = pareto.pareto(run, self.styles, "pareto"), self._matrix(run)
-        self._page(run, "index", "Overview", "overview.html", [plot, matrix],
-                   matrix=matrix, plot=plot, findings=findings(run))  # fmt: skip
+        first, later = findings(run)
+        card.write(run, self.folder / run.slug / "card.png")
+        self._offer(run, "card.png", "A picture of the result, for links to this page")
+        self._page(run, "index", "Overview", "overview.html", [plot, matrix], first=first,
+                   matrix=matrix, plot=plot, later=later, citation=citation(run),
+                   choices=pareto.choices(run, self.styles), here=pareto.place(run),
+                   pages=self._implementation_pages(run))  # fmt: skip
 
     def _sectioned(self, run: RunData, key: str) -> None:
         title, sections_of = SECTIONED[key]
@@ -259,25 +311,23 @@ class Site:
         path = pages[name].removesuffix(".html")
         stem = path.removeprefix("implementations/")
         about = run.about(name)
-        plots: list[Plot] = []
-        if about is None or about.available:  # else there is nothing to draw but the others
-            plots += [
-                implementation.accuracy(run, name, self.styles, f"{stem}-accuracy"),
-                implementation.outcomes(run, name, f"{stem}-outcomes"),
-            ]
-            plots += [
-                throughput.by_classes(run, group, self.styles, f"{stem}-throughput-0", only=name)
-                for group in timing_selection.groups(run)[:1]
-            ]
+        # of who could not run there is nothing to draw but the others
+        drawn = about is None or about.available
+        stems = f"{stem}-accuracy"
+        plots = [implementation.accuracy(run, name, self.styles, stems)] if drawn else []
+        maps = [t.under(stem) for t in implementation.maps(run, name)]
+        speeds = implementation.speeds(run, name)
+        speeds = speeds and speeds.under(stem)
         brief = implementation.brief(run, name).under(stem)
         troubles = implementation.not_ok(run, name)
         cases = conformance_details.of_implementation(run, name, "../")
         troubles, cases = troubles and troubles.under(stem), cases and cases.under(stem)
         self._page(
-            run, path, name, "implementation.html", [*plots, brief, troubles, cases],
+            run, path, name, "implementation.html",
+            [*plots, brief, speeds, *maps, troubles, cases], maps=maps, speeds=speeds,
             active="implementations", base="../", name=name, about=about, plots=plots,
             brief=brief, troubles=troubles, compiled=summary.compile_outcome(run, name),
             status=summary.status_entry(run, name), cases=cases,
-            conformance=conformance.told(run, name),
+            conformance=conformance.told(run, name), **({} if drawn else {"plain": True}),
             bound=BOUNDS.get(about.bound or "") if about else None, others=pages,
         )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -35,6 +36,14 @@ class Group:
         return text if self.operation == "softmax" else f"{self.operation}, {text}"
 
     @property
+    def repeat(self) -> str:
+        """The options of `run` that measure these timings again."""
+        threads = "one" if self.threads == 1 else "all"
+        operation = "" if self.operation == "softmax" else f" --operation {self.operation}"
+        dtype = shlex.quote(str(self.dtype))
+        return f"--experiment throughput{operation} --dtype {dtype} --threads {threads}"
+
+    @property
     def key(self) -> str:
         parts = (self.operation, self.device, self.dtype, self.threads, self.workload)
         return "-".join("none" if p is None else str(p) for p in parts)
@@ -51,6 +60,11 @@ class Headline:
     @property
     def text(self) -> str:
         return f"{self.group.title}, {self.regime}, n = {integer(self.classes)}"
+
+    @property
+    def repeat(self) -> str:
+        """The options of `run` that measure this point again."""
+        return f"{self.group.repeat} --regime {self.regime} --classes {self.classes}"
 
 
 def group_of(record: ThroughputRecord) -> Group:

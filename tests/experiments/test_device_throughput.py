@@ -472,8 +472,8 @@ def test_what_was_measured_is_drawn(rig: Rig, simulation: Simulation, tmp_path: 
             plot = device_plots.by_classes(run, group, styles(run.implementations))
             assert plot is not None
             write(plot, tmp_path)
-        assert (tmp_path / f"{plot.name}.png").stat().st_size > 5000
-        shown = [t.get_text() for t in plot.figure.legends[0].get_texts()]  # type: ignore[union-attr]
+        assert (tmp_path / f"{plot.name}.svg").stat().st_size > 5000
+        shown = [t.get_text() for t in plot.figure.axes[0].texts]  # type: ignore[union-attr]
         limits = {f"limit: {n}" for n in timed_operations.operation_of(group.operation).limits}
         assert {"ours", "theirs", "wrong", *limits} == set(shown)
 

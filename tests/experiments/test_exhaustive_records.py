@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import shlex
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 import report_run
 import typer
+from report_pages import rows_of
 from typer.testing import CliRunner
 
 from harness.cli.exhaustive import exhaustive as exhaustive_command
@@ -68,11 +68,6 @@ def search(name: str, **changes: Any) -> dict[str, Any]:
         "evaluations": 256, "origin": "wide normal", "worst_logits": ["0x1.0p+0", "0x1.8p+1"],
         "worst_class": 0, "worst_got": "0x1.2p-9", "worst_expected": "0x1.4p-9", **changes,
     }  # fmt: skip
-
-
-def rows_of(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +205,7 @@ def test_a_ratio_beyond_the_bound_stands_out_and_is_told() -> None:
     assert table is not None
     kinds = {r[0].text: r[3].kind for r in table.rows}
     assert kinds == {"max_shift": "", "torch": "bad"}
-    told = {f.topic: f.text for f in findings(run)}
+    told = {f.topic: f.text for part in findings(run) for f in part}
     assert told["Worst cases"] == "Beyond the bound in 2 rows tried: torch."
 
 
@@ -250,7 +245,7 @@ def test_hostile_names_are_escaped(tmp_path: Path) -> None:
     site = build_site([run], tmp_path / "s").parent
     for name in ("exhaustive", "worst_case"):
         assert "<script>alert" not in (site / f"{name}.html").read_text(encoding="utf-8")
-    (row,) = rows_of(site / "data/exhaustive-pairs.csv")
+    (row,) = rows_of(site, "exhaustive-pairs")
     assert not row["Implementation"].startswith("=")
 
 

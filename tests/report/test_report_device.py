@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import report_run
+from report_pages import rows_of
 
 from harness.records import Record
 from harness.records.device_throughput import DeviceClock, DeviceThroughputRecord
@@ -92,22 +93,28 @@ def test_an_operation_goes_with_its_own_limits() -> None:
     assert device.title(LOSS) == "Bandwidth beyond L2, cross_entropy_loss, float32"
 
 
-def test_every_number_of_the_plot_stands_in_its_table() -> None:
-    run = data(CELLS)
+def drawn_of(cells: Sequence[Record]) -> tuple[Any, set[float]]:
+    """A figure, and the numbers that are drawn: lengths of bars, else heights of points."""
+    run = data(cells)
     plot = device_plots.by_classes(run, STREAMING, styles(run.implementations))
     assert plot is not None
     assert plot.figure is not None
-    drawn = {
-        float(y)
-        for line in plot.figure.axes[0].lines
-        for y in np.atleast_1d(line.get_ydata())
-        if np.isfinite(y)
-    }
-    told = {row[k].raw for row in plot.table.rows for k in (2, 3, 4)}
-    assert drawn <= told
-    assert {2900.0, 0.97 * 2900.0, 3000.0} <= drawn
+    (axes,) = plot.figure.axes
+    along = "get_xdata" if axes.patches else "get_ydata"
+    found = {float(v) for line in axes.lines for v in np.atleast_1d(getattr(line, along)())}
+    return plot, {v for v in found if np.isfinite(v)} | {bar.get_width() for bar in axes.patches}
+
+
+@pytest.mark.parametrize("classes", [(1000,), (10, 1000)], ids=["bars", "curves"])
+def test_every_number_of_the_plot_stands_in_its_table(classes: tuple[int, ...]) -> None:
+    plot, drawn = drawn_of([c.model_copy(update={"classes": n}) for n in classes for c in CELLS])
+    assert drawn <= {row[k].raw for row in plot.table.rows for k in (2, 3, 4)}
+    assert {2900.0, 0.97 * 2900.0, 1.02 * 2900.0, 3000.0} <= drawn
     assert 9000.0 not in drawn  # implausible
-    assert "copy_kernel" in " ".join(t.get_text() for t in plot.figure.legends[0].get_texts())
+    (axes,) = plot.figure.axes
+    texts = [t.get_text() for t in axes.texts]
+    assert any(t.startswith("cupy_gpu") for t in texts)
+    assert any(t.startswith("limit: copy_kernel") for t in texts)
     assert "2900" in plot.alt
     assert "greedy" in plot.caption
 
@@ -149,8 +156,9 @@ def test_a_run_of_a_device_alone_makes_a_site(tmp_path: Path) -> None:
     assert "Bandwidth beyond L2" in page
     for stem in ("device-streaming-float32", "device-cross_entropy_loss-streaming-float32"):
         assert f"figures/{stem}.svg" in page
-        for suffix in ("svg", "png", "csv"):
-            assert (tmp_path / "site" / "figures" / f"{stem}.{suffix}").stat().st_size > 0
+        assert (tmp_path / "site" / "figures" / f"{stem}.svg").stat().st_size > 0
+        rows = rows_of(tmp_path / "site", stem.replace("device-", "device-points-"))
+        assert [r["Median GB/s"] for r in rows if r["Implementation"] == "cupy_gpu"]
 
 
 def test_a_run_without_such_cells_has_no_such_page(tmp_path: Path) -> None:

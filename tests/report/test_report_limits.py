@@ -8,7 +8,7 @@ import pytest
 import report_run
 
 from harness.records import ThroughputRecord
-from harness.report.drawing.figure import drawing
+from harness.report.drawing.figure import Plot, drawing
 from harness.report.drawing.style import styles
 from harness.report.pages import limits
 from harness.report.run_data import RunData, from_run
@@ -97,7 +97,7 @@ def test_the_table_names_the_limit_and_gives_each_share() -> None:
     group = groups(run)[0]
     (row,) = limits.shares(run, group, limits.panels(run, group), "t").rows
     assert [e.raw for e in row[4:]] == [
-        pytest.approx(60.0), "one exponential an element", pytest.approx(80.0),
+        pytest.approx(60.0), "one exp an element", pytest.approx(80.0),
         pytest.approx(40.0), pytest.approx(60.0),
     ]  # fmt: skip
 
@@ -130,14 +130,31 @@ def test_a_rejected_timing_is_a_gap_that_says_so() -> None:
     assert "rejected" in str(row[1].note)
 
 
-def test_a_share_beyond_the_scale_is_drawn_at_its_edge_and_given_in_the_table() -> None:
-    run = _run(_cell("torch", 1_000.0), *COPIES)
-    group = groups(run)[0]
+def _shares(*classes: int) -> Plot:
+    """Four times the speed of the limit at each class count."""
+    cells = (_cell("torch", 1_000.0), *COPIES)
+    run = _run(*(c.model_copy(update={"classes": n}) for n in classes for c in cells))
     with drawing():
-        plot = limits.by_classes(run, group, styles(run.implementations), "p")
+        return limits.by_classes(run, groups(run)[0], styles(run.implementations), "p")
+
+
+def test_a_share_beyond_the_scale_is_drawn_at_its_edge_and_given_in_the_table() -> None:
+    plot = _shares(10, 1000)
     assert plot.figure is not None
-    assert plot.table.rows[0][4].raw == pytest.approx(400.0)
-    assert plot.figure.axes[0].get_ylim() == (0.0, 150.0)
+    assert [row[4].raw for row in plot.table.rows] == [pytest.approx(400.0)] * 2
+    (axes,) = plot.figure.axes
+    assert axes.get_ylim() == (0.0, 150.0)
+    above = [line for line in axes.lines if line.get_marker() == "^"]
+    assert [list(line.get_ydata()) for line in above] == [[150.0, 150.0]]
+
+
+def test_with_one_class_count_a_share_is_a_bar_of_its_whole_length() -> None:
+    plot = _shares(1000)
+    assert plot.figure is not None
+    (axes,) = plot.figure.axes
+    (bar,) = axes.patches
+    assert bar.get_width() == pytest.approx(400.0)
+    assert axes.get_xlim()[1] > 400.0
 
 
 def test_a_run_without_limits_has_no_such_page() -> None:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 import report_run
 from jinja2 import UndefinedError
 
+import implementations
 from harness.records import AccuracyRecord, OverflowRecord, ThroughputRecord
 from harness.report.drawing import formatting, sanitize
 from harness.report.drawing import style as palette
 from harness.report.drawing.figure import log_scale, power, ticks_between
 from harness.report.drawing.prose import TEMPLATES, prose
-from harness.report.drawing.tables import AT_THE_FOOT, Column, Entry, Table, missing, words
+from harness.report.drawing.tables import Column, Entry, Table, missing, words
 from harness.report.pages.findings import noise
 from harness.report.pages.overflow import outcome_of
 from harness.report.pages.overview import quotient, ulp_entry
@@ -149,10 +151,35 @@ def test_rows_that_are_one_gap_are_gathered_by_reason_and_stay_in_the_csv() -> N
     assert list(table.shown) == [full]
     assert table.footnotes == ["timeout: 60 s"]
     assert table.empty() == "p, q (unavailable: no GPU); r (unavailable: no jax)"
-    told = table.empty({"unavailable: no GPU"})
-    assert told == f"p, q ({AT_THE_FOOT}); r (unavailable: no jax)"
+    assert table.empty({"unavailable: no GPU"}) == "r (unavailable: no jax)"
     assert table.to_csv().count("unavailable: no GPU") == 4
     assert list(Table("t", "T", columns, rows[:1]).shown) == rows[:1]
+
+
+def anchors(*names: str, name: str = "t") -> list[str]:
+    rows = [[words(n), words("1")] for n in names]
+    return Table(name, "T", [Column("a", numeric=False), Column("b")], rows).anchors
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("a", "b"), ("a", "a", "a"), ("a-1", "a", "a"), ("a-2", "a", "a"), ("a", "a", "a-1"),
+        ("a", "a", "a-1", "a-1-2", "a"), ("", "", "row"), (report_run.HOSTILE, "<", ">", "a b"),
+        ("x" * 500, "x" * 501),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_each_row_has_an_anchor_of_its_own(names: tuple[str, ...]) -> None:
+    found = anchors(*names)
+    assert len(found) == len(set(found)) == len(names)
+    assert all(re.fullmatch(r"t--[A-Za-z0-9._-]+", anchor) for anchor in found)
+
+
+def test_the_anchor_of_a_row_does_not_depend_on_the_others() -> None:
+    assert anchors("torch", "scipy") == ["t--torch", "t--scipy"]
+    assert anchors("new", "scipy", "torch") == ["t--new", "t--scipy", "t--torch"]
+    assert anchors("torch", name="../x")[0].endswith("--torch")
 
 
 def test_a_row_of_the_wrong_length_is_refused() -> None:
@@ -264,39 +291,41 @@ def _channels(colour: str) -> list[float]:
     return [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
 
 
-def _on_dark_pages(colour: str) -> list[float]:
-    """What the filter of the style sheet makes of a colour (W3C, "Filter Effects", §§ 8.4, 8.9)."""
-    sheet = (STATIC / "style.css").read_text(encoding="utf-8")
-    amount = re.search(r"filter: invert\(([0-9.]+)\) hue-rotate\(180deg\);", sheet)
-    assert amount is not None
-    inverted = [c * (1 - float(amount[1])) + (1 - c) * float(amount[1]) for c in _channels(colour)]
-    grey = sum(w * c for w, c in zip((0.213, 0.715, 0.072), inverted, strict=True))
-    return [min(1.0, max(0.0, 2 * grey - c)) for c in inverted]  # half a turn about grey
-
-
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_every_series_stands_out_from_its_ground(dark: bool) -> None:
     ground = "#15181c" if dark else "#ffffff"
     assert f"--paper: {ground};" in (STATIC / "style.css").read_text(encoding="utf-8")
-    styles = palette.styles(report_run.NAMES)
-    for colour in (*(s.colour for s in styles.values()), palette.INK, palette.MUTED, palette.ALERT):
-        shown = _on_dark_pages(colour) if dark else _channels(colour)
-        low, high = sorted((_luminance(shown), _luminance(_channels(ground))))
-        assert (high + 0.05) / (low + 0.05) >= 3.0, (colour, ground)
+    light, _, darkened = palette.sheet().partition("@media screen and (prefers-color-scheme:dark)")
+    shown = dict(re.findall(r"--([a-z0-9-]+):(#[0-9a-f]{6});", darkened if dark else light))
+    assert shown.keys() == set(palette.VARIABLES.values())
+    behind, areas = {"f-grid", "f-context", "f-axis"}, {"f-right", "f-coarse"}
+    for name in shown.keys() - behind - areas:
+        low, high = sorted(_luminance(_channels(c)) for c in (shown[name], ground))
+        assert (high + 0.05) / (low + 0.05) >= 3.0, (name, ground)
 
 
-def test_no_two_implementations_look_alike_and_each_keeps_its_style() -> None:
-    many = [*report_run.NAMES, "cupy_gpu", "cupy_native", *(f"mine_{i}" for i in range(10))]
-    styles = palette.styles(many)
-    assert len({(s.colour, s.marker, s.dashes) for s in styles.values()}) == len(many)
-    assert palette.styles(["torch"])["torch"] == styles["torch"]
+BUILT_IN = [p.stem for p in sorted(Path(implementations.__path__[0]).glob("[a-z]*.py"))]
+
+
+def test_no_two_of_our_own_implementations_look_alike() -> None:
+    found: dict[palette.Style, list[str]] = {}
+    for name, style in palette.styles(BUILT_IN).items():
+        found.setdefault(style, []).append(name)
+    assert len(BUILT_IN) > 20
+    assert [names for names in found.values() if len(names) > 1] == []
+
+
+def test_nobody_else_looks_like_one_of_ours() -> None:
+    own = set(palette.styles(BUILT_IN).values())
+    others = palette.styles(f"mine_{i}" for i in range(200))
+    assert [name for name, style in others.items() if style in own] == []
 
 
 def test_a_text_is_one_line_and_lacks_no_value() -> None:
     text = prose("limit_shares", meaning="% of {{ x }} & <b>")
     assert text.startswith("% of {{ x }} & <b>. Second line: 95% interval.")
     assert "\n" not in text
-    assert prose("ulp_by_classes", workload="w", published="", absent=" X.").endswith("ones. X.")
+    assert prose("ulp_by_classes", workload="w", absent=" X.").endswith("ones. X.")
     with pytest.raises(UndefinedError):
         prose("limit_shares")
     with pytest.raises(TypeError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from harness.records import RECORD, ImplementationInfo, Record, RunInfo
@@ -24,6 +25,7 @@ class SyntheticRun:
     info: RunInfo
     records: list[Record]
     problems: list[str] = field(default_factory=list)
+    path: Path = Path("synthetic")
 
 
 def implementation(name: str, **changes: Any) -> ImplementationInfo:

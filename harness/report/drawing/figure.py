@@ -1,38 +1,33 @@
-"""Drawing and exporting figures: one set-up, two formats.
+"""Drawing figures: one set-up, panels at fixed places, logarithmic axes, labels at the curves.
 
-Text in an SVG is stored as outlines, comments and metadata are dropped, and identifiers are
-salted with a constant: the same results give the same bytes. Figures have a transparent ground
-and the colours of `style`; on dark pages the style sheet inverts their lightness.
+The same results give the same bytes. Figures have a transparent ground and the colours of `style`;
+`svg` writes them.
 """
 
 from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
-from xml.etree import ElementTree
 
-import matplotlib
 import matplotlib.style
-import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
-from PIL import Image  # of Matplotlib's own dependencies
 
 from harness.report.drawing import style as palette
+from harness.report.drawing import svg
 from harness.report.drawing.formatting import superscript
 from harness.report.drawing.sanitize import drawn, label, stem
+from harness.report.drawing.style import Style
+from harness.report.drawing.svg import Drawing, Series
 from harness.report.drawing.tables import Table
 
 WIDTH = 9.6  # inches; about the text width of a page, so that 8 pt stays 8 pt
-PNG_DPI = 100
 
 _STYLE = Path(__file__).parent.parent / "static" / "figures.mplstyle"
 _COLOURS: Mapping[str, str] = {
@@ -46,10 +41,6 @@ _COLOURS: Mapping[str, str] = {
     "xtick.labelcolor": palette.MUTED,
     "ytick.labelcolor": palette.MUTED,
 }
-PNG_COLOURS = 128
-_SVG = "http://www.w3.org/2000/svg"
-ElementTree.register_namespace("", _SVG)
-ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
 
 
 @contextmanager
@@ -76,7 +67,7 @@ class Plot:
     caption: str
     alt: str
     table: Table
-    figure: Figure | None
+    figure: Drawing | None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", stem(self.name))  # it may hold words of a result file
@@ -86,51 +77,21 @@ class Plot:
         """In place of a figure without data."""
         return cls(name, title, f"Nothing to draw{why}", "", table, None)
 
-
-def svg_text(figure: Figure) -> str:
-    """The figure as SVG: no comments (they would hold the text of labels), no metadata."""
-    buffer = BytesIO()
-    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    figure.savefig(buffer, format="svg", metadata=nothing)
-    root = ElementTree.fromstring(buffer.getvalue())  # its parser drops comments
-    _tidy(root)
-    return ElementTree.tostring(root, encoding="unicode") + "\n"
-
-
-def _tidy(element: ElementTree.Element) -> None:
-    """Without white space between elements, names of groups and groups that are empty."""
-    for child in list(element):
-        _tidy(child)
-        child.tail = None
-        if child.tag == f"{{{_SVG}}}g":
-            child.attrib.pop("id", None)
-            if len(child) == 0:
-                element.remove(child)
-    if len(element):
-        element.text = None
+    @cached_property
+    def svg(self) -> str:
+        """The figure as an element of a page; empty where there is none."""
+        if self.figure is None:
+            return ""
+        for text in self.figure.findobj(Text):  # a warning about a glyph would hold what has none
+            text.set_text(drawn(text.get_text()))
+        return svg.inline(self.figure, self.name, self.alt)
 
 
 def write(plot: Plot, folder: Path) -> None:
-    """Write ``name.svg``, ``name.png`` (where drawn) and ``name.csv``."""
-    (folder / f"{plot.name}.csv").write_text(plot.table.to_csv(), encoding="utf-8", newline="")
-    if plot.figure is None:
-        return
-    for text in plot.figure.findobj(Text):  # a warning about a glyph would hold what has none
-        text.set_text(drawn(text.get_text()))
-    svg = svg_text(plot.figure)
-    (folder / f"{plot.name}.svg").write_text(svg, encoding="utf-8", newline="")
-    _write_png(plot.figure, folder / f"{plot.name}.png")
-
-
-def _write_png(figure: Figure, path: Path) -> None:
-    """The figure on white, with a palette: a third of the bytes of full colour."""
-    figure.set(dpi=PNG_DPI, facecolor="#ffffff")
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    reduced = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]).quantize(
-        PNG_COLOURS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE
-    )
-    reduced.save(path, "PNG", compress_level=6)
+    """Write ``name.svg``, where there is a figure."""
+    if plot.figure is not None:
+        text = svg.standalone(plot.svg)
+        (folder / f"{plot.name}.svg").write_text(text, encoding="utf-8", newline="")
 
 
 class Panel(NamedTuple):
@@ -158,27 +119,28 @@ def grid(
     between: float = 0.22,
     below: float = 0.42,
     foot: float = 0.0,
-) -> tuple[Figure, list[Panel]]:
+    width: float = WIDTH,
+) -> tuple[Drawing, list[Panel]]:
     """A figure of `count` equal panels, `columns` to a line, each `height` inches high.
 
     Distances in inches: margins `left` and `right`, gaps `between` columns and `below` lines,
-    room for a legend at the `foot`.
+    room for a legend at the `foot`. The whole is `width` wide.
     """
     columns = min(columns, count)
     lines = math.ceil(count / columns)
     top, bottom = 0.28, 0.42 + foot
     total = top + bottom + lines * height + (lines - 1) * below
-    figure = Figure(figsize=(WIDTH, total))
-    width = (WIDTH - left - right - (columns - 1) * between) / columns
+    figure = Drawing(figsize=(width, total))
+    each = (width - left - right - (columns - 1) * between) / columns
     panels = []
     for i in range(count):
         line, column = divmod(i, columns)
-        x = left + column * (width + between)
+        x = left + column * (each + between)
         y = total - top - height - line * (height + below)
-        axes = figure.add_axes((x / WIDTH, y / total, width / WIDTH, height / total))
+        axes = figure.add_axes((x / width, y / total, each / width, height / total))
         # At fixed places: Matplotlib would measure all tick labels to find one for each name.
         axes.xaxis.set_label_coords(0.5, -0.24 / height)
-        axes.yaxis.set_label_coords((0.2 - left) / width, 0.5)
+        axes.yaxis.set_label_coords((0.2 - left) / each, 0.5)
         panels.append(Panel(axes, column == 0, i + columns >= count))
     return figure, panels
 
@@ -300,15 +262,72 @@ def broken(
     return xs, ys
 
 
-def side_legend(
-    fig: Any, handles: Mapping[str, Any], names: Iterable[str], room: float, limit: int
-) -> None:
-    """A legend in `room` inches at the right of a figure, names cut to `limit` characters."""
-    order = [n for n in names if n in handles]
-    fig.legend(
-        [handles[n] for n in order], [label(n, limit) for n in order], loc="upper left",
-        bbox_to_anchor=(1 - room / WIDTH, 0.95), borderaxespad=0, labelspacing=0.6,
+def draw_line(
+    axes: Any, name: str, style: Style, at: tuple[Sequence[float], Sequence[float]], *,
+    on: bool, tips: Sequence[str] = (),
+) -> None:  # fmt: skip
+    """The curve of an implementation.
+
+    Args:
+        at: x and y of its points.
+        on: whether it has its colour, and marks at its points, from the beginning.
+        tips: what each mark says when it is pointed at.
+    """
+    (line,) = axes.plot(
+        *at, color=style.colour, linestyle=style.line, marker=style.marker if on else "",
+        linewidth=1.5 if on else 0.8, zorder=3 if on else 2,
     )  # fmt: skip
+    axes.figure.mark(line, Series(name, style.colour, on, tips if on else ()))
+
+
+def label_ends(
+    axes: Any, ends: Mapping[str, tuple[float, float]], style: Mapping[str, Style],
+    on: Collection[str], limits: Mapping[str, tuple[float, float]] | None = None,
+) -> None:  # fmt: skip
+    """Names at the ends of curves; those that are shown from the beginning are kept apart.
+
+    Args:
+        ends: the last point of each curve.
+        limits: those of the limits, which are always named.
+    """
+    limits = limits or {}
+    scale = 72.0 / axes.figure.dpi
+    points = [(n, at, n in on) for n, at in ends.items()] + [
+        (n, at, True) for n, at in limits.items()
+    ]
+    heights = [float(axes.transData.transform(at)[1]) * scale for _, at, _ in points]
+    shown = {k: heights[k] for k, (_, _, seen) in enumerate(points) if seen}
+    placed = apart(shown, _LINE)
+    for k, (name, at, seen) in enumerate(points):
+        of_limit = k >= len(ends)
+        colour = palette.LIMIT if of_limit else palette.INK  # colours of series are too light
+        text = axes.annotate(
+            label(name, 24), at, xytext=(6, placed.get(k, heights[k]) - heights[k]),
+            textcoords="offset points", va="center", fontsize=7.5, color=colour,
+            annotation_clip=False,
+        )  # fmt: skip
+        if not of_limit:
+            axes.figure.mark(text, Series(name, style[name].colour, seen))
+
+
+_LINE = 9.0  # points from one label to the next
+
+
+def apart(heights: Mapping[int, float], least: float) -> dict[int, float]:
+    """Heights moved as little as need be so that neighbours are `least` apart."""
+    blocks: list[tuple[float, list[int]]] = []  # middle and keys of labels that touch
+    for key in sorted(heights, key=lambda k: (heights[k], k)):
+        middle, keys = heights[key], [key]
+        while blocks and middle - blocks[-1][0] < (len(keys) + len(blocks[-1][1])) * least / 2:
+            below, others = blocks.pop()
+            middle = (below * len(others) + middle * len(keys)) / (len(others) + len(keys))
+            keys = [*others, *keys]
+        blocks.append((middle, keys))
+    return {
+        key: middle + (k - (len(keys) - 1) / 2) * least
+        for middle, keys in blocks
+        for k, key in enumerate(keys)
+    }
 
 
 def note_inside(axes: Any, why: tuple[str, str], width: int = 28) -> None:

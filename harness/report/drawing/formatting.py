@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 
 from harness.numerics.formats import FORMATS
@@ -118,3 +119,8 @@ def plural(n: int, noun: str, many: str | None = None) -> str:
 def listed(names: Sequence[str]) -> str:
     """``"a"``, ``"a and b"``, ``"a, b and c"``."""
     return " and ".join(n for n in (", ".join(names[:-1]), names[-1]) if n)
+
+
+def shorter(text: str, most: int = 60) -> str:
+    """A text cut at a word where it is longer than `most` characters."""
+    return textwrap.shorten(text, most, placeholder=" …")

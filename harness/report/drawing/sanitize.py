@@ -83,8 +83,12 @@ def _drawable() -> frozenset[int]:
 
 
 def drawn(text: str) -> str:
-    """Text, of one line or several, with a question mark for what the figures' font cannot draw."""
+    """Text, of one line or several, with a question mark for what the figures' font cannot draw.
+
+    Thin spaces are written as wide ones.
+    """
     glyphs = _drawable()
+    text = text.replace("\u202f", " ")
     return "".join(c if c == "\n" or (ord(c) in glyphs and c.isprintable()) else "?" for c in text)
 
 
@@ -96,6 +100,32 @@ def label(text: str, limit: int = 28) -> str:
     """
     line = drawn(" ".join(text.split()))
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "{": r"\textbraceleft{}", "}": r"\textbraceright{}", "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
+    "\u202f": r"\,", "µ": r"\textmu{}", "×": r"\texttimes{}", "÷": r"\textdiv{}",
+    "−": r"\textminus{}", "∞": r"$\infty$", "≤": r"$\le$", "→": r"$\to$",
+    **{c: f"$^{{{d}}}$" for c, d in zip("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789", strict=True)},
+}  # fmt: skip
+_LATEX_MARKS = str.maketrans(_LATEX)
+
+
+def _line(text: str) -> str:
+    return readable(re.sub(r"[ \t\r\n]+", " ", text)).strip()
+
+
+def latex(text: str) -> str:
+    """One line of text for LaTeX, in which braces balance."""
+    return _line(text).translate(_LATEX_MARKS)
+
+
+def markdown(text: str) -> str:
+    """One line of text for a cell of a pipe table: no markup of Markdown or HTML."""
+    text = re.sub(r"([\\`*|])", r"\\\1", _line(text)).replace("](", r"]\(")
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def neutralise(value: object) -> str:

@@ -1,16 +1,18 @@
 """Colours, markers and dashes: one style an implementation, the same in every figure.
 
 Series colours are those of Okabe and Ito ("Color Universal Design", 2008), darkened where they
-fall below 3:1 against white; on dark pages `static/style.css` inverts the lightness of whole
-figures. Colour is never the only difference: markers differ as well, and dashes from the ninth
-series on.
+fall below 3:1 against white; each has a partner for dark pages. Colour is never the only
+difference: markers differ as well, and dashes from the ninth series on. Figures name their colours
+by the variables of `sheet`, which style sheets set.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 INK = "#22262b"
 MUTED = "#666d75"
@@ -19,12 +21,17 @@ CONTEXT = "#c6cbd1"
 AXIS = "#9aa0a7"
 LIMIT = "#50565d"
 ALERT = "#c03a00"
+RIGHT, COARSE, DEAD = "#4f8fc0", "#bf8400", "#c4512a"
+"""Results that are right, that have lost digits, and that are not finite any more."""
 
 # How points are marked, and the curves behind them: keywords of Matplotlib's `plot`.
 BEHIND: Mapping[str, Any] = {"color": CONTEXT, "linewidth": 0.7}
 BAR: Mapping[str, Any] = {"linewidth": 2.4, "alpha": 0.45, "solid_capstyle": "butt"}
 _RING: Mapping[str, Any] = {"marker": "o", "linestyle": "none", "markerfacecolor": "none"}
 FAILED = {**_RING, "markersize": 8.5, "markeredgecolor": ALERT}
+ABOVE: Mapping[str, Any] = {
+    "marker": "^", "markersize": 8.0, "linestyle": "none", "clip_on": False
+}  # fmt: skip
 NOISY = {**_RING, "markersize": 8.0, "markeredgecolor": MUTED, "markeredgewidth": 0.8}
 STRUCK: Mapping[str, Any] = {
     "marker": "x", "linestyle": "none", "markersize": 8.0, "markeredgecolor": ALERT,
@@ -41,8 +48,24 @@ _SERIES = (
     "#2d97d0",  # sky blue
     "#8a8600",  # yellow
 )
+_DARK = {
+    INK: "#e3e5e7", MUTED: "#a0a7af", GRID: "#2b3036", CONTEXT: "#4a5159", AXIS: "#6c747d",
+    LIMIT: "#b3bac1", ALERT: "#ff8a5c", RIGHT: "#3f8fc4", COARSE: "#c9952b", DEAD: "#d9603a",
+    "#d25b00": "#ff9447", "#0071b1": "#4aa3ff", "#b04f8b": "#e08cc0", "#00855f": "#3fcf9f",
+    "#b27a01": "#e9b949", "#3a3f46": "#c9ced4", "#2d97d0": "#8fd6f0", "#8a8600": "#d3cf3a",
+}  # fmt: skip
+"""What a colour is on a dark page."""
+
+VARIABLES: Mapping[str, str] = {
+    INK: "f-ink", MUTED: "f-muted", GRID: "f-grid", CONTEXT: "f-context", AXIS: "f-axis",
+    LIMIT: "f-limit", ALERT: "f-alert", RIGHT: "f-right", COARSE: "f-coarse", DEAD: "f-dead",
+    **{colour: f"s{k}" for k, colour in enumerate(_SERIES)},
+}  # fmt: skip
+"""The CSS variable of each colour of a figure."""
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h", "p", "d", "*", "8")
-_DASHES: tuple[tuple[float, ...], ...] = ((), (4.0, 1.6), (1.2, 1.2), (6.0, 1.5, 1.2, 1.5))
+_DASHES: tuple[tuple[float, ...], ...] = ((), (4.0, 1.6), (1.2, 1.2))
+_OTHERS = (6.0, 1.5, 1.2, 1.5)
+"""Dashes of those that are not of this repository."""
 
 # Fixed places for the implementations of this repository: the same colour in every report.
 _PLACES = (
@@ -69,24 +92,39 @@ _PLACES = (
     "torch_cuda",
     "torch_compile_cuda",
     "jax_cuda",
+    "log_sum_exp_difference",
 )
 
-OUTCOMES: Mapping[str, tuple[str, str, str]] = {
-    # outcome: colour, letter, meaning
-    "exact": ("#d3e6f4", "", "every result correctly rounded"),
-    "accurate": ("#e6eff2", "", "within its bound, below 10 ulp"),
-    "coarse": ("#f7efd3", "", "within its bound, yet 10 ulp off or more"),
-    "lost": ("#efd88f", "", "within its bound, yet without a correct digit"),
-    "inaccurate": ("#f0c878", "i", "finite, beyond the bound or with half of its digits wrong"),
-    "limit": ("#b9ddce", "l", "the limit where the convention is NaN"),
-    "nan": ("#e58a5b", "n", "NaN"),
-    "zero": ("#d9b0ca", "z", "zero where the result is not"),
-    "inf": ("#c9a13c", "∞", "infinite"),
-    "raises": ("#b5b9a0", "r", "an exception"),
-    "wrong": ("#7c828a", "w", "finite, no digit right"),
-    "crashed": ("#565c64", "c", "the process died"),
-    "missing": ("#fafafb", "·", "no result; the reason is in the table"),
-}
+
+class Outcome(NamedTuple):
+    """How an outcome is shown: its colours on light and dark pages, a word, what it means.
+
+    The word stands where there is no error to show.
+    """
+
+    light: str
+    dark: str
+    text: str
+    meaning: str
+
+
+OUTCOMES: Mapping[str, Outcome] = {
+    # from the best to the worst
+    "exact": Outcome("#d3e6f4", "#1d3a50", "", "every result correctly rounded"),
+    "accurate": Outcome("#e6eff2", "#202e36", "", "within its bound, below 10 ulp"),
+    "limit": Outcome("#b9ddce", "#1f4436", "limit", "the limit where the convention is NaN"),
+    "coarse": Outcome("#f7efd3", "#3d3719", "", "within its bound, yet 10 ulp off or more"),
+    "lost": Outcome("#efd88f", "#55471a", "", "within its bound, yet without a correct digit"),
+    "inaccurate": Outcome("#f0c878", "#5c4517", "",
+                          "finite, beyond the bound or with half of its digits wrong"),
+    "wrong": Outcome("#e3b48f", "#5f3a1d", "wrong", "finite, no digit right"),
+    "zero": Outcome("#d9b0ca", "#573449", "0", "zero where the result is not"),
+    "inf": Outcome("#e0a08a", "#6a3524", "∞", "infinite"),
+    "nan": Outcome("#e58a5b", "#7c3a17", "NaN", "NaN"),
+    "raises": Outcome("#b5b9a0", "#43462f", "raises", "an exception"),
+    "crashed": Outcome("#565c64", "#8d959e", "died", "the process died"),
+    "missing": Outcome("#fafafb", "#1c2025", "", "no result; the reason is in the table"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -103,15 +141,32 @@ class Style:
 
 
 def styles(names: Iterable[str]) -> Mapping[str, Style]:
-    """A style for every name: fixed for those of this repository, in sorted order for others."""
-    distinct = set(names)
-    places = [*_PLACES, *sorted(distinct - set(_PLACES))]
-    return {
-        name: Style(
-            _SERIES[i % len(_SERIES)],
-            _MARKERS[i % len(_MARKERS)],
-            _DASHES[i // len(_SERIES) % len(_DASHES)],
+    """A style for every name, whoever else there is: fixed for those of this repository."""
+    return {name: _style(name) for name in names}
+
+
+def _style(name: str) -> Style:
+    if name not in _PLACES:
+        digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
+        return Style(
+            _SERIES[digest[0] % len(_SERIES)], _MARKERS[digest[1] % len(_MARKERS)], _OTHERS
         )
-        for i, name in enumerate(places)
-        if name in distinct
-    }
+    i = _PLACES.index(name)
+    return Style(_SERIES[i % len(_SERIES)], _MARKERS[i % len(_MARKERS)], _DASHES[i // len(_SERIES)])
+
+
+def sheet() -> str:
+    """The style sheet of figures: their colours, light and dark, and what of a series is shown."""
+    light = "".join(f"--{v}:{c};" for c, v in VARIABLES.items())
+    dark = "".join(f"--{v}:{_DARK[c]};" for c, v in VARIABLES.items())
+    rules = (Path(__file__).parent.parent / "static" / "figure.css").read_text(encoding="utf-8")
+    return (
+        f":root{{{light}}}@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}{rules}"
+    )
+
+
+def outcome_sheet() -> str:
+    """The grounds of table cells that show an outcome, light and dark."""
+    light = "".join(f".o-{name}{{background:{o.light}}}" for name, o in OUTCOMES.items())
+    dark = "".join(f".o-{name}{{background:{o.dark}}}" for name, o in OUTCOMES.items())
+    return f"{light}@media screen and (prefers-color-scheme:dark){{{dark}}}\n"

@@ -10,12 +10,13 @@ import csv
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from io import StringIO
+from itertools import count as count_from
 from typing import Any, Literal, TypeVar
 
 from harness.report.drawing.formatting import figure, integer
 from harness.report.drawing.sanitize import neutralise, stem
 
-AT_THE_FOOT = "unavailable: the foot of the page says why"
+AT_THE_FOOT = "unavailable here: the overview says why"
 Key = TypeVar("Key")
 Kind = Literal[
     "", "missing", "bad", "struck", "best", "quiet",
@@ -37,6 +38,7 @@ class Entry:
         detail: second, quieter line (an interval).
         links: in place of the text, (label, address outside the site or None), checked.
         told: what the CSV holds in place of the note: what is true of this entry alone.
+        outcome: a key of `style.OUTCOMES`, whose colour the entry has as its ground.
     """
 
     text: str
@@ -47,16 +49,24 @@ class Entry:
     detail: str | None = None
     links: tuple[tuple[str, str | None], ...] = ()
     told: str | None = None
+    outcome: str | None = None
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its header, the unit below it, the group above it."""
+    """A column.
+
+    Attributes:
+        header, unit, group: what stands in its head, below it and above it.
+        repeat: options of `run` that measure its figures again.
+        numeric: whether it is aligned as numbers are.
+    """
 
     header: str
     unit: str = ""
-    numeric: bool = True
     group: str = ""
+    repeat: str = ""
+    numeric: bool = True
 
 
 @dataclass(frozen=True)
@@ -68,6 +78,8 @@ class Table:
         notes: remarks below the table, before the footnotes of its entries.
         unshown: further columns of the CSV, a value for each row under each header: numbers that
             the page shows as details of other entries.
+        repeat: the command that measures again, before what is chosen of it.
+        regime: of its timings, where it is of one: a page is filtered by it.
     """
 
     name: str
@@ -76,6 +88,8 @@ class Table:
     rows: Sequence[Sequence[Entry]]
     notes: Sequence[str] = field(default=())
     unshown: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    repeat: str = ""
+    regime: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", stem(self.name))  # it may hold words of a result file
@@ -103,13 +117,13 @@ class Table:
         return full or list(self.rows)
 
     def empty(self, explained: Container[str] = ()) -> str:
-        """Whose rows are one gap, gathered by reason; `explained` are told at the page's foot."""
+        """Whose rows are one gap, gathered by reason, without those that the overview names."""
         by_reason: dict[str, list[str]] = {}
         for row in self.rows if len(self.shown) < len(self.rows) else ():
             if _one_gap(row):
                 reason = row[1].note or row[1].text
-                reason = AT_THE_FOOT if reason in explained else reason
-                by_reason.setdefault(reason, []).append(row[0].text)
+                if reason not in explained:
+                    by_reason.setdefault(reason, []).append(row[0].text)
         return "; ".join(f"{', '.join(names)} ({reason})" for reason, names in by_reason.items())
 
     def or_none(self) -> Table | None:
@@ -119,6 +133,20 @@ class Table:
     def under(self, tail: str) -> Table:
         """The same table under another name, for a page or site that shows several like it."""
         return replace(self, name=f"{self.name}-{tail}") if tail else self
+
+    @property
+    def anchors(self) -> list[str]:
+        """The id of each row that is shown: the table's name and what the row begins with."""
+        wanted = [f"{self.name}--{stem(row[0].text or 'row')}" for row in self.shown]
+        taken = set(wanted)
+        found: list[str] = []
+        for anchor in wanted:
+            if anchor in found:
+                free = (f"{anchor}-{k}" for k in count_from(2))
+                anchor = next(a for a in free if a not in taken)
+            taken.add(anchor)
+            found.append(anchor)
+        return found
 
     @property
     def footnotes_index(self) -> dict[str, int]:
@@ -183,11 +211,12 @@ def pivot(
 ) -> Table:
     """Implementation × something else: `entry` of each implementation and key of a column.
 
-    With `best`, the largest numbers of each column are marked, of those that are not struck out.
+    With `best`, the largest numbers of each column are marked, of those that are decided and not
+    struck out.
     """
     rows = [[words(i), *(entry(i, key) for key in columns)] for i in implementations]
     for k in range(1, len(columns) + 1) if best else ():
-        plain = [row for row in rows if not row[k].kind]
+        plain = [row for row in rows if not row[k].kind and not row[k].text.startswith("~")]
         top = max((row[k].raw for row in plain), default=None)
         for row in plain:
             if row[k].raw == top:

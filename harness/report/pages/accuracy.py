@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from harness.records import AccuracyRecord
+from harness.report.chosen import chosen
 from harness.report.drawing import style as palette
 from harness.report.drawing.figure import (
     LogScale,
@@ -17,17 +17,19 @@ from harness.report.drawing.figure import (
     Plot,
     broken,
     class_axis,
+    draw_line,
     grid,
+    label_ends,
     log_scale,
-    side_legend,
 )
 from harness.report.drawing.formatting import figure, integer, plural
 from harness.report.drawing.prose import prose
-from harness.report.drawing.sanitize import label
 from harness.report.drawing.style import Style
+from harness.report.drawing.svg import Series
 from harness.report.drawing.tables import Column, Entry, Table, count, missing, number, texts, words
 from harness.report.pages import published_bounds as published
 from harness.report.pages.published_bounds import Curve, Point
+from harness.report.pages.timing_curves import LABELS
 from harness.report.run_data import RunData, absent_text, class_counts, measured, of, worst_error
 
 HEADROOM = 1e4
@@ -109,74 +111,92 @@ def error_scale(curves: Iterable[Curve]) -> LogScale:
     return log_scale([*errors, *(min(b, ceiling) for b in wide)], floor=0.5)
 
 
-def curve_table(
-    run: RunData,
-    name: str,
-    caption: str,
-    records_of: Mapping[str, Sequence[AccuracyRecord]],
-    classes: Sequence[int],
-    dtype: str,
-) -> Table:
-    """Implementation × class count: the largest error, its bounds on quieter lines below.
-
-    The bounds have columns of their own in the CSV.
-    """
-    rows = []
-    unshown: dict[str, list[Any]] = {}
-    for implementation, records in records_of.items():
-        row, theorems = [words(implementation)], []
-        for n in classes:
-            here = [c for c in records if c.classes == n]
-            found = worst_error(here)
-            record = found[1] if found else None
-            bound = record.bound_ulp if record else None
-            size, theorem = published.entries(record)
-            lines = [f"bound: {figure(bound)}"] if bound is not None else []
-            if size.text:
-                lines.append(f"{theorem.text}: {size.text}")
-                theorems.append(theorem.text)
-            entry = error_entry(run, implementation, here, dtype)
-            row.append(replace(entry, detail="\n".join(lines)))
-            at = f"n = {integer(n)}"
-            unshown.setdefault(f"{at} bound ulp", []).append(bound)
-            unshown.setdefault(f"{at} published bound ulp", []).append(size.raw)
-        unshown.setdefault("published bound", []).append(", ".join(dict.fromkeys(theorems)))
-        rows.append(row)
-    columns = texts("Implementation")
-    columns += [Column(f"n = {integer(n)}", "ulp") for n in classes]
-    return Table(name, caption, columns, rows, [prose("curve_table")], unshown)
-
-
-def ulp_by_classes(
-    run: RunData, dtype: str, operation: str, style: Mapping[str, Style], stem: str
-) -> Plot:
-    """Small multiples, one panel an implementation: largest error and bound against classes."""
-    workload, sweep = sweep_of(run.select(AccuracyRecord, dtype=dtype, operation=operation))
-    classes = class_counts(sweep)
-    found = {i: of(sweep, i) for i in run.implementations}
-    curves = {i: by_class(records) for i, records in found.items()}
-    title = f"Largest error against class count, {dtype}"
-    caption_text = f"Largest error in ulps of {dtype}, workload {workload}"
-    table = curve_table(run, f"{stem}-table", caption_text, found, classes, dtype)
-    drawn = [i for i in run.implementations if curves[i]]
-    absent = absent_text(run.absent(sweep, lambda c: c.max_ulp, dtype, operation))
-    if not drawn:
-        return Plot.nothing(stem, title, f".{absent}", table)
-    scale = error_scale(curves.values())
-    fig, panels = grid(len(drawn), 5, 1.45, left=scale.margin, between=0.16, foot=published.LEGEND)
-    for name, panel in zip(drawn, panels, strict=True):
-        others = [curves[i] for i in drawn if i != name]
-        draw_panel(panel, label(name), curves[name], style[name], scale, others, classes)
-    published.add_legend(fig, curves.values())
-    caption = prose(
-        "ulp_by_classes", workload=workload, published=published.said(curves), absent=absent
+def ulp_by_classes(run: RunData, operation: str, style: Mapping[str, Style], stem: str) -> Plot:
+    """A panel a format: the largest error of each implementation against the class count."""
+    title = "Largest error against class count"
+    dtypes = run.dtypes(AccuracyRecord)
+    sweeps = {d: sweep_of(run.select(AccuracyRecord, dtype=d, operation=operation)) for d in dtypes}
+    curves = {
+        d: {i: by_class(of(sweep, i)) for i in run.implementations}
+        for d, (_, sweep) in sweeps.items()
+    }
+    workloads = ", ".join(dict.fromkeys(str(w) for w, _ in sweeps.values() if w))
+    table = _curve_table(run, f"{stem}-table", f"{title}, workload {workloads}", sweeps)
+    drawn = [d for d in dtypes if any(curves[d].values())]
+    absent = run.absent(
+        [c for _, sweep in sweeps.values() for c in sweep], lambda c: c.max_ulp, None, operation
     )
-    return Plot(stem, title, caption, _alt(title, curves, classes), table, fig)
+    if not drawn:
+        return Plot.nothing(stem, title, f".{absent_text(absent)}", table)
+    scale = log_scale(
+        [p.ulp for d in drawn for curve in curves[d].values() for p in curve], floor=0.5
+    )
+    fig, panels = grid(len(drawn), 2, 2.1, left=scale.margin, right=LABELS, between=LABELS + 0.1)
+    for panel, dtype in zip(panels, drawn, strict=True):
+        found = {i: curve for i, curve in curves[dtype].items() if curve}
+        scale.apply(panel.axes.yaxis, labelled=panel.left)
+        class_axis(panel.axes, class_counts(sweeps[dtype][1]), labelled=panel.bottom)
+        failed = {
+            i: bad
+            for i, curve in found.items()
+            if (bad := [p for p in curve if p.record.status == "failed"])
+        }
+        draw_errors(
+            panel.axes, {i: [(p.classes, p.ulp) for p in c] for i, c in found.items()},
+            scale, style, chosen(run) | failed.keys(), "classes",
+        )  # fmt: skip
+        for i, bad in failed.items():
+            places = [p.classes for p in bad], [scale.place(p.ulp) for p in bad]
+            (ring,) = panel.axes.plot(*places, **palette.FAILED)
+            fig.mark(ring, Series(i, style[i].colour, True))
+        panel.name(dtype, "classes", "largest error (ulp)")
+    caption = prose("ulp_by_classes", workload=workloads, absent=absent_text(absent))
+    alt = " ".join(_alt(d, curves[d], class_counts(sweeps[d][1])) for d in drawn)
+    return Plot(stem, title, caption, f"{title}. {alt}", table, fig)
 
 
-def _alt(title: str, curves: Mapping[str, Curve], classes: Sequence[int]) -> str:
+def draw_errors(
+    axes: Any, curves: Mapping[str, Sequence[tuple[float, float]]], scale: LogScale,
+    style: Mapping[str, Style], on: Collection[str], of_what: str,
+) -> None:  # fmt: skip
+    """Errors of each implementation against something, named at their ends.
+
+    Args:
+        curves: x and error of the points of each.
+        of_what: what x is, in words.
+    """
+    for name, points in sorted(curves.items(), key=lambda item: item[0] in on):
+        places = [x for x, _ in points], [scale.place(ulp) for _, ulp in points]
+        tips = [f"{figure(x)} {of_what}: {in_words(ulp)}" for x, ulp in points]
+        draw_line(axes, name, style[name], places, on=name in on, tips=tips)
+    ends = {n: (points[-1][0], scale.place(points[-1][1])) for n, points in curves.items()}
+    label_ends(axes, ends, style, on)
+
+
+def _curve_table(
+    run: RunData, name: str, caption: str,
+    sweeps: Mapping[str, tuple[str | None, Sequence[AccuracyRecord]]],
+) -> Table:  # fmt: skip
+    """Format and implementation × class count: the largest error."""
+    classes = class_counts(c for _, sweep in sweeps.values() for c in sweep)
+    rows = []
+    for dtype, (_, sweep) in sweeps.items():
+        drawn = {c.implementation for c in sweep if c.max_ulp is not None}
+        for implementation in (i for i in run.implementations if i in drawn):
+            mine = of(sweep, implementation)
+            entries = [
+                error_entry(run, implementation, [c for c in mine if c.classes == n], dtype)
+                for n in classes
+            ]
+            rows.append([words(implementation), words(dtype), *entries])
+    columns = [*texts("Implementation", "Format")]
+    columns += [Column(f"n = {integer(n)}", "ulp") for n in classes]
+    return Table(name, caption, columns, rows)
+
+
+def _alt(dtype: str, curves: Mapping[str, Curve], classes: Sequence[int]) -> str:
     drawn = {i: curve for i, curve in curves.items() if curve}
-    text = f"{title}: {plural(len(drawn), 'implementation')}"
+    text = f"{dtype}: {plural(len(drawn), 'implementation')}"
     text += f", {integer(classes[0])} to {integer(classes[-1])} classes."
     last = {i: curve[-1].ulp for i, curve in drawn.items() if curve[-1].classes == classes[-1]}
     if last:
@@ -185,16 +205,10 @@ def _alt(title: str, curves: Mapping[str, Curve], classes: Sequence[int]) -> str
             f" At {integer(classes[-1])} classes the largest errors reach from "
             f"{in_words(last[low])} ({low}) to {in_words(last[high])} ({high})."
         )
-    ratios = {
-        i: [r for p in curve if (r := p.record.error_over_bound) is not None]
-        for i, curve in drawn.items()
-    }
-    above = [i for i, found in ratios.items() if any(r > 1 for r in found)]
-    if above:
-        text += f" Above its bound: {', '.join(above)}."
-    elif any(ratios.values()):
-        text += " No error lies above the bound that judges it."
-    return text + published.shortly(curves.values())
+    above = [
+        i for i, curve in drawn.items() if any((p.record.error_over_bound or 0) > 1 for p in curve)
+    ]
+    return text + (f" Above its bound: {', '.join(above)}." if above else "")
 
 
 def in_words(ulp: float) -> str:
@@ -236,55 +250,49 @@ def _scaled(run: RunData, operation: str) -> dict[str, tuple[int, Scales]]:
 
 
 def _scale_table(
-    run: RunData, chosen: Mapping[str, tuple[int, Scales]], name: str, caption: str
+    run: RunData, scaled: Mapping[str, tuple[int, Scales]], name: str, caption: str
 ) -> Table:
-    columns = [
-        *texts("Implementation", "dtype", "Workload"), Column("Classes"),
-        Column("Largest error", "ulp"), Column("Bound", "ulp"), *published.COLUMNS,
-    ]  # fmt: skip
+    """Format and implementation × scale: the largest error."""
+    among = sorted({scale for _, scales in scaled.values() for scale in scales})
     rows = []
-    for dtype, (n, scales) in chosen.items():
-        for implementation in run.implementations:
-            for records in scales.values():
-                here = of(records, implementation)
-                found = worst_error(here)
-                bound = found[1].bound_ulp if found else None
-                rows.append([
-                    words(implementation), words(dtype), words(records[0].workload), count(n),
-                    error_entry(run, implementation, here, dtype),
-                    words("none", kind="quiet") if bound is None else number(bound, kind="quiet"),
-                    *published.entries(found[1] if found else None),
-                ])  # fmt: skip
+    for dtype, (n, scales) in scaled.items():
+        drawn = {c.implementation for cs in scales.values() for c in cs if c.max_ulp is not None}
+        for implementation in (i for i in run.implementations if i in drawn):
+            errors = [
+                error_entry(run, implementation, of(scales.get(x, ()), implementation), dtype)
+                for x in among
+            ]
+            rows.append([words(implementation), words(dtype), count(n), *errors])
+    columns = [*texts("Implementation", "Format"), Column("Classes")]
+    columns += [Column(f"scale {figure(x)}", "ulp") for x in among]
     return Table(name, caption, columns, rows)
 
 
 def ulp_by_scale(run: RunData, operation: str, style: Mapping[str, Style], stem: str) -> Plot:
     """A panel a dtype: largest error against the scale of the logits at one class count."""
     title = "Largest error against the scale of the logits"
-    chosen = _scaled(run, operation)
-    table = _scale_table(run, chosen, f"{stem}-table", title)
-    if not chosen:
+    scaled = _scaled(run, operation)
+    table = _scale_table(run, scaled, f"{stem}-table", title)
+    if not scaled:
         why = ": no dtype was measured at two scales of one class count."
         return Plot.nothing(stem, title, why, table)
-    everything = [c for _, scales in chosen.values() for cs in scales.values() for c in cs]
+    everything = [c for _, scales in scaled.values() for cs in scales.values() for c in cs]
     scale = log_scale([c.max_ulp for c in measured(everything) if c.max_ulp is not None], floor=0.5)
-    fig, panels = grid(len(chosen), 4, 2.1, left=scale.margin, right=1.85)
-    handles = {}
-    for panel, (dtype, (n, scales)) in zip(panels, chosen.items(), strict=True):
-        for name in run.implementations:
-            found = [(x, worst_error(of(records, name))) for x, records in scales.items()]
-            points = [(x, scale.place(at[0])) for x, at in found if at is not None]
-            if points:
-                (handles[name],) = panel.axes.plot(
-                    *zip(*points, strict=True), color=style[name].colour,
-                    marker=style[name].marker, linestyle=style[name].line,
-                )  # fmt: skip
+    fig, panels = grid(len(scaled), 2, 2.1, left=scale.margin, right=LABELS, between=LABELS + 0.1)
+    for panel, (dtype, (n, scales)) in zip(panels, scaled.items(), strict=True):
+        found = {
+            name: [(x, at[0]) for x, cs in scales.items() if (at := worst_error(of(cs, name)))]
+            for name in run.implementations
+        }
         log_scale(list(scales)).apply(panel.axes.xaxis)
         scale.apply(panel.axes.yaxis, labelled=panel.left)
+        draw_errors(
+            panel.axes, {i: points for i, points in found.items() if points}, scale, style,
+            chosen(run), "times the standard normal",
+        )  # fmt: skip
         title_of = f"{dtype}, n = {integer(n)}"
         panel.name(title_of, "scale (standard deviation)", "largest error (ulp)")
-    side_legend(fig, handles, handles, 1.77, 24)
-    alt = f"{title}, for {', '.join(chosen)}."
+    alt = f"{title}, for {', '.join(scaled)}."
     top = worst_error(everything)
     if top is not None:
         ulp, c = top

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from harness.report.drawing.prose import prose
 from harness.report.drawing.tables import Column, Entry, Table, count, missing, number, texts, words
 from harness.report.pages.overview import quotient
 from harness.report.run_data import MEASURED, RunData, class_counts, measured, of, worst_error
+from harness.report.run_header import repeat
 
 
 def histogram(run: RunData, dtype: str, operation: str) -> Table:
@@ -36,7 +38,8 @@ def histogram(run: RunData, dtype: str, operation: str) -> Table:
     ]
     columns.append(Column("Elements"))
     caption = f"Distribution of the errors, {dtype}: share of the elements in each class"
-    return Table(f"histogram-{dtype}", caption, columns, rows, [prose("histogram")])
+    return Table(f"histogram-{dtype}", caption, columns, rows, [prose("histogram")],
+                 repeat=_again(run, dtype, operation))  # fmt: skip
 
 
 def _share(key: str, n: int, total: int) -> Entry:
@@ -122,7 +125,14 @@ def metrics(run: RunData, dtype: str, operation: str) -> Table:
     columns = [*texts("Implementation"), Column("Cells", "measured/all")]
     columns += [Column(m.header, m.unit) for m in _METRICS]
     caption = f"Metrics, {dtype}: the worst over all cells of the implementation"
-    return Table(f"metrics-{dtype}", caption, columns, rows, [prose("metrics")])
+    return Table(f"metrics-{dtype}", caption, columns, rows, [prose("metrics")],
+                 repeat=_again(run, dtype, operation))  # fmt: skip
+
+
+def _again(run: RunData, dtype: str, operation: str) -> str:
+    """The command that measures the errors of a format again."""
+    which = "" if operation == "softmax" else f" --operation {shlex.quote(operation)}"
+    return repeat(run.info, f"--experiment accuracy --dtype {shlex.quote(dtype)}{which}")
 
 
 def by_workload(run: RunData, dtype: str, operation: str) -> Table:
@@ -131,17 +141,18 @@ def by_workload(run: RunData, dtype: str, operation: str) -> Table:
     for c in run.select(AccuracyRecord, dtype=dtype, operation=operation):
         if c.workload:
             by_id.setdefault(c.workload, []).append(c)
+    names = [n for n in run.implementations if (a := run.about(n)) is None or a.available]
     rows = []
     for workload in sorted(by_id):
         counts = class_counts(by_id[workload])
         spread = "–".join(integer(n) for n in dict.fromkeys([*counts[:1], *counts[-1:]]))
         errors = [
             _workload_entry(run, name, of(by_id[workload], name), dtype, operation)
-            for name in run.implementations
+            for name in names
         ]
         rows.append([words(workload), words(spread), *errors])
     columns = [*texts("Workload"), Column("Classes")]
-    columns += [Column(name, "ulp") for name in run.implementations]
+    columns += [Column(name, "ulp") for name in names]
     caption = f"Largest error by workload, {dtype}, over all class counts measured"
     return Table(f"workloads-{dtype}", caption, columns, rows)
 

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from harness.records import DeviceThroughputRecord
-from harness.report.drawing.figure import Plot, class_axis, grid, log_scale, side_legend
+from harness.report.chosen import chosen
+from harness.report.drawing.figure import Plot, grid
 from harness.report.drawing.formatting import figure
 from harness.report.drawing.prose import prose
 from harness.report.drawing.style import Style
 from harness.report.pages.device import TITLES, DeviceGroup, points, records_of, title
-from harness.report.pages.timing_curves import (
-    LIMIT_DASHES,
-    Point,
-    best_of,
-    draw_curve,
-    draw_limit,
-    ends,
-    points_of,
-)
+from harness.report.pages.timing_curves import Point, best_of, draw, points_of
 from harness.report.run_data import RunData, absent_text, of
 from harness.report.timing_selection import has_time
 
@@ -41,22 +33,14 @@ def by_classes(run: RunData, group: DeviceGroup, style: Mapping[str, Style]) -> 
     own = [c for c in records if c.role == "implementation"]
     curves = _curves(own, group)
     limits = _curves([c for c in records if c.role == "limit"], group)
-    drawn = [p for found in (*curves.values(), *limits.values()) for p in found]
     if not any(curves.values()):
         return None
     fig, (panel,) = grid(1, 1, 3.2, right=2.1)
-    axes = panel.axes
-    handles: dict[str, Any] = {}
-    for k, (name, found) in enumerate(limits.items()):
-        handles[f"limit: {name}"] = draw_limit(
-            axes, found, LIMIT_DASHES[k % len(LIMIT_DASHES)], marker="|", markersize=5.0
-        )
-    for name in [n for n in run.implementations if curves.get(n)]:
-        handles[name] = draw_curve(axes, curves[name], style[name])
-    log_scale(ends(drawn)).apply(axes.yaxis)
-    class_axis(axes, sorted({p.classes for p in drawn}))
-    panel.name("time of a call (µs)" if group.latency else "GB/s", "classes")
-    side_legend(fig, handles, sorted(handles, key=lambda n: n.startswith("limit: ")), 2.0, 26)
+    unit = "µs" if group.latency else "GB/s"
+    named = {f"limit: {name}": found for name, found in limits.items()}
+    order = {n: curves[n] for n in run.implementations if curves.get(n)}
+    draw(panel, order, named, style, chosen(run), unit)
+    panel.name("time of a call (µs), less is better" if group.latency else "GB/s", "classes")
     tried = {c.implementation for c in own}
     absent = run.absent(own, lambda c: c.time_ns, group.dtype, group.operation)
     caption = prose(
@@ -68,6 +52,5 @@ def by_classes(run: RunData, group: DeviceGroup, style: Mapping[str, Style]) -> 
     text += f" {best[:1].upper()}{best[1:]}." if best else ""
     moved = [p.value for found in limits.values() for p in found]
     if moved:
-        unit = "µs" if group.latency else "GB/s"
         text += f" Limits between {figure(min(moved))} and {figure(max(moved))} {unit}."
     return Plot(f"device-{group.key}", title(group), caption, text, points(run, group), fig)

@@ -6,13 +6,14 @@ from collections import Counter
 from dataclasses import dataclass
 
 from harness.records import AccuracyRecord, ClaimRecord, ConformanceRecord
-from harness.report.drawing.formatting import figure, integer, interval, listed, plural, threshold
+from harness.report.chosen import ranked, shared_errors
+from harness.report.drawing.formatting import figure, integer, interval, plural, threshold
 from harness.report.drawing.prose import prose
 from harness.report.pages import claims, conformance, exhaustive, worst_cases
 from harness.report.pages.accuracy import in_words
-from harness.report.pages.overflow import map_of, map_records
+from harness.report.pages.overflow import map_of, map_records, signed
 from harness.report.pages.thresholds import threshold_record
-from harness.report.run_data import RunData, known, measured, worst
+from harness.report.run_data import RunData, measured, worst
 from harness.report.timing_selection import controls, headline, headline_record, misses_one, struck
 
 GROWTH = 10.0  # an error that grows by this factor with the offset is a finding
@@ -29,23 +30,14 @@ class KeyFinding:
 
 def most_accurate(run: RunData, dtype: str = "float32") -> KeyFinding | None:
     """The smallest worst error, over the places that all compared implementations share."""
-    places: dict[str, dict[tuple[object, ...], float]] = {}
-    for c in measured(run.select(AccuracyRecord, dtype=dtype, operation="softmax")):
-        if c.max_ulp is not None:
-            place = (c.workload, c.classes, c.rows, c.seed)
-            places.setdefault(c.implementation, {})[place] = c.max_ulp
-    places = {n: places[n] for n in run.implementations if n in places}
-    if len(places) < 2:
+    errors, cases = shared_errors(run, dtype)
+    if not errors:
         return None
-    common = set.intersection(*(set(p) for p in places.values()))
-    if not common:
-        return None
-    errors = {n: max(p[k] for k in common) for n, p in places.items()}
     least = min(errors.values())
     high = max(errors, key=lambda n: errors[n])
     text = prose(
         "most_accurate", dtype=dtype, low=[n for n, e in errors.items() if e == least],
-        least=least, cases=len(common), implementations=len(errors), high=high,
+        least=least, cases=cases, implementations=len(errors), high=high,
         highest=in_words(errors[high]),
     )  # fmt: skip
     return KeyFinding("Accuracy", text, "accuracy.html")
@@ -85,7 +77,8 @@ def overflow(run: RunData, dtype: str = "float32") -> KeyFinding | None:
         return None
     text = f"On the row [t, 0] in {dtype} " + ("; ".join(breaks) if breaks else "none overflows")
     if breaks and never:
-        text += f"; {listed(never)} never do{'es' if len(never) == 1 else ''}"
+        others = never[0] if len(never) == 1 else f"the other {len(never)}"
+        text += f"; {others} never do{'es' if len(never) == 1 else ''}"
     return KeyFinding("Overflow", text + ".", "overflow.html")
 
 
@@ -105,7 +98,7 @@ def offsets(run: RunData, dtype: str = "float32") -> list[KeyFinding]:
         if ratio >= GROWTH:
             grown.append(
                 f"{name} from {figure(base)} to {figure(ulp)} ulp "
-                f"(offset {figure(offset)}, n = {integer(n)})"
+                f"(offset {signed(offset)}, n = {integer(n)})"
             )
     if not grown:
         return []
@@ -118,26 +111,21 @@ def speed(run: RunData) -> KeyFinding | None:
     point = headline(run)
     if point is None:
         return None
-    usable = {
-        n: c
-        for n in run.implementations
-        if (c := headline_record(run, n)[0]) is not None and c.gbps is not None
-    }
-    ranked = {n: c for n, c in usable.items() if not struck(c)}
-    if not ranked:
+    fast = ranked(run)
+    if not fast:
         return None
-    best = max(ranked, key=lambda n: known(ranked[n].gbps))
-    c = ranked[best]
+    out = [n for n in run.implementations if (c := headline_record(run, n)[0]) and struck(c)]
+    best, c = next(iter(fast.items()))
     overlap = [
         n
-        for n, o in ranked.items()
+        for n, o in fast.items()
         if n != best and c.gbps_low is not None and o.gbps_high is not None
         and o.gbps_high >= c.gbps_low
     ]  # fmt: skip
     text = prose(
         "fastest", name=best, gbps=c.gbps, interval=interval(c.gbps_low, c.gbps_high),
         limit=c.percent_of_limit, speedup=c.speedup, baseline=c.baseline, where=point.text,
-        overlap=overlap, noisy=c.noisy, out=[n for n, o in usable.items() if struck(o)],
+        overlap=overlap, noisy=c.noisy, out=out,
     )  # fmt: skip
     return KeyFinding("Throughput", text, "throughput.html")
 
@@ -205,8 +193,15 @@ def gaps(run: RunData) -> KeyFinding:
     return KeyFinding("Coverage", text, "machine.html" if run.problems else "data.html")
 
 
-def findings(run: RunData) -> list[KeyFinding]:
-    """All that the data of this run support."""
-    found = [most_accurate(run), bounds(run), overflow(run), *offsets(run), speed(run), noise(run),
-             conformity(run), *whole(run), audited(run), gaps(run)]  # fmt: skip
-    return [f for f in found if f is not None]
+LEADING = 5
+
+
+def findings(run: RunData) -> tuple[list[KeyFinding], list[KeyFinding]]:
+    """What the data of this run support: the few that a reader needs first, and the others."""
+    found = [speed(run), most_accurate(run), overflow(run), *offsets(run)]
+    beside = [noise(run), gaps(run)]
+    for told, kind in ((conformity(run), ConformanceRecord), (audited(run), ClaimRecord)):
+        (found if run.select(kind) else beside).append(told)
+    found += [bounds(run), *whole(run)]
+    known = [f for f in found if f is not None]
+    return known[:LEADING], known[LEADING:] + [f for f in beside if f is not None]

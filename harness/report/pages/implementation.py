@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from harness.records import (
     AccuracyRecord,
@@ -15,26 +14,19 @@ from harness.records import (
     WorstCaseRecord,
 )
 from harness.report.drawing.figure import Plot, grid, note_inside
-from harness.report.drawing.formatting import figure, integer
+from harness.report.drawing.formatting import duration, integer, interval
 from harness.report.drawing.prose import prose
 from harness.report.drawing.style import Style
 from harness.report.drawing.tables import Column, Entry, Table, count, missing, number, texts, words
 from harness.report.pages import published_bounds as published
 from harness.report.pages.accuracy import by_class, draw_panel, error_scale, in_words, sweep_of
-from harness.report.pages.overflow import (
-    LEGEND,
-    add_legend,
-    draw_map,
-    map_of,
-    map_records,
-    map_table,
-    offsets_of,
-    outcome_of,
-)
+from harness.report.pages.overflow import by_classes, signed
 from harness.report.pages.overview import bound_entry, quotient, ulp_entry
 from harness.report.pages.published_bounds import Point
 from harness.report.pages.thresholds import INACCURATE, threshold_entry
-from harness.report.run_data import RunData, class_counts, of, worst_error
+from harness.report.pages.throughput_tables import timing_entry
+from harness.report.run_data import REGIMES, RunData, class_counts, of, worst_error
+from harness.report.timing_selection import curve, groups, timed
 
 
 def accuracy(
@@ -99,57 +91,41 @@ def accuracy(
     return Plot(stem, title, caption, alt, table, fig)
 
 
-def outcomes(run: RunData, name: str, stem: str, operation: str = "softmax") -> Plot:
-    """A panel a dtype: the map of outcomes."""
-    title = f"Outcomes of {name} against offset and class count"
-    by_dtype = {d: map_records(run, d, operation) for d in run.dtypes(OverflowRecord)}
-    places = {
-        d: (offsets, classes)
-        for d, records in by_dtype.items()
-        if (offsets := offsets_of(records)) and (classes := class_counts(records))
-    }
-    everything = sorted({n for _, classes in places.values() for n in classes})
-    rows: list[Sequence[Entry]] = []
-    columns = texts("dtype")
-    for dtype in places:
-        part = map_table(run, dtype, operation, stem, everything, only=name)
-        columns = [*texts("dtype"), *part.columns[1:]]
-        rows += [[words(dtype), *row[1:]] for row in part.rows]
-    table = Table(f"{stem}-table", title, columns, rows)
-    drawn = {d: map_of([c for c in by_dtype[d] if c.outcome], name) for d in places}
-    if not any(drawn.values()):
-        mine = run.select(OverflowRecord, implementation=name)
-        return _nothing(stem, title, name, run.why(name, [c for c in mine if c.kind == "map"]))
-    among = sorted({offset for offsets, _ in places.values() for offset in offsets})
-    fig, panels = grid(len(places), max(len(places), 2), max(1.3, 0.17 * len(among)), left=0.8,
-                       foot=LEGEND)  # fmt: skip
-    present: set[str] = set()
-    for panel, (dtype, (offsets, classes)) in zip(panels, places.items(), strict=True):
-        panel.name(dtype, "classes", "offset of the logits")
-        if drawn[dtype]:
-            present |= {outcome_of(drawn[dtype].get((o, n))) for n in classes for o in offsets}
-            draw_map(panel.axes, drawn[dtype], offsets, classes, (True, panel.left), among)
-        else:
-            draw_map(panel.axes, {}, [], [], (False, panel.left), among)
-            mine = of(by_dtype[dtype], name)
-            note_inside(panel.axes, run.why(name, mine, dtype, operation))
-    add_legend(fig, sorted(present))
-    found = [outcome_of(c) for at in drawn.values() for c in at.values()]
-    bad = sum(outcome not in ("exact", "accurate") for outcome in found)
-    alt = f"{title}: {integer(bad)} of {integer(len(found))} cells are not exact or accurate."
-    caption = (
-        "Normal logits with the offset added; colours and letters as on the overflow page. "
-        "Offsets without a field were not tried in that format."
-    )
-    return Plot(stem, title, caption, alt, table, fig)
-
-
 def _nothing(stem: str, title: str, name: str, why: tuple[str, str]) -> Plot:
     """In place of a figure without data, whose table would hold the same gap in every place."""
     status, reason = why
     rows = [[words(name), missing(status, reason)]]
     table = Table(f"{stem}-table", title, texts("Implementation", "Figures"), rows)
     return Plot.nothing(stem, title, f": {status} ({reason}).", table)
+
+
+def maps(run: RunData, name: str) -> list[Table]:
+    """What comes out as an offset is added to the logits, a table a format."""
+    found = (by_classes(run, name, dtype) for dtype in run.dtypes(OverflowRecord))
+    return [table for table in found if table is not None]
+
+
+def speeds(run: RunData, name: str) -> Table | None:
+    """Every timing of an implementation that counts, one line a point."""
+    rows = []
+    for group in groups(run):
+        mine = of(timed(run, group), name)
+        for regime in REGIMES:
+            for c in curve(mine, regime):
+                rows.append([
+                    words(group.title), words(regime), count(c.classes), words(c.fits),
+                    timing_entry(c.time_ns, c, shown=duration),
+                    timing_entry(c.gbps, c, interval(c.gbps_low, c.gbps_high)),
+                    words("none", kind="quiet") if c.percent_of_limit is None
+                    else timing_entry(c.percent_of_limit, c),
+                    words("none", kind="quiet") if c.speedup is None
+                    else timing_entry(c.speedup, c, interval(c.speedup_low, c.speedup_high)),
+                ])  # fmt: skip
+    columns = [
+        *texts("Timings", "Regime"), Column("Classes"), *texts("Data"), Column("Time of a call"),
+        Column("Bandwidth", "GB/s"), Column("Of limit", "%"), Column("Baseline ÷ time", "×"),
+    ]  # fmt: skip
+    return Table("speeds", f"Timings of {name}", columns, rows).or_none()
 
 
 def brief(run: RunData, name: str, operation: str = "softmax") -> Table:
@@ -178,45 +154,35 @@ def brief(run: RunData, name: str, operation: str = "softmax") -> Table:
 def not_ok(run: RunData, name: str) -> Table | None:
     """The cells of the implementation that are not ``ok``, with their reasons.
 
-    Those that only say what the implementation does not offer are gathered into one line a
-    reason; every failure has a line of its own.
+    Those of one experiment and format with the same reason are one line, with the place of the
+    first.
     """
-    gathered: Counter[tuple[str, str, str, str, str]] = Counter()
-    rows = []
+    gathered: dict[tuple[str, ...], list[Record]] = {}
     for c in run.records:
-        if c.implementation != name or c.status == "ok":
-            continue
-        if isinstance(c, ConformanceRecord):  # has a section of its own
-            continue
+        if c.implementation != name or c.status == "ok" or isinstance(c, ConformanceRecord):
+            continue  # conformance has a section of its own
         status, reason = c.status.replace("_", " "), c.reason or "no reason recorded"
         key = status, c.experiment, c.operation, c.dtype or "", reason
-        if status in ("unavailable", "unsupported"):
-            gathered[key] += 1
-            continue
-        rows.append([
-            *map(words, key[:-1]), words(c.workload), count(c.classes), count(c.rows),
-            words(_place(c)), count(1), words(reason),
-        ])  # fmt: skip
-    for (status, experiment, operation, dtype, reason), n in gathered.items():
-        rows.append(
-            [*map(words, (status, experiment, operation, dtype, "all", "all", "all", "")),
-             count(n), words(reason)]
-        )  # fmt: skip
-    numeric = ("Classes", "Rows", "Cells")
-    headers = ("Status", "Experiment", "Operation", "dtype", "Workload", "Classes", "Rows",
-               "Place", "Cells", "Reason")  # fmt: skip
+        gathered.setdefault(key, []).append(c)
+    rows = [
+        [*map(words, key[:-1]), count(len(found)), words(_place(found[0])), words(key[-1])]
+        for key, found in gathered.items()
+    ]
+    numeric = ("Cells",)
+    headers = ("Status", "Experiment", "Operation", "dtype", "Cells", "First of them", "Reason")
     columns = [Column(h, numeric=h in numeric) for h in headers]
     return Table("not-ok", "Cells that are not ok", columns, rows).or_none()
 
 
 def _place(record: Record) -> str:
-    """Where in its experiment a record belongs, beyond the coordinates of every record."""
-    parts: list[str | None] = []
+    """Where in its experiment a record belongs."""
+    parts: list[str | None] = [record.workload]
+    parts += [f"{integer(record.classes)} classes"] if record.classes else []
     if isinstance(record, ThroughputRecord | DeviceThroughputRecord):
-        parts = [record.regime]
+        parts += [record.regime]
     elif isinstance(record, WorstCaseRecord):
-        parts = [record.kind]
+        parts += [record.kind]
     elif isinstance(record, OverflowRecord):
-        offset = None if record.offset is None else f"offset {figure(record.offset)}"
-        parts = [record.kind, record.probe, record.event, offset]
+        offset = None if record.offset is None else f"offset {signed(record.offset)}"
+        parts += [record.kind, record.probe, record.event, offset]
     return ", ".join(p for p in parts if p)

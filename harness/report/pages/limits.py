@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from harness.records import ThroughputRecord
 from harness.records.timing import TimingRecord, times_as_fast
-from harness.report.drawing.figure import Plot, class_axis, grid, side_legend
+from harness.report.chosen import chosen, fastest_first
+from harness.report.drawing.figure import Plot, grid
 from harness.report.drawing.formatting import figure, integer, interval
 from harness.report.drawing.prose import prose
 from harness.report.drawing.style import Style
@@ -29,7 +30,7 @@ from harness.report.drawing.tables import (
     words,
 )
 from harness.report.pages.throughput_tables import timing_entry
-from harness.report.pages.timing_curves import Point, draw_curve, draw_limit
+from harness.report.pages.timing_curves import LABELS, Point, draw
 from harness.report.run_data import RunData, absent_text, known, of
 from harness.report.timing_selection import (
     Group,
@@ -46,11 +47,10 @@ _TOP = 150.0  # per cent; beyond it the limit was disturbed, and the curves matt
 BOUNDED = ("cached", "streaming")
 NONTEMPORAL, REGULAR, EXPONENTIAL = "copy_nontemporal", "copy_regular", "exp_only"
 _TITLES = {
-    NONTEMPORAL: "copy: non-temporal",
-    REGULAR: "copy: regular stores",
-    EXPONENTIAL: "one exponential an element",
+    NONTEMPORAL: "copy, non-temporal",
+    REGULAR: "copy, regular stores",
+    EXPONENTIAL: "one exp an element",
 }
-_DASHES = {NONTEMPORAL: (5.0, 2.0), REGULAR: (1.2, 1.4), EXPONENTIAL: (7.0, 2.0, 1.2, 2.0)}
 _MEANING = {
     "cached": "% of the limit that is lower: a copy, or one exponential an element",
     "streaming": "% of the best copy",
@@ -109,6 +109,17 @@ class Panel:
             if (at := share(c, self.binding(n))) is not None
         ]
 
+    def lines(self) -> dict[str, list[Point]]:
+        """Each limit as a share of the one that holds, by its title."""
+        return {
+            title: [
+                Point(n, min(s.percent, _TOP), None, None, c)
+                for n, limit in sorted(self.by_name.get(name, {}).items())
+                if (c := self.binding(n)) is not None and (s := share(limit, c)) is not None
+            ]
+            for name, title in _TITLES.items()
+        }
+
     @property
     def classes(self) -> list[int]:
         return sorted({n for at in self.by_name.values() for n in at})
@@ -132,29 +143,13 @@ def by_classes(run: RunData, group: Group, style: Mapping[str, Style], stem: str
     table = shares(run, group, shown, f"{stem}-table")
     if not shown:
         return Plot.nothing(stem, title, ": no limit was timed beside these.", table)
-    fig, drawn_in = grid(len(shown), 2, 3.1, right=2.05, between=0.55)
-    handles: dict[str, Any] = {}
+    fig, drawn_in = grid(len(shown), 2, 3.1, right=LABELS, between=LABELS + 0.35)
     drawn: list[TimingRecord] = []
     for place, panel in zip(drawn_in, shown, strict=True):
-        axes = place.axes
-        for name in run.implementations:
-            points = panel.points(name)
-            if points:
-                handles[name] = draw_curve(axes, points, style[name], _TOP)
-                drawn += [p.record for p in points]
-        axes.set_ylim(0.0, _TOP)
-        for name, dashes in _DASHES.items():
-            at = panel.by_name.get(name, {})
-            found = [  # of the limit that holds, by this one
-                Point(n, min(s.percent, _TOP), None, None, c)
-                for n in sorted(at)
-                if (c := panel.binding(n)) is not None and (s := share(at[n], c)) is not None
-            ]
-            if found:
-                handles[_TITLES[name]] = draw_limit(axes, found, dashes, zorder=1.5)
-        class_axis(axes, panel.classes)
-        place.name(f"{panel.regime} — {_MEANING[panel.regime].split(':')[0]}", "classes")
-    side_legend(fig, handles, [*run.implementations, *_TITLES.values()], 1.97, 30)
+        curves = {name: panel.points(name) for name in run.implementations}
+        drawn += [p.record for points in curves.values() for p in points]
+        draw(place, curves, panel.lines(), style, chosen(run), "%", _TOP)
+        place.name(f"{panel.regime}: {_MEANING[panel.regime].split(':')[0]}", "classes")
     regimes = " ".join(f"{p.regime.capitalize()}: {_MEANING[p.regime]}." for p in shown)
     absent = absent_text(run.absent(drawn, lambda c: c.time_ns, group.dtype))
     caption = prose(
@@ -183,7 +178,7 @@ def shares(run: RunData, group: Group, shown: Sequence[Panel], name: str) -> Tab
     for panel in shown:
         for implementation in run.implementations:
             for n, percent, low, high, c in panel.points(implementation):
-                each = (panel.by_name.get(k, {}).get(n) for k in _DASHES)
+                each = (panel.by_name.get(k, {}).get(n) for k in _TITLES)
                 rows.append([
                     words(implementation), words(panel.regime), count(n), number(c.gbps),
                     timing_entry(percent, c, interval(low, high)),
@@ -221,7 +216,7 @@ def summary(run: RunData, group: Group, panel: Panel) -> Table:
 
     table = pivot(
         f"limit-{panel.regime}", f"Share of the limit, {panel.regime}, {group.title}",
-        run.implementations, {n: Column(f"n = {integer(n)}", "%") for n in panel.classes}, entry,
+        fastest_first(run), {n: Column(f"n = {integer(n)}", "%") for n in panel.classes}, entry,
         [prose("limit_shares", meaning=_MEANING[panel.regime])], best=True,
     )  # fmt: skip
     none = missing("none", "no limit was timed at this point")
@@ -230,4 +225,5 @@ def summary(run: RunData, group: Group, panel: Panel) -> Table:
         else Entry(f"{figure(c.gbps)} GB/s", c.gbps, "quiet", detail=_name_of(c))
         for n in panel.classes
     ]  # fmt: skip
-    return replace(table, rows=[*table.rows, [words("the limit"), *limit_row]])
+    rows = [*table.rows, [words("the limit"), *limit_row]]
+    return replace(table, rows=rows, regime=panel.regime)

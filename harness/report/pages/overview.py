@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from harness.records import AccuracyRecord, ConformanceRecord, ThroughputRecord
-from harness.report.drawing.formatting import figure, integer, interval, plural
+from harness.records import (
+    AccuracyRecord,
+    ConformanceRecord,
+    OverflowRecord,
+    ThroughputRecord,
+)
+from harness.report.chosen import fastest_first
+from harness.report.drawing.formatting import figure, integer, interval, plural, shorter
 from harness.report.drawing.prose import prose
 from harness.report.drawing.tables import Column, Entry, Table, missing, number, texts
 from harness.report.pages import conformance
 from harness.report.pages.thresholds import threshold_entry
 from harness.report.pages.throughput_tables import timing_entry
 from harness.report.run_data import MEASURED, RunData, measured, worst, worst_error
-from harness.report.timing_selection import (
-    Headline,
-    at_point,
-    headline,
-    headline_record,
-    timed,
-    why_untimed,
-)
+from harness.report.run_header import repeat
+from harness.report.timing_selection import Headline, headline, headline_record, why_untimed
 
 ULP_DTYPES = ("float64", "float32", "float16", "bfloat16")
-THRESHOLD_DTYPES = ("float64", "float32", "float16")
+THRESHOLD_DTYPE = "float32"
+STARTLING = 1e3
+"""Ulps from which on a figure says why, where it stands."""
 
 
 def _compiler_of(outcome: dict[str, Any]) -> str | None:
@@ -83,14 +86,25 @@ def ulp_entry(run: RunData, name: str, dtype: str, operation: str = "softmax") -
     records = run.select(AccuracyRecord, implementation=name, dtype=dtype, operation=operation)
     found = worst_error(records)
     if found is None:
-        return missing(*run.why(name, records, dtype, operation))
+        status, reason = run.why(name, records, dtype, operation)
+        return missing(status, None if status == "unsupported" else reason)
     failed = [c for c in records if c.status == "failed"]
     left_out = [c for c in records if c.status not in MEASURED]
     note = None
-    if failed or left_out:
-        which, told = (failed, "failed") if failed else (left_out, "not measured")
-        note = f"{name}, {dtype}: {plural(len(which), 'cell')} {told}: {_reasons(which)}"
-    return number(found[0], kind="bad" if failed else "", note=note)
+    if left_out:
+        cells = plural(len(left_out), "cell")
+        note = f"{name}, {dtype}: {cells} not measured: {_reasons(left_out)}"
+    ulp, worst_cell = found
+    why = ""
+    if failed or ulp >= STARTLING or math.isnan(ulp):
+        why = shorter(declared(run, name) or worst_cell.reason or f"on {worst_cell.workload}")
+    return number(ulp, kind="bad" if failed else "", note=note, detail=why)
+
+
+def declared(run: RunData, name: str) -> str | None:
+    """The first deviation that an implementation declares."""
+    about = run.about(name)
+    return about.deviations[0].reason if about and about.deviations else None
 
 
 def _reasons(records: Sequence[AccuracyRecord], limit: int = 3) -> str:
@@ -108,7 +122,7 @@ def bound_entry(run: RunData, name: str, operation: str = "softmax") -> Entry:
     found = worst(records, lambda c: c.error_over_bound)
     if found is None:
         if measured(records):
-            return missing("no bound", "no error bound is declared for this implementation")
+            return missing("none declared", None)
         return missing(*run.why(name, records, operation=operation))
     value, c = found
     if value > 1:
@@ -142,46 +156,78 @@ def _speed_entries(run: RunData, name: str, point: Headline | None) -> list[Entr
     ]  # fmt: skip
 
 
+def _each_reason_once(entries: Sequence[Entry]) -> list[Entry]:
+    """Entries without the details that one before them has."""
+    seen: set[str | None] = set()
+    found = []
+    for entry in entries:
+        found.append(replace(entry, detail=None) if entry.detail in seen else entry)
+        seen.add(entry.detail)
+    return found
+
+
+def _best(rows: Sequence[list[Entry]], k: int, *, least: bool = False) -> None:
+    """Mark the best of a column, of those that are decided and not struck out."""
+    plain = [row for row in rows if not row[k].kind and isinstance(row[k].raw, float | int)]
+    plain = [row for row in plain if not row[k].text.startswith("~")]
+    if len(plain) < 2:
+        return
+    pick = min if least else max
+    top = pick(plain, key=lambda row: row[k].raw)[k]
+    for row in plain:
+        if row[k].text == top.text:
+            row[k] = replace(row[k], kind="best")
+
+
 def matrix(run: RunData, pages: dict[str, str]) -> Table:
-    """The results matrix.
+    """The results of all that were available, the fastest first.
 
     Args:
         pages: address of each implementation's page.
     """
     point = headline(run)
     judged = bool(run.select(ConformanceRecord))
-    rows = []
-    for name in run.implementations:
+    dtypes = [d for d in ULP_DTYPES if d in run.dtypes(AccuracyRecord)]
+    mapped = THRESHOLD_DTYPE in run.dtypes(OverflowRecord)
+    names = [n for n in fastest_first(run) if (a := run.about(n)) is None or a.available]
+    rows: list[list[Entry]] = []
+    for name in names:
         row = [Entry(name, name, href=pages.get(name))]
-        row += [ulp_entry(run, name, d) for d in ULP_DTYPES]
-        row.append(bound_entry(run, name))
-        row += [threshold_entry(run, name, d) for d in THRESHOLD_DTYPES]
-        row += _speed_entries(run, name, point)
-        if judged:
-            row.append(conformance.overview_entry(run, name))
-        row.append(status_entry(run, name))
-        rows.append(row)
-    named = (c.baseline for c in run.select(ThroughputRecord) if c.baseline)
-    baseline = next(named, "the baseline")
+        row += _speed_entries(run, name, point) if point else []
+        row += _each_reason_once([ulp_entry(run, name, d) for d in dtypes])
+        row += [bound_entry(run, name)] if dtypes else []
+        row += [threshold_entry(run, name, THRESHOLD_DTYPE)] if mapped else []
+        row += [conformance.overview_entry(run, name)] if judged else []
+        rows.append([*row, status_entry(run, name)])
+    baseline = next((c.baseline for c in run.select(ThroughputRecord) if c.baseline), "baseline")
     columns = texts("Implementation")
-    columns += [Column(d, "ulp", group="Largest error") for d in ULP_DTYPES]
-    columns.append(Column("÷ bound", "largest"))
-    columns += [Column(d, "t", group="Last finite t in [t, 0]") for d in THRESHOLD_DTYPES]
-    regime = point.regime if point else "streaming"
-    columns += [
-        Column("bandwidth", "GB/s", group=f"Throughput, {regime}"),
-        Column("of limit", "%", group=f"Throughput, {regime}"),
-        Column(f"vs {baseline}", "×", group=f"Throughput, {regime}"),
-    ]  # fmt: skip
-    if judged:
-        columns.append(Column("Conformance", numeric=False))
-    columns.append(Column("Cells", numeric=False))
-    notes = [prose("matrix_errors"), prose("matrix_thresholds")]
     if point:
-        here = at_point(timed(run, point.group), point.regime, point.classes)
-        fits = "; ".join(sorted({c.fits for c in here if c.fits}))
-        workload = point.group.workload
-        notes.append(prose("matrix_throughput", where=point.text, workload=workload, fits=fits))
+        where, again = f"Speed: {point.text}", f"{point.repeat} -i {shlex.quote(baseline)}"
+        columns += [
+            Column("bandwidth", "GB/s", where, again),
+            Column("of the best copy", "%", where, again),
+            Column(f"÷ {baseline}", "×", where, again),
+        ]
+    columns += [
+        Column(d, "ulp", "Largest error found", f"--experiment accuracy --dtype {d}")
+        for d in dtypes
+    ]
+    if dtypes:
+        columns.append(Column("÷ its bound", "largest", repeat="--experiment accuracy"))
+    if mapped:
+        columns.append(
+            Column("last finite t", f"[t, 0], {THRESHOLD_DTYPE}", repeat="--experiment overflow")
+        )
     if judged:
-        notes.append(prose("matrix_conformance"))
-    return Table("matrix", "All implementations at a glance", columns, rows, notes)
+        columns.append(Column("Conformance", repeat="--experiment conformance", numeric=False))
+    columns.append(Column("Cells", numeric=False))
+    for k, column in enumerate(columns):
+        if column.header == "bandwidth" or column.unit == "ulp":
+            _best(rows, k, least=column.unit == "ulp")
+    absent = {"accuracy": not dtypes, "overflow": not mapped, "throughput": point is None}
+    notes = [
+        prose("matrix", errors=bool(dtypes), mapped=mapped, judged=judged,
+              timed=point is not None, absent=[name for name, is_so in absent.items() if is_so]),
+    ]  # fmt: skip
+    return Table("matrix", "All implementations at a glance", columns, rows, notes,
+                 repeat=repeat(run.info))  # fmt: skip

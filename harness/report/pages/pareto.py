@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
 
-from harness.records import AccuracyRecord
+from harness.records import AccuracyRecord, ThroughputRecord
 from harness.report.drawing import style as palette
 from harness.report.drawing.figure import LogScale, Plot, grid, log_scale
 from harness.report.drawing.formatting import figure, interval
 from harness.report.drawing.prose import prose
 from harness.report.drawing.sanitize import label
 from harness.report.drawing.style import Style
+from harness.report.drawing.svg import Series
 from harness.report.drawing.tables import Column, Kind, Table, missing, number, texts, words
-from harness.report.run_data import RunData, worst_error
-from harness.report.timing_selection import headline, headline_record, struck, why_untimed
+from harness.report.pages.timing_curves import Point, points_of
+from harness.report.run_data import REGIMES, RunData, class_counts, known, of, worst_error
+from harness.report.timing_selection import (
+    Headline,
+    at_point,
+    groups,
+    headline,
+    headline_record,
+    preferred,
+    struck,
+    timed,
+    why_untimed,
+)
+
+_USUAL = "float32"
+"""The format whose errors are told where nothing was timed."""
 
 
 def frontier(points: Mapping[str, tuple[float, float]]) -> list[str]:
@@ -34,78 +50,140 @@ def frontier(points: Mapping[str, tuple[float, float]]) -> list[str]:
 
 
 def pareto(run: RunData, style: Mapping[str, Style], stem: str) -> Plot:
-    """Two panels over the headline throughput: worst error of the run, and on the timed input."""
+    """The worst error of the run, or where there is none that on the timed rows, and the speed."""
     title = "Accuracy against throughput"
     point = headline(run)
-    rows = []
-    panels_data: list[dict[str, tuple[float, float]]] = [{}, {}]
-    intervals: dict[str, tuple[float, float]] = {}
-    out: set[str] = set()
-    dtype = point.group.dtype if point else None
-    for name in run.implementations:
-        c, here = headline_record(run, name)
-        mine = run.select(AccuracyRecord, implementation=name, operation="softmax")
-        mine = [a for a in mine if a.dtype == dtype]
-        accuracy = worst_error(mine)
-        speed_entry = missing(*why_untimed(run, name, here, dtype))
-        gate_entry, state = speed_entry, "not drawn"
-        if c is not None and c.gbps is not None:
-            state = "struck out" if struck(c) else "ranked"
-            kind: Kind = "struck" if struck(c) else ""
-            speed_entry = number(c.gbps, kind=kind, detail=interval(c.gbps_low, c.gbps_high))
-            if struck(c):
-                out.add(name)
-            if c.gbps_low is not None and c.gbps_high is not None:
-                intervals[name] = c.gbps_low, c.gbps_high
-            if accuracy is not None:
-                panels_data[0][name] = c.gbps, accuracy[0]
-            if c.gate_ulp is not None:
-                panels_data[1][name] = c.gbps, c.gate_ulp
-                gate_entry = number(c.gate_ulp)
-            else:
-                gate_entry = missing("not measured", "no gate figure was recorded")
-        error_entry = (
-            number(accuracy[0], detail=str(accuracy[1].workload))
-            if accuracy is not None
-            else missing(*run.why(name, mine, dtype, "softmax"))
-        )  # fmt: skip
-        rows.append([words(name), speed_entry, error_entry, gate_entry, words(state)])
     where = point.text if point else "no point"
-    columns = [
-        *texts("Implementation"), Column("Throughput", "GB/s"), Column("Worst error", "ulp"),
-        Column("Error on the timed input", "ulp"), *texts("State"),
-    ]  # fmt: skip
-    table = Table(f"{stem}-table", f"{title}: {where}", columns, rows)
-    if point is None or not any(panels_data):
+    table = _table(run, f"{stem}-table", f"{title}: {where}", point)
+    timings = {n: c for n in run.implementations if (c := headline_record(run, n)[0]) is not None}
+    speeds = {n: known(c.gbps) for n, c in timings.items() if c.gbps is not None}
+    worst = {n: found[0] for n in speeds if (found := _worst(run, n, point)) is not None}
+    gates = {n: c.gate_ulp for n, c in timings.items() if n in speeds and c.gate_ulp is not None}
+    errors, told = (worst, "worst of the run") if worst else (gates, "on the timed rows")
+    if point is None or not errors:
         why = (
             ": no implementation has both a throughput and an error in this run; the table says "
             "why."
         )
         return Plot.nothing(stem, title, why, table)
-    titles = ("worst over all accuracy cells", "on the timed input")
-    used = [(data, text) for data, text in zip(panels_data, titles, strict=True) if data]
-    fig, panels = grid(len(used), 2, 3.0, between=0.75, right=0.5)
-    speeds = [speed for data, _ in used for speed, _ in data.values()]
-    speeds += [v for pair in intervals.values() for v in pair]
-    fronts = []
-    for panel, (data, text) in zip(panels, used, strict=True):
-        axes = panel.axes
-        ranked = {n: xy for n, xy in data.items() if n not in out}
-        front = frontier(ranked)
-        fronts.append(front)
-        errors = log_scale([e for _, e in data.values()], floor=0.5)
-        _draw(axes, data, front, intervals, out, style, errors)
-        log_scale(speeds).apply(axes.xaxis)
-        errors.apply(axes.yaxis)
-        panel.name(f"Largest error (ulp), {text}", "throughput (GB/s)")
-        _names(axes, data, intervals, errors)
-    absent = [r[0].text for r in rows if r[4].text == "not drawn"]
-    caption = prose("pareto", where=f"{where[0].upper()}{where[1:]}", absent=", ".join(absent))
-    alt = f"{title} for {where}: " + "; ".join(
-        f"{n} {figure(s)} GB/s at {figure(e)} ulp" for n, (s, e) in used[0][0].items()
+    data = {n: (speeds[n], error) for n, error in errors.items()}
+    intervals = {
+        n: (c.gbps_low, c.gbps_high)
+        for n in data
+        if (c := timings[n]).gbps_low is not None and c.gbps_high is not None
+    }
+    out = {n for n in data if struck(timings[n])}
+    front = frontier({n: at for n, at in data.items() if n not in out})
+    heights = log_scale(list(errors.values()), floor=0.5)
+    fig, (panel,) = grid(1, 1, 3.4, left=heights.margin, right=0.85, width=6.2)
+    _draw(panel.axes, data, front, intervals, out, style, heights)
+    log_scale([*speeds.values(), *(v for pair in intervals.values() for v in pair)]).apply(
+        panel.axes.xaxis
     )
-    alt += f". Unbeaten: {', '.join(fronts[0]) or 'none'}."
+    heights.apply(panel.axes.yaxis)
+    panel.name(f"Largest error (ulp), {told}", "throughput (GB/s)")
+    _names(panel.axes, data, intervals, heights)
+    caption = prose("pareto", where=f"{where[0].upper()}{where[1:]}")
+    alt = f"{title} for {where}: " + "; ".join(
+        f"{n} {figure(s)} GB/s at {figure(e)} ulp" for n, (s, e) in data.items()
+    )
+    alt += f". Unbeaten: {', '.join(front) or 'none'}."
     return Plot(stem, title, caption, alt, table, fig)
+
+
+def _worst(run: RunData, name: str, point: Headline | None) -> tuple[float, AccuracyRecord] | None:
+    """The largest error of an implementation in the format of the headline."""
+    dtype = point.group.dtype if point else _USUAL
+    found = run.select(AccuracyRecord, implementation=name, operation="softmax")
+    return worst_error(c for c in found if c.dtype == dtype)
+
+
+def _table(run: RunData, name: str, caption: str, point: Headline | None) -> Table:
+    dtype = point.group.dtype if point else _USUAL
+    rows = []
+    for who in (n for n in run.implementations if (a := run.about(n)) is None or a.available):
+        c, here = headline_record(run, who)
+        speed = gate = missing(*why_untimed(run, who, here, dtype))
+        state = "not drawn"
+        if c is not None and c.gbps is not None:
+            state = "struck out" if struck(c) else "ranked"
+            kind: Kind = "struck" if struck(c) else ""
+            speed = number(c.gbps, kind=kind, detail=interval(c.gbps_low, c.gbps_high))
+            gate = missing("not measured", "no gate figure was recorded")
+            if c.gate_ulp is not None:
+                gate = number(c.gate_ulp)
+        found = _worst(run, who, point)
+        mine = run.select(AccuracyRecord, implementation=who, operation="softmax")
+        error = (
+            number(found[0], detail=str(found[1].workload))
+            if found is not None
+            else missing(*run.why(who, [c for c in mine if c.dtype == dtype], dtype, "softmax"))
+        )
+        rows.append([words(who), speed, error, gate, words(state)])
+    columns = [
+        *texts("Implementation"), Column("Throughput", "GB/s"), Column("Worst error", "ulp"),
+        Column("Error on the timed rows", "ulp"), *texts("State"),
+    ]  # fmt: skip
+    return Table(name, caption, columns, rows)
+
+
+def choices(run: RunData, style: Mapping[str, Style]) -> dict[str, Any]:
+    """What the page's script draws the plot from, at every point that was timed.
+
+    Returns:
+        Plain data: ``names`` with their colours, ``errors`` (largest of the run by format and
+        implementation, infinite and NaN as None), and ``points``, each with format, threads,
+        regime, class count and, by implementation, value, ends of the interval, ``"~"`` where it
+        is undecided or ``"x"`` where it was struck out, and the error on the timed rows.
+    """
+    points = []
+    for group in groups(run):
+        if group.operation != "softmax":
+            continue
+        records = timed(run, group)
+        for regime in REGIMES:
+            here = [c for c in records if c.regime == regime]
+            for n in class_counts(here):
+                at = {
+                    name: _plain(found[0])
+                    for name in run.implementations
+                    if (c := preferred(at_point(of(here, name), regime, n))) is not None
+                    and (found := points_of([c], latency=regime == "latency"))
+                }
+                points.append({
+                    "dtype": group.dtype, "threads": group.threads, "regime": regime, "classes": n,
+                    "unit": "µs" if regime == "latency" else "GB/s", "at": at,
+                })  # fmt: skip
+    points = [p for p in points if p["at"]]
+    errors: dict[str, dict[str, float | None]] = {str(p["dtype"]): {} for p in points}
+    for dtype, worst in errors.items():
+        for name in run.implementations:
+            records_of = run.select(AccuracyRecord, implementation=name, operation="softmax")
+            largest = worst_error(c for c in records_of if c.dtype == dtype)
+            if largest is not None:
+                worst[name] = _finite(largest[0])
+    names = {n: palette.VARIABLES[style[n].colour] for n in run.implementations}
+    return {"names": names, "errors": errors, "points": points}
+
+
+def place(run: RunData) -> list[str]:
+    """The point of the plot that the page shows first, as its script names points."""
+    point = headline(run)
+    if point is None:
+        return []
+    return [str(point.group.dtype), point.regime, str(point.group.threads), str(point.classes)]
+
+
+def _finite(x: float | None) -> float | None:
+    """A number to four digits; None where JSON has none for it."""
+    return float(f"{x:.4g}") if x is not None and math.isfinite(x) else None
+
+
+def _plain(p: Point) -> list[Any]:
+    c = p.record
+    flag = "x" if struck(c) else "~" if c.noisy else ""
+    gate = c.gate_ulp if isinstance(c, ThroughputRecord) else None
+    return [_finite(p.value), _finite(p.low), _finite(p.high), flag, _finite(gate)]
 
 
 def _draw(
@@ -121,12 +199,15 @@ def _draw(
         axes.step([data[n][0] for n in front], [errors.place(data[n][1]) for n in front],
                   where="pre", color=palette.CONTEXT, linewidth=1.2)  # fmt: skip
     for name, (speed, error) in data.items():
-        y = errors.place(error)
+        y, colour = errors.place(error), style[name].colour
+        tip = f"{name}: {figure(speed)} GB/s, {figure(error)} ulp"
+        marks = axes.plot([speed], [y], color=colour, marker=style[name].marker, markersize=6)
         if name in intervals:
-            axes.plot(intervals[name], [y, y], color=style[name].colour, **palette.BAR)
-        axes.plot([speed], [y], color=style[name].colour, marker=style[name].marker, markersize=6)
+            marks += axes.plot(intervals[name], [y, y], color=colour, **palette.BAR)
         if name in out:
-            axes.plot([speed], [y], **{**palette.STRUCK, "markersize": 9})
+            marks += axes.plot([speed], [y], **{**palette.STRUCK, "markersize": 9})
+        for mark in marks:
+            axes.figure.mark(mark, Series(name, colour, True, [tip]))
 
 
 Box = tuple[float, float, float, float]
@@ -177,8 +258,8 @@ def _names(
             side, dx, dy, box = "left", 6.5, 0, (x, y, x, y)
         taken.append(box)
         leader = {"arrowstyle": "-", "color": palette.CONTEXT, "linewidth": 0.6, "shrinkB": 3}
-        axes.annotate(
+        axes.figure.mark(axes.annotate(
             text, (data[name][0], errors.place(data[name][1])), xytext=(dx, dy),
             textcoords="offset points", ha=side, va="center", fontsize=7.5,
             annotation_clip=False, arrowprops=leader if abs(dy) > 12 else None,
-        )  # fmt: skip
+        ), Series(name, palette.INK, True))  # fmt: skip

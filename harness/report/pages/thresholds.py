@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ from harness.report.drawing.formatting import threshold
 from harness.report.drawing.prose import prose
 from harness.report.drawing.tables import Column, Entry, Table, missing, number, texts, words
 from harness.report.run_data import MEASURED, RunData
+from harness.report.run_header import repeat
 
 PROBES = {"dominant": "[t, 0]", "tie": "[t, t]"}
 EVENTS = {
@@ -83,7 +85,9 @@ def thresholds(run: RunData, dtype: str, operation: str) -> Table:
     if unmeasured and shown:
         notes.append(f"Not measured in this run: {_places(unmeasured)}.")
     caption = f"Overflow thresholds, {dtype}"
-    return Table(f"thresholds-{dtype}", caption, columns, rows, notes)
+    which = "" if operation == "softmax" else f" --operation {shlex.quote(operation)}"
+    again = repeat(run.info, f"--experiment overflow --dtype {shlex.quote(dtype)}{which}")
+    return Table(f"thresholds-{dtype}", caption, columns, rows, notes, repeat=again)
 
 
 def _places(places: Sequence[Place]) -> str:
@@ -93,7 +97,10 @@ def _places(places: Sequence[Place]) -> str:
 
 
 def details(run: RunData, dtype: str, operation: str) -> Table:
-    """Every threshold record, with its hexadecimal neighbours and the results there."""
+    """Every threshold that was found, with its hexadecimal neighbours and the results there.
+
+    And every search for one that failed; those that an event never ends are in `thresholds`.
+    """
     rows = [
         [
             words(c.implementation), words(PROBES.get(c.probe or "", c.probe)),
@@ -106,7 +113,7 @@ def details(run: RunData, dtype: str, operation: str) -> Table:
             number(c.tolerance_ulp), words(c.reason),
         ]
         for c in run.select(OverflowRecord, dtype=dtype, operation=operation)
-        if c.kind != "map"
+        if c.kind != "map" and (c.occurs or c.status not in ("ok", "unavailable", "unsupported"))
     ]  # fmt: skip
     columns = [
         *texts("Implementation", "Probe", "Direction", "Event", "Happens", "Last good",

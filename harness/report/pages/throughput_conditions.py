@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import product
 
 from harness.records import ThroughputRecord
 from harness.report.drawing.formatting import byte_count, duration, figure, integer, percent, plural
@@ -19,8 +20,16 @@ from harness.report.drawing.tables import (
     words,
 )
 from harness.report.pages.throughput_tables import timing_entry
-from harness.report.run_data import RunData, known, of
-from harness.report.timing_selection import Group, at_point, group_of, preferred, timed, why_untimed
+from harness.report.run_data import REGIMES, RunData, known, of
+from harness.report.timing_selection import (
+    Group,
+    at_point,
+    curve,
+    group_of,
+    preferred,
+    timed,
+    why_untimed,
+)
 
 _RESOLUTION = 1 << 19  # of the kernel's count of resident pages
 
@@ -104,28 +113,36 @@ def counters(run: RunData, group: Group) -> Table | None:
 
 
 def preparation(run: RunData, group: Group) -> Table | None:
-    """First call, warm-up, threads and faults of every timing of a group."""
+    """First call, warm-up, threads and faults of the timings of a group that count."""
     rows = []
-    for c in timed(run, group) + timed(run, group, cold=True):
-        if c.warm_up_calls is None:
-            continue
+    points = product(run.implementations, REGIMES, (False, True))
+    for c in (
+        c
+        for name, regime, cold in points
+        for c in curve(of(timed(run, group, cold=cold), name), regime)
+        if c.warm_up_calls is not None
+    ):
         pools = ", ".join(f"{k} {v}" for k, v in sorted((c.threads_found or {}).items()))
         rows.append([
             words(c.implementation), words(c.regime), count(c.classes), words(c.cache or "warm"),
-            words("yes" if c.allocating else "no"),
             Entry(duration(c.first_call_ns), c.first_call_ns),
-            Entry(duration(c.warm_up_ns), c.warm_up_ns, detail=plural(c.warm_up_calls, "call")),
+            Entry(duration(c.warm_up_ns), c.warm_up_ns, detail=_calls(c)),
             words("settled") if c.warm_up_settled else words("still faster", kind="bad"),
             number(c.processors_used), words(pools or "none"), number(c.page_faults),
             words(_where(c)), words("; ".join(c.warnings or ())),
         ])  # fmt: skip
     columns = [
-        *texts("Implementation", "Regime"), Column("Classes"), *texts("Cache", "Allocates"),
-        Column("First call"), Column("Warm-up"), *texts("Warm-up ended"), Column("Processors used"),
-        *texts("Pools of threads"), Column("Page faults", "a call"), *texts("Placement", "Doubts"),
+        *texts("Implementation", "Regime"), Column("Classes"), *texts("Cache"),
+        Column("First call"), Column("Warm-up"), *texts("Warm-up ended"),
+        Column("Processors used"), *texts("Pools of threads"), Column("Page faults", "a call"),
+        *texts("Placement", "Doubts"),
     ]  # fmt: skip
     caption = f"First calls, warm-ups, threads and memory, {group.title}"
     return Table("preparation", caption, columns, rows, [prose("preparation")]).or_none()
+
+
+def _calls(record: ThroughputRecord) -> str:
+    return plural(known(record.warm_up_calls), "call")
 
 
 def _where(record: ThroughputRecord) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 from harness.records import ThroughputRecord
 from harness.records.timing import TimingRecord
+from harness.report.chosen import fastest_first
 from harness.report.drawing.formatting import (
     byte_count,
     duration,
@@ -29,6 +32,7 @@ from harness.report.drawing.tables import (
     words,
 )
 from harness.report.run_data import REGIMES, RunData, class_counts, known, of
+from harness.report.run_header import repeat
 from harness.report.timing_selection import (
     Group,
     at_point,
@@ -42,8 +46,6 @@ from harness.report.timing_selection import (
     timed,
     why_untimed,
 )
-
-_YES_NO = {True: "yes", False: "no", None: ""}
 
 
 def _doubt(record: TimingRecord) -> str:
@@ -71,36 +73,34 @@ def timing_entry(
     return Entry(text, value, detail=detail)
 
 
-def points_table(run: RunData, group: Group, name: str, only: str | None = None) -> Table:
-    """Every timing of a group, the limits and controls included."""
-    records = [c for c in timed(run, group) if only in (None, c.implementation)]
-    if only is None:
-        records += controls(run, group)
-        records += [c for r in REGIMES for cs in limits(run, group, r).values() for c in cs]
+def points_table(run: RunData, group: Group, name: str) -> Table:
+    """Every timing of a group, the limits and controls included; gaps are in `untimed`."""
+    records = [c for c in [*timed(run, group), *controls(run, group)] if c.time_ns is not None]
+    records += [c for r in REGIMES for cs in limits(run, group, r).values() for c in cs]
     rows = []
     for c in records:
         state = [] if c.status == "ok" else [str(c.status)]
         state += ["struck out"] if struck(c) else []
-        state += ["noisy"] if c.noisy else []
         state += ["implausible"] if c.implausible else []
+        state += [c.reason or c.undecided or "noisy"] if c.noisy else []
         kind: Kind = "struck" if struck(c) or c.implausible else ""
+        where = ", ".join(filter(None, (byte_count(c.array_bytes), c.fits)))
         rows.append([
-            words(c.implementation), words(c.role), words(c.regime),
-            count(c.classes), count(c.rows), Entry(byte_count(c.array_bytes), c.array_bytes),
-            words(c.fits), words(_YES_NO[c.allocating]),
+            words(c.implementation), words(c.role if c.role != "implementation" else ""),
+            words(c.regime), count(c.classes), count(c.rows), Entry(where, c.array_bytes),
+            words("new" if c.allocating else ""),
             Entry(duration(c.best_ns), c.best_ns, kind, detail=_reach(c.best_low_ns, c.best_ns)),
-            Entry(duration(c.median_ns), c.median_ns, kind,
-                  detail=_reach(c.ci_low_ns, c.ci_high_ns)),
+            Entry(duration(c.median_ns), c.median_ns, kind),
             number(c.gbps, kind=kind, detail=interval(c.gbps_low, c.gbps_high)),
             number(c.percent_of_limit, kind=kind),
             number(c.speedup, kind=kind, detail=interval(c.speedup_low, c.speedup_high)),
-            number(c.gate_ulp), words(", ".join(state) or "ok"), words(c.reason or c.undecided),
+            number(c.gate_ulp), words("; ".join(state)),
         ])  # fmt: skip
     columns = [
         *texts("Implementation", "Role", "Regime"), Column("Classes"), Column("Rows"),
-        Column("Array"), *texts("Cache", "Allocates"), Column("Least"), Column("Median"),
+        *texts("Array", "Result"), Column("Least"), Column("Median"),
         Column("Bandwidth", "GB/s"), Column("Of limit", "%"), Column("Baseline ÷ time"),
-        Column("Gate", "ulp"), *texts("State", "Reason"),
+        Column("Gate", "ulp"), *texts("Doubts"),
     ]  # fmt: skip
     caption = f"Timings, {group.title}: least times with 95% intervals, and medians"
     return Table(name, caption, columns, rows,
@@ -123,10 +123,16 @@ def ratios(run: RunData, group: Group, regime: str) -> Table:
             return missing(*why_untimed(run, name, here, group.dtype))
         return timing_entry(c.speedup, c, interval(c.speedup_low, c.speedup_high))
 
-    columns = {n: Column(f"n = {integer(n)}", "×") for n in class_counts(records)}
+    again = f"{group.repeat} --regime {regime} -i {shlex.quote(baseline)}"
+    columns = {
+        n: Column(f"n = {integer(n)}", "×", repeat=f"--classes {n} {again}")
+        for n in class_counts(records)
+    }
     caption = f"Speed relative to {baseline}, {regime}, {group.title}"
     notes = [prose("ratios")]
-    return pivot(f"ratio-{regime}", caption, run.implementations, columns, entry, notes, best=True)
+    order = fastest_first(run)
+    table = pivot(f"ratio-{regime}", caption, order, columns, entry, notes, best=True)
+    return replace(table, repeat=repeat(run.info), regime=regime)
 
 
 def allocation(run: RunData, group: Group) -> Table | None:
