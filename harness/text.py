@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -30,6 +31,13 @@ def say(console: Console, text: str) -> None:
     console.print(plain(text), soft_wrap=True, markup=False, highlight=False)
 
 
+def paragraph(console: Console, text: str) -> None:
+    """Prose on a console, as wide as that; what pip is told stays on one line, to be copied."""
+    glued = plain(text).replace("pip install ", "pip␣install␣")
+    for line in textwrap.wrap(glued, console.width, break_long_words=False, break_on_hyphens=False):
+        say(console, line.replace("␣", " "))
+
+
 def table(
     header: Sequence[str],
     rows: Iterable[Sequence[str]],
@@ -37,11 +45,15 @@ def table(
     title: str | None = None,
     caption: str | None = None,
     right: int | None = None,
+    bold: str = "",
+    cut: bool = False,
 ) -> Table:
     """A table for the terminal; what strangers wrote in it is shown, never interpreted.
 
     Args:
         right: index of the first column that is aligned to the right, as all after it are.
+        bold: a mark; cells that begin with it are bold.
+        cut: every row takes one line; what has no room there ends with an ellipsis.
     """
     from rich.table import Table
     from rich.text import Text
@@ -53,7 +65,13 @@ def table(
         side: Literal["right", "left"] = "left" if right is None or i < right else "right"
         made.add_column(Text(plain(name)), no_wrap=i == 0, overflow="fold", justify=side)
     for row in rows:
-        made.add_row(*(Text(plain(cell)) for cell in row))
+        cells = [
+            Text(plain(c), style="bold" if bold and c.startswith(bold) else "", no_wrap=cut or None)
+            for c in row
+        ]
+        if cut:
+            cells[-1].overflow = "ellipsis"
+        made.add_row(*cells)
     return made
 
 

@@ -50,6 +50,7 @@ OPTIONS = {
     "--results --resume --seconds --seed --threads --timings --workload",
     "check": "-v --baseline --dtype --fail-fast --json --markdown --no-timing --report --results "
     "--strict --timing --verbose",
+    "show": "",
     "compare": "--accuracy-factor --across-machines --json --markdown --strict --threshold",
     "report": "-o --export --output",
     "new": "--folder",
@@ -156,7 +157,8 @@ def test_a_loaded_implementation_takes_and_gives_numpy_arrays() -> None:
 def test_the_commands_and_the_exit_codes_are_those_of_the_readme() -> None:
     group = typer.main.get_command(app)
     assert set(group.commands) == {  # type: ignore[attr-defined]
-        "list", "run", "check", "compare", "report", "new", "claims", "exhaustive", "worst-case",
+        "list", "run", "check", "show", "compare", "report", "new", "claims", "exhaustive",
+        "worst-case",
     }  # fmt: skip
     codes = {e.name: int(e) for e in Exit}
     assert sorted(codes.values()) == [0, 1, 2, 3, 4, 130]

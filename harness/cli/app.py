@@ -17,6 +17,7 @@ from harness.cli.list import list_
 from harness.cli.new import new
 from harness.cli.report import report
 from harness.cli.run import run
+from harness.cli.show import show
 from harness.cli.worst_case import worst_case
 
 app = typer.Typer(
@@ -51,6 +52,7 @@ def _root(
 app.command("list")(list_)
 app.command()(run)
 app.command()(check)
+app.command()(show)
 app.command()(compare)
 app.command()(report)
 app.command()(new)

@@ -15,19 +15,19 @@ Listing = tuple[str, Sequence[str], Sequence[Sequence[str]], Sequence[str]]
 
 
 def implementations() -> Listing:
-    """Every implementation, and each reason why some of them cannot run here."""
+    """The implementations that can run here, and what the others lack."""
+    from harness.cli.unavailable import unavailable
     from harness.registry.discovery import implementations as found
 
-    rows = []
-    unavailable: dict[str, list[str]] = {}
-    for one in found().values():
-        reason = one.unavailable_reason
-        if reason is not None:
-            unavailable.setdefault(reason, []).append(one.name)
-        here = "yes" if reason is None else "no"
-        rows.append((one.name, here, one.metadata.device, one.metadata.description))
-    notes = [f"unavailable: {', '.join(names)}: {why}" for why, names in unavailable.items()]
-    return "Implementations", ("name", "here", "device", "description"), rows, notes
+    reasons = {name: one.unavailable_reason for name, one in found().items()}
+    rows = [
+        (name, one.metadata.device, one.metadata.description)
+        for name, one in found().items()
+        if reasons[name] is None
+    ]
+    absent = {name: reason for name, reason in reasons.items() if reason is not None}
+    notes = [unavailable(absent)] if absent else []
+    return "Implementations", ("name", "device", "description"), rows, notes
 
 
 def families() -> Listing:
@@ -95,15 +95,16 @@ def list_(
     ] = "implementations",
     debug: options.Debug = False,
 ) -> None:
-    """List implementations (with the reason where one is unavailable), workloads, class counts."""
+    """List implementations (those of here first, then what others lack), workloads, and so on."""
     from rich.console import Console
 
-    from harness.text import say, table
+    from harness.text import paragraph, table
 
     with one_line_errors(debug):
         options.refuse_unknown("WHAT", (what,), TABLES)
         title, header, rows, notes = TABLES[what]()
         console = Console()
-        console.print(table(header, rows, title=title))
+        one_screen = console.is_terminal and what == "implementations"
+        console.print(table(header, rows, title=title, cut=one_screen))
         for note in notes:
-            say(console, note)
+            paragraph(console, note)

@@ -93,6 +93,7 @@ def run(
 ) -> None:
     """Measure what is available; write a run and its report. Exit 3 if nothing was measured."""
     from harness.cli import progress as terminal
+    from harness.cli.summary import summary, where_the_time_went
     from harness.experiments.profiles import PROFILES, Filters
     from harness.experiments.runner import Request
 
@@ -123,11 +124,11 @@ def run(
         with terminal.progress() as progress:
             progress.folder = begun.append
             finished = session.measure(request, progress)
-        terminal.summary(finished)
+        summary(finished)
         began = time.perf_counter()
         session.say_where(finished, reports if report else None)
         if timings:
-            terminal.where_the_time_went(finished, time.perf_counter() - began)
+            where_the_time_went(finished, time.perf_counter() - began)
     if finished.nothing_measured is not None:
         say(finished.nothing_measured)
         raise typer.Exit(Exit.NOTHING)

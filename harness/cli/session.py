@@ -144,13 +144,14 @@ def measure(request: Request, progress: Progress, *, keep: bool = True) -> Run:
 
 
 def say_where(run: Run, reports: Path | None) -> None:
-    """Say where a run is kept, and render its report.
+    """Say where a run is kept and how to see its table again, and render its report.
 
     Args:
         run: finished.
         reports: where the report goes; None for no report.
     """
     print(f"results: {run.path}")
+    print(f"table: softmax-bench show {shlex.quote(str(run.path))}")
     if reports is not None:
         from harness.report import build_site
 

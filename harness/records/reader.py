@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -47,12 +47,15 @@ __all__ = [
     "cell_key",
     "find_runs",
     "new_run_id",
+    "read_newest",
     "read_results",
     "read_run",
     "read_runs",
     "resume_command",
     "temporary_results",
 ]
+
+T = TypeVar("T")
 
 _MAX_LINE = 4 << 20
 _MAX_INFO = 64 << 20
@@ -235,27 +238,48 @@ def find_runs(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     return list(found)
 
 
+def _readable(
+    paths: Iterable[str | os.PathLike[str]], read: Callable[[Path], T]
+) -> list[tuple[Path, T]]:
+    """What `read` makes of every run at or below `paths`; one it cannot read gives a warning."""
+    found: list[tuple[Path, T]] = []
+    unreadable: list[ResultsError] = []
+    for path in find_runs(paths):
+        try:
+            found.append((path, read(path)))
+        except ResultsError as e:
+            unreadable.append(e)
+    if unreadable and not found:
+        raise unreadable[0]
+    for error in unreadable:
+        warnings.warn(f"left out: {error}", ResultsWarning, stacklevel=3)
+    return found
+
+
 def read_runs(paths: Sequence[str | os.PathLike[str]]) -> list[Run]:
     """Every run at or below `paths`, oldest first; unreadable parts give a `ResultsWarning`.
 
     Raises:
         ResultsError: nothing there is a run, or none of them can be read.
     """
-    runs: list[Run] = []
-    unreadable: list[ResultsError] = []
-    for path in find_runs(paths):
-        try:
-            runs.append(read_run(path))
-        except ResultsError as e:
-            unreadable.append(e)
-    if unreadable and not runs:
-        raise unreadable[0]
-    for error in unreadable:
-        warnings.warn(f"left out: {error}", ResultsWarning, stacklevel=2)
+    runs = [run for _, run in _readable(paths, read_run)]
     for run in runs:
         for problem in run.problems:
             warnings.warn(f"{run.path}: {problem}", ResultsWarning, stacklevel=2)
     return sorted(runs, key=lambda r: (r.info.created, r.info.id))
+
+
+def read_newest(path: str | os.PathLike[str]) -> tuple[Run, int]:
+    """The run at or below `path` that began last, and how many there are.
+
+    One that cannot be read gives a `ResultsWarning`.
+
+    Raises:
+        ResultsError: nothing there is a run, or none of them can be read.
+    """
+    found = _readable([path], _described)
+    newest, _ = max(found, key=lambda one: (one[1].created, one[1].id))
+    return read_run(newest), len(found)
 
 
 def read_results(*paths: str | os.PathLike[str]) -> pd.DataFrame:

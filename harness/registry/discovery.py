@@ -39,6 +39,12 @@ def unavailable_reason(metadata: Metadata) -> str | None:
     """Why the implementation cannot run here, in one line; None where it can."""
     if metadata.fault is not None:
         return metadata.fault
+    if metadata.device == "cuda":  # first: without one, nothing that could be installed helps
+        from harness.machine.cuda_driver import cuda_device_count
+
+        count, reason = cuda_device_count()
+        if count == 0:
+            return f"no CUDA device: {reason}"
     for requirement in metadata.requires:
         choices = requirement.split("|")  # any one of them serves
         if all(find_module(package) is None for package in choices):
@@ -50,12 +56,6 @@ def unavailable_reason(metadata: Metadata) -> str | None:
         wanted = os.environ.get(_CHOICE.get(program, "")) or program
         if shutil.which((wanted.split() or [""])[0]) is None:
             return f"program {wanted!r} is not installed; it is called when functions are compiled"
-    if metadata.device == "cuda":
-        from harness.machine.cuda_driver import cuda_device_count
-
-        count, reason = cuda_device_count()
-        if count == 0:
-            return f"no CUDA device: {reason}"
     return None
 
 

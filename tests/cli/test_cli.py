@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import io
 import json
 import os
 import re
 import resource
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,19 +21,16 @@ from unittest import mock
 
 import numpy as np
 import pytest
-import report_run
 import typer
-from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from harness.cli import app as app_module
-from harness.cli import progress
 from harness.cli.exits import one_line_errors
 from harness.experiments.profiles import SMOKE
-from harness.records import RECORD
-from harness.records.reader import Run, cell_key, read_run
+from harness.records.reader import cell_key, read_run
 from harness.registry.discovery import implementations
 
+ROOT = Path(__file__).parents[2]
 LEFT_OUT = {
     "torch_compile", "numba_loop", "numba_exact", "two_pass", "log_sum_exp",
     "log_sum_exp_difference", "cupy_gpu_fast",  # whose device code is that of cupy_gpu
@@ -98,6 +95,7 @@ def test_smoke_run_is_complete(smoke: tuple[Path, str]) -> None:
     ]
     assert unexpected == []
     assert f"results: {folder.relative_to(cwd)}" in printed
+    assert f"table: softmax-bench show {folder.relative_to(cwd)}" in printed
 
 
 def test_smoke_run_ends_with_the_report(smoke: tuple[Path, str]) -> None:
@@ -150,6 +148,9 @@ def test_captured_logits_are_measured(tmp_path: Path) -> None:
         (["run", "--operation", "hardmax"], 2, "expected one of softmax"),
         (["run", "--logits", "absent.npy"], 2, "absent.npy"),
         (["run", "--resume", "absent"], 2, "absent: not a run"),
+        (["show", "absent"], 2, "absent: no such file or folder"),
+        (["show", "."], 2, "holds no run"),
+        (["show"], 2, "results: no such file or folder"),
         (["report", "absent"], 2, "absent: no such file or folder"),
         (["report", "."], 2, "holds no run"),
         (["list", "stars"], 2, "expected one of implementations"),
@@ -177,7 +178,25 @@ def test_results_that_cannot_be_written(tmp_path: Path) -> None:
 def test_list(tmp_path: Path, what: str) -> None:
     done = in_this_process("list", what, cwd=tmp_path)
     assert done.exit_code == 0, done.stderr
-    assert len(done.stdout.splitlines()) > 4
+    lines = done.stdout.splitlines()
+    assert len(lines) > 4
+    assert max(map(len, lines)) <= 80
+
+
+def test_list_is_a_line_an_implementation_and_a_paragraph_on_a_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("FORCE_COLOR", "1"), ("COLUMNS", "80")):
+        monkeypatch.setenv(name, value)
+    printed = "\n".join(lines_of("list", cwd=tmp_path))
+    _, head, *lines = re.sub(r"\x1b\[[\d;]*m", "", printed).splitlines()
+    assert head.split() == ["name", "device", "description"]
+    here = [name for name, one in implementations().items() if one.available]
+    assert [line.split()[:2] for line in lines[: len(here)]] == [[n, "cpu"] for n in here]
+    assert max(map(len, lines)) == 80
+    absent = " ".join(lines[len(here) :])
+    assert absent.startswith(f"{len(implementations()) - len(here)} not available here: ")
+    assert [n for n in implementations() if n not in here and n not in absent] == []
 
 
 def test_help_and_list_import_nothing_heavy(tmp_path: Path) -> None:
@@ -401,6 +420,7 @@ COMMANDS = {
     "-m harness new fresh --folder {fresh}": 0,
     f"-m harness run {GRID} -i max_shift --results {{fresh}} --reports {{fresh}}/reports": 0,
     "-m harness compare results results": 0,
+    "-m harness show results": 0,
     "-m harness report results -o {fresh}": 0,
     f"-m harness exhaustive -i max_shift --table exp_order {SMALL}": 0,
     "-m harness worst-case max_shift --evaluations 10 --no-keep": 0,
@@ -425,6 +445,86 @@ def test_report_from_a_folder_of_runs(busy: Path, tmp_path: Path) -> None:
     done = in_this_process("report", "results", "-o", str(tmp_path / "site"), cwd=busy)
     assert done.exit_code == 0, done.stderr
     assert "max_shift" in (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
+
+
+def lines_of(*arguments: str, cwd: Path) -> list[str]:
+    """What a command that succeeds prints."""
+    done = in_this_process(*arguments, cwd=cwd)
+    assert done.exit_code == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_show_prints_the_table_with_which_the_run_ended(tmp_path: Path) -> None:
+    ended = lines_of("run", *GRID.split(), "-i", "max_shift", "-i", "naive", "--machine", "box",
+                     "--results", "my results", cwd=tmp_path)  # fmt: skip
+    (folder,) = (tmp_path / "my results" / "box").iterdir()
+    table = ended[: next(i for i, line in enumerate(ended) if line.startswith("results: "))]
+    assert any("float32" in line for line in table)
+    shown = lines_of("show", str(folder.relative_to(tmp_path)), cwd=tmp_path)
+    assert shown[: len(table)] == table
+    advised = next(line for line in ended if line.startswith("table: softmax-bench "))
+    words = shlex.split(advised.removeprefix("table: softmax-bench "))
+    assert lines_of(*words, cwd=tmp_path) == shown
+    assert ended[-1].startswith("report: ")
+    pages = shown[-1].removeprefix("pages: softmax-bench ")
+    assert lines_of(*shlex.split(pages), cwd=tmp_path) == ["report: reports/site/index.html"]
+
+
+def test_show_takes_the_newest_run_of_a_folder_and_says_which(busy: Path, tmp_path: Path) -> None:
+    (run,) = (busy / "results" / "box").iterdir()
+    for name, created in (("a", "2026-01-02"), ("b", "2026-01-03"), ("c", "2026-01-01")):
+        there = shutil.copytree(run, tmp_path / "results" / "box" / name)
+        told = json.loads((there / "run.json").read_text(encoding="utf-8"))
+        told |= {"created": created}
+        (there / "run.json").write_text(json.dumps(told), encoding="utf-8")
+    first, second, *_ = lines_of("show", cwd=tmp_path)
+    assert first == "the newest of 3 runs: results/box/b"
+    assert second.endswith("begun 2026-01-03 UTC")
+
+
+def test_show_says_how_to_go_on_with_a_run_that_was_interrupted(tmp_path: Path) -> None:
+    folder = small_run(tmp_path, "-i", "max_shift").relative_to(tmp_path)
+    with contextlib.chdir(tmp_path):
+        cut_short(folder)
+    shown = lines_of("show", str(folder), cwd=tmp_path)
+    (told,) = [line for line in shown if line.startswith("not finished: ")]
+    assert re.match(r"not finished: \d+ of \d+ cells; go on with: softmax-bench run", told)
+    words = shlex.split(told.partition("go on with: softmax-bench ")[2])
+    lines_of(*words, "--no-report", cwd=tmp_path)
+    assert not any("not finished" in line for line in lines_of("show", str(folder), cwd=tmp_path))
+
+
+def test_show_of_a_damaged_run_shows_the_rest(tmp_path: Path) -> None:
+    folder = small_run(tmp_path, "-i", "max_shift")
+    whole = lines_of("show", str(folder), cwd=tmp_path)
+    with open(folder / "cells.jsonl", "a", encoding="utf-8") as cells:
+        cells.write("cut\n")
+    shown = lines_of("show", str(folder), cwd=tmp_path)
+    told = " ".join(line for line in shown if line not in whole)
+    assert told.startswith("damaged: 1 part could not be read (cells.jsonl:")
+    assert [line for line in whole if line not in shown] == []
+
+
+@pytest.mark.parametrize(
+    ("description", "told"),
+    [("{", "not JSON"), ("{}", "schema version None"), ('{"schema_version": 1}', "Field required")],
+)
+def test_show_of_a_run_that_cannot_be_read_is_one_line(
+    tmp_path: Path, description: str, told: str
+) -> None:
+    (tmp_path / "run.json").write_text(description, encoding="utf-8")
+    done = in_this_process("show", ".", cwd=tmp_path)
+    assert done.exit_code == 2
+    (line,) = done.stderr.splitlines()
+    assert told in line
+
+
+@pytest.mark.parametrize("run", ["20261122T141242Z-a112ab", "20261122T124308Z-378d07"])
+def test_show_of_a_committed_run(run: str) -> None:
+    """Of the oldest kind, without accuracy or timings: whole domains."""
+    shown = "\n".join(lines_of("show", f"results/amd-epyc-4c/{run}", cwd=ROOT))
+    assert f"exhaustive run {run} on amd-epyc-4c" in shown
+    assert "Most accurate in float" in shown
 
 
 def command_line(given: str, folder: Path) -> list[str]:
@@ -694,7 +794,6 @@ def commands_of(page: Path) -> list[str]:
     return [line.partition("#")[0].strip() for line in lines]
 
 
-ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
@@ -712,72 +811,6 @@ def test_every_command_of_the_pages_is_one(page: Path) -> None:
             command.make_context(name, arguments)
         except Exception as error:
             pytest.fail(f"{page.name}: {line}: {error}")
-
-
-def timed(**changes: Any) -> dict[str, Any]:
-    """A cell of a throughput in the streaming regime."""
-    figures = {"gbps": 1.0, "percent_of_limit": 10.0, "ranked": True, "status": "ok"}
-    place = {"experiment": "throughput", "implementation": "max_shift", "regime": "streaming"}
-    return {**place, **figures, "dtype": "float32", "classes": 1000, "threads": 1, **changes}
-
-
-@pytest.mark.parametrize(
-    ("cells", "present", "absent"),
-    [
-        ([], [], ["GB/s", "None", "max ulp", "overflow", "speed"]),
-        (
-            [{"experiment": "accuracy", "implementation": "max_shift", "status": "ok",
-              "dtype": "float32", "max_ulp": 65.75}],
-            ["max ulp: worst over all inputs", "max ulp f32", "65.8"],
-            ["GB/s", "None", "speed", "overflow", "f64"],
-        ),
-        ([timed(regime="latency")], [], ["GB/s", "None", "speed"]),
-        ([timed(regime="latency", speedup=1.25)], ["speed: ×", " 1.25", "latency"], ["GB/s"]),
-        ([timed(regime="cached", noisy=True)], [], ["speed", "~"]),
-        ([timed(gbps=None, status="skipped", noisy=True)], ["skipped"], ["~"]),
-        ([timed(gbps=None, status="error", reason="x")], ["error", "nothing was timed"], ["None"]),
-        ([timed(implementation="copy_regular", role="limit")], [], ["GB/s", "None"]),
-        ([timed()], ["copy: streaming, softmax, 1000 classes, float32, 1 thread"], ["speed"]),
-        ([timed(regime="cached", speedup=1.25)], ["speed: ×", " 1.25"], ["GB/s"]),
-        ([timed(noisy=True)], ["~1 ", "~10", "not known to the precision"], []),
-        (
-            [timed(dtype="float64", gbps=2.0), timed(gbps=3.0), timed(classes=7, gbps=4.0)],
-            ["1000 classes, float32", " 3 "],
-            [" 2 ", " 4 "],
-        ),
-        (
-            [timed(dtype="float64", gbps=2.5), timed(dtype="bfloat16", gbps=3.5)],
-            ["1000 classes, bfloat16", " 3.5 "],
-            [" 2.5 "],
-        ),
-        (
-            [timed(classes=100, gbps=2.5), timed(classes=10_000, gbps=3.5)],
-            [" 100 classes", " 2.5 "],
-            [" 3.5 "],
-        ),
-        (
-            [timed(dtype="float64", classes=7, operation="log_softmax", gbps=2.0)],
-            ["copy: streaming, log_softmax, 7 classes, float64, 1 thread", " 2 "],
-            ["float32 "],
-        ),
-    ],
-    ids=[
-        "nothing", "accuracy alone", "another regime", "one row", "no ratio", "skipped",
-        "no timing succeeded", "limits alone",
-        "the usual", "in cache", "not known", "the usual among others",
-        "two other formats", "two as near", "another format, operation and size",
-    ],
-)  # fmt: skip
-def test_the_summary_says_what_was_timed_and_nothing_of_what_was_not(
-    cells: list[dict[str, Any]], present: list[str], absent: list[str]
-) -> None:
-    described = report_run.info(implementations=[report_run.implementation("max_shift")])
-    found = Run(Path("run"), described, [RECORD.validate_python(c) for c in cells])
-    console = Console(width=300, record=True, file=io.StringIO())
-    progress.summary(found, console)
-    shown = console.export_text()
-    assert [p for p in present if p not in shown] == []
-    assert [a for a in absent if a in shown] == []
 
 
 def missing_places(page: Path) -> list[str]:

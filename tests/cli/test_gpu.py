@@ -234,6 +234,7 @@ def test_what_is_missing_is_said_in_one_line_with_the_remedy() -> None:
 def test_an_implementation_names_the_extra_that_it_lacks(
     monkeypatch: pytest.MonkeyPatch, name: str, absent: tuple[str, ...], extra: str
 ) -> None:
+    monkeypatch.setattr("harness.machine.cuda_driver.cuda_device_count", lambda: (1, ""))
     monkeypatch.setattr(
         "harness.registry.discovery.find_module", lambda p: None if p in absent else p
     )
@@ -244,7 +245,17 @@ def test_an_implementation_names_the_extra_that_it_lacks(
     assert extra in declared["project"]["optional-dependencies"]
 
 
+@pytest.mark.parametrize("name", ["cupy_gpu", "jax_cuda", "torch_cuda", "triton_gpu"])
+def test_without_a_device_nobody_is_told_to_install_a_library(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr("harness.machine.cuda_driver.cuda_device_count", lambda: (0, "none here"))
+    monkeypatch.setattr("harness.registry.discovery.find_module", lambda package: None)
+    assert implementations()[name].unavailable_reason == "no CUDA device: none here"
+
+
 def test_one_of_two_plugins_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.machine.cuda_driver.cuda_device_count", lambda: (1, ""))
     absent = "jax_cuda13_plugin"
     monkeypatch.setattr(
         "harness.registry.discovery.find_module", lambda p: None if p == absent else p

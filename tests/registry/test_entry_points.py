@@ -175,9 +175,10 @@ def test_terrible_packages_stop_neither_listing_nor_a_run(
         capture_output=True, text=True, timeout=60, env={**os.environ, "COLUMNS": "400"},
     )  # fmt: skip
     assert listed.returncode == 0, listed.stderr
-    assert {*TERRIBLE, "hangs", "missing", "max_shift"} <= {
+    assert {*TERRIBLE, "hangs", "max_shift"} <= {
         line.split()[0] for line in listed.stdout.splitlines() if line
     }
+    assert "missing: entry point 'missing'" in listed.stdout
     assert "printed when" not in listed.stdout
     everything = found()
     chosen = [everything[n] for n in (*TERRIBLE, "missing", "max_shift")]
