@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -53,6 +53,8 @@ __all__ = [
     "resume_command",
     "temporary_results",
 ]
+
+T = TypeVar("T")
 
 _MAX_LINE = 4 << 20
 _MAX_INFO = 64 << 20
@@ -143,8 +145,12 @@ def _parsed(text: bytes) -> Any:
     return data
 
 
-def _described(path: Path) -> RunInfo:
-    """run.json of the run in `path`, validated."""
+def read_info(path: Path) -> RunInfo:
+    """run.json of the run in `path`, validated.
+
+    Raises:
+        ResultsError: there is none that is readable, or its schema is not this version's.
+    """
     file = path / RUN_FILE
     try:
         if file.exists() and not file.is_file():
@@ -184,7 +190,7 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
         ResultsError: there is no readable run.json, or its schema is not this version's.
     """
     path = Path(folder)
-    info = _described(path)
+    info = read_info(path)
     problems: list[str] = []
     records: dict[str, Record] = {}
     cells = path / CELLS_FILE
@@ -235,26 +241,41 @@ def find_runs(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     return list(found)
 
 
+def each_run(paths: Sequence[str | os.PathLike[str]], read: Callable[[Path], T]) -> list[T]:
+    """What `read` makes of every run at or below `paths`; one that it cannot read gives a warning.
+
+    Raises:
+        ResultsError: nothing there is a run, or none of them can be read.
+    """
+    found: list[T] = []
+    unreadable: list[ResultsError] = []
+    for path in find_runs(paths):
+        try:
+            found.append(read(path))
+        except ResultsError as e:
+            unreadable.append(e)
+    if unreadable and not found:
+        raise unreadable[0]
+    for error in unreadable:
+        warnings.warn(f"left out: {error}", ResultsWarning, stacklevel=3)
+    return found
+
+
+def tell_problems(path: Path, problems: Iterable[str]) -> None:
+    """A warning for each part of a run that could not be read."""
+    for problem in problems:
+        warnings.warn(f"{path}: {problem}", ResultsWarning, stacklevel=3)
+
+
 def read_runs(paths: Sequence[str | os.PathLike[str]]) -> list[Run]:
     """Every run at or below `paths`, oldest first; unreadable parts give a `ResultsWarning`.
 
     Raises:
         ResultsError: nothing there is a run, or none of them can be read.
     """
-    runs: list[Run] = []
-    unreadable: list[ResultsError] = []
-    for path in find_runs(paths):
-        try:
-            runs.append(read_run(path))
-        except ResultsError as e:
-            unreadable.append(e)
-    if unreadable and not runs:
-        raise unreadable[0]
-    for error in unreadable:
-        warnings.warn(f"left out: {error}", ResultsWarning, stacklevel=2)
+    runs = each_run(paths, read_run)
     for run in runs:
-        for problem in run.problems:
-            warnings.warn(f"{run.path}: {problem}", ResultsWarning, stacklevel=2)
+        tell_problems(run.path, run.problems)
     return sorted(runs, key=lambda r: (r.info.created, r.info.id))
 
 

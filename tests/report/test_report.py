@@ -6,14 +6,13 @@ import csv
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 import report_run
+from site_pages import check_ids, check_links, pages, rows_of, text_of
 
 from harness.report import ReportError, build, build_site
 from harness.report.drawing import style as palette
@@ -24,24 +23,6 @@ from harness.report.run_data import from_run
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_site([report_run.small_run()], tmp_path_factory.mktemp("report") / "site").parent
-
-
-def text_of(path: Path) -> str:
-    """The text that a reader sees, white space collapsed."""
-    pieces: list[str] = []
-    parser = HTMLParser()
-    parser.handle_data = pieces.append  # type: ignore[method-assign]
-    parser.feed(path.read_text(encoding="utf-8"))
-    return re.sub(r"\s+", " ", " ".join(pieces))
-
-
-def rows_of(path: Path) -> list[dict[str, str]]:
-    with open(path, encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def pages(site: Path) -> Iterator[Path]:
-    return iter(sorted(site.rglob("*.html")))
 
 
 @pytest.mark.parametrize(
@@ -122,23 +103,11 @@ def test_alt_text_says_what_the_data_say(site: Path) -> None:
 
 
 def test_links_stay_inside_the_site_and_exist(site: Path) -> None:
-    for page in pages(site):
-        html = page.read_text(encoding="utf-8")
-        for target in re.findall(r'(?:href|src|srcset)="([^"]+)"', html):
-            if target.startswith(("https://doi.org/", "https://github.com/")):
-                continue
-            path, _, fragment = target.partition("#")
-            there = (page.parent / path).resolve() if path else page
-            assert there.is_relative_to(site.resolve()), (page, target)
-            assert there.exists(), (page, target)
-            if fragment:
-                assert f'id="{fragment}"' in there.read_text(encoding="utf-8"), (page, target)
+    check_links(site)
 
 
 def test_ids_are_unique_on_a_page(site: Path) -> None:
-    for page in pages(site):
-        ids = re.findall(r'\sid="([^"]+)"', page.read_text(encoding="utf-8"))
-        assert len(ids) == len(set(ids)), page
+    check_ids(site)
 
 
 def test_tables_have_captions_and_scopes(site: Path) -> None:
@@ -247,7 +216,7 @@ def tiny_run(name: str, machine: str) -> report_run.SyntheticRun:
 def test_runs_of_different_machines_have_separate_pages(tmp_path: Path) -> None:
     runs = [tiny_run("../first", "Machine A"), tiny_run("second", "Machine B")]
     site = build_site(runs, tmp_path / "site").parent
-    folders = sorted(p for p in site.iterdir() if p.is_dir() and p.name != "static")
+    folders = sorted(p.parent for p in site.glob("*/throughput.html"))
     assert len(folders) == 2
     for folder in folders:
         text = text_of(folder / "throughput.html")
@@ -256,8 +225,8 @@ def test_runs_of_different_machines_have_separate_pages(tmp_path: Path) -> None:
     index = text_of(site / "index.html")
     assert "Machine A" in index
     assert "Machine B" in index
-    test_links_stay_inside_the_site_and_exist(site)
-    test_ids_are_unique_on_a_page(site)
+    check_links(site)
+    check_ids(site)
 
 
 def _judged(name: str, errors: dict[str, float]) -> report_run.SyntheticRun:
