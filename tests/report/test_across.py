@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,16 @@ from site_pages import check_ids, check_links, pages, rows_of, text_of
 
 from harness.cli.report import compared, judge
 from harness.comparison.render import to_markdown
-from harness.records.reader import ResultsWarning, read_run
+from harness.records.reader import ResultsWarning, find_runs, read_run
 from harness.report import build
 from harness.report.across import history, kept, libraries, pairs, runs
 from harness.report.across.compared import predecessors
+from harness.report.across.plan import Across
 from harness.report.across.stored import Stored
 from harness.report.run_data import RunData, from_run
 
 HOSTILE = report_run.HOSTILE
+RESULTS = Path(__file__).parents[2] / "results"
 
 
 def data(folder: Path) -> RunData:
@@ -164,7 +167,7 @@ def test_the_history_names_commits_and_what_changed(tmp_path: Path) -> None:
     (row,) = rows_of(errors)
     assert [row["Before ulp"], row["After ulp"]] == ["1.5", "2.5"]
     text = text_of(site / "history.html")
-    assert "1 step (ratios followed: 1); 1 change of a largest error." in text
+    assert "1 step (ratios followed: 1), the largest that of fast, +50.0%" in text
     assert "One run alone, and so no history: other" in text
     (figure,) = (site / "figures").glob("history-*.csv")
     assert {r["Run"] for r in rows_of(figure)} == {"one", "two"}  # machines are never mixed
@@ -183,13 +186,15 @@ def test_an_implementation_has_a_line_for_each_machine_and_run(tmp_path: Path) -
     store(results, "one", cells(2.0), 1)
     store(results, "two", cells(3.0), 2)
     store(results, "far", cells(9.0), 3, machine={**BOX, "slug": "other"})
+    store(results, "arm", cells(9.0), 4, machine={**BOX, "architecture": "arm"})
     site = build([results], tmp_path / "site").parent
+    check_ids(site)
     html = (site / "implementations/fast.html").read_text(encoding="utf-8")
-    for name in ("one", "two", "far"):
+    for name in ("one", "two", "far", "arm"):
         assert f'href="../{name}/implementations/fast.html"' in html
     text = text_of(site / "implementations/fast.html")
     assert "The fast softmax." in text
-    assert "It ran in 3 of 3 runs, on box, other." in text
+    assert "It ran in 4 of 4 runs, on box, other." in text
     for value in ("2.00", "3.00", "9.00"):
         assert value in text
 
@@ -234,6 +239,8 @@ def test_a_deviation_can_be_reported_as_it_stands(tmp_path: Path) -> None:
         "error:     8.00×10¹⁵ ulp",
         "versions:  torch 2.13.0+cpu",
         "seen in:   softmax in float64 and float32",
+        "see also:  https://github.com/pytorch/pytorch/issues/113708, "
+        "https://github.com/scipy/scipy/issues/19521",
     ):
         assert line in block.text.splitlines()
     assert "0x1.5p+0" not in block.text
@@ -396,6 +403,38 @@ def test_runs_of_every_kind_make_a_site(tmp_path: Path) -> None:
     assert "nothing was timed" in text
     check_links(site)
     check_ids(site)
+
+
+def test_a_helper_is_given_all_that_a_comparison_needs(tmp_path: Path) -> None:
+    given = [store(tmp_path / "r", f"run-{k}", cells(float(k)), k) for k in (1, 2)]
+    across = Across([data(f) for f in given], [Stored.at(f) for f in given], judge())
+    elsewhere = pickle.loads(pickle.dumps(across))
+    assert elsewhere.parts == across.parts
+    for part in across.parts[:2]:
+        here, there = (list(a.make(part, tmp_path / "site")) for a in (across, elsewhere))
+        assert here == there
+        assert here[0].files == part
+
+
+def test_the_committed_runs_have_pages_across_them(tmp_path: Path) -> None:
+    """All but the pages of each run, which have tests of their own."""
+    found = sorted(find_runs([RESULTS]), key=lambda p: p.name)
+    across = Across([data(p) for p in found], [Stored.at(p) for p in found], judge())
+    made = {page.path: page for part in across.parts for page in across.make(part, tmp_path)}
+    made |= {page.path: page for page in across.finish(tmp_path)}
+    assert {path for path, _ in across.menu} <= set(made)
+    told = made["libraries.html"].parts[-1]
+    assert told.title == "torch (torch 2.13.0+cpu)"
+    gradient = next(b for b in told.blocks if "60-gradient-of-logits" in b.title)
+    assert "input:     0x1.0000000000000p+0, 0x1.dcc17e0000000p-26" in gradient.text
+    assert "got:       0x0.0p+0" in gradient.text
+    assert gradient.links == (("jax-ml/jax#40386", "https://github.com/jax-ml/jax/issues/40386"),)
+    of_pairs = [p.lead[0] for path, p in made.items() if path.startswith("pairs/")]
+    assert of_pairs
+    assert all(" has the least time (softmax, float32" in lead for lead in of_pairs)
+    verdicts = {p.lead[0].split(": ")[1] for path, p in made.items() if path[:8] == "compare/"}
+    *answers, _ = made["compare.html"].lead
+    assert all(a.split(": ")[-1] in {*verdicts, "no two runs measured the same."} for a in answers)
 
 
 def test_a_run_given_in_memory_is_the_run(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from harness.report.across.machines import (
     commit,
     experiments,
     head,
+    key,
     place_of,
     title,
     when,
@@ -25,7 +26,7 @@ from harness.report.across.machines import (
 from harness.report.across.page import Block, Page, Part
 from harness.report.drawing.formatting import duration, figure, integer, interval
 from harness.report.drawing.prose import prose
-from harness.report.drawing.sanitize import readable, slug
+from harness.report.drawing.sanitize import readable
 from harness.report.drawing.tables import (
     Column,
     Entry,
@@ -239,8 +240,8 @@ def page(runs: Sequence[RunData], told: Told, pairs: Mapping[str, str]) -> Page:
         rows = [_row(run, before.get(run.slug), told) for run in reversed(machine)]
         name = title(machine[0])
         caption = f"{name}: each run against the one before it, newest first"
-        table = Table(f"compared-{slug(name)}", caption, _COLUMNS, rows)
-        parts.append(Part(name, f"on-{slug(name)}", tables=[table]))
+        table = Table(f"compared-{key(machine[0])}", caption, _COLUMNS, rows)
+        parts.append(Part(name, f"on-{key(machine[0])}", tables=[table]))
     links = [
         [head(run), words(title(run)), words("who is faster than whom", href=pairs[run.slug])]
         for run in runs

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from harness.records import AccuracyRecord
 from harness.records.timing import CONTROL_SUFFIX, TimingRecord
+from harness.report.across import machines
 from harness.report.across.machines import by_machine, commit, errors, head, title, when
 from harness.report.across.page import Page, Part
 from harness.report.drawing import style as palette
@@ -315,12 +316,16 @@ def _told(found: Sequence[Panel], changed: Table, other: Table) -> str:
             f"{errors_}."
         )
     followed = sum(len(panel.series) for panel in found)
-    return f"{plural(len(changed.rows), 'step')} (ratios followed: {integer(followed)}); {errors_}."
+    text = f"{plural(len(changed.rows), 'step')} (ratios followed: {integer(followed)})"
+    if changed.rows:
+        name, point, _, _, change, *_ = (entry.text for entry in changed.rows[0])
+        text += f", the largest that of {name}, {change} ({point})"
+    return f"{text}; {errors_}."
 
 
-def _part(runs: Sequence[RunData], style: Mapping[str, Style]) -> Part:
-    """The history of one machine: a figure for each operation."""
-    key = slug(title(runs[0]))
+def _part(runs: Sequence[RunData], style: Mapping[str, Style]) -> tuple[str, Part]:
+    """The history of one machine: in a sentence, and as a figure for each operation."""
+    key = machines.key(runs[0])
     found = panels(runs)
     changed, other = step_table(runs, found, key), error_table(runs, key)
     plots = []
@@ -330,16 +335,17 @@ def _part(runs: Sequence[RunData], style: Mapping[str, Style]) -> Part:
         plots.append(plot(runs, mine, style, stem, _points_table(runs, mine, f"{stem}-table")))
     tables = [t for t in (changed, other) if t.rows]
     head_ = f"{title(runs[0])}, {plural(len(runs), 'run')}"
-    return Part(head_, f"history-of-{key}", _told(found, changed, other), plots=plots,
-                tables=tables)  # fmt: skip
+    told = _told(found, changed, other)
+    return f"{head_}: {told}", Part(head_, f"history-of-{key}", plots=plots, tables=tables)
 
 
 def page(runs: Sequence[RunData], style: Mapping[str, Style]) -> Page:
     """Every machine with more than one run."""
-    machines = by_machine(runs)
-    parts = [_part(machine, style) for machine in machines if len(machine) > 1]
-    alone = [title(machine[0]) for machine in machines if len(machine) == 1]
-    lead = [f"{part.title}: {part.text}" for part in parts] or ["No machine has more than one run."]
+    boxes = by_machine(runs)
+    told = [_part(box, style) for box in boxes if len(box) > 1]
+    alone = [title(box[0]) for box in boxes if len(box) == 1]
+    lead = [text for text, _ in told] or ["No machine has more than one run."]
     if alone:
         lead.append(f"One run alone, and so no history: {', '.join(alone)}.")
-    return Page("history.html", "History", [*lead, prose("history_lead")], parts)
+    lead.append(prose("history_lead"))
+    return Page("history.html", "History", lead, [part for _, part in told])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from harness.records import ConformanceRecord, ImplementationInfo
-from harness.report.across.machines import able, by_machine, commit, place_of, title, when
+from harness.report.across.machines import able, by_machine, commit, key, place_of, title, when
 from harness.report.across.page import Page, Part
 from harness.report.drawing.formatting import interval, plural
 from harness.report.drawing.prose import prose
@@ -82,7 +82,7 @@ def _tables(runs: Sequence[RunData]) -> dict[str, list[Table]]:
                 rows.setdefault(name, []).append(_row(run, name, f"{FOLDER}{stem}.html"))
         for name, mine in rows.items():
             of_name = Table(
-                f"everywhere-{slug(name)}-{slug(title(machine[-1]))}",
+                f"everywhere-{slug(name)}-{key(machine[-1])}",
                 f"{name} on {title(machine[-1])}", _COLUMNS, mine,
             )  # fmt: skip
             found.setdefault(name, []).append(of_name)

@@ -132,6 +132,7 @@ def report(library: Library, case: str, found: Sequence[ConformanceRecord]) -> s
         "seen in": _where(found),
         "measured": f"{when(library.run)} UTC, softmax-bench {library.run.info.harness_version}",
         "again": replay(library.run, c),
+        "see also": ", ".join(address or text for text, address in links_of(found)),
     }
     head = [f"{STATES[state_of(c)].word}: {c.title or case}", c.message or c.reason or "", ""]
     lines = [f"{term + ':':<11}{text}" for term, text in told.items() if text]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from harness.records import AccuracyRecord, RunInfo
+from harness.report.drawing.sanitize import slug
 from harness.report.drawing.tables import Entry, words
 from harness.report.run_data import MEASURED, RunData
 from harness.report.run_header import headline_facts
@@ -24,9 +25,17 @@ def by_machine(runs: Sequence[RunData]) -> list[list[RunData]]:
     """
     found: dict[tuple[str, ...], list[RunData]] = {}
     for run in reversed(runs):
-        key = tuple(str(run.info.machine.get(name)) for name in _HARDWARE)
-        found.setdefault(key, []).insert(0, run)
+        found.setdefault(_hardware(run), []).insert(0, run)
     return list(found.values())
+
+
+def _hardware(run: RunData) -> tuple[str, ...]:
+    return tuple(str(run.info.machine.get(name)) for name in _HARDWARE)
+
+
+def key(run: RunData) -> str:
+    """Of a machine, by one of its runs: for the names of what is told of it."""
+    return slug(" ".join(_hardware(run)))
 
 
 def title(run: RunData) -> str:

@@ -13,13 +13,13 @@ from harness.report.across.machines import (
     errors,
     experiments,
     head,
+    key,
     title,
     when,
 )
 from harness.report.across.page import Page, Part
 from harness.report.drawing.formatting import figure, integer, listed, plural
 from harness.report.drawing.prose import prose
-from harness.report.drawing.sanitize import slug
 from harness.report.drawing.tables import Column, Entry, Table, count, missing, texts, words
 from harness.report.pages import side_by_side
 from harness.report.run_data import RunData, known
@@ -44,9 +44,7 @@ def most_accurate(run: RunData) -> tuple[list[str], float] | None:
     common = set.intersection(*(set(found) for found in judged.values())) if judged else set()
     if not common:
         return None
-    largest = {
-        name: max(known(found[key].max_ulp) for key in common) for name, found in judged.items()
-    }
+    largest = {name: max(known(found[x].max_ulp) for x in common) for name, found in judged.items()}
     least = min(largest.values())
     return [name for name in run.implementations if largest.get(name) == least], least
 
@@ -106,10 +104,9 @@ def _table(runs: Sequence[RunData]) -> Table:
         *texts("Run", "Profile", "Commit", "Measured"), Column("Implementations", "that ran"),
         Column("Timings", "decided"), *texts("Fastest", "Most accurate"), Column("Failed cells"),
     ]  # fmt: skip
-    machine = runs[0]
     rows = [_row(run) for run in reversed(runs)]
-    name = f"runs-{slug(title(machine))}"
-    return Table(name, f"{title(machine)}: {plural(len(runs), 'run')}, newest first", columns, rows)
+    caption = f"{title(runs[0])}: {plural(len(runs), 'run')}, newest first"
+    return Table(f"runs-{key(runs[0])}", caption, columns, rows)
 
 
 def _answer(runs: Sequence[RunData]) -> str:
