@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness.cli import options
 from harness.cli.exits import one_line_errors
+
+if TYPE_CHECKING:
+    from harness.comparison import Comparison
+    from harness.records.reader import Run
+    from harness.report.across.compared import Judge
 
 
 class ExportName(StrEnum):
@@ -27,7 +32,7 @@ def report(
     ] = None,
     debug: options.Debug = False,
 ) -> None:
-    """Render a static site from any number of runs."""
+    """Render a static site from any number of runs; of an earlier one what still holds is kept."""
     from harness.report import build
 
     with one_line_errors(debug):
@@ -37,4 +42,25 @@ def report(
             for written in export_pytest_benchmark(results, output):
                 print(f"{export.value}: {written}")
         else:
-            print(f"report: {build(results, output)}")
+            print(f"report: {build(results, output, judge())}")
+
+
+def compared(base: Run, new: Run, names: tuple[str, str] | None) -> Comparison:
+    """Two runs as `softmax-bench compare` has them, or two implementations; told by their ids."""
+    from harness.comparison import compare
+    from harness.comparison.operands import SEPARATOR, Side
+
+    sides = [
+        Side(f"{run.machine}/{run.info.id}" + (SEPARATOR + name if name else ""), run, name)
+        for run, name in zip((base, new), names or (None, None), strict=True)
+    ]
+    return compare(*sides)
+
+
+def judge() -> Judge:
+    """The comparison, for the pages of a site that show it."""
+    from harness.comparison.operands import where
+    from harness.comparison.render import headline, method, to_markdown
+    from harness.report.across.compared import Judge
+
+    return Judge(compared, headline, method, to_markdown, where)

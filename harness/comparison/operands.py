@@ -147,7 +147,7 @@ def _index(side: Side, across: bool, by_name: bool) -> dict[str, Record]:
         changes: dict[str, Any] = {} if by_name else {"implementation": "", "device": None}
         if across and record.threads not in (None, 1) and record.threads == cores:
             changes["threads"] = "all"
-        table[cell_key(record.model_copy(update=changes))] = record
+        table[cell_key({**vars(record), **changes})] = record
     return table
 
 

@@ -140,7 +140,7 @@ def to_markdown(comparison: Comparison) -> str:
     if shown:
         lines += ["", *_table(_HEADER, (_row(i) for i in shown[:_MOST]))]
     if len(shown) > _MOST:
-        lines += ["", f"{len(shown) - _MOST} more are in the JSON."]
+        lines += ["", f"{len(shown) - _MOST} more: `compare --json FILE` writes all."]
     if comparison.items:
         lines += ["", *_table(("implementation", "experiment", *VERDICTS), _overview(comparison))]
     if comparison.missing:

@@ -66,7 +66,7 @@ class ResultsWarning(UserWarning):
 
 def cell_key(record: Record | Mapping[str, Any]) -> str:
     """The coordinates of a record as one string: equal for the same cell of the grid."""
-    get = record.get if isinstance(record, Mapping) else lambda k, d=None: getattr(record, k, d)
+    get = (record if isinstance(record, Mapping) else vars(record)).get
     # A warm cache is what records without the field had: theirs is the same cell.
     return "|".join("" if (v := get(f)) in (None, "warm") else f"{v}" for f in KEY_FIELDS)
 

@@ -146,8 +146,12 @@ def _parsed(text: bytes) -> Any:
     return data
 
 
-def _described(path: Path) -> RunInfo:
-    """run.json of the run in `path`, validated."""
+def read_info(path: Path) -> RunInfo:
+    """run.json of the run in `path`, validated.
+
+    Raises:
+        ResultsError: there is none that is readable, or its schema is not this version's.
+    """
     file = path / RUN_FILE
     try:
         if file.exists() and not file.is_file():
@@ -187,7 +191,7 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
         ResultsError: there is no readable run.json, or its schema is not this version's.
     """
     path = Path(folder)
-    info = _described(path)
+    info = read_info(path)
     problems: list[str] = []
     records: dict[str, Record] = {}
     cells = path / CELLS_FILE
@@ -238,15 +242,17 @@ def find_runs(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     return list(found)
 
 
-def _readable(
-    paths: Iterable[str | os.PathLike[str]], read: Callable[[Path], T]
-) -> list[tuple[Path, T]]:
-    """What `read` makes of every run at or below `paths`; one it cannot read gives a warning."""
-    found: list[tuple[Path, T]] = []
+def each_run(paths: Sequence[str | os.PathLike[str]], read: Callable[[Path], T]) -> list[T]:
+    """What `read` makes of every run at or below `paths`; one that it cannot read gives a warning.
+
+    Raises:
+        ResultsError: nothing there is a run, or none of them can be read.
+    """
+    found: list[T] = []
     unreadable: list[ResultsError] = []
     for path in find_runs(paths):
         try:
-            found.append((path, read(path)))
+            found.append(read(path))
         except ResultsError as e:
             unreadable.append(e)
     if unreadable and not found:
@@ -256,16 +262,21 @@ def _readable(
     return found
 
 
+def tell_problems(path: Path, problems: Iterable[str]) -> None:
+    """A warning for each part of a run that could not be read."""
+    for problem in problems:
+        warnings.warn(f"{path}: {problem}", ResultsWarning, stacklevel=3)
+
+
 def read_runs(paths: Sequence[str | os.PathLike[str]]) -> list[Run]:
     """Every run at or below `paths`, oldest first; unreadable parts give a `ResultsWarning`.
 
     Raises:
         ResultsError: nothing there is a run, or none of them can be read.
     """
-    runs = [run for _, run in _readable(paths, read_run)]
+    runs = each_run(paths, read_run)
     for run in runs:
-        for problem in run.problems:
-            warnings.warn(f"{run.path}: {problem}", ResultsWarning, stacklevel=2)
+        tell_problems(run.path, run.problems)
     return sorted(runs, key=lambda r: (r.info.created, r.info.id))
 
 
@@ -277,7 +288,7 @@ def read_newest(path: str | os.PathLike[str]) -> tuple[Run, int]:
     Raises:
         ResultsError: nothing there is a run, or none of them can be read.
     """
-    found = _readable([path], _described)
+    found = each_run([path], lambda folder: (folder, read_info(folder)))
     newest, _ = max(found, key=lambda one: (one[1].created, one[1].id))
     return read_run(newest), len(found)
 

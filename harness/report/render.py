@@ -107,7 +107,7 @@ def _helpers(site: Site, shared: Path, count: int) -> Iterator[list[subprocess.P
     started: list[subprocess.Popen[bytes]] = []
     try:
         if count > 0:
-            given = (os.getpid(), site.folder, site.runs, site.styles)
+            given = (os.getpid(), site.folder, site.runs, site.styles, site.across)
             (shared / _SITE).write_bytes(pickle.dumps(given))
         with contextlib.suppress(OSError):
             for _ in range(count):

@@ -26,6 +26,8 @@ from harness.records import (
     WorstCaseRecord,
 )
 from harness.report import export
+from harness.report.across.page import Page
+from harness.report.across.plan import Across
 from harness.report.drawing import style
 from harness.report.drawing.figure import Plot, write
 from harness.report.drawing.formatting import byte_count, integer
@@ -41,7 +43,6 @@ from harness.report.pages import (
     implementation,
     limits,
     pareto,
-    side_by_side,
 )
 from harness.report.pages import overview as summary
 from harness.report.pages.findings import findings
@@ -123,9 +124,9 @@ class SitePart(NamedTuple):
     """What of a site is made in one go, by any process: a page of a run, and its files.
 
     Attributes:
-        run: place of the run in `Site.runs`.
+        run: place of the run in `Site.runs`; -1 for what is made of several.
         page: a key of `PAGES`, where ``data`` stands for the records as files, or
-            ``implementation``.
+            ``implementation``; of several runs a part of `Across.parts`.
         implementation: whose page.
     """
 
@@ -151,11 +152,18 @@ def environment() -> Environment:
 
 @dataclass
 class Site:
-    """The folder that is being written."""
+    """The folder that is being written.
+
+    Attributes:
+        runs: those whose pages are drawn.
+        styles: of the implementations of each run, by its folder in the site.
+        across: what several runs tell together; None for a site of one.
+    """
 
     folder: Path
     runs: Sequence[RunData]
-    styles: Mapping[str, Style]
+    styles: Mapping[str, Mapping[str, Style]]
+    across: Across | None = None
     env: Environment = field(default_factory=environment)
     downloads: list[Download] = field(default_factory=list)  # of the part that is being made
 
@@ -163,7 +171,8 @@ class Site:
         target = self.folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         root = "../" * path.count("/")
-        html = self.env.get_template(template).render(root=root, runs=self.runs, **context)
+        runs = self.across.runs if self.across else self.runs
+        html = self.env.get_template(template).render(root=root, runs=runs, **context)
         target.write_text(readable(html), encoding="utf-8", newline="")
 
     def _page(
@@ -185,7 +194,7 @@ class Site:
 
     def _csv(self, table: Table, slug: str = "") -> None:
         path = self.folder / slug / "data" / f"{table.name}.csv"
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(table.to_csv(), encoding="utf-8", newline="")
 
     def _offer(self, run: RunData, href: str, what: str) -> None:
@@ -193,19 +202,19 @@ class Site:
         size = (self.folder / run.slug / href).stat().st_size
         self.downloads.append(Download(href, what, byte_count(size)))
 
-    def _index(self) -> None:
-        """With several runs, the page that lists them, and their errors side by side."""
-        if len(self.runs) == 1:
-            return
-        entries = [
-            (run, self._matrix(run, run.slug), findings(run)[0], headline_facts(run.info))
-            for run in self.runs
-        ]
-        tables = side_by_side.accuracy(self.runs)
-        for table in tables:
-            self._csv(table)
-        self._write("index.html", "runs.html", title="Runs", active="", run=None, base="",
-                    entries=entries, side_by_side=tables)  # fmt: skip
+    def _across(self, page: Page) -> None:
+        """A page across runs, its figures, and its tables as files."""
+        figures = self.folder / page.files / "figures"
+        for part in page.shown:
+            for plot in part.plots:
+                figures.mkdir(parents=True, exist_ok=True)
+                write(plot, figures)
+            for table in (*(plot.table for plot in part.plots), *part.tables, *part.folded):
+                self._csv(table, page.files)
+        base = "../" * (page.path.count("/") - page.files.count("/"))
+        menu = self.across.menu if self.across else ()
+        self._write(page.path, "across.html", title=page.title, active="", run=None, base=base,
+                    page=page, menu=menu)  # fmt: skip
 
     def _implementation_pages(self, run: RunData, prefix: str = "") -> dict[str, str]:
         return {
@@ -224,10 +233,15 @@ class Site:
             pages = [key for key in (*SECTIONED, "conformance", "claims") if key in shown]
             found += [SitePart(i, page) for page in ("data", "index", *pages)]
             found += [SitePart(i, "implementation", name) for name in run.implementations]
-        return found
+        across = self.across.parts if self.across else ()
+        return [*(SitePart(-1, part) for part in across), *found]
 
     def make(self, part: SitePart) -> list[Download]:
         """Write the page and the files of a part; the files for the data page."""
+        if part.run < 0 and self.across:
+            for page in self.across.make(part.page, self.folder):
+                self._across(page)
+            return []
         run = self.runs[part.run]
         self.downloads = []
         for name in ("figures", "data"):
@@ -268,25 +282,26 @@ class Site:
             files = [*self.downloads, *(d for _, d in given if d.table is None)]
             self._page(run, "data", "Data", "data.html", downloads=files,
                        tables=[(n, t.caption) for n, t in tables.items()])  # fmt: skip
-        self._index()
+        for page in self.across.finish(self.folder) if self.across else ():
+            self._across(page)
 
     def _cells(self, run: RunData) -> None:
         for path, what in export.write_cells(run, self.folder / run.slug / "data"):
             self._offer(run, f"data/{path.name}", what)
 
     def _overview(self, run: RunData) -> None:
-        plot, matrix = pareto.pareto(run, self.styles, "pareto"), self._matrix(run)
+        plot, matrix = pareto.pareto(run, self.styles[run.slug], "pareto"), self._matrix(run)
         first, later = findings(run)
         card.write(run, self.folder / run.slug / "card.png")
         self._offer(run, "card.png", "A picture of the result, for links to this page")
         self._page(run, "index", "Overview", "overview.html", [plot, matrix], first=first,
                    matrix=matrix, plot=plot, later=later, citation=citation(run),
-                   choices=pareto.choices(run, self.styles), here=pareto.place(run),
+                   choices=pareto.choices(run, self.styles[run.slug]), here=pareto.place(run),
                    pages=self._implementation_pages(run))  # fmt: skip
 
     def _sectioned(self, run: RunData, key: str) -> None:
         title, sections_of = SECTIONED[key]
-        sections = [s for s in sections_of(run, self.styles) if s.plots or s.tables]
+        sections = [s for s in sections_of(run, self.styles[run.slug]) if s.plots or s.tables]
         shown = [one for s in sections for one in s.shown]
         self._page(run, key, title, "sections.html", shown,
                    sections=sections, lead=prose(f"{key}_lead"))  # fmt: skip
@@ -314,7 +329,7 @@ class Site:
         # of who could not run there is nothing to draw but the others
         drawn = about is None or about.available
         stems = f"{stem}-accuracy"
-        plots = [implementation.accuracy(run, name, self.styles, stems)] if drawn else []
+        plots = [implementation.accuracy(run, name, self.styles[run.slug], stems)] if drawn else []
         maps = [t.under(stem) for t in implementation.maps(run, name)]
         speeds = implementation.speeds(run, name)
         speeds = speeds and speeds.under(stem)

@@ -79,6 +79,21 @@ def test_a_page_has_no_error_asks_nobody_and_fits_a_telephone(visit: Any, name: 
     assert found.page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"]
 
 
+def test_pages_across_runs_have_no_error_and_fit_a_telephone(browser: Any, tmp_path: Path) -> None:
+    runs = [report_run.small_run(id=name) for name in ("one", "two")]
+    site = build_site(runs, tmp_path / "site").parent
+    page = browser.new_page(viewport=NARROW)
+    found = Visit(page)
+    paths = [*site.glob("*.html"), *(site / "implementations").glob("*.html")]
+    assert len(paths) > 8
+    for path in paths:
+        page.goto(path.as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"], path
+    page.close()
+    assert found.said == []
+    assert all(url.startswith("file:") for url in found.asked)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", ["index", "overflow", "throughput"])
 def test_text_stands_out_from_its_ground(visit: Any, name: str, scheme: str) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 import report_run
+from report_pages import contents
 
 from harness.report import build_site, render
 from harness.report.drawing.style import styles
@@ -28,10 +29,6 @@ def until(true: Callable[[], object]) -> None:
     while not true():
         assert time.monotonic() < end
         time.sleep(0.01)
-
-
-def contents(site: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(site)): p.read_bytes() for p in site.rglob("*") if p.is_file()}
 
 
 _OTHERS: list[psutil.Process] = []
@@ -135,7 +132,7 @@ def test_what_fails_in_a_helper_is_told_here(
     folder.mkdir()
     own = styles(name for name in data_of(run).implementations if name != "max_shift")
     with pytest.raises(KeyError, match="max_shift"):
-        render.render(Site(folder, [data_of(run)], own), processes=2)
+        render.render(Site(folder, [data_of(run)], {"": own}), processes=2)
     assert len(here) > 1
     assert capfd.readouterr().err == ""
     assert helpers() == []

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import report_run
 from report_pages import csv_rows, rows_of, text_of, zipped
+from report_run import FAILURE, case
 
 from harness.records import ConformanceRecord
 from harness.report import build_site
@@ -24,20 +25,6 @@ MARKUP = '<img src=x onerror="alert(1)">'
 FORMULA = "=2+5+cmd|' /C calc'!A0"
 
 
-def case(name: str, key: str, verdict: str | None, **changes: Any) -> dict[str, Any]:
-    status = {"failure": "failed", "unexpected_pass": "failed", "skipped": "skipped",
-              "unsupported": "unsupported"}.get(str(verdict), "ok")  # fmt: skip
-    number = re.match(r"\d+", key)
-    return {
-        "experiment": "conformance", "implementation": name, "operation": "softmax",
-        "dtype": "float32", "device": "cpu", "workload": key, "case": key, "seed": 0,
-        "number": int(number[0]) if number else None, "title": f"title of {key}",
-        "kind": "contradiction", "verdict": verdict, "status": status,
-        "reason": None if status == "ok" else f"reason of {key}",
-        "outcome": "exact" if verdict == "pass" else None, **changes,
-    }  # fmt: skip
-
-
 def claim(identity: str, verdict: str | None, **changes: Any) -> dict[str, Any]:
     return {
         "experiment": "claims", "implementation": "reference", "operation": "softmax",
@@ -47,14 +34,6 @@ def claim(identity: str, verdict: str | None, **changes: Any) -> dict[str, Any]:
         "because": f"because {identity}", "derivation": f"derivation {identity}", "note": None,
         "numbers": None, "findings": None, "tables": None, **changes,
     }  # fmt: skip
-
-
-FAILURE: dict[str, Any] = {
-    "outcome": "zero", "message": "out[1]=0, but should be 5.6e-17", "reason": "out[1]=0",
-    "case_input": ["0x1.2p+5", "0x0.0p+0"], "got": "0x0.0p+0", "expected": "0x1.0p-54",
-    "error_ulp": 8.0e15, "allowed_ulp": 4.5, "observations": 7, "others": ["another one"],
-    "upstream": ["https://github.com/pytorch/pytorch/issues/113708", "scipy/scipy#19521"],
-}  # fmt: skip
 
 
 def conformance_cells() -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -282,6 +283,28 @@ def run(
     made = [c if isinstance(c, Record) else RECORD.validate_python(c) for c in given]
     changes.setdefault("planned_cells", len(made))
     return SyntheticRun(info(**changes), made)
+
+
+def case(name: str, key: str, verdict: str | None, **changes: Any) -> dict[str, Any]:
+    status = {"failure": "failed", "unexpected_pass": "failed", "skipped": "skipped",
+              "unsupported": "unsupported"}.get(str(verdict), "ok")  # fmt: skip
+    number = re.match(r"\d+", key)
+    return {
+        "experiment": "conformance", "implementation": name, "operation": "softmax",
+        "dtype": "float32", "device": "cpu", "workload": key, "case": key, "seed": 0,
+        "number": int(number[0]) if number else None, "title": f"title of {key}",
+        "kind": "contradiction", "verdict": verdict, "status": status,
+        "reason": None if status == "ok" else f"reason of {key}",
+        "outcome": "exact" if verdict == "pass" else None, **changes,
+    }  # fmt: skip
+
+
+FAILURE: dict[str, Any] = {
+    "outcome": "zero", "message": "out[1]=0, but should be 5.6e-17", "reason": "out[1]=0",
+    "case_input": ["0x1.2p+5", "0x0.0p+0"], "got": "0x0.0p+0", "expected": "0x1.0p-54",
+    "error_ulp": 8.0e15, "allowed_ulp": 4.5, "observations": 7, "others": ["another one"],
+    "upstream": ["https://github.com/pytorch/pytorch/issues/113708", "scipy/scipy#19521"],
+}  # fmt: skip
 
 
 _KEPT = ("naive", "max_shift", "log_sum_exp", "two_pass", "numba_cpu", "scipy", HOSTILE)

@@ -101,12 +101,12 @@ def details(run: RunData, grid: Grid) -> list[Detail]:
             ]  # fmt: skip
             found.append(Detail(
                 anchor(grid.operation, case, name), STATES[worst_state(cells)], name, case,
-                grid.title(case), instances, _links(cells),
+                grid.title(case), instances, links_of(cells),
             ))  # fmt: skip
     return found
 
 
-def _links(cells: Sequence[ConformanceRecord]) -> tuple[tuple[str, str | None], ...]:
+def links_of(cells: Sequence[ConformanceRecord]) -> tuple[tuple[str, str | None], ...]:
     given = dict.fromkeys(u for c in cells for u in c.upstream or ())
     return tuple(upstream(u) for u in given)
 
@@ -142,7 +142,7 @@ def _known_rows(
 ) -> tuple[list[list[Entry]], list[list[Entry]]]:
     """A row for everyone who shows it; then one for the operations in which nobody does."""
     cells = [c for grid in where for c in grid.all_of(case)]
-    links = _links(cells)
+    links = links_of(cells)
     head = [words(", ".join(map(str, numbers)) or "–"), words(where[0].title(case) or case)]
     reported = Entry(", ".join(t for t, _ in links) or "–", links=links)
     seen: list[list[Entry]] = []

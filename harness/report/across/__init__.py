@@ -1,0 +1,1 @@
+"""Pages of a site of many runs: what only several runs together can tell."""
