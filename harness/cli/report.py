@@ -1,4 +1,4 @@
-"""``softmax-bench report``: a static site, or files for another tool, from stored runs."""
+"""``softmax-bench report``: a static site, or files for papers and other tools, of stored runs."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 class ExportName(StrEnum):
     pytest_benchmark = "pytest-benchmark"
+    figures = "figures"
 
 
 def report(
@@ -28,7 +29,7 @@ def report(
     ),
     export: Annotated[
         ExportName | None,
-        typer.Option(help="Write files for another tool into the folder instead of a site."),
+        typer.Option(help="Write files for another tool, or figures as PDF, instead of a site."),
     ] = None,
     debug: options.Debug = False,
 ) -> None:
@@ -41,6 +42,11 @@ def report(
 
             for written in export_pytest_benchmark(results, output):
                 print(f"{export.value}: {written}")
+        elif export is ExportName.figures:
+            from harness.report.papers import export_figures
+
+            for path in export_figures(results, output):
+                print(f"figure: {path}")
         else:
             print(f"report: {build(results, output, judge())}")
 

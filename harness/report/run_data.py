@@ -114,18 +114,29 @@ class RunData:
                 found[name] = AT_THE_FOOT if why in self.unavailable else why
         return found
 
+    def _values(self, kind: type[Record], place: int) -> set[str]:
+        """What the records of a kind have at a place of the keys of `_pools`."""
+        found = (key[place] for key in self._pools if key[0] is kind)
+        return {str(value) for value in found if value is not None}
+
     def dtypes(self, kind: type[Record]) -> list[str]:
-        return ordered((c.dtype for c in self.select(kind)), DTYPES)
+        return ordered(self._values(kind, 2), DTYPES)
 
     def operations(self, kind: type[Record]) -> list[str]:
-        found = ordered((c.operation for c in self.select(kind)), ("softmax",))
+        found = ordered(self._values(kind, 3), ("softmax",))
         return [o for o in found if o != "copy"]
 
     def statuses(self, name: str) -> Counter[str]:
         """How many cells of an implementation ended in each status."""
-        return Counter(
-            c.status for c in self.records if c.implementation == name and not is_beside(c)
-        )
+        return self._statuses.get(name, Counter())
+
+    @cached_property
+    def _statuses(self) -> dict[str, Counter[str]]:
+        found: dict[str, Counter[str]] = {}
+        for c in self.records:
+            if not is_beside(c):
+                found.setdefault(c.implementation, Counter())[c.status] += 1
+        return found
 
     def why(
         self, name: str, records: Iterable[Record] = (), dtype: str | None = None,

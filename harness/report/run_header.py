@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from functools import lru_cache
 from typing import Any
 
 from harness.records import RunInfo
@@ -28,6 +29,7 @@ def headline_facts(info: RunInfo) -> list[tuple[str, str]]:
     ]
 
 
+@lru_cache(maxsize=1)
 def sentence(run: RunData) -> str:
     """What was measured where, in one line."""
     info = run.info

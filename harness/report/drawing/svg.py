@@ -17,6 +17,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from harness.report.drawing import style as palette
 from harness.report.drawing.sanitize import readable
@@ -71,6 +72,17 @@ class Drawing(Figure):
         self.series[key] = series
         artist.set_gid(key)
         return artist
+
+
+def settle(figure: Drawing) -> None:
+    """Make grey what is not on, and take away its labels: for files in which nothing switches."""
+    off = {key for key, one in figure.series.items() if not one.on}
+    for artist in figure.findobj():
+        if artist.get_gid() in off:
+            if isinstance(artist, Text):
+                artist.set_visible(False)
+            else:
+                artist.set(color=palette.CONTEXT)
 
 
 def inline(figure: Figure, name: str, alt: str) -> str:
