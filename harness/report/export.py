@@ -48,7 +48,7 @@ def write_cells(run: RunData, folder: Path) -> list[tuple[Path, str]]:
         pyarrow.parquet.write_table(pyarrow.table(columns), parquet, compression="zstd")
         files.append((parquet, "All records as Parquet"))
     description = folder / "run.json"
-    text = json.dumps(run.info.model_dump(mode="json"), indent=1, sort_keys=True)
+    text = json.dumps(run.info.model_dump(mode="json"), sort_keys=True)
     description.write_text(text + "\n", encoding="utf-8", newline="")
     return [*files, (description, "Description of the run")]
 
@@ -89,7 +89,12 @@ def _shown(table: Table) -> list[list[str]]:
 def _notes(table: Table) -> list[str]:
     """What stands below a table: its remarks, whose rows are one gap, the footnotes."""
     empty = table.empty()
-    return [*table.notes, *([f"No figures: {empty}."] if empty else []), *table.footnotes]
+    return [
+        *table.marks,
+        *table.notes,
+        *([f"No figures: {empty}."] if empty else []),
+        *table.footnotes,
+    ]
 
 
 def to_markdown(table: Table) -> str:

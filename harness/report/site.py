@@ -222,6 +222,11 @@ class Site:
             for name, stem in slugs(run.implementations).items()
         }
 
+    def _available(self, run: RunData) -> dict[str, str]:
+        """The pages of those that could run."""
+        pages = self._implementation_pages(run)
+        return {n: href for n, href in pages.items() if (a := run.about(n)) is None or a.available}
+
     def _matrix(self, run: RunData, prefix: str = "") -> Table:
         return summary.matrix(run, self._implementation_pages(run, prefix))
 
@@ -265,9 +270,9 @@ class Site:
         for i, run in enumerate(self.runs):
             machine = {k: v for k, v in run.info.machine.items() if k != "versions"}
             self._page(run, "machine", "Machine and versions", "machine.html",
-                       machine=flatten(machine))  # fmt: skip
+                       machine=flatten(machine), plain=True)  # fmt: skip
             self._page(run, "method", "Method and limitations", "method.html",
-                       bounds=BOUNDS.values())  # fmt: skip
+                       bounds=BOUNDS.values(), plain=True)  # fmt: skip
             given = [(part, d) for part, found in made.items() if part.run == i for d in found]
             tables = {d.table.name: d.table for _, d in given if d.table is not None}
             own = {d.table.name for part, d in given if d.table and part.page == "implementation"}
@@ -281,7 +286,7 @@ class Site:
                 self._offer(run, "data/tables.zip", "All tables as CSV, most as Markdown and LaTeX")
             files = [*self.downloads, *(d for _, d in given if d.table is None)]
             self._page(run, "data", "Data", "data.html", downloads=files,
-                       tables=[(n, t.caption) for n, t in tables.items()])  # fmt: skip
+                       tables=[(n, t.caption) for n, t in tables.items()], plain=True)  # fmt: skip
         for page in self.across.finish(self.folder) if self.across else ():
             self._across(page)
 
@@ -344,5 +349,5 @@ class Site:
             brief=brief, troubles=troubles, compiled=summary.compile_outcome(run, name),
             status=summary.status_entry(run, name), cases=cases,
             conformance=conformance.told(run, name), **({} if drawn else {"plain": True}),
-            bound=BOUNDS.get(about.bound or "") if about else None, others=pages,
+            bound=BOUNDS.get(about.bound or "") if about else None, others=self._available(run),
         )  # fmt: skip

@@ -80,8 +80,10 @@ def test_a_file_brings_its_colours() -> None:
     with drawing():
         text = svg.standalone(svg.inline(figure(), "here", ""))
     ElementTree.fromstring(text)
+    used = set(re.findall(r"var\(--([a-z0-9-]+)\)", text)) - {"c"}
+    assert used >= {"s1", "s6", "f-ink", "f-context", "f-limit"}
     for variable in palette.VARIABLES.values():
-        assert text.count(f"--{variable}:#") == 2  # light and dark
+        assert text.count(f"--{variable}:#") == 2 * (variable in used)  # light and dark
 
 
 def test_a_file_is_made_of_a_figure_alone() -> None:

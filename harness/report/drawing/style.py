@@ -155,11 +155,16 @@ def _style(name: str) -> Style:
     return Style(_SERIES[i % len(_SERIES)], _MARKERS[i % len(_MARKERS)], _DASHES[i // len(_SERIES)])
 
 
-def sheet() -> str:
-    """The style sheet of figures: their colours, light and dark, and what of a series is shown."""
-    light = "".join(f"--{v}:{c};" for c, v in VARIABLES.items())
-    dark = "".join(f"--{v}:{_DARK[c]};" for c, v in VARIABLES.items())
+def sheet(figure: str | None = None) -> str:
+    """The style sheet of figures: their colours, light and dark, and what of a series is shown.
+
+    Args:
+        figure: the SVG whose colours are wanted; None for all.
+    """
     rules = (Path(__file__).parent.parent / "static" / "figure.css").read_text(encoding="utf-8")
+    used = {c: v for c, v in VARIABLES.items() if figure is None or f"--{v})" in figure + rules}
+    light = "".join(f"--{v}:{c};" for c, v in used.items())
+    dark = "".join(f"--{v}:{_DARK[c]};" for c, v in used.items())
     return (
         f":root{{{light}}}@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}{rules}"
     )

@@ -110,7 +110,7 @@ def standalone(svg: str) -> str:
     if not svg.startswith(head):
         raise ValueError(f"svg: expected an inline figure; got {svg[:40]!r}")
     start = svg.index(">") + 1
-    return f"{svg[:start]}<style>{palette.sheet()}</style>{svg[start:]}\n"
+    return f"{svg[:start]}<style>{palette.sheet(svg)}</style>{svg[start:]}\n"
 
 
 def _write(element: Any, series: Mapping[str, Series], colours: Mapping[str, str]) -> None:

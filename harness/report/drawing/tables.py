@@ -39,6 +39,8 @@ class Entry:
         links: in place of the text, (label, address outside the site or None), checked.
         told: what the CSV holds in place of the note: what is true of this entry alone.
         outcome: a key of `style.OUTCOMES`, whose colour the entry has as its ground.
+        common: the note explains a mark that entries have in common, and stands below the table
+            once, without a number.
     """
 
     text: str
@@ -50,6 +52,7 @@ class Entry:
     links: tuple[tuple[str, str | None], ...] = ()
     told: str | None = None
     outcome: str | None = None
+    common: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,16 @@ class Table:
     @property
     def footnotes(self) -> list[str]:
         """The distinct notes of the entries that are shown, in reading order."""
-        return list(dict.fromkeys(e.note for row in self.shown for e in row if e.note))
+        return self._notes_of(common=False)
+
+    @property
+    def marks(self) -> list[str]:
+        """What the marks mean that entries which are shown have in common."""
+        return self._notes_of(common=True)
+
+    def _notes_of(self, *, common: bool) -> list[str]:
+        given = (e for row in self.shown for e in row if e.note and e.common == common)
+        return list(dict.fromkeys(str(e.note) for e in given))
 
     @property
     def shown(self) -> list[Sequence[Entry]]:

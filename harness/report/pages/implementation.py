@@ -13,6 +13,7 @@ from harness.records import (
     ThroughputRecord,
     WorstCaseRecord,
 )
+from harness.report.chosen import chosen
 from harness.report.drawing.figure import Plot, grid, note_inside
 from harness.report.drawing.formatting import duration, integer, interval
 from harness.report.drawing.prose import prose
@@ -76,7 +77,9 @@ def accuracy(
     for panel, dtype in zip(panels, dtypes, strict=True):
         curve = data[dtype][name]
         classes = sorted({p.classes for c in data[dtype].values() for p in c})
-        others = [c for n, c in data[dtype].items() if curve and n != name and c]
+        others = [
+            data[dtype][n] for n in sorted(chosen(run) - {name}) if curve and data[dtype].get(n)
+        ]
         draw_panel(panel, dtype, curve, style[name], scale, others, classes or [1, 10])
         if not curve:
             mine = run.select(AccuracyRecord, implementation=name, dtype=dtype)

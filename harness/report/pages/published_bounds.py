@@ -101,7 +101,7 @@ def add_legend(fig: Any, curves: Iterable[Curve]) -> None:
         for b in _drawn(curves)
     ]  # fmt: skip
     lines.append(Line2D([], [], color=style.CONTEXT, linewidth=0.7,
-                        label="errors of the others"))  # fmt: skip
+                        label="errors of some others"))  # fmt: skip
     fig.legend(
         handles=lines, loc="lower left", ncols=len(lines), borderaxespad=0, handlelength=3.2,
         columnspacing=1.8, bbox_to_anchor=(0.1 / WIDTH, 0.08 / fig.get_size_inches()[1]),

@@ -147,9 +147,9 @@ def _calls(record: ThroughputRecord) -> str:
 
 def _where(record: ThroughputRecord) -> str:
     parts = []
-    for name, place in (("input", record.input_placement), ("output", record.output_placement)):
+    for name, place in (("in", record.input_placement), ("out", record.output_placement)):
         if place:
-            text = f"{name} {integer(place.alignment)}-aligned"
+            text = f"{name} {integer(place.alignment)} B"
             if place.nodes:
                 text += ", node " + "+".join(place.nodes)
             if place.huge:

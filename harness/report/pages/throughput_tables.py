@@ -69,7 +69,10 @@ def timing_entry(
             why += f", {figure(over)} times its bound)" if over is not None else ")"
         return Entry(text, value, "struck", why, detail=detail)
     if record.noisy:
-        return Entry(f"~{text}", value, detail=detail, note=_doubt(record), told=record.undecided)
+        doubt = _doubt(record)
+        return Entry(
+            f"~{text}", value, detail=detail, note=doubt, told=record.undecided, common=True
+        )
     return Entry(text, value, detail=detail)
 
 
@@ -82,22 +85,22 @@ def points_table(run: RunData, group: Group, name: str) -> Table:
         state = [] if c.status == "ok" else [str(c.status)]
         state += ["struck out"] if struck(c) else []
         state += ["implausible"] if c.implausible else []
-        state += [c.reason or c.undecided or "noisy"] if c.noisy else []
+        state += ["undecided" if c.undecided else "noisy"] if c.noisy else []
+        reasons = [r for r in (c.reason, c.undecided) if r]
         kind: Kind = "struck" if struck(c) or c.implausible else ""
         where = ", ".join(filter(None, (byte_count(c.array_bytes), c.fits)))
         rows.append([
-            words(c.implementation), words(c.role if c.role != "implementation" else ""),
-            words(c.regime), count(c.classes), count(c.rows), Entry(where, c.array_bytes),
-            words("new" if c.allocating else ""),
+            words(c.implementation), words(c.regime), count(c.classes), count(c.rows),
+            Entry(where, c.array_bytes), words("new" if c.allocating else ""),
             Entry(duration(c.best_ns), c.best_ns, kind, detail=_reach(c.best_low_ns, c.best_ns)),
             Entry(duration(c.median_ns), c.median_ns, kind),
             number(c.gbps, kind=kind, detail=interval(c.gbps_low, c.gbps_high)),
             number(c.percent_of_limit, kind=kind),
             number(c.speedup, kind=kind, detail=interval(c.speedup_low, c.speedup_high)),
-            number(c.gate_ulp), words("; ".join(state)),
+            number(c.gate_ulp), Entry("; ".join(state), "; ".join([*state, *reasons])),
         ])  # fmt: skip
     columns = [
-        *texts("Implementation", "Role", "Regime"), Column("Classes"), Column("Rows"),
+        *texts("Implementation", "Regime"), Column("Classes"), Column("Rows"),
         *texts("Array", "Result"), Column("Least"), Column("Median"),
         Column("Bandwidth", "GB/s"), Column("Of limit", "%"), Column("Baseline ÷ time"),
         Column("Gate", "ulp"), *texts("Doubts"),
@@ -174,7 +177,8 @@ def control_table(run: RunData, group: Group) -> Table | None:
             words(c.implementation), words(c.regime), count(c.classes),
             missing(c.status, c.reason) if c.speedup is None
             else number(c.speedup, 4, detail=interval(c.speedup_low, c.speedup_high, 4)),
-            Entry("not 1", kind="bad", note=_doubt(c), told=c.undecided) if noisy else words("1"),
+            Entry("not 1", kind="bad", note=_doubt(c), told=c.undecided, common=True) if noisy
+            else words("1"),
         ])  # fmt: skip
     columns = [
         *texts("Control", "Regime"), Column("Classes"), Column("Ratio to itself"),
