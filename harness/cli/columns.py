@@ -167,7 +167,7 @@ class _Timings:
 
         def rank(r: TimingRecord) -> tuple[object, ...]:
             threads = (r.threads or 0) * (-1 if all_threads else 1)
-            classes = r.classes or 1
+            classes = max(r.classes or 1, 1)
             return (
                 r.operation != "softmax", r.operation, r.dtype != "float32", str(r.dtype),
                 abs(math.log(classes / 1000)), classes, threads,

@@ -260,7 +260,8 @@ def p_values(cells: Sequence[Timed]) -> dict[tuple[Hypothesis, int], float]:
 def _may_be_its_process(timed: Timed, threshold: float) -> bool:
     """Whether a difference is no larger than one between two processes of the same code."""
     beyond = (1.0 + threshold) * ONE_PROCESS
-    return timed.alone and timed.low <= beyond and timed.high >= 1.0 / beyond
+    host = getattr(timed.pair.new, "experiment", None) == "throughput"
+    return host and timed.alone and timed.low <= beyond and timed.high >= 1.0 / beyond
 
 
 def judge_all(cells: Sequence[Timed], threshold: float) -> tuple[list[Item], int]:
@@ -269,7 +270,8 @@ def judge_all(cells: Sequence[Timed], threshold: float) -> tuple[list[Item], int
     A cell that its own interval calls better or worse keeps that verdict if its hypothesis, its
     group's or its implementation's is rejected by Holm's procedure over all of them at 5%;
     otherwise it is inconclusive. So is a difference of up to `ONE_PROCESS` of one process each
-    that most cells of the implementation do not share.
+    that most of the other cells of the implementation do not share; where there is no other cell,
+    nothing speaks against it.
     """
     p = p_values(cells)
     rejected = one_sided.holm(p, ALPHA)
@@ -278,7 +280,8 @@ def judge_all(cells: Sequence[Timed], threshold: float) -> tuple[list[Item], int
     of_all = Counter(i.implementation for i in own)
     items = []
     for timed, found in zip(cells, own, strict=True):
-        alone = 2 * votes[found.implementation, found.verdict] < of_all[found.implementation]
+        others = of_all[found.implementation] - 1
+        alone = others > 0 and 2 * (votes[found.implementation, found.verdict] - 1) < others
         if found.verdict in ("worse", "better") and alone and _may_be_its_process(timed, threshold):
             found = replace(
                 found,

@@ -82,17 +82,19 @@ def _build(
         work = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
         try:
             _write(found, work, output, processes, judge)
+            work.chmod(0o755)
+            old = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
             if output.exists():
-                shutil.rmtree(output)
+                output.rename(old / "old")
             work.rename(output)
-            output.chmod(0o755)
+            shutil.rmtree(old)
         except BaseException:
             shutil.rmtree(work, ignore_errors=True)
             raise
     return output / "index.html"
 
 
-def _folders(ids: Sequence[str]) -> list[str]:
+def run_folders(ids: Sequence[str]) -> list[str]:
     """A folder for each run: its id, behind a number where ids are equal."""
     if len(set(ids)) < len(ids):
         ids = [f"{i:04d} {one}" for i, one in enumerate(ids)]
@@ -114,7 +116,7 @@ def _write(
     pieces = Pieces(earlier, folder)
     drawn: list[RunData] = []
     brief: list[RunData] = []
-    for one, slug in zip(found, _folders([one.info.id for one in found]), strict=True):
+    for one, slug in zip(found, run_folders([one.info.id for one in found]), strict=True):
         if not pieces.reuse(slug, one.key and digest(code(), slug, one.key)):
             drawn.append(from_run(one.run, slug))
             kept.write(one.run.records, one.run.problems, folder / slug)

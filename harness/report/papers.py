@@ -7,6 +7,7 @@ from pathlib import Path
 
 from harness.errors import writing
 from harness.records.reader import read_runs
+from harness.report.build import run_folders
 from harness.report.drawing.figure import Plot, drawing
 from harness.report.drawing.sanitize import slugs
 from harness.report.drawing.style import Style, styles
@@ -31,11 +32,11 @@ def export_figures(results: Sequence[Path], output: Path) -> list[Path]:
         UserError: `output` cannot be written.
     """
     runs = read_runs(results)
-    folders = slugs([run.info.id for run in runs])
+    folders = run_folders([run.info.id for run in runs])
     written = []
     with writing(output), drawing():
-        for run in runs:
-            folder = output / folders[run.info.id]
+        for run, name in zip(runs, folders, strict=True):
+            folder = output / name
             folder.mkdir(parents=True, exist_ok=True)
             data = from_run(run, "")
             for plot in _plots(data, styles(data.implementations)):

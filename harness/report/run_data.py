@@ -168,16 +168,33 @@ class RunData:
 def from_run(run: Run, slug: str) -> RunData:
     """The report's view of a stored run."""
     cells = run.path / CELLS_FILE
-    digest = hashlib.sha256(cells.read_bytes()).hexdigest() if cells.is_file() else ""
+    try:
+        digest = hashlib.sha256(cells.read_bytes()).hexdigest()
+    except OSError:  # there is none, or it cannot be read: the run's problems say so
+        digest = ""
     records = [_completed(r) for r in run.records]
     return RunData(run.info, records, slug, tuple(run.problems), digest)
 
 
-def _completed(record: Record) -> Record:
-    """A failed accuracy cell whose result was not finite has an infinite error, by definition.
+_POSITIVE = ("best_ns", "median_ns", "gbps", "speedup", "classes")
 
-    Without this, a record that lost its infinity would drop out of every maximum.
+
+def _completed(record: Record) -> Record:
+    """A record as pages can take it.
+
+    A failed accuracy cell whose result was not finite has an infinite error, by definition: without
+    this, a record that lost its infinity would drop out of every maximum. A timing whose figures no
+    measurement gives (a time of 0, an infinite bandwidth) is an error without figures.
     """
+    if isinstance(record, TimingRecord):
+        figures = {name: getattr(record, name) for name in _POSITIVE}
+        wrong = [n for n, x in figures.items() if x is not None and not 0 < x < math.inf]
+        if not wrong:
+            return record
+        reason = f"no measurement gives {wrong[0]} = {figures[wrong[0]]}"
+        nothing = dict.fromkeys((*_POSITIVE, "best_low_ns", "speedup_low", "speedup_high"))
+        nothing |= dict.fromkeys(("gbps_low", "gbps_high", "percent_of_limit"))
+        return record.model_copy(update={**nothing, "status": "error", "reason": reason})
     if not isinstance(record, AccuracyRecord) or record.max_ulp is not None:
         return record
     if record.status != "failed" or not record.nonfinite:
@@ -225,7 +242,7 @@ def measured(records: Iterable[R]) -> list[R]:
 
 def class_counts(records: Iterable[Record]) -> list[int]:
     """The class counts of some records, rising."""
-    return sorted({c.classes for c in records if c.classes})
+    return sorted({c.classes for c in records if c.classes and c.classes > 0})
 
 
 def worst(records: Iterable[R], value: Callable[[R], float | None]) -> tuple[float, R] | None:

@@ -49,12 +49,19 @@ def sentence(run: RunData) -> str:
     return text + ("." if info.finished else ". The run had not finished.")
 
 
+_UNREPEATED = {"logits", "families", "workloads", "precision", "seconds"}
+"""Filters of a run without which a command would measure something else."""
+
+
 def repeat(info: RunInfo, options: str = "") -> str:
     """The command that measures again as `run` did, with options; nothing where it was another."""
-    if "run" not in info.command[:4]:
+    if "run" not in info.command[:4] or info.filters.keys() & _UNREPEATED:
         return ""
     command = f"softmax-bench run --profile {shlex.quote(info.profile)}"
-    return " ".join(filter(None, (command, f"--seed {info.seed}" if info.seed else "", options)))
+    processes = int(info.filters.get("processes") or 1)
+    more = (f"--seed {info.seed}" if info.seed else "",
+            f"--processes {processes}" if processes > 1 else "")  # fmt: skip
+    return " ".join(filter(None, (command, *more, options)))
 
 
 def citation(run: RunData) -> str:

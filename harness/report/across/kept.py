@@ -52,20 +52,24 @@ def _needed(c: Record) -> bool:
         return c.kind == "threshold" and (c.probe, c.sign, c.event) == OVERFLOWS
     if isinstance(c, TimingRecord):
         return c.role == "implementation" and c.status in MEASURED
-    return isinstance(c, AccuracyRecord) and c.status in MEASURED
+    return isinstance(c, AccuracyRecord) and c.status != "unavailable"
 
 
 def chosen(records: Sequence[Record]) -> list[Record]:
     """The records that are kept.
 
-    Of the others the first of every implementation and experiment, which says that it was there,
-    and the first of every case that it passed, which says that it was tried.
+    Of the others the first of every implementation, experiment, format, operation and status,
+    which says that it was there, and the first of every case that it passed, which says that it was
+    tried.
     """
     found = []
     seen: set[tuple[str | None, ...]] = set()
     for c in records:
         passed = isinstance(c, ConformanceRecord) and state_of(c) == "pass"
-        place = (c.experiment, c.implementation, case_of(c) if passed else None)  # type: ignore[arg-type]
+        place = (
+            c.experiment, c.implementation, c.dtype, c.operation, c.status,
+            case_of(c) if passed else None,  # type: ignore[arg-type]
+        )  # fmt: skip
         if _needed(c) or place not in seen:
             found.append(c)
         seen.add(place)

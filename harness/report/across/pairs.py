@@ -54,18 +54,27 @@ class Point(NamedTuple):
 
 
 class Faster(NamedTuple):
-    """How many times as fast one is as another, with the interval and the verdict on it."""
+    """How many times as fast one is as another, with the interval and the verdict on it.
 
-    value: float
-    low: float
-    high: float
+    Without numbers where the timings can tell nothing; the reason says why.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
     verdict: str
     reason: str
 
     @property
     def other_way(self) -> Faster:
         verdict = _REVERSED.get(self.verdict, self.verdict)
-        return Faster(1 / self.value, 1 / self.high, 1 / self.low, verdict, self.reason)
+        return Faster(
+            _inverse(self.value), _inverse(self.high), _inverse(self.low), verdict, self.reason
+        )
+
+
+def _inverse(x: float | None) -> float | None:
+    return None if x is None else 1 / x
 
 
 def _point(c: TimingRecord) -> Point:
@@ -121,9 +130,10 @@ def judged(judge: Judge, run: Run) -> dict[Point, dict[tuple[str, str], Faster]]
         for item in judge.compare(alone, alone, (second, first)).items:
             point, allocating = places[item.experiment, item.where]
             here = found.setdefault(point, {})
-            if item.ratio is None or (allocating and (first, second) in here):
+            if allocating and (first, second) in here:
                 continue
-            faster = Faster(1 / item.ratio, 1 / item.high, 1 / item.low, item.verdict, item.reason)
+            slower = Faster(item.ratio, item.low, item.high, "", "")
+            faster = slower.other_way._replace(verdict=item.verdict, reason=item.reason)
             here[first, second], here[second, first] = faster, faster.other_way
     return found
 
@@ -131,6 +141,9 @@ def judged(judge: Judge, run: Run) -> dict[Point, dict[tuple[str, str], Faster]]
 def _entry(faster: Faster | None) -> Entry:
     if faster is None:
         return Entry("–", "", "unjudged")
+    if faster.value is None:
+        return Entry("undecided", kind="missing", note=prose("pairs_undecided"), common=True,
+                     told=faster.reason)  # fmt: skip
     word, kind = _SPEED[faster.verdict]
     detail = f"{interval(faster.low, faster.high)}\n{word}"
     return Entry(figure(faster.value), faster.value, kind, detail=detail)
@@ -170,14 +183,16 @@ def page(judge: Judge, run: Run, folder: str) -> Page:
     here = (*astuple(top.group), top.regime, top.classes) if top else ()
     ordered = sorted(ranking, key=lambda p: p.cold or _place(p) != here)  # the others as they are
     tables = [matrix(p, ranking[p], found[p], k) for k, p in enumerate(ordered)]
+    first = sum(_place(p) == here and not p.cold for p in ordered[:1])
     lead = [_answer(p, ranking[p], found[p]) for p in ordered[:1]] or [
         "No two implementations of this run have times that may be compared."
     ]
     lead.append(f"Run {run.info.id} of {when(data)}, {title(data)}.")
     parts = [
-        Part("At the point of the overview", "first", tables=tables[:1]),
-        Part("At all other points", "others", folded=tables[1:]),
+        Part("At the point of the overview", "first", tables=tables[:first]),
+        Part("At all other points" if first else "At every point", "others", folded=tables[first:]),
     ]
+    parts = [part for part in parts if part.tables or part.folded]
     return Page(f"{folder}index.html", "Implementations against each other", lead, parts, folder)
 
 

@@ -10,7 +10,6 @@ from harness.report.across.machines import (
     able,
     by_machine,
     commit,
-    errors,
     experiments,
     head,
     key,
@@ -18,41 +17,36 @@ from harness.report.across.machines import (
     when,
 )
 from harness.report.across.page import Page, Part
+from harness.report.chosen import ranked, shared_errors
 from harness.report.drawing.formatting import figure, integer, listed, plural
 from harness.report.drawing.prose import prose
 from harness.report.drawing.tables import Column, Entry, Table, count, missing, texts, words
 from harness.report.pages import side_by_side
-from harness.report.run_data import RunData, known
-from harness.report.timing_selection import has_time, headline, headline_record, struck, timed
+from harness.report.run_data import RunData
+from harness.report.timing_selection import has_time, headline, timed
 
 DTYPE = "float32"
 
 
 def fastest(run: RunData) -> ThroughputRecord | None:
-    """The timing of the fastest that passed the accuracy gate, at the run's headline point."""
-    found = [
-        c
-        for name in run.implementations
-        if (c := headline_record(run, name)[0]) and c.gbps is not None and not struck(c)
-    ]
-    return max(found, key=lambda c: known(c.gbps), default=None)
+    """The timing of the fastest at the run's headline point; None where nobody competes."""
+    found = list(ranked(run).values())
+    return found[0] if len(found) > 1 else None
 
 
 def most_accurate(run: RunData) -> tuple[list[str], float] | None:
-    """Whose largest error is the smallest, over the inputs that all were judged on; that error."""
-    judged = errors(run, DTYPE, "softmax")
-    common = set.intersection(*(set(found) for found in judged.values())) if judged else set()
-    if not common:
+    """Whose largest error is the smallest, over the cells that all have; that error."""
+    largest, _ = shared_errors(run, DTYPE)
+    if not largest:
         return None
-    largest = {name: max(known(found[x].max_ulp) for x in common) for name, found in judged.items()}
     least = min(largest.values())
-    return [name for name in run.implementations if largest.get(name) == least], least
+    return [name for name, ulp in largest.items() if ulp == least], least
 
 
 def _fastest_entry(run: RunData) -> Entry:
     c, point = fastest(run), headline(run)
     if c is None or point is None:
-        return missing("none", "no implementation was timed and passed the accuracy gate")
+        return missing("none", "no two implementations were timed and passed the accuracy gate")
     ratio = f"{figure(c.speedup)} × {c.baseline}, " if c.speedup and c.baseline else ""
     mark = "~" if c.noisy else ""
     return Entry(
@@ -65,7 +59,7 @@ def _fastest_entry(run: RunData) -> Entry:
 def _accurate_entry(run: RunData) -> Entry:
     found = most_accurate(run)
     if found is None:
-        return missing("none", f"no input on which all implementations have an error in {DTYPE}")
+        return missing("none", f"no two implementations have errors of the same cells in {DTYPE}")
     names, ulp = found
     text = listed(names)
     return Entry(text, text, detail=f"{figure(ulp)} ulp in {DTYPE}")
@@ -106,7 +100,8 @@ def _table(runs: Sequence[RunData]) -> Table:
     ]  # fmt: skip
     rows = [_row(run) for run in reversed(runs)]
     caption = f"{title(runs[0])}: {plural(len(runs), 'run')}, newest first"
-    return Table(f"runs-{key(runs[0])}", caption, columns, rows)
+    return Table(f"runs-{key(runs[0])}", caption, columns, rows,
+                 about={"machine": title(runs[0])})  # fmt: skip
 
 
 def _answer(runs: Sequence[RunData]) -> str:
@@ -115,7 +110,8 @@ def _answer(runs: Sequence[RunData]) -> str:
     c, point, accurate = fastest(run), headline(run), most_accurate(run)
     told = []
     if c is not None and point is not None:
-        ratio = f", {figure(c.speedup)} times as fast as {c.baseline}" if c.speedup else ""
+        about = "about " if c.noisy else ""
+        ratio = f", {about}{figure(c.speedup)} times as fast as {c.baseline}" if c.speedup else ""
         told.append(f"{c.implementation} is the fastest{ratio} ({point.text})")
     if accurate is not None:
         names, ulp = accurate
@@ -130,8 +126,7 @@ def page(runs: Sequence[RunData]) -> Page:
     machines = by_machine(runs)
     lead = [
         f"{plural(len(runs), 'run')} on {plural(len(machines), 'machine')}. "
-        "Each has its own pages; timings of different runs and machines are never mixed in one "
-        "plot.",
+        "Each has its own pages; times of different runs and machines are never in one plot.",
         *map(_answer, machines),
     ]
     parts = [

@@ -34,8 +34,12 @@ class Stored:
         Raises:
             ResultsError: there is no readable run.json, or its schema is not this version's.
         """
-        key = digest(*(digest_of_file(path / name) for name in (RUN_FILE, CELLS_FILE)))
-        return cls(read_info(path), path, key)
+        info = read_info(path)
+        try:
+            key = digest(*(digest_of_file(path / name) for name in (RUN_FILE, CELLS_FILE)))
+        except OSError:  # what cannot be read is told when the run is: never taken over
+            key = ""
+        return cls(info, path, key)
 
     @cached_property
     def run(self) -> Run:

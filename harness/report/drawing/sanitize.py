@@ -21,7 +21,7 @@ _NUMBER = re.compile(
 )
 _STEM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,120}")
 _STEERING = re.compile(
-    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufffe\uffff]"
 )
 _FORMULA = "=+-@|%\t\r\n＝＋－＠"
 _URL = re.compile(r"https?://[^\s<>\"'`{}\\^]+")

@@ -7,6 +7,8 @@ a missing number stands there with its reason.
 from __future__ import annotations
 
 import csv
+import math
+import re
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from io import StringIO
@@ -22,6 +24,11 @@ Kind = Literal[
     "", "missing", "bad", "struck", "best", "quiet",
     "pass", "failure", "finding", "expected", "unjudged",
 ]  # fmt: skip
+
+
+_PLAIN = re.compile(r"[~−]?\d{1,4}(\.\d+)?")
+_EXTREMES = {"never": "Infinity", "always": "-Infinity"}
+"""Words that stand for a place beyond all numbers of a column."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,17 @@ class Entry:
     outcome: str | None = None
     common: bool = False
 
+    @property
+    def sorts_by(self) -> str:
+        """The number to sort by, where the text is not plainly that number; else nothing."""
+        if self.text in _EXTREMES:
+            return _EXTREMES[self.text]
+        if isinstance(self.raw, bool) or not isinstance(self.raw, int | float):
+            return ""
+        if _PLAIN.fullmatch(self.text):
+            return ""
+        return "Infinity" if math.isnan(self.raw) or self.raw == math.inf else f"{self.raw:.6g}"
+
 
 @dataclass(frozen=True)
 class Column:
@@ -82,7 +100,7 @@ class Table:
         unshown: further columns of the CSV, a value for each row under each header: numbers that
             the page shows as details of other entries.
         repeat: the command that measures again, before what is chosen of it.
-        regime: of its timings, where it is of one: a page is filtered by it.
+        about: the machine, the regime or the like that all of it is of: a page is filtered by it.
     """
 
     name: str
@@ -92,7 +110,7 @@ class Table:
     notes: Sequence[str] = field(default=())
     unshown: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     repeat: str = ""
-    regime: str = ""
+    about: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", stem(self.name))  # it may hold words of a result file
@@ -145,6 +163,15 @@ class Table:
     def under(self, tail: str) -> Table:
         """The same table under another name, for a page or site that shows several like it."""
         return replace(self, name=f"{self.name}-{tail}") if tail else self
+
+    @property
+    def repeats(self) -> dict[str, list[str]]:
+        """The options of the columns that have any, and the heads of the columns of each."""
+        found: dict[str, list[str]] = {}
+        for c in self.columns:
+            if c.repeat:
+                found.setdefault(c.repeat, []).append(c.header)
+        return found
 
     @property
     def anchors(self) -> list[str]:

@@ -12,8 +12,8 @@ from harness.report.drawing.prose import prose
 from harness.report.drawing.style import Style
 from harness.report.pages.device import TITLES, DeviceGroup, points, records_of, title
 from harness.report.pages.timing_curves import Point, best_of, draw, points_of
-from harness.report.run_data import RunData, absent_text, of
-from harness.report.timing_selection import has_time
+from harness.report.run_data import RunData, absent_text, class_counts, of
+from harness.report.timing_selection import has_time, preferred
 
 
 def _curves(
@@ -21,7 +21,14 @@ def _curves(
 ) -> dict[str, list[Point]]:
     found = sorted(filter(has_time, records), key=lambda c: c.classes or 0)
     names = sorted({c.implementation for c in found})
-    return {n: points_of(of(found, n), latency=group.latency) for n in names}
+    of_each = {n: of(found, n) for n in names}
+    return {
+        n: points_of(
+            [c for k in class_counts(cs) if (c := preferred(d for d in cs if d.classes == k))],
+            latency=group.latency,
+        )
+        for n, cs in of_each.items()
+    }
 
 
 def by_classes(run: RunData, group: DeviceGroup, style: Mapping[str, Style]) -> Plot | None:
@@ -40,7 +47,7 @@ def by_classes(run: RunData, group: DeviceGroup, style: Mapping[str, Style]) -> 
     named = {f"limit: {name}": found for name, found in limits.items()}
     order = {n: curves[n] for n in run.implementations if curves.get(n)}
     draw(panel, order, named, style, chosen(run), unit)
-    panel.name("time of a call (µs), less is better" if group.latency else "GB/s", "classes")
+    panel.axes.set_title("time of a call (µs), less is better" if group.latency else "GB/s")
     tried = {c.implementation for c in own}
     absent = run.absent(own, lambda c: c.time_ns, group.dtype, group.operation)
     caption = prose(

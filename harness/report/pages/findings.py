@@ -199,9 +199,13 @@ LEADING = 5
 def findings(run: RunData) -> tuple[list[KeyFinding], list[KeyFinding]]:
     """What the data of this run support: the few that a reader needs first, and the others."""
     found = [speed(run), most_accurate(run), overflow(run), *offsets(run)]
-    beside = [noise(run), gaps(run)]
+    absent: list[KeyFinding] = []
     for told, kind in ((conformity(run), ConformanceRecord), (audited(run), ClaimRecord)):
-        (found if run.select(kind) else beside).append(told)
+        (found if run.select(kind) else absent).append(told)
     found += [bounds(run), *whole(run)]
+    doubtful = bool(run.problems) or run.info.finished is None
+    of_all = [gaps(run)]
+    found = [*of_all, *found] if doubtful else found  # before anything is believed
     known = [f for f in found if f is not None]
+    beside = [noise(run), *([] if doubtful else of_all), *absent]
     return known[:LEADING], known[LEADING:] + [f for f in beside if f is not None]

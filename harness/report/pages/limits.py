@@ -149,7 +149,7 @@ def by_classes(run: RunData, group: Group, style: Mapping[str, Style], stem: str
         curves = {name: panel.points(name) for name in run.implementations}
         drawn += [p.record for points in curves.values() for p in points]
         draw(place, curves, panel.lines(), style, chosen(run), "%", _TOP)
-        place.name(f"{panel.regime}: {_MEANING[panel.regime].split(':')[0]}", "classes")
+        place.axes.set_title(f"{panel.regime}: {_MEANING[panel.regime].split(':')[0]}")
     regimes = " ".join(f"{p.regime.capitalize()}: {_MEANING[p.regime]}." for p in shown)
     absent = absent_text(run.absent(drawn, lambda c: c.time_ns, group.dtype))
     caption = prose(
@@ -226,4 +226,4 @@ def summary(run: RunData, group: Group, panel: Panel) -> Table:
         for n in panel.classes
     ]  # fmt: skip
     rows = [*table.rows, [words("the limit"), *limit_row]]
-    return replace(table, rows=rows, regime=panel.regime)
+    return replace(table, rows=rows, about={"regime": panel.regime})

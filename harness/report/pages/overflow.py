@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
+from statistics import fmean
 from typing import Any, NamedTuple
 
 from matplotlib.patches import Patch
@@ -194,8 +195,8 @@ class Life(NamedTuple):
     stretches: Sequence[Stretch]
 
 
-LOGIT, OFFSET = "largest logit t in the row [t, 0]", "offset added to all logits"
-_COLOURS = {style.RIGHT: "right", style.COARSE: "digits lost", style.DEAD: "not finite"}
+LOGIT, OFFSET = "largest logit t in the row [t, 0]", "positive offset of all logits"
+_COLOURS = {style.RIGHT: "right", style.COARSE: "digits lost", style.DEAD: "fails"}
 
 
 def _by_logit(run: RunData, name: str, dtype: str, operation: str) -> list[Stretch]:
@@ -208,8 +209,8 @@ def _by_logit(run: RunData, name: str, dtype: str, operation: str) -> list[Stret
             if (record.last_good or 0.0) > 1.0:
                 found.append(Stretch(known(record.last_good), colour))
             colour = after
-        elif record is None and place == OVERFLOWS:
-            return []
+        elif record is None:
+            return []  # what was not measured is not called right
     return [*found, Stretch(_END, colour)]
 
 
@@ -245,10 +246,11 @@ def _lives(run: RunData, operation: str) -> list[Life]:
             found.append(Life(dtype, LOGIT, name, _by_logit(run, name, dtype, operation)))
             found.append(Life(dtype, OFFSET, name, _by_offset(of(mapped, name))))
     found = [life for life in found if life.stretches]
-    right: dict[str, float] = defaultdict(float)  # decades of magnitude, over all panels
+    right: dict[str, list[float]] = defaultdict(list)  # decades of magnitude, panel by panel
     for life in found:
-        right[life.name] += math.log10(life.stretches[0].end) if _begins_right(life) else 0.0
-    return sorted(found, key=lambda life: right[life.name])
+        first = math.log10(life.stretches[0].end) if _begins_right(life) else 0.0
+        right[life.name].append(first)
+    return sorted(found, key=lambda life: fmean(right[life.name]))
 
 
 def lifelines(run: RunData, operation: str, stem: str) -> Plot | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -166,10 +167,13 @@ def _each_reason_once(entries: Sequence[Entry]) -> list[Entry]:
     return found
 
 
-def _best(rows: Sequence[list[Entry]], k: int, *, least: bool = False) -> None:
-    """Mark the best of a column, of those that are decided and not struck out."""
-    plain = [row for row in rows if not row[k].kind and isinstance(row[k].raw, float | int)]
-    plain = [row for row in plain if not row[k].text.startswith("~")]
+def _best(rows: Sequence[list[Entry]], k: int, fair: Container[str], *, least: bool) -> None:
+    """Mark the best of a column, of those that are decided, not struck out, and in `fair`."""
+    plain = [
+        row
+        for row in rows
+        if not row[k].kind and not row[k].text.startswith("~") and row[0].text in fair
+    ]
     if len(plain) < 2:
         return
     pick = min if least else max
@@ -177,6 +181,14 @@ def _best(rows: Sequence[list[Entry]], k: int, *, least: bool = False) -> None:
     for row in plain:
         if row[k].text == top.text:
             row[k] = replace(row[k], kind="best")
+
+
+def _on_all_inputs(run: RunData, dtype: str) -> set[str]:
+    """Whose errors in a format are of as many cells as those of any other."""
+    cells = Counter(c.implementation for c in measured(
+        run.select(AccuracyRecord, dtype=dtype, operation="softmax")
+    ))  # fmt: skip
+    return {name for name, count in cells.items() if count == max(cells.values())}
 
 
 def matrix(run: RunData, pages: dict[str, str]) -> Table:
@@ -222,8 +234,10 @@ def matrix(run: RunData, pages: dict[str, str]) -> Table:
         columns.append(Column("Conformance", repeat="--experiment conformance", numeric=False))
     columns.append(Column("Cells", numeric=False))
     for k, column in enumerate(columns):
-        if column.header == "bandwidth" or column.unit == "ulp":
-            _best(rows, k, least=column.unit == "ulp")
+        if column.header == "bandwidth":
+            _best(rows, k, names, least=False)
+        elif column.unit == "ulp":
+            _best(rows, k, _on_all_inputs(run, column.header), least=True)
     absent = {"accuracy": not dtypes, "overflow": not mapped, "throughput": point is None}
     notes = [
         prose("matrix", errors=bool(dtypes), mapped=mapped, judged=judged,

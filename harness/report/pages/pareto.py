@@ -132,7 +132,7 @@ def choices(run: RunData, style: Mapping[str, Style]) -> dict[str, Any]:
 
     Returns:
         Plain data: ``names`` with their colours, ``errors`` (largest of the run by format and
-        implementation, infinite and NaN as None), and ``points``, each with format, threads,
+        implementation, ``"inf"`` where not finite), and ``points``, each with format, threads,
         regime, class count and, by implementation, value, ends of the interval, ``"~"`` where it
         is undecided or ``"x"`` where it was struck out, and the error on the timed rows.
     """
@@ -155,7 +155,7 @@ def choices(run: RunData, style: Mapping[str, Style]) -> dict[str, Any]:
                     "unit": "µs" if regime == "latency" else "GB/s", "at": at,
                 })  # fmt: skip
     points = [p for p in points if p["at"]]
-    errors: dict[str, dict[str, float | None]] = {str(p["dtype"]): {} for p in points}
+    errors: dict[str, dict[str, float | str | None]] = {str(p["dtype"]): {} for p in points}
     for dtype, worst in errors.items():
         for name in run.implementations:
             records_of = run.select(AccuracyRecord, implementation=name, operation="softmax")
@@ -171,19 +171,23 @@ def place(run: RunData) -> list[str]:
     point = headline(run)
     if point is None:
         return []
-    return [str(point.group.dtype), point.regime, str(point.group.threads), str(point.classes)]
+    threads = "null" if point.group.threads is None else str(point.group.threads)
+    return [str(point.group.dtype), point.regime, threads, str(point.classes)]
 
 
-def _finite(x: float | None) -> float | None:
-    """A number to four digits; None where JSON has none for it."""
-    return float(f"{x:.4g}") if x is not None and math.isfinite(x) else None
+def _finite(x: float | None) -> float | str | None:
+    """A number to four digits, or ``"inf"``: JSON has no word for what is not finite."""
+    if x is None:
+        return None
+    return float(f"{x:.4g}") if math.isfinite(x) else "inf"
 
 
 def _plain(p: Point) -> list[Any]:
     c = p.record
     flag = "x" if struck(c) else "~" if c.noisy else ""
     gate = c.gate_ulp if isinstance(c, ThroughputRecord) else None
-    return [_finite(p.value), _finite(p.low), _finite(p.high), flag, _finite(gate)]
+    ends = (x if x is not None and math.isfinite(x) else None for x in (p.low, p.high))
+    return [_finite(p.value), *map(_finite, ends), flag, _finite(gate)]
 
 
 def _draw(

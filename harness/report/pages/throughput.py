@@ -46,7 +46,6 @@ def by_classes(run: RunData, group: Group, style: Mapping[str, Style], stem: str
         counts = class_counts(curve(records, regime))
         single = f", {counts[0]} classes" if len(counts) == 1 else ""
         panel.axes.set_title(f"{regime}{single}: {told}")
-        panel.axes.set_xlabel(unit if single else "classes")
     drawable = [c for c in records if has_time(c)]
     absent = run.absent(drawable, lambda c: c.time_ns, group.dtype)
     caption = prose(

@@ -135,7 +135,7 @@ def ratios(run: RunData, group: Group, regime: str) -> Table:
     notes = [prose("ratios")]
     order = fastest_first(run)
     table = pivot(f"ratio-{regime}", caption, order, columns, entry, notes, best=True)
-    return replace(table, repeat=repeat(run.info), regime=regime)
+    return replace(table, repeat=repeat(run.info), about={"regime": regime})
 
 
 def allocation(run: RunData, group: Group) -> Table | None:

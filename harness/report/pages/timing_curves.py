@@ -79,11 +79,15 @@ def draw(
     curves = {n: points for n, points in curves.items() if points}
     limits = {n: points for n, points in limits.items() if points}
     classes = sorted({p.classes for points in curves.values() for p in points})
+    if not classes:
+        return
     if len(classes) == 1:
         here = {n: p for n, points in limits.items() for p in points if p.classes in classes}
         _bars(panel.axes, {n: p for n, (p,) in curves.items()}, here, style, on, unit)
+        panel.axes.set_xlabel(unit)
         return
     axes = panel.axes
+    axes.set_xlabel("classes")
     shown = [p for points in (*curves.values(), *limits.values()) for p in points]
     if top is None:
         log_scale([v for p in shown for v in (p.value, p.low, p.high) if v]).apply(axes.yaxis)

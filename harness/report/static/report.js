@@ -16,10 +16,11 @@ const also = [];  // what else follows the state
 let anchor = "";
 
 const read = () => {
-  const [name, rest = ""] = location.hash.slice(1).split("?");
+  const [name, rest] = location.hash.slice(1).split("?");
   anchor = decodeURIComponent(name);
+  if (rest === undefined && state.size) { state.delete("at"); write(); return; }  // a link within the page
   state.clear();
-  for (const [key, value] of new URLSearchParams(rest)) state.set(key, value);
+  for (const [key, value] of new URLSearchParams(rest || "")) state.set(key, value);
 };
 const write = () => {
   const rest = new URLSearchParams([...state].filter(([, value]) => value)).toString();
@@ -40,7 +41,7 @@ const links = () => {
 /* Implementations: ticked ones have their colours; the others are grey, or away. */
 const series = all(".fig .s");
 const usual = new Map(series.map(s => [s, s.classList.contains("on")]));
-const names = [...new Set(series.map(s => s.dataset.s))];
+const names = [...new Set([...series, ...all("tr[data-i]")].map(e => e.dataset.s ?? e.dataset.i))];
 for (const row of all(".tablewrap tbody tr[id]"))
   row.cells[0].append(make("a", {class: "anchor", href: "#" + row.id, "aria-label": "address of this row"}, "#"));
 const chosen = () => new Set((state.get("show") || "").split(",").filter(Boolean).map(decodeURIComponent));
@@ -56,26 +57,20 @@ const showSeries = () => {
 
 /* Sections, tables and rows by what they are about. */
 const about = all([...Object.keys(kinds), "i"].map(k => `main [data-${k}]`).join(", "));
+const offered = new Map(Object.keys(kinds).map(k => [k, new Set(about.map(e => e.dataset[k]).filter(Boolean))]));
 const showSections = () => {
   const shown = chosen(), only = state.has("only") && shown.size;
   for (const element of about) {
     const {i, ...of} = element.dataset;
-    element.hidden = Boolean(only && i && !shown.has(i)) || Object.keys(kinds).some(k => state.get(k) && of[k] && of[k] !== state.get(k));
+    element.hidden = Boolean(only && i && !shown.has(i)) || Object.keys(kinds).some(k => offered.get(k)?.has(state.get(k)) && of[k] && of[k] !== state.get(k));
   }
   for (const select of all(".choose select[data-kind]")) select.value = state.get(select.dataset.kind) || "";
 };
 
-/* Sorting: numbers as the page writes them, gaps last. */
-const digits = "⁰¹²³⁴⁵⁶⁷⁸⁹";
-const units = {ns: 1, "µs": 1e3, ms: 1e6, s: 1e9, B: 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30};
-const number = text => {
-  const plain = text.replace(/[~\u202f\u2009≤<>]/g, "").replace("−", "-").trim();
-  if (plain.startsWith("∞") || plain === "NaN" || plain === "never") return Infinity;
-  const power = [...(plain.match(/10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)/)?.[1] || "")].map(c => c === "⁻" ? "-" : digits.indexOf(c)).join("");
-  const found = plain.match(/^-?[\d.]+/);
-  if (!found) return NaN;
-  const value = plain.startsWith("10") && power ? 1 : Number(found[0]);
-  return value * 10 ** Number(power || 0) * (units[plain.match(/[a-zµ]+B?$/i)?.[0]] || 1);
+/* Sorting: by the number of a cell where it has one, else by its words; gaps last. */
+const number = cell => {
+  const given = cell?.dataset.v ?? text(cell).replace(/[\u202f\u2009]/g, "").replace("−", "-").replace(/^~/, "");
+  return /^-?(\d+(\.\d+)?(e[-+]?\d+)?|Infinity)$/i.test(given) ? Number(given) : NaN;
 };
 const text = cell => (cell?.firstChild?.textContent || "").trim();
 const cellAt = (row, column) => {
@@ -84,10 +79,11 @@ const cellAt = (row, column) => {
 };
 const order = (table, column, down) => {
   const body = table.tBodies[0], keyed = [...body.rows].map((row, k) => {
-    const cell = cellAt(row, column), value = number(text(cell));
-    return {row, k, gap: !cell || cell.classList.contains("missing"), value, words: text(cell)};
+    const cell = cellAt(row, column);
+    return {row, k, gap: !cell || cell.classList.contains("missing"), value: number(cell), words: text(cell), v: cell?.dataset.v};
   });
-  const numeric = keyed.some(e => !e.gap && !Number.isNaN(e.value));
+  const head = table.tHead.rows[table.tHead.rows.length - 1].cells[column];
+  const numeric = !head.classList.contains("t") || keyed.some(e => e.v !== undefined);
   keyed.sort((a, b) => a.gap - b.gap
     || (numeric ? (Number.isNaN(a.value) - Number.isNaN(b.value)) || (down ? -1 : 1) * (a.value - b.value || 0)
                 : (down ? -1 : 1) * a.words.localeCompare(b.words)) || a.k - b.k);
@@ -131,7 +127,7 @@ for (const wrap of all(".tablewrap[id]")) {
 
 /* A cell: its address, and the command that measures it again. */
 const quoted = name => /^[\w.+\/-]+$/.test(name) ? name : "'" + name.replaceAll("'", "'\\''") + "'";
-const again = (command, name) => (command.endsWith(` -i ${name}`) ? command : `${command} -i ${name}`).replace(/ +/g, " ");
+const again = (command, name) => command.endsWith(` -i ${name}`) ? command : `${command} -i ${name}`;
 const panel = make("aside", {class: "cell", hidden: "", "aria-live": "polite"});
 document.body.append(panel);
 const marked = [];
@@ -155,19 +151,32 @@ const point = () => {
   panel.append(make("p", {}, make("b", {}, `${text(row.cells[0])}, ${head.innerText.replace(/\s+/g, " ")}: `), cell.innerText.replace(/\s+/g, " ")));
   if (note) panel.append(make("p", {}, document.getElementById(note.getAttribute("href").slice(1)).textContent));
   if (table.dataset.repeat && row.dataset.i)
-    panel.append(copyable("Again:", again(`${table.dataset.repeat} ${head.dataset.repeat || ""}`, quoted(row.dataset.i))));
+    panel.append(copyable("Again:", again([table.dataset.repeat, head.dataset.repeat].filter(Boolean).join(" "), quoted(row.dataset.i))));
   panel.append(copyable("Address:", location.href), make("button", {type: "button", class: "close", onclick: () => set("at", "")}, "close"));
   panel.hidden = false;
 };
-document.addEventListener("click", event => {
-  const cell = event.target.closest(".tablewrap tbody td");
-  if (!cell || event.target.closest("a, button") || !cell.parentElement.id) return;
+const open = cell => {
   let column = 0;
   for (let c = cell.previousElementSibling; c; c = c.previousElementSibling) column += c.colSpan;
   anchor = cell.closest(".tablewrap").id;
   set("at", `${cell.parentElement.id}~${column}`);
+};
+const cellOf = event => event.target.closest("a, button") ? null : event.target.closest(".tablewrap tbody tr[id] td");
+document.addEventListener("click", event => { const cell = cellOf(event); if (cell) open(cell); });
+/* One cell of each table can be reached with Tab, the others from it with the arrows. */
+for (const table of all(".tablewrap table")) table.tBodies[0].querySelector("td")?.setAttribute("tabindex", "0");
+document.addEventListener("keydown", event => {
+  if (event.key === "Escape" && !panel.hidden) { set("at", ""); return; }
+  const cell = cellOf(event);
+  if (!cell) return;
+  const row = cell.parentElement, place = [...row.cells].indexOf(cell);
+  const next = {ArrowLeft: cell.previousElementSibling, ArrowRight: cell.nextElementSibling,
+    ArrowUp: row.previousElementSibling?.cells[place], ArrowDown: row.nextElementSibling?.cells[place]}[event.key];
+  if (event.key === "Enter") open(cell);
+  else if (next?.tagName === "TD") { cell.removeAttribute("tabindex"); next.setAttribute("tabindex", "0"); next.focus(); }
+  else return;
+  event.preventDefault();
 });
-document.addEventListener("keydown", event => { if (event.key === "Escape" && !panel.hidden) set("at", ""); });
 
 /* The bar of choices, below the header. */
 const bar = document.getElementById("choose");
@@ -183,7 +192,7 @@ if (bar) {
       make("button", {type: "button", onclick: () => { state.delete("only"); set("show", ""); }}, "as at first"))));
   }
   for (const [kind, words] of Object.entries(kinds)) {
-    const values = [...new Set(about.map(e => e.dataset[kind]).filter(Boolean))];
+    const values = [...offered.get(kind)];
     if (values.length > 1)
       bar.append(make("select", {"data-kind": kind, "aria-label": kind, onchange: event => set(kind, event.target.value)},
         make("option", {value: ""}, `every ${words}`),
