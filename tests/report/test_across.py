@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import pickle
 import re
 from pathlib import Path
@@ -63,9 +64,17 @@ def test_what_is_kept_of_a_run_gives_the_same_pages_as_all_of_it(tmp_path: Path)
     assert runs.most_accurate(whole) is not None
 
 
-def test_a_damaged_file_of_what_is_kept_is_told(tmp_path: Path) -> None:
-    (tmp_path / kept.FILE).write_text('[[], [{"experiment": "accuracy"}]]')
-    with pytest.raises(ValueError, match="implementation"):
+@pytest.mark.parametrize(
+    ("stored", "told"),
+    [
+        (gzip.compress(b'[[], [{"experiment": "accuracy"}]]'), "implementation"),
+        (b"[[], []]", "not as it was written"),
+        (gzip.compress(b"[[], []]")[:-9], "not as it was written"),
+    ],
+)
+def test_a_damaged_file_of_what_is_kept_is_told(tmp_path: Path, stored: bytes, told: str) -> None:
+    (tmp_path / kept.FILE).write_bytes(stored)
+    with pytest.raises(ValueError, match=told):
         kept.read(tmp_path)
 
 

@@ -7,6 +7,8 @@ them, too, so that both ways give the same pages.
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from harness.report.pages.conformance import SHOWN, case_of, state_of
 from harness.report.pages.thresholds import OVERFLOWS
 from harness.report.run_data import MEASURED
 
-FILE = ".kept.json"
+FILE = ".kept.json.gz"
 FAULTS = ("failed", "error", "crashed", "timeout", "out_of_memory")
 """Statuses of cells that ended in another way than they should."""
 
@@ -80,7 +82,8 @@ def write(records: Sequence[Record], problems: Sequence[str], folder: Path) -> N
     """Write what is kept of a run into its folder of pages."""
     folder.mkdir(parents=True, exist_ok=True)
     what: Any = (list(problems), chosen(records))
-    (folder / FILE).write_bytes(_STORED.dump_json(what, include=_INCLUDED, exclude_none=True))
+    text = _STORED.dump_json(what, include=_INCLUDED, exclude_none=True)
+    (folder / FILE).write_bytes(gzip.compress(text, mtime=0))
 
 
 def read(folder: Path) -> tuple[list[str], list[Record]]:
@@ -90,5 +93,9 @@ def read(folder: Path) -> tuple[list[str], list[Record]]:
         ValueError: the file is not as it was written.
         OSError: there is none, or it cannot be read.
     """
-    problems, records = _STORED.validate_json((folder / FILE).read_bytes())
+    try:
+        text = gzip.decompress((folder / FILE).read_bytes())
+    except (EOFError, gzip.BadGzipFile, zlib.error) as e:
+        raise ValueError(f"{folder / FILE}: not as it was written: {e}") from e
+    problems, records = _STORED.validate_json(text)
     return problems, list(records)

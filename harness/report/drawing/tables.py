@@ -26,7 +26,7 @@ Kind = Literal[
 ]  # fmt: skip
 
 
-_PLAIN = re.compile(r"[~−]?\d{1,4}(\.\d+)?")
+_PLAIN = re.compile(r"[~−]?\d[\d\u202f]*(\.\d+)?")
 _EXTREMES = {"never": "Infinity", "always": "-Infinity"}
 """Words that stand for a place beyond all numbers of a column."""
 
