@@ -214,8 +214,9 @@ class Site:
                 self._csv(table, page.files)
         base = "../" * (page.path.count("/") - page.files.count("/"))
         menu = self.across.menu if self.across else ()
+        plain = {"plain": True} if page.path.startswith("implementations/") else {}
         self._write(page.path, "across.html", title=page.title, active="", run=None, base=base,
-                    page=page, menu=menu)  # fmt: skip
+                    page=page, menu=menu, **plain)  # fmt: skip
 
     def _implementation_pages(self, run: RunData, prefix: str = "") -> dict[str, str]:
         return {
