@@ -24,4 +24,4 @@ def unavailable(reasons: Mapping[str, str | None]) -> str:
             by_reason.setdefault(reason, []).append(name)
     parts = [f"{remedy} for {', '.join(names)}" for remedy, names in by_remedy.items()]
     parts += [f"{', '.join(names)}: {reason}" for reason, names in by_reason.items()]
-    return f"{len(reasons)} not available here: {'; '.join(parts)}"
+    return f"{len(reasons)} not available: {'; '.join(parts)}"

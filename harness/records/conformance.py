@@ -12,6 +12,10 @@ Verdict = Literal[
 ]
 
 
+DEVIATIONS = "all"
+"""The operation under which declared deviations are recorded."""
+
+
 class ConformanceRecord(Record):
     """Verdict and class of outcome of one case; `workload` is the id of the case.
 

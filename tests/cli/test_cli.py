@@ -195,7 +195,7 @@ def test_list_is_a_line_an_implementation_and_a_paragraph_on_a_terminal(
     assert [line.split()[:2] for line in lines[: len(here)]] == [[n, "cpu"] for n in here]
     assert max(map(len, lines)) == 80
     absent = " ".join(lines[len(here) :])
-    assert absent.startswith(f"{len(implementations()) - len(here)} not available here: ")
+    assert absent.startswith(f"{len(implementations()) - len(here)} not available: ")
     assert [n for n in implementations() if n not in here and n not in absent] == []
 
 

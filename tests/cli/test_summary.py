@@ -314,7 +314,7 @@ def test_what_is_unavailable_is_one_paragraph_by_what_would_install_it() -> None
     }  # fmt: skip
     told = unavailable(reasons)
     assert told == (
-        f"7 not available here: {PIP('peers')} for jax, openvino; {PIP('tensorflow')} for tf; "
+        f"7 not available: {PIP('peers')} for jax, openvino; {PIP('tensorflow')} for tf; "
         f"install x for mine; gpu, gpu2: no CUDA device: no driver; odd: no reason given"
     )
     about = [report_run.implementation(n, available=False, unavailable_reason=r)
@@ -358,7 +358,7 @@ def test_the_quick_run_says_what_is_best() -> None:
     ) in text
     assert "naive: inf ulp" in text
     assert "log_sum_exp: 8150 ulp (float64, offset(offset=10000,scale=1)" in text
-    assert "12 not available here: " in text
+    assert "12 not available: " in text
     assert "369 failed as declared" in text
 
 

@@ -18,9 +18,8 @@ TABLE = re.compile(r'<table data-repeat="([^"]+)">(.*?)</table>', re.DOTALL)
 
 
 @pytest.fixture(scope="module")
-def commands(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def commands(site: Path) -> list[str]:
     """Of every column of every table of a site that has one, for its first row."""
-    site = build_site([report_run.small_run()], tmp_path_factory.mktemp("report") / "site").parent
     found = []
     for page in sorted(site.rglob("*.html")):
         for repeat, table in TABLE.findall(page.read_text(encoding="utf-8")):

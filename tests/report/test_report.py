@@ -25,11 +25,6 @@ from harness.report.pages import side_by_side
 from harness.report.run_data import from_run
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_site([report_run.small_run()], tmp_path_factory.mktemp("report") / "site").parent
-
-
 @pytest.mark.parametrize(
     "page", ["index", "accuracy", "overflow", "throughput", "machine", "method", "data"]
 )

@@ -29,6 +29,7 @@ from harness.experiments.conformance.judge import (
 from harness.experiments.conformance.judge_process import Judged, JudgeProcess, Task, Waiting, unit
 from harness.experiments.context import Context, Unit
 from harness.records import ConformanceRecord, Record
+from harness.records.conformance import DEVIATIONS
 from harness.registry.discovery import Implementation
 
 CHEAP_ENOUGH = ("26-stalled-float32",)
@@ -179,7 +180,7 @@ def _deviation_record(
 ) -> ConformanceRecord:
     return ConformanceRecord(
         implementation=implementation.name,
-        operation="all",
+        operation=DEVIATIONS,
         device=implementation.metadata.device,
         workload=f"deviation-{identity}",
         case=f"deviation-{identity}",

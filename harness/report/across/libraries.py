@@ -8,6 +8,7 @@ from functools import cached_property
 from itertools import groupby
 
 from harness.records import ConformanceRecord, RunInfo
+from harness.records.conformance import DEVIATIONS
 from harness.report.across.machines import title, when
 from harness.report.across.page import Block, Page, Part
 from harness.report.drawing.formatting import figure, listed, plural
@@ -15,7 +16,6 @@ from harness.report.drawing.prose import prose
 from harness.report.drawing.sanitize import readable, slug
 from harness.report.drawing.tables import Entry, Table, texts, words
 from harness.report.pages.conformance import (
-    DEVIATIONS,
     FAILURES,
     JUDGED,
     SHOWN,

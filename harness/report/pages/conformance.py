@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from harness.records import ConformanceRecord
+from harness.records.conformance import DEVIATIONS
 from harness.report.drawing.formatting import integer, plural
 from harness.report.drawing.sanitize import slug
 from harness.report.drawing.tables import Column, Entry, Kind, Table, count, missing, texts, words
 from harness.report.run_data import DTYPES, RunData, ordered
 
-DEVIATIONS = "all"  # the operation under which declared deviations are recorded
 OPERATIONS = ("softmax", "log_softmax", "logsumexp", "softmax_backward", "cross_entropy")
 
 
