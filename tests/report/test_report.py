@@ -20,8 +20,8 @@ import report_run
 from report_pages import check_ids, check_links, csv_rows, pages, rows_of, text_of, zipped
 
 from harness.report import ReportError, build, build_site
+from harness.report.across import side_by_side
 from harness.report.drawing import style as palette
-from harness.report.pages import side_by_side
 from harness.report.run_data import from_run
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.records import ThroughputRecord
+from harness.report.across import side_by_side
 from harness.report.across.kept import FAULTS
 from harness.report.across.machines import (
     able,
@@ -21,7 +22,6 @@ from harness.report.chosen import ranked, shared_errors
 from harness.report.drawing.formatting import figure, integer, listed, plural
 from harness.report.drawing.prose import prose
 from harness.report.drawing.tables import Column, Entry, Table, count, missing, texts, words
-from harness.report.pages import side_by_side
 from harness.report.run_data import RunData
 from harness.report.timing_selection import has_time, headline, timed
 

@@ -8,20 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.records import AccuracyRecord
+from harness.report.across.machines import errors, place_of
 from harness.report.drawing.prose import prose
 from harness.report.drawing.tables import Column, Entry, Table, count, missing, number, texts, words
 from harness.report.run_data import DTYPES, RunData, worst_error
-
-Key = tuple[object, ...]
-
-
-def _records(run: RunData, name: str, dtype: str, operation: str) -> dict[Key, AccuracyRecord]:
-    """Records with an error, by the input that they were judged on."""
-    return {
-        (c.workload, c.classes, c.rows, c.seed, c.input_sha256): c
-        for c in run.select(AccuracyRecord, implementation=name, dtype=dtype, operation=operation)
-        if c.max_ulp is not None and c.input_sha256
-    }
 
 
 def _rows(runs: Sequence[RunData], operation: str) -> list[list[Entry]]:
@@ -29,7 +19,7 @@ def _rows(runs: Sequence[RunData], operation: str) -> list[list[Entry]]:
     rows = []
     for name in names:
         for dtype in DTYPES:
-            given = [_records(run, name, dtype, operation) for run in runs]
+            given = [errors(run, dtype, operation).get(name, {}) for run in runs]
             present = [g for g in given if g]
             if len(present) < 2:
                 continue
@@ -72,7 +62,10 @@ def accuracy(runs: Sequence[RunData]) -> list[Table]:
         columns = [
             *texts("Implementation", "Format"),
             Column("Shared inputs"),
-            *(Column(_title(run), "ulp", group="Largest error") for run in measured),
+            *(
+                Column(f"{place_of(run.info)}, {run.info.id}", "ulp", group="Largest error")
+                for run in measured
+            ),
             Column("Runs", numeric=False),
         ]
         tables.append(Table(
@@ -80,9 +73,3 @@ def accuracy(runs: Sequence[RunData]) -> list[Table]:
             columns, rows, [prose("side_by_side")],
         ))  # fmt: skip
     return tables
-
-
-def _title(run: RunData) -> str:
-    machine = run.info.machine
-    name = machine.get("slug") or machine.get("cpu") or "unnamed machine"
-    return f"{name}, {run.info.id}"
