@@ -27,7 +27,7 @@ from harness.worker.isolation.reaper import TOKEN_VARIABLE, bearers
 from harness.worker.local import load
 
 START_S = 1.2  # about what it takes until the first cell
-LONGEST_S = 0.4
+MOMENT_S = 0.02  # kills come this long, on average, after something was heard
 VARYING = {
     "id", "created", "finished", "seconds", "machine", "warnings", "command", "git_commit",
     "git_dirty",
@@ -139,10 +139,10 @@ class Coordinator:
         os.close(write)
         self.heard = ""
 
-    def told(self, word: str | None, seconds: float) -> bool:
-        """Wait until it has told `word`; False if it ended or time is up before."""
+    def told(self, word: str | None, seconds: float, times: int = 1) -> bool:
+        """Wait until it has told `word` so often; False if it ended or time is up before."""
         end = time.monotonic() + seconds
-        while word is None or word not in self.heard:
+        while word is None or self.heard.count(word) < times:
             left = end - time.monotonic()
             if left <= 0 or not select.select([self.read], [], [], left)[0]:
                 return False
@@ -192,14 +192,13 @@ def kill_loop(
             command=["kills"],
         )
         first = Coordinator(request)
-        first.told("started", 120.0)
-        measuring = time.monotonic()
+        first.told(None, 600.0)
         if first.reap() != 0 or first.folder is None:
             raise RuntimeError("the undisturbed run failed; see above")
         whole = read_run(first.folder)
-        mean = min(LONGEST_S, 0.5 * (time.monotonic() - measuring) / max(1, kills))
+        units = first.heard.count("unit") // (2 * max(1, kills))
         killed, resumed = _killed(
-            replace(request, results=folder / "killed"), kills, mean, seed, out
+            replace(request, results=folder / "killed"), kills, units, seed, out
         )
         left = _left(token)
         found = differences(whole, read_run(resumed))
@@ -218,12 +217,12 @@ def _implementations(folder: Path) -> list[Implementation]:
 
 
 def _killed(
-    request: Request, kills: int, mean: float, seed: int, out: TextIO | None
+    request: Request, kills: int, units: int, seed: int, out: TextIO | None
 ) -> tuple[int, Path]:
     """Kill and resume; (kills sent before the run was finished, its folder).
 
-    A fifth of the kills comes at any moment of the start, the others a random time after
-    measuring has begun or after a first unit, so that the run gets on.
+    A fifth of the kills comes at any moment of the start, the others a moment after measuring
+    has begun or after one to `units` units, so that the run gets on, however fast the machine.
     """
     rng = random.Random(seed)
     folder: Path | None = None
@@ -232,14 +231,14 @@ def _killed(
         if folder is not None and read_run(folder).info.finished is not None:
             break  # it was killed when all was written
         last = sent >= kills
-        awaited = rng.choice(("started", "unit"))
+        awaited, times = rng.choice((("started", 1), ("unit", rng.randint(1, max(1, units)))))
         coordinator = Coordinator(request if folder is None else replace(request, resume=folder))
         if last:
             coordinator.told(None, 600.0)
         elif rng.random() < 0.2 and folder is not None:
             time.sleep(rng.uniform(0.0, START_S))
-        elif coordinator.told(awaited, 120.0):
-            time.sleep(rng.expovariate(1.0 / mean))
+        elif coordinator.told(awaited, 120.0, times):
+            time.sleep(rng.expovariate(1.0 / MOMENT_S))
         if not last and coordinator.ended() is None:
             coordinator.kill()
             coordinator.reap()

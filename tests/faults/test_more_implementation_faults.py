@@ -66,7 +66,7 @@ def test_what_it_started_is_killed_with_it_even_in_another_session(
     worker.request("threads", {"count": 1})
     process = worker._process
     assert process is not None
-    assert fault_of(worker, timeout=3.0).status == "timeout"
+    assert fault_of(worker, timeout=6.0).status == "timeout"
     assert told.read_text(encoding="utf-8")
     assert bearers(process.token) == []
 

@@ -212,7 +212,10 @@ def test_a_table_has_the_worst_of_each_offset_in_the_colour_of_its_outcome() -> 
         assert f"{outcome}: {palette.OUTCOMES[outcome].meaning}" in note
     assert "exact: " not in note  # it does not occur
     sheet = palette.outcome_sheet()
-    assert all(f".o-{e.outcome}{{" in sheet for row in at.values() for e in row.values())
+    ground = {name: f"td.o-{name}{{" for name in palette.OUTCOMES}
+    ground["accurate"] = ".outcomes td:not([class]){"  # most are: they need no class
+    assert all(ground[e.outcome] in sheet for row in at.values() for e in row.values())
+    assert table.of_outcomes
 
 
 def test_who_was_not_tried_is_named_below_the_table_and_who_could_not_run_is_not() -> None:

@@ -172,6 +172,8 @@ def sheet(figure: str | None = None) -> str:
 
 def outcome_sheet() -> str:
     """The grounds of table cells that show an outcome, light and dark."""
-    light = "".join(f".o-{name}{{background:{o.light}}}" for name, o in OUTCOMES.items())
-    dark = "".join(f".o-{name}{{background:{o.dark}}}" for name, o in OUTCOMES.items())
+    places = {name: f"td.o-{name}" for name in OUTCOMES}
+    places["accurate"] = ".outcomes td:not([class])"  # most of them
+    light = "".join(f"{places[name]}{{background:{o.light}}}" for name, o in OUTCOMES.items())
+    dark = "".join(f"{places[name]}{{background:{o.dark}}}" for name, o in OUTCOMES.items())
     return f"{light}@media screen and (prefers-color-scheme:dark){{{dark}}}\n"

@@ -7,6 +7,7 @@ a missing number stands there with its reason.
 from __future__ import annotations
 
 import csv
+import hashlib
 import math
 import re
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
@@ -26,6 +27,7 @@ Kind = Literal[
 ]  # fmt: skip
 
 
+_SHORT = 20  # characters of a table's name in the ids of its rows, of which there are hundreds
 _PLAIN = re.compile(r"[~−]?\d[\d\u202f]*(\.\d+)?")
 _EXTREMES = {"never": "Infinity", "always": "-Infinity"}
 """Words that stand for a place beyond all numbers of a column."""
@@ -165,6 +167,11 @@ class Table:
         return replace(self, name=f"{self.name}-{tail}") if tail else self
 
     @property
+    def of_outcomes(self) -> bool:
+        """Whether its entries have the colours of outcomes."""
+        return any(e.outcome for row in self.rows for e in row)
+
+    @property
     def repeats(self) -> dict[str, list[str]]:
         """The options of the columns that have any, and the heads of the columns of each."""
         found: dict[str, list[str]] = {}
@@ -175,8 +182,12 @@ class Table:
 
     @property
     def anchors(self) -> list[str]:
-        """The id of each row that is shown: the table's name and what the row begins with."""
-        wanted = [f"{self.name}--{stem(row[0].text or 'row')}" for row in self.shown]
+        """The id of each row that is shown: the table's name, if long abridged, and its head."""
+        name = self.name
+        if len(name) > _SHORT:
+            digest = hashlib.sha256(name.encode()).hexdigest()
+            name = f"{name[: _SHORT - 7]}-{digest[:6]}"
+        wanted = [f"{name}--{stem(row[0].text or 'row')}" for row in self.shown]
         taken = set(wanted)
         found: list[str] = []
         for anchor in wanted:
