@@ -9,6 +9,7 @@ the place of drawing: the same figure gives the same bytes.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -89,7 +90,7 @@ def inline(figure: Figure, name: str, alt: str) -> str:
     """A figure as an ``<svg>`` element for a page.
 
     Args:
-        name: goes before the identifiers in it, which are then the page's only ones.
+        name: no other figure of the page has it, nor the identifiers that are made from it.
         alt: what it shows, in words.
     """
     buffer = BytesIO()
@@ -206,7 +207,8 @@ def _styled(style: str, colours: Mapping[str, str]) -> str:
 def _name_anew(root: Any, name: str) -> None:
     """Identifiers that no other figure of a page has."""
     ids = [e.attrib["id"] for e in root.iter() if "id" in e.attrib]
-    anew = {old: f"{name}-{k}" for k, old in enumerate(dict.fromkeys(ids))}
+    short = f"i{hashlib.sha256(name.encode()).hexdigest()[:6]}"  # there are hundreds of references
+    anew = {old: f"{short}-{k}" for k, old in enumerate(dict.fromkeys(ids))}
 
     def renamed(text: str) -> str:
         return _REFERENCE.sub(lambda m: m[1] + anew.get(m[2], m[2]), text)
