@@ -61,12 +61,12 @@ def above(values: Float64Array, others: Float64Array) -> float:
 
 def together(p: Sequence[float]) -> float:
     """One p-value for several cells, by Stouffer's method; null hypothesis: none is beyond."""
-    from scipy import stats
+    from scipy.special import ndtr, ndtri  # scipy.stats' own takes twenty times as long
 
     if len(p) == 1:
         return p[0]
     clipped = np.minimum(p, 1.0 - _SMALLEST_P)  # a p of 1 is minus infinity there
-    return floored(float(stats.combine_pvalues(clipped, method="stouffer").pvalue))
+    return floored(float(ndtr(ndtri(clipped).sum() / math.sqrt(len(p)))))
 
 
 def holm(p: Mapping[Any, float], alpha: float) -> set[Any]:
