@@ -18,6 +18,7 @@ from harness.cli.new import new
 from harness.cli.report import report
 from harness.cli.run import run
 from harness.cli.show import show
+from harness.cli.train import train
 from harness.cli.worst_case import worst_case
 
 app = typer.Typer(
@@ -57,6 +58,7 @@ app.command()(compare)
 app.command()(report)
 app.command()(new)
 app.command()(claims)
+app.command()(train)
 app.command()(exhaustive)
 app.command("worst-case")(worst_case)
 

@@ -52,6 +52,7 @@ class Unit:
             ahead for it.
         parts: what it consists of, in place of `measure` where others may be measured beside it
             (`side_by_side`); called when it begins.
+        timed: it times something: nothing else may run beside it.
     """
 
     experiment: str
@@ -62,6 +63,7 @@ class Unit:
     abandon: Callable[[], None] = lambda: None
     start: Callable[[], None] = lambda: None
     parts: Callable[[], Sequence[Part]] | None = None
+    timed: bool = False
 
     @property
     def keys(self) -> tuple[str, ...]:

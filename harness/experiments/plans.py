@@ -11,6 +11,7 @@ from harness.experiments.context import Context, Unit
 from harness.experiments.exhaustive import plan as exhaustive
 from harness.experiments.throughput import device as device_throughput
 from harness.experiments.throughput import host as throughput
+from harness.experiments.training import plan as training
 from harness.experiments.worst_case import plan as worst_case
 
 EXPERIMENTS: Mapping[str, Callable[[Context], Iterator[Unit]]] = {
@@ -22,4 +23,5 @@ EXPERIMENTS: Mapping[str, Callable[[Context], Iterator[Unit]]] = {
     "claims": claims.plan,
     "exhaustive": exhaustive.plan,
     "worst_case": worst_case.plan,
+    "training": training.plan,
 }

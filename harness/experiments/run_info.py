@@ -49,6 +49,7 @@ class Request:
         command: the command line, for the record.
         resume: a run to go on with, or its folder.
         plan: what to measure in place of the profile's experiments.
+        ready: start a worker for each implementation before anything is measured.
     """
 
     implementations: Sequence[Implementation]
@@ -61,6 +62,7 @@ class Request:
     command: Sequence[str] = ()
     resume: Run | Path | None = None
     plan: Callable[[Context], Iterable[Unit]] | None = None
+    ready: bool = True
 
 
 def _git(*arguments: str) -> str | None:

@@ -30,10 +30,6 @@ from harness.worker.isolation.subprocesses import allow_open_files
 __all__ = ["NothingToRun", "Progress", "Request", "plan", "run"]
 
 
-TIMING = ("throughput", "device_throughput", "claims")
-"""Experiments that time something: nothing else may run beside them."""
-
-
 class NothingToRun(UserError):
     """The selection leaves no cell that could be measured; the message says why."""
 
@@ -104,8 +100,9 @@ def run(request: Request, progress: Progress | None = None) -> Run:
             folder = request.results / machine.slug / info.id
         with RunWriter(folder, info, resume=None if before is None else before.records) as writer:
             progress.folder(folder)
-            with context.spending("start of the processes"):
-                pool.start()
+            if request.ready:
+                with context.spending("start of the processes"):
+                    pool.start()
             _measure(units, set(writer.records), writer, progress, context)
             _once_more(context, writer, progress)
             _note_conditions(context, writer, progress)
@@ -177,7 +174,7 @@ def _refuse_empty(context: Context, units: list[Unit]) -> None:
 
 def _start(units: Iterable[Unit]) -> None:
     """Let begin what runs beside others, up to the first unit that times something."""
-    for unit in takewhile(lambda u: u.experiment not in TIMING, units):
+    for unit in takewhile(lambda u: not u.timed, units):
         with contextlib.suppress(Exception):  # told where it is measured
             unit.start()
 
@@ -190,7 +187,7 @@ def _measure(
     progress.started(left, len(units) - len(left))
     _start(left)
     with SideBySide() as side_by_side:
-        for unit, found in measured(side_by_side, left, TIMING):
+        for unit, found in measured(side_by_side, left):
             progress.unit(unit)
             records: list[Record] = []
             started = time.perf_counter()

@@ -7,7 +7,7 @@ begun ahead of the one whose records are due, so that a slow implementation keep
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from threading import Lock
@@ -110,19 +110,18 @@ def unit_of(
 
 
 def measured(
-    side_by_side: SideBySide, units: Sequence[Unit], alone: Collection[str]
+    side_by_side: SideBySide, units: Sequence[Unit]
 ) -> Iterator[tuple[Unit, Iterator[Record]]]:
     """Each unit, in their order, with its records; what consists of parts is begun ahead.
 
-    Args:
-        alone: the experiments beside which nothing else may run, before or after.
+    Nothing is begun before its time while something is timed.
     """
     begun: dict[int, Iterator[Record]] = {}
     for place, unit in enumerate(units):
         room = ELEMENTS
         for i, later in enumerate(units[place : place + AHEAD], place):
             room -= _elements(later)
-            if later.experiment in alone or (room < 0 and i > place):
+            if later.timed or (room < 0 and i > place):
                 break
             if later.parts is not None and i not in begun:
                 begun[i] = side_by_side.begin(later.parts())

@@ -20,6 +20,7 @@ from harness.records.exhaustive import ExhaustiveRecord, WorstCaseRecord
 from harness.records.overflow import OverflowRecord
 from harness.records.run import SCHEMA_VERSION, ImplementationInfo, RunInfo
 from harness.records.throughput import Regime, ThroughputRecord
+from harness.records.training import TrainingRecord
 
 Measured = (
     ConformanceRecord
@@ -30,6 +31,7 @@ Measured = (
     | ClaimRecord
     | ExhaustiveRecord
     | WorstCaseRecord
+    | TrainingRecord
 )
 AnyRecord = Annotated[Measured, Field(discriminator="experiment")]
 RECORD: TypeAdapter[Measured] = TypeAdapter(AnyRecord)
@@ -54,6 +56,7 @@ __all__ = [
     "RunInfo",
     "Status",
     "ThroughputRecord",
+    "TrainingRecord",
     "Witness",
     "WorstCaseRecord",
 ]

@@ -80,7 +80,7 @@ def resume_command(info: RunInfo, folder: Path) -> str | None:
     """The command that resumes an interrupted run; None for a kind that cannot be resumed."""
     if info.profile in ("check", "worst-case") or info.profile.startswith("gpu-"):
         return None
-    name = "exhaustive" if info.profile == "exhaustive" else "run"
+    name = info.profile if info.profile in ("exhaustive", "train") else "run"
     return f"softmax-bench {name} --resume {shlex.quote(str(folder))}"
 
 

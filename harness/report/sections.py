@@ -26,6 +26,7 @@ from harness.report.pages import (
     throughput,
     throughput_conditions,
     throughput_tables,
+    training,
     worst_cases,
 )
 from harness.report.run_data import REGIMES, RunData
@@ -198,6 +199,11 @@ def _worst_cases(run: RunData, styles: Styles) -> Iterator[Section]:
     yield _section("Corpus", slug("Corpus"), (), [worst_cases.replayed(run)])
 
 
+def _training(run: RunData, styles: Styles) -> Iterator[Section]:
+    for kind in training.questions_of(run):
+        yield _section(training.QUESTIONS[kind], kind, [training.answered(run, kind)])
+
+
 SECTIONED: Mapping[str, tuple[str, Callable[[RunData, Styles], Iterator[Section]]]] = {
     "accuracy": ("Accuracy", _accuracy),
     "overflow": ("Overflow", _overflow),
@@ -206,5 +212,6 @@ SECTIONED: Mapping[str, tuple[str, Callable[[RunData, Styles], Iterator[Section]
     "limits": ("How far from the limit", _limits),
     "exhaustive": ("Exhaustive", _exhaustive),
     "worst_case": ("Worst cases", _worst_cases),
+    "training": ("Training", _training),
 }
 """The pages that are lists of sections: heading and sections by key; others have templates."""

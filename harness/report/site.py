@@ -24,6 +24,7 @@ from harness.records import (
     OverflowRecord,
     Record,
     ThroughputRecord,
+    TrainingRecord,
     WorstCaseRecord,
 )
 from harness.report import export
@@ -62,6 +63,7 @@ PAGES = (
     ("conformance", "Conformance"),
     ("exhaustive", "Exhaustive"),
     ("worst_case", "Worst cases"),
+    ("training", "Training"),
     ("claims", "Claims"),
     ("machine", "Machine"),
     ("method", "Method"),
@@ -75,6 +77,7 @@ OPTIONAL: Mapping[str, type[Record]] = {
     "conformance": ConformanceRecord,
     "exhaustive": ExhaustiveRecord,
     "worst_case": WorstCaseRecord,
+    "training": TrainingRecord,
     "claims": ClaimRecord,
 }
 """Pages of experiments that stand only where a run has records of them."""

@@ -39,9 +39,9 @@ EXPECTED: dict[str, ClaimVerdict] = {
     "D1": "wrong",
     "D2": "wrong",
     "D4": "holds",
-    "D5": "not yet measured",
+    "D5": "misleading",
     "D6": "holds",
-    "D7": "not yet measured",
+    "D7": "holds",
     "E1": "wrong",
     "E2": "holds",
     "E3": "holds",
@@ -73,7 +73,6 @@ def _evidence(*findings: Finding) -> Evidence:
         ("statement", _evidence(_finding(0), _finding(4, role="remark")), "wrong"),
         ("statement", _evidence(_finding(4), _finding(0, 0)), "holds"),
         ("statement", _evidence(_finding(0, 0)), "not yet measured"),
-        ("training", _evidence(_finding(4)), "not yet measured"),
     ],
 )
 def test_verdict_follows_from_the_findings(

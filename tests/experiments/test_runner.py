@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from contexts import MakeContext
 
 from harness.experiments import runner
 from harness.experiments.context import Unit
@@ -176,10 +178,16 @@ def test_regimes_can_be_chosen_on_either_kind_of_machine() -> None:
 def test_nothing_is_started_beside_what_is_timed() -> None:
     begun: list[str] = []
 
-    def unit(experiment: str) -> Unit:
-        return Unit(experiment, "", (), lambda: iter(()), start=lambda: begun.append(experiment))
+    def unit(name: str, *, timed: bool = False) -> Unit:
+        start = partial(begun.append, name)
+        return Unit(name, "", (), lambda: iter(()), timed=timed, start=start)
 
-    for timed in runner.TIMING:
-        begun.clear()
-        runner._start([unit("accuracy"), unit("overflow"), unit(timed), unit("conformance")])
-        assert begun == ["accuracy", "overflow"]
+    timed = unit("throughput", timed=True)
+    runner._start([unit("accuracy"), unit("overflow"), timed, unit("conformance")])
+    assert begun == ["accuracy", "overflow"]
+
+
+def test_units_of_timings_say_so(make_context: MakeContext) -> None:
+    context = make_context(["max_shift"], SMOKE)
+    timed = {u.experiment for u in runner.plan(context) if u.timed}
+    assert timed == {"throughput"}

@@ -14,7 +14,7 @@ import pytest
 from harness.experiments import accuracy, budget, overflow, side_by_side
 from harness.experiments.context import Part, Unit
 from harness.experiments.profiles import SMOKE, Filters
-from harness.experiments.runner import TIMING, Request, run
+from harness.experiments.runner import Request, run
 from harness.experiments.side_by_side import AHEAD, ELEMENTS, SideBySide, measured, once, unit_of
 from harness.records import AccuracyRecord, Record
 from harness.records.reader import read_run
@@ -77,7 +77,7 @@ def test_an_implementation_does_one_part_at_a_time_in_the_order_of_the_units() -
 
     units = [unit("accuracy", part("a", i, lambda i=i: busy(i)), part("b", i)) for i in range(40)]
     with SideBySide() as side_by_side:
-        found = [names(records) for _, records in measured(side_by_side, units, TIMING)]
+        found = [names(records) for _, records in measured(side_by_side, units)]
     assert found == [[("a", i), ("b", i)] for i in range(40)]
     assert seen == list(range(40))  # never two at once
 
@@ -86,14 +86,13 @@ def begun_when(units: Sequence[Unit], begun: list[int]) -> list[list[int]]:
     """What had begun when each unit's records were due, for units whose parts note themselves."""
     found = []
     with SideBySide() as side_by_side:
-        for _, records in measured(side_by_side, units, TIMING):
+        for _, records in measured(side_by_side, units):
             list(records)
             found.append(sorted(begun))
     return found
 
 
-@pytest.mark.parametrize("timed", TIMING)
-def test_nothing_is_begun_beyond_what_is_timed(timed: str) -> None:
+def test_nothing_is_begun_beyond_what_is_timed() -> None:
     begun: list[int] = []
 
     def of(place: int, experiment: str) -> Unit:
@@ -103,7 +102,7 @@ def test_nothing_is_begun_beyond_what_is_timed(timed: str) -> None:
 
         return unit_of(experiment, "", (BLANK,), parts, 1.0)
 
-    timing = Unit(timed, "", (BLANK,), lambda: iter(()))
+    timing = Unit("throughput", "", (BLANK,), lambda: iter(()), timed=True)
     units = [of(0, "accuracy"), of(1, "overflow"), timing, of(3, "accuracy"), of(4, "overflow")]
     assert begun_when(units, begun) == [[0, 1], [0, 1], [0, 1], [0, 1, 3, 4], [0, 1, 3, 4]]
 
@@ -141,7 +140,7 @@ def test_what_a_part_gave_before_a_defect_is_kept_and_the_others_go_on() -> None
         unit("x", part("b", 1)),
     ]
     with SideBySide() as side_by_side:
-        (_, broken_off), (_, whole) = measured(side_by_side, units, TIMING)
+        (_, broken_off), (_, whole) = measured(side_by_side, units)
         assert names(islice(broken_off, 2)) == [("a", 0), ("b", 0)]
         with pytest.raises(RuntimeError, match="a defect"):
             next(broken_off)

@@ -14,28 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.workloads.digits import CLASSES, HELD_OUT, pixels_and_labels
+
 Float64Array = NDArray[np.float64]
 
-CLASSES = 10
-HELD_OUT = 450
-_SPLIT_SEED = 20210
 _QUANTUM = 2.0**-20
 _PIXEL_MAX = 16.0
 _RIDGE = 1e-4
 _TOLERANCE = 1e-9
 _MAX_STEPS = 20_000
-
-
-def pixels_and_labels() -> tuple[Float64Array, NDArray[np.int64]]:
-    from sklearn.datasets import load_digits
-
-    pixels, labels = load_digits(return_X_y=True)
-    # A permutation that no release of NumPy can change: multiplicative hashing (Knuth, 6.4).
-    key = (np.arange(len(labels), dtype=np.uint64) + np.uint64(_SPLIT_SEED)) * np.uint64(
-        0x9E3779B97F4A7C15
-    )
-    order = np.argsort(key, kind="stable")
-    return np.asarray(pixels, np.float64)[order], np.asarray(labels, np.int64)[order]
 
 
 def train_weights(pixels: Float64Array, labels: NDArray[np.int64]) -> Float64Array:

@@ -20,6 +20,7 @@ import pytest
 from harness import workloads as w
 from harness.numerics.formats import FORMATS, float_format, to_float64, to_ordinal
 from harness.workloads import workload as workload_module
+from harness.workloads.digits import pixels_and_labels
 from harness.workloads.families import underflow_gap
 
 FORMAT_NAMES = ("float64", "float32", "float16", "bfloat16")
@@ -352,7 +353,7 @@ def test_the_stored_logits_are_those_of_the_training():
 
 
 def test_training_is_deterministic_and_forgets_perturbations():
-    pixels, labels = digits_training.pixels_and_labels()
+    pixels, labels = pixels_and_labels()
     pixels, labels = pixels[:400], labels[:400]
     a = digits_training.train_weights(pixels, labels)
     # Another order of summation, as another BLAS would have: the quantised weights agree.

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from harness.records.claims import ClaimVerdict, EvidenceTable, Finding, PrintedNumber, Role
 
-Kind = Literal["numbers", "formula", "statement", "training"]
+Kind = Literal["numbers", "formula", "statement"]
 """`numbers`: printed values of a worked example. `formula`: an equation, claimed everywhere.
-`statement`: a property in words. `training`: needs a training run."""
+`statement`: a property in words."""
 
 
 @dataclass(frozen=True)

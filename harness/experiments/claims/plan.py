@@ -16,7 +16,7 @@ from harness.records import ClaimRecord, Record
 if TYPE_CHECKING:
     from harness.experiments.claims.claim import Audit
 
-_TIMED = ("B4", "C3", "D3")
+_LONG = ("B4", "C3", "D3", "D5", "D7")
 
 
 def _coordinates(claim: str) -> ClaimRecord:
@@ -54,11 +54,12 @@ def _measure(claim: str) -> Iterator[Record]:
 def plan(_: Context) -> Iterator[Unit]:
     """A unit for each claim of the register."""
     for claim in CLAIMS:
-        weight = 0.5 if claim.id in _TIMED else 0.05
+        weight = 0.5 if claim.id in _LONG else 0.05
         yield Unit(
             "claims",
             f"claim {claim.id}",
             (_coordinates(claim.id),),
             partial(_measure, claim.id),
             weight,
+            timed=True,
         )

@@ -69,9 +69,9 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "D5",
         S3,
-        "training",
+        "statement",
         "clipping gradients elementwise to [−C, C] prevents explosion",
-        "to be measured in training; clipping after the step can have no effect on that step",
+        "explosion: a network that training leaves unable to do what it could do before",
     ),
     Claim(
         "D6",
@@ -83,10 +83,10 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "D7",
         S3,
-        "training",
+        "statement",
         "a three-layer network with softmax output and cross-entropy reaches the high nineties "
         "(per cent) on digit images in 10 epochs",
-        "to be reproduced on a digits data set that ships with a package",
+        "high nineties: 95% of images held out; digits of 8 × 8 pixels that ship with a package",
     ),
     Claim("E1", S4, "numbers", "softmax([2,1,0.1]) ≈ [0.65, 0.24, 0.11]; hardmax [1,0,0]"),
     Claim("E2", S4, "formula", "the gradient of cross-entropy with respect to the logits is p − y"),

@@ -265,12 +265,12 @@ def plan(context: Context) -> Iterator[Unit]:
         if "softmax" not in context.profile.operations:  # one record of each says it
             return
         absent = _absent(context)
-        yield Unit("device_throughput", "no device", absent, lambda: iter(absent), 0.01)
+        yield Unit("device_throughput", "no device", absent, lambda: iter(absent), 0.01, timed=True)
         return
     for point in points:
         regime, operation, dtype, classes = point
         head = "" if operation.name == "softmax" else f"{operation.name} "
         yield Unit(
             "device_throughput", f"device {head}{regime} {dtype} {classes} classes",
-            _coordinates(context, *point), partial(_measure, context, *point), 2.0,
+            _coordinates(context, *point), partial(_measure, context, *point), 2.0, timed=True,
         )  # fmt: skip

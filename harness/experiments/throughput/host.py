@@ -427,5 +427,5 @@ def plan(context: Context) -> Iterator[Unit]:
                 each = 0.5 + grid.processes * grid.seconds + 1e-8 * grid.elements
                 yield Unit(
                     "throughput", point.label, cells, partial(_measure, context, point),
-                    each * len(cells),
+                    each * len(cells), timed=True,
                 )  # fmt: skip

@@ -9,7 +9,7 @@ from harness.records import AccuracyRecord, ClaimRecord, ConformanceRecord
 from harness.report.chosen import ranked, shared_errors
 from harness.report.drawing.formatting import figure, integer, interval, plural, threshold
 from harness.report.drawing.prose import prose
-from harness.report.pages import claims, conformance, exhaustive, worst_cases
+from harness.report.pages import claims, conformance, exhaustive, training, worst_cases
 from harness.report.pages.accuracy import in_words
 from harness.report.pages.overflow import map_of, map_records, signed
 from harness.report.pages.thresholds import threshold_record
@@ -196,13 +196,21 @@ def gaps(run: RunData) -> KeyFinding:
 LEADING = 5
 
 
+def learned(run: RunData) -> list[KeyFinding]:
+    """What trainings have shown, a finding for each question."""
+    return [
+        KeyFinding(training.QUESTIONS[kind], text, "training.html")
+        for kind, text in training.told(run).items()
+    ]
+
+
 def findings(run: RunData) -> tuple[list[KeyFinding], list[KeyFinding]]:
     """What the data of this run support: the few that a reader needs first, and the others."""
     found = [speed(run), most_accurate(run), overflow(run), *offsets(run)]
     absent: list[KeyFinding] = []
     for told, kind in ((conformity(run), ConformanceRecord), (audited(run), ClaimRecord)):
         (found if run.select(kind) else absent).append(told)
-    found += [bounds(run), *whole(run)]
+    found += [bounds(run), *whole(run), *learned(run)]
     doubtful = bool(run.problems) or run.info.finished is None
     of_all = [gaps(run)]
     found = [*of_all, *found] if doubtful else found  # before anything is believed
