@@ -57,6 +57,8 @@ OPTIONS = {
     "claims": "--details --json",
     "exhaustive": "-i --dtype --every --implementation --json --keep --machine --no-keep "
     "--no-report --report --reports --results --resume --table --workers",
+    "train": "-i -q --dtype --implementation --json --machine --no-report --profile --question "
+    "--report --reports --results --resume --seed --seeds",
     "worst-case": "-n --classes --corpus --dtype --evaluations --keep --machine --no-keep "
     "--no-report --replay --report --reports --results --save --seconds --seed",
 }
@@ -86,6 +88,10 @@ COLUMNS = {
     "exhaustive": "table domain judged total exhaustive every workers misrounded ulp_histogram "
     "worst_logits worst_repeat rounding figures",
     "worst_case": "in_batch origin entry nonfinite_logits",
+    "training": "setting route steps loss accuracy calibration_error training_accuracy "
+    "first_nonfinite nonfinite logit_before logit_at predicted zero_loss zero_gradient "
+    "gap_collapsed gap_alive layer_factor spike_ratio accuracy_before weights head_ns step_ns "
+    "curves",
     "claims": "claim claim_kind source_id source_title claimed certified verdict because "
     "derivation note numbers findings tables",
     "conformance": "case number title message deviation_reason case_input got expected error_ulp "

@@ -202,6 +202,7 @@ def _worst_cases(run: RunData, styles: Styles) -> Iterator[Section]:
 def _training(run: RunData, styles: Styles) -> Iterator[Section]:
     for kind in training.questions_of(run):
         yield _section(training.QUESTIONS[kind], kind, [training.answered(run, kind)])
+    yield _section("Not trained", "untrained", (), [training.untrained(run)])
 
 
 SECTIONED: Mapping[str, tuple[str, Callable[[RunData, Styles], Iterator[Section]]]] = {

@@ -181,6 +181,8 @@ def test_gradients_vanish_through_squared_error_where_predicted_and_never_by_cro
     found = network.vanishing(Head(subject, "float32"), Head(subject, "float32", "squared"), 0)
     curves = found["curves"]
     assert not any(curves["cross_entropy_rows"])
+    sure = np.array(curves["gap"])[np.array(curves["saturated"]) >= 0.5]
+    assert sure[0] == pytest.approx(-math.log(2.0**-24) + math.log(9.0), abs=2.0)  # to each other
     at = np.array(curves["gap"])[np.array(curves["squared_rows"]) >= 0.5]
     assert at[0] == pytest.approx(found["predicted"], abs=2.0)
     early = plain_file("early", "e = np.exp(x - x.max(axis=axis, keepdims=True))\n"

@@ -65,6 +65,13 @@ class Head:
         mean: torch.Tensor = _Loss.apply(logits, targets, self)
         return mean
 
+    def probabilities(self, z: Array) -> Array:
+        """The softmax of logits in the format; from log p where there is no other."""
+        with np.errstate(all="ignore"):
+            if "softmax" in self.subject.operations:
+                return np.asarray(self.subject.softmax(z, axis=-1))
+            return np.asarray(np.exp(self.subject.log_softmax(z, axis=-1)))
+
     def rows(self, z: Array, targets: Array) -> tuple[Array, Array]:
         """Loss ``(rows,)`` and gradient ``(rows, classes)`` of logits in the format."""
         assert self._rows is not None

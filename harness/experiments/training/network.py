@@ -278,7 +278,8 @@ def vanishing(head: Head, squared: Head, seed: int) -> dict[str, Any]:
     """Rows whose largest logit is of another class than the target, against its gap to the rest.
 
     The gap goes from 0 to beyond what the format's exponentials can tell from 0. Of each loss the
-    share of gradient entries, and of whole rows, that are exactly 0.
+    share of gradient entries, and of whole rows, that are exactly 0; and the share of rows whose
+    largest probability is exactly 1.
     """
     fmt = head.format
     end = -1.2 * math.log(fmt.smallest_subnormal)
@@ -290,6 +291,8 @@ def vanishing(head: Head, squared: Head, seed: int) -> dict[str, Any]:
         z[:, 0] = gap
         z, targets = z.astype(fmt.dtype), rng.integers(1, CLASSES, 64)
         curves["gap"].append(float(gap))
+        saturated = head.probabilities(z).max(axis=1).astype(np.float64) == 1.0
+        curves["saturated"].append(float(saturated.mean()))
         for name, one in (("squared", squared), ("cross_entropy", head)):
             gradient = one.rows(z, targets)[1].astype(np.float64)
             curves[f"{name}_entries"].append(float((gradient == 0).mean()))

@@ -64,12 +64,12 @@ def _collapse(epochs: int) -> tuple[Setting, ...]:
     )
 
 
-def clipped(spikes: Sequence[float]) -> tuple[Setting, ...]:
+def clipped(spikes: Sequence[float], epochs: int = 10) -> tuple[Setting, ...]:
     """Disturbed trainings, each with every way of clipping; without any first."""
     ways = (("none", 1.0), ("elements", 0.01), ("elements", 1.0), ("norm", 1.0), ("after", 0.01))
     exploding = {"scale": 100.0}  # gradients are a hundred times as large, from the first step on
     return tuple(
-        _SGD.model_copy(update={"clip": clip, "limit": limit, **change})
+        _SGD.model_copy(update={"clip": clip, "limit": limit, "epochs": epochs, **change})
         for change in (exploding, *({"spike": spike} for spike in spikes))
         for clip, limit in ways
     )
@@ -90,8 +90,8 @@ def _growing(scales: Sequence[float], rates: Sequence[float]) -> tuple[Setting, 
 
 GRIDS: Mapping[str, Grid] = {
     "smoke": Grid(
-        1, 1, (Setting(epochs=3),), _growing((100.0,), ()), _depths((10,)), _collapse(60),
-        clipped((1000.0,)), (10, 1000), 0.01,
+        1, 1, (Setting(epochs=3),), _growing((100.0,), ()), _depths((10,)), _collapse(40),
+        clipped((1000.0,), 3), (10, 1000), 0.01,
     ),
     "quick": Grid(
         3, 1, (_ADAM, Setting(hidden=_DEEP), Setting(loss="own")),

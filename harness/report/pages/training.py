@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean, stdev
@@ -29,7 +29,7 @@ from harness.report.drawing.prose import prose
 from harness.report.drawing.sanitize import label
 from harness.report.drawing.style import Style
 from harness.report.drawing.svg import Series
-from harness.report.drawing.tables import Column, Entry, Table, missing, number, texts, words
+from harness.report.drawing.tables import Column, Entry, Table, count, missing, number, texts, words
 from harness.report.run_data import DTYPES, RunData, known, ordered
 
 QUESTIONS: Mapping[str, str] = {
@@ -71,8 +71,25 @@ def mean_of(values: Sequence[float]) -> Mean:
 
 def records_of(run: RunData, kind: str) -> list[TrainingRecord]:
     """The records of a question that were measured or whose training broke off."""
-    found = (c for c in run.select(TrainingRecord) if c.kind == kind)
-    return [c for c in found if c.status in ("ok", "failed")]
+    return [c for c in run.select(TrainingRecord) if c.kind == kind and _answers(c)]
+
+
+def _answers(c: TrainingRecord) -> bool:
+    broke_off = c.status == "failed" and c.kind in ("digits", "collapse", "clipping")
+    return c.status == "ok" or broke_off
+
+
+def untrained(run: RunData) -> Table | None:
+    """Why other cells have no numbers, by implementation; None where all have."""
+    counts = Counter(
+        (c.implementation, c.status, c.reason or "no reason recorded")
+        for c in run.select(TrainingRecord)
+        if not _answers(c)
+    )
+    rows = [[words(name), count(n), words(status.replace("_", " ")), words(reason)]
+            for (name, status, reason), n in counts.items()]  # fmt: skip
+    columns = [*texts("Implementation"), Column("Cells"), *texts("Status", "Reason")]
+    return Table("training-not-done", "Cells without numbers", columns, rows).or_none()
 
 
 def questions_of(run: RunData) -> list[str]:
@@ -171,10 +188,8 @@ def _digits_plot(run: RunData, records: Sequence[TrainingRecord], told: str, tab
     broken = {(c.implementation, c.dtype) for c in _first(records) if c.status == "failed"}
 
     def draw(panel: Panel, dtype: str, names: Sequence[str], style: Mapping[str, Style]) -> None:
-        if not cells:
-            return
-        truth = fmean(cells[at].values())
-        panel.axes.axvline(100 * truth, color=palette.LIMIT, linewidth=1.0, dashes=(5, 2))
+        truth = 100 * fmean(cells[at].values()) if cells else math.nan
+        panel.axes.axvline(truth, color=palette.LIMIT, linewidth=1.0, dashes=(5, 2))
         for k, name in enumerate(names):
             if (name, dtype) in broken:
                 panel.axes.text(0.02, k, "broke off", transform=panel.axes.get_yaxis_transform(),
@@ -396,19 +411,24 @@ def _vanishing_table(run: RunData, records: Sequence[TrainingRecord]) -> Table:
         [
             words(c.implementation), words(c.dtype), number(c.predicted),
             *(_gap(_reaches(c, name)) for name in
-              ("squared_entries", "squared_rows", "cross_entropy_entries", "cross_entropy_rows")),
+              ("saturated", "squared_entries", "squared_rows", "cross_entropy_entries",
+               "cross_entropy_rows")),
             words(c.route),
         ]
         for c in records
     ]  # fmt: skip
     columns = [
         *texts("Implementation", "Format"), Column("Predicted", "gap"),
-        Column("Entries", "gap", "Squared error"), Column("Rows", "gap", "Squared error"),
+        Column("Saturated", "gap"), Column("Entries", "gap", "Squared error"),
+        Column("Rows", "gap", "Squared error"),
         Column("Entries", "gap", "Cross-entropy"), Column("Rows", "gap", "Cross-entropy"),
         *texts("Operations used"),
     ]  # fmt: skip
-    return Table("training-vanishing", "The gap from which on half of the gradient entries, or of "
-                 "the rows, are exactly 0", columns, rows)  # fmt: skip
+    caption = (
+        "The gap from which on half of the gradient entries, or of the rows, are exactly 0, or "
+        "half of the rows have a probability of exactly 1"
+    )
+    return Table("training-vanishing", caption, columns, rows)
 
 
 def _gap(value: float | None) -> Entry:
@@ -603,14 +623,14 @@ def _disturbance(c: TrainingRecord) -> str:
 
 
 def _clipping_told(run: RunData, records: Sequence[TrainingRecord]) -> str:
-    pairs: dict[tuple[str, int | None], set[str | None]] = defaultdict(set)
+    pairs: dict[tuple[str, int | None], list[str | None]] = defaultdict(list)
     shares: dict[str, list[bool]] = defaultdict(list)
     for c in records:
         shares[_way(c)].append(c.came_through)
         if _setting(c).clip in ("none", "after"):
-            pairs[_disturbance(c), c.seed].add(c.weights)
-    both = [found for found in pairs.values() if found]
-    same = sum(len(found) == 1 for found in both)
+            pairs[_disturbance(c), c.seed].append(c.weights)
+    both = [found for found in pairs.values() if len(found) == 2]
+    same = sum(one == other for one, other in both)
     parts = [f"{way} {sum(s)} of {len(s)}" for way, s in shares.items()]
     return (
         f"Networks that came through: {'; '.join(parts)}. Clipping after the step gave the same "
