@@ -111,7 +111,8 @@ def _show(console: Console, run: Run) -> None:
 
     data = from_run(run, "")
     for kind, text in training.told(data).items():
-        paragraph(console, f"{training.QUESTIONS[kind]}: {text}")
+        plain = text.replace("\u202f", " ")  # which few terminals have
+        paragraph(console, f"{training.QUESTIONS[kind]}: {plain}")
     missing = Counter((r.status, r.reason) for r in run.records if r.status != "ok")
     for (status, reason), count in missing.most_common(8):
         paragraph(console, f"{count} cells {status}: {reason}")

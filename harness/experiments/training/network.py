@@ -20,8 +20,8 @@ from torch import nn
 
 from harness.experiments.training.head import Head, onset
 from harness.records.training import Setting
+from harness.workloads.digits import CLASSES
 
-CLASSES = 10
 BINS = 15
 LOOKS = 40
 SQUARED_SLOPES = {"relu": 0.5, "sigmoid": 1 / 16, "tanh": 1.0}
@@ -103,16 +103,14 @@ def train(
     Args:
         threshold: find first from which logit on loss or gradient are not finite: `predicted`.
     """
-    found: dict[str, Any] = {"route": head.route}
+    found: dict[str, Any] = {"route": head.route, "steps": 0}
     if threshold:
-        found["predicted"] = (
-            onset(head, CLASSES) or head.format.max
-        )  # beyond it logits are infinite
+        # beyond the largest number of the format logits are infinite
+        found["predicted"] = onset(head, CLASSES) or head.format.max
     net = network(setting, data.train.shape[1], seed)
     optimiser = Optimiser(net, setting)
     steps = list(_batches(len(data.train), setting, seed))
-    watch = Watch(setting, len(steps))
-    taken = 0
+    watch = Watch(setting)
     largest = 0.0
     for taken, (epoch, batch) in enumerate(steps):
         net.zero_grad()
@@ -124,7 +122,6 @@ def train(
         bad = _nonfinite(loss, net)
         if bad:
             found |= {"first_nonfinite": taken + 1, "nonfinite": bad, "logit_at": top}
-            found["logit_before"] = largest if taken else None
             break
         largest = max(largest, top)
         if setting.batch == 0:
@@ -135,11 +132,8 @@ def train(
         else:
             _step(net, optimiser, setting)
         if taken + 1 == len(steps) or steps[taken + 1][0] != epoch:
-            watch.epoch(epoch + 1, float(loss.detach()), lambda: evaluate(net, data)["accuracy"])
-    else:
-        taken = len(steps)
-        found["logit_before"] = largest
-    found["steps"] = taken
+            watch.epoch(epoch + 1, float(loss.detach()), net, data)
+        found |= {"steps": taken + 1, "logit_before": largest}
     found |= evaluate(net, data)
     found |= watch.numbers()
     found["training_accuracy"] = _right(net(data.train), data.labels)
@@ -150,7 +144,7 @@ def train(
 class Watch:
     """What is kept of a training as it goes on: series over epochs, and gaps of the rows."""
 
-    def __init__(self, setting: Setting, steps: int) -> None:
+    def __init__(self, setting: Setting) -> None:
         self.curves: dict[str, list[float]] = defaultdict(list)
         self.whole = setting.batch == 0
         ends = np.geomspace(1, max(1, setting.epochs), LOOKS).round().astype(int)
@@ -173,12 +167,13 @@ class Watch:
             "gap": float(gap.median()),
         }
 
-    def epoch(self, epoch: int, loss: float, accuracy: Any) -> None:
+    def epoch(self, epoch: int, loss: float, net: nn.Sequential, data: Data) -> None:
+        """Look at the network at the end of an epoch, if this is one of those to be looked at."""
         if epoch in self.looks:
-            for name, value in {
-                "epoch": epoch, "loss": loss, "accuracy": accuracy(), **self.last,
-            }.items():  # fmt: skip
-                self.curves[name].append(float(value))
+            accuracy = evaluate(net, data)["accuracy"]
+            at = {"epoch": epoch, "loss": loss, "accuracy": accuracy, **self.last}
+            for name, value in at.items():
+                self.curves[name].append(math.nan if value is None else float(value))
 
     def numbers(self) -> dict[str, Any]:
         found: dict[str, Any] = {"curves": dict(self.curves)}

@@ -565,8 +565,9 @@ def _collapse_plot(
         if x < end:
             axes.axvline(x, color=palette.LIMIT, linewidth=1.0, dashes=(5, 2))
             axes.annotate(
-                f"−ln u = {figure(x)}", (x, len(names) - 0.2), xytext=(3, 0), fontsize=7.0,
-                textcoords="offset points", color=palette.LIMIT, va="center",
+                f"−ln u = {figure(x)}", (x, len(names) - 0.2), xytext=(3 if x < end / 2 else -3, 0),
+                ha="left" if x < end / 2 else "right", textcoords="offset points", fontsize=7.0,
+                color=palette.LIMIT, va="center",
             )  # fmt: skip
         axes.set_xlim(0, end)
 
