@@ -116,6 +116,7 @@ SHOWN = {
         "overflow": ["32767.6504"],
         "throughput": ["0.998 [0.967, 1.06]", "9.30"],
     },
+    "20261130T072215Z-fd0c31": {"training": ["93.9 ± 0.93%", "25 of 25 pairs", "16.6"]},
     "20261122T151557Z-044bea": {"conformance": ["exp(x) overflows for large logits", "469", "347"]},
     "20261122T180355Z-872f7f": {"throughput": ["34.6 µs", "30.3 [27.4, 34.6]", "2.51"]},
     "20261122T210349Z-4b19fd": {"throughput": ["36.3 µs", "28.9 [22.4, 37.3]", "2.36"]},
@@ -123,7 +124,8 @@ SHOWN = {
 """Some figures of each committed run, and the page of its report that has them."""
 
 LARGE = {"20261122T142723Z-200faf", "20261122T151557Z-044bea", "20261122T180355Z-872f7f",
-         "20261122T210349Z-4b19fd", "20261130T003818Z-86770b"}  # fmt: skip
+         "20261122T210349Z-4b19fd", "20261130T003818Z-86770b",
+         "20261130T072215Z-fd0c31"}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -164,7 +166,7 @@ def test_the_commands_and_the_exit_codes_are_those_of_the_readme() -> None:
     group = typer.main.get_command(app)
     assert set(group.commands) == {  # type: ignore[attr-defined]
         "list", "run", "check", "show", "compare", "report", "new", "claims", "exhaustive",
-        "worst-case",
+        "train", "worst-case",
     }  # fmt: skip
     codes = {e.name: int(e) for e in Exit}
     assert sorted(codes.values()) == [0, 1, 2, 3, 4, 130]
