@@ -260,6 +260,40 @@ def test_faults_of_an_implementation_are_records(
     assert all(c.reason for c in found.values())
 
 
+def test_what_an_implementation_lacks_is_unsupported(
+    make_context: MakeContext, tmp_path: Path
+) -> None:
+    path = tmp_path / "loss_alone.py"
+    path.write_text(
+        "import numpy as np\n\ndef cross_entropy(logits, targets):\n"
+        "    m = logits.max(axis=-1, keepdims=True)\n"
+        "    e = np.exp(logits - m)\n"
+        "    p = e / e.sum(axis=-1, keepdims=True)\n"
+        "    rows = np.arange(len(p))\n"
+        "    losses = -np.log(p[rows, targets])\n"
+        "    p[rows, targets] -= 1\n"
+        "    return losses, p\n",
+        encoding="utf-8",
+    )
+    found = cells(make_context([path]), tiny(questions=("digits", "vanishing", "collapse")))
+    by = {(c.kind, bool(c.setting and c.setting.smoothing)): c for c in found}
+    assert by["digits", False].status == by["collapse", False].status == "ok"
+    for place in (("vanishing", False), ("collapse", True)):
+        assert (by[place].status, by[place].reason) == ("unsupported", "offers no softmax")
+
+
+def test_a_result_in_another_format_is_refused(
+    make_context: MakeContext, plain_file: Write
+) -> None:
+    wide = plain_file("wide", "x = x.astype(np.float64)\n"
+                      "    e = np.exp(x - x.max(axis=axis, keepdims=True))\n"
+                      "    return e / e.sum(axis=axis, keepdims=True)")  # fmt: skip
+    (found,) = cells(make_context([wide]), tiny(questions=("digits",)))
+    assert found.status == "error"
+    assert "expected shapes and formats" in str(found.reason)
+    assert "float64" in str(found.reason)
+
+
 def test_without_the_packages_each_cell_says_what_to_install(
     make_context: MakeContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:

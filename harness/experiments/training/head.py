@@ -73,11 +73,19 @@ class Head:
             return np.asarray(np.exp(self.subject.log_softmax(z, axis=-1)))
 
     def rows(self, z: Array, targets: Array) -> tuple[Array, Array]:
-        """Loss ``(rows,)`` and gradient ``(rows, classes)`` of logits in the format."""
+        """Loss ``(rows,)`` and gradient ``(rows, classes)`` of logits in the format.
+
+        Raises:
+            TypeError: the implementation gave another shape or format.
+        """
         assert self._rows is not None
         with np.errstate(all="ignore"):
-            found: tuple[Array, Array] = self._rows(self.subject, z, targets, self.smoothing)
-        return found
+            losses, gradient = self._rows(self.subject, z, targets, self.smoothing)
+        got = [(a.shape, a.dtype.name) for a in (losses, gradient)]
+        expected = [(s, z.dtype.name) for s in (targets.shape, z.shape)]
+        if got != expected:
+            raise TypeError(f"loss, gradient: expected shapes and formats {expected}; got {got}")
+        return losses, gradient
 
 
 class _Loss(torch.autograd.Function):  # type: ignore[misc]

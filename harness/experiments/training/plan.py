@@ -184,12 +184,14 @@ def _measure(
             why = refusal()
             if why is not None:
                 raise WorkerFault("unavailable", why)
-            context.demand(implementation, needed(implementation), cell.dtype)
+            setting = cell.setting or Setting()
+            operation = needed(implementation, cell.kind, setting)
+            context.demand(implementation, operation, cell.dtype)
             if implementation.metadata.device != "cpu":
                 raise WorkerFault("unsupported", "networks are trained on the CPU")
             found = ask(
-                _worker(context, implementation), implementation, cell.kind,
-                cell.setting or Setting(), cell.dtype, cell.seed or 0, context.profile.timeout_s,
+                _worker(context, implementation), implementation, cell.kind, setting, cell.dtype,
+                cell.seed or 0, context.profile.timeout_s,
                 classes=cell.classes or CLASSES, seconds=grid.seconds,
             )  # fmt: skip
             yield _judged(cell, found, time.perf_counter() - started)

@@ -34,9 +34,15 @@ def trainer(implementation: Implementation, name: str) -> RemoteImplementation:
     return worker
 
 
-def needed(implementation: Implementation) -> str:
-    """The operation that losses are made of; ``softmax`` if there is none, which is then missed."""
-    useful = ("cross_entropy", "log_softmax", "softmax")
+def needed(implementation: Implementation, kind: Question, setting: Setting) -> str:
+    """The operation that an answer is made of; ``softmax`` if there is none, which is missed then.
+
+    Probabilities themselves are asked for by squared error and where rows saturate.
+    """
+    useful = ["cross_entropy"] if not setting.smoothing else []
+    useful += ["log_softmax"]
+    if kind == "vanishing" or setting.loss == "squared":
+        useful = []
     return next((o for o in useful if o in implementation.operations), "softmax")
 
 
