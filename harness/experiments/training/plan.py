@@ -94,9 +94,9 @@ GRIDS: Mapping[str, Grid] = {
         clipped((1000.0,), 3), (10, 1000), 0.01,
     ),
     "quick": Grid(
-        3, 1, (_ADAM, Setting(hidden=_DEEP), Setting(loss="own")),
+        3, 1, (_ADAM, Setting(loss="own")),
         _growing((1.0, 10.0, 100.0, 1000.0), (10.0, 1000.0)),
-        _depths((2, 6, 10)), _collapse(150), clipped((10.0, 100.0, 1000.0, 10_000.0)),
+        _depths((2, 6, 10)), _collapse(100), clipped((10.0, 1000.0)),
         (10, 100, 1000, 10_000), 0.05,
     ),
     "full": Grid(
