@@ -15,6 +15,7 @@ from harness import workloads
 from harness.experiments.context import Context, Part, Unit, blank
 from harness.experiments.judgement import bound_of, excuses, half_of_the_digits
 from harness.experiments.side_by_side import once, unit_of
+from harness.numerics.bisection import first_true
 from harness.numerics.exact import Exact, remembered
 from harness.numerics.formats import (
     FloatFormat,
@@ -106,28 +107,6 @@ class ThresholdProber:
         return events_of(*self.outputs(magnitudes, exact), self.fmt)
 
 
-def first_bad(
-    prober: ThresholdProber, event: Event, good: int, bad: int, points: int
-) -> tuple[int, int]:
-    """Neighbouring ordinals (last good, first bad) between a good and a bad one.
-
-    Each step evaluates `points` values between the two and keeps the first transition, so that
-    a few calls replace fifty of a plain bisection.
-    """
-    while bad - good > 1:
-        count = min(points, bad - good - 1)
-        inner = [good + k * (bad - good) // (count + 1) for k in range(1, count + 1)]
-        flags = prober.events(np.array(inner))[event]
-        where = np.flatnonzero(flags)
-        if where.size:
-            at = int(where[0])
-            bad = inner[at]
-            good = inner[at - 1] if at else good
-        else:
-            good = inner[-1]
-    return good, bad
-
-
 def _thresholds(
     context: Context, implementation: Implementation, dtype: str, probe: Probe, sign: Literal[1, -1]
 ) -> Iterator[Record]:
@@ -165,9 +144,10 @@ def _threshold(
         changes |= {"first_bad": float(x[0]), "first_bad_hex": to_hex(x[0])}
     else:
         at = int(where[0])
-        good, bad = first_bad(
-            prober, event, int(scan[at - 1]), int(scan[at]), prober.context.profile.scan_points
-        )
+        good, bad = first_true(
+            lambda ordinals: prober.events(ordinals)[event],
+            int(scan[at - 1]), int(scan[at]), prober.context.profile.scan_points,
+        )  # fmt: skip
         # Alone, not in a batch: the row that the record names must show it by itself.
         alone = [prober.events(np.array([o]))[event][0] for o in (good, bad)]
         y, exact = prober.outputs(np.array([bad]))

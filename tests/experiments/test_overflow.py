@@ -15,8 +15,9 @@ from contexts import MakeContext
 
 from harness.experiments import overflow
 from harness.experiments.judgement import half_of_the_digits
-from harness.experiments.overflow import ThresholdProber, events_of, first_bad, probe_rows
+from harness.experiments.overflow import ThresholdProber, events_of, probe_rows
 from harness.experiments.profiles import SMOKE
+from harness.numerics.bisection import first_true
 from harness.numerics.exact import Exact
 from harness.numerics.formats import FORMATS, float_format, from_ordinal, to_ordinal
 from harness.records import OverflowRecord
@@ -138,7 +139,8 @@ class Planted(ThresholdProber):
 @pytest.mark.parametrize("points", [1, 2, 512])
 def test_first_bad_finds_the_planted_ordinal(start: int, points: int) -> None:
     prober = Planted(start)
-    assert first_bad(prober, "zero", 0, 2**62, points) == (start - 1, start)
+    found = first_true(lambda o: prober.events(o)["zero"], 0, 2**62, points)
+    assert found == (start - 1, start)
 
 
 def test_events_on_known_wrong_outputs() -> None:

@@ -13,6 +13,7 @@ from harness.records import TrainingRecord
 from harness.records.training import Setting
 from harness.report import build_site
 from harness.report.pages import training
+from harness.report.pages.learning import common, cost
 from harness.report.run_data import RunData, from_run
 
 PLAIN = Setting()
@@ -140,15 +141,15 @@ def test_the_cost_is_a_power_of_the_classes(told: dict[str, str]) -> None:
     text = told["cost"]
     assert "to the power of 1.0 to 1.0 (predicted 1" in text
     assert "the least is 1.00 ms (torch), 50% of a whole step" in text
-    assert training.slope([(10.0, 7.0), (1000.0, 70.0)]) == pytest.approx(0.5)
-    assert training.slope([(10.0, 7.0)]) is None
+    assert cost.slope([(10.0, 7.0), (1000.0, 70.0)]) == pytest.approx(0.5)
+    assert cost.slope([(10.0, 7.0)]) is None
 
 
 def test_a_mean_has_the_interval_of_student() -> None:
-    found = training.mean_of([0.9, 0.92, 0.94])
+    found = common.mean_of([0.9, 0.92, 0.94])
     assert found.value == pytest.approx(0.92)
     assert found.half == pytest.approx(4.3027 * 0.02 / 3**0.5, rel=1e-3)
-    assert training.mean_of([0.9]).half is None
+    assert common.mean_of([0.9]).half is None
 
 
 @pytest.mark.parametrize(

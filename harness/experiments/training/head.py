@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from harness.numerics.bisection import first_true
 from harness.numerics.formats import FloatFormat, float_format, from_ordinal, to_ordinal
 from harness.worker import backends
 from harness.worker.local import LocalImplementation
@@ -187,12 +188,7 @@ def onset(head: Head, classes: int) -> float | None:
     good, end = _ordinal(1.0, head.format), _ordinal(head.format.max, head.format)
     if not bad(np.array([end]))[0]:
         return None
-    while end - good > 1:
-        count = min(_POINTS, end - good - 1)
-        inner = [good + k * (end - good) // (count + 1) for k in range(1, count + 1)]
-        found = np.flatnonzero(bad(np.array(inner)))
-        first = int(found[0]) if found.size else count
-        good, end = [good, *inner, end][first : first + 2]
+    _, end = first_true(bad, good, end, _POINTS)
     return float(from_ordinal(np.array([end]), head.format)[0])
 
 

@@ -1,0 +1,115 @@
+"""The first loss or gradient that is not finite, against the logit that was predicted."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from harness.records import TrainingRecord
+from harness.records.training import Setting
+from harness.report.drawing import style as palette
+from harness.report.drawing.figure import (
+    Panel,
+    Plot,
+)
+from harness.report.drawing.formatting import figure, integer, plural
+from harness.report.drawing.style import Style
+from harness.report.drawing.tables import Column, Entry, Table, number, texts, words
+from harness.report.pages.learning.common import (
+    mark,
+    setting_of,
+    strips,
+)
+from harness.report.run_data import RunData, known, ordered
+
+
+class Range(NamedTuple):
+    """Of an implementation and a format: logits that it survived, and those that it did not."""
+
+    alive: float
+    dead: float | None
+    predicted: float | None
+    broken: int
+    trained: int
+
+
+def _ranges(records: Iterable[TrainingRecord]) -> dict[tuple[str, str], Range]:
+    groups: dict[tuple[str, str], list[TrainingRecord]] = defaultdict(list)
+    for c in records:
+        groups[c.implementation, str(c.dtype)].append(c)
+    return {
+        key: Range(
+            max((c.logit_before or 0.0 for c in found), default=0.0),
+            min((c.logit_at for c in found if c.logit_at is not None), default=None),
+            found[0].predicted,
+            sum(c.first_nonfinite is not None for c in found),
+            len(found),
+        )
+        for key, found in groups.items()
+    }
+
+
+def told(run: RunData, records: Sequence[TrainingRecord]) -> str:
+    died = [c for c in records if c.first_nonfinite is not None]
+    lived = [c for c in records if c.first_nonfinite is None]
+    late = [c for c in died if known(c.logit_at) >= (c.predicted or math.inf)]
+    early = [c for c in lived if (c.logit_before or 0.0) < (c.predicted or math.inf)]
+    right, agree = len(late) + len(early), len(records)
+    who = ordered(f"{c.implementation} in {c.dtype}" for c in died if known(c.logit_at) < 1e4)
+    text = (
+        f"{len(died)} of {plural(len(records), 'training')} met a loss or gradient that was not "
+        f"finite. The logit from which on the implementation gives none, found beforehand, "
+        f"predicted {integer(right)} of {integer(agree)} outcomes."
+    )
+    return text + (f" Below logits of 10 000: {', '.join(who)}." if who else "")
+
+
+def plot(run: RunData, records: Sequence[TrainingRecord], told: str, table: Table) -> Plot:
+    found = _ranges(records)
+
+    def draw(panel: Panel, dtype: str, names: Sequence[str], style: Mapping[str, Style]) -> None:
+        axes = panel.axes
+        for k, name in enumerate(names):
+            r = found.get((name, dtype))
+            if r is None:
+                continue
+            tip = f"{name}, {dtype}: finite up to {figure(r.alive)}"
+            tip += "" if r.dead is None else f", not at {figure(r.dead)}"
+            mark(axes, name, style[name], k, [0.1, max(r.alive, 0.1)], [], tip)
+            if r.dead is not None and r.dead < 1e6:
+                axes.plot([r.dead], [k], **palette.STRUCK)
+            if r.predicted is not None and r.predicted < 1e6:
+                axes.plot([r.predicted] * 2, [k - 0.4, k + 0.4], color=palette.LIMIT, linewidth=1.4)
+        axes.set_xscale("log")
+        axes.set(xlim=(0.1, 1e6), xticks=[1, 100, 1e4], xticklabels=["1", "100", "10⁴"])
+        axes.minorticks_off()
+
+    return strips(run, records, "training-nonfinite", told, "training_nonfinite", table, draw,
+                   "largest logit")  # fmt: skip
+
+
+def table(run: RunData, records: Sequence[TrainingRecord]) -> Table:
+    rows = []
+    for (name, dtype), r in _ranges(records).items():
+        first = next((c for c in records if (c.implementation, c.dtype) == (name, dtype)
+                      and c.first_nonfinite is not None), None)  # fmt: skip
+        rows.append([
+            words(name), words(dtype), number(r.predicted, 6), number(r.alive),
+            number(r.dead) if r.dead is not None else words("never"),
+            Entry(f"{r.broken} of {r.trained}", r.broken),
+            words(first.nonfinite if first else "–"),
+            words(f"step {first.first_nonfinite}: {_change(setting_of(first))}" if first else "–"),
+        ])  # fmt: skip
+    columns = [
+        *texts("Implementation", "Format"), Column("Predicted from", "logit"),
+        Column("Finite up to", "logit"), Column("Not finite at", "logit"),
+        Column("Broke off", "trainings"), *texts("What was not finite", "First"),
+    ]  # fmt: skip
+    return Table("training-nonfinite", "Logits that a training survived, and the first that it "
+                 "did not", columns, rows)  # fmt: skip
+
+
+def _change(s: Setting) -> str:
+    return f"logits × {figure(s.scale)}" if s.scale != 1.0 else f"rate {figure(s.rate)}"
