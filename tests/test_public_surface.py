@@ -89,7 +89,8 @@ COLUMNS = {
     "worst_logits worst_repeat rounding figures",
     "worst_case": "in_batch origin entry nonfinite_logits",
     "training": "setting route steps loss accuracy calibration_error training_accuracy "
-    "first_nonfinite nonfinite logit_before logit_at predicted zero_loss zero_gradient "
+    "first_nonfinite nonfinite logit_before logit_at gap_before gap_at predicted predicted_gap "
+    "zero_loss zero_gradient "
     "gap_collapsed gap_alive layer_factor spike_ratio accuracy_before weights head_ns step_ns "
     "curves",
     "claims": "claim claim_kind source_id source_title claimed certified verdict because "

@@ -85,7 +85,10 @@ class TrainingRecord(Record):
     nonfinite: str | None = maybe("which of them")
     logit_before: float | None = maybe("largest logit of a step that was finite")
     logit_at: float | None = maybe("largest logit of the first step that was not")
+    gap_before: float | None = maybe("largest gap of a label's logit to its row's largest, so too")
+    gap_at: float | None = maybe("that of the first step that was not finite")
     predicted: float | None = maybe("what was predicted: a logit, a gap, a factor")
+    predicted_gap: float | None = maybe("where logit and gap are each predicted: the gap")
     zero_loss: float | None = maybe("share of the training rows whose loss is exactly 0 at the end")
     zero_gradient: float | None = maybe("share of the rows whose gradient is exactly 0 at the end")
     gap_collapsed: float | None = maybe("smallest gap of a row whose loss was exactly 0")
@@ -97,6 +100,18 @@ class TrainingRecord(Record):
     head_ns: float | None = maybe("least time of forward and backward of the loss")
     step_ns: float | None = maybe("least time of a whole step")
     curves: dict[str, list[float]] | None = maybe("series, each as long as the first, their axis")
+
+    @property
+    def as_predicted(self) -> bool | None:
+        """Whether a loss that was not finite came where logit or gap passed what was predicted.
+
+        None of records that do not know the gap.
+        """
+        died = self.first_nonfinite is not None
+        logit, gap = (self.logit_at, self.gap_at) if died else (self.logit_before, self.gap_before)
+        if self.predicted is None or self.predicted_gap is None or gap is None or logit is None:
+            return None
+        return died == (logit >= self.predicted or gap >= self.predicted_gap)
 
     @property
     def came_through(self) -> bool:

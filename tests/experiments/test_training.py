@@ -16,7 +16,7 @@ from contexts import MakeContext
 from harness.experiments.profiles import SMOKE
 from harness.experiments.runner import Progress, Request, run
 from harness.experiments.training import network, trainer
-from harness.experiments.training.head import Head, onset
+from harness.experiments.training.head import Head, onsets
 from harness.experiments.training.network import Data, Optimiser, train
 from harness.experiments.training.plan import GRIDS, QUESTIONS, Asked, plan
 from harness.records import TrainingRecord
@@ -27,6 +27,7 @@ from harness.workloads.digits import HELD_OUT, pixels_and_labels
 
 Write = Callable[[str, str], Path]
 SHORT = Setting(epochs=2)
+MAX = float(np.finfo(np.float32).max)
 NO_CROSS_TERM = """e = np.exp(x - x.max(axis=axis, keepdims=True))
     return e / e.sum(axis=axis, keepdims=True)
 
@@ -143,16 +144,17 @@ def test_a_sum_in_float16_harms_no_accuracy_and_collapses_where_float16_does(
 @pytest.mark.parametrize(
     ("what", "dtype", "first"),
     [
-        ("naive", "float32", 88.72283935546875),
-        ("naive", "float16", 11.09375),
-        ("numba_loop", "float32", 103.97208404541016),  # -log p of a p that is 0
-        ("max_shift", "float32", None),
+        ("naive", "float32", (88.72283935546875, 103.97208404541016)),
+        ("naive", "float16", (11.09375, 17.328125)),
+        ("numba_loop", "float32", (MAX, 103.97208404541016)),  # -log p of a p that is 0
+        ("max_shift", "float32", (MAX, 2.0**128)),
+        ("max_shift", "float16", (65504.0, 65536.0)),  # the loss itself is beyond the format
     ],
 )
-def test_the_logit_from_which_on_nothing_is_finite(
-    what: str, dtype: str, first: float | None
+def test_from_which_logit_and_gap_on_nothing_is_finite(
+    what: str, dtype: str, first: tuple[float, float]
 ) -> None:
-    assert onset(Head(load(what), dtype), classes=10) == first
+    assert onsets(Head(load(what), dtype), classes=10) == first
 
 
 def test_a_training_ends_where_its_loss_is_not_finite_any_more(data: Data) -> None:

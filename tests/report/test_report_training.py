@@ -42,6 +42,18 @@ def digits(
     ]  # fmt: skip
 
 
+def grown(
+    name: str, predicted: tuple[float, float], before: tuple[float, float],
+    at: tuple[float, float] | None = None, **changes: Any,
+) -> TrainingRecord:  # fmt: skip
+    """A training of growing logits; pairs of a logit and a gap. Where there is an `at`, it died."""
+    for names, pair in (("predicted predicted_gap", predicted), ("logit_before gap_before", before),
+                        ("logit_at gap_at", at)):  # fmt: skip
+        changes |= zip(names.split(), pair or (None, None), strict=True)
+    died = {"first_nonfinite": 7, "nonfinite": "loss"} if at else {}
+    return cell("nonfinite", name, **died, **changes)
+
+
 def collapsed(name: str, dtype: str, **changes: Any) -> TrainingRecord:
     fields: dict[str, Any] = {
         "setting": LONG, "zero_loss": 0.0, "zero_gradient": 0.0, "gap_alive": 24.0,
@@ -62,13 +74,11 @@ RECORDS = [
     *digits("torch", "float64", (0.90, 0.94), "a"),
     *digits("torch", "float16", (0.86, 0.92), "c"),
     cell("digits", "naive", "float16", status="failed", reason="loss not finite at step 3"),
-    cell("nonfinite", "naive", predicted=88.7, logit_before=40.0, logit_at=200.0,
-         first_nonfinite=7, nonfinite="loss"),
-    cell("nonfinite", "naive", predicted=88.7, logit_before=80.0,
-         setting=Setting(scale=3.0)),
-    cell("nonfinite", "torch", predicted=3.4e38, logit_before=2e5, setting=Setting(scale=10.0)),
-    cell("nonfinite", "max_shift", predicted=3.4e38, logit_before=1.0, logit_at=50.0,
-         first_nonfinite=2, nonfinite="gradient"),  # long before what was predicted
+    grown("naive", (88.7, 104.0), (40.0, 50.0), (200.0, 60.0)),
+    grown("naive", (88.7, 104.0), (80.0, 90.0), setting=Setting(scale=3.0)),
+    grown("torch", (3.4e38, 6.8e38), (2e5, 3e5), setting=Setting(scale=10.0)),
+    grown("max_shift", (3.4e38, 6.8e38), (1.0, 2.0), (50.0, 60.0)),  # long before
+    grown("numba_loop", (3.4e38, 104.0), (70.0, 100.0), (80.0, 110.0)),
     cell("vanishing", setting=None, predicted=103.97,
          curves={"gap": [0, 50, 103, 110], "saturated": [0, 1, 1, 1],
                  "squared_entries": [0, 0, 0.5, 1],
@@ -113,8 +123,29 @@ def test_accuracies_are_held_against_the_baseline_seed_by_seed(told: dict[str, s
 
 def test_outcomes_that_were_not_predicted_are_counted(told: dict[str, str]) -> None:
     text = told["nonfinite"]
-    assert "2 of 4 trainings met a loss or gradient that was not finite" in text
-    assert "predicted 3 of 4 outcomes" in text
+    assert "3 of 5 trainings met a loss or gradient that was not finite" in text
+    assert "predicted 4 of 5 outcomes" in text
+
+
+@pytest.mark.parametrize(
+    ("before", "at", "right"),
+    [
+        ((40.0, 50.0), (100.0, 60.0), True),
+        ((40.0, 50.0), (60.0, 110.0), True),  # the gap alone had passed
+        ((40.0, 50.0), (60.0, 70.0), False),  # died, and should not have
+        ((40.0, 50.0), None, True),
+        ((90.0, 50.0), None, False),  # lived, and should not have
+        ((80.0, 120.0), None, False),
+    ],
+)
+def test_logit_or_gap_predict_an_outcome(
+    before: tuple[float, float], at: tuple[float, float] | None, right: bool
+) -> None:
+    assert grown("naive", (88.7, 104.0), before, at).as_predicted is right
+
+
+def test_a_record_without_a_gap_is_not_judged() -> None:
+    assert cell("nonfinite", predicted=88.7, logit_before=1.0).as_predicted is None
 
 
 def test_a_gap_is_told_beside_the_predicted_one(told: dict[str, str]) -> None:

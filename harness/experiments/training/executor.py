@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from harness.experiments.training import network
@@ -17,6 +16,7 @@ from harness.experiments.training.head import Head
 from harness.records.training import Setting
 from harness.registry.contract import read_metadata
 from harness.worker.local import LocalImplementation
+from harness.worker.timing import thread_pools
 
 
 @cache
@@ -25,9 +25,9 @@ def _implementation(path: str) -> LocalImplementation:
 
 
 def import_subject(path: str) -> None:
-    """Import the implementation at `path`, and give torch one thread: sums then have one order."""
+    """Import the implementation at `path`, and leave all pools one thread: sums have one order."""
     _implementation(path).module()
-    torch.set_num_threads(1)
+    thread_pools.limit(1)
 
 
 def answer(

@@ -172,22 +172,31 @@ def _squared(
     return losses, p * (difference - inner)
 
 
-def onset(head: Head, classes: int) -> float | None:
-    """The least t for which loss or gradient of the row [t, 0, …, 0], target last, is not finite.
+def onsets(head: Head, classes: int) -> tuple[float, float]:
+    """From which logit on, and from which gap on, loss or gradient are not finite.
 
-    None where there is none up to the largest number of the format.
+    The least t of the row [t, 0, …, 0] whose target is the first class, and the least 2t of the
+    row [t, 0, …, 0, -t] whose target is the last. Where all are finite: the largest number of the
+    format, and twice that, beyond which logits are infinite.
     """
+    logit = _onset(head, classes, 0.0, 0)
+    return logit, 2.0 * _onset(head, classes, -1.0, classes - 1)
+
+
+def _onset(head: Head, classes: int, last: float, target: int) -> float:
+    """The least t of the row [t, 0, …, 0, last · t]; the largest number if there is none."""
 
     def bad(ordinals: NDArray[np.int64]) -> NDArray[np.bool_]:
         z = np.zeros((len(ordinals), classes), head.format.dtype)
         z[:, 0] = from_ordinal(ordinals, head.format)
-        losses, gradient = head.rows(z, np.full(len(z), classes - 1))
+        z[:, -1] = (last * z[:, 0].astype(np.float64)).astype(z.dtype)
+        losses, gradient = head.rows(z, np.full(len(z), target))
         finite = np.isfinite(losses.astype(np.float64))
         return np.asarray(~(finite & np.isfinite(gradient.astype(np.float64)).all(axis=-1)))
 
     good, end = _ordinal(1.0, head.format), _ordinal(head.format.max, head.format)
     if not bad(np.array([end]))[0]:
-        return None
+        return head.format.max
     _, end = first_true(bad, good, end, _POINTS)
     return float(from_ordinal(np.array([end]), head.format)[0])
 

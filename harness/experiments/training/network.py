@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from harness.experiments.training.head import Head, onset
+from harness.experiments.training.head import Head, onsets
 from harness.records.training import Setting
 from harness.workloads.digits import CLASSES
 
@@ -101,29 +101,34 @@ def train(
     """Train one network; the numbers of its record.
 
     Args:
-        threshold: find first from which logit on loss or gradient are not finite: `predicted`.
+        threshold: find first from which logit and gap on loss or gradient are not finite:
+            `predicted` and `predicted_gap`.
     """
     found: dict[str, Any] = {"route": head.route, "steps": 0}
     if threshold:
-        # beyond the largest number of the format logits are infinite
-        found["predicted"] = onset(head, CLASSES) or head.format.max
+        found["predicted"], found["predicted_gap"] = onsets(head, CLASSES)
     net = network(setting, data.train.shape[1], seed)
     optimiser = Optimiser(net, setting)
     steps = list(_batches(len(data.train), setting, seed))
     watch = Watch(setting)
-    largest = 0.0
+    largest = widest = 0.0
     for taken, (epoch, batch) in enumerate(steps):
         net.zero_grad()
         logits = net(data.train[batch]) * setting.scale
         logits.retain_grad()
         loss = head.loss(logits, data.labels[batch])
         loss.backward()
-        top = float(logits.detach().abs().max())
+        top, gap = _reached(logits.detach(), data.labels[batch])
         bad = _nonfinite(loss, net)
         if bad:
-            found |= {"first_nonfinite": taken + 1, "nonfinite": bad, "logit_at": top}
+            found |= {
+                "first_nonfinite": taken + 1,
+                "nonfinite": bad,
+                "logit_at": top,
+                "gap_at": gap,
+            }
             break
-        largest = max(largest, top)
+        largest, widest = max(largest, top), max(widest, gap)
         if setting.batch == 0:
             watch.rows(head.losses, logits, data.labels)
         if setting.spike != 1.0 and taken == len(steps) // 2:
@@ -133,7 +138,7 @@ def train(
             _step(net, optimiser, setting)
         if taken + 1 == len(steps) or steps[taken + 1][0] != epoch:
             watch.epoch(epoch + 1, float(loss.detach()), net, data)
-        found |= {"steps": taken + 1, "logit_before": largest}
+        found |= {"steps": taken + 1, "logit_before": largest, "gap_before": widest}
     found |= evaluate(net, data)
     found |= watch.numbers()
     found["training_accuracy"] = _right(net(data.train), data.labels)
@@ -190,6 +195,12 @@ def gaps(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     own = z.gather(1, labels[:, None])
     others = z.scatter(1, labels[:, None], -torch.inf)
     return own[:, 0] - others.logsumexp(1)
+
+
+def _reached(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
+    """The largest magnitude of the logits, and the largest gap of a label's to a row's largest."""
+    gap = logits.amax(dim=1) - logits.gather(1, labels[:, None])[:, 0]
+    return float(logits.abs().max()), float(gap.max())
 
 
 def _nonfinite(loss: torch.Tensor, net: nn.Sequential) -> str:

@@ -1,8 +1,7 @@
-"""The first loss or gradient that is not finite, against the logit that was predicted."""
+"""The first loss or gradient that is not finite, against the logit or gap that was predicted."""
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -26,42 +25,53 @@ from harness.report.run_data import RunData, known, ordered
 
 
 class Range(NamedTuple):
-    """Of an implementation and a format: logits that it survived, and those that it did not."""
+    """Of an implementation and a format: what it survived, and what it did not.
 
+    In logits; in gaps where they are predicted to end it first (`by_gap`).
+    """
+
+    by_gap: bool
     alive: float
     dead: float | None
     predicted: float | None
     broken: int
     trained: int
 
+    @property
+    def quantity(self) -> str:
+        return "gap" if self.by_gap else "logit"
+
 
 def _ranges(records: Iterable[TrainingRecord]) -> dict[tuple[str, str], Range]:
     groups: dict[tuple[str, str], list[TrainingRecord]] = defaultdict(list)
     for c in records:
         groups[c.implementation, str(c.dtype)].append(c)
-    return {
-        key: Range(
-            max((c.logit_before or 0.0 for c in found), default=0.0),
-            min((c.logit_at for c in found if c.logit_at is not None), default=None),
-            found[0].predicted,
-            sum(c.first_nonfinite is not None for c in found),
-            len(found),
-        )
-        for key, found in groups.items()
-    }
+    return {key: _range(found) for key, found in groups.items()}
+
+
+def _range(found: Sequence[TrainingRecord]) -> Range:
+    logit, gap = found[0].predicted, found[0].predicted_gap
+    by_gap = logit is not None and gap is not None and gap < logit
+    reached = [c.gap_before if by_gap else c.logit_before for c in found]
+    ended = [c.gap_at if by_gap else c.logit_at for c in found]
+    return Range(
+        by_gap,
+        max((v for v in reached if v is not None), default=0.0),
+        min((v for v in ended if v is not None), default=None),
+        gap if by_gap else logit,
+        sum(c.first_nonfinite is not None for c in found),
+        len(found),
+    )
 
 
 def told(run: RunData, records: Sequence[TrainingRecord]) -> str:
     died = [c for c in records if c.first_nonfinite is not None]
-    lived = [c for c in records if c.first_nonfinite is None]
-    late = [c for c in died if known(c.logit_at) >= (c.predicted or math.inf)]
-    early = [c for c in lived if (c.logit_before or 0.0) < (c.predicted or math.inf)]
-    right, agree = len(late) + len(early), len(records)
+    judged = [c.as_predicted for c in records if c.as_predicted is not None]
     who = ordered(f"{c.implementation} in {c.dtype}" for c in died if known(c.logit_at) < 1e4)
     text = (
         f"{len(died)} of {plural(len(records), 'training')} met a loss or gradient that was not "
-        f"finite. The logit from which on the implementation gives none, found beforehand, "
-        f"predicted {integer(right)} of {integer(agree)} outcomes."
+        f"finite. The logit and the gap from which on the implementation gives none, found "
+        f"beforehand, predicted {integer(sum(judged))} of {integer(len(judged))} outcomes."
     )
     return text + (f" Below logits of 10 000: {', '.join(who)}." if who else "")
 
@@ -75,7 +85,7 @@ def plot(run: RunData, records: Sequence[TrainingRecord], told: str, table: Tabl
             r = found.get((name, dtype))
             if r is None:
                 continue
-            tip = f"{name}, {dtype}: finite up to {figure(r.alive)}"
+            tip = f"{name}, {dtype}: finite up to a {r.quantity} of {figure(r.alive)}"
             tip += "" if r.dead is None else f", not at {figure(r.dead)}"
             mark(axes, name, style[name], k, [0.1, max(r.alive, 0.1)], [], tip)
             if r.dead is not None and r.dead < 1e6:
@@ -87,7 +97,7 @@ def plot(run: RunData, records: Sequence[TrainingRecord], told: str, table: Tabl
         axes.minorticks_off()
 
     return strips(run, records, "training-nonfinite", told, "training_nonfinite", table, draw,
-                   "largest logit")  # fmt: skip
+                   "largest logit (or gap)")  # fmt: skip
 
 
 def table(run: RunData, records: Sequence[TrainingRecord]) -> Table:
@@ -96,19 +106,21 @@ def table(run: RunData, records: Sequence[TrainingRecord]) -> Table:
         first = next((c for c in records if (c.implementation, c.dtype) == (name, dtype)
                       and c.first_nonfinite is not None), None)  # fmt: skip
         rows.append([
-            words(name), words(dtype), number(r.predicted, 6), number(r.alive),
+            words(name), words(dtype), words(r.quantity), number(r.predicted, 6),
+            number(r.alive),
             number(r.dead) if r.dead is not None else words("never"),
             Entry(f"{r.broken} of {r.trained}", r.broken),
             words(first.nonfinite if first else "–"),
             words(f"step {first.first_nonfinite}: {_change(setting_of(first))}" if first else "–"),
         ])  # fmt: skip
     columns = [
-        *texts("Implementation", "Format"), Column("Predicted from", "logit"),
-        Column("Finite up to", "logit"), Column("Not finite at", "logit"),
+        *texts("Implementation", "Format", "What ends first"),
+        *(Column(name, "logit or gap")
+          for name in ("Predicted from", "Finite up to", "Not finite at")),
         Column("Broke off", "trainings"), *texts("What was not finite", "First"),
     ]  # fmt: skip
-    return Table("training-nonfinite", "Logits that a training survived, and the first that it "
-                 "did not", columns, rows)  # fmt: skip
+    return Table("training-nonfinite", "Logits or gaps that a training survived, and the first "
+                 "that it did not", columns, rows)  # fmt: skip
 
 
 def _change(s: Setting) -> str:
