@@ -359,7 +359,7 @@ def test_an_implementation_cannot_say_what_is_calm(
     lying = "from harness.worker.timing import host_timer; host_timer.probe_ns = lambda: 1; "
     context = make_context(["max_shift", plain_file("liar", lying + BODY)], PROFILE)
     found = measured(context)
-    assert context.calm.limit_ns > 1000.0
+    assert context.calm.limit_ns > 100.0
     assert found["max_shift", False].status == "ok"
 
 
