@@ -33,13 +33,13 @@ def test_calm_is_what_comes_near_the_least_of_late(monkeypatch: pytest.MonkeyPat
     assert one.limit_ns == 0.0  # nothing is known, nobody is refused
     for ns in (200.0, 100.0, 180.0, 110.0):
         one.saw(ns)
-    assert one.limit_ns == 125.0
+    assert one.limit_ns == calm.FACTOR * 100.0
     now[0] = 59.0
     one.saw(150.0)
-    assert one.limit_ns == 125.0
+    assert one.limit_ns == calm.FACTOR * 100.0
     now[0] = 61.0  # clocks change: what was before a minute is forgotten
     one.saw(160.0)
-    assert one.limit_ns == 1.25 * 150.0
+    assert one.limit_ns == calm.FACTOR * 150.0
 
 
 def test_what_a_calm_core_takes_is_learnt_in_a_moment() -> None:
