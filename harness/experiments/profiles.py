@@ -190,7 +190,7 @@ SMOKE = Profile(
 
 QUICK = Profile(
     name="quick",
-    again_s=10.0,
+    again_s=20.0,
     dtypes=DTYPES,
     sweep_workloads=("normal(scale=10)",),
     sweep_classes=(2, 10, 32, 100, 1000, 10_000, 50_257, 128_256),
@@ -203,7 +203,7 @@ QUICK = Profile(
     timing={
         "latency": Timing((10, 1000, 32_000), 0, ("one",), seconds=0.3),
         "cached": Timing(
-            (8, 128, 1000, 32_768), 1 << 17, ("one", "all"), (1000,), seconds=0.3
+            (8, 128, 1000, 32_768), 1 << 17, ("one", "all"), (1000,), seconds=0.4
         ),
         "streaming": Timing(
             (1000,), 1 << 24, ("all",), warm_up_ns=0, warm=False,
