@@ -17,6 +17,7 @@ if __name__ == "jax":  # this folder is on the path, before the package of the s
     )
 
 import jax
+import jax.numpy as jnp
 
 if TYPE_CHECKING:
     from jax import Array
@@ -53,6 +54,48 @@ def _log_softmax(x: Array, axis: int) -> Array:
 @partial(jax.jit, static_argnames=("axis",))
 def _logsumexp(x: Array, axis: int) -> Array:
     return jax.nn.logsumexp(x, axis)
+
+
+@partial(jax.jit, static_argnames=("axis",))
+def _scaled(x: Array, scale: float, axis: int) -> Array:
+    return jax.nn.softmax(x * scale, axis)
+
+
+@partial(jax.jit, static_argnames=("axis",))
+def _masked(x: Array, mask: Array, axis: int) -> Array:
+    return jax.nn.softmax(x, axis, where=mask)
+
+
+@partial(jax.jit, static_argnames=("axis",))
+def _with_sink(x: Array, sink: float, axis: int) -> Array:
+    one = jnp.full_like(jax.lax.slice_in_dim(x, 0, 1, axis=axis), sink)
+    whole = jax.nn.softmax(jnp.concatenate([x, one], axis), axis)
+    return jax.lax.slice_in_dim(whole, 0, x.shape[axis], axis=axis)
+
+
+@partial(jax.jit, static_argnames=("axis",))
+def _capped(x: Array, cap: float, axis: int) -> Array:
+    return jax.nn.softmax(jnp.tanh(x / cap) * cap, axis)
+
+
+def scaled_softmax(x: Array, scale: float, axis: int = -1) -> Array:
+    """jax.jit of softmax(x * scale), the scale an argument in the format of x."""
+    return _scaled(x, jnp.asarray(scale, x.dtype), axis)
+
+
+def masked_softmax(x: Array, mask: Array, axis: int = -1) -> Array:
+    """jax.jit(jax.nn.softmax)(x, axis, where=mask)."""
+    return _masked(x, mask, axis)
+
+
+def softmax_with_sink(x: Array, sink: float, axis: int = -1) -> Array:
+    """jax.jit of softmax with the sink as one more class, which is dropped."""
+    return _with_sink(x, jnp.asarray(sink, x.dtype), axis % x.ndim)
+
+
+def softcap_softmax(x: Array, cap: float, axis: int = -1) -> Array:
+    """jax.jit of softmax(tanh(x / cap) * cap)."""
+    return _capped(x, jnp.asarray(cap, x.dtype), axis)
 
 
 def softmax(x: Array, axis: int = -1) -> Array:

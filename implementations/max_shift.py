@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from implementations._shared import numpy_rows
+from implementations._shared import changed_logits, numpy_rows
 from implementations._shared.numpy_rows import Array, as_rows, buffer_for, check, deliver, maximum
 
 IMPLEMENTATION = {
@@ -45,6 +45,51 @@ def softmax(x: Array, axis: int = -1, out: Array | None = None) -> Array:
     np.exp(e, out=e)
     np.divide(e, e.sum(axis=-1, keepdims=True), out=e)
     return deliver(e, x, axis, out)
+
+
+@np.errstate(all="ignore")
+def _changed(
+    z: Array, x: Array, axis: int, out: Array | None, *, sink: float = -np.inf,
+    empty: Array | None = None,
+) -> Array:  # fmt: skip
+    """Softmax of rows that are overwritten, beside a sink; 0 in rows that are `empty`."""
+    m = np.maximum(maximum(z), z.dtype.type(sink))
+    z -= m
+    np.exp(z, out=z)
+    total = z.sum(axis=-1, keepdims=True) + np.exp(z.dtype.type(sink) - m)
+    np.divide(z, total, out=z)
+    if empty is not None:
+        np.copyto(z, 0, where=empty)
+    return deliver(z, x, axis, out)
+
+
+@np.errstate(all="ignore")
+def scaled_softmax(x: Array, scale: float, axis: int = -1, out: Array | None = None) -> Array:
+    """Softmax of scale * x, a rounded product."""
+    x = check(x, out)
+    rows = as_rows(x, axis)
+    return _changed(changed_logits.scaled(rows, scale), x, axis, out)
+
+
+def masked_softmax(x: Array, mask: Any, axis: int = -1, out: Array | None = None) -> Array:
+    """Softmax over the classes that `mask` keeps; 0 elsewhere, and in rows without any."""
+    x = check(x, out)
+    rows = changed_logits.masked(as_rows(x, axis), mask, axis)
+    empty = (rows == -np.inf).all(axis=-1, keepdims=True)
+    return _changed(rows, x, axis, out, empty=empty)
+
+
+def softmax_with_sink(x: Array, sink: float, axis: int = -1, out: Array | None = None) -> Array:
+    """exp(x - m) / (exp(sink - m) + sum), m the maximum of both."""
+    x = check(x, out)
+    return _changed(as_rows(x, axis).copy(), x, axis, out, sink=sink)
+
+
+@np.errstate(all="ignore")
+def softcap_softmax(x: Array, cap: float, axis: int = -1, out: Array | None = None) -> Array:
+    """Softmax of cap * tanh(x / cap)."""
+    x = check(x, out)
+    return _changed(changed_logits.capped(as_rows(x, axis), cap), x, axis, out)
 
 
 @np.errstate(all="ignore")

@@ -2,9 +2,9 @@
 
 Maximum and sum are found in a single reading of the logits: when a larger maximum appears, the
 sum so far is rescaled by exp(old - new). Written element by element in NumPy it would measure the
-interpreter, so the running pair advances by blocks of 4096 classes, for all rows at once; `merge`
-is the step. It guards the maximum -inf, where exp(-inf - -inf) would be NaN: a row that begins
-with masked entries is right.
+interpreter, so the running pair advances by blocks of 4096 classes, for all rows at once;
+`merge_logsumexp` is the step. It guards the maximum -inf, where exp(-inf - -inf) would be NaN: a
+row that begins with masked entries is right.
 As NumPy does it: twelve passes over the array, five of which find their
 block in the cache where a block of all rows fits in it.
 """
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from implementations._shared import numpy_rows
+from implementations._shared import changed_logits, numpy_rows
 from implementations._shared.numpy_rows import Array, as_rows, buffer_for, check, deliver, maximum
 
 IMPLEMENTATION = {
@@ -38,7 +38,7 @@ IMPLEMENTATION = {
 BLOCK = 4096
 
 
-def merge(m1: Array, s1: Array, m2: Array, s2: Array) -> tuple[Array, Array]:
+def merge_logsumexp(m1: Array, s1: Array, m2: Array, s2: Array) -> tuple[Array, Array]:
     """The (maximum, sum) pair of two parts of a row from the pair of each.
 
     `s` is the sum of exp(x - m) over the part; an empty or fully masked part is (-inf, 0), the
@@ -56,7 +56,7 @@ def _weight(part: Array, whole: Array) -> Array:
 
 
 def _merge_excess(m1: Array, t1: Array, m2: Array, t2: Array) -> tuple[Array, Array]:
-    """`merge` for pairs (maximum, sum - 1), for which log(sum) = log1p(t) keeps a tiny rest."""
+    """The same for pairs (maximum, sum - 1), of which log(sum) = log1p(t) keeps a tiny rest."""
     m = np.maximum(m1, m2)
     first = t1 + (1 + t2) * _weight(m2, m)
     second = t2 + (1 + t1) * _weight(m1, m)
@@ -81,7 +81,7 @@ def _scan(rows: Array, *, excess: bool) -> tuple[Array, Array]:
         else:
             s_block = e.sum(axis=-1, keepdims=True)
             s_block[masked] = 0
-            m, s = merge(m, s, m_block, s_block)
+            m, s = merge_logsumexp(m, s, m_block, s_block)
     return m, s
 
 
@@ -96,6 +96,55 @@ def softmax(x: Array, axis: int = -1, out: Array | None = None) -> Array:
     np.exp(result, out=result)
     np.divide(result, s, out=result)
     return deliver(result, x, axis, out)
+
+
+@np.errstate(all="ignore")
+def _changed(
+    z: Array, x: Array, axis: int, out: Array | None, *, sink: float = -np.inf,
+    empty: Array | None = None,
+) -> Array:  # fmt: skip
+    """Softmax of rows that are overwritten; the sink is one more part; 0 if `empty`."""
+    m, s = merge_logsumexp(*_scan(z, excess=False), *_pair_of(sink, z))
+    np.subtract(z, m, out=z)
+    np.exp(z, out=z)
+    np.divide(z, s, out=z)
+    if empty is not None:
+        np.copyto(z, 0, where=empty)
+    return deliver(z, x, axis, out)
+
+
+def _pair_of(sink: float, z: Array) -> tuple[Array, Array]:
+    """The (maximum, sum) pair of a single class; the neutral one of -inf."""
+    shape = (*z.shape[:-1], 1)
+    return np.full(shape, sink, z.dtype), np.full(shape, float(sink > -np.inf), z.dtype)
+
+
+@np.errstate(all="ignore")
+def scaled_softmax(x: Array, scale: float, axis: int = -1, out: Array | None = None) -> Array:
+    """Softmax of scale * x, a rounded product."""
+    x = check(x, out)
+    return _changed(changed_logits.scaled(as_rows(x, axis), scale), x, axis, out)
+
+
+def masked_softmax(x: Array, mask: Any, axis: int = -1, out: Array | None = None) -> Array:
+    """Softmax over the classes that `mask` keeps; 0 elsewhere, and in rows without any."""
+    x = check(x, out)
+    rows = changed_logits.masked(as_rows(x, axis), mask, axis)
+    empty = (rows == -np.inf).all(axis=-1, keepdims=True)
+    return _changed(rows, x, axis, out, empty=empty)
+
+
+def softmax_with_sink(x: Array, sink: float, axis: int = -1, out: Array | None = None) -> Array:
+    """exp(x - m) / s, the sink merged into the running pair (m, s)."""
+    x = check(x, out)
+    return _changed(as_rows(x, axis).copy(), x, axis, out, sink=sink)
+
+
+@np.errstate(all="ignore")
+def softcap_softmax(x: Array, cap: float, axis: int = -1, out: Array | None = None) -> Array:
+    """Softmax of cap * tanh(x / cap)."""
+    x = check(x, out)
+    return _changed(changed_logits.capped(as_rows(x, axis), cap), x, axis, out)
 
 
 @np.errstate(all="ignore")

@@ -41,30 +41,65 @@ IMPLEMENTATION = {
 _OPSET, _IR = 13, 8  # the first opset whose default axis is the last; read by every later runtime
 
 
-def _model(operator: str, axis: int | None, rank: int) -> bytes:
-    """A serialised model of one node, x to y, float32 with `rank` dimensions of any size."""
+def _model(operator: str, axis: int | None, rank: int, number: float | None = None) -> bytes:
+    """A serialised model, x to y, float32 with `rank` dimensions of any size.
+
+    Args:
+        operator: of its node; or a name of `_STEPS`, whose nodes come before a Softmax.
+        number: the scale, cap or sink of those.
+    """
     shape = [f"d{i}" for i in range(rank)]
     attributes = {} if axis is None else {"axis": axis}
+    nodes, constants = [helper.make_node(operator, ["x"], ["y"], **attributes)], []
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)]
+    if operator in _STEPS:
+        steps, after = _STEPS[operator]
+        nodes = [helper.make_node(op, given, [made]) for op, given, made in steps]
+        end = "y" if after is None else "p"
+        nodes.append(helper.make_node("Softmax", ["z"], [end], axis=axis))
+        nodes += [] if after is None else [helper.make_node(after[0], after[1], ["y"])]
+        if operator == "masked":
+            inputs.append(helper.make_tensor_value_info("mask", TensorProto.BOOL, shape))
+        pads = [int(k == rank + int(axis or 0)) for k in range(2 * rank)]
+        constants = [
+            helper.make_tensor("c", TensorProto.FLOAT, [], [-np.inf if number is None else number]),
+            helper.make_tensor("pads", TensorProto.INT64, [2 * rank], pads),
+            *(helper.make_tensor(name, TensorProto.INT64, [1], [value])
+              for name, value in (("start", 0), ("end", -1), ("axis", int(axis or 0)))),
+        ]  # fmt: skip
     graph = helper.make_graph(
-        [helper.make_node(operator, ["x"], ["y"], **attributes)],
+        nodes,
         operator,
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        inputs,
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
+        constants,
     )
     opset = helper.make_opsetid("", _OPSET)
     model = helper.make_model(graph, opset_imports=[opset], ir_version=_IR)
     return bytes(model.SerializeToString())
 
 
+_Step = tuple[str, list[str], str]
+_STEPS: dict[str, tuple[list[_Step], tuple[str, list[str]] | None]] = {
+    "scaled": ([("Mul", ["x", "c"], "z")], None),
+    "capped": (
+        [("Div", ["x", "c"], "a"), ("Tanh", ["a"], "b"), ("Mul", ["b", "c"], "z")], None,
+    ),
+    "masked": ([("Where", ["mask", "x", "c"], "z")], None),
+    "sink": ([("Pad", ["x", "pads", "c"], "z")], ("Slice", ["p", "start", "end", "axis"])),
+}  # fmt: skip
+"""Nodes before a Softmax of z, and what follows it; c is the number, or -inf."""
+
+
 @lru_cache(maxsize=64)
 def _session(
-    operator: str, axis: int | None, rank: int, threads: int
+    operator: str, axis: int | None, rank: int, threads: int, number: float | None = None
 ) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4  # what goes wrong is raised, too
     return onnxruntime.InferenceSession(
-        _model(operator, axis, rank), options, providers=["CPUExecutionProvider"]
+        _model(operator, axis, rank, number), options, providers=["CPUExecutionProvider"]
     )
 
 
@@ -99,6 +134,36 @@ def softmax(x: Array, axis: int = -1, out: Array | None = None) -> Array:
 def log_softmax(x: Array, axis: int = -1, out: Array | None = None) -> Array:
     """The operator LogSoftmax, opset 13."""
     return _run("LogSoftmax", x, _integer(axis), out)
+
+
+def _changed(steps: str, x: Array, axis: int, number: float | None, **more: Array) -> Array:
+    """Softmax after some nodes, all in one graph, which the runtime may fuse."""
+    x = arrays.checked(x, None)
+    axis = _integer(axis) % max(x.ndim, 1)
+    session = _session(steps, axis, x.ndim, arrays.thread_count(), number)
+    (y,) = session.run(["y"], {"x": np.require(x, requirements=["C", "A"]), **more})
+    return np.asarray(y)
+
+
+def scaled_softmax(x: Array, scale: float, axis: int = -1) -> Array:
+    """Mul by a constant, then Softmax."""
+    return _changed("scaled", x, axis, scale)
+
+
+def masked_softmax(x: Array, mask: Array, axis: int = -1) -> Array:
+    """Where with -inf, then Softmax: NaN in rows without any class."""
+    kept = np.ascontiguousarray(np.broadcast_to(np.asarray(mask, bool), np.shape(x)))
+    return _changed("masked", x, axis, None, mask=kept)
+
+
+def softmax_with_sink(x: Array, sink: float, axis: int = -1) -> Array:
+    """Pad with the sink, Softmax, Slice."""
+    return _changed("sink", x, axis, sink)
+
+
+def softcap_softmax(x: Array, cap: float, axis: int = -1) -> Array:
+    """Div, Tanh and Mul, then Softmax."""
+    return _changed("capped", x, axis, cap)
 
 
 def exp(x: Array) -> Array:

@@ -51,6 +51,26 @@ def softmax(x: Tensor, axis: int = -1, out: Tensor | None = None) -> Tensor:
     return torch.softmax(x, axis, out=out)
 
 
+def scaled_softmax(x: Tensor, scale: float, axis: int = -1) -> Tensor:
+    """torch.softmax(x * scale, axis)."""
+    return operations.scaled(x, scale, axis)
+
+
+def masked_softmax(x: Tensor, mask: Tensor, axis: int = -1) -> Tensor:
+    """torch.softmax(x.masked_fill(~mask, -inf), axis): NaN in rows without any class."""
+    return operations.masked(x, mask, axis)
+
+
+def softmax_with_sink(x: Tensor, sink: float, axis: int = -1) -> Tensor:
+    """torch.softmax with the sink as one more class, which is dropped."""
+    return operations.with_sink(x, sink, axis)
+
+
+def softcap_softmax(x: Tensor, cap: float, axis: int = -1) -> Tensor:
+    """torch.softmax(torch.tanh(x / cap) * cap, axis)."""
+    return operations.softcapped(x, cap, axis)
+
+
 def log_softmax(x: Tensor, axis: int = -1, out: Tensor | None = None) -> Tensor:
     """torch.log_softmax(x, axis)."""
     return torch.log_softmax(x, axis, out=out)

@@ -69,6 +69,10 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "log_softmax": _forward(torch.log_softmax),
     "logsumexp": _forward(torch.logsumexp),
     "exp": _forward(lambda x, _: torch.exp(x)),
+    "scaled_softmax": lambda x, scale: operations.scaled(x, scale, 1),
+    "masked_softmax": lambda x, mask: operations.masked(x, mask, 1),
+    "softmax_with_sink": lambda x, sink: operations.with_sink(x, sink, 1),
+    "softcap_softmax": lambda x, cap: operations.softcapped(x, cap, 1),
     "softmax_backward": _backward,
     "cross_entropy": operations.losses,
 }
@@ -128,6 +132,36 @@ def logsumexp(x: Tensor, axis: int = -1) -> Tensor:
     shape = _shape(x, axis)
     kept = [n for i, n in enumerate(x.shape) if i != axis % x.ndim]
     return _program("logsumexp", x)(x.reshape(shape).contiguous(), None).reshape(kept)
+
+
+@torch.no_grad()
+def scaled_softmax(x: Tensor, scale: float, axis: int = -1) -> Tensor:
+    """torch.compile of softmax(x * scale); the scale is a constant of the program."""
+    return _changed("scaled_softmax", x, axis, scale)
+
+
+@torch.no_grad()
+def masked_softmax(x: Tensor, mask: Tensor, axis: int = -1) -> Tensor:
+    """torch.compile of softmax(x.masked_fill(~mask, -inf))."""
+    shape = _shape(x, axis)
+    return _changed("masked_softmax", x, axis, mask.reshape(shape).contiguous())
+
+
+@torch.no_grad()
+def softmax_with_sink(x: Tensor, sink: float, axis: int = -1) -> Tensor:
+    """torch.compile of softmax with the sink as one more class, which is dropped."""
+    return _changed("softmax_with_sink", x, axis, sink)
+
+
+@torch.no_grad()
+def softcap_softmax(x: Tensor, cap: float, axis: int = -1) -> Tensor:
+    """torch.compile of softmax(tanh(x / cap) * cap)."""
+    return _changed("softcap_softmax", x, axis, cap)
+
+
+def _changed(operation: str, x: Tensor, axis: int, argument: Any) -> Tensor:
+    shape = _shape(x, axis)
+    return _program(operation, x)(x.reshape(shape).contiguous(), argument).reshape(x.shape)
 
 
 @torch.no_grad()

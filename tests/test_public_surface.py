@@ -90,9 +90,11 @@ COLUMNS = {
     "worst_case": "in_batch origin entry nonfinite_logits",
     "training": "setting route steps loss accuracy calibration_error training_accuracy "
     "first_nonfinite nonfinite logit_before logit_at gap_before gap_at predicted predicted_gap "
-    "zero_loss zero_gradient "
-    "gap_collapsed gap_alive layer_factor spike_ratio accuracy_before weights head_ns step_ns "
-    "curves",
+    "zero_loss zero_gradient gap_collapsed gap_alive layer_factor spike_ratio accuracy_before "
+    "weights head_ns step_ns curves",
+    "attention": "parameter value leaked empty_rows over first_bad_logits first_bad_scale other "
+    "max_ratio likely_ratio kl argmax_differs same_bits maxima_wrong order_ulp parts together "
+    "points",
     "claims": "claim claim_kind source_id source_title claimed certified verdict because "
     "derivation note numbers findings tables",
     "conformance": "case number title message deviation_reason case_input got expected error_ulp "

@@ -7,6 +7,9 @@ underflow of what may underflow. They are elementwise, and tight where there are
 
 - log_softmax: absolute, (n + E + R(E+1) + H + E_l ln s + 2|y| + 2Δ_j + 2|x_j−y| + 6)u;
 - logsumexp: absolute, (n + E + R(E+1) + ln n + E_l ln s + 2|m| + 2|y| + 4)u;
+- scaled, capped, masked, with a sink: softmax at the changed logits z, and a factor of
+  exp(δ_j + Σ p_k δ_k) for what the change rounds: δ = u abs(z) of a product (0 of a power of
+  two), u(0.45c + (E + 2)abs(z)) of c tanh(x/c), u of the format of the input;
 - softmax_backward: (n + 4)u |y_i|(|g_i| + Σ|g_j y_j|) + underflow;
 - cross_entropy: the loss as log_softmax at the target; the gradient as softmax elsewhere, and at
   the target absolutely, the softmax bound on p_t plus 2u (case 59 judges it relatively).
@@ -14,21 +17,23 @@ underflow of what may underflow. They are elementwise, and tight where there are
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from harness.bounds import evaluate_bound, make_context
 from harness.bounds.context import BoundContext
-from harness.numerics.exact import Exact
+from harness.numerics.exact import Exact, from_float64
 from harness.numerics.formats import (
     Float64Array,
     FloatFormat,
     float_format,
     scale_by_power,
 )
+from harness.reference.composed import Change
 from harness.reference.memo import certified
 
 ASSUMED_EXP_ERROR = 8.0
@@ -91,6 +96,46 @@ def softmax_allowance(
         stand_in = evaluate_bound("generic", x, exact, output, **errors).ulp
         own = np.where(np.isinf(own), stand_in, own)
     return own
+
+
+def changed_allowance(
+    x: Float64Array, change: Change, mask: NDArray[np.bool_] | None, sink: float | None,
+    exact: Exact, fmt: DTypeLike | FloatFormat, arithmetic: Arithmetic,
+) -> Float64Array:  # fmt: skip
+    """Ulps allowed to softmax of changed logits (`harness.reference.composed`); (rows, classes).
+
+    Infinite where what the change may round is more than the result.
+    """
+    output = float_format(fmt)
+    rows, classes = x.shape
+    z = change.approximate(x, mask)
+    kept = np.isfinite(z)
+    with np.errstate(all="ignore"):
+        off = output.unit_roundoff * _change_cost(z, change, arithmetic.exp_error)
+        off = np.where(kept, np.where(np.abs(z) > output.max, np.inf, off), 0.0)
+    whole = exact
+    if sink is not None:
+        z = np.concatenate([z, np.full((rows, 1), sink)], axis=1)
+        ones = from_float64(np.ones((rows, 1)))
+        whole = Exact(*(np.concatenate([getattr(e, part) for e in (exact, ones)], axis=1)
+                        for part in ("hi", "lo", "exponent")))  # fmt: skip
+    base = softmax_allowance(z, whole, output, arithmetic)[:, :classes]
+    weights = np.where(np.isfinite(off), exact.to_float64(), 0.0)
+    common = (weights * np.where(np.isfinite(off), off, 0.0)).sum(axis=1, keepdims=True)
+    most = off.max(axis=1, keepdims=True)
+    with np.errstate(over="ignore", invalid="ignore"):
+        relative = np.expm1(off + np.where(most < 0.25, 1.14 * common, most))
+        more = np.abs(exact.in_ulps(output)[1]) * relative
+    return np.where(np.isnan(more), np.inf, base * (1.0 + relative) + more)
+
+
+def _change_cost(z: Float64Array, change: Change, tanh_error: float) -> Float64Array:
+    """What rounding may change of each logit, in units of roundoff."""
+    if change.cap is not None:
+        return 0.45 * change.cap + (tanh_error + 2.0) * np.abs(z)
+    if math.frexp(change.scale)[0] in (0.5, -0.5):
+        return np.zeros_like(z)
+    return np.abs(z)
 
 
 def _context(x: ArrayLike, fmt: FloatFormat, arithmetic: Arithmetic) -> BoundContext:

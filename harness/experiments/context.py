@@ -201,11 +201,11 @@ class Context:
         return {f: e for (h, f), e in known if h == home and e is not None}
 
     def call(
-        self, implementation: Implementation, operation: str, x: NDArray[Any], **options: Any
+        self, implementation: Implementation, operation: str, *arrays: NDArray[Any], **options: Any
     ) -> NDArray[Any]:
         """One call in the worker, checked against the contract; see `checked_call`."""
         worker = self.pool[implementation.name]
-        return checked_call(worker, operation, x, options, self.profile.timeout_s)
+        return checked_call(worker, operation, arrays, options, self.profile.timeout_s)
 
 
 def refusal_of(
@@ -244,20 +244,20 @@ def blank(
 def checked_call(
     worker: RemoteImplementation,
     operation: str,
-    x: NDArray[Any],
+    arrays: tuple[NDArray[Any], ...],
     options: Mapping[str, Any],
     timeout_s: float,
 ) -> NDArray[Any]:
-    """One call in a worker, checked against the contract.
+    """One call in a worker, checked against the contract: the result is like the first array.
 
     Raises:
         WorkerFault: it failed, or its result breaks the contract (shape, dtype, input).
     """
     request = {"operation": operation, "options": dict(options)}
-    reply, results = worker.call(request, (x,), timeout_s)
+    reply, results = worker.call(request, arrays, timeout_s)
     if len(results) != 1:
         raise WorkerFault("failed", f"{operation}: expected one array; got {len(results)}")
-    (y,) = results
+    (y,), x = results, arrays[0]
     if y.shape != x.shape or y.dtype != x.dtype:
         raise WorkerFault(
             "failed",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from harness.experiments import accuracy, overflow
+from harness.experiments.attention import plan as attention
 from harness.experiments.claims import plan as claims
 from harness.experiments.conformance import plan as conformance
 from harness.experiments.context import Context, Unit
@@ -24,4 +25,5 @@ EXPERIMENTS: Mapping[str, Callable[[Context], Iterator[Unit]]] = {
     "exhaustive": exhaustive.plan,
     "worst_case": worst_case.plan,
     "training": training.plan,
+    "attention": attention.plan,
 }

@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from harness.experiments.conformance.case import OPERATIONS
 from harness.experiments.conformance.catalogue import AREAS, BY_ID, area_of
 from harness.experiments.profiles import DTYPES
 from harness.numerics.outcomes import severity
 from harness.records import AccuracyRecord, ConformanceRecord, Record, ThroughputRecord
 from harness.records.timing import times_as_fast
-from harness.registry.contract import OPERATIONS, Metadata
+from harness.registry.contract import Metadata
 from harness.text import one_line
 
 WIDE = 4096

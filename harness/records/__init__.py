@@ -12,6 +12,7 @@ from typing import Annotated, get_args
 from pydantic import Field, TypeAdapter
 
 from harness.records.accuracy import AccuracyRecord
+from harness.records.attention import AttentionRecord
 from harness.records.base import Outcome, Record, Status, Witness
 from harness.records.claims import ClaimRecord, ClaimVerdict
 from harness.records.conformance import ConformanceRecord
@@ -32,6 +33,7 @@ Measured = (
     | ExhaustiveRecord
     | WorstCaseRecord
     | TrainingRecord
+    | AttentionRecord
 )
 AnyRecord = Annotated[Measured, Field(discriminator="experiment")]
 RECORD: TypeAdapter[Measured] = TypeAdapter(AnyRecord)
@@ -43,6 +45,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "AccuracyRecord",
     "AnyRecord",
+    "AttentionRecord",
     "ClaimRecord",
     "ClaimVerdict",
     "ConformanceRecord",

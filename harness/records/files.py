@@ -39,6 +39,10 @@ KEY_FIELDS = (
     "allocating",
     "cache",
     "beside",
+    "parameter",
+    "value",
+    "over",
+    "other",
 )
 
 

@@ -4,7 +4,9 @@ Every function takes NumPy arrays of a format of `formats.FORMATS` (booleans and
 that float64 holds exactly, too), of any number of dimensions and strides, along any axis (an
 integer, a tuple, or None for all). The input is taken as it is, already rounded, and is exact.
 
-- `softmax`, `log_softmax`, `logsumexp`, `softmax_backward`, `cross_entropy`: plain arrays,
+- `softmax`, `log_softmax`, `logsumexp`, `softmax_backward`, `cross_entropy`, and attention's
+  `scaled_softmax`, `softcap_softmax`, `masked_softmax`, `softmax_with_sink`,
+  `merge_logsumexp`: plain arrays,
   correctly rounded, once, to nearest even.
 - `*_exact`: `exact.Exact`, the unrounded pair hi + lo, for errors in ulps. One such
   evaluation serves every format: `Exact.round_to(fmt)` is the correctly rounded result.
@@ -24,10 +26,20 @@ from harness.reference.api import (
     log_softmax_exact,
     logsumexp,
     logsumexp_exact,
+    masked_softmax,
+    masked_softmax_exact,
+    merge_logsumexp,
+    merge_logsumexp_exact,
+    scaled_softmax,
+    scaled_softmax_exact,
+    softcap_softmax,
+    softcap_softmax_exact,
     softmax,
     softmax_backward,
     softmax_backward_exact,
     softmax_exact,
+    softmax_with_sink,
+    softmax_with_sink_exact,
 )
 from harness.reference.cache import (
     cached_cross_entropy_exact,
@@ -45,8 +57,18 @@ __all__ = [
     "log_softmax_exact",
     "logsumexp",
     "logsumexp_exact",
+    "masked_softmax",
+    "masked_softmax_exact",
+    "merge_logsumexp",
+    "merge_logsumexp_exact",
+    "scaled_softmax",
+    "scaled_softmax_exact",
+    "softcap_softmax",
+    "softcap_softmax_exact",
     "softmax",
     "softmax_backward",
     "softmax_backward_exact",
     "softmax_exact",
+    "softmax_with_sink",
+    "softmax_with_sink_exact",
 ]

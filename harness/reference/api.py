@@ -13,7 +13,9 @@ from harness.numerics.arguments import checked_axis, checked_targets
 from harness.numerics.exact import Exact
 from harness.numerics.formats import Float64Array, FloatFormat, float_format, to_float64
 from harness.reference.backward import backward_rows
+from harness.reference.composed import Change, changed_rows
 from harness.reference.cross_entropy import cross_entropy_rows
+from harness.reference.merge import merge_pairs
 from harness.reference.operations import (
     empty_exact,
     log_softmax_rows,
@@ -118,6 +120,105 @@ def log_softmax_exact(x: ArrayLike, axis: Axis = -1) -> Exact:
     return _elementwise(log_softmax_rows, x, axis)
 
 
+def _number(name: str, value: float, *, positive: bool = False) -> float:
+    number = float(value)
+    if not math.isfinite(number) or (positive and number <= 0):
+        what = "a positive, finite number" if positive else "a finite number"
+        raise ValueError(f"{name}: expected {what}; got {value!r}")
+    return number
+
+
+def _changed(
+    x: ArrayLike, axis: Axis, change: Change, mask: ArrayLike | None = None,
+    sink: ArrayLike | None = None,
+) -> Exact:  # fmt: skip
+    """Softmax of changed logits; `mask` and `sink` of shapes that broadcast."""
+    lifted = lift(x)
+    axes = _axes(lifted.ndim, axis)
+    if lifted.size == 0:
+        return empty_exact(lifted.shape)
+    _check_subnormals()
+    rows, shape = to_rows(lifted, axes)
+    kept = extra = None
+    if mask is not None:
+        given = np.asarray(mask)
+        if given.dtype != bool:
+            raise TypeError(f"mask: expected booleans, True keeps; got {given.dtype}")
+        kept = to_rows(np.broadcast_to(given, lifted.shape), axes)[0]
+    if sink is not None:
+        extra = np.broadcast_to(lift(sink), shape[: len(shape) - len(axes)]).reshape(-1)
+    with np.errstate(all="ignore"):
+        return _from_rows(changed_rows(rows, change, kept, extra), shape, axes)
+
+
+def scaled_softmax_exact(x: ArrayLike, scale: float, axis: Axis = -1) -> Exact:
+    """exp(s x_i) / sum_j exp(s x_j) along `axis`, the product exact; as `softmax_exact`.
+
+    Raises:
+        ValueError: for a scale that is not finite.
+    """
+    return _changed(x, axis, Change(scale=_number("scale", scale)))
+
+
+def softcap_softmax_exact(x: ArrayLike, cap: float, axis: Axis = -1) -> Exact:
+    """Softmax of c tanh(x / c) along `axis` (Gemma 2, arXiv 2408.00118); as `softmax_exact`.
+
+    An infinite logit counts as c or -c.
+
+    Raises:
+        ValueError: for a cap that is not positive and finite.
+    """
+    return _changed(x, axis, Change(cap=_number("cap", cap, positive=True)))
+
+
+def masked_softmax_exact(x: ArrayLike, mask: ArrayLike, axis: Axis = -1) -> Exact:
+    """Softmax along `axis` over the classes that `mask` keeps; exactly 0 elsewhere.
+
+    Args:
+        x: logits; what is masked may be anything, NaN too.
+        mask: booleans that broadcast to the shape of `x`; True keeps.
+
+    Returns:
+        As `softmax_exact`; NaN in rows of which nothing is kept.
+
+    Raises:
+        TypeError: for a mask that is not of booleans.
+    """
+    return _changed(x, axis, Change(), mask=mask)
+
+
+def softmax_with_sink_exact(x: ArrayLike, sink: ArrayLike, axis: Axis = -1) -> Exact:
+    """exp(x_i) / (exp(sink) + sum_j exp(x_j)) along `axis`; as `softmax_exact`.
+
+    Args:
+        sink: one logit, or one for each row; 0 is the softmax that is "off by one".
+    """
+    return _changed(x, axis, Change(), sink=sink)
+
+
+def merge_logsumexp_exact(
+    m1: ArrayLike, s1: ArrayLike, m2: ArrayLike, s2: ArrayLike
+) -> tuple[Float64Array, Exact]:
+    """The pair (maximum, sum) of two parts of a row, from the pair of each, unrounded.
+
+    A pair stands for s exp(m); (-inf, 0) for a part without classes. With a NaN, a maximum of +inf,
+    or a sum that is negative or infinite, the sum is NaN.
+
+    Args:
+        m1, s1, m2, s2: arrays that broadcast to one shape.
+
+    Raises:
+        TypeError: as `softmax_exact`. ValueError: for shapes that do not fit.
+    """
+    given = np.broadcast_arrays(*(lift(a) for a in (m1, s1, m2, s2)))
+    shape = given[0].shape
+    if not given[0].size:
+        return np.zeros(shape), empty_exact(shape)
+    _check_subnormals()
+    maximum, total = merge_pairs(*(np.ascontiguousarray(a).reshape(-1) for a in given))
+    return maximum.reshape(shape), total.reshape(*shape)
+
+
 def logsumexp_exact(x: ArrayLike, axis: Axis = -1) -> Exact:
     """log sum_j exp(x_j), `axis` reduced, unrounded; otherwise as `softmax_exact`."""
     lifted = lift(x)
@@ -185,6 +286,43 @@ def softmax(x: ArrayLike, axis: Axis = -1, dtype: Format | None = None) -> NDArr
     Integer and boolean input gives float64 by default. Shape of `x`; errors of `softmax_exact`.
     """
     return softmax_exact(x, axis).round_to(_default(x, dtype))
+
+
+def scaled_softmax(
+    x: ArrayLike, scale: float, axis: Axis = -1, dtype: Format | None = None
+) -> NDArray[Any]:
+    """`scaled_softmax_exact`, correctly rounded as `softmax`."""
+    return scaled_softmax_exact(x, scale, axis).round_to(_default(x, dtype))
+
+
+def softcap_softmax(
+    x: ArrayLike, cap: float, axis: Axis = -1, dtype: Format | None = None
+) -> NDArray[Any]:
+    """`softcap_softmax_exact`, correctly rounded as `softmax`."""
+    return softcap_softmax_exact(x, cap, axis).round_to(_default(x, dtype))
+
+
+def masked_softmax(
+    x: ArrayLike, mask: ArrayLike, axis: Axis = -1, dtype: Format | None = None
+) -> NDArray[Any]:
+    """`masked_softmax_exact`, correctly rounded as `softmax`."""
+    return masked_softmax_exact(x, mask, axis).round_to(_default(x, dtype))
+
+
+def softmax_with_sink(
+    x: ArrayLike, sink: ArrayLike, axis: Axis = -1, dtype: Format | None = None
+) -> NDArray[Any]:
+    """`softmax_with_sink_exact`, correctly rounded as `softmax`."""
+    return softmax_with_sink_exact(x, sink, axis).round_to(_default(x, dtype))
+
+
+def merge_logsumexp(
+    m1: ArrayLike, s1: ArrayLike, m2: ArrayLike, s2: ArrayLike, dtype: Format | None = None
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """`merge_logsumexp_exact`, the sum correctly rounded (default: to the dtype of `s1`)."""
+    fmt = _default(s1, dtype)
+    maximum, total = merge_logsumexp_exact(m1, s1, m2, s2)
+    return maximum.astype(fmt.dtype), total.round_to(fmt)
 
 
 def log_softmax(x: ArrayLike, axis: Axis = -1, dtype: Format | None = None) -> NDArray[Any]:

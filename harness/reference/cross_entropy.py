@@ -37,9 +37,9 @@ def cross_entropy_rows(x: Float64Array, targets: IntArray) -> tuple[Exact, Exact
     gradient.exponent[rows, targets] = minus[2]
     for row in np.nonzero(~(values[3][:, 0] & minus[3]))[0]:
         ball_row, at = BallRow(x[row]), (row, targets[row])
-        hi, lo, exponent = ball_row.log_softmax(float(wanted[row]))
+        hi, lo, exponent = ball_row.log_softmax(int(targets[row]))
         loss.hi[row], loss.lo[row], loss.exponent[row] = -hi, -lo, exponent
-        settled = ball_row.softmax_minus_one(float(wanted[row]))
+        settled = ball_row.softmax_minus_one(int(targets[row]))
         gradient.hi[at], gradient.lo[at], gradient.exponent[at] = settled
     return loss, gradient
 

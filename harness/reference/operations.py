@@ -9,12 +9,15 @@ Bounds, relative, in units of u^2 = 2**-106, for n classes (n = 10**6: below 2**
 - tail r and total c + r: 8 + 3*(log2(n) + 3), and 2 for the sum (`tails.tail_bound`);
 - softmax: exp 8, total, reciprocal 15, product 7;
 - log(c + r): 160, and the total's error divided by log(1.25) > 0.22 at worst.
+
+Logits that no float holds (`tails.Fine`) are off by their slack, which is added.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -35,6 +38,7 @@ from harness.reference.elementary import EXP_BOUND, LOG_BOUND, log_count_plus
 from harness.reference.tails import (
     SMALLEST_TAIL,
     BoolArray,
+    Fine,
     IntArray,
     Tails,
     column_blocks,
@@ -44,7 +48,7 @@ from harness.reference.tails import (
 )
 from harness.reference.ziv import FOLDED_ABOVE, NEGLIGIBLE_DIFFERENCE, SMALLEST_EXPONENT, Settled
 
-ElementSettler = Callable[[BallRow, float], Settled]
+ElementSettler = Callable[[BallRow, int], Settled]
 
 
 def empty_exact(shape: tuple[int, ...]) -> Exact:
@@ -53,7 +57,7 @@ def empty_exact(shape: tuple[int, ...]) -> Exact:
 
 def softmax_bound(tails: Tails) -> float:
     """Relative error of the filter's softmax."""
-    return EXP_BOUND + tails.bound + (2 + 15 + 7) * U2
+    return EXP_BOUND + tails.slack + tails.bound + (2 + 15 + 7) * U2
 
 
 def log_bound(tails: Tails) -> float:
@@ -75,13 +79,34 @@ def constant_quotients(counts: Float64Array, numerators: Float64Array) -> Pair:
     return hi, ((numerators - p) - e) / counts
 
 
-def _repair(out: Exact, unsure: BoolArray, x: Float64Array, settle_element: ElementSettler) -> None:
+def ball_row(x: Float64Array, row: int, fine: Fine | None) -> BallRow:
+    """A row for Ziv's loop."""
+    logit: Callable[[Any, int], Any] | None = None
+    if fine is not None:
+        logits = fine.logit
+
+        def logit(engine: Any, column: int) -> Any:
+            return logits(engine, row, column)
+
+    return BallRow(x[row], logit)
+
+
+def _repair(
+    out: Exact, unsure: BoolArray, x: Float64Array, fine: Fine | None, settle: ElementSettler
+) -> None:
     """Settles the elements marked in `unsure`, (rows, classes), by Ziv's loop, row by row."""
-    for row in np.nonzero(unsure.any(axis=1))[0]:
-        settled = cache(partial(settle_element, BallRow(x[row])))  # equal logits, equal results
-        for column in np.nonzero(unsure[row])[0]:
+    for row in np.nonzero(unsure.any(axis=1))[0].tolist():
+        balls = ball_row(x, row, fine)
+        columns = np.nonzero(unsure[row])[0].tolist()
+        # equal logits, equal results
+        first = {
+            (x[row, c], 0.0 if fine is None else fine.low[row, c]): c for c in reversed(columns)
+        }
+        settled = cache(lambda column, balls=balls: settle(balls, column))
+        for column in columns:
+            same = first[x[row, column], 0.0 if fine is None else fine.low[row, column]]
             at = row, column
-            out.hi[at], out.lo[at], out.exponent[at] = settled(float(x[at]))
+            out.hi[at], out.lo[at], out.exponent[at] = settled(same)
 
 
 def _top_softmax(tails: Tails) -> tuple[Float64Array, Float64Array, BoolArray, Pair]:
@@ -108,11 +133,11 @@ def _top_softmax(tails: Tails) -> tuple[Float64Array, Float64Array, BoolArray, P
     return hi, lo, sure | constant, inverse
 
 
-def softmax_rows(x: Float64Array) -> Exact:
-    """Softmax of each row of float64 (rows, classes), classes >= 1."""
+def softmax_rows(x: Float64Array, fine: Fine | None = None) -> Exact:
+    """Softmax of each row of float64 (rows, classes), classes >= 1; `fine` as in `row_tails`."""
     rows, classes = x.shape
     out = empty_exact(x.shape)
-    tails = row_tails(x, out)
+    tails = row_tails(x, out, fine)
     top_hi, top_lo, top_sure, inverse = _top_softmax(tails)
     bound = softmax_bound(tails)
     ordinary = tails.ordinary
@@ -139,7 +164,7 @@ def softmax_rows(x: Float64Array) -> Exact:
             out.hi[block], out.lo[block], out.exponent[block] = hi, lo, kept
             unsure[block] = ~sure & ordinary[r, None]
     if unsure.any():
-        _repair(out, unsure, x, BallRow.softmax)
+        _repair(out, unsure, x, fine, BallRow.softmax)
     return out
 
 
@@ -216,7 +241,7 @@ def log_softmax_rows(x: Float64Array) -> Exact:
             out.hi[r, c], out.lo[r, c], out.exponent[r, c] = hi, lo, exponent
             unsure[r, c] = ~sure
     if unsure.any():
-        _repair(out, unsure, x, BallRow.log_softmax)
+        _repair(out, unsure, x, None, BallRow.log_softmax)
     return out
 
 

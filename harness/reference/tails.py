@@ -8,8 +8,9 @@ second-level cache.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,23 @@ IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
+class Fine:
+    """What no float holds of rows that are given as differences to their maximum.
+
+    The float64 rows beside it are then 0 at the maximum, below 0 elsewhere, -inf where masked.
+
+    Attributes:
+        low: of the shape of the rows: the difference is row + low, row = fl(row + low).
+        slack: absolute error of every difference, and so relative of its exponential.
+        logit: (engine, row, column) to a logit, not a difference, as a ball of any precision.
+    """
+
+    low: Float64Array
+    slack: float
+    logit: Callable[[Any, int, int], Any]
+
+
+@dataclass(frozen=True)
 class Tails:
     """Row statistics; arrays of shape (rows,).
 
@@ -38,6 +56,7 @@ class Tails:
         hi, lo, exponent: r = (hi + lo) * 2**exponent; 0 where all unmasked entries are equal.
         outside: r is positive, but too small for the filter to know.
         bound: relative error of r (and so of c + r).
+        slack: that of every exponential, for what the logits are off; it is in `bound`, too.
     """
 
     maximum: Float64Array
@@ -48,6 +67,7 @@ class Tails:
     exponent: IntArray
     outside: BoolArray
     bound: float
+    slack: float = 0.0
 
     @property
     def ordinary(self) -> BoolArray:
@@ -101,11 +121,12 @@ def differences(x: Float64Array, maximum: Float64Array) -> Pair:
     return hi, lo
 
 
-def row_tails(x: Float64Array, keep: Exact | None = None) -> Tails:
+def row_tails(x: Float64Array, keep: Exact | None = None, fine: Fine | None = None) -> Tails:
     """The statistics of each row of `x`, float64 of shape (rows, classes), classes >= 1.
 
     Args:
         keep: of the shape of `x`; is filled with exp(d) of every element.
+        fine: what `x` does not hold, if it is of differences.
     """
     rows, classes = x.shape
     maximum = np.empty(rows)
@@ -132,11 +153,18 @@ def row_tails(x: Float64Array, keep: Exact | None = None) -> Tails:
         sums = []
         for c in column_blocks(classes):
             kept = None if keep is None else keep[r, c]
-            sums.append(_block_sums(x[r, c], m[r], ordinary[r], reference[r], kept))
+            if fine is None:
+                safe = np.where(ordinary[r, None], x[r, c], 0.0) if not ordinary[r].all() else None
+                d = differences(x[r, c] if safe is None else safe, m[r, None])
+            else:
+                known = np.isfinite(x[r, c])
+                d = np.where(np.isnan(x[r, c]), 0.0, x[r, c]), np.where(known, fine.low[r, c], 0.0)
+            sums.append(_block_sums(d, reference[r], kept))
         hi[r], lo[r] = sum_rows(
             np.stack([s[0] for s in sums], axis=1), np.stack([s[1] for s in sums], axis=1)
         )
     known = has_tail & inside
+    slack = 0.0 if fine is None else fine.slack
     return Tails(
         maximum=maximum,
         count=count,
@@ -145,21 +173,14 @@ def row_tails(x: Float64Array, keep: Exact | None = None) -> Tails:
         lo=np.where(known, lo, 0.0),
         exponent=np.where(known, reference, 0),
         outside=outside,
-        bound=tail_bound(classes),
+        bound=tail_bound(classes) + slack,
+        slack=slack,
     )
 
 
-def _block_sums(
-    x: Float64Array,
-    maximum: Float64Array,
-    ordinary: BoolArray,
-    reference: IntArray,
-    keep: Exact | None,
-) -> Pair:
+def _block_sums(d: Pair, reference: IntArray, keep: Exact | None) -> Pair:
     """Sums of exp(d) * 2**-reference over the entries below the maximum; fills `keep`."""
-    if not ordinary.all():
-        x = np.where(ordinary[:, None], x, 0.0)
-    dh, dl = differences(x, maximum[:, None])
+    dh, dl = d
     inside = dh >= -EXP_RANGE
     if not inside.all():
         dl = np.where(inside, dl, 0.0)

@@ -22,8 +22,22 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = {
     "logsumexp": ("x", "axis"),
     "softmax_backward": ("grad", "y", "axis"),
     "cross_entropy": ("logits", "targets"),
+    "scaled_softmax": ("x", "scale", "axis", "out"),
+    "masked_softmax": ("x", "mask", "axis", "out"),
+    "softmax_with_sink": ("x", "sink", "axis", "out"),
+    "softcap_softmax": ("x", "cap", "axis", "out"),
+    "merge_logsumexp": ("m1", "s1", "m2", "s2"),
 }
 """Operation to the parameters of its signature; `out` is optional (design of the contract)."""
+
+NUMBERS = frozenset({"scale", "sink", "cap"})
+"""Parameters that are a number, and no array; they are passed by name."""
+
+
+def arrays_of(operation: str) -> int:
+    """How many arrays an operation takes."""
+    return sum(p not in NUMBERS and p not in ("axis", "out") for p in OPERATIONS[operation])
+
 
 RESERVED = frozenset(
     {"copy_regular", "copy_nontemporal", "exp_only", "device copy"}
@@ -137,9 +151,11 @@ def _check_signature(path: Path, function: ast.FunctionDef) -> bool:
     positional = [*a.posonlyargs, *a.args]
     names = [p.arg for p in (*positional, *a.kwonlyargs)]
     required = len(positional) - len(a.defaults)
-    data = 2 if function.name in ("softmax_backward", "cross_entropy") else 1
-    takes_axis = "axis" not in wanted or "axis" in names or a.kwarg is not None
-    if (len(positional) < data and a.vararg is None) or required > data or not takes_axis:
+    data = arrays_of(function.name)
+    by_name = [p for p in wanted if p == "axis" or p in NUMBERS]
+    takes = a.kwarg is not None or all(p in names for p in by_name)
+    needed = data + sum(p in NUMBERS for p in wanted)
+    if (len(positional) < data and a.vararg is None) or required > needed or not takes:
         if function.decorator_list:
             return False
         raise ImplementationError(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from harness.records import AccuracyRecord, OverflowRecord
+from harness.records import AccuracyRecord, AttentionRecord, OverflowRecord
 from harness.report import timing_selection
 from harness.report.drawing.figure import Plot
 from harness.report.drawing.sanitize import slug
@@ -15,6 +15,7 @@ from harness.report.drawing.tables import Table
 from harness.report.pages import (
     accuracy,
     accuracy_tables,
+    attention,
     conformance,
     conformance_details,
     device,
@@ -205,6 +206,15 @@ def _training(run: RunData, styles: Styles) -> Iterator[Section]:
     yield _section("Not trained", "untrained", (), [training.untrained(run)])
 
 
+def _attention(run: RunData, styles: Styles) -> Iterator[Section]:
+    yield _section("Errors", "errors", [attention.errors(run)])
+    yield _section("Where scaled logits stop being finite", "onset", [attention.onset(run)])
+    matrices = [attention.pairs(run, dtype) for dtype in run.dtypes(AttentionRecord)]
+    yield _section("Disagreement", "disagreement", (), matrices)
+    yield _section("Merged from parts", "merges", (), [attention.merges(run)])
+    yield _section("Not measured", "unmeasured", (), [attention.unmeasured(run)])
+
+
 SECTIONED: Mapping[str, tuple[str, Callable[[RunData, Styles], Iterator[Section]]]] = {
     "accuracy": ("Accuracy", _accuracy),
     "overflow": ("Overflow", _overflow),
@@ -213,6 +223,7 @@ SECTIONED: Mapping[str, tuple[str, Callable[[RunData, Styles], Iterator[Section]
     "limits": ("How far from the limit", _limits),
     "exhaustive": ("Exhaustive", _exhaustive),
     "worst_case": ("Worst cases", _worst_cases),
+    "attention": ("Attention", _attention),
     "training": ("Training", _training),
 }
 """The pages that are lists of sections: heading and sections by key; others have templates."""

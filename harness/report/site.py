@@ -17,6 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from harness.bounds import BOUNDS
 from harness.records import (
     AccuracyRecord,
+    AttentionRecord,
     ClaimRecord,
     ConformanceRecord,
     DeviceThroughputRecord,
@@ -63,6 +64,7 @@ PAGES = (
     ("conformance", "Conformance"),
     ("exhaustive", "Exhaustive"),
     ("worst_case", "Worst cases"),
+    ("attention", "Attention"),
     ("training", "Training"),
     ("claims", "Claims"),
     ("machine", "Machine"),
@@ -77,6 +79,7 @@ OPTIONAL: Mapping[str, type[Record]] = {
     "conformance": ConformanceRecord,
     "exhaustive": ExhaustiveRecord,
     "worst_case": WorstCaseRecord,
+    "attention": AttentionRecord,
     "training": TrainingRecord,
     "claims": ClaimRecord,
 }

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 import implementations as built_in_package
 from harness.numerics.arguments import checked_axis, checked_targets
 from harness.registry import discovery
-from harness.registry.contract import ImplementationError, Metadata
+from harness.registry.contract import OPERATIONS, ImplementationError, Metadata, arrays_of
 from harness.registry.discovery import Implementation
 from harness.worker import backends
 
@@ -90,10 +90,6 @@ class LocalImplementation(Implementation):
         return array
 
 
-_ARRAYS = {"softmax_backward": 2, "cross_entropy": 2}
-"""How many arrays an operation takes where it is not one; the next positional is the axis."""
-
-
 def _arguments(
     operation: str, given: tuple[Any, ...], options: dict[str, Any]
 ) -> tuple[list[NDArray[Any]], dict[str, Any]]:
@@ -103,15 +99,18 @@ def _arguments(
         TypeError: for a missing array, an axis that is no integer, targets that are no integers.
         ValueError: for shapes that do not fit, targets or an axis (AxisError) out of range.
     """
-    count = _ARRAYS.get(operation, 1)
-    if len(given) == count + 1 and operation != "cross_entropy" and "axis" not in options:
-        options = {"axis": given[count], **options}
-    elif len(given) != count:
+    count = arrays_of(operation)
+    more = [p for p in OPERATIONS[operation][count:] if p != "out"]
+    if not count <= len(given) <= count + len(more):
         raise TypeError(f"{operation}: expected {count} arrays; got {len(given)} arguments")
+    options = {**dict(zip(more, given[count:], strict=False)), **options}
+    missing = [p for p in more if p != "axis" and p not in options]
+    if missing:
+        raise TypeError(f"{operation}: expected {', '.join(missing)}, a number; got none")
     arrays = [np.asarray(a) for a in given[:count]]
     if operation == "cross_entropy":
         arrays[1] = checked_targets(arrays[1], arrays[0].shape)
-    elif count == 2 and arrays[0].shape != arrays[1].shape:
+    elif operation == "softmax_backward" and arrays[0].shape != arrays[1].shape:
         shapes = " and ".join(str(a.shape) for a in arrays)
         raise ValueError(f"grad, y: expected one shape; got {shapes}")
     if "axis" in options:

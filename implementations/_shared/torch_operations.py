@@ -18,6 +18,29 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+def scaled(x: Tensor, scale: float, axis: int) -> Tensor:
+    """Two steps, as written in most models: a product in the format, then softmax."""
+    return torch.softmax(x * scale, axis)
+
+
+def masked(x: Tensor, mask: Tensor, axis: int) -> Tensor:
+    """masked_fill with -inf, then softmax: NaN in rows without any class."""
+    return torch.softmax(x.masked_fill(~mask, -torch.inf), axis)
+
+
+def with_sink(x: Tensor, sink: float, axis: int) -> Tensor:
+    """The sink as one more class, dropped again, as in the reference code of gpt-oss."""
+    shape = list(x.shape)
+    shape[axis] = 1
+    whole = torch.cat([x, x.new_full(shape, sink)], dim=axis)
+    return torch.softmax(whole, axis).narrow(axis, 0, x.shape[axis])
+
+
+def softcapped(x: Tensor, cap: float, axis: int) -> Tensor:
+    """tanh(x / cap) * cap, then softmax, as in Gemma 2."""
+    return torch.softmax(torch.tanh(x / cap) * cap, axis)
+
+
 def softmax_backward(grad: Tensor, y: Tensor, axis: int = -1) -> Tensor:
     """The backward of torch.softmax, as autograd calls it."""
     return torch.ops.aten._softmax_backward_data(grad, y, axis, y.dtype)

@@ -106,7 +106,7 @@ def run_blocks(
 
     def work(worker: RemoteImplementation, block: int) -> None:
         nonlocal saved
-        y = checked_call(worker, judge.operation, judge.inputs(block), options, TIMEOUT_S)
+        y = checked_call(worker, judge.operation, (judge.inputs(block),), options, TIMEOUT_S)
         judge.judge(block, y, tally)
         if checkpoint is not None and time.monotonic() - saved > _SAVE_EVERY_S:
             saved = time.monotonic()

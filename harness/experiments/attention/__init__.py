@@ -1,0 +1,1 @@
+"""What attention does with softmax: scaled, capped, masked and sinking, judged in ulps."""

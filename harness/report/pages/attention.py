@@ -1,0 +1,336 @@
+"""The page of attention's softmax: its errors, and where a scaled one is not finite any more."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from harness.numerics.formats import float_format
+from harness.records import AttentionRecord
+from harness.report.drawing import style as palette
+from harness.report.drawing.figure import Panel, Plot, grid
+from harness.report.drawing.formatting import figure, integer, plural
+from harness.report.drawing.prose import prose
+from harness.report.drawing.sanitize import label
+from harness.report.drawing.style import Style
+from harness.report.drawing.svg import Series
+from harness.report.drawing.tables import Column, Entry, Table, number, texts, words
+from harness.report.run_data import DTYPES, RunData, known, ordered
+
+OPERATIONS: Mapping[str, str] = {
+    "scaled_softmax": "scaled",
+    "softcap_softmax": "capped",
+    "softmax_with_sink": "with a sink",
+    "masked_softmax": "masked",
+}
+_COLOURS = ("#0071b1", "#d25b00", "#00855f", "#b04f8b")
+_MARKERS = ("o", "s", "^", "D")
+_LEAST, _MOST = 0.3, 1e6
+_HUGE = 1e40
+
+
+def records_of(run: RunData, kind: str) -> list[AttentionRecord]:
+    """The records of ``accuracy`` or ``onset`` that have numbers."""
+    return [c for c in run.select(AttentionRecord) if c.kind == kind and c.status in _JUDGED]
+
+
+_JUDGED = ("ok", "failed")
+
+
+def dtypes_of(records: Iterable[AttentionRecord]) -> list[str]:
+    return ordered((c.dtype for c in records), DTYPES)
+
+
+def names_of(run: RunData, records: Iterable[AttentionRecord]) -> list[str]:
+    present = {c.implementation for c in records}
+    return [n for n in run.implementations if n in present]
+
+
+def _worst(records: Iterable[AttentionRecord]) -> AttentionRecord | None:
+    """The record with the largest error over what is allowed."""
+    return max(records, key=lambda c: c.error_over_bound or 0.0, default=None)
+
+
+def errors_told(run: RunData) -> str:
+    """Who is beyond what is allowed, and what masks do, in a sentence or two."""
+    records = records_of(run, "accuracy")
+    failed = [c for c in records if c.status == "failed" and c.deviation is None]
+    declared = [c for c in records if c.deviation is not None]
+    who = ordered(f"{c.implementation} ({OPERATIONS[c.operation]}, {c.dtype})" for c in failed)
+    text = f"{plural(len(failed), 'cell')} of {integer(len(records))} went wrong"
+    text += f": {', '.join(who)}." if who else "."
+    if declared:
+        names = ordered(c.implementation for c in declared)
+        text += f" Declared deviations explain {integer(len(declared))} more ({', '.join(names)})."
+    empty = {c.implementation: c.empty_rows for c in records if c.empty_rows}
+    for what in ("zeros", "NaN", "other"):
+        those = [n for n in run.implementations if empty.get(n) == what]
+        if those:
+            text += f" Rows without any class are {what} in {', '.join(those)}."
+    return text
+
+
+def errors(run: RunData) -> Plot:
+    """The largest error of each operation, by implementation and format."""
+    records = records_of(run, "accuracy")
+
+    def draw(axes: Any, dtype: str, name: str, at: int, style: Style) -> None:
+        for k, operation in enumerate(OPERATIONS):
+            found = [c.max_ulp for c in records
+                     if (c.implementation, c.dtype, c.operation) == (name, dtype, operation)
+                     and c.max_ulp is not None]  # fmt: skip
+            if not found:
+                continue
+            ulp = max(found)
+            tip = f"{name}, {dtype}, {OPERATIONS[operation]}: {figure(ulp)} ulp"
+            (line,) = axes.plot([min(max(ulp, _LEAST), _MOST)], [at + 0.2 * (1.5 - k)],
+                                color=_COLOURS[k], marker=_MARKERS[k], markersize=4.5,
+                                linestyle="none")  # fmt: skip
+            axes.figure.mark(line, Series(name, style.colour, True, [tip]))
+
+    def finish(axes: Any) -> None:
+        axes.set_xscale("log")
+        axes.set(xlim=(_LEAST, _MOST * 1.5), xticks=[1, 100, 1e4, 1e6],
+                 xticklabels=["1", "100", "10⁴", "≥10⁶"])  # fmt: skip
+        axes.minorticks_off()
+
+    told = errors_told(run)
+    table = errors_table(run, records)
+    return _strips(
+        run, records, "attention-errors", told, table, draw, finish, "largest error, ulp"
+    )
+
+
+def errors_table(run: RunData, records: Sequence[AttentionRecord]) -> Table:
+    """By implementation, format and operation the worst cell, with its parameter and input."""
+    rows = []
+    for name in names_of(run, records):
+        for dtype in dtypes_of(records):
+            for operation, told in OPERATIONS.items():
+                mine = [
+                    c
+                    for c in records
+                    if (c.implementation, c.dtype, c.operation) == (name, dtype, operation)
+                ]
+                worst = _worst(mine)
+                if worst is None:
+                    continue
+                failed = worst.status == "failed"
+                rows.append([
+                    words(name), words(dtype), words(told),
+                    number(max(known(c.max_ulp) for c in mine)),
+                    number(worst.error_over_bound, kind="bad" if failed else "",
+                           note=worst.reason if failed else None),
+                    words(f"{worst.parameter} {figure(worst.value)}"),
+                    words(worst.workload), Entry(str(worst.classes), worst.classes),
+                    Entry(str(sum(c.nonfinite or 0 for c in mine))),
+                    Entry(str(sum(c.leaked or 0 for c in mine)))
+                    if operation == "masked_softmax" else words("–"),
+                ])  # fmt: skip
+    columns = [
+        *texts("Implementation", "Format", "Operation"), Column("Largest error", "ulp"),
+        Column("Error ÷ allowed", "largest"),
+        *texts("Parameter", "Input"), Column("Classes"), Column("Not finite", "results"),
+        Column("Masked, not 0", "results"),
+    ]  # fmt: skip
+    return Table("attention-errors", "Errors of attention's operations; parameter and input are "
+                 "those of the largest error over what is allowed", columns, rows)  # fmt: skip
+
+
+def _product(c: AttentionRecord, point: float | None) -> float | None:
+    """The largest scaled logit at a point."""
+    if point is None:
+        return None
+    return point * (known(c.value) if c.over == "logits" else 10.0)
+
+
+def onset_told(run: RunData) -> str:
+    """Who stops before the product leaves the format, in a sentence."""
+    records = [c for c in records_of(run, "onset") if c.occurs]
+    early = [c for c in records if known(_product(c, c.first_bad)) < _end(c) / 2.0]
+    if not early:
+        return (
+            "Nobody gives what is not finite while the product is within the format. Beyond it two "
+            "steps, a product and a softmax, give NaN."
+        )
+    least: dict[str, float] = {}
+    for c in early:
+        key = f"{c.implementation} in {c.dtype}"
+        least[key] = min(known(_product(c, c.first_bad)), least.get(key, math.inf))
+    who = "; ".join(f"{key} from a product of {figure(at)} on" for key, at in least.items())
+    text = f"Not finite although the product is within the format: {who}."
+    alone = ordered(c.implementation for c in early if c.over == "logits" and c.together is None)
+    if alone:
+        text += f" Of {', '.join(alone)} the same rows are finite in one call with many others."
+    return text
+
+
+def _end(c: AttentionRecord) -> float:
+    return float(float_format(str(c.dtype)).max)
+
+
+def onset(run: RunData) -> Plot:
+    """How far scaled logits go before a result is not finite."""
+    records = records_of(run, "onset")
+    found = {(c.implementation, str(c.dtype), str(c.over)): c for c in records}
+
+    def draw(axes: Any, dtype: str, name: str, at: int, style: Style) -> None:
+        for shift, over in ((0.2, "logits"), (-0.2, "scale")):
+            c = found.get((name, dtype, over))
+            if c is None:
+                continue
+            end = _product(c, c.first_bad) if c.occurs else _end(c)
+            tip = f"{name}, {dtype}, growing {over}: "
+            tip += f"not finite at {figure(end)}" if c.occurs else "finite at every point"
+            (line,) = axes.plot([1.0, min(known(end), _HUGE)], [at + shift] * 2,
+                                color=style.colour, **palette.BAR)  # fmt: skip
+            axes.figure.mark(line, Series(name, style.colour, True, [tip]))
+            if c.occurs:
+                axes.plot([min(known(end), _HUGE)], [at + shift], **palette.STRUCK)
+
+    def finish(axes: Any) -> None:
+        axes.set_xscale("log")
+        axes.set(xlim=(1.0, _HUGE), xticks=[1, 1e10, 1e20, 1e30],
+                 xticklabels=["1", "10¹⁰", "10²⁰", "10³⁰"])  # fmt: skip
+        axes.minorticks_off()
+
+    told = onset_told(run)
+    table = onset_table(run, records)
+    return _strips(run, records, "attention-onset", told, table, draw, finish,
+                   "largest scaled logit")  # fmt: skip
+
+
+def onset_table(run: RunData, records: Sequence[AttentionRecord]) -> Table:
+    """Each search: where it ended, and the input that shows it."""
+    rows = []
+    for c in records:
+        never = words("never")
+        rows.append([
+            words(c.implementation), words(c.dtype), words(c.over),
+            number(c.last_good) if c.occurs else never,
+            number(c.first_bad) if c.occurs else never,
+            number(_product(c, c.first_bad)) if c.occurs else never,
+            words(", ".join(c.first_bad_logits or []) or "–"), words(c.first_bad_scale or "–"),
+            words(", ".join(c.got_at_first_bad or []) or "–"),
+            words("–") if not c.occurs or c.over == "scale" else
+            words("never") if c.together is None else number(c.together),
+            Entry(str(c.points), c.points),
+        ])  # fmt: skip
+    columns = [
+        *texts("Implementation", "Format", "Growing"), Column("Finite at", "logit or scale"),
+        Column("Not finite at", "logit or scale"), Column("Product there"),
+        *texts("Logits", "Scale", "Got"), Column("In one call with others", "logit"),
+        Column("Points tried"),
+    ]  # fmt: skip
+    return Table("attention-onset", "Where softmax(scale · x) stops being finite", columns, rows)
+
+
+def merges(run: RunData) -> Table | None:
+    """Each implementation's merges of (maximum, sum) pairs; None where there are none."""
+    rows = [
+        [
+            words(c.implementation), words(c.dtype), Entry(str(c.parts), c.parts),
+            number(c.max_ulp),
+            number(c.error_over_bound, kind="bad" if c.status == "failed" else "",
+                   note=c.reason if c.status == "failed" else None),
+            Entry(str(c.maxima_wrong), c.maxima_wrong), number(c.order_ulp),
+        ]
+        for c in records_of(run, "merge")
+    ]  # fmt: skip
+    columns = [
+        *texts("Implementation", "Format"), Column("Parts"),
+        Column("Largest error", "ulp, a merge"),
+        Column("Error ÷ allowed", "largest"), Column("Maxima wrong"),
+        Column("By the order", "ulp of the sum"),
+    ]  # fmt: skip
+    caption = "Rows merged from parts, from the left, from the right, and as a tree"
+    return Table("attention-merges", caption, columns, rows).or_none()
+
+
+def pairs_told(records: Sequence[AttentionRecord]) -> str:
+    """The largest disagreement of a format, in a sentence; empty where there is no pair."""
+    if not records:
+        return ""
+    worst = max(records, key=lambda c: c.likely_ratio or 0.0)
+    same = sum(bool(c.same_bits) for c in records)
+    return (
+        f"Of classes with a probability of 10⁻⁴ and more p/q is at most "
+        f"{figure(known(worst.likely_ratio) - 1.0, 2)} above 1 ({worst.implementation} and "
+        f"{worst.other}); {integer(same)} of {plural(len(records), 'pair')} are the same to the "
+        "bit. KL is infinite where one gives 0 and the other does not."
+    )
+
+
+def pairs(run: RunData, dtype: str) -> Table | None:
+    """A format's matrix: the largest ratio of likely classes, less 1, and KL beneath."""
+    records = [c for c in records_of(run, "disagreement") if c.dtype == dtype]
+    present = {c.implementation for c in records} | {c.other for c in records}
+    names = [n for n in run.implementations if n in present]
+    found = {(c.implementation, c.other): c for c in records}
+    rows = []
+    for name in names:
+        row = [words(name)]
+        for other in names:
+            c = found.get((name, other)) or found.get((other, name))
+            row.append(words("–") if c is None else _pair(c))
+        rows.append(row)
+    columns = [*texts("Implementation"), *(Column(n) for n in names)]
+    caption = (
+        f"How far two implementations disagree, {dtype}: largest p/q of likely classes, less 1; "
+        "beneath it KL"
+    )
+    notes = [pairs_told(records)]
+    return Table(f"attention-pairs-{dtype}", caption, columns, rows, notes).or_none()
+
+
+def _pair(c: AttentionRecord) -> Entry:
+    if c.same_bits:
+        return Entry("0", 0.0, kind="quiet", detail="same bits")
+    ratio = known(c.likely_ratio) - 1.0
+    return Entry(figure(ratio, 2), ratio, detail=f"KL {figure(c.kl, 2)}",
+                 kind="bad" if c.argmax_differs else "")  # fmt: skip
+
+
+def unmeasured(run: RunData) -> Table | None:
+    """Who has no numbers, by the reason; None where all have."""
+    reasons: dict[str, dict[tuple[str, str], None]] = {}
+    for c in run.select(AttentionRecord):
+        if c.status not in _JUDGED:
+            told = (c.status, c.reason or "no reason recorded")
+            reasons.setdefault(c.implementation, {})[told] = None
+    groups: dict[tuple[tuple[str, str], ...], list[str]] = {}
+    for name, told_of in reasons.items():
+        groups.setdefault(tuple(told_of), []).append(name)
+    rows = [[words(", ".join(names)), words("; ".join(ordered(s for s, _ in why))),
+             words("; ".join(r for _, r in why))] for why, names in groups.items()]  # fmt: skip
+    columns = texts("Implementations", "Status", "Reason")
+    return Table("attention-not-measured", "Cells without numbers", columns, rows).or_none()
+
+
+def _strips(
+    run: RunData, records: Sequence[AttentionRecord], name: str, told: str, table: Table,
+    draw: Any, finish: Any, unit: str,
+) -> Plot:  # fmt: skip
+    """A panel a format with a line for each implementation."""
+    dtypes, names = dtypes_of(records), names_of(run, records)[::-1]
+    if not names:
+        return Plot.nothing(name, told.removesuffix("."), ".", table)
+    style = palette.styles(names)
+    fig, panels = grid(len(dtypes), 4, 0.2 * len(names) + 0.25, left=1.45)
+    for panel, dtype in zip(panels, dtypes, strict=True):
+        _panel(panel, dtype, names, style, draw)
+        finish(panel.axes)
+        panel.name(dtype, unit)
+    return Plot(name, told.removesuffix("."), prose(name.replace("-", "_")), told, table, fig)
+
+
+def _panel(
+    panel: Panel, dtype: str, names: Sequence[str], style: Mapping[str, Style], draw: Any
+) -> None:
+    for at, one in enumerate(names):
+        draw(panel.axes, dtype, one, at, style[one])
+    panel.axes.set_ylim(-0.7, len(names) - 0.3)
+    shown = [label(n, 24) for n in names] if panel.left else [""] * len(names)
+    panel.axes.set_yticks(range(len(names)), shown)
+    panel.axes.grid(visible=False, axis="y")
