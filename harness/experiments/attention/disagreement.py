@@ -29,16 +29,18 @@ LIKELY = 1e-4
 def compared(a: Float64Array, b: Float64Array) -> dict[str, Any]:
     """The numbers of a record, of two results of (rows, classes).
 
-    Ratios are the larger of the two over the smaller one; infinite where one is 0 alone.
+    Ratios are the larger of the two over the smaller one; infinite where one is 0 alone, or is no
+    number, and so is the divergence.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(a == b, 1.0, np.maximum(a, b) / np.minimum(a, b))
         terms = np.where(a > 0, a * (np.log(a) - np.log(b)), 0.0)
-    likely = ratio[np.maximum(a, b) >= LIKELY]
+    likely = ratio[~(np.maximum(a, b) < LIKELY)]
+    numbers = bool(np.isfinite(a).all() and np.isfinite(b).all())
     return {
-        "max_ratio": float(ratio.max()),
-        "likely_ratio": float(likely.max(initial=1.0)),
-        "kl": float(np.abs(terms.sum(axis=1)).max()),
+        "max_ratio": float(ratio.max()) if numbers else np.inf,
+        "likely_ratio": float(likely.max(initial=1.0)) if numbers else np.inf,
+        "kl": float(np.abs(terms.sum(axis=1)).max()) if numbers else np.inf,
         "argmax_differs": int(np.count_nonzero(a.argmax(axis=1) != b.argmax(axis=1))),
         "same_bits": bool(np.array_equal(a, b)),
     }
