@@ -245,6 +245,8 @@ def test_disagreement_is_the_largest_ratio_and_the_largest_divergence() -> None:
     assert same == {
         "max_ratio": 1.0, "likely_ratio": 1.0, "kl": 0.0, "argmax_differs": 0, "same_bits": True,
     }  # fmt: skip
+    broken = disagreement.compared(np.full((1, 2), np.nan), np.array([[0.25, 0.75]]))
+    assert (broken["max_ratio"], broken["likely_ratio"], broken["kl"]) == (np.inf,) * 3
     assert (
         disagreement.compared(a, np.array([[0.5, 0.5, 1e-9], [0.9, 0.1, 0.0]]))["max_ratio"]
         == np.inf
