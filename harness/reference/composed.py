@@ -115,12 +115,14 @@ class _Rows:
         """As pairs times a power of two of each row, so that no product overflows; their error."""
         finite = np.isfinite(self.x)
         product = self.x * self.change.scale
-        large = (finite & ~(np.abs(product) < _LARGEST)).any(axis=1, keepdims=True)
-        part = np.frexp(self.change.scale)[1] if self.change.cap is None else 0
-        power = np.where(large & (self.change.cap is None), part + _ROOM, 0)
-        safe = np.where(finite & (~large | (self.change.cap is None)), self.x, 0.0)
-        lowered = np.ldexp(safe, np.where(power > 0, -_ROOM, 0))
-        hi, lo = two_prod(lowered, np.ldexp(self.change.scale, np.where(power > 0, -part, 0)))
+        large = finite & ~(np.abs(product) < _LARGEST)
+        if self.change.cap is not None:  # capped alike, whatever they are
+            finite, large = finite & ~large, np.zeros_like(large)
+        large = large.any(axis=1, keepdims=True)
+        part = int(np.frexp(self.change.scale)[1])
+        power = np.where(large, part + _ROOM, 0)
+        lowered = np.ldexp(np.where(finite, self.x, 0.0), np.where(large, -_ROOM, 0))
+        hi, lo = two_prod(lowered, np.ldexp(self.change.scale, np.where(large, -part, 0)))
         error = 0.0 if self.change.scale == 1.0 else _UNDERFLOW
         if self.change.cap is not None:
             (hi, lo), error = _capped((hi, lo), self.change.cap, product)

@@ -90,6 +90,9 @@ DELICATE = [
     ([[5.0, 5.0, -700.0]], Change(0.3)),
     ([[1e4, 2e4, -1e4]], Change(cap=30.0)),  # saturated alike, to hundreds of digits
     ([[40.0, 41.0, 39.0]], Change(cap=1.0)),
+    ([[1e300, 5.0, -1.0]], Change(cap=30.0)),  # one beyond all products, the others not
+    ([[1e300, 5.0, -1e300]], Change(1e20, 30.0)),
+    ([[1e300, 1e300, 5.0]], Change(1e20)),
     ([[1e-12, 2e-12, -1e-12]], Change(cap=30.0)),
     ([[0.0, -40.0]], Change(3.0)),
     ([[0.0, -1e5]], Change(2.5)),
