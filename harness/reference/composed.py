@@ -118,7 +118,7 @@ class _Rows:
         large = finite & ~(np.abs(product) < _LARGEST)
         if self.change.cap is not None:  # capped alike, whatever they are
             finite, large = finite & ~large, np.zeros_like(large)
-        large = large.any(axis=1, keepdims=True)
+        large = np.asarray(large.any(axis=1, keepdims=True))
         part = int(np.frexp(self.change.scale)[1])
         power = np.where(large, part + _ROOM, 0)
         lowered = np.ldexp(np.where(finite, self.x, 0.0), np.where(large, -_ROOM, 0))

@@ -30,6 +30,9 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = {
 }
 """Operation to the parameters of its signature; `out` is optional (design of the contract)."""
 
+OF_ATTENTION = tuple(OPERATIONS)[5:]
+"""What a file may well have under these names for itself: with other parameters, not offered."""
+
 NUMBERS = frozenset({"scale", "sink", "cap"})
 """Parameters that are a number, and no array; they are passed by name."""
 
@@ -321,7 +324,9 @@ def _operations(path: Path, tree: ast.Module) -> dict[str, bool]:
     imported: dict[str, bool] = {}
     for node in _statements(tree.body):
         if isinstance(node, ast.FunctionDef) and node.name in OPERATIONS:
-            own[node.name] = _check_signature(path, node)
+            ours = node.name not in OF_ATTENTION
+            with contextlib.nullcontext() if ours else contextlib.suppress(ImplementationError):
+                own[node.name] = _check_signature(path, node)
         elif isinstance(node, ast.ImportFrom):
             names = (alias.asname or alias.name for alias in node.names)
             imported.update((name, False) for name in names if name in OPERATIONS)

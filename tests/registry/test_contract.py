@@ -263,3 +263,31 @@ def test_looking_for_what_it_requires_runs_nothing(
     monkeypatch.syspath_prepend(tmp_path)
     text = 'IMPLEMENTATION = {"requires": ("runs_when_imported.inside",)}\n'
     assert load(written(tmp_path, text + SOFTMAX)).available
+
+
+@pytest.mark.parametrize(
+    "helper",
+    [
+        "def scaled_softmax(x, temperature): ...",
+        "def masked_softmax(logits): ...",
+        "def merge_logsumexp(pairs): ...",
+        "def softcap_softmax(x, c, axis=-1): ...",
+    ],
+)
+def test_a_helper_with_a_name_of_attention_is_no_operation(tmp_path: Path, helper: str) -> None:
+    """Files that were good before these operations had names stay good."""
+    meta = read_metadata(written(tmp_path, f"{PLAIN}\n\n{helper}\n"))
+    assert meta.operations == ("softmax",)
+
+
+def test_operations_of_attention_are_offered_with_their_own_parameters(tmp_path: Path) -> None:
+    text = """
+def scaled_softmax(x, scale, axis=-1, out=None): ...
+
+def masked_softmax(x, mask, axis=-1): ...
+
+def merge_logsumexp(m1, s1, m2, s2): ...
+"""
+    meta = read_metadata(written(tmp_path, PLAIN + text))
+    assert meta.operations == ("softmax", "scaled_softmax", "masked_softmax", "merge_logsumexp")
+    assert meta.operations_with_out == ("scaled_softmax",)

@@ -74,3 +74,20 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
         one.softmax_backward(X, X[:1])
     with pytest.raises(TypeError, match="softmax_backward: expected 2 arrays; got 1"):
         one.softmax_backward(X)
+
+
+def test_operations_of_attention_take_their_numbers_by_place_and_by_name() -> None:
+    one = harness.load("max_shift")
+    exact = harness.reference.scaled_softmax(X, 0.5)
+    for y in (one.scaled_softmax(X, 0.5), one.scaled_softmax(X, scale=0.5, axis=-1)):
+        np.testing.assert_allclose(y, exact, rtol=1e-6)
+    np.testing.assert_array_equal(
+        one.scaled_softmax(X, 0.5, 0), one.scaled_softmax(X, scale=0.5, axis=0)
+    )
+    with pytest.raises(TypeError, match="scaled_softmax: expected scale, a number; got none"):
+        one.scaled_softmax(X)
+    with pytest.raises(TypeError, match="masked_softmax: expected 2 arrays; got 1"):
+        one.masked_softmax(X)
+    m, s = harness.load("online").merge_logsumexp(X, np.ones_like(X), X, np.ones_like(X))
+    np.testing.assert_array_equal(m, X)
+    np.testing.assert_array_equal(s, np.full_like(X, 2.0))
