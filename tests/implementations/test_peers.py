@@ -17,10 +17,11 @@ from harness.cli import list as listing
 from harness.worker import backends
 from harness.worker.local import ImplementationUnavailable, implementations
 
+ATTENTION = ("scaled_softmax", "masked_softmax", "softmax_with_sink", "softcap_softmax")
 PEERS = {
-    "jax": ("softmax", "log_softmax", "logsumexp"),
+    "jax": ("softmax", "log_softmax", "logsumexp", *ATTENTION),
     "numexpr": ("softmax",),
-    "onnxruntime": ("softmax", "log_softmax"),
+    "onnxruntime": ("softmax", "log_softmax", *ATTENTION),
     "openvino": ("softmax", "log_softmax"),
     "tensorflow": ("softmax", "log_softmax", "logsumexp", "cross_entropy"),
 }

@@ -97,9 +97,8 @@ def errors(run: RunData) -> Plot:
 
     told = errors_told(run)
     table = errors_table(run, records)
-    return _strips(
-        run, records, "attention-errors", told, table, draw, finish, "largest error, ulp"
-    )
+    return _strips(run, records, "attention-errors", told, prose("attention_errors"), table, draw,
+                   finish, "largest error, ulp")  # fmt: skip
 
 
 def errors_table(run: RunData, records: Sequence[AttentionRecord]) -> Table:
@@ -197,8 +196,8 @@ def onset(run: RunData) -> Plot:
 
     told = onset_told(run)
     table = onset_table(run, records)
-    return _strips(run, records, "attention-onset", told, table, draw, finish,
-                   "largest scaled logit")  # fmt: skip
+    return _strips(run, records, "attention-onset", told, prose("attention_onset"), table, draw,
+                   finish, "largest scaled logit")  # fmt: skip
 
 
 def onset_table(run: RunData, records: Sequence[AttentionRecord]) -> Table:
@@ -309,8 +308,8 @@ def unmeasured(run: RunData) -> Table | None:
 
 
 def _strips(
-    run: RunData, records: Sequence[AttentionRecord], name: str, told: str, table: Table,
-    draw: Any, finish: Any, unit: str,
+    run: RunData, records: Sequence[AttentionRecord], name: str, told: str, caption: str,
+    table: Table, draw: Any, finish: Any, unit: str,
 ) -> Plot:  # fmt: skip
     """A panel a format with a line for each implementation."""
     dtypes, names = dtypes_of(records), names_of(run, records)[::-1]
@@ -322,7 +321,7 @@ def _strips(
         _panel(panel, dtype, names, style, draw)
         finish(panel.axes)
         panel.name(dtype, unit)
-    return Plot(name, told.removesuffix("."), prose(name.replace("-", "_")), told, table, fig)
+    return Plot(name, told.removesuffix("."), caption, told, table, fig)
 
 
 def _panel(
