@@ -136,6 +136,21 @@ def test_no_implementation_exceeds_what_is_allowed(name: str, dtype: str) -> Non
             assert (error[kept] <= allowed[kept]).all(), (variant, magnitude)
 
 
+def test_where_nothing_is_claimed_a_result_is_a_probability_all_the_same(
+    make_context: MakeContext, plain_file: Write
+) -> None:
+    """bfloat16, an offset of 1000, scaled by 10: rounding the product takes all digits."""
+    wild = RIGHT.replace(
+        "return of(x * x.dtype.type(scale), axis)",
+        "y = of(x * x.dtype.type(scale), axis); return y if scale < 5 else y - x.dtype.type(1)",
+    )
+    profile = replace(PROFILE, dtypes=("bfloat16",), operations=("scaled_softmax",))
+    for text, expected in ((RIGHT, {"ok"}), (wild, {"ok", "failed"})):
+        records = measured(make_context([plain_file(f"f{len(text)}", text)], profile))
+        assert {r.status for r in records} == expected
+    assert any("are no probabilities" in str(r.reason) for r in records)
+
+
 def test_an_allowance_is_no_licence() -> None:
     """Where nothing is rounded it is that of softmax; elsewhere within a few of what is seen."""
     x = np.random.default_rng(0).normal(size=(8, 50)).astype(np.float32)

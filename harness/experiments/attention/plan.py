@@ -118,6 +118,11 @@ def _judged(
             f"{found}: error {fields['max_ulp']:.4g} ulp, {fields['error_over_bound']:.4g} times "
             f"what is allowed"
         )
+    values = to_float64(y)
+    beyond = (values < 0) | (values > 1.0 + 4.0 * fmt.unit_roundoff)
+    # where so much is allowed that no digit need be right
+    if impossible := int(np.count_nonzero(beyond & (allowed > half_of_the_digits(fmt)))):
+        wrong.append(f"{impossible} results are no probabilities")
     if fields.get("leaked"):
         wrong.append(f"{fields['leaked']} masked classes are not 0")
     if fields.get("empty_rows") == "other":
