@@ -6,7 +6,7 @@ integer, a tuple, or None for all). The input is taken as it is, already rounded
 
 - `softmax`, `log_softmax`, `logsumexp`, `softmax_backward`, `cross_entropy`, and attention's
   `scaled_softmax`, `softcap_softmax`, `masked_softmax`, `softmax_with_sink`,
-  `merge_logsumexp`: plain arrays,
+  `merge_logsumexp`, and `linear_cross_entropy`: plain arrays,
   correctly rounded, once, to nearest even.
 - `*_exact`: `exact.Exact`, the unrounded pair hi + lo, for errors in ulps. One such
   evaluation serves every format: `Exact.round_to(fmt)` is the correctly rounded result.
@@ -22,6 +22,8 @@ by Ziv's loop in Arb balls or mpmath intervals (`balls`, `ziv`, `engines`).
 from harness.reference.api import (
     cross_entropy,
     cross_entropy_exact,
+    linear_cross_entropy,
+    linear_cross_entropy_exact,
     log_softmax,
     log_softmax_exact,
     logsumexp,
@@ -53,6 +55,8 @@ __all__ = [
     "cached_softmax_exact",
     "cross_entropy",
     "cross_entropy_exact",
+    "linear_cross_entropy",
+    "linear_cross_entropy_exact",
     "log_softmax",
     "log_softmax_exact",
     "logsumexp",

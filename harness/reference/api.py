@@ -15,6 +15,8 @@ from harness.numerics.formats import Float64Array, FloatFormat, float_format, to
 from harness.reference.backward import backward_rows
 from harness.reference.composed import Change, changed_rows
 from harness.reference.cross_entropy import cross_entropy_rows
+from harness.reference.linear import LARGEST
+from harness.reference.linear import linear_cross_entropy as linear_rows
 from harness.reference.merge import merge_pairs
 from harness.reference.operations import (
     empty_exact,
@@ -260,6 +262,48 @@ def cross_entropy_exact(logits: ArrayLike, targets: ArrayLike) -> tuple[Exact, E
     return loss.reshape(*kept), gradient.reshape(*lifted.shape)
 
 
+def linear_cross_entropy_exact(
+    hidden: ArrayLike, weight: ArrayLike, targets: ArrayLike
+) -> tuple[Exact, Exact, Exact]:
+    """Cross-entropy of the logits hidden @ weight.T, the products and sums exact, unrounded.
+
+    Args:
+        hidden: shape (..., features). weight: shape (classes, features).
+        targets: integers of [0, classes), shape (...).
+
+    Returns:
+        The loss of each row, shape (...), without reduction, and the gradients of their sum in
+        `hidden` and in `weight`, of their shapes. NaN everywhere if an input is not finite.
+
+    Raises:
+        ValueError: for shapes that do not fit, targets out of range, or a magnitude of 2**480 and
+            more. TypeError: as `cross_entropy_exact`.
+    """
+    h, w = lift(hidden), lift(weight)
+    if w.ndim != 2 or h.ndim < 1 or h.shape[-1] != w.shape[1] or not w.size:
+        raise ValueError(
+            f"hidden, weight: expected shapes (..., features) and (classes, features); "
+            f"got {h.shape} and {w.shape}"
+        )
+    kept = h.shape[:-1]
+    target = checked_targets(targets, (*kept, len(w)))
+    if not h.size:
+        zero = np.zeros(w.shape)
+        return empty_exact(kept), empty_exact(h.shape), Exact(zero, zero, zero.astype(np.int32))
+    _check_subnormals()
+    finite = np.isfinite(h).all() and np.isfinite(w).all()
+    if not finite:
+        shapes = (kept, h.shape, w.shape)
+        return tuple(  # type: ignore[return-value]
+            Exact(np.full(s, np.nan), np.zeros(s), np.zeros(s, np.int32)) for s in shapes
+        )
+    if max(np.abs(h).max(), np.abs(w).max()) >= LARGEST:
+        raise ValueError("hidden, weight: expected magnitudes below 2**480")
+    rows = np.ascontiguousarray(h).reshape(-1, h.shape[-1])
+    loss, in_hidden, in_weight = linear_rows(rows, np.ascontiguousarray(w), target.reshape(-1))
+    return loss.reshape(*kept), in_hidden.reshape(*h.shape), in_weight
+
+
 def softmax_backward_exact(grad: ArrayLike, y: ArrayLike, axis: Axis = -1) -> Exact:
     """y_i (g_i - sum_j g_j y_j) along `axis`, from y and g as given, unrounded.
 
@@ -342,6 +386,15 @@ def cross_entropy(
     fmt = _default(logits, dtype)
     loss, gradient = cross_entropy_exact(logits, targets)
     return loss.round_to(fmt), gradient.round_to(fmt)
+
+
+def linear_cross_entropy(
+    hidden: ArrayLike, weight: ArrayLike, targets: ArrayLike, dtype: Format | None = None
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """`linear_cross_entropy_exact`, each correctly rounded (default: to the dtype of `hidden`)."""
+    fmt = _default(hidden, dtype)
+    loss, in_hidden, in_weight = linear_cross_entropy_exact(hidden, weight, targets)
+    return loss.round_to(fmt), in_hidden.round_to(fmt), in_weight.round_to(fmt)
 
 
 def softmax_backward(

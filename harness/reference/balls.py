@@ -66,7 +66,7 @@ class BallRow:
         key = (engine.name, bits)
         if key not in self._tails:
             terms = (self._exp(engine, c) for c in self._others)
-            self._tails = {key: sum(terms, engine.number(0))}
+            self._tails[key] = sum(terms, engine.number(0))
         return self._tails[key]
 
     def _power_of_two_count(self) -> bool:
@@ -80,6 +80,12 @@ class BallRow:
 
     def _what(self, operation: str, column: int) -> str:
         return f"{operation} of {self._row[column].hex()} under {self.maximum.hex()}"
+
+    def probability(self, engine: Engine, bits: int, column: int) -> Any:
+        """softmax itself, in the engine's arithmetic."""
+        total = engine.number(self.count) + self._tail(engine, bits)
+        top = self._is_top(column)
+        return (engine.number(1) if top else self._exp(engine, column)) / total
 
     def softmax(self, column: int) -> Settled:
         """exp(value - m) / (c + r); below 1/c for the maximum itself."""

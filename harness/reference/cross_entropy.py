@@ -9,37 +9,44 @@ import numpy as np
 
 from harness.numerics.exact import Exact
 from harness.numerics.formats import Float64Array
-from harness.reference.balls import BallRow
 from harness.reference.certificate import certified, certify_triple, one_minus
 from harness.reference.double_double import add_double, divide
 from harness.reference.operations import (
+    ball_row,
     constant_quotients,
     log_total,
     log_values,
     softmax_bound,
     softmax_rows,
 )
-from harness.reference.tails import SMALLEST_TAIL, BoolArray, IntArray, Tails, row_tails
+from harness.reference.tails import SMALLEST_TAIL, BoolArray, Fine, IntArray, Tails, row_tails
 
 
-def cross_entropy_rows(x: Float64Array, targets: IntArray) -> tuple[Exact, Exact]:
-    """Loss -log p_t, shape (rows,), and gradient p - onehot(t), shape (rows, classes)."""
+def cross_entropy_rows(
+    x: Float64Array, targets: IntArray, fine: Fine | None = None
+) -> tuple[Exact, Exact]:
+    """Loss -log p_t, shape (rows,), and gradient p - onehot(t), shape (rows, classes).
+
+    Args:
+        fine: as in `row_tails`.
+    """
     rows = np.arange(x.shape[0])
-    tails = row_tails(x)
+    tails = row_tails(x, None, fine)
     total, error = log_total(tails)
     wanted = x[rows, targets]
-    values = log_values(wanted[:, None], tails, slice(None), total, error)
+    low = None if fine is None else fine.low[rows, targets][:, None]
+    values = log_values(wanted[:, None], tails, slice(None), total, error, low)
     loss = Exact(-values[0][:, 0] + 0.0, -values[1][:, 0], values[2][:, 0].astype(np.int32))
-    gradient = softmax_rows(x)
+    gradient = softmax_rows(x, fine)
     minus = _minus_one(wanted, tails, gradient[rows, targets])
     gradient.hi[rows, targets] = minus[0]
     gradient.lo[rows, targets] = minus[1]
     gradient.exponent[rows, targets] = minus[2]
     for row in np.nonzero(~(values[3][:, 0] & minus[3]))[0]:
-        ball_row, at = BallRow(x[row]), (row, targets[row])
-        hi, lo, exponent = ball_row.log_softmax(int(targets[row]))
+        balls, at = ball_row(x, int(row), fine), (row, targets[row])
+        hi, lo, exponent = balls.log_softmax(int(targets[row]))
         loss.hi[row], loss.lo[row], loss.exponent[row] = -hi, -lo, exponent
-        settled = ball_row.softmax_minus_one(int(targets[row]))
+        settled = balls.softmax_minus_one(int(targets[row]))
         gradient.hi[at], gradient.lo[at], gradient.exponent[at] = settled
     return loss, gradient
 

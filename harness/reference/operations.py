@@ -192,17 +192,22 @@ def log_total(tails: Tails) -> tuple[Pair, Float64Array]:
     r = tails.folded()
     c = np.where(tails.ordinary, tails.count, 1.0)
     pair = log_count_plus(c, r)
-    return pair, log_bound(tails) * pair[0]
+    return pair, log_bound(tails) * pair[0] + tails.slack
 
 
 def log_values(
-    x: Float64Array, tails: Tails, rows: slice, total: Pair, error: Float64Array
-) -> tuple[Float64Array, Float64Array, IntArray, BoolArray]:
-    """(x - m) - log(c + r) for entries x, (rows, anything), of the given rows."""
+    x: Float64Array, tails: Tails, rows: slice, total: Pair, error: Float64Array,
+    low: Float64Array | None = None,
+) -> tuple[Float64Array, Float64Array, IntArray, BoolArray]:  # fmt: skip
+    """(x - m) - log(c + r) for entries x, (rows, anything), of the given rows.
+
+    Args:
+        low: what `x` does not hold, if it is of differences.
+    """
     ordinary = tails.ordinary[rows, None]
     m = np.where(ordinary, tails.maximum[rows, None], 0.0)
     lh, ll = total[0][rows, None], total[1][rows, None]
-    d = differences(np.where(ordinary, x, 0.0), m)
+    d = differences(np.where(ordinary, x, 0.0), m) if low is None else (x, low)
     finite = np.isfinite(d[0])
     dh = np.where(finite, d[0], -1.0)
     triple = sum_of_pairs((dh, d[1]), (-lh, -ll))
