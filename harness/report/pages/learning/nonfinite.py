@@ -107,7 +107,7 @@ def table(run: RunData, records: Sequence[TrainingRecord]) -> Table:
                       and c.first_nonfinite is not None), None)  # fmt: skip
         rows.append([
             words(name), words(dtype), words(r.quantity), number(r.predicted, 6),
-            number(r.alive),
+            number(first.predicted_gap if first else None, 6), number(r.alive),
             number(r.dead) if r.dead is not None else words("never"),
             Entry(f"{r.broken} of {r.trained}", r.broken),
             words(first.nonfinite if first else "–"),
@@ -116,7 +116,7 @@ def table(run: RunData, records: Sequence[TrainingRecord]) -> Table:
     columns = [
         *texts("Implementation", "Format", "What ends first"),
         *(Column(name, "logit or gap")
-          for name in ("Predicted from", "Finite up to", "Not finite at")),
+          for name in ("Predicted from", "Predicted gap", "Finite up to", "Not finite at")),
         Column("Broke off", "trainings"), *texts("What was not finite", "First"),
     ]  # fmt: skip
     return Table("training-nonfinite", "Logits or gaps that a training survived, and the first "
