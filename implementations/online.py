@@ -129,8 +129,7 @@ def scaled_softmax(x: Array, scale: float, axis: int = -1, out: Array | None = N
 def masked_softmax(x: Array, mask: Any, axis: int = -1, out: Array | None = None) -> Array:
     """Softmax over the classes that `mask` keeps; 0 elsewhere, and in rows without any."""
     x = check(x, out)
-    rows = changed_logits.masked(as_rows(x, axis), mask, axis)
-    empty = (rows == -np.inf).all(axis=-1, keepdims=True)
+    rows, empty = changed_logits.masked(as_rows(x, axis), mask, axis)
     return _changed(rows, x, axis, out, empty=empty)
 
 

@@ -32,6 +32,8 @@ from harness.reference.ziv import Enclosure, settle
 LARGEST = 2.0**480
 """Magnitudes of inputs and weights below which products and sums are floats."""
 _UNDERFLOW = 2.0**-1070
+_SUBNORMAL = 2.0**-1073  # what a pair loses at most where it is brought to exponent 0
+_LEAST, _NOTHING = -1080, -(10**6)  # exponents
 
 
 def _sum(hi: Float64Array, lo: Float64Array) -> Pair:
@@ -62,7 +64,7 @@ class Layer:
 
     def __init__(self, hidden: Float64Array, weight: Float64Array) -> None:
         self.hidden, self.weight = hidden, weight
-        self.exact = cache(self._exact)
+        self.exact, self.balls = cache(self._exact), cache(self._balls)
         shape = (len(hidden), len(weight))
         dh, dl, slack = np.empty(shape), np.empty(shape), 0.0
         self.rough, self.error = np.empty(shape), np.empty(len(hidden))
@@ -148,8 +150,7 @@ class Layer:
             found.append(bool(constant[r] or same.sum() > 1))
         return found
 
-    @cache  # noqa: B019  one layer is one evaluation
-    def balls(self, row: int) -> BallRow:
+    def _balls(self, row: int) -> BallRow:
         return ball_row(self.rows, row, self.fine)
 
 
@@ -160,26 +161,35 @@ def linear_cross_entropy(
     """Losses (rows,), and the gradients of their sum in `hidden` and in `weight`."""
     layer = Layer(hidden, weight)
     loss, gradient = cross_entropy_rows(layer.rows, targets, layer.fine)
-    p = (np.ldexp(gradient.hi, gradient.exponent), np.ldexp(gradient.lo, gradient.exponent))
     # of p, and of p - 1 for the target, as `softmax_rows` and `cross_entropy_rows` give them
     off = 4.0 * (tail_bound(len(weight)) + 40.0 * U2 + layer.fine.slack)
-    return loss, _in_hidden(layer, p, off, targets), _in_weight(layer, p, off, targets)
+    return (
+        loss,
+        _in_hidden(layer, gradient, off, targets),
+        _in_weight(layer, gradient, off, targets),
+    )
 
 
 def _weighted(
-    p: Pair, off: float, by: Float64Array, settled: Callable[[int], tuple[float, float, int]]
+    p: Exact, off: float, by: Float64Array, settled: Callable[[int], tuple[float, float, int]]
 ) -> Exact:
     """sum_k p_k by_kj for every j: p (terms,), by (terms, count); undecided ones are `settled`.
+
+    Sums below 2**-1080, which every format rounds to 0, are given as 0.
 
     Args:
         off: relative error of p.
     """
-    hi, lo = multiply_double((p[0][:, None], p[1][:, None]), by)
+    plain = (np.ldexp(part, p.exponent)[:, None] for part in (p.hi, p.lo))
+    hi, lo = multiply_double(tuple(plain), by)  # type: ignore[arg-type]
     size = np.abs(hi).sum(axis=0)
-    error = size * (off + _levels(len(hi))) + len(hi) * _UNDERFLOW
+    lost = (np.abs(by) * _SUBNORMAL).sum(axis=0)  # of p, where it has left the normal range
+    error = size * (off + _levels(len(hi))) + lost + len(hi) * _UNDERFLOW
     head, rest = _sum(hi.T.copy(), lo.T.copy())
     out_hi, out_lo, sure = certify_triple((head, rest, np.zeros_like(head)), error)
-    nothing = size == 0
+    powers = (np.frexp(p.hi)[1] + p.exponent)[:, None] + np.frexp(by)[1]
+    powers = np.where((p.hi[:, None] == 0) | (by == 0), _NOTHING, powers)
+    nothing = powers.max(axis=0) + np.ceil(np.log2(len(hi))) < _LEAST
     out = Exact(
         np.where(nothing, 0.0, out_hi), np.where(nothing, 0.0, out_lo),
         np.zeros(len(head), np.int32),
@@ -194,7 +204,7 @@ def _pair(value: Fraction) -> tuple[float, float, int]:
     return hi, float(value - Fraction(hi)), 0
 
 
-def _in_hidden(layer: Layer, p: Pair, off: float, targets: IntArray) -> Exact:
+def _in_hidden(layer: Layer, p: Exact, off: float, targets: IntArray) -> Exact:
     """sum_k (p_k - [k = t]) w_k of each row."""
     out = empty_exact(layer.hidden.shape)
     for r in range(len(layer.hidden)):
@@ -217,12 +227,12 @@ def _in_hidden(layer: Layer, p: Pair, off: float, targets: IntArray) -> Exact:
 
             return settle(evaluate, f"gradient in hidden[{r}, {j}]")
 
-        found = _weighted((p[0][r], p[1][r]), off, layer.weight, settled)
+        found = _weighted(p[r], off, layer.weight, settled)
         out.hi[r], out.lo[r], out.exponent[r] = found.hi, found.lo, found.exponent
     return out
 
 
-def _in_weight(layer: Layer, p: Pair, off: float, targets: IntArray) -> Exact:
+def _in_weight(layer: Layer, p: Exact, off: float, targets: IntArray) -> Exact:
     """sum_r (p_rk - [k = t_r]) h_r of each class."""
     out = empty_exact(layer.weight.shape)
     for k in range(len(layer.weight)):
@@ -241,6 +251,6 @@ def _in_weight(layer: Layer, p: Pair, off: float, targets: IntArray) -> Exact:
 
             return settle(evaluate, f"gradient in weight[{k}, {j}]")
 
-        found = _weighted((p[0][:, k], p[1][:, k]), off, layer.hidden, settled)
+        found = _weighted(p[:, k], off, layer.hidden, settled)
         out.hi[k], out.lo[k], out.exponent[k] = found.hi, found.lo, found.exponent
     return out

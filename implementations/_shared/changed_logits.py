@@ -25,8 +25,8 @@ def capped(rows: Array, cap: float) -> Array:
     return np.multiply(z, c, out=z)
 
 
-def masked(rows: Array, mask: Any, axis: int) -> Array:
-    """-inf where the mask is False.
+def masked(rows: Array, mask: Any, axis: int) -> tuple[Array, Array]:
+    """-inf where the mask is False; and which rows have no class, with an axis of length 1.
 
     Args:
         mask: booleans that broadcast to the array that the rows are of.
@@ -37,6 +37,6 @@ def masked(rows: Array, mask: Any, axis: int) -> Array:
         raise TypeError(f"mask: expected booleans, True keeps; got {kept.dtype}")
     shape = list(rows.shape)
     shape.insert(axis % rows.ndim, shape.pop())
-    return np.where(np.moveaxis(np.broadcast_to(kept, shape), axis, -1), rows, -np.inf).astype(
-        rows.dtype, copy=False
-    )
+    moved = np.moveaxis(np.broadcast_to(kept, shape), axis, -1)
+    z = np.where(moved, rows, -np.inf).astype(rows.dtype, copy=False)
+    return z, (z == -np.inf).all(axis=-1, keepdims=True)

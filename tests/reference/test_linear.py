@@ -108,6 +108,20 @@ def test_what_cancels_between_rows_is_exactly_nothing() -> None:
         agree(part, due)
 
 
+@pytest.mark.parametrize("gap", [700.0, 740.0, 760.0])
+def test_probabilities_below_the_normal_range_keep_their_digits(gap: float) -> None:
+    """Times an input so large that what they lose as floats would be seen."""
+    h = np.array([[1.0, 2.0**200, 2.0**-300], [0.5, 0.0, 1.0]])
+    w = np.array([[0.0, 0.0, 0.0], [-gap, 0.0, 0.0], [-1.0, 0.0, 0.0]])
+    t = np.array([0, 2])
+    exact = reference.linear_cross_entropy_exact(h, w, t)
+    due = oracle(h, w, t)
+    for part, expected in zip(exact[:2], due[:2], strict=True):
+        agree(part, expected)
+    for k, j in ((1, 0), (1, 1), (0, 1), (2, 1)):
+        agree(exact[2][k, j], due[2][k][j])
+
+
 def test_every_format_is_rounded_once() -> None:
     rng = np.random.default_rng(4)
     h, w = rng.normal(size=(2, 3)), rng.normal(size=(4, 3))

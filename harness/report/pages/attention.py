@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from harness.numerics.formats import float_format
 from harness.records import AttentionRecord
 from harness.report.drawing import style as palette
-from harness.report.drawing.figure import Panel, Plot, grid
+from harness.report.drawing.figure import Panel, Plot
 from harness.report.drawing.formatting import figure, integer, plural
-from harness.report.drawing.prose import prose
-from harness.report.drawing.sanitize import label
 from harness.report.drawing.style import Style
 from harness.report.drawing.svg import Series
 from harness.report.drawing.tables import Column, Entry, Table, number, texts, words
-from harness.report.run_data import DTYPES, RunData, known, ordered
+from harness.report.pages.strips import Draw, dtypes_of, names_of, strips
+from harness.report.run_data import RunData, known, ordered
 
 OPERATIONS: Mapping[str, str] = {
     "scaled_softmax": "scaled",
@@ -36,15 +35,6 @@ def records_of(run: RunData, kind: str) -> list[AttentionRecord]:
 
 
 _JUDGED = ("ok", "failed")
-
-
-def dtypes_of(records: Iterable[AttentionRecord]) -> list[str]:
-    return ordered((c.dtype for c in records), DTYPES)
-
-
-def names_of(run: RunData, records: Iterable[AttentionRecord]) -> list[str]:
-    present = {c.implementation for c in records}
-    return [n for n in run.implementations if n in present]
 
 
 def _worst(records: Iterable[AttentionRecord]) -> AttentionRecord | None:
@@ -71,11 +61,22 @@ def errors_told(run: RunData) -> str:
     return text
 
 
+def _lines(line: Callable[..., None], finish: Callable[[Any], None]) -> Draw:
+    """How a panel is drawn: a line for each implementation, then its axes."""
+
+    def draw(panel: Panel, dtype: str, names: Sequence[str], style: Mapping[str, Style]) -> None:
+        for at, name in enumerate(names):
+            line(panel.axes, dtype, name, at, style[name])
+        finish(panel.axes)
+
+    return draw
+
+
 def errors(run: RunData) -> Plot:
     """The largest error of each operation, by implementation and format."""
     records = records_of(run, "accuracy")
 
-    def draw(axes: Any, dtype: str, name: str, at: int, style: Style) -> None:
+    def line(axes: Any, dtype: str, name: str, at: int, style: Style) -> None:
         for k, operation in enumerate(OPERATIONS):
             found = [c.max_ulp for c in records
                      if (c.implementation, c.dtype, c.operation) == (name, dtype, operation)
@@ -84,10 +85,10 @@ def errors(run: RunData) -> Plot:
                 continue
             ulp = max(found)
             tip = f"{name}, {dtype}, {OPERATIONS[operation]}: {figure(ulp)} ulp"
-            (line,) = axes.plot([min(max(ulp, _LEAST), _MOST)], [at + 0.2 * (1.5 - k)],
+            (drawn,) = axes.plot([min(max(ulp, _LEAST), _MOST)], [at + 0.2 * (1.5 - k)],
                                 color=_COLOURS[k], marker=_MARKERS[k], markersize=4.5,
                                 linestyle="none")  # fmt: skip
-            axes.figure.mark(line, Series(name, style.colour, True, [tip]))
+            axes.figure.mark(drawn, Series(name, style.colour, True, [tip]))
 
     def finish(axes: Any) -> None:
         axes.set_xscale("log")
@@ -97,8 +98,8 @@ def errors(run: RunData) -> Plot:
 
     told = errors_told(run)
     table = errors_table(run, records)
-    return _strips(run, records, "attention-errors", told, prose("attention_errors"), table, draw,
-                   finish, "largest error, ulp")  # fmt: skip
+    return strips(run, records, "attention-errors", told, "attention_errors", table,
+                  _lines(line, finish), "largest error, ulp")  # fmt: skip
 
 
 def errors_table(run: RunData, records: Sequence[AttentionRecord]) -> Table:
@@ -174,7 +175,7 @@ def onset(run: RunData) -> Plot:
     records = records_of(run, "onset")
     found = {(c.implementation, str(c.dtype), str(c.over)): c for c in records}
 
-    def draw(axes: Any, dtype: str, name: str, at: int, style: Style) -> None:
+    def line(axes: Any, dtype: str, name: str, at: int, style: Style) -> None:
         for shift, over in ((0.2, "logits"), (-0.2, "scale")):
             c = found.get((name, dtype, over))
             if c is None:
@@ -182,9 +183,9 @@ def onset(run: RunData) -> Plot:
             end = _product(c, c.first_bad) if c.occurs else _end(c)
             tip = f"{name}, {dtype}, growing {over}: "
             tip += f"not finite at {figure(end)}" if c.occurs else "finite at every point"
-            (line,) = axes.plot([1.0, min(known(end), _HUGE)], [at + shift] * 2,
+            (drawn,) = axes.plot([1.0, min(known(end), _HUGE)], [at + shift] * 2,
                                 color=style.colour, **palette.BAR)  # fmt: skip
-            axes.figure.mark(line, Series(name, style.colour, True, [tip]))
+            axes.figure.mark(drawn, Series(name, style.colour, True, [tip]))
             if c.occurs:
                 axes.plot([min(known(end), _HUGE)], [at + shift], **palette.STRUCK)
 
@@ -196,8 +197,8 @@ def onset(run: RunData) -> Plot:
 
     told = onset_told(run)
     table = onset_table(run, records)
-    return _strips(run, records, "attention-onset", told, prose("attention_onset"), table, draw,
-                   finish, "largest scaled logit")  # fmt: skip
+    return strips(run, records, "attention-onset", told, "attention_onset", table,
+                  _lines(line, finish), "largest scaled logit")  # fmt: skip
 
 
 def onset_table(run: RunData, records: Sequence[AttentionRecord]) -> Table:
@@ -305,31 +306,3 @@ def unmeasured(run: RunData) -> Table | None:
              words("; ".join(r for _, r in why))] for why, names in groups.items()]  # fmt: skip
     columns = texts("Implementations", "Status", "Reason")
     return Table("attention-not-measured", "Cells without numbers", columns, rows).or_none()
-
-
-def _strips(
-    run: RunData, records: Sequence[AttentionRecord], name: str, told: str, caption: str,
-    table: Table, draw: Any, finish: Any, unit: str,
-) -> Plot:  # fmt: skip
-    """A panel a format with a line for each implementation."""
-    dtypes, names = dtypes_of(records), names_of(run, records)[::-1]
-    if not names:
-        return Plot.nothing(name, told.removesuffix("."), ".", table)
-    style = palette.styles(names)
-    fig, panels = grid(len(dtypes), 4, 0.2 * len(names) + 0.25, left=1.45)
-    for panel, dtype in zip(panels, dtypes, strict=True):
-        _panel(panel, dtype, names, style, draw)
-        finish(panel.axes)
-        panel.name(dtype, unit)
-    return Plot(name, told.removesuffix("."), caption, told, table, fig)
-
-
-def _panel(
-    panel: Panel, dtype: str, names: Sequence[str], style: Mapping[str, Style], draw: Any
-) -> None:
-    for at, one in enumerate(names):
-        draw(panel.axes, dtype, one, at, style[one])
-    panel.axes.set_ylim(-0.7, len(names) - 0.3)
-    shown = [label(n, 24) for n in names] if panel.left else [""] * len(names)
-    panel.axes.set_yticks(range(len(names)), shown)
-    panel.axes.grid(visible=False, axis="y")

@@ -15,12 +15,8 @@ from harness.report.drawing.figure import (
 )
 from harness.report.drawing.formatting import figure, integer, plural
 from harness.report.drawing.tables import Column, Entry, Table, number, texts, words
-from harness.report.pages.learning.common import (
-    COLOURS,
-    mean_entry,
-    plot_of,
-    setting_of,
-)
+from harness.report.pages.learning.common import COLOURS, mean_entry, setting_of
+from harness.report.pages.strips import plot_of
 from harness.report.run_data import RunData, known
 
 CLIPS: Mapping[str, str] = {

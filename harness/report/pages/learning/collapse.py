@@ -15,13 +15,8 @@ from harness.report.drawing.figure import (
 from harness.report.drawing.formatting import figure, percent, plural
 from harness.report.drawing.style import Style
 from harness.report.drawing.tables import Column, Entry, Table, missing, number, texts, words
-from harness.report.pages.learning.common import (
-    gap_entry,
-    mark,
-    network,
-    setting_of,
-    strips,
-)
+from harness.report.pages.learning.common import gap_entry, network, setting_of
+from harness.report.pages.strips import mark, strips
 from harness.report.run_data import RunData, known, ordered
 
 SMOOTHED = "labels smoothed"

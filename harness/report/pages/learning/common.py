@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from statistics import fmean, stdev
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from harness.records import TrainingRecord
 from harness.records.training import Setting
 from harness.report.chosen import chosen
-from harness.report.drawing import style as palette
-from harness.report.drawing.figure import (
-    Panel,
-    Plot,
-    grid,
-)
 from harness.report.drawing.formatting import figure
-from harness.report.drawing.prose import prose
-from harness.report.drawing.sanitize import label
-from harness.report.drawing.style import Style
-from harness.report.drawing.svg import Series
-from harness.report.drawing.tables import Entry, Table, number, words
-from harness.report.run_data import DTYPES, RunData, ordered
+from harness.report.drawing.tables import Entry, number, words
+from harness.report.run_data import RunData
 
 COLOURS = ("#0071b1", "#d25b00", "#00855f", "#b04f8b", "#3a3f46")
 
@@ -45,15 +35,6 @@ def mean_of(values: Sequence[float]) -> Mean:
     n = len(values)
     half = float(stats.t.ppf(0.975, n - 1)) * stdev(values) / math.sqrt(n) if n > 1 else None
     return Mean(fmean(values), half)
-
-
-def dtypes_of(records: Iterable[TrainingRecord]) -> list[str]:
-    return ordered((c.dtype for c in records), DTYPES)
-
-
-def names_of(run: RunData, records: Iterable[TrainingRecord]) -> list[str]:
-    present = {c.implementation for c in records}
-    return [n for n in run.implementations if n in present]
 
 
 def setting_of(c: TrainingRecord) -> Setting:
@@ -85,42 +66,3 @@ def gap_entry(value: float | None) -> Entry:
 def coloured(run: RunData) -> frozenset[str]:
     """Whose curves have their colours from the beginning."""
     return chosen(run) | {run.info.baseline or "max_shift", "naive"}
-
-
-def mark(
-    axes: Any, name: str, style: Style, at: int, bar: Sequence[float], marks: Sequence[float],
-    tip: str,
-) -> None:  # fmt: skip
-    """A bar, and marks, in the line of an implementation."""
-    series = Series(name, style.colour, True, [tip])
-    (line,) = axes.plot(bar, [at, at], color=style.colour, **palette.BAR)
-    axes.figure.mark(line, series)
-    if marks:
-        (line,) = axes.plot(marks, [at] * len(marks), color=style.colour, marker=style.marker,
-                            linestyle="none", markersize=5)  # fmt: skip
-        axes.figure.mark(line, series)
-
-
-def strips(
-    run: RunData, records: Sequence[TrainingRecord], name: str, told: str, caption: str,
-    table: Table, draw: Callable[[Panel, str, Sequence[str], Mapping[str, Style]], None],
-    unit: str, above: float = 0.0, below: Sequence[str] = (),
-) -> Plot:  # fmt: skip
-    """A panel a format with a line for each implementation, and lines `below` them."""
-    dtypes, names = dtypes_of(records), [*below, *names_of(run, records)[::-1]]
-    if not names:
-        return Plot.nothing(name, told.removesuffix("."), ".", table)
-    style = palette.styles(names)
-    fig, panels = grid(len(dtypes), 4, 0.17 * len(names) + 0.25, left=1.45)
-    for panel, dtype in zip(panels, dtypes, strict=True):
-        draw(panel, dtype, names, style)
-        panel.axes.set_ylim(-0.7, len(names) - 0.3 + above)
-        panel.axes.set_yticks(range(len(names)), [label(n, 24) for n in names] if panel.left else
-                              [""] * len(names))  # fmt: skip
-        panel.axes.grid(visible=False, axis="y")
-        panel.name(dtype, unit)
-    return plot_of(name, told, caption, table, fig)
-
-
-def plot_of(name: str, told: str, caption: str, table: Table, fig: Any) -> Plot:
-    return Plot(name, told.removesuffix("."), prose(caption), told, table, fig)

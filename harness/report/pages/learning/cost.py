@@ -19,11 +19,8 @@ from harness.report.drawing.figure import (
 )
 from harness.report.drawing.formatting import duration, figure, integer, percent
 from harness.report.drawing.tables import Column, Entry, Table, number, texts, words
-from harness.report.pages.learning.common import (
-    coloured,
-    plot_of,
-    setting_of,
-)
+from harness.report.pages.learning.common import coloured, setting_of
+from harness.report.pages.strips import plot_of
 from harness.report.run_data import RunData, known
 
 

@@ -17,14 +17,8 @@ from harness.report.drawing.figure import (
 from harness.report.drawing.formatting import figure, integer, plural
 from harness.report.drawing.style import Style
 from harness.report.drawing.tables import Column, Entry, Table, missing, texts, words
-from harness.report.pages.learning.common import (
-    mark,
-    mean_entry,
-    mean_of,
-    network,
-    setting_of,
-    strips,
-)
+from harness.report.pages.learning.common import mean_entry, mean_of, network, setting_of
+from harness.report.pages.strips import mark, strips
 from harness.report.run_data import DTYPES, RunData, known
 
 

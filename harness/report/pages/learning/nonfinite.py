@@ -16,11 +16,8 @@ from harness.report.drawing.figure import (
 from harness.report.drawing.formatting import figure, integer, plural
 from harness.report.drawing.style import Style
 from harness.report.drawing.tables import Column, Entry, Table, number, texts, words
-from harness.report.pages.learning.common import (
-    mark,
-    setting_of,
-    strips,
-)
+from harness.report.pages.learning.common import setting_of
+from harness.report.pages.strips import mark, strips
 from harness.report.run_data import RunData, known, ordered
 
 

@@ -14,12 +14,8 @@ from harness.report.drawing.figure import (
 )
 from harness.report.drawing.formatting import figure
 from harness.report.drawing.tables import Column, Table, number, texts, words
-from harness.report.pages.learning.common import (
-    coloured,
-    dtypes_of,
-    gap_entry,
-    plot_of,
-)
+from harness.report.pages.learning.common import coloured, gap_entry
+from harness.report.pages.strips import dtypes_of, plot_of
 from harness.report.run_data import RunData
 
 
