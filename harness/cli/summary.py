@@ -10,7 +10,7 @@ from rich.console import Console
 
 from harness.cli.columns import BEST, MOST, UNJUDGED, Column, columns_of, error_of, number, some
 from harness.cli.unavailable import unavailable
-from harness.records import ConformanceRecord, Record
+from harness.records import AttentionRecord, ConformanceRecord, Record
 from harness.records.reader import Run, resume_command
 from harness.records.timing import TimingRecord
 from harness.text import one_line, paragraph, say, table
@@ -142,6 +142,17 @@ def _table(console: Console, names: Sequence[str], columns: Sequence[Column]) ->
         paragraph(console, line)
 
 
+def _of_attention(run: Run) -> list[str]:
+    """What the experiment of that name found; nothing of a run without it."""
+    if not any(isinstance(r, AttentionRecord) for r in run.records):
+        return []
+    from harness.report.pages import attention  # which takes a second to import
+    from harness.report.run_data import from_run
+
+    plain = str.maketrans({"\u202f": " "})  # which few terminals have
+    return [told.translate(plain) for told in attention.told(from_run(run, ""))]
+
+
 def summary(run: Run, console: Console | None = None) -> None:
     """What is best, the table of all implementations, what startles, and what was not measured.
 
@@ -163,6 +174,8 @@ def summary(run: Run, console: Console | None = None) -> None:
     found = columns_of(run, available)
     names = _ordered(available, found)
     if told := _answer(found):
+        paragraph(console, told)
+    for told in _of_attention(run):
         paragraph(console, told)
     if found:
         say(console, "")

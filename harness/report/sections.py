@@ -207,8 +207,10 @@ def _training(run: RunData, styles: Styles) -> Iterator[Section]:
 
 
 def _attention(run: RunData, styles: Styles) -> Iterator[Section]:
-    yield _section("Errors", "errors", [attention.errors(run)])
-    yield _section("Where scaled logits stop being finite", "onset", [attention.onset(run)])
+    if attention.records_of(run, "accuracy"):
+        yield _section("Errors", "errors", [attention.errors(run)])
+    if attention.records_of(run, "onset"):
+        yield _section("Where scaled logits stop being finite", "onset", [attention.onset(run)])
     matrices = [attention.pairs(run, dtype) for dtype in run.dtypes(AttentionRecord)]
     yield _section("Disagreement", "disagreement", (), matrices)
     yield _section("Merged from parts", "merges", (), [attention.merges(run)])

@@ -67,10 +67,20 @@ def run() -> RunData:
 
 def test_what_went_wrong_and_what_was_declared_are_told_apart(run: RunData) -> None:
     text = attention.errors_told(run)
-    assert text.startswith("1 cell of 5 went wrong: torch (scaled, float32).")
-    assert "Declared deviations explain 1 more (scipy)." in text
+    assert text.startswith(
+        "1 cell of 5 went wrong: torch (scaled, float32), but for 1 that declared deviations "
+        "explain (scipy)."
+    )
     assert "Rows without any class are zeros in max_shift." in text
     assert "Rows without any class are NaN in torch." in text
+
+
+def test_only_what_was_asked_is_told(run: RunData) -> None:
+    assert attention.told(run) == [attention.errors_told(run), attention.onset_told(run)]
+    pairs = from_run(report_run.run([r for r in RECORDS if r.kind == "disagreement"]), "")
+    assert attention.told(pairs) == []
+    right = from_run(report_run.run([cell("max_shift")]), "")
+    assert attention.told(right) == ["None of 1 cell went wrong."]
 
 
 def test_nan_within_the_format_is_told_with_the_product(run: RunData) -> None:

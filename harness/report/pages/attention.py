@@ -42,6 +42,12 @@ def _worst(records: Iterable[AttentionRecord]) -> AttentionRecord | None:
     return max(records, key=lambda c: c.error_over_bound or 0.0, default=None)
 
 
+def told(run: RunData) -> list[str]:
+    """What was found, in a few sentences for each question that was asked."""
+    kinds = {"accuracy": errors_told, "onset": onset_told}
+    return [tell(run) for kind, tell in kinds.items() if records_of(run, kind)]
+
+
 def errors_told(run: RunData) -> str:
     """Who is beyond what is allowed, and what masks do, in a sentence or two."""
     records = records_of(run, "accuracy")
@@ -49,10 +55,14 @@ def errors_told(run: RunData) -> str:
     declared = [c for c in records if c.deviation is not None]
     who = ordered(f"{c.implementation} ({OPERATIONS[c.operation]}, {c.dtype})" for c in failed)
     text = f"{plural(len(failed), 'cell')} of {integer(len(records))} went wrong"
-    text += f": {', '.join(who)}." if who else "."
+    text = (
+        f"{text}: {', '.join(who)}" if who else f"None of {plural(len(records), 'cell')} went wrong"
+    )
     if declared:
         names = ordered(c.implementation for c in declared)
-        text += f" Declared deviations explain {integer(len(declared))} more ({', '.join(names)})."
+        text += f", but for {integer(len(declared))} that declared deviations explain "
+        text += f"({', '.join(names)})"
+    text += "."
     empty = {c.implementation: c.empty_rows for c in records if c.empty_rows}
     for what in ("zeros", "NaN", "other"):
         those = [n for n in run.implementations if empty.get(n) == what]
@@ -96,9 +106,8 @@ def errors(run: RunData) -> Plot:
                  xticklabels=["1", "100", "10⁴", "≥10⁶"])  # fmt: skip
         axes.minorticks_off()
 
-    told = errors_told(run)
     table = errors_table(run, records)
-    return strips(run, records, "attention-errors", told, "attention_errors", table,
+    return strips(run, records, "attention-errors", errors_told(run), "attention_errors", table,
                   _lines(line, finish), "largest error, ulp")  # fmt: skip
 
 
@@ -107,7 +116,7 @@ def errors_table(run: RunData, records: Sequence[AttentionRecord]) -> Table:
     rows = []
     for name in names_of(run, records):
         for dtype in dtypes_of(records):
-            for operation, told in OPERATIONS.items():
+            for operation, name_of in OPERATIONS.items():
                 mine = [
                     c
                     for c in records
@@ -118,7 +127,7 @@ def errors_table(run: RunData, records: Sequence[AttentionRecord]) -> Table:
                     continue
                 failed = worst.status == "failed"
                 rows.append([
-                    words(name), words(dtype), words(told),
+                    words(name), words(dtype), words(name_of),
                     number(max(known(c.max_ulp) for c in mine)),
                     number(worst.error_over_bound, kind="bad" if failed else "",
                            note=worst.reason if failed else None),
@@ -195,9 +204,8 @@ def onset(run: RunData) -> Plot:
                  xticklabels=["1", "10¹⁰", "10²⁰", "10³⁰"])  # fmt: skip
         axes.minorticks_off()
 
-    told = onset_told(run)
     table = onset_table(run, records)
-    return strips(run, records, "attention-onset", told, "attention_onset", table,
+    return strips(run, records, "attention-onset", onset_told(run), "attention_onset", table,
                   _lines(line, finish), "largest scaled logit")  # fmt: skip
 
 
@@ -300,9 +308,15 @@ def unmeasured(run: RunData) -> Table | None:
             told = (c.status, c.reason or "no reason recorded")
             reasons.setdefault(c.implementation, {})[told] = None
     groups: dict[tuple[tuple[str, str], ...], list[str]] = {}
-    for name, told_of in reasons.items():
-        groups.setdefault(tuple(told_of), []).append(name)
-    rows = [[words(", ".join(names)), words("; ".join(ordered(s for s, _ in why))),
-             words("; ".join(r for _, r in why))] for why, names in groups.items()]  # fmt: skip
+    for name, given in reasons.items():
+        groups.setdefault(tuple(given), []).append(name)
+    rows = [
+        [
+            words(", ".join(names)),
+            words("; ".join(ordered(status for status, _ in why))),
+            words("; ".join(reason for _, reason in why)),
+        ]
+        for why, names in groups.items()
+    ]
     columns = texts("Implementations", "Status", "Reason")
     return Table("attention-not-measured", "Cells without numbers", columns, rows).or_none()
