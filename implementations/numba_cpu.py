@@ -15,11 +15,13 @@ docs/notes/performance.md tells what was tried.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from implementations._numba import operations as kernels
+from implementations._numba import softmax as softmax_kernels
 from implementations._numba.long_rows import HEADER, REST, SETTLED, SUM, state_bytes
 from implementations._numba.rows_in_lanes import FEW
 from implementations._numba.softmax import (
@@ -31,9 +33,8 @@ from implementations._numba.softmax import (
     RESULTS,
     TURN,
     long_room,
-    softmax_float32,
-    softmax_float64,
 )
+from implementations._shared.changed_logits import kept_rows
 from implementations._shared.numpy_rows import (
     Array,
     as_rows,
@@ -68,6 +69,8 @@ IMPLEMENTATION = {
 
 _PAST = 1 << 24  # bytes of a result from which stores past the caches pay; below, they hurt
 _SCRATCH = 1 << 23  # bytes of scratch rows, one for each thread, up to which L3 holds them well
+_LARGE = 2.0**100  # of a scale, whose product with log2(e) must not overflow
+_TOGETHER = 1 << 18  # classes of masked rows from which on a launch of their own costs nothing
 _PARALLEL = 1 << 15  # elements from which starting the threads (microseconds) pays
 
 
@@ -85,14 +88,30 @@ def _run_rows(operation: str, x: Array, out: Array, count: int, more: int = 0) -
 
 
 _KERNELS: dict[np.dtype[Any], int] = {}
+"""Those of softmax alone, for its shortest way."""
 
 
 def _kernel(dtype: np.dtype[Any]) -> int:
     """The address of the softmax kernel of a working precision; compiled at the first call."""
     if dtype not in _KERNELS:
-        kernel = softmax_float32 if dtype == np.float32 else softmax_float64
-        _KERNELS[dtype] = address_of(kernel)
+        _KERNELS[dtype] = _compiled("softmax", dtype)
     return _KERNELS[dtype]
+
+
+@cache
+def _compiled(logits: str, dtype: np.dtype[Any]) -> int:
+    """The address of the kernel of softmax, or of that of scaled or of masked logits."""
+    return address_of(getattr(softmax_kernels, f"{logits}_{dtype.name}"))
+
+
+def _run_changed(
+    logits: str, x: Array, result: Array, classes: int, more: Array, past: int
+) -> None:
+    """Softmax of contiguous rows whose logits are changed by what is at `more`."""
+    rows = x.size // classes
+    parts = min(rows, thread_count()) if x.size >= _PARALLEL else 1
+    kernel = _compiled(logits, x.dtype)
+    launch(kernel, 0, _address(x), _address(result), rows, classes, past, _address(more), parts)
 
 
 def _run(x: Array, result: Array, classes: int, sums: Array | None = None) -> None:
@@ -107,7 +126,7 @@ def _run(x: Array, result: Array, classes: int, sums: Array | None = None) -> No
         launch(kernel, 0, start, end, rows, classes, 0, kept, 1)
         return
     threads = thread_count()
-    past = int(result.nbytes >= _PAST and not np.may_share_memory(x, result))
+    past = _past(result, x)
     scratch = classes * x.itemsize * threads if past else 0
     whole = rows >= threads and scratch <= _SCRATCH
     if classes < LONG or whole or threads == 1:
@@ -174,6 +193,71 @@ def softmax(x: Array, axis: int = -1, out: Array | None = None) -> Array:
         result = _apart(result, rows, x, out)
         _run(rows, result, rows.shape[-1])
     return deliver(result, x, axis, out)
+
+
+def _past(result: Array, x: Array) -> int:
+    """Whether a result goes past the caches."""
+    return int(result.nbytes >= _PAST and not np.may_share_memory(x, result))
+
+
+def _prepared(x: Any, axis: int, out: Array | None) -> tuple[Array, Array, Array]:
+    """`x`, its rows, and where their results go."""
+    x = check(x, out)
+    rows = as_rows(x, axis)
+    return x, rows, _apart(buffer_for(rows, x, axis, out), rows, x, out)
+
+
+@np.errstate(over="ignore")  # of a scale beyond the working precision, and of its product
+def scaled_softmax(x: Array, scale: float, axis: int = -1, out: Array | None = None) -> Array:
+    """Softmax of scale * x: the product is not rounded, and is nowhere in memory."""
+    x, rows, result = _prepared(x, axis, out)
+    if rows.size:
+        if abs(scale) >= _LARGE:  # to log2(e) * scale
+            rows, scale = rows * rows.dtype.type(2.0**32), scale / 2.0**32
+        number = np.array([scale], rows.dtype)
+        _run_changed("scaled", rows, result, rows.shape[-1], number, _past(result, rows))
+    return deliver(result, x, axis, out)
+
+
+def masked_softmax(x: Array, mask: Any, axis: int = -1, out: Array | None = None) -> Array:
+    """Softmax over the classes that `mask` keeps; 0 elsewhere, and in rows without any.
+
+    The mask is read as it is, a byte for each class; one for several rows, or matrices of them, is
+    not spread over them.
+    """
+    x, rows, result = _prepared(x, axis, out)
+    kept = kept_rows(mask, rows, axis)
+    if rows.size:
+        while kept.ndim > 1 and (kept.shape[0] == 1 or kept.strides[0] == 0):
+            kept = kept[0]
+        classes = rows.shape[-1]
+        kept = np.ascontiguousarray(kept).reshape(-1, classes)
+        x_rows, y_rows = rows.reshape(-1, classes), result.reshape(-1, classes)
+        kept = np.tile(kept, (min(len(x_rows) // len(kept), 1 + _TOGETHER // kept.size), 1))
+        past = _past(result, rows)
+        for r in range(0, len(x_rows), len(kept)):
+            some = slice(r, r + len(kept))
+            _run_changed("masked", x_rows[some], y_rows[some], classes, kept, past)
+    return deliver(result, x, axis, out)
+
+
+def _with_number(operation: str, x: Any, number: float, axis: int, out: Array | None) -> Array:
+    """An operation that takes a number."""
+    x, rows, result = _prepared(x, axis, out)
+    if rows.size:
+        more = np.array([number], rows.dtype)
+        _run_rows(operation, rows, result, rows.size // rows.shape[-1], _address(more))
+    return deliver(result, x, axis, out)
+
+
+def softmax_with_sink(x: Array, sink: float, axis: int = -1, out: Array | None = None) -> Array:
+    """exp(x) / (exp(sink) + sum), in the frame of the larger of sink and maximum."""
+    return _with_number("softmax_with_sink", x, sink, axis, out)
+
+
+def softcap_softmax(x: Array, cap: float, axis: int = -1, out: Array | None = None) -> Array:
+    """Softmax of cap * tanh(x / cap), in float64."""
+    return _with_number("softcap_softmax", x, cap, axis, out)
 
 
 def log_softmax(x: Array, axis: int = -1, out: Array | None = None) -> Array:

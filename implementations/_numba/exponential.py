@@ -36,14 +36,13 @@ from implementations._simd.vectors import (
 
 _LOG2E = 1.4426950408889634
 _MAGIC = {types.float32: 12582912.0, types.float64: 6755399441055744.0}
-_LN2 = {  # high part, low part, both negated
-    types.float32: (
-        (-0.693147182464599609375, 1.904654323148236017e-9)
-        if HAS_FMA
-        else (-0.693359375, 2.12194440054690583e-4)
-    ),
+_SHORT_LN2 = {  # high part, low part, both negated; k times the high part is exact
+    types.float32: (-0.693359375, 2.12194440054690583e-4),
     types.float64: (-6.93147180369123816490e-01, -1.90821492927058770002e-10),
 }
+_LN2 = dict(_SHORT_LN2)
+if HAS_FMA:
+    _LN2[types.float32] = (-0.693147182464599609375, 1.904654323148236017e-9)
 _Q = {
     types.float32: (
         *("0x1.fffff8p-2", "0x1.55548cp-3", "0x1.555b64p-5", "0x1.123cc0p-7"),
@@ -61,12 +60,28 @@ _Q = {
 @intrinsic  # type: ignore[misc]
 def reduce(typingctx: Any, x: Any) -> Any:
     """exp(x) as (p, t): p, and the sum t that holds k in its low bits."""
-    element = x.element if isinstance(x, Vector) else x
-    if element not in _Q:
-        return None
+    return (types.UniTuple(x, 2)(x), _reduction(x)) if _element(x) in _Q else None
+
+
+@intrinsic  # type: ignore[misc]
+def reduce_product(typingctx: Any, x: Any, scale: Any) -> Any:
+    """`reduce` of scale * x, which is not rounded; |scale| below 2**100.
+
+    The high part of ln 2 is the short one, whose product with k is exact.
+    """
+    return (types.UniTuple(x, 2)(x, scale), _reduction(x)) if _element(x) in _Q else None
+
+
+def _element(x: Any) -> Any:
+    return x.element if isinstance(x, Vector) else x
+
+
+def _reduction(x: Any) -> Any:
+    """The code of `reduce` and of `reduce_product`."""
+    element = _element(x)
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        (v,) = values
+        v, *scale = values
 
         def constant(value: float) -> Any:
             if isinstance(x, Vector):
@@ -77,12 +92,18 @@ def reduce(typingctx: Any, x: Any) -> Any:
             return multiply_add(builder, a, b, c)
 
         magic = constant(_MAGIC[element])
-        high, low = (constant(part) for part in _LN2[element])
-        t = fused(
-            v, constant(float(np.float32(_LOG2E)) if element == types.float32 else _LOG2E), magic
-        )
-        k = builder.fsub(t, magic)
-        r = fused(k, low, fused(k, high, v))
+        log2e = constant(float(np.float32(_LOG2E)) if element == types.float32 else _LOG2E)
+        if scale:
+            high, low = (constant(part) for part in _SHORT_LN2[element])
+            t = fused(v, builder.fmul(scale[0], log2e), magic)
+            k = builder.fsub(t, magic)
+            r = fused(v, scale[0], builder.fmul(k, high))
+        else:
+            high, low = (constant(part) for part in _LN2[element])
+            t = fused(v, log2e, magic)
+            k = builder.fsub(t, magic)
+            r = fused(k, high, v)
+        r = fused(k, low, r)
         coefficients = [constant(float.fromhex(c)) for c in _Q[element]]
         q = coefficients.pop()
         for c in reversed(coefficients):
@@ -90,7 +111,7 @@ def reduce(typingctx: Any, x: Any) -> Any:
         p = builder.fadd(constant(1.0), fused(builder.fmul(r, r), q, r))
         return context.make_tuple(builder, signature.return_type, (p, t))
 
-    return types.UniTuple(x, 2)(x), code
+    return code
 
 
 @intrinsic  # type: ignore[misc]
@@ -124,6 +145,18 @@ def unit(typingctx: Any, m: Any) -> Any:
 
 
 @intrinsic  # type: ignore[misc]
+def infinity(typingctx: Any, m: Any) -> Any:
+    """Infinity in the type of `m`."""
+    return _chosen(m, np.inf, np.inf)
+
+
+@intrinsic  # type: ignore[misc]
+def exact_shift_below(typingctx: Any, m: Any) -> Any:
+    """The size of a shift below which it is less than 1/4 away from the product it is of."""
+    return _chosen(m, 2.0**23, 2.0**52)
+
+
+@intrinsic  # type: ignore[misc]
 def lowest_frame(typingctx: Any, m: Any) -> Any:
     """A maximum below which a block counts for nothing in any row that needs no shift."""
     return _chosen(m, -400.0, -3000.0)
@@ -154,7 +187,7 @@ def _as_like(number, like):  # type: ignore[no-untyped-def]
 
 def _chosen(kind: Any, single: float, double: float) -> Any:
     """A constant by format, as a number or a vector."""
-    element = kind.element if isinstance(kind, Vector) else kind
+    element = _element(kind)
     value = single if element == types.float32 else double
 
     def code(_context: Any, _builder: Any, signature: Any, values: Any) -> Any:

@@ -84,7 +84,7 @@ def results(e, to, n, power, scale, close, like):  # type: ignore[no-untyped-def
 def block_way(state, b, blocks, like):  # type: ignore[no-untyped-def]
     """(power, scale, close) of block `b` of a row that is merged."""
     power = load_one(blocks_of(state, blocks)[2] + 8 * b, 0.0)
-    scale = row_scale(load_one(state + SUM, 0.0), load_one(state + REST, 0.0), like)
+    scale = row_scale(state, load_one(state + SUM, 0.0), load_one(state + REST, 0.0), like)
     close = load_one(state + NEAR, 0.0) > 0 and power >= LEAST
     return power, block_scale(scale, power, like), close
 

@@ -128,6 +128,28 @@ def _finish_cross_entropy(row, target, sums, gradient):  # type: ignore[no-untyp
     return (np.float64(m) - np.float64(row[target])) + log_of_sum
 
 
+@compiled
+def _sink_row(x: Any, sink: Any, out: Any) -> None:
+    top = largest(x)
+    shift, cutoff, t_top = frame(sink if sink > top else top)  # a NaN on top stays
+    total, rest = fill_row(x, out, shift, cutoff, t_top)
+    total, rest = two_sum(total, rest, np.float64(exponential(sink, shift, cutoff, t_top)))
+    divide(out, total, rest)
+
+
+@compiled
+def _softcap_row(x: Any, cap: float, out: Any) -> None:
+    """In float64, rounded to the format at the end."""
+    z = np.empty(x.size, np.float64)
+    for i in range(x.size):
+        z[i] = cap * math.tanh(np.float64(x[i]) / cap)
+    shift, cutoff, t_top = frame(largest(z))
+    total, rest = fill_row(z, z, shift, cutoff, t_top)
+    divide(z, total, rest)
+    for i in range(x.size):
+        out[i] = z[i]
+
+
 # What is done with row `r` of the arrays at `x` and `out`, and what lies at `more`.
 
 
@@ -162,11 +184,29 @@ def _cross_entropy(x, out, more, rows, classes, r, like):  # type: ignore[no-unt
         loss[r] = _cross_entropy_row(row, target, gradient)
 
 
+@compiled
+def _softmax_with_sink(x, out, more, rows, classes, r, like):  # type: ignore[no-untyped-def]
+    """`more` is the sink."""
+    sink = rows_at(more, 1, 1, like)[0, 0]
+    row, result = rows_at(x, rows, classes, like)[r], rows_at(out, rows, classes, like)[r]
+    _sink_row(row, sink, result)
+
+
+@compiled
+def _softcap_softmax(x, out, more, rows, classes, r, like):  # type: ignore[no-untyped-def]
+    """`more` is the cap."""
+    cap = np.float64(rows_at(more, 1, 1, like)[0, 0])
+    row, result = rows_at(x, rows, classes, like)[r], rows_at(out, rows, classes, like)[r]
+    _softcap_row(row, cap, result)
+
+
 _ROWS = {
     "log_softmax": _log_softmax,
     "logsumexp": _logsumexp,
     "softmax_backward": _softmax_backward,
     "cross_entropy": _cross_entropy,
+    "softmax_with_sink": _softmax_with_sink,
+    "softcap_softmax": _softcap_softmax,
 }
 
 

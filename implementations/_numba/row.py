@@ -9,17 +9,23 @@ from __future__ import annotations
 import numpy as np
 
 from implementations._numba.exponential import (
-    exponential,
     frame,
     gather,
     gather4,
     near,
-    near_exponential,
     near_scaled,
-    scale_of,
     scaled,
     shift_above,
     two_sum,
+)
+from implementations._numba.logits import (
+    address,
+    ask_for_mask,
+    ends,
+    exponential_at,
+    extremes_with,
+    first_extremes,
+    scale_at,
 )
 from implementations._simd.compilation import LINE, VECTOR_BYTES, inner, internal
 from implementations._simd.line_stores import finish, flush
@@ -62,27 +68,25 @@ def release(array):  # type: ignore[no-untyped-def]
 
 @inner
 def extremes(x, n, like):  # type: ignore[no-untyped-def]
-    """Largest and smallest entry as vectors of one number; NaN may be passed over or not."""
+    """Largest and smallest logit as vectors of one number; NaN may be passed over or not."""
     size = itemsize(like)
     lanes = VECTOR_BYTES // size
-    a = load(x, like)
+    a, e = first_extremes(x, like)
     b, c, d = a, a, a
-    e, f, g, h = a, a, a, a
+    f, g, h = e, e, e
     whole = n // (4 * lanes) * (4 * lanes)
     for i in range(0, whole, 4 * lanes):
         p = x + size * i
-        v0, v1 = load(p, like), load(p + VECTOR_BYTES, like)
-        v2, v3 = load(p + 2 * VECTOR_BYTES, like), load(p + 3 * VECTOR_BYTES, like)
-        a, b, c, d = larger(v0, a), larger(v1, b), larger(v2, c), larger(v3, d)
-        e, f, g, h = smaller(v0, e), smaller(v1, f), smaller(v2, g), smaller(v3, h)
+        a, e = extremes_with(p, a, e, like)
+        b, f = extremes_with(p + VECTOR_BYTES, b, f, like)
+        c, g = extremes_with(p + 2 * VECTOR_BYTES, c, g, like)
+        d, h = extremes_with(p + 3 * VECTOR_BYTES, d, h, like)
     for i in range(whole, n - lanes + 1, lanes):
-        v = load(x + size * i, like)
-        a, e = larger(v, a), smaller(v, e)
-    v = load(x + size * (n - lanes), like)
-    b, f = larger(v, b), smaller(v, f)
+        a, e = extremes_with(x + size * i, a, e, like)
+    b, f = extremes_with(x + size * (n - lanes), b, f, like)
     top = largest_lane(larger(larger(a, b), larger(c, d)))
     bottom = smallest_lane(smaller(smaller(e, f), smaller(g, h)))
-    return broadcast(top), broadcast(bottom)
+    return ends(x, broadcast(top), broadcast(bottom))
 
 
 @inner
@@ -99,15 +103,10 @@ def four_exponentials(x, e, framed, a, b, close, tree, keep, like):  # type: ign
     `close` is of the row: the shorter way, to the same bits. With `tree`, float32 is added in fours
     before it is added in float64.
     """
-    v0, v1 = load(x, like), load(x + VECTOR_BYTES, like)
-    v2, v3 = load(x + 2 * VECTOR_BYTES, like), load(x + 3 * VECTOR_BYTES, like)
-    if close:
-        v0, v1 = near_exponential(v0, framed[2]), near_exponential(v1, framed[2])
-        v2, v3 = near_exponential(v2, framed[2]), near_exponential(v3, framed[2])
-    else:
-        shift, cutoff, base = framed
-        v0, v1 = exponential(v0, shift, cutoff, base), exponential(v1, shift, cutoff, base)
-        v2, v3 = exponential(v2, shift, cutoff, base), exponential(v3, shift, cutoff, base)
+    v0 = exponential_at(x, framed, close, like)
+    v1 = exponential_at(x + VECTOR_BYTES, framed, close, like)
+    v2 = exponential_at(x + 2 * VECTOR_BYTES, framed, close, like)
+    v3 = exponential_at(x + 3 * VECTOR_BYTES, framed, close, like)
     if keep:
         store(e, v0)
         store(e + VECTOR_BYTES, v1)
@@ -123,9 +122,10 @@ def four_exponentials(x, e, framed, a, b, close, tree, keep, like):  # type: ign
 
 @inner
 def ask_for_four(place):  # type: ignore[no-untyped-def]
-    """Ask for the lines of four vectors."""
+    """Ask for the lines of four vectors, and for that of their mask."""
     for j in range(0, 4 * VECTOR_BYTES, LINE):
-        prefetch(place + j)
+        prefetch(address(place) + j)
+    ask_for_mask(place)
 
 
 @internal
@@ -142,12 +142,12 @@ def exponentials(x, e, n, framed, close, tree, keep, ahead, like):  # type: igno
     if close:
         for i in range(0, done * size, 4 * VECTOR_BYTES):
             if ahead:
-                ask_for_four(x + i + ahead)
+                ask_for_four(x + (i + ahead))
             a, b = four_exponentials(x + i, e + i, framed, a, b, True, tree, keep, like)
     else:
         for i in range(0, done * size, 4 * VECTOR_BYTES):
             if ahead:
-                ask_for_four(x + i + ahead)
+                ask_for_four(x + (i + ahead))
             a, b = four_exponentials(x + i, e + i, framed, a, b, False, tree, keep, like)
     return last_exponentials(x, e, done, n, framed, a, b, keep, like)
 
@@ -159,7 +159,7 @@ def last_exponentials(x, e, done, n, framed, a, b, keep, like):  # type: ignore[
     lanes = VECTOR_BYTES // size
     while done < n:
         i = min(done, n - lanes)
-        v = exponential(load(x + size * i, like), framed[0], framed[1], framed[2])
+        v = exponential_at(x + size * i, framed, False, like)
         if keep:
             store(e + size * i, v)
         a, b = gather(a, b, joined_at(zero(v), v, done - i))
@@ -239,7 +239,7 @@ def rows_through_scratch(x, y, first, last, n, past, sums, like):  # type: ignor
         total, rest = row_exponentials(row, e, n, framed, close, sums == 0, ahead, like)
         if sums:
             keep_sums(sums + 24 * r, largest_lane(top), total, rest)
-        scale = row_scale(total, rest, like)
+        scale = row_scale(row, total, rest, like)
         start = 0
         while start < n:
             count = n - start
@@ -266,9 +266,9 @@ def keep_sums(place, top, total, rest):  # type: ignore[no-untyped-def]
 
 
 @inner
-def row_scale(total, rest, like):  # type: ignore[no-untyped-def]
+def row_scale(x, total, rest, like):  # type: ignore[no-untyped-def]
     a, b = halves(total, rest, like)
-    return scale_of(a, b, like)
+    return scale_at(x, a, b, like)
 
 
 @inner

@@ -6,20 +6,30 @@ Transposed in registers, so that there are neither horizontal steps nor remainde
 from __future__ import annotations
 
 from implementations._numba.exponential import (
-    exponential,
     far_lanes,
     frame,
     gather,
     gather4,
     near_scaled,
-    scale_of,
     scaled,
     unit,
+)
+from implementations._numba.logits import (
+    address,
+    copied,
+    ends,
+    exponential_at,
+    has_masked,
+    logits,
+    mask_of,
+    number,
+    scale_at,
+    unmasked,
 )
 from implementations._numba.row import HELD, aligned, ask_for_four, release, room
 from implementations._simd.compilation import LINE, VECTOR_BYTES, inner, internal
 from implementations._simd.line_stores import finish, flush
-from implementations._simd.memory import itemsize, load, load_one, prefetch, store, store_one
+from implementations._simd.memory import itemsize, load, prefetch, store, store_one
 from implementations._simd.transpose import (
     HALF,
     QUARTER,
@@ -36,25 +46,25 @@ FEW = 47  # classes up to which a row is a lane
 SQUARES = 8  # of rows at a time, at most
 
 
-@inner
-def columns_of(rows, n, columns, like):  # type: ignore[no-untyped-def]
-    """The columns of as many rows of `n` classes as lanes, a vector each."""
+@internal
+def columns_of(x, n, columns, like):  # type: ignore[no-untyped-def]
+    """The columns of as many rows of `n` classes as lanes, a vector each; -inf where masked."""
     size = itemsize(like)
     lanes = VECTOR_BYTES // size
     step = n * size
     whole = n // lanes * lanes
     for c in range(0, whole, lanes):
-        to_columns(rows + c * size, step, columns + c * VECTOR_BYTES, like)
-    rows, columns = rows + whole * size, columns + whole * VECTOR_BYTES
-    left = n - whole
+        p = x + c * size
+        to_columns(address(p), mask_of(p), step, columns + c * VECTOR_BYTES, like)
+    left, p, columns = n - whole, x + whole * size, columns + whole * VECTOR_BYTES
     if left == 0:
         return
     if left * QUARTER <= lanes:
-        to_columns_quarter(rows, step, columns, like)
+        to_columns_quarter(address(p), mask_of(p), step, columns, like)
     elif left * HALF <= lanes:
-        to_columns_half(rows, step, columns, like)
+        to_columns_half(address(p), mask_of(p), step, columns, like)
     else:
-        to_columns(rows, step, columns, like)
+        to_columns(address(p), mask_of(p), step, columns, like)
 
 
 @inner
@@ -85,56 +95,57 @@ def copy_numbers(source, target, count, like):  # type: ignore[no-untyped-def]
     lanes = VECTOR_BYTES // size
     whole = count // lanes * lanes
     for i in range(0, whole, lanes):
-        store(target + i * size, load(source + i * size, like))
+        store(target + i * size, logits(source + i * size, like))
     for i in range(whole, count):
-        store_one(target + i * size, load_one(source + i * size, like))
+        store_one(target + i * size, number(source + i * size, like))
 
 
 @inner
-def lane_exponentials(columns, n, framed, ahead, like):  # type: ignore[no-untyped-def]
+def lane_exponentials(columns, n, framed, close, ask, ahead, like):  # type: ignore[no-untyped-def]
     """Exponentials in place, a row a lane; the sum lane by lane, in two vectors.
 
-    Meanwhile as much memory at `ahead` is asked for; 0 for none.
+    Meanwhile as much memory at `ahead` is asked for, if `ask`.
     """
     a = broadcast(0.0)
     b = a
     whole = n // 4 * 4
     for c in range(0, whole, 4):
         p = columns + c * VECTOR_BYTES
-        if ahead:
+        if ask:
             ask_for_four(ahead + c * VECTOR_BYTES)
-        v0 = exponential(load(p, like), framed[0], framed[1], framed[2])
-        p1, p2, p3 = p + VECTOR_BYTES, p + 2 * VECTOR_BYTES, p + 3 * VECTOR_BYTES
-        v1 = exponential(load(p1, like), framed[0], framed[1], framed[2])
-        v2 = exponential(load(p2, like), framed[0], framed[1], framed[2])
-        v3 = exponential(load(p3, like), framed[0], framed[1], framed[2])
-        store(p, v0)
-        store(p1, v1)
-        store(p2, v2)
-        store(p3, v3)
+        v0 = exponential_at(p, framed, close, like)
+        v1 = exponential_at(p + VECTOR_BYTES, framed, close, like)
+        v2 = exponential_at(p + 2 * VECTOR_BYTES, framed, close, like)
+        v3 = exponential_at(p + 3 * VECTOR_BYTES, framed, close, like)
+        q = address(p)
+        store(q, v0)
+        store(q + VECTOR_BYTES, v1)
+        store(q + 2 * VECTOR_BYTES, v2)
+        store(q + 3 * VECTOR_BYTES, v3)
         a, b = gather4(a, b, v0, v1, v2, v3)
     for c in range(whole, n):
         p = columns + c * VECTOR_BYTES
-        if ahead:
-            prefetch(ahead + c * VECTOR_BYTES)
-        v = exponential(load(p, like), framed[0], framed[1], framed[2])
-        store(p, v)
+        if ask:
+            prefetch(address(ahead) + c * VECTOR_BYTES)
+        v = exponential_at(p, framed, close, like)
+        store(address(p), v)
         a, b = gather(a, b, v)
     return a, b
 
 
 @inner
-def lane_extremes(columns, n, like):  # type: ignore[no-untyped-def]
-    """Largest and smallest entry of each lane."""
+def lane_extremes(x, columns, n, like):  # type: ignore[no-untyped-def]
+    """Largest and smallest entry of each lane, as `ends` has them."""
     a = load(columns, like)
-    b, c, d = a, a, a
+    c = unmasked(x, a)
+    b, d = a, c
     odd = n % 2
     for i in range(odd, n, 2):
         p = columns + i * VECTOR_BYTES
         v, w = load(p, like), load(p + VECTOR_BYTES, like)
         a, b = larger(v, a), larger(w, b)
-        c, d = smaller(v, c), smaller(w, d)
-    return larger(a, b), smaller(c, d)
+        c, d = smaller(unmasked(x, v), c), smaller(unmasked(x, w), d)
+    return ends(x, larger(a, b), smaller(c, d))
 
 
 @internal
@@ -168,22 +179,28 @@ def rows_in_lanes(x, y, first, last, rows, n, past, like):  # type: ignore[no-un
             copy_numbers(source, padded, count * n, like)
             for i in range(count * n, lanes * groups * n):
                 store_one(padded + i * size, like)
-            source = padded
-        for g in range(groups):
-            columns_of(source + g * block, n, columns + g * square, like)
+            for g in range(groups):
+                columns_of(padded + g * block, n, columns + g * square, like)
+        else:
+            for g in range(groups):
+                columns_of(source + g * block, n, columns + g * square, like)
         any_far = zero(broadcast(like))
         for g in range(groups):
-            top, bottom = lane_extremes(columns + g * square, n, like)
+            top, bottom = lane_extremes(x, columns + g * square, n, like)
             far = far_lanes(top, bottom)
             any_far = larger(any_far, far)
             keep_four(frames + g * four, frame(top), far)
+        close = not largest_lane(any_far) > 0
         for g in range(groups):
             framed, _ = kept_four(frames + g * four, like)
-            ahead = x + (r + lanes * squares) * n * size + g * block if past else 0
-            a, b = lane_exponentials(columns + g * square, n, framed, ahead, like)
-            scale = scale_of(a, b, like)
+            ahead = x + ((r + lanes * squares) * n * size + g * block)
+            own = copied(x, columns + g * square)
+            if close and not has_masked(x):
+                a, b = lane_exponentials(own, n, framed, True, past, ahead, like)
+            else:
+                a, b = lane_exponentials(own, n, framed, False, past, ahead, like)
+            scale = scale_at(x, a, b, like)
             keep_four(scales + g * four, (scale[0], scale[1], scale[2]), scale[3])
-        close = not largest_lane(any_far) > 0
         for g in range(groups):
             _, far = kept_four(frames + g * four, like)
             scale = kept_scale(scales + g * four, like)

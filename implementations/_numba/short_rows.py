@@ -12,15 +12,20 @@ from typing import Any
 from numba import types
 
 from implementations._numba.exponential import (
-    exponential,
     far_lanes,
     frame,
     gather,
     gather4,
-    near_exponential,
     near_scaled,
-    scale_of,
     scaled,
+)
+from implementations._numba.logits import (
+    address,
+    ends,
+    exponential_at,
+    extremes_with,
+    first_extremes,
+    scale_at,
 )
 from implementations._numba.row import HELD, ask_for_four
 from implementations._simd.compilation import LINE, VECTOR_BYTES, inner, internal, specialised
@@ -29,9 +34,7 @@ from implementations._simd.memory import itemsize, load, load_one, prefetch, sta
 from implementations._simd.vectors import (
     broadcast,
     joined_at,
-    larger,
     largest_lane,
-    smaller,
     smallest_lane,
     sum_lanes,
     zero,
@@ -48,22 +51,12 @@ _staging = stack(GROUP * _ROW + HELD + LINE)
 
 @inner
 def short_extremes(x, n, like):  # type: ignore[no-untyped-def]
-    """Largest and smallest entry; NaN may be passed over or not."""
-    size = itemsize(like)
-    v = load(x + n * size - VECTOR_BYTES, like)
-    top, bottom = v, v
-    for p in range(x, x + n * size - VECTOR_BYTES, VECTOR_BYTES):
-        v = load(p, like)
-        top, bottom = larger(v, top), smaller(v, bottom)
+    """Largest and smallest number at a place; NaN may be passed over or not."""
+    end = n * itemsize(like) - VECTOR_BYTES
+    top, bottom = first_extremes(x + end, like)
+    for i in range(0, end, VECTOR_BYTES):
+        top, bottom = extremes_with(x + i, top, bottom, like)
     return largest_lane(top), smallest_lane(bottom)
-
-
-@inner
-def one_exponential(x, framed, close, like):  # type: ignore[no-untyped-def]
-    """Of the vector at `x`; `close` is the shorter way, to the same bits."""
-    if close:
-        return near_exponential(load(x, like), framed[2])
-    return exponential(load(x, like), framed[0], framed[1], framed[2])
 
 
 @internal
@@ -78,10 +71,10 @@ def short_exponentials(x, e, n, framed, close, ahead, like):  # type: ignore[no-
         p, q = x + done, e + done
         if ahead:
             ask_for_four(p + ahead)
-        v0 = one_exponential(p, framed, close, like)
-        v1 = one_exponential(p + VECTOR_BYTES, framed, close, like)
-        v2 = one_exponential(p + 2 * VECTOR_BYTES, framed, close, like)
-        v3 = one_exponential(p + 3 * VECTOR_BYTES, framed, close, like)
+        v0 = exponential_at(p, framed, close, like)
+        v1 = exponential_at(p + VECTOR_BYTES, framed, close, like)
+        v2 = exponential_at(p + 2 * VECTOR_BYTES, framed, close, like)
+        v3 = exponential_at(p + 3 * VECTOR_BYTES, framed, close, like)
         store(q, v0)
         store(q + VECTOR_BYTES, v1)
         store(q + 2 * VECTOR_BYTES, v2)
@@ -93,13 +86,13 @@ def short_exponentials(x, e, n, framed, close, ahead, like):  # type: ignore[no-
     rest = broadcast(like)
     while done + VECTOR_BYTES <= end:
         if ahead:
-            prefetch(x + done + ahead)
-        v = one_exponential(x + done, framed, close, like)
+            prefetch(address(x) + done + ahead)
+        v = exponential_at(x + done, framed, close, like)
         store(e + done, v)
         rest = rest + v
         done += VECTOR_BYTES
     if done < end:
-        v = one_exponential(x + end - VECTOR_BYTES, framed, close, like)
+        v = exponential_at(x + (end - VECTOR_BYTES), framed, close, like)
         store(e + end - VECTOR_BYTES, v)
         rest = rest + joined_at(zero(v), v, (done - end + VECTOR_BYTES) // size)
     return gather(a, b, rest)
@@ -187,12 +180,12 @@ def short_rows(x, y, first, last, n, past, like):  # type: ignore[no-untyped-def
             top, bottom = short_extremes(rows + i * step, n, like)
             store_one(tops + i * size, top)
             store_one(bottoms + i * size, bottom)
-        top = load(tops, like)
+        top, bottom = ends(x, load(tops, like), load(bottoms, like))
         shift, cutoff, base = frame(top)
         store(shifts, shift)
         store(cutoffs, cutoff)
         store(bases, base)
-        far = far_lanes(top, load(bottoms, like))
+        far = far_lanes(top, bottom)
         store(tops, far)
         any_far = largest_lane(far) > 0
         ahead = step * group if past else 0
@@ -209,7 +202,7 @@ def short_rows(x, y, first, last, n, past, like):  # type: ignore[no-untyped-def
             else:
                 a, b = short_exponentials(row, e, n, framed, True, ahead, like)
             keep_sum(sums + 8 * i, a, b, like)
-        scale = scale_of(load(sums, 0.0), load(sums + VECTOR_BYTES, 0.0), like)
+        scale = scale_at(x, load(sums, 0.0), load(sums + VECTOR_BYTES, 0.0), like)
         store(scales, scale[0])
         store(scales + VECTOR_BYTES, scale[1])
         store(scales + 2 * VECTOR_BYTES, scale[2])

@@ -6,15 +6,14 @@ To the bit what `rows_in_lanes` gives: the sum is taken in its order, number by 
 from __future__ import annotations
 
 from implementations._numba.exponential import (
-    exponential,
     far_lanes,
     frame,
     gather,
     gather4,
     near_scaled,
-    scale_of,
     scaled,
 )
+from implementations._numba.logits import copied, ends, exponential_at, logits, number, scale_at
 from implementations._numba.short_rows import short_extremes
 from implementations._simd.compilation import VECTOR_BYTES, inner, internal
 from implementations._simd.memory import itemsize, load, load_one, stack, store, store_one
@@ -32,11 +31,11 @@ def copy_row(source, target, n, like):  # type: ignore[no-untyped-def]
     end = n * size - VECTOR_BYTES
     if end < 0:
         for i in range(0, n * size, size):
-            store_one(target + i, load_one(source + i, like))
+            store_one(target + i, number(source + i, like))
         return
     for i in range(0, end, VECTOR_BYTES):
-        store(target + i, load(source + i, like))
-    store(target + end, load(source + end, like))
+        store(target + i, logits(source + i, like))
+    store(target + end, logits(source + end, like))
 
 
 @inner
@@ -68,16 +67,16 @@ def lone_rows(x, y, first, last, n, like):  # type: ignore[no-untyped-def]
     e = _scratch()
     for r in range(first, last):
         row = x + r * step
-        store(e + end - VECTOR_BYTES, spread(row, like))
+        store(e + end - VECTOR_BYTES, broadcast(number(row, like)))
         copy_row(row, e, n, like)
         top, bottom = short_extremes(e, end // itemsize(like), like)
-        top = broadcast(top)
+        top, bottom = ends(x, broadcast(top), broadcast(bottom))
         framed = frame(top)
-        far = largest_lane(far_lanes(top, broadcast(bottom))) > 0
+        far = largest_lane(far_lanes(top, bottom)) > 0
         for p in range(e, e + end, VECTOR_BYTES):
-            store(p, exponential(load(p, like), framed[0], framed[1], framed[2]))
+            store(p, exponential_at(copied(x, p), framed, False, like))
         a, b = sum_by_number(e, n, like)
-        scale = scale_of(a, b, like)
+        scale = scale_at(x, a, b, like)
         for p in range(e, e + end, VECTOR_BYTES):
             v = load(p, like)
             store(p, scaled(v, scale) if far else near_scaled(v, scale))

@@ -18,6 +18,7 @@ from __future__ import annotations
 import numpy as np
 from numba.extending import register_jitable
 
+from implementations._numba.logits import masked_logits, scaled_logits
 from implementations._numba.long_row_results import write, write_past
 from implementations._numba.long_rows import (
     REST,
@@ -82,6 +83,23 @@ def softmax_part(stage, x, y, rows, n, past, state, part, parts, like):  # type:
 
 
 @internal
+def changed_part(x, y, rows, n, past, part, parts, like):  # type: ignore[no-untyped-def]
+    """A part of whole rows whose logits are changed: a place of `logits`. Never in blocks."""
+    if n <= FEW:
+        first, last = share(rows, part, parts, VECTOR_BYTES)
+        if last - first <= LONE:
+            lone_rows(x, y, first, last, n, like)
+        else:
+            rows_in_lanes(x, y, first, last, rows, n, past, like)
+        return
+    first, last = share(rows, part, parts, 1)
+    if n < SHORT:
+        short_rows(x, y, first, last, n, past, like)
+    elif not (past and taken_in_turns(x, y, first, last, n, like)):
+        rows_through_scratch(x, y, first, last, n, past, 0, like)
+
+
+@internal
 def long_stage(stage, x, y, r, n, past, room, part, parts, like):  # type: ignore[no-untyped-def]
     """A stage of row `r`; a TURN is its BLOCKS and the RESULTS of the row before."""
     own, step = state_of(room, n, r), n * itemsize(like)
@@ -137,3 +155,31 @@ def softmax_float32(stage, x, y, rows, n, past, state, part, parts):  # type: ig
 def softmax_float64(stage, x, y, rows, n, past, state, part, parts):  # type: ignore[no-untyped-def]
     """`softmax_part` as a C function, for float64."""
     softmax_part(stage, x, y, rows, n, past != 0, state, part, parts, np.float64(0))
+
+
+def scaled_float32(stage, x, y, rows, n, past, state, part, parts):  # type: ignore[no-untyped-def]
+    """Softmax of logits times the float32 at the address `state`."""
+    like = np.float32(0)
+    place = scaled_logits(x, load_one(state, like), like)
+    changed_part(place, y, rows, n, past != 0, part, parts, like)
+
+
+def scaled_float64(stage, x, y, rows, n, past, state, part, parts):  # type: ignore[no-untyped-def]
+    """Softmax of logits times the float64 at the address `state`."""
+    like = np.float64(0)
+    place = scaled_logits(x, load_one(state, like), like)
+    changed_part(place, y, rows, n, past != 0, part, parts, like)
+
+
+def masked_float32(stage, x, y, rows, n, past, state, part, parts):  # type: ignore[no-untyped-def]
+    """Softmax of the logits of which the bytes from the address `state` on are not 0."""
+    like = np.float32(0)
+    place = masked_logits(x, state, like)
+    changed_part(place, y, rows, n, past != 0, part, parts, like)
+
+
+def masked_float64(stage, x, y, rows, n, past, state, part, parts):  # type: ignore[no-untyped-def]
+    """The same, of float64."""
+    like = np.float64(0)
+    place = masked_logits(x, state, like)
+    changed_part(place, y, rows, n, past != 0, part, parts, like)

@@ -16,6 +16,7 @@ from typing import Any
 from numba import types
 
 from implementations._numba.exponential import frame, near_scaled, scaled
+from implementations._numba.logits import ends, extremes_with, first_extremes
 from implementations._numba.row import (
     aligned,
     ask_for_four,
@@ -32,9 +33,7 @@ from implementations._simd.memory import fence, itemsize, load, store, store_pas
 from implementations._simd.vectors import (
     broadcast,
     joined_at,
-    larger,
     largest_lane,
-    smaller,
     smallest_lane,
 )
 
@@ -60,14 +59,13 @@ def turns(read, x, e, source, to, count, framed, close, scale, like):  # type: i
     a = broadcast(0.0)
     b = a
     top = broadcast(like)
-    if count:
-        top = load(read, like)
     bottom = top
+    if count:
+        top, bottom = first_extremes(read, like)
     for i in range(0, count * 4 * VECTOR_BYTES, 4 * VECTOR_BYTES):
-        ask_for_four(read + i + AHEAD)
+        ask_for_four(read + (i + AHEAD))
         for j in range(i, i + 4 * VECTOR_BYTES, VECTOR_BYTES):
-            v = load(read + j, like)
-            top, bottom = larger(v, top), smaller(v, bottom)
+            top, bottom = extremes_with(read + j, top, bottom, like)
         p = source + i
         v0 = result(p, scale, close, like)
         v1 = result(p + VECTOR_BYTES, scale, close, like)
@@ -88,9 +86,8 @@ def rest_of_extremes(x, done, n, top, bottom, like):  # type: ignore[no-untyped-
     size = itemsize(like)
     lanes = VECTOR_BYTES // size
     for i in range(done, n, lanes):
-        v = load(x + size * min(i, n - lanes), like)
-        top, bottom = larger(v, top), smaller(v, bottom)
-    return broadcast(largest_lane(top)), broadcast(smallest_lane(bottom))
+        top, bottom = extremes_with(x + size * min(i, n - lanes), top, bottom, like)
+    return ends(x, broadcast(largest_lane(top)), broadcast(smallest_lane(bottom)))
 
 
 @internal
@@ -109,11 +106,11 @@ def rows_in_turns(x, y, first, last, n, like):  # type: ignore[no-untyped-def]
     top = broadcast(like)
     bottom, waiting = top, top
     framed, close, was_close = frame(top), False, False
-    scale = row_scale(1.0, 0.0, like)
+    scale = row_scale(x, 1.0, 0.0, like)
     for r in range(first - 1, last + 1):
         writing, computing, reading = r > first, first <= r < last, r + 1 < last
         row = x + r * n * size
-        to = row - n * size - x + y
+        to = y + (r - 1) * n * size
         beyond = to % VECTOR_BYTES  # bytes of the row's first vector that are of the row before
         vectors = (n * size + beyond) // VECTOR_BYTES
         start = VECTOR_BYTES if beyond else 0
@@ -143,11 +140,10 @@ def rows_in_turns(x, y, first, last, n, like):  # type: ignore[no-untyped-def]
                 a, b = four_exponentials(row + i, e + i, framed, a, b, close, True, True, like)
             a, b = last_exponentials(row, e, fours * 4 * lanes, n, framed, a, b, True, like)
             total, rest = tree_sum(a, b)
-            scale, was_close = row_scale(total, rest, like), close
+            scale, was_close = row_scale(x, total, rest, like), close
         if reading:
             if count == 0:
-                top = load(read, like)
-                bottom = top
+                top, bottom = first_extremes(read, like)
             top, bottom = rest_of_extremes(read, count * 4 * lanes, n, top, bottom, like)
             framed, close = frame(top), is_near(top, bottom)
     fence()

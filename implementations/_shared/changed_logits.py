@@ -32,11 +32,20 @@ def masked(rows: Array, mask: Any, axis: int) -> tuple[Array, Array]:
         mask: booleans that broadcast to the array that the rows are of.
         axis: of the classes, in that array.
     """
+    z = np.where(kept_rows(mask, rows, axis), rows, -np.inf).astype(rows.dtype, copy=False)
+    return z, (z == -np.inf).all(axis=-1, keepdims=True)
+
+
+def kept_rows(mask: Any, rows: Array, axis: int) -> Array:
+    """A mask in the shape of `rows`, by strides alone: classes last, nothing copied."""
     kept = np.asarray(mask)
     if kept.dtype != bool:
         raise TypeError(f"mask: expected booleans, True keeps; got {kept.dtype}")
     shape = list(rows.shape)
     shape.insert(axis % rows.ndim, shape.pop())
-    moved = np.moveaxis(np.broadcast_to(kept, shape), axis, -1)
-    z = np.where(moved, rows, -np.inf).astype(rows.dtype, copy=False)
-    return z, (z == -np.inf).all(axis=-1, keepdims=True)
+    try:
+        return np.moveaxis(np.broadcast_to(kept, shape), axis, -1)
+    except ValueError:
+        raise ValueError(
+            f"mask: expected a shape that broadcasts to {tuple(shape)}, that of x; got {kept.shape}"
+        ) from None

@@ -113,6 +113,38 @@ def load_one(typingctx: Any, source: Any, like: Any) -> Any:
 
 
 @intrinsic  # type: ignore[misc]
+def load_byte(typingctx: Any, source: Any) -> Any:
+    """Whether the byte at an address is not 0."""
+
+    def code(_context: Any, builder: Any, _signature: Any, values: Any) -> Any:
+        found = builder.load(pointer_to(builder, values[0], ir.IntType(8)))
+        return builder.icmp_unsigned("!=", found, ir.Constant(found.type, 0))
+
+    return types.boolean(types.intp), code
+
+
+def chosen(builder: Any, mask: Any, v: Any, w: Any) -> Any:
+    """The code of `where_kept`."""
+    kind = ir.VectorType(ir.IntType(8), v.type.count)
+    found = builder.load(pointer_to(builder, mask, kind))
+    found.align = 1
+    kept = builder.icmp_unsigned("!=", found, ir.Constant(kind, [0] * v.type.count))
+    return builder.select(kept, v, w)
+
+
+@intrinsic  # type: ignore[misc]
+def where_kept(typingctx: Any, mask: Any, v: Any, w: Any) -> Any:
+    """`v` where the bytes at an address, one for each lane, are not 0, `w` elsewhere."""
+    if not isinstance(v, Vector) or v != w:
+        return None
+
+    def code(_context: Any, builder: Any, _signature: Any, values: Any) -> Any:
+        return chosen(builder, *values)
+
+    return v(types.intp, v, v), code
+
+
+@intrinsic  # type: ignore[misc]
 def store_one(typingctx: Any, target: Any, number: Any) -> Any:
     """A number to an address."""
     if number not in _FLOATS:

@@ -1,11 +1,12 @@
 """Rows in memory to columns in vectors and back, transposed in registers.
 
-`to_columns(rows, step, columns, like)` and `to_rows(columns, rows, step, like)` are of as many rows
-as a vector has lanes, and as many columns; `_half` and `_quarter` of fewer columns.
+`to_columns(rows, mask, step, columns, like)` and `to_rows(columns, rows, step, like)` are of as
+many rows as a vector has lanes, and as many columns; `_half` and `_quarter` of fewer columns.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from llvmlite import ir
@@ -13,7 +14,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from implementations._simd.compilation import VECTOR_BYTES
-from implementations._simd.memory import pointer_to
+from implementations._simd.memory import chosen, pointer_to
 from implementations._simd.vectors import llvm_number, llvm_vector, shuffled, vector_of
 
 
@@ -64,27 +65,31 @@ def _exchanged(builder: Any, v: list[Any], e: int, pieces: int, back: bool) -> l
 
 def _to_columns(pieces: int) -> Any:
     @intrinsic  # type: ignore[misc]
-    def to_columns(typingctx: Any, rows: Any, step: Any, columns: Any, like: Any) -> Any:
+    def to_columns(typingctx: Any, rows: Any, mask: Any, step: Any, columns: Any, like: Any) -> Any:
         """The first columns of as many rows as a vector has lanes, to vectors one by one.
 
         `rows` is the address of the first, `step` the bytes between rows; reads as many columns
-        of each as a vector has lanes, divided by the number of pieces.
+        of each as a vector has lanes, divided by the number of pieces. `mask` is None, or the
+        address of a byte for each number, 0 for those that become -inf.
         """
         vector = vector_of(like)
         if vector is None:
             return None
         e = 128 // vector.element.bitwidth
-        count = vector.lanes // pieces
+        count, size = vector.lanes // pieces, vector.element.bitwidth // 8
 
         def code(context: Any, builder: Any, _signature: Any, values: Any) -> Any:
             part = ir.VectorType(llvm_number(vector.element), count)
             word = ir.IntType(64)
 
             def piece(row: int) -> Any:
-                place = builder.add(values[0], builder.mul(values[1], ir.Constant(word, row)))
-                found = builder.load(pointer_to(builder, place, part))
-                found.align = vector.element.bitwidth // 8
-                return found
+                ahead = builder.mul(values[2], ir.Constant(word, row))
+                found = builder.load(pointer_to(builder, builder.add(values[0], ahead), part))
+                found.align = size
+                if mask == types.none:
+                    return found
+                place = builder.add(values[1], builder.sdiv(ahead, ir.Constant(word, size)))
+                return chosen(builder, place, found, ir.Constant(part, [-math.inf] * count))
 
             def joined(parts: list[Any]) -> Any:
                 while len(parts) > 1:
@@ -102,13 +107,13 @@ def _to_columns(pieces: int) -> Any:
             inside = _inner_transposed(builder, loaded, e)
             for j in range(e):
                 for b, v in enumerate(_exchanged(builder, inside[j::e], e, pieces, False)):
-                    place = builder.add(values[2], ir.Constant(word, (e * b + j) * VECTOR_BYTES))
+                    place = builder.add(values[3], ir.Constant(word, (e * b + j) * VECTOR_BYTES))
                     builder.store(
                         v, pointer_to(builder, place, llvm_vector(vector))
                     ).align = VECTOR_BYTES
             return context.get_dummy_value()
 
-        return types.void(types.intp, types.intp, types.intp, like), code
+        return types.void(types.intp, mask, types.intp, types.intp, like), code
 
     return to_columns
 

@@ -59,6 +59,17 @@ for classes in (3, 10, 33, 48, 127, 300, 1001):
         finite = x[[2, 4, 5, 6, 7, 8]]
         error = ulp_error(y[[2, 4, 5, 6, 7, 8]], reference.softmax_exact(finite)).max()
         assert error <= 4, (classes, scale, error)
+        half = numba_cpu.scaled_softmax(x, -0.5)
+        assert np.isnan(half[[0, 2, 3]]).all() and half[1, 0] == 0
+        error = ulp_error(half[4:], reference.softmax_exact(np.float32(-0.5) * x[4:])).max()
+        assert error <= 4, (classes, scale, error)
+        kept = rng.random(x.shape) < 0.7
+        kept[0, 1] = kept[1, 0] = kept[3] = False
+        y = numba_cpu.masked_softmax(x, kept)
+        assert not y[~kept].any()
+        some = kept.any(axis=1)
+        exact = reference.softmax_exact(np.where(kept, x, np.float32(-np.inf))[some])
+        assert ulp_error(y[some], exact).max() <= 4
 x = (30 * rng.standard_normal((2, 266_000))).astype(np.float32)
 x[1, :5000] = -np.inf
 wide = np.exp(x.astype(np.longdouble) - x.max(axis=1, keepdims=True))
