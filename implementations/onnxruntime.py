@@ -103,17 +103,23 @@ def _session(
     )
 
 
-def _run(operator: str, x: Array, axis: int | None, out: Array | None) -> Array:
+def _run(
+    operator: str, x: Array, axis: int | None, out: Array | None,
+    number: float | None = None, mask: Array | None = None,
+) -> Array:  # fmt: skip
     """The operator on contiguous memory; `out` is bound itself where it is contiguous, too."""
     x = arrays.checked(x, out)
-    session = _session(operator, axis, x.ndim, arrays.thread_count())
-    source = np.require(x, requirements=["C", "A"])
+    session = _session(operator, axis, x.ndim, arrays.thread_count(), number)
+    inputs = {"x": np.require(x, requirements=["C", "A"])}
+    if mask is not None:
+        inputs["mask"] = np.ascontiguousarray(np.broadcast_to(np.asarray(mask, bool), x.shape))
     if x.size == 0:  # there is no memory to bind
-        (empty,) = session.run(["y"], {"x": source})
+        (empty,) = session.run(["y"], inputs)
         return np.asarray(empty)
-    result = arrays.result_for(source, out)
+    result = arrays.result_for(inputs["x"], out)
     binding = session.io_binding()
-    binding.bind_input("x", "cpu", 0, np.float32, source.shape, source.ctypes.data)
+    for name, array in inputs.items():
+        binding.bind_input(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
     binding.bind_output("y", "cpu", 0, np.float32, result.shape, result.ctypes.data)
     session.run_with_iobinding(binding)
     return arrays.delivered(result, out)
@@ -136,34 +142,32 @@ def log_softmax(x: Array, axis: int = -1, out: Array | None = None) -> Array:
     return _run("LogSoftmax", x, _integer(axis), out)
 
 
-def _changed(steps: str, x: Array, axis: int, number: float | None, **more: Array) -> Array:
+def _changed(
+    steps: str, x: Array, axis: int, out: Array | None, number: float | None = None,
+    mask: Array | None = None,
+) -> Array:  # fmt: skip
     """Softmax after some nodes, all in one graph, which the runtime may fuse."""
-    x = arrays.checked(x, None)
-    axis = _integer(axis) % max(x.ndim, 1)
-    session = _session(steps, axis, x.ndim, arrays.thread_count(), number)
-    (y,) = session.run(["y"], {"x": np.require(x, requirements=["C", "A"]), **more})
-    return np.asarray(y)
+    return _run(steps, x, _integer(axis) % max(np.ndim(x), 1), out, number, mask)
 
 
-def scaled_softmax(x: Array, scale: float, axis: int = -1) -> Array:
+def scaled_softmax(x: Array, scale: float, axis: int = -1, out: Array | None = None) -> Array:
     """Mul by a constant, then Softmax."""
-    return _changed("scaled", x, axis, scale)
+    return _changed("scaled", x, axis, out, scale)
 
 
-def masked_softmax(x: Array, mask: Array, axis: int = -1) -> Array:
+def masked_softmax(x: Array, mask: Array, axis: int = -1, out: Array | None = None) -> Array:
     """Where with -inf, then Softmax: NaN in rows without any class."""
-    kept = np.ascontiguousarray(np.broadcast_to(np.asarray(mask, bool), np.shape(x)))
-    return _changed("masked", x, axis, None, mask=kept)
+    return _changed("masked", x, axis, out, mask=mask)
 
 
-def softmax_with_sink(x: Array, sink: float, axis: int = -1) -> Array:
+def softmax_with_sink(x: Array, sink: float, axis: int = -1, out: Array | None = None) -> Array:
     """Pad with the sink, Softmax, Slice."""
-    return _changed("sink", x, axis, sink)
+    return _changed("sink", x, axis, out, sink)
 
 
-def softcap_softmax(x: Array, cap: float, axis: int = -1) -> Array:
+def softcap_softmax(x: Array, cap: float, axis: int = -1, out: Array | None = None) -> Array:
     """Div, Tanh and Mul, then Softmax."""
-    return _changed("capped", x, axis, cap)
+    return _changed("capped", x, axis, out, cap)
 
 
 def exp(x: Array) -> Array:

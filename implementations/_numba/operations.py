@@ -139,10 +139,14 @@ def _sink_row(x: Any, sink: Any, out: Any) -> None:
 
 @compiled
 def _softcap_row(x: Any, cap: float, out: Any) -> None:
-    """In float64, rounded to the format at the end."""
+    """In float64, rounded to the format at the end. tanh(v) is 1 - 2 / (1 + exp(2 v))."""
     z = np.empty(x.size, np.float64)
+    nothing, t_one = 0.0, reduce(0.0)[1]
     for i in range(x.size):
-        z[i] = cap * math.tanh(np.float64(x[i]) / cap)
+        v = 2.0 * (np.float64(x[i]) / cap)
+        v = 80.0 if v > 80.0 else -80.0 if v < -80.0 else v  # NaN passes
+        e = exponential(v, nothing, -100.0, t_one) * 2.0**-64
+        z[i] = cap - (cap + cap) / (1.0 + e)
     shift, cutoff, t_top = frame(largest(z))
     total, rest = fill_row(z, z, shift, cutoff, t_top)
     divide(z, total, rest)

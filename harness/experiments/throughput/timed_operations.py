@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from harness import workloads
 from harness.bounds.tolerances import (
     Arithmetic,
     backward_allowance,
+    changed_allowance,
     cross_entropy_allowance,
     log_softmax_allowance,
 )
@@ -24,6 +25,7 @@ from harness.reference import (
     softmax_backward_exact,
     softmax_exact,
 )
+from harness.reference.composed import Change, changed_rows
 from harness.reference.memo import MEMO, bytes_of, content_key
 
 WORKLOAD = "normal(scale=1)"
@@ -40,19 +42,23 @@ class Traffic:
         reads, writes: arrays of rows of classes.
         row_bytes: bytes for each row beside them, without those of `row_entries`.
         row_entries: entries of the format for each row beside them.
+        entry_bytes: bytes for each entry of an array beside them, such as a mask's.
     """
 
     reads: int
     writes: int
     row_bytes: int = 0
     row_entries: int = 0
+    entry_bytes: int = 0
 
     @property
     def arrays(self) -> int:
         return self.reads + self.writes
 
     def moved(self, array_bytes: int, rows: int, itemsize: int) -> int:
-        return self.arrays * array_bytes + rows * (self.row_bytes + self.row_entries * itemsize)
+        entries = array_bytes // itemsize * self.entry_bytes
+        of_rows = rows * (self.row_bytes + self.row_entries * itemsize)
+        return self.arrays * array_bytes + entries + of_rows
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,7 @@ class TimedOperation:
         blocks: its arguments, of a format, given rows, classes and a seed.
         exact: its results of those.
         allowed: how far each result may be off, in ulps.
+        numbers: what is passed beside its arguments, by name; numbers of every format.
     """
 
     name: str
@@ -77,11 +84,12 @@ class TimedOperation:
     blocks: Callable[[int, int, str, int], Blocks]
     exact: Callable[[Blocks], tuple[Exact, ...]]
     allowed: Callable[[Blocks, tuple[Exact, ...], str, Arithmetic], tuple[Float64Array, ...]]
+    numbers: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def options(self) -> dict[str, Any]:
         """Of a call, beside its arguments."""
-        return {} if self.contract == "cross_entropy" else {"axis": -1}
+        return {} if self.contract == "cross_entropy" else {**self.numbers, "axis": -1}
 
     @property
     def part(self) -> int | None:
@@ -147,6 +155,40 @@ def _allowed_cross_entropy(
     return allowed[: len(exact)]
 
 
+def _logits_and_mask(rows: int, classes: int, dtype: str, seed: int) -> Blocks:
+    """A quarter of the classes is masked, by chance; never the first."""
+    (x,) = _logits(rows, classes, dtype, seed)
+    kept = np.random.default_rng(seed).random(x.shape, np.float32) >= 0.25
+    kept[:, 0] = True
+    return x, kept
+
+
+def _changed(
+    name: str, change: Change | None = None, sink: float | None = None, **numbers: float
+) -> TimedOperation:
+    """Softmax of changed logits; a mask is its second argument."""
+    change = change or Change()
+
+    def parts(blocks: Blocks) -> tuple[Float64Array, Change, NDArray[np.bool_] | None]:
+        return to_float64(blocks[0]), change, blocks[1] if len(blocks) > 1 else None
+
+    def exact(blocks: Blocks) -> tuple[Exact, ...]:
+        sinks = None if sink is None else np.full(len(blocks[0]), sink)
+        return (changed_rows(*parts(blocks), sinks),)
+
+    def allowed(
+        blocks: Blocks, exact: tuple[Exact, ...], dtype: str, arithmetic: Arithmetic
+    ) -> tuple[Float64Array, ...]:
+        return (changed_allowance(*parts(blocks), sink, exact[0], dtype, arithmetic),)
+
+    masked = name == "masked_softmax"
+    return TimedOperation(
+        name, name, Traffic(1, 1, entry_bytes=int(masked)), _COPIES,
+        _logits_and_mask if masked else _logits, exact, allowed,
+        numbers if sink is None else {"sink": sink},
+    )  # fmt: skip
+
+
 _COPIES = ("copy_kernel", "copy_memcpy")
 OPERATIONS: tuple[TimedOperation, ...] = (
     TimedOperation(
@@ -178,6 +220,10 @@ OPERATIONS: tuple[TimedOperation, ...] = (
         lambda blocks: (softmax_backward_exact(blocks[0], blocks[1]),),
         _allowed_backward,
     ),
+    _changed("scaled_softmax", Change(scale=0.125), scale=0.125),  # heads of 64
+    _changed("masked_softmax"),
+    _changed("softmax_with_sink", sink=0.0),
+    _changed("softcap_softmax", Change(cap=30.0), cap=30.0),
 )  # fmt: skip
 """In the order in which they are timed: what matters most comes first, where time runs out."""
 
