@@ -111,3 +111,22 @@ def log_softmax(x: Array, axis: int = -1) -> Array:
 def logsumexp(x: Array, axis: int = -1) -> Array:
     """jax.jit(jax.nn.logsumexp)(x, axis)."""
     return _logsumexp(x, axis)
+
+
+@jax.jit
+def _layer(hidden: Array, weight: Array, targets: Array) -> tuple[Array, ...]:
+    def losses(h: Array, w: Array) -> Array:
+        z = h @ w.T
+        own = jnp.take_along_axis(z, targets[..., None], -1)[..., 0]
+        return jax.nn.logsumexp(z, -1) - own
+
+    loss, gradients_of = jax.vjp(losses, hidden, weight)
+    return loss, *gradients_of(jnp.ones_like(loss))
+
+
+def linear_cross_entropy(
+    hidden: Array, weight: Array, targets: Array
+) -> tuple[Array, Array, Array]:
+    """jax.jit of logsumexp(z) - z[target] with z = hidden @ weight.T, and its jax.vjp."""
+    loss, in_hidden, in_weight = _layer(hidden, weight, targets)
+    return loss, in_hidden, in_weight

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from implementations._shared import changed_logits, numpy_rows
+from implementations._shared import changed_logits, linear_layer, numpy_rows
 from implementations._shared.numpy_rows import Array, as_rows, buffer_for, check, deliver, maximum
 
 IMPLEMENTATION = {
@@ -124,3 +124,11 @@ def softmax_backward(grad: Array, y: Array, axis: int = -1) -> Array:
 def cross_entropy(logits: Array, targets: Any) -> tuple[Array, Array]:
     """Loss of each row, and its gradient p - y, accurate at saturation."""
     return numpy_rows.cross_entropy(logits, targets)
+
+
+@np.errstate(all="ignore")
+def linear_cross_entropy(hidden: Array, weight: Array, targets: Any) -> tuple[Array, Array, Array]:
+    """Loss of each row of logits hidden @ weight.T, and the gradients of their sum in both."""
+    h, w, target = linear_layer.rows_of(hidden, weight, targets)
+    loss, gradient = numpy_rows.cross_entropy(h @ w.T, target[:, 0])
+    return linear_layer.delivered(loss, gradient @ w, gradient.T @ h, hidden)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from implementations._shared import changed_logits, numpy_rows
+from implementations._shared import changed_logits, linear_layer, numpy_rows
 from implementations._shared.numpy_rows import Array, as_rows, buffer_for, check, deliver, maximum
 
 IMPLEMENTATION = {
@@ -36,6 +36,8 @@ IMPLEMENTATION = {
 }
 
 BLOCK = 4096
+LAYER_BLOCK = 256
+"""Classes of a linear layer whose logits are there at a time."""
 
 
 def merge_logsumexp(m1: Array, s1: Array, m2: Array, s2: Array) -> tuple[Array, Array]:
@@ -174,3 +176,33 @@ def softmax_backward(grad: Array, y: Array, axis: int = -1) -> Array:
 def cross_entropy(logits: Array, targets: Any) -> tuple[Array, Array]:
     """Loss of each row, and its gradient p - y, accurate at saturation."""
     return numpy_rows.cross_entropy(logits, targets)
+
+
+@np.errstate(all="ignore")
+def linear_cross_entropy(hidden: Array, weight: Array, targets: Any) -> tuple[Array, Array, Array]:
+    """Loss of each row of logits hidden @ weight.T, and the gradients of their sum in both.
+
+    The logits are never there as a whole: a block of classes at a time, for the running pair
+    (max, sum - 1), and once more for the gradients.
+    """
+    h, w, target = linear_layer.rows_of(hidden, weight, targets)
+    blocks = [slice(k, k + LAYER_BLOCK) for k in range(0, len(w), LAYER_BLOCK)]
+    m, t = np.full((len(h), 1), -np.inf, h.dtype), np.full((len(h), 1), -1.0, h.dtype)
+    own = np.empty_like(m)
+    for block in blocks:
+        z = h @ w[block].T
+        m, t = _merge_excess(m, t, *_scan(z, excess=True))
+        here = (target >= block.start) & (target < block.stop)
+        at = np.where(here, target - block.start, 0)
+        own = np.where(here, np.take_along_axis(z, at, -1), own)
+    in_hidden, in_weight = np.zeros_like(h), np.empty_like(w)
+    for block in blocks:
+        gradient = np.exp(h @ w[block].T - m) / (1 + t)
+        here = ((target >= block.start) & (target < block.stop))[:, 0]
+        at = here.nonzero()[0], target[here, 0] - block.start
+        # p - 1, or -(sum of the others) where the target has the largest logit
+        rest = np.where(own == m, -t / (1 + t), -1.0)[here, 0]
+        gradient[at] = np.where((own == m)[here, 0], rest, gradient[at] + rest)
+        in_hidden += gradient @ w[block]
+        in_weight[block] = gradient.T @ h
+    return linear_layer.delivered(np.log1p(t) - (own - m), in_hidden, in_weight, hidden)

@@ -89,3 +89,10 @@ def softmax_backward(grad: Tensor, y: Tensor, axis: int = -1) -> Tensor:
 def cross_entropy(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """torch.nn.functional.cross_entropy per row, and the gradient of its sum by autograd."""
     return operations.loss_and_gradient(logits, targets)
+
+
+def linear_cross_entropy(
+    hidden: Tensor, weight: Tensor, targets: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """torch.nn.functional.linear_cross_entropy per row, without options: logits, then the loss."""
+    return operations.layer_loss_and_gradients(hidden, weight, targets)

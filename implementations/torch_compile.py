@@ -75,6 +75,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "softcap_softmax": lambda x, cap: operations.softcapped(x, cap, 1),
     "softmax_backward": _backward,
     "cross_entropy": operations.losses,
+    "linear_cross_entropy": operations.linear_losses,
 }
 
 
@@ -179,6 +180,17 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         return _program("cross_entropy", rows)(rows, targets)
 
     return operations.loss_and_gradient(logits, targets, losses)
+
+
+def linear_cross_entropy(
+    hidden: Tensor, weight: Tensor, targets: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The loss of each row by a compiled function, and the gradients of its sum by autograd."""
+
+    def losses(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+        return _program("linear_cross_entropy", hidden)(hidden, weight, targets)
+
+    return operations.layer_loss_and_gradients(hidden, weight, targets, losses)
 
 
 @torch.no_grad()

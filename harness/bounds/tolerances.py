@@ -120,13 +120,22 @@ def changed_allowance(
         whole = Exact(*(np.concatenate([getattr(e, part) for e in (exact, ones)], axis=1)
                         for part in ("hi", "lo", "exponent")))  # fmt: skip
     base = softmax_allowance(z, whole, output, arithmetic)[:, :classes]
-    weights = np.where(np.isfinite(off), exact.to_float64(), 0.0)
-    common = (weights * np.where(np.isfinite(off), off, 0.0)).sum(axis=1, keepdims=True)
+    relative = perturbation(off, exact.to_float64())
+    with np.errstate(over="ignore", invalid="ignore"):
+        more = np.abs(exact.in_ulps(output)[1]) * relative
+        return np.where(np.isnan(more), np.inf, base * (1.0 + relative) + more)
+
+
+def perturbation(off: Float64Array, p: Float64Array) -> Float64Array:
+    """The relative change of softmax's results where logits change by at most `off`.
+
+    exp(off_j + log of the mean of exp(off)) - 1, the mean by the weights p, (rows, classes).
+    """
+    known = np.where(np.isfinite(off), off, 0.0)
+    common = (np.where(np.isfinite(off), p, 0.0) * known).sum(axis=1, keepdims=True)
     most = off.max(axis=1, keepdims=True)
     with np.errstate(over="ignore", invalid="ignore"):
-        relative = np.expm1(off + np.where(most < 0.25, 1.14 * common, most))
-        more = np.abs(exact.in_ulps(output)[1]) * relative
-    return np.where(np.isnan(more), np.inf, base * (1.0 + relative) + more)
+        return np.asarray(np.expm1(off + np.where(most < 0.25, 1.14 * common, most)))
 
 
 def _change_cost(z: Float64Array, change: Change, tanh_error: float) -> Float64Array:

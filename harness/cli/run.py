@@ -104,7 +104,9 @@ def run(
             request = _resumed(resume)
         else:
             request = Request(
-                implementations=session.select(implementation or ()),
+                implementations=session.select(
+                    implementation or (), experiment or (), operation or ()
+                ),
                 profile=PROFILES[profile.value],
                 filters=_filters(
                     classes or (), workload or (), precision,

@@ -21,17 +21,27 @@ if TYPE_CHECKING:
 Plan = Callable[["Context"], Iterable["Unit"]]
 
 
-def select(names: Sequence[str]) -> list[Implementation]:
+def select(
+    names: Sequence[str], experiments: Sequence[str] = (), operations: Sequence[str] = ()
+) -> list[Implementation]:
     """The implementations named, each once; all that are built in or installed for none.
+
+    Of all, those that offer but operations of attention take part where these are asked for.
 
     Raises:
         ImplementationError: there is none of a name, or two files of one.
     """
-    from harness.registry.contract import ImplementationError
+    from harness.registry.contract import OF_ATTENTION, OPERATIONS, ImplementationError
     from harness.registry.discovery import implementations, load
 
     if not names:
-        return list(implementations().values())
+        asked = {*operations} or {*OPERATIONS}.difference(
+            () if "attention" in experiments else OF_ATTENTION
+        )
+        return [
+            i for i in implementations().values()
+            if not i.operations or asked.intersection(i.operations)
+        ]  # fmt: skip
     chosen = {one.metadata.path.resolve(): one for one in map(load, names)}
     by_name: dict[str, Implementation] = {}
     for one in chosen.values():

@@ -18,9 +18,13 @@ class AttentionRecord(Record):
     """
 
     experiment: Literal["attention"] = "attention"
-    kind: Literal["accuracy", "onset", "merge", "disagreement"] | None = None
+    kind: Literal["accuracy", "onset", "merge", "disagreement", "layer", "weights"] | None = None
+    result: Literal["loss", "hidden", "weight"] | None = maybe(
+        "of linear_cross_entropy: the loss, or the gradient in the inputs or in the weights"
+    )
     parameter: Literal["scale", "cap", "sink", "mask"] | None = None
     value: float | None = None
+    setting: str | None = maybe("of the parameters of attention_weights, such as tau=8")
     input_sha256: str | None = None
     max_ulp: float | None = None
     p99_ulp: float | None = None
@@ -58,3 +62,12 @@ class AttentionRecord(Record):
     order_ulp: float | None = maybe("by how much sums of the same parts differ with the order")
     parts: int | None = maybe("that a row was merged from")
     points: int | None = maybe("that were tried, each alone in a call")
+    norm_u: float | None = maybe(
+        "largest error over the largest entry of the result, in unit roundoffs of the format"
+    )
+    total_variation: float | None = maybe("largest of the rows, half the sum of abs(y - p)")
+    misrounded_float32: float | None = maybe("fraction of the results that are not the nearest")
+    misrounded_float16: float | None = maybe("the same when they are rounded to float16")
+    misrounded_bfloat16: float | None = None
+    misrounded_float8_e4m3fn: float | None = None
+    misrounded_float8_e5m2: float | None = None

@@ -43,6 +43,8 @@ KEY_FIELDS = (
     "value",
     "over",
     "other",
+    "result",
+    "setting",
 )
 
 

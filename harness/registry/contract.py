@@ -8,8 +8,9 @@ from __future__ import annotations
 import ast
 import contextlib
 import hashlib
+import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = {
     "softmax_with_sink": ("x", "sink", "axis", "out"),
     "softcap_softmax": ("x", "cap", "axis", "out"),
     "merge_logsumexp": ("m1", "s1", "m2", "s2"),
+    "linear_cross_entropy": ("hidden", "weight", "targets"),
+    "attention_weights": ("x", "axis"),
 }
 """Operation to the parameters of its signature; `out` is optional (design of the contract)."""
 
@@ -55,9 +58,12 @@ DEVICES = ("cpu", "cuda")
 MAX_SOURCE = 16 << 20
 """Bytes of a module's source; its syntax tree takes some hundred times as many."""
 
-_TEXT = ("backend", "device", "source", "formula", "bound", "threads", "accumulator")
+_TEXT = ("backend", "device", "source", "formula", "bound", "threads", "accumulator", "weights")
 _TEXTS = ("dtypes", "requires", "programs", "files")
-_KNOWN = {*_TEXT, *_TEXTS, "passes", "deviations"}
+_KNOWN = {*_TEXT, *_TEXTS, "passes", "deviations", "parameters"}
+
+MOST_SETTINGS = 64
+"""Of the parameters of ``attention_weights``, each of which is judged."""
 
 
 class ImplementationError(UserError):
@@ -98,6 +104,9 @@ class Metadata:
         passes: how often it reads or writes a whole array in memory.
         threads: ``"single"`` or ``"many"``.
         accumulator: format of its intermediate sums where it is not that of its input.
+        weights: format to which ``attention_weights`` rounds exp(x - m) before the division.
+        parameters: of ``attention_weights``, by name, with the numbers that are tried.
+        defaults: what they are in its signature, which is what it is judged at.
         deviations: declared departures.
         offers_exp: the module has an ``exp`` of its own whose error can be measured.
         offers_loss: the module has a ``cross_entropy_loss(logits, targets)``, the loss of
@@ -123,6 +132,9 @@ class Metadata:
     passes: int | None = None
     threads: str | None = None
     accumulator: str | None = None
+    weights: str | None = None
+    parameters: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    defaults: Mapping[str, float] = field(default_factory=dict)
     deviations: tuple[Deviation, ...] = ()
     offers_exp: bool = False
     offers_loss: bool = False
@@ -219,6 +231,17 @@ def _check_entries(path: Path, declared: Mapping[str, Any]) -> None:
         parts = Path(name)
         if ".." in parts.parts or parts.is_absolute() or not (path.parent / name).is_file():
             raise _refused(path, "files", "files in the module's folder or below", name)
+    parameters = declared.get("parameters", {})
+    numbers = isinstance(parameters, dict) and all(
+        isinstance(values, list | tuple) and values and all(type(v) in (int, float) for v in values)
+        for values in parameters.values()
+    )
+    settings = math.prod(len(values) for values in parameters.values()) if numbers else 0
+    if not 0 < settings <= MOST_SETTINGS:
+        raise _refused(
+            path, "parameters", f"a dict of name to a tuple of numbers, of {MOST_SETTINGS} "
+            "combinations at most", parameters,
+        )  # fmt: skip
     deviations = declared.get("deviations", ())
     if not isinstance(deviations, list | tuple):
         raise _refused(path, "deviations", "a tuple of dicts", deviations)
@@ -232,7 +255,12 @@ def _check_names(path: Path, declared: Mapping[str, Any]) -> None:
     from harness.bounds import BOUNDS  # both take a while, and plain files declare neither
     from harness.numerics.formats import FORMATS
 
-    for key, known in (("dtypes", FORMATS), ("accumulator", FORMATS), ("bound", BOUNDS)):
+    for key, known in (
+        ("dtypes", FORMATS),
+        ("accumulator", FORMATS),
+        ("weights", FORMATS),
+        ("bound", BOUNDS),
+    ):
         given = declared.get(key, ())
         for name in (given,) if isinstance(given, str) else given:
             if name not in known:
@@ -367,6 +395,32 @@ def _parsed(path: Path) -> ast.Module:
     raise ImplementationError(f"{path}: cannot be read as a Python module: {why}") from None
 
 
+def _defaults(path: Path, tree: ast.Module, names: tuple[str, ...]) -> dict[str, float]:
+    """The numbers that parameters of ``attention_weights`` have in its signature.
+
+    Raises:
+        ImplementationError: it has no such parameter, or one without a number.
+    """
+    found: dict[str, float] = {}
+    for node in _statements(tree.body):
+        if isinstance(node, ast.FunctionDef) and node.name == "attention_weights":
+            a = node.args
+            ordinary = [*a.posonlyargs, *a.args]
+            pairs = zip(ordinary[len(ordinary) - len(a.defaults) :], a.defaults, strict=True)
+            for parameter, default in (*pairs, *zip(a.kwonlyargs, a.kw_defaults, strict=True)):
+                with contextlib.suppress(ValueError, TypeError):
+                    value: Any = None if default is None else ast.literal_eval(default)
+                    if type(value) in (int, float):
+                        found[parameter.arg] = value
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise ImplementationError(
+            f"{path}: attention_weights: expected the declared parameters {', '.join(missing)} "
+            f"with a number as their default"
+        )
+    return {name: found[name] for name in names}
+
+
 def read_metadata(path: Path) -> Metadata:
     """The metadata of the module at `path`, from its syntax tree: nothing is imported or run.
 
@@ -400,6 +454,9 @@ def read_metadata(path: Path) -> Metadata:
         )
     as_declared = {k: v for k, v in declared.items() if k not in ("files", "deviations")}
     as_declared |= {k: tuple(v) for k, v in as_declared.items() if k in _TEXTS}
+    if "parameters" in declared:
+        as_declared["parameters"] = {k: tuple(v) for k, v in declared["parameters"].items()}
+        as_declared["defaults"] = _defaults(path, tree, tuple(declared["parameters"]))
     return Metadata(
         name=path.stem,
         path=path,

@@ -16,6 +16,7 @@ from harness.report.pages import (
     accuracy,
     accuracy_tables,
     attention,
+    attention_kernels,
     conformance,
     conformance_details,
     device,
@@ -211,6 +212,10 @@ def _attention(run: RunData, styles: Styles) -> Iterator[Section]:
         yield _section("Errors", "errors", [attention.errors(run)])
     if attention.records_of(run, "onset"):
         yield _section("Where scaled logits stop being finite", "onset", [attention.onset(run)])
+    swept = attention_kernels.weights(run)
+    if swept is not None:
+        yield _section("Weights as kernels compute them", "weights", [swept])
+    yield _section("A linear layer's cross-entropy", "layers", (), [attention_kernels.layers(run)])
     matrices = [attention.pairs(run, dtype) for dtype in run.dtypes(AttentionRecord)]
     yield _section("Disagreement", "disagreement", (), matrices)
     yield _section("Merged from parts", "merges", (), [attention.merges(run)])

@@ -108,7 +108,9 @@ def _arguments(
     if missing:
         raise TypeError(f"{operation}: expected {', '.join(missing)}, a number; got none")
     arrays = [np.asarray(a) for a in given[:count]]
-    if operation == "cross_entropy":
+    if operation == "linear_cross_entropy":
+        arrays[2] = checked_targets(arrays[2], (*arrays[0].shape[:-1], len(arrays[1])))
+    elif operation == "cross_entropy":
         arrays[1] = checked_targets(arrays[1], arrays[0].shape)
     elif operation == "softmax_backward" and arrays[0].shape != arrays[1].shape:
         shapes = " and ".join(str(a.shape) for a in arrays)

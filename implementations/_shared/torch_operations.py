@@ -64,3 +64,33 @@ def loss_and_gradient(
     loss = losses_of(rows, targets.reshape(-1).long())
     (gradient,) = torch.autograd.grad(loss.sum(), rows)
     return loss.detach().reshape(targets.shape), gradient.reshape(logits.shape)
+
+
+def linear_losses(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    """torch.nn.functional.linear_cross_entropy of each row: the logits, then cross_entropy."""
+    fused = getattr(functional, "linear_cross_entropy", None)
+    if fused is None:  # before PyTorch 2.13; by its documentation the same
+        return functional.cross_entropy(
+            functional.linear(hidden, weight), targets, reduction="none"
+        )
+    return fused(hidden, weight, targets, reduction="none")
+
+
+def layer_loss_and_gradients(
+    hidden: Tensor, weight: Tensor, targets: Tensor,
+    losses_of: Callable[[Tensor, Tensor, Tensor], Tensor] = linear_losses,
+    sum_of: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """The loss of each row, and the gradients of their sum by autograd.
+
+    Args:
+        losses_of: in place of `linear_losses`.
+        sum_of: the sum of the losses, where a function of its own gives that.
+    """
+    rows = hidden.detach().reshape(-1, hidden.shape[-1]).requires_grad_(True)
+    weights = weight.detach().requires_grad_(True)
+    own = targets.reshape(-1).long()
+    loss = losses_of(rows, weights, own)
+    total = loss.sum() if sum_of is None else sum_of(rows, weights, own)
+    in_rows, in_weights = torch.autograd.grad(total, (rows, weights))
+    return loss.detach().reshape(targets.shape), in_rows.reshape(hidden.shape), in_weights

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from harness import workloads
 from harness.bounds import over_bound
 from harness.bounds.tolerances import Arithmetic
-from harness.experiments.attention import disagreement, merging
+from harness.experiments.attention import disagreement, layers, merging, weights
 from harness.experiments.attention.variants import Variant, variants
 from harness.experiments.context import Context, Part, Unit, blank
 from harness.experiments.judgement import (
@@ -286,8 +286,10 @@ def _merge(context: Context, implementation: Implementation, dtype: str) -> Iter
 
 
 def plan(context: Context) -> Iterator[Unit]:
-    """A unit for each format's pairs, input with all variants, row of merges, and onset."""
+    """Units of pairs, layers and weights, of each input with all variants, of merges and onsets."""
     yield from disagreement.plan(context)
+    yield from layers.plan(context, _arithmetic)
+    yield from weights.plan(context, _arithmetic)
     for dtype in context.profile.dtypes:
         asked = _asked(context, dtype)
         for classes in CLASSES if asked else ():

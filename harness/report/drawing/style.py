@@ -38,7 +38,7 @@ STRUCK: Mapping[str, Any] = {
     "markeredgewidth": 1.4,
 }  # fmt: skip
 
-_SERIES = (
+SERIES = (
     "#d25b00",  # vermillion
     "#0071b1",  # blue
     "#b04f8b",  # reddish purple
@@ -59,7 +59,7 @@ _DARK = {
 VARIABLES: Mapping[str, str] = {
     INK: "f-ink", MUTED: "f-muted", GRID: "f-grid", CONTEXT: "f-context", AXIS: "f-axis",
     LIMIT: "f-limit", ALERT: "f-alert", RIGHT: "f-right", COARSE: "f-coarse", DEAD: "f-dead",
-    **{colour: f"s{k}" for k, colour in enumerate(_SERIES)},
+    **{colour: f"s{k}" for k, colour in enumerate(SERIES)},
 }  # fmt: skip
 """The CSS variable of each colour of a figure."""
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h", "p", "d", "*", "8")
@@ -93,6 +93,11 @@ _PLACES = (
     "torch_compile_cuda",
     "jax_cuda",
     "log_sum_exp_difference",
+    "torch_fused",
+    "online_lazy",
+    "exp2_poly",
+    "fp8_e4m3",
+    "fp8_e5m2",
 )
 
 
@@ -148,11 +153,13 @@ def styles(names: Iterable[str]) -> Mapping[str, Style]:
 def _style(name: str) -> Style:
     if name not in _PLACES:
         digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
-        return Style(
-            _SERIES[digest[0] % len(_SERIES)], _MARKERS[digest[1] % len(_MARKERS)], _OTHERS
-        )
+        return Style(SERIES[digest[0] % len(SERIES)], _MARKERS[digest[1] % len(_MARKERS)], _OTHERS)
     i = _PLACES.index(name)
-    return Style(_SERIES[i % len(_SERIES)], _MARKERS[i % len(_MARKERS)], _DASHES[i // len(_SERIES)])
+    return Style(
+        SERIES[i % len(SERIES)],
+        _MARKERS[i % len(_MARKERS)],
+        _DASHES[i // len(SERIES) % len(_DASHES)],
+    )
 
 
 def sheet(figure: str | None = None) -> str:

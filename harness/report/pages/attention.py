@@ -14,6 +14,7 @@ from harness.report.drawing.formatting import figure, integer, plural
 from harness.report.drawing.style import Style
 from harness.report.drawing.svg import Series
 from harness.report.drawing.tables import Column, Entry, Table, number, texts, words
+from harness.report.pages import attention_kernels
 from harness.report.pages.strips import Draw, dtypes_of, names_of, strips
 from harness.report.run_data import RunData, known, ordered
 
@@ -44,8 +45,12 @@ def _worst(records: Iterable[AttentionRecord]) -> AttentionRecord | None:
 
 def told(run: RunData) -> list[str]:
     """What was found, in a few sentences for each question that was asked."""
-    kinds = {"accuracy": errors_told, "onset": onset_told}
-    return [tell(run) for kind, tell in kinds.items() if records_of(run, kind)]
+    kinds = {
+        "accuracy": errors_told, "onset": onset_told,
+        "weights": attention_kernels.weights_told, "layer": attention_kernels.layers_told,
+    }  # fmt: skip
+    said = (tell(run) for kind, tell in kinds.items() if records_of(run, kind))
+    return [text for text in said if text]
 
 
 def errors_told(run: RunData) -> str:
