@@ -11,10 +11,11 @@ class AttentionRecord(Record):
     """Errors of one operation of attention, or where it stops being finite.
 
     `parameter` and `value` are of the call: the scale, the cap, the sink, or the share of the
-    classes that a mask keeps out. For ``kind="onset"`` the row is [t, 0.75 t, 0.5 t, 0] with
-    the largest t first (``over="logits"``) or that of t = 10 under a growing scale
-    (``over="scale"``); `last_good` and `first_bad` are neighbours among the points that were
-    tried, of numbers with random digits, since what a compiler contracts shows at some only.
+    classes that a mask keeps out. For ``kind="onset"`` the row is [t, 0.75 t, 0.5 t, 0] of a
+    growing t (``over="logits"``), that of t = 10 under a growing scale (``over="scale"``), or
+    [t, t - 1, t - 2, t - 3] (``over="offset"``). Points of random digits are tried, since what a
+    compiler contracts shows at some only; `last_good` and `first_bad` are then found by bisection
+    between the first bad one and the one before: neighbours in the format.
     """
 
     experiment: Literal["attention"] = "attention"
@@ -42,7 +43,7 @@ class AttentionRecord(Record):
     worst_got: str | None = maybe("hexadecimal")
     worst_expected: str | None = maybe("hexadecimal, correctly rounded")
     worst_logits: list[str] | None = maybe("the whole row in hex, 16 at most")
-    over: Literal["logits", "scale"] | None = maybe("what grows")
+    over: Literal["logits", "scale", "offset"] | None = maybe("what grows")
     occurs: bool | None = None
     last_good: float | None = None
     first_bad: float | None = None

@@ -9,7 +9,7 @@ import ast
 import contextlib
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -395,11 +395,13 @@ def _parsed(path: Path) -> ast.Module:
     raise ImplementationError(f"{path}: cannot be read as a Python module: {why}") from None
 
 
-def _defaults(path: Path, tree: ast.Module, names: tuple[str, ...]) -> dict[str, float]:
+def _defaults(
+    path: Path, tree: ast.Module, names: Mapping[str, Sequence[float]]
+) -> dict[str, float]:
     """The numbers that parameters of ``attention_weights`` have in its signature.
 
     Raises:
-        ImplementationError: it has no such parameter, or one without a number.
+        ImplementationError: it has no such parameter, or one without a number that is tried.
     """
     found: dict[str, float] = {}
     for node in _statements(tree.body):
@@ -418,6 +420,12 @@ def _defaults(path: Path, tree: ast.Module, names: tuple[str, ...]) -> dict[str,
             f"{path}: attention_weights: expected the declared parameters {', '.join(missing)} "
             f"with a number as their default"
         )
+    for name, tried in names.items():
+        if found[name] not in tried:
+            raise ImplementationError(
+                f"{path}: attention_weights: expected a default among the declared numbers of "
+                f"{name}, {', '.join(map(str, tried))}; got {name}={found[name]}"
+            )
     return {name: found[name] for name in names}
 
 
@@ -456,7 +464,7 @@ def read_metadata(path: Path) -> Metadata:
     as_declared |= {k: tuple(v) for k, v in as_declared.items() if k in _TEXTS}
     if "parameters" in declared:
         as_declared["parameters"] = {k: tuple(v) for k, v in declared["parameters"].items()}
-        as_declared["defaults"] = _defaults(path, tree, tuple(declared["parameters"]))
+        as_declared["defaults"] = _defaults(path, tree, declared["parameters"])
     return Metadata(
         name=path.stem,
         path=path,

@@ -169,14 +169,20 @@ def test_an_allowance_is_no_licence() -> None:
 def test_onset_is_where_the_product_leaves_the_format(
     make_context: MakeContext, plain_file: Write
 ) -> None:
-    (logits, scale) = measured(make_context([plain_file("right", RIGHT)], PROFILE), "onset")
-    assert (logits.over, scale.over) == ("logits", "scale")
+    found = measured(make_context([plain_file("right", RIGHT)], PROFILE), "onset")
+    (logits, scale, offset) = found
+    assert (logits.over, scale.over, offset.over) == ("logits", "scale", "offset")
     largest = float(np.finfo(np.float32).max)
     assert not logits.occurs  # a product with 0.1 stays within
+    assert not offset.occurs
     assert scale.occurs
     assert scale.last_good is not None
     assert scale.first_bad is not None
-    assert 10.0 * scale.last_good <= largest < 10.0 * scale.first_bad
+    assert scale.first_bad == np.nextafter(np.float32(scale.last_good), np.float32(np.inf))
+    with np.errstate(over="ignore"):
+        products = np.float32([scale.last_good, scale.first_bad]) * np.float32(10)
+    assert np.isfinite(products).tolist() == [True, False]
+    assert largest / 10.0 == pytest.approx(scale.first_bad)
 
 
 CONTRACTED = RIGHT.replace(
@@ -191,8 +197,12 @@ CONTRACTED = RIGHT.replace(
 def test_a_contracted_product_is_found_long_before(
     make_context: MakeContext, plain_file: Write
 ) -> None:
-    (logits, _) = measured(make_context([plain_file("fused", CONTRACTED)], PROFILE), "onset")
+    path = plain_file("fused", CONTRACTED)
+    (logits, _, offset) = measured(make_context([path], PROFILE), "onset")
     assert logits.occurs
+    assert offset.occurs
+    assert logits.last_good is not None
+    assert logits.first_bad == np.nextafter(np.float32(logits.last_good), np.float32(np.inf))
     assert logits.first_bad is not None
     # exp(ulp/2 of the product) overflows from about 2**30 on
     assert 2.0**28 < 0.1 * logits.first_bad < 2.0**40

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
@@ -278,6 +279,44 @@ def test_a_helper_with_a_name_of_attention_is_no_operation(tmp_path: Path, helpe
     """Files that were good before these operations had names stay good."""
     meta = read_metadata(written(tmp_path, f"{PLAIN}\n\n{helper}\n"))
     assert meta.operations == ("softmax",)
+
+
+KERNEL = """
+IMPLEMENTATION = {"parameters": {"tau": (0, 8), "power": (4.0,)}, "weights": "float8_e5m2"}
+def attention_weights(x, axis=-1, *, tau=8, power=4.0): ...
+"""
+
+
+def test_parameters_of_attention_are_read_with_their_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "kernel.py"
+    path.write_text(KERNEL)
+    meta = read_metadata(path)
+    assert meta.operations == ("attention_weights",)
+    assert dict(meta.parameters) == {"tau": (0, 8), "power": (4.0,)}
+    assert dict(meta.defaults) == {"tau": 8, "power": 4.0}
+    assert meta.weights == "float8_e5m2"
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "said"),
+    [
+        ("(0, 8)", "()", "a dict of name to a tuple of numbers"),
+        ("(0, 8)", "('a', 'b')", "a dict of name to a tuple of numbers"),
+        ("(0, 8)", "8", "a dict of name to a tuple of numbers"),
+        ("(0, 8)", f"{tuple(range(65))}", "64 combinations at most"),
+        ("tau=8,", "", "expected the declared parameters tau with a number as their default"),
+        ("tau=8,", "tau=None,", "expected the declared parameters tau"),
+        ("tau=8,", "tau=3,", "tau=3"),
+        ("float8_e5m2", "float7", "float7"),
+    ],
+)
+def test_parameters_that_are_none_are_refused(
+    tmp_path: Path, right: str, wrong: str, said: str
+) -> None:
+    path = tmp_path / "kernel.py"
+    path.write_text(KERNEL.replace(right, wrong))
+    with pytest.raises(ImplementationError, match=re.escape(said)):
+        read_metadata(path)
 
 
 def test_operations_of_attention_are_offered_with_their_own_parameters(tmp_path: Path) -> None:

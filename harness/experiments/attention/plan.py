@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -24,8 +24,9 @@ from harness.experiments.judgement import (
     half_of_the_digits,
 )
 from harness.experiments.side_by_side import once, unit_of
+from harness.numerics.bisection import first_true
 from harness.numerics.exact import Exact, remembered
-from harness.numerics.formats import float_format, to_float64, to_hex
+from harness.numerics.formats import float_format, from_ordinal, to_float64, to_hex, to_ordinal
 from harness.numerics.outcomes import SEVERITY, row_outcomes
 from harness.numerics.ulps import ulp_error
 from harness.records import AttentionRecord, Record
@@ -38,12 +39,12 @@ CLASSES = (16, 1000)
 ROWS = 32
 _WHOLE_ROW = 16
 
-_POINTS = {"logits": 1024, "scale": 64}
 _SCALE = 0.1
 _LOGITS = 10.0
 """The largest logit while a scale grows."""
 
-Over = Literal["logits", "scale"]
+Over = Literal["logits", "scale", "offset"]
+_POINTS: Mapping[Over, int] = {"logits": 1024, "scale": 64, "offset": 256}
 
 
 def _arithmetic(context: Context, implementation: Implementation, dtype: str) -> Arithmetic:
@@ -173,7 +174,7 @@ def _accuracy(context: Context, dtype: str, workload: str, classes: int) -> list
 def _onset_cell(
     context: Context, implementation: Implementation, dtype: str, over: Over
 ) -> AttentionRecord:
-    value = float(float_format(dtype).dtype.type(_SCALE)) if over == "logits" else None
+    value = None if over == "scale" else float(float_format(dtype).dtype.type(_SCALE))
     return blank(
         AttentionRecord, implementation, dtype, operation="scaled_softmax", kind="onset",
         parameter="scale", value=value, workload="growing", classes=4, rows=1, seed=context.seed,
@@ -196,36 +197,51 @@ def row_of(t: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(rows.astype(t.dtype))
 
 
+def beside(t: NDArray[Any]) -> NDArray[Any]:
+    """The rows [t, t - 1, t - 2, t - 3], of the format of t."""
+    rows = t.astype(np.float64)[:, None] - np.arange(4.0)
+    return np.asarray(rows.astype(t.dtype))
+
+
 def _onset(
     context: Context, implementation: Implementation, dtype: str, over: Over
 ) -> Iterator[Record]:
     record = _onset_cell(context, implementation, dtype, over)
     started = time.perf_counter()
     points = growing(dtype, _POINTS[over], context.seed)
+    fmt = float_format(dtype)
 
     def call(x: NDArray[Any], scale: float) -> NDArray[np.float64]:
         y = context.call(implementation, record.operation, x, scale=scale, axis=-1)
         return to_float64(y)
 
-    def single(k: int) -> tuple[NDArray[Any], float]:
-        if over == "logits":
-            return row_of(points[k : k + 1]), float(record.value or 0.0)
-        return row_of(np.array([_LOGITS], points.dtype)), float(points[k])
+    def single(t: NDArray[Any]) -> tuple[NDArray[Any], float]:
+        """The row and the scale at a point, an array of one number."""
+        if over == "scale":
+            return row_of(np.array([_LOGITS], t.dtype)), float(t[0])
+        return (row_of(t) if over == "logits" else beside(t)), float(record.value or 0.0)
+
+    def bad_at(ordinals: NDArray[np.int64]) -> NDArray[np.bool_]:
+        each = (from_ordinal(ordinals[k : k + 1], fmt) for k in range(len(ordinals)))
+        return np.array([not np.isfinite(call(*single(t))).all() for t in each])
 
     try:
         context.demand(implementation, record.operation, dtype)
-        finite = np.array([np.isfinite(call(*single(k))).all() for k in range(len(points))])
-        bad = np.flatnonzero(~finite)
+        scan = to_ordinal(points)
+        bad = np.flatnonzero(bad_at(scan))
         changes: dict[str, Any] = {"status": "ok", "occurs": bool(bad.size), "points": len(points)}
         if over == "logits":  # compilers make other code of many rows
             together = np.isfinite(call(row_of(points), float(record.value or 0.0))).all(axis=1)
             changes["together"] = None if together.all() else float(points[~together][0])
         if bad.size:
-            first = int(bad[0])
-            x, scale = single(first)
+            good, end = None, int(scan[bad[0]])
+            if bad[0]:
+                good, end = first_true(bad_at, int(scan[bad[0] - 1]), end, 1)
+            t = from_ordinal(np.array([end]), fmt)
+            x, scale = single(t)
             changes |= {
-                "first_bad": float(points[first]),
-                "last_good": float(points[first - 1]) if first else None,
+                "first_bad": float(t[0]),
+                "last_good": None if good is None else float(from_ordinal(good, fmt)),
                 "first_bad_logits": [to_hex(v) for v in x[0]],
                 "first_bad_scale": to_hex(np.float64(scale)),
                 "got_at_first_bad": [to_hex(v) for v in call(x, scale)[0]],
@@ -313,7 +329,7 @@ def plan(context: Context) -> Iterator[Unit]:
         if not any(v.parameter == "scale" for v in asked):
             continue
         for implementation in context.implementations:
-            for over in ("logits", "scale"):
+            for over in _POINTS:
                 measure = partial(_onset, context, implementation, dtype, over)
                 part = Part(implementation.name, measure)
                 yield unit_of(

@@ -156,7 +156,7 @@ def _product(c: AttentionRecord, point: float | None) -> float | None:
     """The largest scaled logit at a point."""
     if point is None:
         return None
-    return point * (known(c.value) if c.over == "logits" else 10.0)
+    return point * (10.0 if c.over == "scale" else known(c.value))
 
 
 def onset_told(run: RunData) -> str:
@@ -190,7 +190,7 @@ def onset(run: RunData) -> Plot:
     found = {(c.implementation, str(c.dtype), str(c.over)): c for c in records}
 
     def line(axes: Any, dtype: str, name: str, at: int, style: Style) -> None:
-        for shift, over in ((0.2, "logits"), (-0.2, "scale")):
+        for shift, over in ((0.25, "logits"), (0.0, "scale"), (-0.25, "offset")):
             c = found.get((name, dtype, over))
             if c is None:
                 continue
@@ -226,7 +226,7 @@ def onset_table(run: RunData, records: Sequence[AttentionRecord]) -> Table:
             number(_product(c, c.first_bad)) if c.occurs else never,
             words(", ".join(c.first_bad_logits or []) or "–"), words(c.first_bad_scale or "–"),
             words(", ".join(c.got_at_first_bad or []) or "–"),
-            words("–") if not c.occurs or c.over == "scale" else
+            words("–") if not c.occurs or c.over != "logits" else
             words("never") if c.together is None else number(c.together),
             Entry(str(c.points), c.points),
         ])  # fmt: skip
