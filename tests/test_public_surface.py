@@ -94,7 +94,8 @@ COLUMNS = {
     "weights head_ns step_ns curves",
     "attention": "parameter value leaked empty_rows over first_bad_logits first_bad_scale other "
     "max_ratio likely_ratio kl argmax_differs same_bits maxima_wrong order_ulp parts together "
-    "points",
+    "points result norm_u total_variation misrounded_float32 misrounded_float16 "
+    "misrounded_bfloat16 misrounded_float8_e4m3fn misrounded_float8_e5m2",
     "claims": "claim claim_kind source_id source_title claimed certified verdict because "
     "derivation note numbers findings tables",
     "conformance": "case number title message deviation_reason case_input got expected error_ulp "

@@ -3,7 +3,8 @@
 Logits z = h . w are off by (d + 2) u sum |h_j w_j| as a sum of d products in any order, u of the
 format that is computed in, and by u abs(z) of the format of the input, in which they may be kept.
 What that does to softmax is the factor of `perturbation`; cross-entropy of the logits has its own
-bound. The gradients are sums of n terms: their errors, and (n + 2) u of their magnitudes.
+bound. The gradients are sums of n terms: their errors, and (n + 2) u of their magnitudes, the
+target's 1 and its probability each for itself: some take them apart.
 """
 
 from __future__ import annotations
@@ -38,23 +39,23 @@ def linear_allowance(
     loss_ulps, gradient_ulps = cross_entropy_allowance(
         z, targets, loss, gradient, output, arithmetic
     )
-    size = np.abs(hidden) @ np.abs(weight).T
-    products = (hidden.shape[1] + 2) * inside.unit_roundoff
-    off = products * size + output.unit_roundoff * np.abs(z)
-    g, rows = gradient.to_float64(), np.arange(len(z))
-    p = g.copy()
+    products = (hidden.shape[1] + 2) * inside.unit_roundoff * (np.abs(hidden) @ np.abs(weight).T)
+    off = products + output.unit_roundoff * np.abs(z)
+    p, rows = gradient.to_float64(), np.arange(len(z))
     p[rows, targets] += 1.0
     factor = perturbation(off, p)
     with np.errstate(over="ignore", invalid="ignore"):
         shifted = np.nan_to_num(p * factor, nan=np.inf)
         others = shifted.sum(axis=1) - shifted[rows, targets]
         shifted[rows, targets] = np.fmin(shifted[rows, targets], others)
+        size = p.copy()
+        size[rows, targets] += 1.0
         each = _absolute(gradient_ulps, gradient, output) + shifted
         # of the logarithm of the sum, and of the target's logit
         moved = np.log1p(factor.min(axis=1)) + off[rows, targets]
         loss_off = _absolute(loss_ulps, loss, output) + moved
-        in_hidden = _sum_off(each, np.abs(g), np.abs(weight), inside)
-        in_weight = _sum_off(each.T, np.abs(g).T, np.abs(hidden), inside)
+        in_hidden = _sum_off(each, size, np.abs(weight), inside)
+        in_weight = _sum_off(each.T, size.T, np.abs(hidden), inside)
     return (
         _in_ulps(loss_off, exact[0], output),
         _in_ulps(in_hidden, exact[1], output),

@@ -19,7 +19,7 @@ from harness.worker.local import ImplementationUnavailable, implementations
 
 ATTENTION = ("scaled_softmax", "masked_softmax", "softmax_with_sink", "softcap_softmax")
 PEERS = {
-    "jax": ("softmax", "log_softmax", "logsumexp", *ATTENTION),
+    "jax": ("softmax", "log_softmax", "logsumexp", *ATTENTION, "linear_cross_entropy"),
     "numexpr": ("softmax",),
     "onnxruntime": ("softmax", "log_softmax", *ATTENTION),
     "openvino": ("softmax", "log_softmax"),
