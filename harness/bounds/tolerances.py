@@ -77,7 +77,7 @@ class Arithmetic:
         accumulator = None if self.internal(fmt) == fmt else self.accumulator
         if operation == "softmax_backward":
             return Arithmetic(accumulator=accumulator)
-        bound = self.bound if operation in ("softmax", "cross_entropy") else "generic"
+        bound = "generic" if operation in ("log_softmax", "logsumexp") else self.bound
         return replace(self, bound=bound, accumulator=accumulator)
 
 
@@ -126,7 +126,7 @@ def changed_allowance(
     with np.errstate(over="ignore", invalid="ignore"):
         relative = np.expm1(off + np.where(most < 0.25, 1.14 * common, most))
         more = np.abs(exact.in_ulps(output)[1]) * relative
-    return np.where(np.isnan(more), np.inf, base * (1.0 + relative) + more)
+        return np.where(np.isnan(more), np.inf, base * (1.0 + relative) + more)
 
 
 def _change_cost(z: Float64Array, change: Change, tanh_error: float) -> Float64Array:
