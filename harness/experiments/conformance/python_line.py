@@ -264,7 +264,8 @@ def code(failing: Failing, fmt: FloatFormat, backend: str, index: str) -> str:
             "strided": f"np.full({(*shape[:-1], shape[-1] + 3)}, 55, {d}, order='F')[..., 2:-1]",
         }.get(step.out, f"np.full({shape}, 55, {d})")
         arguments.append(f"out={made if step.out == 'alias' else wrap.format(made)}")
-    arguments += [f"{k}={v!r}" for k, v in step.keywords.items()]
+    arguments += [f"{k}={number(v) if k in step.numbers else repr(v)}"
+                  for k, v in step.keywords.items()]  # fmt: skip
     call = f"{step.operation}({', '.join(arguments)})"
     earlier = "".join(
         code(replace(failing, step=s, made=(), before=()), fmt, backend, "") + "; "

@@ -173,9 +173,10 @@ def smaller_masks(trial: Trial) -> list[Observation]:
 # A sink.
 
 
-def no_sink(trial: Trial) -> Sequence[Observation]:
-    """A sink of -inf has no share: what softmax gives."""
-    return _values(trial, _logits(trial, 9), number=-np.inf)
+def no_sink(trial: Trial) -> Iterator[Observation]:
+    """A sink of -inf has no share, however low the logits are: what softmax gives."""
+    for offset in (0.0, -1000.0):
+        yield from _values(trial, _logits(trial, 9, 3.0, offset), number=-np.inf)
 
 
 def off_by_one(trial: Trial) -> Iterator[Observation]:

@@ -93,7 +93,8 @@ def view_of(failing: Failing, fmt: FloatFormat, arithmetic: Arithmetic) -> View 
     if step.operation in PROBABILITIES:
         bad |= (columns != 0) & vanishing(exact, fmt)
     x, *others = step_rows(step)
-    second = next((to_float64(a) for a in others if a.shape == x.shape), None)
+    numbers = (a for a in others if a.shape == x.shape and a.dtype == x.dtype)
+    second = next(map(to_float64, numbers), None)
     x = to_float64(x)
     if step.operation in CHANGED:
         change, mask, _ = change_of(step)
