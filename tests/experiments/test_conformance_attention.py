@@ -18,6 +18,7 @@ from harness.experiments.conformance.cases.attention import CASES
 from harness.experiments.conformance.expected import expected_of
 from harness.experiments.conformance.judge import Options, judge
 from harness.experiments.conformance.plan import _measure_deviations, plan
+from harness.experiments.conformance.target import RemoteSubject
 from harness.numerics.formats import float_format
 from harness.records import ConformanceRecord
 from harness.registry.contract import Deviation
@@ -270,6 +271,19 @@ def test_the_mask_is_told_beside_the_logits(tmp_path: Path) -> None:
     bits = found.case_input[-1]
     assert bits.startswith("mask=1")
     assert len(bits) == len("mask=") + 17
+
+
+@pytest.mark.parametrize("operation", CHANGED)
+def test_a_worker_gives_the_same_verdicts(tmp_path: Path, operation: str) -> None:
+    near = subject(tmp_path, RIGHT)
+    far = RemoteSubject(load(near.metadata.path))
+    options = Options(cases=tuple(c.id for c in CASES), thorough=False)
+    try:
+        found = list(judge(far, operation, "float32", options=options))
+    finally:
+        far.stop()
+    assert found == judged(near, operation)
+    assert {r.verdict for r in found} <= {"pass", "skipped", "finding"}
 
 
 @pytest.mark.parametrize("operation", CHANGED)

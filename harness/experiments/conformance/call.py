@@ -174,6 +174,10 @@ StepOrResult = TypeVar("StepOrResult", Step, Result)
 def packed(items: Sequence[Step] | Sequence[Result]) -> tuple[list[dict[str, Any]], list[Array]]:
     """The items fit for JSON, with the number of their arrays, and the arrays of all in order."""
     plain = [{**vars(item), "arrays": len(item.arrays)} for item in items]
+    for item, described in zip(items, plain, strict=True):
+        if isinstance(item, Step):  # JSON has no infinities
+            numbers = {k: float(v).hex() for k, v in item.numbers.items()}
+            described["keywords"] = {**item.keywords, **numbers}
     return plain, [a for item in items for a in item.arrays]
 
 
@@ -188,6 +192,9 @@ def unpacked(
             name: tuple(value) if isinstance(value, list) else value
             for name, value in described.items()
         }
+        if "keywords" in fields:
+            given = fields["keywords"].items()
+            fields["keywords"] = {k: float.fromhex(v) if k in NUMBERS else v for k, v in given}
         items.append(kind(**fields | {"arrays": tuple(islice(rest, fields["arrays"]))}))
     return items
 
