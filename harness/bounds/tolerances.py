@@ -77,7 +77,7 @@ class Arithmetic:
         accumulator = None if self.internal(fmt) == fmt else self.accumulator
         if operation == "softmax_backward":
             return Arithmetic(accumulator=accumulator)
-        bound = self.bound if operation in ("softmax", "cross_entropy") else "generic"
+        bound = "generic" if operation in ("log_softmax", "logsumexp") else self.bound
         return replace(self, bound=bound, accumulator=accumulator)
 
 

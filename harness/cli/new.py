@@ -58,6 +58,36 @@ def softmax(x, axis=-1, out=None):
         shifted = np.subtract(x, np.max(x, axis=axis, keepdims=True), out=out)
         e = np.exp(shifted, out=shifted)
         return np.divide(e, np.sum(e, axis=axis, keepdims=True), out=e)
+
+
+# More operations are judged as soon as they are here, and none of them need be:
+#
+#     log_softmax(x, axis=-1, out=None)           logsumexp(x, axis=-1)
+#     softmax_backward(grad, y, axis=-1)          cross_entropy(logits, targets)
+#
+# and what attention asks for; scale, sink and cap are numbers and are passed by name:
+#
+# def scaled_softmax(x, scale, axis=-1):
+#     return softmax(x * x.dtype.type(scale), axis)
+#
+#
+# def masked_softmax(x, mask, axis=-1):
+#     """True keeps; what is masked may be anything, NaN too, and is exactly 0."""
+#     y = softmax(np.where(mask, x, x.dtype.type(-np.inf)), axis)
+#     # A row of which nothing is kept is all zeros (or all NaN).
+#     return np.where(np.any(mask, axis=axis, keepdims=True), y, x.dtype.type(0))
+#
+#
+# def softmax_with_sink(x, sink, axis=-1):
+#     """exp(x) / (exp(sink) + the sum of exp(x)): the sink is one more class, which is dropped."""
+#     one = np.full_like(np.take(x, [0], axis=axis), sink)
+#     whole = softmax(np.concatenate([x, one], axis=axis), axis)
+#     return np.take(whole, np.arange(x.shape[axis]), axis=axis)
+#
+#
+# def softcap_softmax(x, cap, axis=-1):
+#     c = x.dtype.type(cap)
+#     return softmax(c * np.tanh(x / c), axis)
 '''
 
 _TEST = '''"""Tests of {name} against certified results.

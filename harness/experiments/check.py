@@ -194,10 +194,11 @@ def _first_calls(subject: Implementation, dtypes: Sequence[str]) -> Record | Non
     try:
         worker.request("release", timeout=120.0)
         for shape, step, dtype in product(((2, 3), (3, 4)), subject.operations, dtypes):
-            arrays = plain_step(step, shape, float_format(dtype).dtype).arrays
-            options = {} if step == "cross_entropy" else {"axis": -1}
+            plain = plain_step(step, shape, float_format(dtype).dtype)
+            options = plain.numbers | ({} if step == "cross_entropy" else {"axis": -1})
+            request = {"operation": step, "options": options}
             try:
-                worker.request("run", {"operation": step, "options": options}, arrays, FIRST_S)
+                worker.request("run", request, plain.arrays, FIRST_S)
                 return None
             except WorkerFault as fault:
                 hung = fault.status == "timeout" and not may_compile(subject.metadata)

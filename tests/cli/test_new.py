@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 import typer
+from local_subject import LocalSubject
 from typer.testing import CliRunner
 
 from harness import load
 from harness.cli.new import new, scaffold
+from harness.experiments.conformance.call import CHANGED
+from harness.experiments.conformance.cases.attention import CASES
+from harness.experiments.conformance.judge import Options, judge
 from harness.reference import softmax as reference
 from harness.registry.contract import ImplementationError
 
@@ -27,6 +32,28 @@ def test_the_scaffold_is_a_right_softmax(tmp_path: Path) -> None:
     np.testing.assert_allclose(one.softmax(x), reference(x), rtol=1e-13)
     assert one.softmax(x, axis=0, out=out) is out
     np.testing.assert_allclose(out, reference(x, axis=0), rtol=1e-13)
+
+
+def test_the_operations_of_attention_are_right_once_their_comments_are_taken_away(
+    tmp_path: Path,
+) -> None:
+    path, _ = scaffold("mine", tmp_path)
+    text = path.read_text(encoding="utf-8")
+    before, first, rest = text.partition("# def scaled_softmax")
+    assert set(load(path).operations) == {"softmax"}
+    code = "".join(line[2:] or "\n" for line in (first + rest).splitlines(keepends=True))
+    path.write_text(before + code, encoding="utf-8")
+    who = LocalSubject.from_path(path)
+    assert set(who.metadata.operations) == {"softmax", *CHANGED}
+    cases = tuple(c.id for c in CASES)
+    found = [
+        result
+        for operation, dtype in product(CHANGED, ("float64", "float32"))
+        for result in judge(who, operation, dtype, options=Options(cases=cases, thorough=False))
+    ]
+    assert len(found) > 2 * len(cases)
+    wrong = [r.message for r in found if r.verdict not in ("pass", "skipped")]
+    assert wrong == []
 
 
 def test_its_own_tests_pass_and_catch_a_fault(tmp_path: Path) -> None:

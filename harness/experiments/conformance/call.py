@@ -14,13 +14,17 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.registry.contract import NUMBERS, OF_ATTENTION, OPERATIONS
+
 Array = NDArray[Any]
 AxisArgument = int | tuple[int, ...] | None | Literal["default"]
 Layout = Literal["C", "F", "reversed", "strided", "offset", "broadcast", "misaligned", "readonly"]
 Out = Literal["none", "fresh", "strided", "alias", "overlap"]
 Caller = Literal["own", "thread", "together", "fork"]
 
-_NAMES = {"softmax_backward": ("grad", "y"), "cross_entropy": ("logits", "targets")}
+CHANGED = tuple(o for o in OF_ATTENTION if "axis" in OPERATIONS[o])
+"""Softmax of scaled, masked or capped logits, or beside a sink: what attention asks for."""
+PROBABILITIES = ("softmax", *CHANGED)
 _BY: Mapping[Caller, str] = {
     "own": "",
     "thread": " in another thread",
@@ -53,8 +57,9 @@ class Step:
             library traces or compiles together with the operation; not made where none does.
         second: how the second array lies, where it is unlike the first, or targets that are not
             contiguous; None for no difference.
-        keywords: further arguments; the call is not made where its signature lacks one. A
-            ``dtype`` is a name here, and the library's own dtype in the call.
+        keywords: further arguments. A ``dtype`` is a name here, and the library's own dtype in
+            the call. Of those that the operation does not have (`numbers` it has), the call is
+            not made where its signature lacks one.
         positional: the axis is passed by position.
         caller: who calls: the thread that called before, another thread, one of several threads
             that call again and again at the same time, or a forked child. Neighbours in a list
@@ -78,7 +83,13 @@ class Step:
     @property
     def names(self) -> tuple[str, ...]:
         """Of the arguments: ``("x",)``."""
-        return _NAMES.get(self.operation, ("x",))
+        parameters = OPERATIONS[self.operation]
+        return tuple(p for p in parameters if p not in NUMBERS and p not in ("axis", "out"))
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """Those of the keywords that the operation cannot do without: ``{"scale": 0.5}``."""
+        return {k: v for k, v in self.keywords.items() if k in NUMBERS}
 
     def call_text(self) -> str:
         """The call, for messages: ``softmax(x, axis=-1)``."""
@@ -106,8 +117,10 @@ def plain_step(operation: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> 
     second = {
         "softmax_backward": (x / x.dtype.type(shape[-1]),),
         "cross_entropy": (np.zeros(shape[:-1], np.int64),),
+        "masked_softmax": (np.ones(shape, np.bool_),),
     }
-    return Step(operation, (x, *second.get(operation, ())))
+    numbers = {p: 1.0 for p in OPERATIONS[operation] if p in NUMBERS}
+    return Step(operation, (x, *second.get(operation, ())), keywords=numbers)
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,6 +174,10 @@ StepOrResult = TypeVar("StepOrResult", Step, Result)
 def packed(items: Sequence[Step] | Sequence[Result]) -> tuple[list[dict[str, Any]], list[Array]]:
     """The items fit for JSON, with the number of their arrays, and the arrays of all in order."""
     plain = [{**vars(item), "arrays": len(item.arrays)} for item in items]
+    for item, described in zip(items, plain, strict=True):
+        if isinstance(item, Step):  # JSON has no infinities
+            numbers = {k: float(v).hex() for k, v in item.numbers.items()}
+            described["keywords"] = {**item.keywords, **numbers}
     return plain, [a for item in items for a in item.arrays]
 
 
@@ -175,6 +192,9 @@ def unpacked(
             name: tuple(value) if isinstance(value, list) else value
             for name, value in described.items()
         }
+        if "keywords" in fields:
+            given = fields["keywords"].items()
+            fields["keywords"] = {k: float.fromhex(v) if k in NUMBERS else v for k, v in given}
         items.append(kind(**fields | {"arrays": tuple(islice(rest, fields["arrays"]))}))
     return items
 

@@ -16,6 +16,8 @@ import psutil
 
 from harness.bounds.tolerances import Arithmetic
 from harness.experiments.conformance.call import (
+    CHANGED,
+    PROBABILITIES,
     Array,
     AxisArgument,
     Layout,
@@ -36,6 +38,7 @@ from harness.experiments.conformance.expected import (
     result_rows,
     rows_of,
     softmax_of,
+    step_rows,
 )
 from harness.experiments.conformance.observation import (
     Broken,
@@ -46,14 +49,18 @@ from harness.experiments.conformance.observation import (
     worst,
 )  # fmt: skip
 from harness.experiments.conformance.target import Subject, compiles_every_shape
+from harness.experiments.judgement import half_of_the_digits
 from harness.numerics.exact import Exact, from_float64
 from harness.numerics.formats import Float64Array, FloatFormat, float_format, to_float64, to_hex
 from harness.numerics.outcomes import outcome as class_of
 from harness.numerics.ulps import ulp_error
 from harness.records import Outcome
+from harness.registry.contract import OPERATIONS
 from harness.worker.isolation.scheduling import waited
 
 T = TypeVar("T")
+_USUAL = {"scale": 0.1, "sink": 0.5, "cap": 30.0}
+"""Parameters of attention's operations where a case asks for none in particular."""
 _ONE_IN = 6
 """Of the shapes of a case, how many are asked where each is compiled anew."""
 
@@ -177,11 +184,19 @@ class Trial:
         same: int | None = None,
         targets: Array | None = None,
         grad: Array | None = None,
+        mask: Array | None = None,
+        number: float | None = None,
     ) -> Step:
         """The call of the operation on logits `x` (for softmax_backward, `x` gives y).
 
-        Gradients and targets that are not given are made from the values, seeded.
+        Gradients, targets and masks that are not given are made from the values, seeded; a
+        `number` (a scale, cap or sink), which is rounded to the format, is one that models use.
         """
+        keywords = {
+            name: float(self.array(usual if number is None else number))
+            for name, usual in _USUAL.items()
+            if name in OPERATIONS[self.operation]
+        }
         if self.operation == "softmax_backward":
             if grad is None:
                 grad = self.array(self.rng(x.size, 1).normal(size=x.shape))
@@ -191,9 +206,18 @@ class Trial:
                 most = max(x.shape[-1], 1)
                 targets = self.rng(x.size, 2).integers(0, most, size=x.shape[:-1])
             arrays, axis = (x, targets), -1
+        elif self.operation == "masked_softmax":
+            arrays = x, self._mask(x, axis) if mask is None else mask
         else:
             arrays = (x,)
-        return Step(self.operation, arrays, axis, layout, out, same=same)
+        return Step(self.operation, arrays, axis, layout, out, same=same, keywords=keywords)
+
+    def _mask(self, x: Array, axis: AxisArgument) -> Array:
+        """A quarter of the classes masked by chance, the first never."""
+        mask = self.rng(x.size, 3).random(x.shape) < 0.75
+        if isinstance(axis, int) and x.ndim:
+            np.moveaxis(mask, axis, 0)[:1] = True
+        return mask
 
     def perform(self, steps: Sequence[Step], subject: Subject | None = None) -> list[Result]:
         """The results of the calls; losses of logits that it does not take are asked as (N, C).
@@ -438,10 +462,13 @@ class Trial:
         error = ulp_error(got, exact, self.fmt)
         values = to_float64(got)
         bad = ~((error <= allowed) & np.isfinite(error)) & ~free
-        if step.operation == "softmax":
-            stays = (values != 0) & vanishing(exact, self.fmt)
-            bad |= (values < 0) | stays
-            allowed = np.where(stays, 0.0, allowed)
+        if step.operation in PROBABILITIES:
+            never = (values != 0) & vanishing(exact, self.fmt)
+            if step.operation in CHANGED:  # where so much is allowed that no digit need be right
+                some = allowed > half_of_the_digits(self.fmt)
+                never |= some & (values > 1.0 + 4.0 * self.fmt.unit_roundoff)
+            bad |= (values < 0) | (never & ~free)
+            allowed = np.where(never, 0.0, allowed)
         if not bad.any() and not free.any():
             finite = error[np.isfinite(error)]
             largest = float(finite.max()) if finite.size else None
@@ -522,9 +549,15 @@ class Trial:
             told = f" row={row}"
         if sum(len(r) for r in rows) > _WHOLE:
             return (self._recipe(step, logits[-1]) + told,)
-        targets = step.arrays[1].reshape(-1) if step.operation == "cross_entropy" else ()
-        shown = targets if row is None else targets[row : row + 1]
-        return (*(to_hex(v) for r in rows for v in r), *(f"target={int(t)}" for t in shown))
+        shown: list[str] = []
+        if step.operation == "cross_entropy":
+            targets = step.arrays[1].reshape(-1)
+            shown = [f"target={int(t)}" for t in (targets if row is None else [targets[row]])]
+        elif step.operation == "masked_softmax":
+            kept = step_rows(step)[1]
+            bits = (kept if row is None else kept[row]).reshape(-1)
+            shown = [f"mask={''.join('01'[int(b)] for b in bits)}"]
+        return (*(to_hex(v) for r in rows for v in r), *shown)
 
     def _recipe(self, step: Step, array: Array) -> str:
         """An input too large to be shown: its value where it has but one, else its identity."""

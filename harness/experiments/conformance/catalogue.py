@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from harness.experiments.conformance.case import Case
 from harness.experiments.conformance.cases import (
+    attention,
     callers,
     dtypes,
     exponential,
@@ -42,6 +43,7 @@ _MODULES = {
     gradients: "gradients",
     callers: "state",
     state: "state",
+    attention: "special values",
 }
 """Modules of cases in the order of the catalogue, and the area of theirs."""
 _AREA_OF = {
@@ -49,6 +51,8 @@ _AREA_OF = {
     **dict.fromkeys(("29-beyond-int32", "31-many-rows", "31-large"), "many rows"),
     **dict.fromkeys(("54-batches", "55-permutation", "57-shift", "58-distribution"), "accuracy"),
     **dict.fromkeys(("56-memory-order", "byte-order", "positional-axis", "52-overlap"), "layouts"),
+    **dict.fromkeys(("changed-layouts", "changed-out", "mask-broadcast"), "layouts"),
+    **dict.fromkeys(("scale-exact", "scale-rounded", "cap"), "accuracy"),
 }
 
 CASES: tuple[Case, ...] = tuple(case for module in _MODULES for case in module.CASES)

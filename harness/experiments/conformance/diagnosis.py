@@ -89,8 +89,8 @@ def _where(small: Failing, prober: Prober) -> str | None:
         return f"arguments of unlike layout ({step.second} beside {step.layout})"
     if step.out != "none":
         return _OUTS[step.out]
-    if step.keywords:
-        return "calls with " + ", ".join(f"{k}=" for k in step.keywords)
+    if further := [k for k in step.keywords if k not in step.numbers]:
+        return "calls with " + ", ".join(f"{k}=" for k in further)
     if step.operation == "cross_entropy":
         return _where_wide(small, passes)
     if step.axis == "default" and ndim > 1 and passes(replace(step, axis=-1)):
@@ -141,6 +141,8 @@ def _wider(step: Step, by: int) -> Step:
         wide = to_float64(second[0])
         more = np.concatenate([wide, np.full((*wide.shape[:-1], by), wide.mean())], -1)
         second = [(more / more.sum(axis=-1, keepdims=True)).astype(second[0].dtype)]
+    if step.operation == "masked_softmax":
+        second = [np.concatenate([*second, np.ones((*x.shape[:-1], by), np.bool_)], -1)]
     return replace(step, arrays=(*arrays, *second))
 
 
@@ -236,7 +238,8 @@ def _on_ordinary(step: Step, shape: tuple[int, int], scale: float, seed: int) ->
         return Step(step.operation, (rng.normal(size=shape).astype(dtype), y))
     if step.operation == "cross_entropy":
         return Step(step.operation, (x, rng.integers(0, shape[1], shape[0])))
-    return Step(step.operation, (x,))
+    masks = [rng.random(shape) < 0.75] if step.operation == "masked_softmax" else []
+    return Step(step.operation, (x, *masks), keywords=step.numbers)
 
 
 def _usual(found: Failing, prober: Prober, shape: tuple[int, int]) -> Failing | None:

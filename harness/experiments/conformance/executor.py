@@ -123,13 +123,14 @@ def _out_for(
 
 def lacks(function: Callable[..., Any], step: Step) -> str | None:
     """Which of the step's keywords the function does not take, as a reason; None if it has all."""
-    if not step.keywords:
+    further = [k for k in step.keywords if k not in step.numbers]
+    if not further:
         return None
     try:
         parameters = inspect.signature(function).parameters
     except (TypeError, ValueError):
         return "its signature cannot be read"
-    missing = [k for k in step.keywords if k not in parameters]
+    missing = [k for k in further if k not in parameters]
     return f"takes no {missing[0]}=" if missing else None
 
 
@@ -255,7 +256,8 @@ def _together(function: Functions, backend: Backend, steps: Sequence[Step]) -> l
 
 def _caller_of(function: Callable[..., Any], backend: Backend, step: Step) -> Callable[[], Result]:
     """The plain call of a step, which may be made many times."""
-    native, options = [backend.from_numpy(a) for a in _prepared(step, [])], _axis_of(step)
+    native = [backend.from_numpy(a) for a in _prepared(step, [])]
+    options = _axis_of(step) | step.numbers
 
     def call() -> Result:
         try:

@@ -19,15 +19,17 @@ from numpy.typing import NDArray
 from harness.bounds.tolerances import (
     Arithmetic,
     backward_allowance,
+    changed_allowance,
     cross_entropy_allowance,
     log_softmax_allowance,
     logsumexp_allowance,
     softmax_allowance,
 )
-from harness.experiments.conformance.call import Array, Step
+from harness.experiments.conformance.call import CHANGED, Array, Step
 from harness.numerics.exact import Exact, remembered
 from harness.numerics.formats import Float64Array, FloatFormat, scale_by_power, to_float64
 from harness.reference.api import lift, to_rows
+from harness.reference.composed import Change, changed_rows
 from harness.reference.memo import MEMO, certified, content_key
 
 BoolArray = NDArray[np.bool_]
@@ -93,12 +95,21 @@ def rows_of(array: Array, axes: tuple[int, ...]) -> Array:
 
 
 def step_rows(step: Step) -> list[Array]:
-    """The arguments of a call in rows; targets are one number each."""
-    axes = axes_of(step, step.arrays[0].ndim)
+    """The arguments of a call in rows; targets are one number each, masks may be smaller."""
+    shape = step.arrays[0].shape
+    axes = axes_of(step, len(shape))
     targets = step.operation == "cross_entropy"
     return [rows_of(step.arrays[0], axes)] + [
-        a.reshape(-1) if targets else rows_of(a, axes) for a in step.arrays[1:]
+        a.reshape(-1) if targets else rows_of(np.broadcast_to(a, shape), axes)
+        for a in step.arrays[1:]
     ]
+
+
+def change_of(step: Step) -> tuple[Change, BoolArray | None, float | None]:
+    """What is done to the logits before softmax: the change, the mask in rows, the sink."""
+    given = step.numbers
+    mask = step_rows(step)[1] if step.operation == "masked_softmax" else None
+    return Change(given.get("scale", 1.0), given.get("cap")), mask, given.get("sink")
 
 
 def _distinct(*arrays: Float64Array) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -173,6 +184,36 @@ def _of_logits(
     return (due,)
 
 
+def _of_changed(
+    x: Float64Array, change: Change, mask: BoolArray | None, sink: float | None, fmt: FloatFormat,
+    arithmetic: Arithmetic,
+) -> tuple[Expected, ...]:  # fmt: skip
+    """Open are rows with +inf or a product beyond the format, and rows without a class.
+
+    The contract asks for zeros in a row of which the mask keeps nothing. Beside a NaN that is
+    kept, a masked class may be either.
+    """
+    z = change.approximate(x, mask)
+    kept = np.ones(x.shape, np.bool_) if mask is None else mask
+    nan = np.asarray(np.isnan(z).any(axis=1))
+    beyond = (np.abs(z) > fmt.max) & (z != -np.inf)
+    beyond = np.asarray(beyond.any(axis=1) & ~nan)
+    empty = np.asarray((z == -np.inf).all(axis=1) & (sink is None or sink == -np.inf))
+    good = ~(nan | beyond | empty)
+    own = None if mask is None else mask[good]
+    sinks = None if sink is None else np.full(np.count_nonzero(good), sink)
+    exact = changed_rows(x[good], change, own, sinks)
+    allowed = exact.hi
+    if good.any():
+        allowed = changed_allowance(x[good], change, own, sink, exact, fmt, arithmetic)
+    free = (beyond | empty)[:, None] | (nan[:, None] & ~kept)
+    limit = np.where(z == np.inf, 1.0 / np.maximum((z == np.inf).sum(1, keepdims=True), 1), 0.0)
+    due = _placed(exact, allowed, fmt, good, x.shape, free, (limit,))
+    if mask is not None and empty.any():
+        due.exact.hi[empty] = 0.0
+    return (due,)
+
+
 def _of_backward(
     grad: Float64Array, y: Float64Array, fmt: FloatFormat, arithmetic: Arithmetic
 ) -> tuple[Expected, ...]:
@@ -212,6 +253,11 @@ def _evaluate(step: Step, fmt: FloatFormat, arithmetic: Arithmetic) -> tuple[Exp
         targets = second[0].astype(np.int64)
         first, inverse = _distinct(x, targets[:, None].astype(np.float64))
         found = _of_cross_entropy(x[first], targets[first], fmt, arithmetic)
+    elif step.operation in CHANGED:
+        change, mask, sink = change_of(step)
+        first, inverse = _distinct(x, *([] if mask is None else [mask.astype(np.float64)]))
+        own = None if mask is None else mask[first]
+        found = _of_changed(x[first], change, own, sink, fmt, arithmetic)
     else:
         first, inverse = _distinct(x)
         found = _of_logits(step.operation, x[first], fmt, arithmetic)
@@ -219,7 +265,8 @@ def _evaluate(step: Step, fmt: FloatFormat, arithmetic: Arithmetic) -> tuple[Exp
 
 
 def _key(step: Step, fmt: FloatFormat, arithmetic: Arithmetic) -> bytes:
-    return content_key((step.operation, step.axis, fmt.name, arithmetic), *step.arrays)
+    what = (step.operation, step.axis, fmt.name, arithmetic, *step.numbers.items())
+    return content_key(what, *step.arrays)
 
 
 def _bytes(found: tuple[Expected, ...]) -> int:

@@ -17,6 +17,7 @@ from itertools import groupby, product
 from queue import SimpleQueue
 
 from harness.bounds.tolerances import ASSUMED_EXP_ERROR, Arithmetic
+from harness.experiments.conformance.call import CHANGED
 from harness.experiments.conformance.case import FLOATS, OPERATIONS
 from harness.experiments.conformance.catalogue import CASES, MODULE_OF
 from harness.experiments.conformance.judge import (
@@ -198,7 +199,8 @@ def _measure_deviations(
     idle = {d.id for d in unneeded(declared, found)}
     used = {r.deviation for r in found}
     formats = {*_formats(context, implementation), *(meta.dtypes or PROMISED)}
-    complete = set(product(meta.operations, formats)) <= {(r.operation, r.dtype) for r in found}
+    asked = [o for o in meta.operations if o in (*OPERATIONS, *CHANGED)]
+    complete = set(product(asked, formats)) <= {(r.operation, r.dtype) for r in found}
     for deviation in declared:
         told: dict[str, str] = {"verdict": "skipped"}
         if deviation.id in used:
@@ -226,7 +228,7 @@ def plan(context: Context) -> Iterator[Unit]:
     """A unit for each operation, format and implementation, and one for declared deviations."""
     found: dict[str, Judged] = {i.name: [] for i in context.implementations}
     schedule = _Schedule(context)
-    for operation in (o for o in OPERATIONS if o in context.profile.operations):
+    for operation in (o for o in (*OPERATIONS, *CHANGED) if o in context.profile.operations):
         for dtype in context.profile.dtypes:
             members = [
                 i for i in context.implementations if context.refusal(i, operation, dtype) is None
@@ -237,6 +239,8 @@ def plan(context: Context) -> Iterator[Unit]:
             for implementation in context.implementations:
                 if dtype not in _formats(context, implementation):
                     continue
+                if operation in CHANGED and operation not in implementation.operations:
+                    continue  # few offer it, and nobody need
                 name = implementation.name
                 first = implementation in members and (operation, dtype) == schedule.first_of(name)
                 cells = tuple(

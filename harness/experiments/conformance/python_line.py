@@ -168,7 +168,7 @@ def two_numbers(got: float, expected: float) -> tuple[str, str]:
 
 def literal(array: Array, fmt: FloatFormat) -> str:
     """An array as an expression: ``np.float32([0, 104])``."""
-    if array.dtype.kind in "iu":
+    if array.dtype.kind in "iub":
         return f"np.array({array.tolist()})"
 
     def text(values: Array) -> str:
@@ -241,13 +241,13 @@ def code(failing: Failing, fmt: FloatFormat, backend: str, index: str) -> str:
     half = fmt.name == "bfloat16"
     for i, (name, array) in enumerate(zip(names, step.arrays, strict=False)):
         text = failing.made[i] if failing.made else literal(array, fmt)
-        if step.cast is not None and array.dtype.kind not in "iu":
+        if step.cast is not None and array.dtype.kind not in "iub":
             text = f"{text}.astype({step.cast!r})"
         layout = step.second or step.layout if i == 1 else step.layout
         if step.operation == "cross_entropy" and i == 1:
             layout = step.second or "C"
         text, after = _arranged(text, array, layout)
-        if half and backend == "torch" and array.dtype.kind not in "iu":
+        if half and backend == "torch" and array.dtype.kind not in "iub":
             text = f"torch.from_numpy({text}.astype('float32')).bfloat16()"
         else:
             text = wrap.format(text)
@@ -264,7 +264,8 @@ def code(failing: Failing, fmt: FloatFormat, backend: str, index: str) -> str:
             "strided": f"np.full({(*shape[:-1], shape[-1] + 3)}, 55, {d}, order='F')[..., 2:-1]",
         }.get(step.out, f"np.full({shape}, 55, {d})")
         arguments.append(f"out={made if step.out == 'alias' else wrap.format(made)}")
-    arguments += [f"{k}={v!r}" for k, v in step.keywords.items()]
+    arguments += [f"{k}={number(v) if k in step.numbers else repr(v)}"
+                  for k, v in step.keywords.items()]  # fmt: skip
     call = f"{step.operation}({', '.join(arguments)})"
     earlier = "".join(
         code(replace(failing, step=s, made=(), before=()), fmt, backend, "") + "; "

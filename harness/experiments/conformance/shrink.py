@@ -32,7 +32,7 @@ LITERAL = 24
 _VALUES = 12
 """So many logits are made round one by one; of more, all together."""
 _PLAIN: dict[str, Any] = {
-    "keywords": {}, "scale": None, "second": None, "out": "none", "layout": "C", "same": None,
+    "scale": None, "second": None, "out": "none", "layout": "C", "same": None,
 }  # fmt: skip
 
 
@@ -143,7 +143,8 @@ def smallest(prober: Prober, failing: Failing, fmt: FloatFormat) -> Failing:
 def _plain(prober: Prober) -> None:
     """Contiguous arrays, no out=, no further arguments: all at once, or one after the other."""
     step = prober.best.step
-    unlike = {name: plain for name, plain in _PLAIN.items() if getattr(step, name) != plain}
+    wanted = {"keywords": step.numbers, **_PLAIN}
+    unlike = {name: plain for name, plain in wanted.items() if getattr(step, name) != plain}
     if unlike and not prober.accepts(replace(prober.best.step, **unlike)):
         for name, plain in unlike.items():
             prober.accepts(replace(prober.best.step, **{name: plain}))
@@ -196,6 +197,10 @@ def _few_numbers(failing: Failing) -> list[tuple[Any, ...]]:
     if operation == "softmax_backward":
         return [([1, 0], [0.5, 0.5]), ([1, 0], [0.75, 0.25]), ([1, 1], [0.75, 0.25])]
     odd = list(dict.fromkeys(x[~np.isfinite(x)].tolist()))[:2]
+    if operation == "masked_softmax":
+        some, kept = [*odd, *([0, 1] if len(odd) < 2 else [])], [0, 1, 1]
+        masks = [kept[: len(some)], [1, *kept[1 : len(some)]], [0] * len(some)]
+        return [(row, mask) for row in (some, [1, *some[1:]]) for mask in masks]
     if odd:
         return [([*odd, 0],), ([0, *odd],)]
     rows = [[0, 1], [1, 0]]
@@ -214,6 +219,8 @@ def _taken(step: Step, axis: int, kept: Array) -> Step:
         arrays[1] = np.take(arrays[1], kept, axis)
         if is_class:
             arrays[1] = _normalised(arrays[1], axis)
+    if step.operation == "masked_softmax":
+        arrays[1] = np.take(np.broadcast_to(arrays[1], x.shape), kept, axis)
     if step.operation == "cross_entropy":
         targets = step.arrays[1]
         if is_class:
@@ -270,7 +277,8 @@ def _with(step: Step, made: tuple[str, ...]) -> Step:
 def _alike(fmt: FloatFormat, prober: Prober) -> None:
     """Arrays that expressions make, and the fewest rows and classes at which they fail."""
     step = prober.best.step
-    if step.arrays[0].size <= 3 or isinstance(step.axis, tuple):
+    unwritten = isinstance(step.axis, tuple) or step.operation == "masked_softmax"
+    if step.arrays[0].size <= 3 or unwritten:
         return
     for template in templates(prober.best, fmt):
         made = template(step.arrays[0].shape)

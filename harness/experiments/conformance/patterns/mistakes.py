@@ -8,7 +8,8 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from harness.experiments.conformance.expected import axes_of, rows_of, softmax_of
+from harness.experiments.conformance.call import CHANGED
+from harness.experiments.conformance.expected import axes_of, rows_of, softmax_of, step_rows
 from harness.experiments.conformance.patterns.view import View, alike
 from harness.numerics.formats import Float64Array, to_float64
 
@@ -58,6 +59,8 @@ def _formulas(view: View) -> Iterator[tuple[str, Float64Array]]:
             yield f"each result stands one place too far {where}", np.roll(exact, by, axis=1)
         yield "the results stand in reverse order", exact[:, ::-1]
     yield from _of_operation(view)
+    if step.operation in CHANGED:
+        yield from _of_change(view)
     if step.layout != "C" and len(step.arrays) == 1:
         yield from _of_memory(view)
     if view.got.shape == x.shape and step.arrays[0].ndim > 1:
@@ -135,6 +138,15 @@ def _of_operation(view: View) -> Iterator[tuple[str, Float64Array]]:
             for by, where in ((1, "after"), (-1, "before")):
                 moved = p - np.roll(one, by, axis=1)
                 yield f"1 is subtracted at the class {where} the target", moved
+
+
+def _of_change(view: View) -> Iterator[tuple[str, Float64Array]]:
+    given = softmax_of(to_float64(step_rows(view.step)[0]))
+    parameter = next(iter(view.step.numbers), "mask")
+    yield f"the {parameter} is ignored: the result is softmax's", given
+    if view.step.operation == "masked_softmax":
+        whole = np.where(np.isneginf(view.x), 0.0, given)
+        yield "the sum is over all classes, the masked ones too", whole
 
 
 def _of_memory(view: View) -> Iterator[tuple[str, Float64Array]]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from harness.experiments.conformance.expected import step_rows
 from harness.experiments.conformance.patterns.view import View
+from harness.numerics.formats import to_float64
 
 
 def special(view: View) -> str | None:
@@ -25,6 +27,8 @@ def special(view: View) -> str | None:
             return "a NaN in one row spoils other rows"
         if np.isposinf(others).any() and finite_row:
             return "+inf in one row spoils other rows"
+        if _reached(view):
+            return "what is masked is computed with: a NaN or an infinity there reaches the result"
         if np.isneginf(x).any():
             masked = np.isneginf(view.x) & ~np.isnan(view.exact).any(axis=1, keepdims=True)
             inside = masked.any(axis=1) & ~masked[:, 0]
@@ -41,6 +45,14 @@ def special(view: View) -> str | None:
     if np.isposinf(x).any() and np.isnan(exact).any() and np.isfinite(got).all():
         return "+inf is taken for a finite number"
     return None
+
+
+def _reached(view: View) -> bool:
+    """Whether what the mask leaves out of the row is no ordinary number."""
+    if view.step.operation != "masked_softmax":
+        return False
+    logits, mask = (a[view.row] for a in step_rows(view.step))
+    return not np.isfinite(to_float64(logits)[~mask]).all()
 
 
 def _range_lost(view: View, what: str) -> str | None:

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from harness.bounds.tolerances import Arithmetic
-from harness.experiments.conformance.call import Step
+from harness.experiments.conformance.call import CHANGED, PROBABILITIES, Step
 from harness.experiments.conformance.case_run import vanishing
 from harness.experiments.conformance.expected import (
+    change_of,
     difference_of,
     expected_of,
     result_rows,
@@ -29,7 +30,8 @@ class View:
 
     Attributes:
         step: the call. part: which of its results. fmt: of the results.
-        x: the first argument in rows. second: another one of that shape, or None.
+        x: the first argument in rows; logits that the operation changes are changed.
+        second: another one of that shape, or None.
         got, exact: (rows, classes), or (rows, 1).
         error: signed; relative for probabilities and gradients, absolute for logarithms.
         bad: where it is beyond what the operation's bound allows.
@@ -88,13 +90,18 @@ def view_of(failing: Failing, fmt: FloatFormat, arithmetic: Arithmetic) -> View 
     allowed = due.allowed.reshape(columns.shape) * ulp(np.nan_to_num(value), fmt)
     bad = np.abs(difference) > allowed
     bad |= np.isnan(columns) != np.isnan(value)
-    if step.operation == "softmax":
+    if step.operation in PROBABILITIES:
         bad |= (columns != 0) & vanishing(exact, fmt)
     x, *others = step_rows(step)
-    second = next((to_float64(a) for a in others if a.shape == x.shape), None)
+    numbers = (a for a in others if a.shape == x.shape and a.dtype == x.dtype)
+    second = next(map(to_float64, numbers), None)
+    x = to_float64(x)
+    if step.operation in CHANGED:
+        change, mask, _ = change_of(step)
+        x = change.approximate(x, mask)
     place = (call.place if call is not None else ()) or (0,)
     return View(
-        step, part, fmt, to_float64(x), second, columns, value,
+        step, part, fmt, x, second, columns, value,
         difference if logarithmic else relative, bad & ~due.free.reshape(columns.shape),
         min(place[0], len(columns) - 1),
     )  # fmt: skip
