@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from harness.registry.contract import OF_ATTENTION, OPERATIONS
+from harness.registry.contract import CHANGED, OPERATIONS
 
 DTYPES = ("float64", "float32", "float16", "bfloat16")
 
@@ -53,7 +53,7 @@ class Timing:
     rounds: int = 6
 
 
-TIMED = ("softmax", "log_softmax", "softmax_backward", "cross_entropy", *OF_ATTENTION[:4])
+TIMED = ("softmax", "log_softmax", "softmax_backward", "cross_entropy", *CHANGED)
 """Operations whose result is as large as the input, of which a copy is the limit."""
 
 DeviceRegime = Literal["streaming", "launches", "graph"]

@@ -7,6 +7,7 @@ an error (`tails.Fine`) for the fast filter, and balls for Ziv's loop.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,8 +30,8 @@ from harness.reference.elementary import EXP_BOUND, EXP_RANGE, exp
 from harness.reference.operations import softmax_rows
 from harness.reference.tails import BoolArray, Fine
 
-SATURATED = 2.0**15
-"""tanh of more than this counts as 1: it differs by less than 2**-90000."""
+SATURATED = 17
+"""tanh of 2**15 and more counts as 1: it differs by less than 2**-90000."""
 
 _LARGEST = 2.0**960  # of a product whose error is a float
 _ROOM = 600  # by which the exponents of larger ones are lowered, beside that of the scale
@@ -60,14 +61,16 @@ class Change:
 
     def ball(self, engine: Any, x: float) -> Any:
         """The logit that becomes of x."""
-        z = engine.number(x) * engine.number(self.scale)
-        if self.cap is None:
-            return z
-        cap = engine.number(self.cap)
-        if abs(x * self.scale) > SATURATED * self.cap:
-            return cap if x * self.scale > 0 else -cap
-        t = engine.exp(engine.number(2) * z / cap)
-        return cap - (cap + cap) / (t + engine.number(1))
+        if self.cap is None or x == 0 or self.scale == 0:
+            return engine.number(x) * engine.number(self.scale)
+        size = _exponent(x) + _exponent(self.scale) - _exponent(self.cap)
+        if size > SATURATED:
+            return engine.number(math.copysign(self.cap, math.copysign(1, x) * self.scale))
+        with engine.precision(engine.bits + max(0, 8 - size)):  # which 1 - t loses
+            cap = engine.number(self.cap)
+            z = engine.number(x) * engine.number(self.scale)
+            t = engine.exp(engine.number(-2) * z / cap)
+            return cap * (engine.number(1) - t) / (engine.number(1) + t)
 
 
 @np.errstate(all="ignore")
@@ -112,20 +115,25 @@ class _Rows:
         return self.change.ball(engine, float(self.x[row, column]))
 
     def logits(self) -> tuple[Pair, NDArray[np.int64], float]:
-        """As pairs times a power of two of each row, so that no product overflows; their error."""
+        """As pairs times a power of two of each row, so that no product overflows; their error.
+
+        The scale's own power of two is the logits', so that no factor is near the end of the range.
+        """
         finite = np.isfinite(self.x)
         product = self.x * self.change.scale
         large = finite & ~(np.abs(product) < _LARGEST)
-        if self.change.cap is not None:  # capped alike, whatever they are
-            finite, large = finite & ~large, np.zeros_like(large)
-        large = np.asarray(large.any(axis=1, keepdims=True))
+        large = np.asarray(large.any(axis=1, keepdims=True)) & (self.change.cap is None)
         part = int(np.frexp(self.change.scale)[1])
         power = np.where(large, part + _ROOM, 0)
-        lowered = np.ldexp(np.where(finite, self.x, 0.0), np.where(large, -_ROOM, 0))
-        hi, lo = two_prod(lowered, np.ldexp(self.change.scale, np.where(large, -part, 0)))
+        down = _ROOM if self.change.cap is not None and self.change.cap >= 2.0**900 else 0
+        moved = np.ldexp(np.where(finite, self.x, product), np.where(large, -_ROOM, part - down))
+        hi, lo = two_prod(moved, np.full(1, np.ldexp(self.change.scale, -part)))
         error = 0.0 if self.change.scale == 1.0 else _UNDERFLOW
         if self.change.cap is not None:
-            (hi, lo), error = _capped((hi, lo), self.change.cap, product)
+            rough = moved * np.ldexp(self.change.scale, -part)
+            pair, error = _capped((hi, lo), math.ldexp(self.change.cap, -down), rough)
+            hi, lo = np.ldexp(pair[0], down), np.ldexp(pair[1], down)
+            error = error * 2.0**down + 2.0 ** (down - 1070)
             finite = ~np.isnan(product)
         hi, lo = np.where(finite, hi, product), np.where(finite, lo, 0.0)
         if self.mask is not None:
@@ -156,19 +164,28 @@ class _Rows:
         return dh, Fine(dl, 2 * error + 3 * U2 * reach, self.logit)
 
 
+def _exponent(x: float) -> int:
+    return math.frexp(x)[1]
+
+
 def _capped(z: Pair, cap: float, rough: Float64Array) -> tuple[Pair, float]:
     """c tanh(z / c) = c (1 - t) / (1 + t), t = exp(-2 abs(z) / c); and its absolute error.
 
     t is off by exp's bound and by what its argument is (15 u^2 of at most 2**8, beyond which t
     does not count), 1 - t and 1 + t by 2 u^2, the quotient by 15 u^2, the product by 3, all of c.
+    Below 2**-54 c it is z, of which it differs by a third of (z / c)^2.
     """
     sign = np.where(rough < 0, -1.0, 1.0)
-    saturated = ~(np.abs(rough) < 2.0**7 * cap)
-    zh, zl = (np.where(saturated, 0.0, sign * part) for part in z)
+    saturated, straight = ~(np.abs(rough) < 2.0**7 * cap), np.abs(rough) < 2.0**-54 * cap
+    apart = saturated | straight
+    zh, zl = (np.where(apart, 0.0, sign * part) for part in z)
     eh, el, k = exp(*divide((-2.0 * zh, -2.0 * zl), (np.full_like(zh, cap), np.zeros_like(zh))))
     scale = power_of_two(np.maximum(k, -1000))
     t = (eh * scale, el * scale)
     ratio = divide(add_double((-t[0], -t[1]), 1.0), add_double(t, 1.0))
-    hi, lo = multiply_double(ratio, np.full(1, cap))
-    hi, lo = np.where(saturated, cap, hi), np.where(saturated, 0.0, lo)
-    return (sign * hi, sign * lo), cap * (2 * EXP_BOUND + (2 * 15 * 2.0**8 + 40) * U2)
+    hi, lo = (sign * part for part in multiply_double(ratio, np.full(1, cap)))
+    hi, lo = np.where(saturated, sign * cap, hi), np.where(saturated, 0.0, lo)
+    error = float(np.abs(np.where(straight, rough, 0.0)).max(initial=0.0)) * 2.0**-108
+    if not apart.all():
+        error += cap * (2 * EXP_BOUND + (2 * 15 * 2.0**8 + 40) * U2)
+    return (np.where(straight, z[0], hi), np.where(straight, z[1], lo)), error

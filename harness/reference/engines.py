@@ -31,6 +31,11 @@ class ArbEngine:
         """A context manager under which operations carry `bits` bits."""
         return self._flint.ctx.workprec(bits)
 
+    @property
+    def bits(self) -> int:
+        """What operations carry now."""
+        return int(self._flint.ctx.prec)
+
     def number(self, value: float | int) -> Any:
         """A finite float or an integer, exactly (or enclosed, beyond the precision)."""
         return self._flint.arb(value)
@@ -76,6 +81,10 @@ class MpmathEngine:
             yield
         finally:
             self._iv.prec = old
+
+    @property
+    def bits(self) -> int:
+        return int(self._iv.prec)
 
     def number(self, value: float | int) -> Any:
         return self._iv.mpf(value)

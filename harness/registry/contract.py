@@ -36,6 +36,9 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = {
 OF_ATTENTION = tuple(OPERATIONS)[5:]
 """What a file may well have under these names for itself: with other parameters, not offered."""
 
+CHANGED = OF_ATTENTION[:4]
+"""Softmax of logits that are scaled, masked, beside a sink, or capped."""
+
 NUMBERS = frozenset({"scale", "sink", "cap"})
 """Parameters that are a number, and no array; they are passed by name."""
 

@@ -15,11 +15,10 @@ from typer.testing import CliRunner
 
 from harness import load
 from harness.cli.new import new, scaffold
-from harness.experiments.conformance.call import CHANGED
 from harness.experiments.conformance.cases.attention import CASES
 from harness.experiments.conformance.judge import Options, judge
 from harness.reference import softmax as reference
-from harness.registry.contract import ImplementationError
+from harness.registry.contract import CHANGED, ImplementationError
 
 
 def test_the_scaffold_is_a_right_softmax(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from contexts import MakeContext
 from local_subject import LocalSubject
 
 from harness.bounds.tolerances import Arithmetic
-from harness.experiments.conformance.call import CHANGED, Step, plain_step
+from harness.experiments.conformance.call import Step, plain_step
 from harness.experiments.conformance.case_run import Trial
 from harness.experiments.conformance.cases.attention import CASES
 from harness.experiments.conformance.expected import expected_of
@@ -21,7 +21,7 @@ from harness.experiments.conformance.plan import _measure_deviations, plan
 from harness.experiments.conformance.target import RemoteSubject
 from harness.numerics.formats import float_format
 from harness.records import ConformanceRecord
-from harness.registry.contract import Deviation
+from harness.registry.contract import CHANGED, Deviation
 from harness.registry.discovery import load
 
 RIGHT = """
@@ -158,9 +158,6 @@ WRONG = {
 }  # fmt: skip
 """What is wrong: the operation, the case that is made for it, what to replace, and by what."""
 
-KNOWN = {("numba_cpu", "float64", "cap-large")}
-"""tanh(v) as 1 - 2/(1 + exp 2v) is off by u absolutely: twice what is allowed."""
-
 
 def subject(tmp_path: Path, source: str) -> LocalSubject:
     path = tmp_path / "candidate.py"
@@ -189,7 +186,7 @@ def test_implementations_pass(name: str, dtype: str) -> None:
     if not one.available:
         pytest.skip(str(one.unavailable_reason))
     failed = failures(LocalSubject.from_path(one.metadata.path), dtype)
-    assert {(name, dtype, case) for case in failed} <= KNOWN, failed
+    assert failed == {}
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])

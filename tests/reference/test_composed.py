@@ -148,6 +148,39 @@ def test_a_sink_is_one_more_class() -> None:
     assert (got[2] > 0).all()
 
 
+def _exact(x: Array, scale: float, cap: float | None = None) -> list[float]:
+    """At 4000 bits."""
+    with mpmath.workprec(4000):
+        z = [mpmath.mpf(float(v)) * mpmath.mpf(scale) for v in x]
+        if cap is not None:
+            z = [cap * mpmath.tanh(v / mpmath.mpf(cap)) for v in z]
+        e = [mpmath.exp(v - max(z)) for v in z]
+        return [float(v / sum(e)) for v in e]
+
+
+def test_a_scale_of_any_magnitude() -> None:
+    """Also where a factor is near the end of the range, and the product is an ordinary number."""
+    rng = np.random.default_rng(7)
+    for k in (*rng.integers(-1070, 1020, 300).tolist(), 996, 997, 1019, -998, -1021, -1070):
+        scale = float(np.ldexp(rng.uniform(1, 2) * rng.choice([-1, 1]), k))
+        with np.errstate(over="ignore"):
+            x = np.ldexp(rng.normal(size=4) * 10 ** rng.uniform(-1, 1.5), -k)
+        if scale != 0 and np.isfinite(x).all():
+            assert reference.scaled_softmax(x, scale).tolist() == _exact(x, scale), (scale, x)
+
+
+def test_a_cap_of_any_magnitude() -> None:
+    """As large as it takes to switch it off, beside logits of its own size and small ones."""
+    rng = np.random.default_rng(8)
+    for k in (*rng.integers(-1000, 1022, 150).tolist(), 53, 55, 899, 901, 1021):
+        cap = float(np.ldexp(rng.uniform(1, 2), k))
+        for size in (0, k):
+            x = np.ldexp(rng.normal(size=3) * 10 ** rng.uniform(-1, 1.5), size)
+            x = x[np.isfinite(x)]
+            if x.size:
+                assert reference.softcap_softmax(x, cap).tolist() == _exact(x, 1.0, cap), (cap, x)
+
+
 def test_infinite_logits_are_capped_and_scaled_as_their_limits() -> None:
     capped = reference.softcap_softmax(np.array([np.inf, 0.0, -np.inf]), 2.0)
     np.testing.assert_array_equal(capped, reference.softmax(np.array([2.0, 0.0, -2.0])))

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.registry.contract import NUMBERS, OF_ATTENTION, OPERATIONS
+from harness.registry.contract import CHANGED, NUMBERS, OPERATIONS
 
 Array = NDArray[Any]
 AxisArgument = int | tuple[int, ...] | None | Literal["default"]
@@ -22,8 +22,6 @@ Layout = Literal["C", "F", "reversed", "strided", "offset", "broadcast", "misali
 Out = Literal["none", "fresh", "strided", "alias", "overlap"]
 Caller = Literal["own", "thread", "together", "fork"]
 
-CHANGED = tuple(o for o in OF_ATTENTION if "axis" in OPERATIONS[o])
-"""Softmax of scaled, masked or capped logits, or beside a sink: what attention asks for."""
 PROBABILITIES = ("softmax", *CHANGED)
 _BY: Mapping[Caller, str] = {
     "own": "",

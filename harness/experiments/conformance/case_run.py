@@ -16,7 +16,6 @@ import psutil
 
 from harness.bounds.tolerances import Arithmetic
 from harness.experiments.conformance.call import (
-    CHANGED,
     PROBABILITIES,
     Array,
     AxisArgument,
@@ -55,7 +54,7 @@ from harness.numerics.formats import Float64Array, FloatFormat, float_format, to
 from harness.numerics.outcomes import outcome as class_of
 from harness.numerics.ulps import ulp_error
 from harness.records import Outcome
-from harness.registry.contract import OPERATIONS
+from harness.registry.contract import CHANGED, OPERATIONS
 from harness.worker.isolation.scheduling import waited
 
 T = TypeVar("T")

@@ -25,12 +25,13 @@ from harness.bounds.tolerances import (
     logsumexp_allowance,
     softmax_allowance,
 )
-from harness.experiments.conformance.call import CHANGED, Array, Step
+from harness.experiments.conformance.call import Array, Step
 from harness.numerics.exact import Exact, remembered
 from harness.numerics.formats import Float64Array, FloatFormat, scale_by_power, to_float64
 from harness.reference.api import lift, to_rows
 from harness.reference.composed import Change, changed_rows
 from harness.reference.memo import MEMO, certified, content_key
+from harness.registry.contract import CHANGED
 
 BoolArray = NDArray[np.bool_]
 _SMALL = 1 << 14

@@ -17,7 +17,6 @@ from itertools import groupby, product
 from queue import SimpleQueue
 
 from harness.bounds.tolerances import ASSUMED_EXP_ERROR, Arithmetic
-from harness.experiments.conformance.call import CHANGED
 from harness.experiments.conformance.case import FLOATS, OPERATIONS
 from harness.experiments.conformance.catalogue import CASES, MODULE_OF
 from harness.experiments.conformance.judge import (
@@ -31,6 +30,7 @@ from harness.experiments.conformance.judge_process import Judged, JudgeProcess, 
 from harness.experiments.context import Context, Unit
 from harness.records import ConformanceRecord, Record
 from harness.records.conformance import DEVIATIONS
+from harness.registry.contract import CHANGED
 from harness.registry.discovery import Implementation
 
 CHEAP_ENOUGH = ("26-stalled-float32",)

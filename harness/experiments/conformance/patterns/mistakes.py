@@ -8,10 +8,10 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from harness.experiments.conformance.call import CHANGED
 from harness.experiments.conformance.expected import axes_of, rows_of, softmax_of, step_rows
 from harness.experiments.conformance.patterns.view import View, alike
 from harness.numerics.formats import Float64Array, to_float64
+from harness.registry.contract import CHANGED
 
 EXPLAINED = 0.03
 """The part of the error that a sentence may leave unexplained."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from harness.bounds.tolerances import Arithmetic
-from harness.experiments.conformance.call import CHANGED, PROBABILITIES, Step
+from harness.experiments.conformance.call import PROBABILITIES, Step
 from harness.experiments.conformance.case_run import vanishing
 from harness.experiments.conformance.expected import (
     change_of,
@@ -19,6 +19,7 @@ from harness.experiments.conformance.expected import (
 )
 from harness.experiments.conformance.python_line import Failing
 from harness.numerics.formats import Float64Array, FloatFormat, to_float64, ulp
+from harness.registry.contract import CHANGED
 
 TILES = (8, 16, 32, 64, 100, 128, 256, 512, 1000, 1024, 2048, 4096)
 """Widths of loops and tiles that are usual in kernels."""
