@@ -15,7 +15,7 @@ docs/notes/performance.md tells what was tried.
 
 from __future__ import annotations
 
-from functools import cache
+import struct
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,7 @@ from implementations._simd.launch import (
     launch,
     launch_large,
     launch_small,
+    place_of,
     thread_count,
 )
 
@@ -67,6 +68,7 @@ IMPLEMENTATION = {
     "deviations": (),
 }
 
+_FLOAT, _INTEGER = struct.Struct("d"), struct.Struct("q")
 _PAST = 1 << 24  # bytes of a result from which stores past the caches pay; below, they hurt
 _SCRATCH = 1 << 23  # bytes of scratch rows, one for each thread, up to which L3 holds them well
 _LARGE = 2.0**100  # of a scale, whose product with log2(e) must not overflow
@@ -87,31 +89,29 @@ def _run_rows(operation: str, x: Array, out: Array, count: int, more: int = 0) -
     launch(at, 0, _address(x), _address(out), count, x.size // count, 0, more, parts)
 
 
-_KERNELS: dict[np.dtype[Any], int] = {}
-"""Those of softmax alone, for its shortest way."""
+_Kernels = tuple[str, dict[np.dtype[Any], int]]
+"""The name of a kernel, and its addresses by working precision."""
+_SOFTMAX: _Kernels = "softmax", {}
+_SCALED: _Kernels = "scaled", {}
+_MASKED: _Kernels = "masked", {}
 
 
-def _kernel(dtype: np.dtype[Any]) -> int:
-    """The address of the softmax kernel of a working precision; compiled at the first call."""
-    if dtype not in _KERNELS:
-        _KERNELS[dtype] = _compiled("softmax", dtype)
-    return _KERNELS[dtype]
-
-
-@cache
-def _compiled(logits: str, dtype: np.dtype[Any]) -> int:
-    """The address of the kernel of softmax, or of that of scaled or of masked logits."""
-    return address_of(getattr(softmax_kernels, f"{logits}_{dtype.name}"))
+def _kernel(kind: _Kernels, dtype: np.dtype[Any]) -> int:
+    """The address of the kernel for a working precision; compiled at the first call."""
+    logits, found = kind
+    if dtype not in found:
+        found[dtype] = address_of(getattr(softmax_kernels, f"{logits}_{dtype.name}"))
+    return found[dtype]
 
 
 def _run_changed(
-    logits: str, x: Array, result: Array, classes: int, more: Array, past: int
+    kind: _Kernels, x: Array, result: Array, classes: int, state: int, past: int
 ) -> None:
-    """Softmax of contiguous rows whose logits are changed by what is at `more`."""
+    """Softmax of contiguous rows whose logits are changed as `state` says."""
     rows = x.size // classes
     parts = min(rows, thread_count()) if x.size >= _PARALLEL else 1
-    kernel = _compiled(logits, x.dtype)
-    launch(kernel, 0, _address(x), _address(result), rows, classes, past, _address(more), parts)
+    kernel = _kernel(kind, x.dtype)
+    launch(kernel, 0, _address(x), _address(result), rows, classes, past, state, parts)
 
 
 def _run(x: Array, result: Array, classes: int, sums: Array | None = None) -> None:
@@ -119,7 +119,7 @@ def _run(x: Array, result: Array, classes: int, sums: Array | None = None) -> No
 
     `sums`, (rows, 3) of float64, receives what `softmax` keeps of rows of more than FEW.
     """
-    kernel, start, end = _kernel(x.dtype), _address(x), _address(result)
+    kernel, start, end = _kernel(_SOFTMAX, x.dtype), _address(x), _address(result)
     kept = 0 if sums is None else _address(sums)
     rows = x.size // classes
     if x.size < _PARALLEL:
@@ -167,6 +167,11 @@ def _address(array: Array) -> int:
     return int(array.__array_interface__["data"][0])
 
 
+def _bits(number: float) -> int:
+    """Of a float64, as an integer."""
+    return int(_INTEGER.unpack(_FLOAT.pack(number))[0])
+
+
 def _apart(result: Array, rows: Array, x: Array, out: Array | None) -> Array:
     """`result`, or other memory where its rows would lie on rows that are not yet read."""
     if result is out and out is not x and np.may_share_memory(rows, out):
@@ -174,18 +179,28 @@ def _apart(result: Array, rows: Array, x: Array, out: Array | None) -> Array:
     return result
 
 
-def softmax(x: Array, axis: int = -1, out: Array | None = None) -> Array:
-    """Softmax along `axis`."""
+def _short_way(
+    found: dict[np.dtype[Any], int], x: Any, axis: int, out: Array | None, state: int
+) -> Array | None:
+    """The result for arrays as most callers have them, a microsecond after the call; or None."""
     if type(x) is np.ndarray and axis == -1 and 0 < x.ndim < 3:
-        kernel = _KERNELS.get(x.dtype)
+        kernel = found.get(x.dtype)
         if kernel and x.flags.carray:
             y = np.empty(x.shape, x.dtype) if out is None else out
             if y.dtype is x.dtype and y.flags.carray:
                 if x.size < _PARALLEL:
-                    if launch_small(kernel, x, y):
+                    if launch_small(kernel, x, y, state):
                         return y
-                elif x.shape[-1] < LONG and launch_large(kernel, x, y, _PAST):
+                elif x.shape[-1] < LONG and launch_large(kernel, x, y, _PAST, state):
                     return y
+    return None
+
+
+def softmax(x: Array, axis: int = -1, out: Array | None = None) -> Array:
+    """Softmax along `axis`."""
+    y = _short_way(_SOFTMAX[1], x, axis, out, 0)
+    if y is not None:
+        return y
     x = check(x, out)
     rows = as_rows(x, axis)
     result = buffer_for(rows, x, axis, out)
@@ -207,15 +222,18 @@ def _prepared(x: Any, axis: int, out: Array | None) -> tuple[Array, Array, Array
     return x, rows, _apart(buffer_for(rows, x, axis, out), rows, x, out)
 
 
-@np.errstate(over="ignore")  # of a scale beyond the working precision, and of its product
 def scaled_softmax(x: Array, scale: float, axis: int = -1, out: Array | None = None) -> Array:
     """Softmax of scale * x: the product is not rounded, and is nowhere in memory."""
+    if -_LARGE < scale < _LARGE:
+        y = _short_way(_SCALED[1], x, axis, out, _bits(scale))
+        if y is not None:
+            return y
     x, rows, result = _prepared(x, axis, out)
     if rows.size:
         if abs(scale) >= _LARGE:  # to log2(e) * scale
-            rows, scale = rows * rows.dtype.type(2.0**32), scale / 2.0**32
-        number = np.array([scale], rows.dtype)
-        _run_changed("scaled", rows, result, rows.shape[-1], number, _past(result, rows))
+            with np.errstate(over="ignore"):
+                rows, scale = rows * rows.dtype.type(2.0**32), scale / 2.0**32
+        _run_changed(_SCALED, rows, result, rows.shape[-1], _bits(scale), _past(result, rows))
     return deliver(result, x, axis, out)
 
 
@@ -225,6 +243,11 @@ def masked_softmax(x: Array, mask: Any, axis: int = -1, out: Array | None = None
     The mask is read as it is, a byte for each class; one for several rows, or matrices of them, is
     not spread over them.
     """
+    whole = type(mask) is np.ndarray and mask.dtype.char == "?" and mask.flags.carray
+    if whole and type(x) is np.ndarray and mask.shape == x.shape:
+        y = _short_way(_MASKED[1], x, axis, out, place_of(mask))
+        if y is not None:
+            return y
     x, rows, result = _prepared(x, axis, out)
     kept = kept_rows(mask, rows, axis)
     if rows.size:
@@ -233,11 +256,12 @@ def masked_softmax(x: Array, mask: Any, axis: int = -1, out: Array | None = None
         classes = rows.shape[-1]
         kept = np.ascontiguousarray(kept).reshape(-1, classes)
         x_rows, y_rows = rows.reshape(-1, classes), result.reshape(-1, classes)
-        kept = np.tile(kept, (min(len(x_rows) // len(kept), 1 + _TOGETHER // kept.size), 1))
+        if (times := min(len(x_rows) // len(kept), 1 + _TOGETHER // kept.size)) > 1:
+            kept = np.tile(kept, (times, 1))
         past = _past(result, rows)
         for r in range(0, len(x_rows), len(kept)):
             some = slice(r, r + len(kept))
-            _run_changed("masked", x_rows[some], y_rows[some], classes, kept, past)
+            _run_changed(_MASKED, x_rows[some], y_rows[some], classes, _address(kept), past)
     return deliver(result, x, axis, out)
 
 

@@ -109,9 +109,9 @@ def softmax(x: Array, axis: int = -1, out: Array | None = None) -> Array:
         if y.dtype is x.dtype and y.flags.carray:
             at = kernel("softmax", x.dtype)
             if x.size < _PARALLEL:
-                if launch_small(at, x, y):
+                if launch_small(at, x, y, 0):
                     return y
-            elif x.shape[-1] < _SPLIT and launch_large(at, x, y, _STREAM):
+            elif x.shape[-1] < _SPLIT and launch_large(at, x, y, _STREAM, 0):
                 return y
     x = check(x, out)
     rows = _rows(x, axis)

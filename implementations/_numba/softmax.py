@@ -18,6 +18,7 @@ from __future__ import annotations
 import numpy as np
 from numba.extending import register_jitable
 
+from implementations._numba.exponential import as_like
 from implementations._numba.logits import masked_logits, scaled_logits
 from implementations._numba.long_row_results import write, write_past
 from implementations._numba.long_rows import (
@@ -42,7 +43,7 @@ from implementations._numba.short_rows import SHORT, short_rows
 from implementations._numba.single_rows import LONE, lone_rows
 from implementations._numba.streamed_rows import taken_in_turns
 from implementations._simd.compilation import LINE, VECTOR_BYTES, inner, internal
-from implementations._simd.memory import itemsize, load_one
+from implementations._simd.memory import itemsize, load_one, number_of
 
 LONG = 1 << 18  # classes from which on a row is taken in blocks
 WHOLE, BLOCKS, MERGE, COMMON_BLOCKS, COMMON_MERGE, RESULTS, TURN = range(7)
@@ -158,16 +159,16 @@ def softmax_float64(stage, x, y, rows, n, past, state, part, parts):  # type: ig
 
 
 def scaled_float32(stage, x, y, rows, n, past, state, part, parts):  # type: ignore[no-untyped-def]
-    """Softmax of logits times the float32 at the address `state`."""
+    """Softmax of logits times a number, the float64 of which `state` has the bits."""
     like = np.float32(0)
-    place = scaled_logits(x, load_one(state, like), like)
+    place = scaled_logits(x, as_like(number_of(state), like), like)
     changed_part(place, y, rows, n, past != 0, part, parts, like)
 
 
 def scaled_float64(stage, x, y, rows, n, past, state, part, parts):  # type: ignore[no-untyped-def]
-    """Softmax of logits times the float64 at the address `state`."""
+    """The same, of float64."""
     like = np.float64(0)
-    place = scaled_logits(x, load_one(state, like), like)
+    place = scaled_logits(x, number_of(state), like)
     changed_part(place, y, rows, n, past != 0, part, parts, like)
 
 

@@ -118,17 +118,23 @@ def places(x, y):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def launch_small(function, x, y):  # type: ignore[no-untyped-def]
+def place_of(a):  # type: ignore[no-untyped-def]
+    """The address of an array that can be written to, sooner than Python finds it."""
+    return np.intp(a.ctypes.data)
+
+
+@compiled
+def launch_small(function, x, y, state):  # type: ignore[no-untyped-def]
     """`launch` on this thread along the last axis of arrays, if `places` has them; whether."""
     source, target = places(x, y)
     if source == 0:
         return False
     n = x.shape[x.ndim - 1]
-    _call(function, (0, source, target, x.size // n, n, 0, 0, 0, 1))
+    _call(function, (0, source, target, x.size // n, n, 0, state, 0, 1))
     return True
 
 
-def launch_large(function: int, x: Any, y: Any, past: int) -> bool:
+def launch_large(function: int, x: Any, y: Any, past: int, state: int) -> bool:
     """The same on all threads, past the caches from `past` bytes on if not in place.
 
     The places found by compiled code spare microseconds, the time of a few thousand entries.
@@ -141,7 +147,7 @@ def launch_large(function: int, x: Any, y: Any, past: int) -> bool:
     bypass = int(source != target and x.nbytes >= past)
     parts = 1 if _alone else min(rows, numba.get_num_threads())
     call = _launch if parts == 1 else _in_parts  # `thread_count` and `launch`, without calling them
-    call(function, 0, source, target, rows, classes, bypass, 0, parts)
+    call(function, 0, source, target, rows, classes, bypass, state, parts)
     return True
 
 

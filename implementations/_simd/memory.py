@@ -158,6 +158,16 @@ def store_one(typingctx: Any, target: Any, number: Any) -> Any:
 
 
 @intrinsic  # type: ignore[misc]
+def number_of(typingctx: Any, bits: Any) -> Any:
+    """The float64 of which an integer has the bits."""
+
+    def code(_context: Any, builder: Any, _signature: Any, values: Any) -> Any:
+        return builder.bitcast(values[0], ir.DoubleType())
+
+    return types.float64(types.intp), code
+
+
+@intrinsic  # type: ignore[misc]
 def itemsize(typingctx: Any, like: Any) -> Any:
     """Bytes of a number in memory."""
 
