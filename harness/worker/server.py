@@ -83,6 +83,7 @@ class Worker:
         self.placed: list[Guarded] = []
         self.outputs: list[Callable[[], Guarded | None]] = []
         self.placed_bytes = 0
+        self.timed = ""
         self._calls = Counter[Any]()
         self.module: ModuleType | None = None
         self.backend: Any = None
@@ -230,7 +231,9 @@ class Worker:
         else:
             evictor = getattr(self.stopwatch, "evictor", None)
             sweeper = 0 if evictor is None else evictor.buffer.nbytes
-            kind, nbytes = ("timing", self.placed_bytes), 3 * self.placed_bytes + sweeper
+            self.timed = header.get("operation", self.timed)
+            kind = ("timing", self.timed, self.placed_bytes)
+            nbytes = 3 * self.placed_bytes + sweeper
         memory = [("its input", g) for g in (*self.received, *self.placed)]
         outputs = [(find, g) for find in self.outputs if (g := find()) is not None]
         self.outputs = [find for find, _ in outputs]
