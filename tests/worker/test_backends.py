@@ -70,6 +70,21 @@ def test_memory_and_strides_are_kept_where_the_library_can(
     assert back.strides == array.strides
 
 
+def test_a_call_of_jax_returns_when_it_is_done() -> None:
+    """On an array that is still on its way it would be put off, and all that follow behind it."""
+    pytest.importorskip("jax")
+    backend = backends.get("jax")
+    from implementations import jax as subject
+
+    x = np.random.default_rng(0).standard_normal((4096, 1000)).astype(np.float32)
+    mask = backend.from_numpy(np.ones(x.shape, bool))
+    subject.masked_softmax(backend.from_numpy(x), mask)  # compiled
+    for _ in range(5):
+        given = backend.from_numpy(x)
+        assert given.is_ready()
+        assert subject.masked_softmax(given, mask).is_ready()
+
+
 def test_torch_never_gets_memory_that_must_not_be_written() -> None:
     backend = _get("torch")
     array = _layouts(np.float32)["read-only"]

@@ -20,8 +20,10 @@ def _from_numpy(array: NDArray[Any]) -> Any:
 
     Strides are not kept; JAX arrays have none.
     """
-    # Where JAX has a GPU it would go there.
-    return jax.device_put(np.array(array, order="C", copy=True), jax.devices("cpu")[0])
+    # Where JAX has a GPU it would go there. A call on an array that is still on its way is put off,
+    # whatever is configured, and returns at once.
+    made = jax.device_put(np.array(array, order="C", copy=True), jax.devices("cpu")[0])
+    return made.block_until_ready()
 
 
 def backend() -> Backend:
