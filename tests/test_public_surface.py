@@ -121,7 +121,10 @@ SHOWN = {
         "throughput": ["0.998 [0.967, 1.06]", "9.30"],
     },
     "20261130T092319Z-e32166": {"training": ["93.9 ± 0.93%", "25 of 25 pairs", "627 of 627"]},
-    "20261130T104132Z-a68bf7": {"attention": ["None of 1260 cells", "3.15", "same bits"]},
+    "20261130T131218Z-8ebfd7": {
+        "attention": ["None of 1644 cells", "2.48", "same bits", "doubled from power 9", "4900 u"]
+    },
+    "20261130T134230Z-c7ef64": {"throughput": ["44.2 µs", "12.2 [10.9, 12.9]", "90.6 µs"]},
     "20261122T151557Z-044bea": {"conformance": ["exp(x) overflows for large logits", "469", "347"]},
     "20261122T180355Z-872f7f": {"throughput": ["34.6 µs", "30.3 [27.4, 34.6]", "2.51"]},
     "20261122T210349Z-4b19fd": {"throughput": ["36.3 µs", "28.9 [22.4, 37.3]", "2.36"]},
