@@ -14,6 +14,7 @@ from itertools import product
 from pathlib import Path
 
 from harness.experiments.conformance.call import plain_step
+from harness.experiments.conformance.catalogue import CASES
 from harness.experiments.context import Unit, worker_for
 from harness.experiments.profiles import QUICK, Profile, Timing
 from harness.experiments.runner import NothingToRun, Progress, Request, run
@@ -183,11 +184,17 @@ def _first_calls(subject: Implementation, dtypes: Sequence[str]) -> Record | Non
     calls are made until one gives anything but an exception that may be the environment's.
 
     Raises:
-        NothingToRun: an import, or every call of every operation and format on two inputs, says
-            that something is absent here, in the same words.
+        NothingToRun: it offers nothing of which there are cases; or an import, or every call of
+            every operation and format on two inputs, says that something is absent here, in the
+            same words.
     """
     if not subject.available:
         return None
+    if not any(case.applies(o, d) for case in CASES for o in subject.operations for d in dtypes):
+        raise NothingToRun(
+            f"{subject.name}: the catalogue has no case of {', '.join(subject.operations)}; "
+            f"softmax-bench run --experiment attention -i {subject.name} judges that"
+        )
     worker = worker_for(subject, f"{subject.name} (first calls)")
     said: set[str] = set()
     step = "import"

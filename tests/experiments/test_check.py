@@ -225,6 +225,11 @@ def test_what_cannot_run_is_said(tmp_path: Path) -> None:
         check(str(path), timing=False)
 
 
+def test_what_the_catalogue_has_no_case_of_is_said_with_what_judges_it() -> None:
+    with pytest.raises(NothingToRun, match=r"no case of attention_weights; .* -i online_lazy"):
+        check("online_lazy", timing=False)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("factor", "code"), [("1", 0), ("1 + 6e-7", 1)])
 def test_the_command_end_to_end(tmp_path: Path, factor: str, code: int) -> None:
