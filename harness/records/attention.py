@@ -14,8 +14,9 @@ class AttentionRecord(Record):
     classes that a mask keeps out. For ``kind="onset"`` the row is [t, 0.75 t, 0.5 t, 0] of a
     growing t (``over="logits"``), that of t = 10 under a growing scale (``over="scale"``), or
     [t, t - 1, t - 2, t - 3] (``over="offset"``). Points of random digits are tried, since what a
-    compiler contracts shows at some only; `last_good` and `first_bad` are then found by bisection
-    between the first bad one and the one before: neighbours in the format.
+    compiler contracts shows at some only (in ``linear_cross_entropy`` t is the input of one
+    feature, in ``merge_logsumexp`` the larger maximum); `last_good` and `first_bad` are then found
+    by bisection between the first bad one and the one before: neighbours in the format.
     """
 
     experiment: Literal["attention"] = "attention"

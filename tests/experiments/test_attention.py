@@ -170,7 +170,12 @@ def test_onset_is_where_the_product_leaves_the_format(
     make_context: MakeContext, plain_file: Write
 ) -> None:
     found = measured(make_context([plain_file("right", RIGHT)], PROFILE), "onset")
-    (logits, scale, offset) = found
+    (logits, scale, offset, *others) = found
+    assert {(r.operation, r.status, r.occurs) for r in others} == {
+        ("softcap_softmax", "ok", False), ("softmax_with_sink", "ok", False),
+        ("masked_softmax", "ok", False), ("merge_logsumexp", "unsupported", None),
+        ("linear_cross_entropy", "unsupported", None),
+    }  # fmt: skip
     assert (logits.over, scale.over, offset.over) == ("logits", "scale", "offset")
     largest = float(np.finfo(np.float32).max)
     assert not logits.occurs  # a product with 0.1 stays within
@@ -198,7 +203,7 @@ def test_a_contracted_product_is_found_long_before(
     make_context: MakeContext, plain_file: Write
 ) -> None:
     path = plain_file("fused", CONTRACTED)
-    (logits, _, offset) = measured(make_context([path], PROFILE), "onset")
+    (logits, _, offset, *_) = measured(make_context([path], PROFILE), "onset")
     assert logits.occurs
     assert offset.occurs
     assert logits.last_good is not None
@@ -210,6 +215,33 @@ def test_a_contracted_product_is_found_long_before(
     assert "nan" in logits.got_at_first_bad
     assert logits.first_bad_logits is not None
     assert float.fromhex(logits.first_bad_logits[0]) == logits.first_bad
+
+
+EARLY = {
+    # what overflows: in the place of what, in which operation, and before which logit
+    "tanh by exponentials": (
+        "np.tanh(x / c)", "((a := np.exp(x / c)) - (b := np.exp(-x / c))) / (a + b)",
+        "softcap_softmax", 1e4,
+    ),
+    "no shift beside a sink": ("e = np.exp(z - m)", "e = np.exp(z - (m if extra is None else 0))",
+                               "softmax_with_sink", 1e3),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", EARLY)
+def test_what_overflows_early_is_found(
+    make_context: MakeContext, plain_file: Write, what: str
+) -> None:
+    right, wrong, operation, before = EARLY[what]
+    path = plain_file("early", RIGHT.replace(right, wrong))
+    found = {r.operation: r for r in measured(make_context([path], PROFILE), "onset")[3:]}
+    assert {name for name, r in found.items() if r.occurs} == {operation}
+    assert known(found[operation].first_bad) < before
+
+
+def known(value: float | None) -> float:
+    assert value is not None
+    return value
 
 
 def test_the_records_are_those_that_were_planned(

@@ -60,8 +60,9 @@ PLANTED: dict[str, tuple[str, str, set[str]]] = {
 }  # fmt: skip
 
 
-def measured(context: Any) -> list[AttentionRecord]:
-    return [r for unit in attention.plan(context) for r in unit.measure()]  # type: ignore[misc]
+def measured(context: Any, kind: str = "layer") -> list[AttentionRecord]:
+    found = (r for unit in attention.plan(context) for r in unit.measure())
+    return [r for r in found if r.kind == kind]  # type: ignore[attr-defined,misc]
 
 
 def test_what_is_right_passes(make_context: MakeContext, plain_file: Write) -> None:
@@ -72,8 +73,21 @@ def test_what_is_right_passes(make_context: MakeContext, plain_file: Write) -> N
         (name, result) for name in layers.LAYERS for result in layers.RESULTS
     ]
     assert all(r.norm_u is not None and r.norm_u > 0 for r in records)
+    records += measured(context, "onset")
     planned = {k for unit in attention.plan(context) for k in unit.keys}
     assert {cell_key(r) for r in records} == planned
+
+
+def test_a_loss_without_a_shift_ends_where_exp_does(
+    make_context: MakeContext, plain_file: Write
+) -> None:
+    plain = "m = z.max(axis=1, keepdims=True)"
+    for text, bad in ((RIGHT, None), (RIGHT.replace(plain, "m = 0 * z[:, :1]"), 88.72)):
+        with np.errstate(all="ignore"):
+            path = plain_file(f"f{len(text)}", text)
+            (record,) = measured(make_context([path], PROFILE), "onset")
+        assert record.occurs == (bad is not None)
+        assert record.first_bad == (None if bad is None else pytest.approx(bad, abs=0.01))
 
 
 @pytest.mark.parametrize("what", PLANTED)

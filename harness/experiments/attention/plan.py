@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from harness import workloads
 from harness.bounds import over_bound
 from harness.bounds.tolerances import Arithmetic
-from harness.experiments.attention import disagreement, layers, merging, weights
+from harness.experiments.attention import disagreement, layers, merging, onsets, weights
 from harness.experiments.attention.variants import Variant, variants
 from harness.experiments.context import Context, Part, Unit, blank
 from harness.experiments.judgement import (
@@ -24,9 +24,8 @@ from harness.experiments.judgement import (
     half_of_the_digits,
 )
 from harness.experiments.side_by_side import once, unit_of
-from harness.numerics.bisection import first_true
 from harness.numerics.exact import Exact, remembered
-from harness.numerics.formats import float_format, from_ordinal, to_float64, to_hex, to_ordinal
+from harness.numerics.formats import float_format, to_float64, to_hex
 from harness.numerics.outcomes import SEVERITY, row_outcomes
 from harness.numerics.ulps import ulp_error
 from harness.records import AttentionRecord, Record
@@ -38,13 +37,6 @@ WORKLOADS = ("normal(scale=1)", "normal(scale=30)", "offset(offset=1000,scale=1)
 CLASSES = (16, 1000)
 ROWS = 32
 _WHOLE_ROW = 16
-
-_SCALE = 0.1
-_LOGITS = 10.0
-"""The largest logit while a scale grows."""
-
-Over = Literal["logits", "scale", "offset"]
-_POINTS: Mapping[Over, int] = {"logits": 1024, "scale": 64, "offset": 256}
 
 
 def _arithmetic(context: Context, implementation: Implementation, dtype: str) -> Arithmetic:
@@ -171,87 +163,6 @@ def _accuracy(context: Context, dtype: str, workload: str, classes: int) -> list
     return [Part(i.name, partial(measure, i)) for i in context.implementations]
 
 
-def _onset_cell(
-    context: Context, implementation: Implementation, dtype: str, over: Over
-) -> AttentionRecord:
-    value = None if over == "scale" else float(float_format(dtype).dtype.type(_SCALE))
-    return blank(
-        AttentionRecord, implementation, dtype, operation="scaled_softmax", kind="onset",
-        parameter="scale", value=value, workload="growing", classes=4, rows=1, seed=context.seed,
-        over=over,
-    )  # fmt: skip
-
-
-def growing(dtype: str, count: int, seed: int, least: float = 1.0) -> NDArray[Any]:
-    """Numbers of the format from `least` to its largest, ascending, their digits by chance."""
-    fmt = float_format(dtype)
-    exponents = np.linspace(np.log2(least), np.log2(fmt.max), count + 1)[:-1]
-    step = exponents[1] - exponents[0]
-    drawn = np.random.default_rng(seed).uniform(0.0, step, count)
-    return np.unique(np.exp2(exponents + drawn).astype(fmt.dtype))
-
-
-def row_of(t: NDArray[Any]) -> NDArray[Any]:
-    """The rows [t, 0.75 t, 0.5 t, 0], of the format of t."""
-    rows = t.astype(np.float64)[:, None] * np.array([1.0, 0.75, 0.5, 0.0])
-    return np.asarray(rows.astype(t.dtype))
-
-
-def beside(t: NDArray[Any]) -> NDArray[Any]:
-    """The rows [t, t - 1, t - 2, t - 3], of the format of t."""
-    rows = t.astype(np.float64)[:, None] - np.arange(4.0)
-    return np.asarray(rows.astype(t.dtype))
-
-
-def _onset(
-    context: Context, implementation: Implementation, dtype: str, over: Over
-) -> Iterator[Record]:
-    record = _onset_cell(context, implementation, dtype, over)
-    started = time.perf_counter()
-    points = growing(dtype, _POINTS[over], context.seed)
-    fmt = float_format(dtype)
-
-    def call(x: NDArray[Any], scale: float) -> NDArray[np.float64]:
-        y = context.call(implementation, record.operation, x, scale=scale, axis=-1)
-        return to_float64(y)
-
-    def single(t: NDArray[Any]) -> tuple[NDArray[Any], float]:
-        """The row and the scale at a point, an array of one number."""
-        if over == "scale":
-            return row_of(np.array([_LOGITS], t.dtype)), float(t[0])
-        return (row_of(t) if over == "logits" else beside(t)), float(record.value or 0.0)
-
-    def bad_at(ordinals: NDArray[np.int64]) -> NDArray[np.bool_]:
-        each = (from_ordinal(ordinals[k : k + 1], fmt) for k in range(len(ordinals)))
-        return np.array([not np.isfinite(call(*single(t))).all() for t in each])
-
-    try:
-        context.demand(implementation, record.operation, dtype)
-        scan = to_ordinal(points)
-        bad = np.flatnonzero(bad_at(scan))
-        changes: dict[str, Any] = {"status": "ok", "occurs": bool(bad.size), "points": len(points)}
-        if over == "logits":  # compilers make other code of many rows
-            together = np.isfinite(call(row_of(points), float(record.value or 0.0))).all(axis=1)
-            changes["together"] = None if together.all() else float(points[~together][0])
-        if bad.size:
-            good, end = None, int(scan[bad[0]])
-            if bad[0]:
-                good, end = first_true(bad_at, int(scan[bad[0] - 1]), end, 1)
-            t = from_ordinal(np.array([end]), fmt)
-            x, scale = single(t)
-            changes |= {
-                "first_bad": float(t[0]),
-                "last_good": None if good is None else float(from_ordinal(good, fmt)),
-                "first_bad_logits": [to_hex(v) for v in x[0]],
-                "first_bad_scale": to_hex(np.float64(scale)),
-                "got_at_first_bad": [to_hex(v) for v in call(x, scale)[0]],
-            }
-    except WorkerFault as fault:
-        yield record.ended(fault.status, fault.reason)
-        return
-    yield record.model_copy(update={**changes, "elapsed_s": time.perf_counter() - started})
-
-
 def _merge_cell(context: Context, implementation: Implementation, dtype: str) -> AttentionRecord:
     return blank(
         AttentionRecord, implementation, dtype, operation="merge_logsumexp", kind="merge",
@@ -326,14 +237,4 @@ def plan(context: Context) -> Iterator[Unit]:
                     (_merge_cell(context, implementation, dtype),), partial(list[Part], (part,)),
                     0.1,
                 )  # fmt: skip
-        if not any(v.parameter == "scale" for v in asked):
-            continue
-        for implementation in context.implementations:
-            for over in _POINTS:
-                measure = partial(_onset, context, implementation, dtype, over)
-                part = Part(implementation.name, measure)
-                yield unit_of(
-                    "attention", f"attention onset {dtype} {implementation.name} {over}",
-                    (_onset_cell(context, implementation, dtype, over),),
-                    partial(list[Part], (part,)), 0.2,
-                )  # fmt: skip
+    yield from onsets.plan(context)

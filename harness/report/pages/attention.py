@@ -153,16 +153,18 @@ def errors_table(run: RunData, records: Sequence[AttentionRecord]) -> Table:
 
 
 def _product(c: AttentionRecord, point: float | None) -> float | None:
-    """The largest scaled logit at a point."""
-    if point is None:
-        return None
+    """The largest logit at a point, scaled if it is."""
+    if point is None or c.operation != "scaled_softmax":
+        return point
     return point * (10.0 if c.over == "scale" else known(c.value))
 
 
 def onset_told(run: RunData) -> str:
     """Who stops before the product leaves the format, in a sentence."""
-    records = [c for c in records_of(run, "onset") if c.occurs]
-    early = [c for c in records if known(_product(c, c.first_bad)) < _end(c) / 2.0]
+    early = [
+        c for c in records_of(run, "onset")
+        if c.occurs and known(_product(c, c.first_bad)) < _end(c) / 2.0
+    ]  # fmt: skip
     if not early:
         return (
             "Nobody gives what is not finite while the product is within the format. Beyond it two "
@@ -170,7 +172,10 @@ def onset_told(run: RunData) -> str:
         )
     least: dict[str, float] = {}
     for c in early:
-        key = f"{c.implementation} in {c.dtype}"
+        scaled = c.operation == "scaled_softmax"
+        key = f"{c.implementation} in {c.dtype}" if scaled else (
+            f"{c.implementation} ({c.operation}) in {c.dtype}"
+        )  # fmt: skip
         least[key] = min(known(_product(c, c.first_bad)), least.get(key, math.inf))
     who = "; ".join(f"{key} from a product of {figure(at)} on" for key, at in least.items())
     text = f"Not finite although the product is within the format: {who}."
@@ -186,7 +191,8 @@ def _end(c: AttentionRecord) -> float:
 
 def onset(run: RunData) -> Plot:
     """How far scaled logits go before a result is not finite."""
-    records = records_of(run, "onset")
+    every = records_of(run, "onset")
+    records = [c for c in every if c.operation == "scaled_softmax"] or every
     found = {(c.implementation, str(c.dtype), str(c.over)): c for c in records}
 
     def line(axes: Any, dtype: str, name: str, at: int, style: Style) -> None:
@@ -209,7 +215,7 @@ def onset(run: RunData) -> Plot:
                  xticklabels=["1", "10¹⁰", "10²⁰", "10³⁰"])  # fmt: skip
         axes.minorticks_off()
 
-    table = onset_table(run, records)
+    table = onset_table(run, every)
     return strips(run, records, "attention-onset", onset_told(run), "attention_onset", table,
                   _lines(line, finish), "largest scaled logit")  # fmt: skip
 
@@ -220,23 +226,25 @@ def onset_table(run: RunData, records: Sequence[AttentionRecord]) -> Table:
     for c in records:
         never = words("never")
         rows.append([
-            words(c.implementation), words(c.dtype), words(c.over),
+            words(c.implementation), words(OPERATIONS.get(str(c.operation), c.operation)),
+            words(c.dtype), words(c.over),
             number(c.last_good) if c.occurs else never,
             number(c.first_bad) if c.occurs else never,
             number(_product(c, c.first_bad)) if c.occurs else never,
             words(", ".join(c.first_bad_logits or []) or "–"), words(c.first_bad_scale or "–"),
             words(", ".join(c.got_at_first_bad or []) or "–"),
-            words("–") if not c.occurs or c.over != "logits" else
+            words("–") if not c.occurs or (c.operation, c.over) != ("scaled_softmax", "logits") else
             words("never") if c.together is None else number(c.together),
             Entry(str(c.points), c.points),
         ])  # fmt: skip
     columns = [
-        *texts("Implementation", "Format", "Growing"), Column("Finite at", "logit or scale"),
+        *texts("Implementation", "Operation", "Format", "Growing"),
+        Column("Finite at", "logit or scale"),
         Column("Not finite at", "logit or scale"), Column("Product there"),
         *texts("Logits", "Scale", "Got"), Column("In one call with others", "logit"),
         Column("Points tried"),
     ]  # fmt: skip
-    return Table("attention-onset", "Where softmax(scale · x) stops being finite", columns, rows)
+    return Table("attention-onset", "Where results stop being finite", columns, rows)
 
 
 def merges(run: RunData) -> Table | None:
