@@ -2,8 +2,8 @@
 
 The softmax within scaled_dot_product_attention is isolated: with the identity for keys and values
 the scores are the logits and the result the weights, each product by 1 and sum with 0 exact. A
-logit that is no finite number would make its whole row NaN by the products with 0. A mask is passed
-as what is added to the scores, the logits, so that those are any.
+logit that is no finite number would make its whole row NaN by the products with 0: -inf is passed
+as what is added to the scores, and so is a mask with all its logits.
 
 linear_cross_entropy takes the rows in chunks, with gradients made in the forward pass.
 """
@@ -63,7 +63,11 @@ def _of_rows(x: Tensor, axis: int) -> tuple[Tensor, Tensor, tuple[int, ...]]:
 def scaled_softmax(x: Tensor, scale: float, axis: int = -1) -> Tensor:
     """The weights of attention with logits for queries and the identity for keys and values."""
     rows, identity, shape = _of_rows(x, axis)
-    return _attention(rows, None, identity, scale).reshape(shape).movedim(-1, axis)
+    bias, absent = None, rows == -torch.inf
+    if absent.any():  # in the bias, as who masks puts them
+        bias = torch.zeros_like(rows).masked_fill(absent, -torch.inf)
+        rows = rows.masked_fill(absent, 0.0)
+    return _attention(rows, bias, identity, scale).reshape(shape).movedim(-1, axis)
 
 
 def masked_softmax(x: Tensor, mask: Tensor, axis: int = -1) -> Tensor:

@@ -126,6 +126,22 @@ def changed_allowance(
         return np.where(np.isnan(more), np.inf, base * (1.0 + relative) + more)
 
 
+def merge_allowance(
+    pairs: tuple[Float64Array, Float64Array, Float64Array, Float64Array], exact: Exact,
+    exp_error: float,
+) -> Float64Array:  # fmt: skip
+    """Ulps allowed to the sum of a merge of the pairs m1, s1, m2, s2.
+
+    For the exponential, the difference before it (u of it, by the share of the smaller part), a
+    product and a sum: E + 4 + abs(m1 - m2) w, w that share.
+    """
+    m1, s1, m2, s2 = pairs
+    with np.errstate(all="ignore"):
+        gap = np.where(np.isfinite(m1) & np.isfinite(m2), np.abs(m1 - m2), 0.0)
+        share = np.where(m1 >= m2, s2, s1) * np.exp(-gap) / exact.to_float64()
+        return np.asarray(exp_error + 4.0 + np.where(share > 0, gap * share, 0.0))
+
+
 def perturbation(off: Float64Array, p: Float64Array) -> Float64Array:
     """The relative change of softmax's results where logits change by at most `off`.
 

@@ -39,6 +39,9 @@ OF_ATTENTION = tuple(OPERATIONS)[5:]
 CHANGED = OF_ATTENTION[:4]
 """Softmax of logits that are scaled, masked, beside a sink, or capped."""
 
+IN_PARTS = ("merge_logsumexp", "linear_cross_entropy")
+"""Of which a call gives several results, none of them a softmax."""
+
 NUMBERS = frozenset({"scale", "sink", "cap"})
 """Parameters that are a number, and no array; they are passed by name."""
 

@@ -338,9 +338,9 @@ def test_who_offers_none_of_them_has_no_cell_of_them(
 def test_a_declaration_that_shows_nowhere_is_found_beside_attention(
     make_context: MakeContext, plain_file: Any
 ) -> None:
-    """Merging has no case, and does not keep the others from being complete."""
+    """attention_weights has no case, and does not keep the others from being complete."""
     path = plain_file("one", PLAIN)
-    more = "\n\ndef merge_logsumexp(m1, s1, m2, s2):\n    return m1, s1\n"
+    more = "\n\ndef attention_weights(x, axis=-1):\n    return softmax(x, axis)\n"
     declared = 'IMPLEMENTATION = {"deviations": ({"id": "overflow", "reason": "none"},)}\n'
     path.write_text(declared + path.read_text() + more + RIGHT.replace("import numpy as np", ""))
     context = make_context([path])

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from harness import workloads
 from harness.bounds import over_bound
+from harness.bounds.tolerances import merge_allowance
 from harness.numerics.formats import float_format, to_float64
 from harness.numerics.ulps import ulp_error
 from harness.reference import merge_logsumexp_exact
@@ -66,18 +67,10 @@ class Seen(NamedTuple):
 
 
 def judged(one: Pair, other: Pair, got: Pair, exp_error: float) -> Seen:
-    """A merge against the exact one of the pairs that it was given.
-
-    Allowed are the exponential, the difference before it (u of it, by the share of the smaller
-    part), a product and a sum: (E + 4 + abs(d) w) u, w that share.
-    """
+    """A merge against the exact one of the pairs that it was given."""
     m, exact = merge_logsumexp_exact(*one, *other)
     m1, s1, m2, s2 = (to_float64(a) for a in (*one, *other))
-    with np.errstate(all="ignore"):
-        gap = np.where(np.isfinite(m1) & np.isfinite(m2), np.abs(m1 - m2), 0.0)
-        lower = np.where(m1 >= m2, s2, s1)
-        share = lower * np.exp(-gap) / exact.to_float64()
-        allowed = exp_error + 4.0 + np.where(np.isfinite(share), gap * share, 0.0)
+    allowed = merge_allowance((m1, s1, m2, s2), exact, exp_error)
     error = ulp_error(got[1], exact)
     ratio = np.nan_to_num(over_bound(error, allowed), nan=np.inf)
     finite = np.isfinite(to_float64(got[1]))

@@ -11,6 +11,7 @@ from harness.experiments.conformance.cases import (
     dtypes,
     exponential,
     gradients,
+    in_parts,
     invariants,
     layouts,
     lengths,
@@ -44,6 +45,7 @@ _MODULES = {
     callers: "state",
     state: "state",
     attention: "special values",
+    in_parts: "accuracy",
 }
 """Modules of cases in the order of the catalogue, and the area of theirs."""
 _AREA_OF = {

@@ -30,12 +30,14 @@ from harness.experiments.conformance.judge_process import Judged, JudgeProcess, 
 from harness.experiments.context import Context, Unit
 from harness.records import ConformanceRecord, Record
 from harness.records.conformance import DEVIATIONS
-from harness.registry.contract import CHANGED
+from harness.registry.contract import CHANGED, IN_PARTS
 from harness.registry.discovery import Implementation
 
 CHEAP_ENOUGH = ("26-stalled-float32",)
 """Heavy cases that every profile judges: gigabytes, but for a second."""
 
+BESIDE = (*CHANGED, *IN_PARTS)
+"""Operations that have cells for those alone who offer them."""
 _ORDER = {case.id: k for k, case in enumerate(CASES)}
 _SHARES = 3
 """How many processes at most work on one implementation, operation and format."""
@@ -199,7 +201,7 @@ def _measure_deviations(
     idle = {d.id for d in unneeded(declared, found)}
     used = {r.deviation for r in found}
     formats = {*_formats(context, implementation), *(meta.dtypes or PROMISED)}
-    asked = [o for o in meta.operations if o in (*OPERATIONS, *CHANGED)]
+    asked = [o for o in meta.operations if o in (*OPERATIONS, *BESIDE)]
     complete = set(product(asked, formats)) <= {(r.operation, r.dtype) for r in found}
     for deviation in declared:
         told: dict[str, str] = {"verdict": "skipped"}
@@ -228,7 +230,7 @@ def plan(context: Context) -> Iterator[Unit]:
     """A unit for each operation, format and implementation, and one for declared deviations."""
     found: dict[str, Judged] = {i.name: [] for i in context.implementations}
     schedule = _Schedule(context)
-    for operation in (o for o in (*OPERATIONS, *CHANGED) if o in context.profile.operations):
+    for operation in (o for o in (*OPERATIONS, *BESIDE) if o in context.profile.operations):
         for dtype in context.profile.dtypes:
             members = [
                 i for i in context.implementations if context.refusal(i, operation, dtype) is None
@@ -239,7 +241,7 @@ def plan(context: Context) -> Iterator[Unit]:
             for implementation in context.implementations:
                 if dtype not in _formats(context, implementation):
                     continue
-                if operation in CHANGED and operation not in implementation.operations:
+                if operation in BESIDE and operation not in implementation.operations:
                     continue  # few offer it, and nobody need
                 name = implementation.name
                 first = implementation in members and (operation, dtype) == schedule.first_of(name)
