@@ -7,7 +7,6 @@ they saturate. The sum is of weights that are not rounded.
 from __future__ import annotations
 
 import ml_dtypes
-import numpy as np
 
 from implementations._shared import attention_blocks
 from implementations._shared.numpy_rows import Array
@@ -27,14 +26,11 @@ IMPLEMENTATION = {
     "parameters": {"power": (0, 2, 4, 6, 8, 9, 10), "tau": (0, 1, 2, 4, 8)},
 }
 
-LARGEST = 448.0
-
 
 def attention_weights(x: Array, axis: int = -1, *, power: int = 8, tau: float = 0.0) -> Array:
     """Softmax along `axis`, block by block."""
 
     def kept(weights: Array) -> Array:
-        scaled = np.minimum(np.ldexp(weights, int(power)), LARGEST)
-        return np.ldexp(scaled.astype(ml_dtypes.float8_e4m3fn).astype(weights.dtype), -int(power))
+        return attention_blocks.narrowed(weights, int(power), ml_dtypes.float8_e4m3fn)
 
     return attention_blocks.attention_weights(x, axis, tau=tau, kept=kept)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.bounds import BOUNDS, evaluate_bound, over_bound
+from harness.bounds.tolerances import Arithmetic
 from harness.experiments.context import Context
 from harness.numerics.exact import Exact
 from harness.numerics.formats import Float64Array, FloatFormat, float_format, to_float64
@@ -27,6 +28,18 @@ JUDGING = BoundedSemaphore(4)
 """Held while a large output is judged: that takes some twenty times its memory."""
 ASSUMED_EXP_ERROR_U = 8.0
 """E where the exponential could not be measured: 4 ulp, what fast vector libraries promise."""
+
+
+def arithmetic_of(context: Context, implementation: Implementation, dtype: str) -> Arithmetic:
+    """What the implementation computes with: declared, and the measured error of its exp."""
+    meta = implementation.metadata
+    measured = context.exp_error(implementation, dtype)
+    return Arithmetic(
+        bound=meta.bound or "generic",
+        accumulator=meta.accumulator,
+        exp_error=ASSUMED_EXP_ERROR_U if measured is None else measured.error_u,
+        exp_underflow=None if measured is None else max(1.0, measured.underflow_eta),
+    )
 
 
 @dataclass(frozen=True)

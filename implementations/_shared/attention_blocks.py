@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from implementations._shared.numpy_rows import Array, as_rows, check, deliver
@@ -20,6 +21,13 @@ BLOCK = 128
 def same(weights: Array) -> Array:
     """Weights kept as they are."""
     return weights
+
+
+@np.errstate(all="ignore")
+def narrowed(weights: Array, power: int, kind: Any) -> Array:
+    """Weights times 2**power in a narrower format, saturated at its largest number, and back."""
+    scaled = np.minimum(np.ldexp(weights, power), float(ml_dtypes.finfo(kind).max))
+    return np.ldexp(scaled.astype(kind).astype(weights.dtype), -power)
 
 
 @np.errstate(all="ignore")

@@ -84,15 +84,16 @@ MUTANTS: dict[str, tuple[str, str, str]] = {
     "the fraction is of x, not of x log2(e)": ("exp2_poly", "f = t - n", "f = v - np.floor(v)"),
     "the exponent is rounded, the fraction is not": ("exp2_poly", "np.floor(t)", "np.rint(t) + 1"),
     "a coefficient is lost": ("exp2_poly", "p * f + kind(c)", "p * f + kind(min(c, 0.69))"),
-    "the power is not taken out": ("fp8_e4m3", ", -int(power))", ", 0)"),
-    "the sum is of rounded weights, which saturate": (
-        "fp8_e4m3", "np.minimum(np.ldexp(weights, int(power)), LARGEST)",
-        "np.minimum(np.ldexp(weights, int(power)), LARGEST / 2)",
+    "the power is not taken out": ("fp8_e4m3", ", -power)", ", 0)"),
+    "weights saturate at half of the largest number": (
+        "fp8_e4m3", "float(ml_dtypes.finfo(kind).max))", "float(ml_dtypes.finfo(kind).max) / 2)",
     ),
     "one bit less": ("fp8_e4m3", "ml_dtypes.float8_e4m3fn", "ml_dtypes.float8_e5m2"),
-    "too large a power": ("fp8_e5m2", "int(power)), LARGEST)", "int(power) + 2), LARGEST)"),
-    "no power at all, in a row of which the sum is large": (
-        "fp8_e4m3", "int(power)), LARGEST)", "0), LARGEST)",
+    "four times more goes in than is taken out": (
+        "fp8_e5m2", "np.ldexp(weights, power)", "np.ldexp(weights, power + 2)",
+    ),
+    "the power is taken out and never went in": (
+        "fp8_e4m3", "np.ldexp(weights, power)", "np.ldexp(weights, 0)",
     ),
 }  # fmt: skip
 

@@ -6,7 +6,7 @@ Some libraries never make the logits; what they do instead is judged against exa
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any, Literal
 
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from harness.bounds import over_bound
 from harness.bounds.linear_layer import linear_allowance
-from harness.bounds.tolerances import Arithmetic
 from harness.experiments.context import Context, Part, Unit, blank
+from harness.experiments.judgement import arithmetic_of
 from harness.experiments.side_by_side import once, unit_of
 from harness.numerics.exact import Exact
 from harness.numerics.formats import float_format, to_float64, to_hex
@@ -35,8 +35,6 @@ LAYERS = {
     "layer(scale=1,offset=1000)": (1.0, 1000.0),
 }
 """Name to the scale of its logits, and what they all have in common by a feature of its own."""
-
-ArithmeticOf = Callable[[Context, Implementation, str], Arithmetic]
 
 
 def inputs(
@@ -101,7 +99,7 @@ def judged(y: NDArray[Any], exact: Exact, allowed: NDArray[np.float64]) -> dict[
     return fields
 
 
-def _measure(context: Context, arithmetic_of: ArithmeticOf, dtype: str, name: str) -> list[Part]:
+def _measure(context: Context, dtype: str, name: str) -> list[Part]:
     layer = inputs(name, dtype, context.seed)
     wide = (to_float64(layer[0]), to_float64(layer[1]), layer[2])
     exact = once(lambda: linear_cross_entropy_exact(*layer))
@@ -142,7 +140,7 @@ def _told(arrays: list[tuple[tuple[int, ...], Any]]) -> str:
     return " and ".join(f"{dtype} {list(shape)}" for shape, dtype in arrays) or "nothing"
 
 
-def plan(context: Context, arithmetic_of: ArithmeticOf) -> Iterator[Unit]:
+def plan(context: Context) -> Iterator[Unit]:
     """A unit for each format and layer."""
     if OPERATION not in context.profile.operations:
         return
@@ -151,5 +149,5 @@ def plan(context: Context, arithmetic_of: ArithmeticOf) -> Iterator[Unit]:
             cells = tuple(
                 c for i in context.implementations for c in _cells(context, i, dtype, name)
             )
-            parts = partial(_measure, context, arithmetic_of, dtype, name)
+            parts = partial(_measure, context, dtype, name)
             yield unit_of("attention", f"attention {dtype} {name}", cells, parts, 0.5)

@@ -17,8 +17,8 @@ from harness.experiments.attention import disagreement, layers, merging, onsets,
 from harness.experiments.attention.variants import Variant, variants
 from harness.experiments.context import Context, Part, Unit, blank
 from harness.experiments.judgement import (
-    ASSUMED_EXP_ERROR_U,
     JUDGING,
+    arithmetic_of,
     excused,
     excuses,
     half_of_the_digits,
@@ -37,17 +37,6 @@ WORKLOADS = ("normal(scale=1)", "normal(scale=30)", "offset(offset=1000,scale=1)
 CLASSES = (16, 1000)
 ROWS = 32
 _WHOLE_ROW = 16
-
-
-def _arithmetic(context: Context, implementation: Implementation, dtype: str) -> Arithmetic:
-    meta = implementation.metadata
-    measured = context.exp_error(implementation, dtype)
-    return Arithmetic(
-        bound=meta.bound or "generic",
-        accumulator=meta.accumulator,
-        exp_error=ASSUMED_EXP_ERROR_U if measured is None else measured.error_u,
-        exp_underflow=None if measured is None else max(1.0, measured.underflow_eta),
-    )
 
 
 def _asked(context: Context, dtype: str) -> list[Variant]:
@@ -146,7 +135,7 @@ def _accuracy(context: Context, dtype: str, workload: str, classes: int) -> list
             started = time.perf_counter()
             try:
                 context.demand(implementation, variant.operation, dtype)
-                arithmetic = _arithmetic(context, implementation, dtype)
+                arithmetic = arithmetic_of(context, implementation, dtype)
                 mask = masks[variant]
                 arrays = (x(),) if mask is None else (x(), mask)
                 y = context.call(implementation, variant.operation, *arrays, **variant.options)
@@ -192,7 +181,7 @@ def _merge(context: Context, implementation: Implementation, dtype: str) -> Iter
 
     try:
         context.demand(implementation, record.operation, dtype)
-        arithmetic = _arithmetic(context, implementation, dtype)
+        arithmetic = arithmetic_of(context, implementation, dtype)
         pairs = merging.parts(dtype, ROWS, CLASSES[1], context.seed)
         sums = [order(step, pairs)[1] for order in merging.ORDERS]
     except WorkerFault as fault:
@@ -215,8 +204,8 @@ def _merge(context: Context, implementation: Implementation, dtype: str) -> Iter
 def plan(context: Context) -> Iterator[Unit]:
     """Units of pairs, layers and weights, of each input with all variants, of merges and onsets."""
     yield from disagreement.plan(context)
-    yield from layers.plan(context, _arithmetic)
-    yield from weights.plan(context, _arithmetic)
+    yield from layers.plan(context)
+    yield from weights.plan(context)
     for dtype in context.profile.dtypes:
         asked = _asked(context, dtype)
         for classes in CLASSES if asked else ():

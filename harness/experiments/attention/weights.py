@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from harness import workloads
 from harness.bounds import over_bound
 from harness.bounds.tolerances import Arithmetic, softmax_allowance
-from harness.experiments.attention.layers import ArithmeticOf
 from harness.experiments.context import Context, Part, Unit, blank
+from harness.experiments.judgement import arithmetic_of
 from harness.experiments.side_by_side import once, unit_of
 from harness.numerics.exact import Exact, remembered
 from harness.numerics.formats import FORMATS, Float64Array, float_format, scale_by_power, to_float64
@@ -99,7 +99,7 @@ def _cell(
     )  # fmt: skip
 
 
-def _measure(context: Context, arithmetic_of: ArithmeticOf, workload: str) -> list[Part]:
+def _measure(context: Context, workload: str) -> list[Part]:
     x = once(lambda: workloads.generate(workload, CLASSES, ROWS, DTYPE, context.seed))
     exact = once(lambda: remembered(softmax_exact(x())))
 
@@ -128,7 +128,7 @@ def _measure(context: Context, arithmetic_of: ArithmeticOf, workload: str) -> li
     return [Part(i.name, partial(measure, i)) for i in context.implementations]
 
 
-def plan(context: Context, arithmetic_of: ArithmeticOf) -> Iterator[Unit]:
+def plan(context: Context) -> Iterator[Unit]:
     """A unit for each input."""
     if OPERATION not in context.profile.operations or DTYPE not in context.profile.dtypes:
         return
@@ -136,5 +136,5 @@ def plan(context: Context, arithmetic_of: ArithmeticOf) -> Iterator[Unit]:
         cells = tuple(
             _cell(context, i, workload, s) for i in context.implementations for s in settings(i)
         )
-        parts = partial(_measure, context, arithmetic_of, workload)
+        parts = partial(_measure, context, workload)
         yield unit_of("attention", f"attention weights {workload}", cells, parts, 0.5)

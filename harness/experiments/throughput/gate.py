@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.bounds import over_bound
-from harness.bounds.tolerances import Arithmetic
 from harness.experiments.context import Context
-from harness.experiments.judgement import ASSUMED_EXP_ERROR_U, bound_of
+from harness.experiments.judgement import arithmetic_of, bound_of
 from harness.experiments.throughput.timed_operations import Blocks, TimedOperation
 from harness.numerics.exact import Exact
 from harness.numerics.formats import Float64Array
@@ -58,13 +57,7 @@ def operation_gate(
         return accuracy_gate(context, implementation, inputs[0], outputs[0], known)
     exact = operation.exact(inputs) if exact is None else exact
     dtype = inputs[0].dtype.name
-    measured = context.exp_error(implementation, dtype)
-    arithmetic = Arithmetic(
-        bound=implementation.metadata.bound or "generic",
-        accumulator=implementation.metadata.accumulator,
-        exp_error=ASSUMED_EXP_ERROR_U if measured is None else measured.error_u,
-        exp_underflow=None if measured is None else max(1.0, measured.underflow_eta),
-    )
+    arithmetic = arithmetic_of(context, implementation, dtype)
     allowed = operation.allowed(inputs, exact, dtype, arithmetic)
     errors = [ulp_error(y, e) for y, e in zip(outputs, exact, strict=True)]
     ratios = [over_bound(e, limit) for e, limit in zip(errors, allowed, strict=True)]
