@@ -18,21 +18,31 @@ from __future__ import annotations
 import struct
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
+from implementations._numba import half_rows
 from implementations._numba import operations as kernels
 from implementations._numba import softmax as softmax_kernels
-from implementations._numba.long_rows import HEADER, REST, SETTLED, SUM, state_bytes
+from implementations._numba.long_launch import launch_long
+from implementations._numba.long_rows import REST, SETTLED, SUM, state_bytes
 from implementations._numba.rows_in_lanes import FEW
+from implementations._numba.short_rows import SHORT
 from implementations._numba.softmax import (
     BLOCKS,
     COMMON_BLOCKS,
     COMMON_MERGE,
+    EXACT,
+    GROUPS,
+    IN_BLOCKS,
     LONG,
     MERGE,
     RESULTS,
+    SINGLE,
     TURN,
+    WHOLE,
     long_room,
+    way_of,
 )
 from implementations._shared.changed_logits import kept_rows
 from implementations._shared.numpy_rows import (
@@ -44,12 +54,13 @@ from implementations._shared.numpy_rows import (
     deliver,
 )
 from implementations._simd.compilation import LINE
+from implementations._simd.halves import HAS_HALF
 from implementations._simd.launch import (
-    address_of,
     launch,
     launch_large,
     launch_small,
     place_of,
+    places,
     thread_count,
 )
 
@@ -85,80 +96,98 @@ def _rows(x: Array, axis: int) -> tuple[Array, int]:
 def _run_rows(operation: str, x: Array, out: Array, count: int, more: int = 0) -> None:
     """An operation's kernel over `count` rows at `x` and `out`; larger inputs on all threads."""
     parts = min(count, thread_count()) if x.size >= _PARALLEL else 1
-    at = kernels.kernel(operation, x.dtype)
-    launch(at, 0, _address(x), _address(out), count, x.size // count, 0, more, parts)
+    at, past = kernels.kernel(operation, x.dtype), _past(out, x)
+    launch(at, 0, _address(x), _address(out), count, x.size // count, past, more, parts)
 
 
-_Kernels = tuple[str, dict[np.dtype[Any], int]]
-"""The name of a kernel, and its addresses by working precision."""
-_SOFTMAX: _Kernels = "softmax", {}
-_SCALED: _Kernels = "scaled", {}
-_MASKED: _Kernels = "masked", {}
+_Found = tuple[dict[np.dtype[Any], int], ...]
+"""Addresses of the kernels that are compiled, for each way by working precision."""
+_SOFTMAX: _Found = ({}, {}, {}, {})
+_SCALED: _Found = ({}, {}, {}, {})
+_MASKED: _Found = ({}, {}, {}, {})
+_HALF: _Found = ({}, {}, {}, {})
+_LOGITS = {id(_SOFTMAX): "softmax", id(_SCALED): "scaled", id(_MASKED): "masked"}
+
+_HALVES = {
+    np.dtype(np.float16): np.dtype(np.int16),
+    np.dtype(ml_dtypes.bfloat16): np.dtype(np.uint16),
+}
+"""What stands for formats of 16 bits in compiled code."""
 
 
-def _kernel(kind: _Kernels, dtype: np.dtype[Any]) -> int:
+def _kernel(found: _Found, dtype: np.dtype[Any], way: int) -> int:
     """The address of the kernel for a working precision; compiled at the first call."""
-    logits, found = kind
-    if dtype not in found:
-        found[dtype] = address_of(getattr(softmax_kernels, f"{logits}_{dtype.name}"))
-    return found[dtype]
+    if dtype not in found[way]:
+        logits = _LOGITS[id(found)]
+        other = SINGLE if way == IN_BLOCKS and logits != "softmax" else way
+        found[way][dtype] = softmax_kernels.kernel(logits, other, dtype)
+    return found[way][dtype]
 
 
 def _run_changed(
-    kind: _Kernels, x: Array, result: Array, classes: int, state: int, past: int
+    found: _Found, x: Array, result: Array, classes: int, state: int, past: int
 ) -> None:
     """Softmax of contiguous rows whose logits are changed as `state` says."""
     rows = x.size // classes
     parts = min(rows, thread_count()) if x.size >= _PARALLEL else 1
-    kernel = _kernel(kind, x.dtype)
+    kernel = _kernel(found, x.dtype, way_of(classes))
     launch(kernel, 0, _address(x), _address(result), rows, classes, past, state, parts)
 
 
-def _run(x: Array, result: Array, classes: int, sums: Array | None = None) -> None:
-    """Softmax of contiguous rows of `classes`, from `x` to `result`, which may be the same.
+def _run(x: Array, result: Array, sums: Array | None = None) -> None:
+    """Softmax of contiguous rows from `x` to `result`, which may be the same.
 
     `sums`, (rows, 3) of float64, receives what `softmax` keeps of rows of more than FEW.
     """
-    kernel, start, end = _kernel(_SOFTMAX, x.dtype), _address(x), _address(result)
+    way = way_of(x.shape[-1])
+    way = SINGLE if way == GROUPS and sums is not None else way
+    _run_at(_kernel(_SOFTMAX, x.dtype, way), _address(x), _address(result), x, sums)
+
+
+def _run_at(kernel: int, start: int, end: int, x: Array, sums: Array | None) -> None:
+    """The same of addresses, `start` being that of `x`, whose rows are along its last axis."""
+    size, bytes_all = x.itemsize, x.nbytes
+    classes = x.shape[-1]
+    rows = bytes_all // (classes * size)
+    past = int(start != end and bytes_all >= _PAST)
     kept = 0 if sums is None else _address(sums)
-    rows = x.size // classes
-    if x.size < _PARALLEL:
-        launch(kernel, 0, start, end, rows, classes, 0, kept, 1)
-        return
-    threads = thread_count()
-    past = _past(result, x)
-    scratch = classes * x.itemsize * threads if past else 0
-    whole = rows >= threads and scratch <= _SCRATCH
-    if classes < LONG or whole or threads == 1:
-        parts = threads if rows > 1 else 1
-        launch(kernel, 0, start, end, rows, classes, past, kept, parts)
-        return
-    _run_long(kernel, start, end, rows, classes, past, x.itemsize, sums)
+    if classes >= LONG and not past:
+        launch_long(kernel, start, end, rows, classes, size, kept)
+    elif x.size < _PARALLEL:
+        launch(kernel, WHOLE, start, end, rows, classes, past, kept, 1)
+    else:
+        threads = thread_count()
+        whole = rows >= threads and classes * size * threads <= _SCRATCH
+        if classes < LONG or whole or threads == 1:
+            launch(kernel, WHOLE, start, end, rows, classes, past, kept, min(threads, rows))
+        else:
+            _run_long(kernel, start, end, rows, classes, size, sums)
 
 
 def _run_long(
-    kernel: int, x: int, y: int, rows: int, classes: int, past: int, size: int, sums: Array | None
+    kernel: int, x: int, y: int, rows: int, classes: int, size: int, sums: Array | None
 ) -> None:
-    """Long rows, each divided over the threads."""
+    """Long rows past the caches, each divided over the threads."""
     threads = thread_count()
-    room = np.empty(long_room(classes, size, bool(past) or x == y) + LINE, np.uint8)
+    room = np.empty(long_room(classes, size, True) + LINE, np.uint8)
     place = _address(room)
     place += -place % LINE
 
     def run(stage: int, row: int, parts: int) -> None:
-        launch(kernel, stage, x, y, row, classes, past, place, parts)
+        launch(kernel, stage, x, y, row, classes, 1, place, parts)
 
+    exact = 0 if sums is None else EXACT
     for row in range(rows):
-        run(TURN if past and row else BLOCKS, row, threads)
-        run(MERGE, row, 1)
+        run(TURN if row and not exact else BLOCKS + exact, row, threads)
+        run(MERGE + exact, row, 1)
         begin = place - _address(room) + (row & 1) * state_bytes(classes)
-        state = room[begin : begin + 8 * HEADER].view(np.float64)
+        state = room[begin : begin + LINE].view(np.float64)
         if not state[SETTLED // 8]:
-            run(COMMON_BLOCKS, row, threads)
-            run(COMMON_MERGE, row, 1)
+            run(COMMON_BLOCKS + exact, row, threads)
+            run(COMMON_MERGE + exact, row, 1)
         if sums is not None:
             sums[row] = state[[0, SUM // 8, REST // 8]]
-        if not past or row == rows - 1:
+        if exact or row == rows - 1:
             run(RESULTS, row, threads)
 
 
@@ -179,26 +208,47 @@ def _apart(result: Array, rows: Array, x: Array, out: Array | None) -> Array:
     return result
 
 
-def _short_way(
-    found: dict[np.dtype[Any], int], x: Any, axis: int, out: Array | None, state: int
-) -> Array | None:
+def _short_way(found: _Found, x: Any, axis: int, out: Array | None, state: int) -> Array | None:
     """The result for arrays as most callers have them, a microsecond after the call; or None."""
     if type(x) is np.ndarray and axis == -1 and 0 < x.ndim < 3:
-        kernel = found.get(x.dtype)
+        n = x.shape[-1]  # what follows is `way_of`, without calling it
+        way = (n > FEW) + (n >= SHORT) + (n >= LONG)
+        kernel = found[way].get(x.dtype)
         if kernel and x.flags.carray:
             y = np.empty(x.shape, x.dtype) if out is None else out
             if y.dtype is x.dtype and y.flags.carray:
                 if x.size < _PARALLEL:
                     if launch_small(kernel, x, y, state):
                         return y
-                elif x.shape[-1] < LONG and launch_large(kernel, x, y, _PAST, state):
+                elif way == IN_BLOCKS and found is _SOFTMAX:
+                    start, end = places(x, y)
+                    if start:
+                        _run_at(kernel, start, end, x, None)
+                        return y
+                elif launch_large(kernel, x, y, _PAST, state):
                     return y
     return None
 
 
+def _of_halves(x: Array, axis: int, out: Array | None) -> Array | None:
+    """The result for rows of 16-bit formats as they are in memory; or None."""
+    like = _HALVES[x.dtype]
+    result = np.empty(x.shape, x.dtype) if out is None else out
+    fits = result.dtype == x.dtype and axis in (-1, x.ndim - 1) and x.size
+    if not (HAS_HALF and fits) or (out is not x and np.may_share_memory(x, result)):
+        return None
+    way = way_of(x.shape[-1])
+    _HALF[way].setdefault(like, half_rows.kernel(like))
+    inside = _kernel(_SOFTMAX, np.dtype(np.float32), way)
+    done = _short_way(_HALF, x.view(like), -1, result.view(like), inside)
+    return None if done is None else result
+
+
 def softmax(x: Array, axis: int = -1, out: Array | None = None) -> Array:
     """Softmax along `axis`."""
-    y = _short_way(_SOFTMAX[1], x, axis, out, 0)
+    y = _short_way(_SOFTMAX, x, axis, out, 0)
+    if y is None and type(x) is np.ndarray and x.dtype in _HALVES:
+        y = _of_halves(x, axis, out)
     if y is not None:
         return y
     x = check(x, out)
@@ -206,7 +256,7 @@ def softmax(x: Array, axis: int = -1, out: Array | None = None) -> Array:
     result = buffer_for(rows, x, axis, out)
     if rows.size:
         result = _apart(result, rows, x, out)
-        _run(rows, result, rows.shape[-1])
+        _run(rows, result)
     return deliver(result, x, axis, out)
 
 
@@ -225,7 +275,7 @@ def _prepared(x: Any, axis: int, out: Array | None) -> tuple[Array, Array, Array
 def scaled_softmax(x: Array, scale: float, axis: int = -1, out: Array | None = None) -> Array:
     """Softmax of scale * x: the product is not rounded, and is nowhere in memory."""
     if -_LARGE < scale < _LARGE:
-        y = _short_way(_SCALED[1], x, axis, out, _bits(scale))
+        y = _short_way(_SCALED, x, axis, out, _bits(scale))
         if y is not None:
             return y
     x, rows, result = _prepared(x, axis, out)
@@ -245,7 +295,7 @@ def masked_softmax(x: Array, mask: Any, axis: int = -1, out: Array | None = None
     """
     whole = type(mask) is np.ndarray and mask.dtype.char == "?" and mask.flags.carray
     if whole and type(x) is np.ndarray and mask.shape == x.shape:
-        y = _short_way(_MASKED[1], x, axis, out, place_of(mask))
+        y = _short_way(_MASKED, x, axis, out, place_of(mask))
         if y is not None:
             return y
     x, rows, result = _prepared(x, axis, out)
@@ -332,7 +382,7 @@ def cross_entropy(logits: Array, targets: Any) -> tuple[Array, Array]:
         classes = rows.shape[-1]
         sums = np.empty((count, 3)) if classes > FEW else None
         if sums is not None:
-            _run(rows, gradient, classes, sums)
+            _run(rows, gradient, sums)
         target = np.ascontiguousarray(target, np.int64)
         places = [_address(target), _address(loss), 0 if sums is None else _address(sums)]
         more = np.array(places, np.int64)

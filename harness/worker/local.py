@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +20,12 @@ from harness.registry import discovery
 from harness.registry.contract import OPERATIONS, ImplementationError, Metadata, arrays_of
 from harness.registry.discovery import Implementation
 from harness.worker import backends
+
+_OF_ROWS = ("softmax", "log_softmax")
+"""Operations of one array along an axis, which callers call most."""
+
+_LAST = object()
+"""Stands for an axis that was not given."""
 
 
 class ImplementationUnavailable(RuntimeError):
@@ -50,8 +56,38 @@ class LocalImplementation(Implementation):
         def call(*arrays: Any, **options: Any) -> Any:
             return self._call(operation, *arrays, **options)
 
+        if self.metadata.backend == "numpy" and operation in _OF_ROWS:
+            call = self._direct(operation, call)
         call.__name__ = operation
+        setattr(self, operation, call)  # where it is found without this from now on
         return call
+
+    def _direct(self, operation: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        """`call`, but as most callers call it, which a comparison or two can see: the function."""
+        takes_out = operation in self.metadata.operations_with_out
+        function: Callable[..., Any] | None = None
+
+        def direct(*given: Any, axis: Any = _LAST, out: Any = None, **options: Any) -> Any:
+            nonlocal function
+            if function is not None and len(given) == 1 and not options:
+                (x,) = given
+                along = -1 if axis is _LAST else axis
+                if type(x) is np.ndarray and type(along) is int and -x.ndim <= along < x.ndim:
+                    if out is None:
+                        result = function(x, axis=along)
+                        if type(result) is np.ndarray:
+                            return result
+                        return _delivered(result, None, np.asarray)
+                    if takes_out and type(out) is np.ndarray:
+                        result = function(x, axis=along, out=out)
+                        return out if result is out else _delivered(result, out, np.asarray)
+            if axis is not _LAST:
+                options["axis"] = axis
+            result = call(*given, out=out, **options)
+            function = getattr(self.module(), operation)
+            return result
+
+        return direct
 
     def module(self) -> ModuleType:
         """The module itself, imported now if it was not.
@@ -80,14 +116,21 @@ class LocalImplementation(Implementation):
             native_out = native[0] if out is given[0] else backend.from_numpy(out)
             result = function(*native, out=native_out, **options)
         backend.synchronize()
-        if isinstance(result, tuple):
-            return tuple(backend.to_numpy(r) for r in result)
-        array = backend.to_numpy(result)
-        if out is not None:
-            if not np.shares_memory(array, out):
-                np.copyto(out, array)
-            return out
+        return _delivered(result, out, backend.to_numpy)
+
+
+def _delivered(result: Any, out: NDArray[Any] | None, to_numpy: Callable[[Any], Any]) -> Any:
+    """What a function returned, as NumPy arrays; in `out` if that was given."""
+    if result is out and out is not None:
+        return out
+    if isinstance(result, tuple):
+        return tuple(to_numpy(r) for r in result)
+    array = to_numpy(result)
+    if out is None:
         return array
+    if not np.shares_memory(array, out):
+        np.copyto(out, array)
+    return out
 
 
 def _arguments(

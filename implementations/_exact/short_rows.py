@@ -13,6 +13,9 @@ from implementations._exact.exponential import exp_single
 from implementations._exact.memory import Memory, is_array
 from implementations._exact.sum_passes import NEVER, added, larger
 from implementations._exact.vectors import LANES, Code
+from implementations._simd.compilation import LINE
+
+_AHEAD = 2048  # bytes before it is read that memory is asked for
 
 SHORT = 64
 """Classes up to which `short_rows` takes a row in registers."""
@@ -25,6 +28,8 @@ def _short(code: Code, row: Memory, out: Memory, classes: Any, base: Any, vector
     for v in range(vectors):
         left = None if v < vectors // 2 else b.sub(classes, code.integer(v * LANES))
         places.append((b.add(base, code.integer(v * LANES)), left))
+    for i, _ in places[:: max(1, LINE // (LANES * row.itemsize))]:
+        row.prefetch(i, code.integer(_AHEAD))
     x = [row.load(i, left, NEVER) for i, left in places]
     top = x[0]
     for v in x[1:]:

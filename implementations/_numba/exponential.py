@@ -19,6 +19,7 @@ from numba.extending import intrinsic
 
 from implementations._simd.compilation import HAS_FMA, inner, internal, specialised
 from implementations._simd.vectors import (
+    BIAS,
     F32,
     Vector,
     broadcast,
@@ -28,6 +29,7 @@ from implementations._simd.vectors import (
     larger,
     multiply_add,
     power,
+    times_power,
     to_float32,
     to_float64,
     where_less,
@@ -139,9 +141,21 @@ def near(typingctx: Any, m: Any) -> Any:
 
 
 @intrinsic  # type: ignore[misc]
+def mild(typingctx: Any, m: Any) -> Any:
+    """A size of logits below which a row is near, whatever its maximum, and needs no frame."""
+    return _chosen(m, 31.0, 310.0)
+
+
+@intrinsic  # type: ignore[misc]
 def unit(typingctx: Any, m: Any) -> Any:
     """1 in the type of `m`."""
     return _chosen(m, 1.0, 1.0)
+
+
+@intrinsic  # type: ignore[misc]
+def unbias(typingctx: Any, m: Any) -> Any:
+    """What takes 2**BIAS off."""
+    return _chosen(m, 2.0**-BIAS, 2.0**-BIAS)
 
 
 @intrinsic  # type: ignore[misc]
@@ -239,6 +253,13 @@ def near_exponential(x, base):  # type: ignore[no-untyped-def]
     """The same, bit for bit, of a row without shift and with nothing below the cutoff."""
     p, t = reduce(x)
     return p * power(t, base)
+
+
+@inner
+def mild_exponential(x):  # type: ignore[no-untyped-def]
+    """exp(x) of mild logits, in no frame."""
+    p, t = reduce(x)
+    return times_power(p, t)
 
 
 def gather(a: Any, b: Any, v: Any) -> Any:

@@ -26,6 +26,8 @@ from implementations._numba.exponential import (
     exact_shift_below,
     exponential,
     infinity,
+    mild,
+    mild_exponential,
     near_exponential,
     reduce_product,
     scale_of,
@@ -35,10 +37,13 @@ from implementations._simd.compilation import inner, specialised
 from implementations._simd.memory import itemsize, load, load_byte, load_one, prefetch, where_kept
 from implementations._simd.vectors import (
     broadcast,
+    divide,
     fma,
     larger,
+    larger_size,
     power,
     smaller,
+    times_power,
     where_equal,
     where_less,
     zero,
@@ -273,3 +278,53 @@ def _masked_exponential(x, framed, close, like):  # type: ignore[no-untyped-def]
 exponential_at = _by_kind(_plain_exponential, _scaled_exponential, _masked_exponential)
 """Exponentials of a vector of logits in a row's frame; `close` is the shorter way, to the same
 bits. 0 where they are masked, whatever is there."""
+
+
+def _plain_mild(x, size, like):  # type: ignore[no-untyped-def]
+    v = load(x, like)
+    return mild_exponential(v), larger_size(v, size)
+
+
+def _scaled_mild(x, size, like):  # type: ignore[no-untyped-def]
+    v = load(_address(x), like)
+    p, t = reduce_product(v, broadcast(_second(x)))
+    return times_power(p, t), larger_size(v, size)
+
+
+def _masked_mild(x, size, like):  # type: ignore[no-untyped-def]
+    v = load(_address(x), like)
+    nothing = zero(v)
+    v = where_kept(_second(x), v, nothing)
+    return where_kept(_second(x), mild_exponential(v), nothing), larger_size(v, size)
+
+
+mild_at = _by_kind(_plain_mild, _scaled_mild, _masked_mild)
+"""`exponential_at` of mild logits in no frame, and their largest size so far, lane by lane.
+
+The exponentials are those of a row's frame but for a power of two; what they are where the logits
+are not mild is nothing to use.
+"""
+
+
+def _scaled_limit(x, like):  # type: ignore[no-untyped-def]
+    scale = broadcast(_second(x))
+    return divide(mild(scale), larger(scale, zero(scale) - scale))
+
+
+mild_below = _by_kind(
+    lambda x, like: mild(broadcast(like)), _scaled_limit, lambda x, like: mild(broadcast(like))
+)
+"""What the sizes of a row's numbers are to be below for its logits to be mild."""
+
+
+FAR, NEAR, MILD = range(3)
+"""Ways to take a row, each the shorter and to the same bits: any row; one that `is_near`; one whose
+logits are all mild, which shows only when all were looked at."""
+
+
+@inner
+def exponential_by(x, framed, way, size, like):  # type: ignore[no-untyped-def]
+    """`exponential_at` the one way or the other, and the largest size so far of mild ones."""
+    if way == MILD:
+        return mild_at(x, size, like)
+    return exponential_at(x, framed, way == NEAR, like), size

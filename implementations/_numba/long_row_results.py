@@ -11,19 +11,32 @@ from typing import Any
 from numba import types
 
 from implementations._numba.exponential import as_like, frame, near_scaled, scaled
-from implementations._numba.long_rows import NEAR, REST, SUM, blocks_of, frame_of_block, keep_block
+from implementations._numba.logits import FAR, MILD, mild_below
+from implementations._numba.long_rows import (
+    CLOSE,
+    MILDNESS,
+    REST,
+    SUM,
+    WEIGHT,
+    bounds_of,
+    frame_of_block,
+    keep_block,
+    numbers_of,
+    unread_block,
+)
 from implementations._numba.row import (
     BLOCK,
+    can_be_mild,
+    exponentials,
     extremes,
-    four_exponentials,
-    last_exponentials,
+    looks_mild,
     row_scale,
 )
-from implementations._numba.streamed_rows import rest_of_extremes, turns
+from implementations._numba.streamed_rows import rest_of_exponentials, rest_of_extremes, turns_by
 from implementations._simd.compilation import VECTOR_BYTES, inner, internal, specialised
 from implementations._simd.line_stores import write_part
 from implementations._simd.memory import fence, itemsize, load, load_one, stack, store, store_past
-from implementations._simd.vectors import broadcast
+from implementations._simd.vectors import all_less, broadcast
 
 LEAST = 2.0**-20  # a power that keeps the scale of a near block in the normal range
 
@@ -81,23 +94,29 @@ def results(e, to, n, power, scale, close, like):  # type: ignore[no-untyped-def
 
 
 @inner
-def block_way(state, b, blocks, like):  # type: ignore[no-untyped-def]
-    """(power, scale, close) of block `b` of a row that is merged."""
-    power = load_one(blocks_of(state, blocks)[2] + 8 * b, 0.0)
-    scale = row_scale(state, load_one(state + SUM, 0.0), load_one(state + REST, 0.0), like)
-    close = load_one(state + NEAR, 0.0) > 0 and power >= LEAST
-    return power, block_scale(scale, power, like), close
+def whole_scale(state, like):  # type: ignore[no-untyped-def]
+    """The scale of a row that is merged, for exponentials in its frame."""
+    return row_scale(state, load_one(state + SUM, 0.0), load_one(state + REST, 0.0), like)
+
+
+@inner
+def block_way(state, b, whole, like):  # type: ignore[no-untyped-def]
+    """(power, scale, close) of block `b` of a row that is merged, from its whole scale."""
+    if load_one(state + MILDNESS, 0.0) > 0:
+        return 1.0, whole, True
+    power = load_one(numbers_of(state, b) + WEIGHT, 0.0)
+    close = load_one(state + CLOSE, 0.0) > 0 and power >= LEAST
+    return power, block_scale(whole, power, like), close
 
 
 @internal
 def write(e, y, n, first, last, state, like):  # type: ignore[no-untyped-def]
     """Results of blocks `first` to `last` of the row at `y`, which may be `e`."""
-    size, blocks = itemsize(like), n // BLOCK
+    size, whole = itemsize(like), whole_scale(state, like)
     for b in range(first, last):
-        start = b * BLOCK * size
-        count = BLOCK if b < blocks - 1 else n - b * BLOCK
-        power, scale, close = block_way(state, b, blocks, like)
-        results(e + start, y + start, count, power, scale, close, like)
+        start, count = bounds_of(n, b)
+        power, scale, close = block_way(state, b, whole, like)
+        results(e + start * size, y + start * size, count, power, scale, close, like)
 
 
 @inner
@@ -112,25 +131,26 @@ def write_past(x, e, y, n, first, last, state, before, like):  # type: ignore[no
     """Blocks `first` to `last` of two rows: results of the one kept at `e`, whose numbers are
     `before`, past the caches to `y`; and the one at `x`, unless that is 0, to `e`.
 
-    A vector of the result that two blocks share waits in `shared` for its other part.
+    A vector of the result that two blocks share waits in `shared` for its other part. The one at
+    `x` is as `long_rows.compute` has it.
     """
-    size, blocks = itemsize(like), n // BLOCK
+    size = itemsize(like)
     lanes = VECTOR_BYTES // size
-    shared = _shared()
+    shared, whole = _shared(), whole_scale(before, like)
     top = broadcast(like)
-    bottom = top
-    framed, close = frame(top), False
-    if x:
-        top, bottom = extremes(x + first * BLOCK * size, BLOCK, like)
+    bottom, largest = top, top
+    none = frame(top)
+    framed, way, guess = none, FAR, can_be_mild(like)
+    if x and not guess:
+        top, bottom = extremes(x + first * BLOCK * size, bounds_of(n, first)[1], like)
     for b in range(first, last):
-        start = b * BLOCK * size
-        count = BLOCK if b < blocks - 1 else n - b * BLOCK
-        row, kept, result = x + start, e + start, y + start
-        if x:
-            if b == blocks - 1:
-                top, bottom = extremes(row, count, like)
-            framed, close = frame_of_block(top, bottom, b, blocks, False, state, like)
-        power, scale, was_close = block_way(before, b, blocks, like)
+        start, count = bounds_of(n, b)
+        row, kept, result = x + start * size, e + start * size, y + start * size
+        if x and (guess or (can_be_mild(like) and looks_mild(top, bottom))):
+            framed, way = none, MILD
+        elif x:
+            framed, way = frame_of_block(top, bottom, b, False, state, like)
+        power, scale, was_close = block_way(before, b, whole, like)
         beyond = result % VECTOR_BYTES  # bytes of the block's first vector that are before it
         skip = (-beyond) % VECTOR_BYTES
         vectors = (count * size - skip) // VECTOR_BYTES
@@ -143,21 +163,16 @@ def write_past(x, e, y, n, first, last, state, before, like):  # type: ignore[no
                 store_past(result - beyond, load(shared, like))
         a = broadcast(0.0)
         b2 = a
-        done = 0
-        if size == 4 and x and b + 1 < last and close == was_close:
-            done = min(vectors, count // lanes) // 4
-            source, line, read = kept + skip, result + skip, row + BLOCK * size
-            if close:
-                a, b2, top, bottom = turns(
-                    read, row, kept, source, line, done, framed, True, scale, like
-                )
-            else:
-                a, b2, top, bottom = turns(
-                    read, row, kept, source, line, done, framed, False, scale, like
-                )
-            top, bottom = rest_of_extremes(read, 4 * done * lanes, BLOCK, top, bottom, like)
-        elif x and b + 1 < last:
-            top, bottom = extremes(row + BLOCK * size, BLOCK, like)
+        done, following = 0, bounds_of(n, b + 1)[1]
+        if size == 4 and x and (b + 1 < last or way == MILD) and (way != FAR) == was_close:
+            done = min(vectors, min(count, following) // lanes) // 4
+            source, line, read = kept + skip, result + skip, row + count * size
+            a, b2, largest, top, bottom = turns_by(
+                read, row, kept, source, line, done, framed, way, scale, like
+            )
+        else:
+            largest = broadcast(like)
+        turned = done if way != MILD else 0
         done *= 4 * VECTOR_BYTES
         for i in range(skip + done, end, VECTOR_BYTES):
             store_past(result + i, one_result(kept + i, power, scale, was_close, like))
@@ -165,10 +180,23 @@ def write_past(x, e, y, n, first, last, state, before, like):  # type: ignore[no
         if b == last - 1:
             write_part(result + end, shared, 0, count * size - end, like)
         if x:
-            fours = count // (4 * lanes) * 4 * VECTOR_BYTES
-            for i in range(done, fours, 4 * VECTOR_BYTES):
-                p, q = row + i, kept + i
-                a, b2 = four_exponentials(p, q, framed, a, b2, close, True, True, like)
-            a, b2 = last_exponentials(row, kept, fours // size, count, framed, a, b2, True, like)
-            keep_block(a, b2, b, blocks, state)
+            a, b2, largest = rest_of_exponentials(
+                row, kept, done, count, framed, a, b2, largest, way, like
+            )
+            guess = way == MILD and all_less(largest, mild_below(x, like))
+            if guess:
+                unread_block(b, state)
+            elif way == MILD:
+                top, bottom = extremes(row, count, like)
+                framed, way = frame_of_block(top, bottom, b, False, state, like)
+                a, b2, _ = exponentials(row, kept, count, framed, way, True, True, 0, like)
+            keep_block(a, b2, b, state)
+            if b + 1 < last and not guess:
+                read = row + count * size
+                if turned:
+                    top, bottom = rest_of_extremes(
+                        read, 4 * turned * lanes, following, top, bottom, like
+                    )
+                else:
+                    top, bottom = extremes(read, following, like)
     fence()

@@ -1,8 +1,8 @@
 """A long row of a softmax, read once, in blocks that threads can share.
 
-The exponentials of a block are kept in a frame of its own: in the result, or in a scratch row where
-results go past the caches. Sums of blocks are merged by powers of two, and by these the blocks are
-scaled, which is exact.
+The exponentials of a block are kept in a frame of its own, or in none if it is mild: in the result,
+or in a scratch row where results go past the caches. Sums of blocks are merged by powers of two,
+and by these the blocks are scaled, which is exact.
 
 Past the caches a turn writes row r - 1 and computes row r (`long_row_results`), so that one
 scratch row is enough.
@@ -26,19 +26,38 @@ from implementations._numba.exponential import (
     two_sum,
     unshifted_frame,
 )
-from implementations._numba.row import BLOCK, exponentials, extremes, is_near, sum_of
+from implementations._numba.logits import FAR, MILD, NEAR, mild_below
+from implementations._numba.row import (
+    BLOCK,
+    can_be_mild,
+    exponentials,
+    extremes,
+    is_near,
+    looks_mild,
+    sum_of,
+)
 from implementations._simd.compilation import LINE, inner, internal
 from implementations._simd.memory import itemsize, load_one, store_one
-from implementations._simd.vectors import broadcast, larger, largest_lane, smallest_lane
+from implementations._simd.vectors import (
+    BIAS,
+    all_less,
+    broadcast,
+    larger,
+    largest_lane,
+    smallest_lane,
+)
 
-HEADER = 8  # numbers before those of the blocks: largest, whether near, sum, its rest, settled
-NEAR, SUM, REST, SETTLED = 8, 16, 24, 32  # bytes
+CLOSE, SUM, REST, SETTLED, MILDNESS = 8, 16, 24, 32, 40  # bytes, behind a row's largest entry
+TOP, BOTTOM, HIGH, LOW, EXPONENT, WEIGHT, BEFORE = range(0, 56, 8)  # of a block
 
 
 @register_jitable  # type: ignore[misc]
 def state_bytes(n: int) -> int:
-    """Of the numbers of a row: of the whole, and four of each block."""
-    return (8 * (HEADER + 4 * (n // BLOCK)) + LINE - 1) // LINE * LINE
+    """Of the numbers of a row: a line of its own, and one of each block.
+
+    Threads that write beside each other in one line wait for each other.
+    """
+    return LINE * (1 + n // BLOCK)
 
 
 @inner
@@ -59,91 +78,163 @@ def kept_at(room, x, y, n, r, past, like):  # type: ignore[no-untyped-def]
 
 
 @inner
-def blocks_of(state, blocks):  # type: ignore[no-untyped-def]
-    """Where the four numbers of each block begin."""
-    first = state + 8 * HEADER
-    return first, first + 8 * blocks, first + 16 * blocks, first + 24 * blocks
+def numbers_of(state, b):  # type: ignore[no-untyped-def]
+    """Where those of block `b` are."""
+    return state + LINE * (1 + b)
 
 
 @inner
-def frame_of_block(top, bottom, b, blocks, common, state, like):  # type: ignore[no-untyped-def]
-    """The frame of block `b`, and whether it is near; with `common`, that of the whole row."""
-    tops, bottoms, _, _ = blocks_of(state, blocks)
-    close = is_near(top, bottom) and not common
+def bounds_of(n, b):  # type: ignore[no-untyped-def]
+    """Number of the first entry of block `b`, and how many it has."""
+    return b * BLOCK, BLOCK if b < n // BLOCK - 1 else n - b * BLOCK
+
+
+@inner
+def unread_block(b, state):  # type: ignore[no-untyped-def]
+    """Block `b` is mild, in no frame; its extremes are not known."""
+    place = numbers_of(state, b)
+    store_one(place + TOP, -1.0)
+    store_one(place + BOTTOM, 1.0)
+    store_one(place + EXPONENT, np.float64(BIAS))
+
+
+@inner
+def is_unread(place):  # type: ignore[no-untyped-def]
+    return load_one(place + TOP, 0.0) < load_one(place + BOTTOM, 0.0)
+
+
+@inner
+def frame_of_block(top, bottom, b, common, state, like):  # type: ignore[no-untyped-def]
+    """The frame of block `b`, and the way to take it; with `common`, that of the whole row."""
     if common:
-        return frame(broadcast(as_like(load_one(state, 0.0), like))), close
-    store_one(tops + 8 * b, np.float64(largest_lane(top)))
-    store_one(bottoms + 8 * b, np.float64(smallest_lane(bottom)))
-    return unshifted_frame(larger(top, lowest_frame(top))), close
+        return frame(broadcast(as_like(load_one(state, 0.0), like))), FAR
+    place, largest = numbers_of(state, b), largest_lane(larger(top, lowest_frame(top)))
+    store_one(place + TOP, np.float64(largest_lane(top)))
+    store_one(place + BOTTOM, np.float64(smallest_lane(bottom)))
+    store_one(place + EXPONENT, np.float64(exponent(largest)))
+    return unshifted_frame(broadcast(largest)), NEAR if is_near(top, bottom) else FAR
 
 
 @inner
-def keep_block(a, b2, b, blocks, state):  # type: ignore[no-untyped-def]
+def keep_block(a, b2, b, state):  # type: ignore[no-untyped-def]
     """The sums of block `b`."""
-    _, _, highs, lows = blocks_of(state, blocks)
     high, low = sum_of(a, b2, 0.0, 0.0)
-    store_one(highs + 8 * b, high)
-    store_one(lows + 8 * b, low)
+    store_one(numbers_of(state, b) + HIGH, high)
+    store_one(numbers_of(state, b) + LOW, low)
 
 
 @internal
-def merge(n, common, state, like):  # type: ignore[no-untyped-def]
+def row_extremes(x, n, state, like):  # type: ignore[no-untyped-def]
+    """Largest and smallest entry of a row from those of its blocks; mild ones are read for it."""
+    top, bottom = -np.inf, np.inf
+    for b in range(n // BLOCK):
+        place = numbers_of(state, b)
+        if is_unread(place):
+            start, count = bounds_of(n, b)
+            largest, smallest = extremes(x + start * itemsize(like), count, like)
+            store_one(place + TOP, np.float64(largest_lane(largest)))
+            store_one(place + BOTTOM, np.float64(smallest_lane(smallest)))
+        t, low = load_one(place + TOP, 0.0), load_one(place + BOTTOM, 0.0)
+        top = t if t > top or top != top else top
+        bottom = low if low < bottom else bottom
+    return top, bottom
+
+
+@inner
+def mild_sum(n, state):  # type: ignore[no-untyped-def]
+    """(whether all blocks of a row are mild and unread, its sum as two numbers)."""
+    total, rest = 0.0, 0.0
+    for b in range(n // BLOCK):
+        place = numbers_of(state, b)
+        if not is_unread(place):
+            return False, 0.0, 0.0
+        total, rest = two_sum(total, rest, load_one(place + HIGH, 0.0))
+        total, rest = two_sum(total, rest, load_one(place + LOW, 0.0))
+    return True, total, rest
+
+
+@inner
+def weighted_sum(n, m, common, state):  # type: ignore[no-untyped-def]
+    """The row's sum as two numbers; the weight of each block is kept."""
+    total, rest = 0.0, 0.0
+    k, lowest = exponent(m), np.float64(m) - depth(m)
+    for b in range(n // BLOCK):
+        place = numbers_of(state, b)
+        high, low = load_one(place + HIGH, 0.0), load_one(place + LOW, 0.0)
+        weight = 0.0
+        if common or high != high:
+            weight = 1.0
+        elif load_one(place + TOP, 0.0) >= lowest:
+            weight = math.ldexp(1.0, np.int32(load_one(place + EXPONENT, 0.0) - k))
+        store_one(place + WEIGHT, weight)
+        total, rest = two_sum(total, rest, high * weight)
+        total, rest = two_sum(total, rest, low * weight)
+    return total, rest
+
+
+@internal
+def merge(x, n, common, exact, state, like):  # type: ignore[no-untyped-def]
     """The row's numbers in `state` from those of its blocks; whether they are settled.
 
     Not settled is a row whose largest entry has to be subtracted: the sums of blocks are not
     multiples of each other by powers of two then, and are wanted in a `common` frame. NaN in any
-    block is in the total. The first sum of each block gives way to the power of two that its
-    exponentials are to be multiplied by.
+    block is in the total. The weight of a block is the power of two that its exponentials are to be
+    multiplied by; those of a mild row are in no frame and have none. If `exact`, the sum is in the
+    frame of the largest entry.
     """
-    blocks = n // BLOCK
-    tops, bottoms, highs, lows = blocks_of(state, blocks)
-    top, bottom = load_one(tops, 0.0), load_one(bottoms, 0.0)
-    for b in range(1, blocks):
-        t, low = load_one(tops + 8 * b, 0.0), load_one(bottoms + 8 * b, 0.0)
-        top = t if t > top or top != top else top
-        bottom = low if low < bottom else bottom
-    m = as_like(top, like)
-    store_one(state, top)
-    close = not common and top - bottom < near(m)
-    store_one(state + NEAR, 1.0 if close else 0.0)
-    settled = common or abs(m) <= shift_above(m)
-    store_one(state + SETTLED, 1.0 if settled else 0.0)
-    if not settled:
-        return False
-    total, rest = 0.0, 0.0
-    k = exponent(m)
-    for b in range(blocks):
-        t, high, low = (
-            load_one(tops + 8 * b, 0.0),
-            load_one(highs + 8 * b, 0.0),
-            load_one(lows + 8 * b, 0.0),
-        )
-        weight = 0.0
-        if common or high != high:
-            weight = 1.0
-        elif t >= top - depth(m):
-            weight = math.ldexp(1.0, np.int32(exponent(as_like(t, like)) - k))
-        store_one(highs + 8 * b, weight)
-        total, rest = two_sum(total, rest, high * weight)
-        total, rest = two_sum(total, rest, low * weight)
+    mild, total, rest = False, 0.0, 0.0
+    if not common and not exact:
+        mild, total, rest = mild_sum(n, state)
+    close = mild
+    if not mild:
+        top, bottom = row_extremes(x, n, state, like)
+        m = as_like(top, like)
+        store_one(state, top)
+        settled = common or abs(m) <= shift_above(m)
+        store_one(state + SETTLED, 1.0 if settled else 0.0)
+        if not settled:
+            return False
+        close = not common and top - bottom < near(m)
+        total, rest = weighted_sum(n, m, common, state)
     total, rest = two_sum(total, 0.0, rest)
+    store_one(state + CLOSE, 1.0 if close else 0.0)
+    store_one(state + MILDNESS, 1.0 if mild else 0.0)
+    store_one(state + SETTLED, 1.0)
     store_one(state + SUM, total)
     store_one(state + REST, rest)
     return True
 
 
 @internal
-def compute(x, e, n, first, last, common, state, like):  # type: ignore[no-untyped-def]
+def compute(x, e, n, first, last, common, exact, guess, state, like):  # type: ignore[no-untyped-def]
     """Exponentials of blocks `first` to `last` of the row at `x` to `e`, and their numbers.
 
-    With `common`, they are in the frame of the row's largest entry, and the extremes stay.
+    A mild block is in no frame, any other in one of its own; with `common`, all are in that of the
+    row's largest entry, and the extremes stay. If `exact`, the sums have no roundings of float32.
+    `guess`: whether the first block is taken for mild; whether the next one should be.
     """
-    size, blocks = itemsize(like), n // BLOCK
+    size = itemsize(like)
+    may = can_be_mild(like) and not common
+    guess = guess and may
+    none = frame(broadcast(like))
     for b in range(first, last):
-        start = b * BLOCK * size
-        count = BLOCK if b < blocks - 1 else n - b * BLOCK
-        top, bottom = extremes(x + start, count, like)
-        framed, close = frame_of_block(top, bottom, b, blocks, common, state, like)
-        p, ahead = x + start, BLOCK * size
-        a, b2 = exponentials(p, e + start, count, framed, close, True, True, ahead, like)
-        keep_block(a, b2, b, blocks, state)
+        start, count = bounds_of(n, b)
+        p, q, ahead = x + start * size, e + start * size, BLOCK * size
+        mild, a = False, broadcast(0.0)
+        b2 = a
+        if guess:
+            a, b2, largest = exponentials(p, q, count, none, MILD, not exact, True, ahead, like)
+            mild = all_less(largest, mild_below(x, like))
+        if not mild:
+            top, bottom = extremes(p, count, like)
+            framed, way = none, MILD
+            if may and looks_mild(top, bottom):
+                mild = True
+            else:
+                framed, way = frame_of_block(top, bottom, b, common, state, like)
+            a, b2, _ = exponentials(p, q, count, framed, way, not exact, True, ahead, like)
+        guess = mild
+        if mild:
+            unread_block(b, state)
+        keep_block(a, b2, b, state)
+    return guess

@@ -27,8 +27,15 @@ from implementations._numba.plain_loops import (
     plain_sum,
     sum_of_row,
 )
+from implementations._numba.vector_rows import (
+    GROUP,
+    backward_way,
+    log_softmax_way,
+    log_sums_way,
+)
 from implementations._simd.compilation import compiled, specialised
 from implementations._simd.launch import address_of, rows_at
+from implementations._simd.memory import fence, itemsize, load_one, stack
 from implementations._simd.vectors import zero
 
 
@@ -180,24 +187,34 @@ def _softcap_row(x: Any, cap: float, out: Any) -> None:
 
 
 @compiled
-def _log_softmax(x, out, more, rows, classes, r, like):  # type: ignore[no-untyped-def]
-    _log_softmax_row(rows_at(x, rows, classes, like)[r], rows_at(out, rows, classes, like)[r])
+def _log_softmax(x, out, rows, classes, r, m, log_of_sum, known, past, like):  # type: ignore[no-untyped-def]
+    if known:
+        step = r * classes * itemsize(like)
+        log_softmax_way(x + step, out + step, classes, past, m, log_of_sum, like)
+    else:
+        _log_softmax_row(rows_at(x, rows, classes, like)[r], rows_at(out, rows, classes, like)[r])
 
 
 @compiled
-def _logsumexp(x, out, more, rows, classes, r, like):  # type: ignore[no-untyped-def]
-    rows_at(out, 1, rows, like)[0, r] = _logsumexp_row(rows_at(x, rows, classes, like)[r])
+def _logsumexp(x, out, rows, classes, r, m, log_of_sum, known, past, like):  # type: ignore[no-untyped-def]
+    found = m + log_of_sum
+    if not known:
+        found = _logsumexp_row(rows_at(x, rows, classes, like)[r])
+    rows_at(out, 1, rows, like)[0, r] = found
 
 
 @compiled
-def _softmax_backward(x, out, more, rows, classes, r, like):  # type: ignore[no-untyped-def]
+def _softmax_backward(x, out, more, rows, classes, r, past, like):  # type: ignore[no-untyped-def]
     """`more` is the gradient."""
+    step = r * classes * itemsize(like)
+    if backward_way(more + step, x + step, out + step, classes, past, like):
+        return
     grad, y = rows_at(more, rows, classes, like), rows_at(x, rows, classes, like)
     _backward_row(grad[r], y[r], rows_at(out, rows, classes, like)[r])
 
 
 @compiled
-def _cross_entropy(x, out, more, rows, classes, r, like):  # type: ignore[no-untyped-def]
+def _cross_entropy(x, out, more, rows, classes, r, past, like):  # type: ignore[no-untyped-def]
     """`more` is where the addresses of targets (int64), losses and sums are; no sums are 0."""
     row, gradient = rows_at(x, rows, classes, like)[r], rows_at(out, rows, classes, like)[r]
     places = rows_at(more, 1, 3, np.int64(0))[0]
@@ -211,7 +228,7 @@ def _cross_entropy(x, out, more, rows, classes, r, like):  # type: ignore[no-unt
 
 
 @compiled
-def _softmax_with_sink(x, out, more, rows, classes, r, like):  # type: ignore[no-untyped-def]
+def _softmax_with_sink(x, out, more, rows, classes, r, past, like):  # type: ignore[no-untyped-def]
     """`more` is the sink."""
     sink = rows_at(more, 1, 1, like)[0, 0]
     row, result = rows_at(x, rows, classes, like)[r], rows_at(out, rows, classes, like)[r]
@@ -219,16 +236,16 @@ def _softmax_with_sink(x, out, more, rows, classes, r, like):  # type: ignore[no
 
 
 @compiled
-def _softcap_softmax(x, out, more, rows, classes, r, like):  # type: ignore[no-untyped-def]
+def _softcap_softmax(x, out, more, rows, classes, r, past, like):  # type: ignore[no-untyped-def]
     """`more` is the cap."""
     cap = np.float64(rows_at(more, 1, 1, like)[0, 0])
     row, result = rows_at(x, rows, classes, like)[r], rows_at(out, rows, classes, like)[r]
     _softcap_row(row, cap, result)
 
 
+_LOGARITHMS = {"log_softmax": _log_softmax, "logsumexp": _logsumexp}
+
 _ROWS = {
-    "log_softmax": _log_softmax,
-    "logsumexp": _logsumexp,
     "softmax_backward": _softmax_backward,
     "cross_entropy": _cross_entropy,
     "softmax_with_sink": _softmax_with_sink,
@@ -241,7 +258,32 @@ def _kernel(row: Callable[..., None], like: Any) -> Callable[..., None]:
 
     def share(stage, x, out, rows, classes, past, more, part, parts):  # type: ignore[no-untyped-def]
         for r in range(rows * part // parts, rows * (part + 1) // parts):
-            row(x, out, more, rows, classes, r, like)
+            row(x, out, more, rows, classes, r, past != 0, like)
+        if past:
+            fence()
+
+    return share
+
+
+_group_numbers = stack(3 * 8 * GROUP)
+
+
+def _group_kernel(row: Callable[..., None], like: Any) -> Callable[..., None]:
+    """The same of rows of which a logarithm is wanted, which are taken in groups."""
+
+    def share(stage, x, out, rows, classes, past, more, part, parts):  # type: ignore[no-untyped-def]
+        place, last = _group_numbers(), rows * (part + 1) // parts
+        for r in range(rows * part // parts, last, GROUP):
+            count = min(GROUP, last - r)
+            start = x + r * classes * itemsize(like)
+            known = log_sums_way(start, count, classes, place, like)
+            for i in range(count):
+                p = place + 8 * i
+                of_sum, m = load_one(p, 0.0), load_one(p + 8 * GROUP, 0.0)
+                own = known and load_one(p + 16 * GROUP, 0.0) > 0
+                row(x, out, rows, classes, r + i, m, of_sum, own, past != 0, like)
+        if past:
+            fence()
 
     return share
 
@@ -249,6 +291,9 @@ def _kernel(row: Callable[..., None], like: Any) -> Callable[..., None]:
 @cache
 def kernel(operation: str, dtype: np.dtype[Any]) -> int:
     """The address of an operation's kernel for a working precision."""
-    made = _kernel(_ROWS[operation], dtype.type(0))
+    if operation in _LOGARITHMS:
+        made = _group_kernel(_LOGARITHMS[operation], dtype.type(0))
+    else:
+        made = _kernel(_ROWS[operation], dtype.type(0))
     made.__qualname__ = f"{operation}_{dtype.name}"  # by which its code is found in the cache
     return address_of(made)

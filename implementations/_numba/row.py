@@ -1,17 +1,23 @@
 """A row of a softmax in vectors: of at least as many classes as lanes, at an address.
 
 A row whose largest and smallest logits are near takes a shorter way: nothing to cut off, nothing
-subnormal.
+subnormal. One of float32 whose logits are all mild, as those of most models are, takes the
+shortest: their exponentials as they are, so that nothing has to be known of the row before. It
+shows afterwards whether that was right; if not, the row is taken again.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numba import types
 
 from implementations._numba.exponential import (
     frame,
     gather,
     gather4,
+    mild,
     near,
     near_scaled,
     scaled,
@@ -19,18 +25,23 @@ from implementations._numba.exponential import (
     two_sum,
 )
 from implementations._numba.logits import (
+    FAR,
+    MILD,
+    NEAR,
     address,
     ask_for_mask,
     ends,
-    exponential_at,
+    exponential_by,
     extremes_with,
     first_extremes,
+    mild_below,
     scale_at,
 )
-from implementations._simd.compilation import LINE, VECTOR_BYTES, inner, internal
+from implementations._simd.compilation import LINE, VECTOR_BYTES, inner, internal, specialised
 from implementations._simd.line_stores import finish, flush
 from implementations._simd.memory import itemsize, load, prefetch, store, store_one
 from implementations._simd.vectors import (
+    all_less,
     broadcast,
     joined_at,
     larger,
@@ -97,27 +108,28 @@ def is_near(top, bottom):  # type: ignore[no-untyped-def]
 
 
 @inner
-def four_exponentials(x, e, framed, a, b, close, tree, keep, like):  # type: ignore[no-untyped-def]
+def four_exponentials(x, e, framed, a, b, size, way, tree, keep, like):  # type: ignore[no-untyped-def]
     """Exponentials of four vectors, stored at `e` if `keep`; their sum added to two vectors.
 
-    `close` is of the row: the shorter way, to the same bits. With `tree`, float32 is added in fours
-    before it is added in float64.
+    `way` is of the row. With `tree`, float32 is added in fours before it is added in float64.
     """
-    v0 = exponential_at(x, framed, close, like)
-    v1 = exponential_at(x + VECTOR_BYTES, framed, close, like)
-    v2 = exponential_at(x + 2 * VECTOR_BYTES, framed, close, like)
-    v3 = exponential_at(x + 3 * VECTOR_BYTES, framed, close, like)
+    v0, size = exponential_by(x, framed, way, size, like)
+    v1, size = exponential_by(x + VECTOR_BYTES, framed, way, size, like)
+    v2, size = exponential_by(x + 2 * VECTOR_BYTES, framed, way, size, like)
+    v3, size = exponential_by(x + 3 * VECTOR_BYTES, framed, way, size, like)
     if keep:
         store(e, v0)
         store(e + VECTOR_BYTES, v1)
         store(e + 2 * VECTOR_BYTES, v2)
         store(e + 3 * VECTOR_BYTES, v3)
     if tree:
-        return gather4(a, b, v0, v1, v2, v3)
-    a, b = gather(a, b, v0)
-    a, b = gather(a, b, v1)
-    a, b = gather(a, b, v2)
-    return gather(a, b, v3)
+        a, b = gather4(a, b, v0, v1, v2, v3)
+    else:
+        a, b = gather(a, b, v0)
+        a, b = gather(a, b, v1)
+        a, b = gather(a, b, v2)
+        a, b = gather(a, b, v3)
+    return a, b, size
 
 
 @inner
@@ -128,43 +140,68 @@ def ask_for_four(place):  # type: ignore[no-untyped-def]
     ask_for_mask(place)
 
 
+@inner
+def fours(x, e, end, framed, way, tree, keep, ahead, like):  # type: ignore[no-untyped-def]
+    """`four_exponentials` of `end` bytes; their sum in two vectors, and the largest size."""
+    a = broadcast(0.0)
+    b = a
+    size = broadcast(like)
+    for i in range(0, end, 4 * VECTOR_BYTES):
+        if ahead:
+            ask_for_four(x + (i + ahead))
+        a, b, size = four_exponentials(x + i, e + i, framed, a, b, size, way, tree, keep, like)
+    return a, b, size
+
+
 @internal
-def exponentials(x, e, n, framed, close, tree, keep, ahead, like):  # type: ignore[no-untyped-def]
-    """`four_exponentials` of `n` entries; their sum in two vectors.
+def exponentials(x, e, n, framed, way, tree, keep, ahead, like):  # type: ignore[no-untyped-def]
+    """Exponentials of `n` entries to `e` if `keep`; their sum in two vectors, and the largest size.
 
     Meanwhile what lies `ahead` bytes further is asked for; 0 for nothing.
     """
-    size = itemsize(like)
-    lanes = VECTOR_BYTES // size
-    a = broadcast(0.0)
-    b = a
+    lanes = VECTOR_BYTES // itemsize(like)
     done = n // (4 * lanes) * (4 * lanes)
-    if close:
-        for i in range(0, done * size, 4 * VECTOR_BYTES):
-            if ahead:
-                ask_for_four(x + (i + ahead))
-            a, b = four_exponentials(x + i, e + i, framed, a, b, True, tree, keep, like)
+    end = done * itemsize(like)
+    if way == MILD:
+        a, b, size = fours(x, e, end, framed, MILD, tree, keep, ahead, like)
+        return last_exponentials(x, e, done, n, framed, a, b, size, MILD, keep, like)
+    if way == NEAR:
+        a, b, size = fours(x, e, end, framed, NEAR, tree, keep, ahead, like)
     else:
-        for i in range(0, done * size, 4 * VECTOR_BYTES):
-            if ahead:
-                ask_for_four(x + (i + ahead))
-            a, b = four_exponentials(x + i, e + i, framed, a, b, False, tree, keep, like)
-    return last_exponentials(x, e, done, n, framed, a, b, keep, like)
+        a, b, size = fours(x, e, end, framed, FAR, tree, keep, ahead, like)
+    return last_exponentials(x, e, done, n, framed, a, b, size, FAR, keep, like)
 
 
 @inner
-def last_exponentials(x, e, done, n, framed, a, b, keep, like):  # type: ignore[no-untyped-def]
+def last_exponentials(x, e, done, n, framed, a, b, size, way, keep, like):  # type: ignore[no-untyped-def]
     """Those from number `done` on, fewer than four vectors, the last overlapping the one before."""
-    size = itemsize(like)
-    lanes = VECTOR_BYTES // size
+    item = itemsize(like)
+    lanes = VECTOR_BYTES // item
     while done < n:
         i = min(done, n - lanes)
-        v = exponential_at(x + size * i, framed, False, like)
+        v, size = exponential_by(x + item * i, framed, way, size, like)
         if keep:
-            store(e + size * i, v)
+            store(e + item * i, v)
         a, b = gather(a, b, joined_at(zero(v), v, done - i))
         done += lanes
-    return a, b
+    return a, b, size
+
+
+def can_be_mild(like: Any) -> bool:
+    """Whether rows of the format may be taken without a frame: sums of float64 need one."""
+    raise NotImplementedError("only within Numba")
+
+
+@specialised(can_be_mild)
+def _can_be_mild(like):  # type: ignore[no-untyped-def]
+    found = like == types.float32
+    return lambda like: found
+
+
+@inner
+def looks_mild(top, bottom):  # type: ignore[no-untyped-def]
+    """Whether logits between vectors of extremes are mild."""
+    return all_less(larger(top, zero(bottom) - bottom), mild(top))
 
 
 @inner
@@ -181,11 +218,11 @@ def tree_sum(a, b):  # type: ignore[no-untyped-def]
 
 
 @inner
-def row_exponentials(x, e, n, framed, close, tree, ahead, like):  # type: ignore[no-untyped-def]
+def row_exponentials(x, e, n, framed, way, tree, ahead, like):  # type: ignore[no-untyped-def]
     """`exponentials` of a whole row, block by block; the sum as two numbers."""
     size = itemsize(like)
     if size == 4:  # summed in float64, it needs no blocks
-        a, b = exponentials(x, e, n, framed, close, tree, True, ahead, like)
+        a, b, _ = exponentials(x, e, n, framed, way, tree, True, ahead, like)
         if tree:
             return tree_sum(a, b)
         return sum_of(a, b, 0.0, 0.0)
@@ -194,7 +231,7 @@ def row_exponentials(x, e, n, framed, close, tree, ahead, like):  # type: ignore
     while start < n:
         count = BLOCK if n - start >= BLOCK + VECTOR_BYTES // size else n - start
         x_block, e_block = x + size * start, e + size * start
-        a, b = exponentials(x_block, e_block, count, framed, close, tree, True, ahead, like)
+        a, b, _ = exponentials(x_block, e_block, count, framed, way, tree, True, ahead, like)
         total, rest = sum_of(a, b, total, rest)
         start += count
     return two_sum(total, 0.0, rest)
@@ -219,6 +256,8 @@ def multiples(e, to, n, scale, close, like):  # type: ignore[no-untyped-def]
 def rows_through_scratch(x, y, first, last, n, past, sums, like):  # type: ignore[no-untyped-def]
     """Softmax of rows `first` to `last`, each through a scratch row.
 
+    A row is taken for mild where the one before was.
+
     `sums`, if not 0, is where three float64 of each row go: the largest entry, and the sum of the
     exponentials in its frame as (total, rest), free of float32 roundings.
     """
@@ -230,15 +269,25 @@ def rows_through_scratch(x, y, first, last, n, past, sums, like):  # type: ignor
     foreign = to % LINE
     to -= foreign
     held = foreign
+    may = can_be_mild(like) and sums == 0
+    guess, close, total, rest = may, False, 0.0, 0.0
+    none = frame(broadcast(like))
     for r in range(first, last):
         row = x + r * n * size
-        top, bottom = extremes(row, n, like)
-        close = is_near(top, bottom)
-        framed = frame(top)
         ahead = n * size if past and r + 1 < last else 0
-        total, rest = row_exponentials(row, e, n, framed, close, sums == 0, ahead, like)
-        if sums:
-            keep_sums(sums + 24 * r, largest_lane(top), total, rest)
+        if guess:
+            a, b, largest = exponentials(row, e, n, none, MILD, True, True, ahead, like)
+            guess = all_less(largest, mild_below(x, like))
+            close = True
+            total, rest = tree_sum(a, b)
+        if not guess:
+            top, bottom = extremes(row, n, like)
+            close = is_near(top, bottom)
+            way = NEAR if close else FAR
+            total, rest = row_exponentials(row, e, n, frame(top), way, sums == 0, ahead, like)
+            if sums:
+                keep_sums(sums + 24 * r, largest_lane(top), total, rest)
+            guess = may and looks_mild(top, bottom)
         scale = row_scale(row, total, rest, like)
         start = 0
         while start < n:

@@ -9,24 +9,36 @@ from implementations._numba.exponential import (
     far_lanes,
     frame,
     gather,
-    gather4,
     near_scaled,
     scaled,
     unit,
 )
 from implementations._numba.logits import (
+    FAR,
+    MILD,
+    NEAR,
     address,
     copied,
     ends,
-    exponential_at,
+    exponential_by,
     has_masked,
     logits,
     mask_of,
+    mild_below,
     number,
     scale_at,
     unmasked,
 )
-from implementations._numba.row import HELD, aligned, ask_for_four, release, room
+from implementations._numba.row import (
+    HELD,
+    aligned,
+    ask_for_four,
+    can_be_mild,
+    four_exponentials,
+    looks_mild,
+    release,
+    room,
+)
 from implementations._simd.compilation import LINE, VECTOR_BYTES, inner, internal
 from implementations._simd.line_stores import finish, flush
 from implementations._simd.memory import itemsize, load, prefetch, store, store_one
@@ -40,7 +52,15 @@ from implementations._simd.transpose import (
     to_rows_half,
     to_rows_quarter,
 )
-from implementations._simd.vectors import broadcast, larger, largest_lane, smaller, where_less, zero
+from implementations._simd.vectors import (
+    all_less,
+    broadcast,
+    larger,
+    largest_lane,
+    smaller,
+    where_less,
+    zero,
+)
 
 FEW = 47  # classes up to which a row is a lane
 SQUARES = 8  # of rows at a time, at most
@@ -101,8 +121,9 @@ def copy_numbers(source, target, count, like):  # type: ignore[no-untyped-def]
 
 
 @inner
-def lane_exponentials(columns, n, framed, close, ask, ahead, like):  # type: ignore[no-untyped-def]
-    """Exponentials in place, a row a lane; the sum lane by lane, in two vectors.
+def lane_exponentials(columns, n, framed, way, size, ask, ahead, like):  # type: ignore[no-untyped-def]
+    """Exponentials in place, a row a lane; the sum lane by lane, in two vectors, and the largest
+    size so far.
 
     Meanwhile as much memory at `ahead` is asked for, if `ask`.
     """
@@ -113,24 +134,16 @@ def lane_exponentials(columns, n, framed, close, ask, ahead, like):  # type: ign
         p = columns + c * VECTOR_BYTES
         if ask:
             ask_for_four(ahead + c * VECTOR_BYTES)
-        v0 = exponential_at(p, framed, close, like)
-        v1 = exponential_at(p + VECTOR_BYTES, framed, close, like)
-        v2 = exponential_at(p + 2 * VECTOR_BYTES, framed, close, like)
-        v3 = exponential_at(p + 3 * VECTOR_BYTES, framed, close, like)
         q = address(p)
-        store(q, v0)
-        store(q + VECTOR_BYTES, v1)
-        store(q + 2 * VECTOR_BYTES, v2)
-        store(q + 3 * VECTOR_BYTES, v3)
-        a, b = gather4(a, b, v0, v1, v2, v3)
+        a, b, size = four_exponentials(p, q, framed, a, b, size, way, True, True, like)
     for c in range(whole, n):
         p = columns + c * VECTOR_BYTES
         if ask:
             prefetch(address(ahead) + c * VECTOR_BYTES)
-        v = exponential_at(p, framed, close, like)
+        v, size = exponential_by(p, framed, way, size, like)
         store(address(p), v)
         a, b = gather(a, b, v)
-    return a, b
+    return a, b, size
 
 
 @inner
@@ -149,10 +162,46 @@ def lane_extremes(x, columns, n, like):  # type: ignore[no-untyped-def]
 
 
 @internal
+def mild_lanes(x, columns, n, groups, scales, past, ahead, like):  # type: ignore[no-untyped-def]
+    """Exponentials of squares in place as mild ones, and their scales; whether they are."""
+    square, none = n * VECTOR_BYTES, frame(broadcast(like))
+    largest = broadcast(like)
+    for g in range(groups):
+        own, p = copied(x, columns + g * square), ahead + g * square
+        a, b, largest = lane_exponentials(own, n, none, MILD, largest, past, p, like)
+        keep_scale(scales + 4 * g * VECTOR_BYTES, scale_at(x, a, b, like))
+    return all_less(largest, mild_below(x, like))
+
+
+@internal
+def framed_lanes(x, columns, n, groups, frames, scales, past, ahead, like):  # type: ignore[no-untyped-def]
+    """The same in frames; whether all rows are near, and whether all look mild."""
+    square, four, none = n * VECTOR_BYTES, 4 * VECTOR_BYTES, broadcast(like)
+    any_far, mild = zero(none), can_be_mild(like)
+    for g in range(groups):
+        top, bottom = lane_extremes(x, columns + g * square, n, like)
+        far = far_lanes(top, bottom)
+        any_far = larger(any_far, far)
+        mild = mild and looks_mild(top, bottom)
+        keep_four(frames + g * four, frame(top), far)
+    close = not largest_lane(any_far) > 0
+    for g in range(groups):
+        framed, _ = kept_four(frames + g * four, like)
+        own, p = copied(x, columns + g * square), ahead + g * square
+        if close and not has_masked(x):
+            a, b, _ = lane_exponentials(own, n, framed, NEAR, none, past, p, like)
+        else:
+            a, b, _ = lane_exponentials(own, n, framed, FAR, none, past, p, like)
+        keep_scale(scales + g * four, scale_at(x, a, b, like))
+    return close, mild
+
+
+@internal
 def rows_in_lanes(x, y, first, last, rows, n, past, like):  # type: ignore[no-untyped-def]
     """Softmax of rows `first` to `last` of `rows`, a row a lane.
 
-    Several squares of rows at once, step by step, so that one's latency is another's work.
+    Several squares of rows at once, step by step, so that one's latency is another's work. They are
+    taken for mild where the ones before were.
     """
     size = itemsize(like)
     lanes = VECTOR_BYTES // size
@@ -170,37 +219,31 @@ def rows_in_lanes(x, y, first, last, rows, n, past, like):  # type: ignore[no-un
     foreign = to % LINE
     to -= foreign
     held = foreign
+    may = can_be_mild(like) and not has_masked(x)
+    guess = may
     for r in range(first, last, lanes * squares):
         groups = min(squares, (last - r + lanes - 1) // lanes)
         count = min(lanes * groups, last - r)
         source = x + r * n * size
+        padded = 0
         if (rows - r - lanes * groups) * n < lanes:  # a vector would reach beyond the array
             padded = staging + held
             copy_numbers(source, padded, count * n, like)
             for i in range(count * n, lanes * groups * n):
                 store_one(padded + i * size, like)
-            for g in range(groups):
-                columns_of(padded + g * block, n, columns + g * square, like)
+            squares_of(padded, n, groups, columns, like)
         else:
-            for g in range(groups):
-                columns_of(source + g * block, n, columns + g * square, like)
-        any_far = zero(broadcast(like))
-        for g in range(groups):
-            top, bottom = lane_extremes(x, columns + g * square, n, like)
-            far = far_lanes(top, bottom)
-            any_far = larger(any_far, far)
-            keep_four(frames + g * four, frame(top), far)
-        close = not largest_lane(any_far) > 0
-        for g in range(groups):
-            framed, _ = kept_four(frames + g * four, like)
-            ahead = x + ((r + lanes * squares) * n * size + g * block)
-            own = copied(x, columns + g * square)
-            if close and not has_masked(x):
-                a, b = lane_exponentials(own, n, framed, True, past, ahead, like)
-            else:
-                a, b = lane_exponentials(own, n, framed, False, past, ahead, like)
-            scale = scale_at(x, a, b, like)
-            keep_four(scales + g * four, (scale[0], scale[1], scale[2]), scale[3])
+            squares_of(source, n, groups, columns, like)
+        ahead = source + lanes * squares * n * size
+        if guess:
+            guess = close = mild_lanes(x, columns, n, groups, scales, past, ahead, like)
+            if not guess and padded:
+                squares_of(padded, n, groups, columns, like)
+            elif not guess:
+                squares_of(source, n, groups, columns, like)
+        if not guess:
+            close, guess = framed_lanes(x, columns, n, groups, frames, scales, past, ahead, like)
+            guess = guess and may
         for g in range(groups):
             _, far = kept_four(frames + g * four, like)
             scale = kept_scale(scales + g * four, like)
@@ -220,6 +263,19 @@ def rows_in_lanes(x, y, first, last, rows, n, past, like):  # type: ignore[no-un
             to, held, foreign = flush(to, staging, held, foreign, past, like)
     finish(to, staging, held, foreign, past, like)
     release(scratch)
+
+
+@internal
+def squares_of(rows, n, groups, columns, like):  # type: ignore[no-untyped-def]
+    """`columns_of` groups of rows that follow one another."""
+    square = n * VECTOR_BYTES
+    for g in range(groups):
+        columns_of(rows + g * square, n, columns + g * square, like)
+
+
+@inner
+def keep_scale(place, scale):  # type: ignore[no-untyped-def]
+    keep_four(place, (scale[0], scale[1], scale[2]), scale[3])
 
 
 @inner

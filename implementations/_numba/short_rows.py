@@ -15,23 +15,41 @@ from implementations._numba.exponential import (
     far_lanes,
     frame,
     gather,
-    gather4,
     near_scaled,
     scaled,
 )
 from implementations._numba.logits import (
+    FAR,
+    MILD,
+    NEAR,
     address,
     ends,
-    exponential_at,
+    exponential_by,
     extremes_with,
     first_extremes,
+    mild_below,
     scale_at,
 )
-from implementations._numba.row import HELD, ask_for_four
-from implementations._simd.compilation import LINE, VECTOR_BYTES, inner, internal, specialised
-from implementations._simd.line_stores import finish, flush
-from implementations._simd.memory import itemsize, load, load_one, prefetch, stack, store, store_one
+from implementations._numba.row import (
+    ask_for_four,
+    can_be_mild,
+    four_exponentials,
+    looks_mild,
+)
+from implementations._simd.compilation import VECTOR_BYTES, inner, internal, specialised
+from implementations._simd.memory import (
+    fence,
+    itemsize,
+    load,
+    load_one,
+    prefetch,
+    stack,
+    store,
+    store_one,
+    store_past,
+)
 from implementations._simd.vectors import (
+    all_less,
     broadcast,
     joined_at,
     largest_lane,
@@ -40,13 +58,13 @@ from implementations._simd.vectors import (
     zero,
 )
 
-SHORT = 256  # classes below which rows are taken so
-GROUP = VECTOR_BYTES // 4  # rows of a group, at most
-_ROW = 4 * SHORT + VECTOR_BYTES  # bytes of one row, of float32; of float64 groups are half
+SHORT = 1024  # classes below which rows are taken so
+_GROUP = 1 << 13  # bytes of a group's rows, at most; a group has no more rows than a vector lanes
+_ROOM = _GROUP + VECTOR_BYTES * (VECTOR_BYTES // 4 + 2)
+_NUMBERS = 11 * VECTOR_BYTES
 
-_numbers = stack(11 * VECTOR_BYTES)
-_scratch = stack(GROUP * _ROW)
-_staging = stack(GROUP * _ROW + HELD + LINE)
+_numbers = stack(2 * _NUMBERS)
+_scratch = stack(2 * _ROOM)
 
 
 @inner
@@ -60,56 +78,77 @@ def short_extremes(x, n, like):  # type: ignore[no-untyped-def]
 
 
 @internal
-def short_exponentials(x, e, n, framed, close, ahead, like):  # type: ignore[no-untyped-def]
-    """Exponentials of a row to `e`, and their sum in two vectors."""
-    size = itemsize(like)
+def short_exponentials(x, e, n, framed, way, ahead, size, like):  # type: ignore[no-untyped-def]
+    """Exponentials of a row to `e`; their sum in two vectors, and the largest size so far."""
     a = broadcast(0.0)
     b = a
-    end = n * size
+    end = n * itemsize(like)
     done = 0
     while done + 4 * VECTOR_BYTES <= end:
-        p, q = x + done, e + done
+        p = x + done
         if ahead:
             ask_for_four(p + ahead)
-        v0 = exponential_at(p, framed, close, like)
-        v1 = exponential_at(p + VECTOR_BYTES, framed, close, like)
-        v2 = exponential_at(p + 2 * VECTOR_BYTES, framed, close, like)
-        v3 = exponential_at(p + 3 * VECTOR_BYTES, framed, close, like)
-        store(q, v0)
-        store(q + VECTOR_BYTES, v1)
-        store(q + 2 * VECTOR_BYTES, v2)
-        store(q + 3 * VECTOR_BYTES, v3)
-        a, b = gather4(a, b, v0, v1, v2, v3)
+        a, b, size = four_exponentials(p, e + done, framed, a, b, size, way, True, True, like)
         done += 4 * VECTOR_BYTES
     if done == end:
-        return a, b
+        return a, b, size
     rest = broadcast(like)
     while done + VECTOR_BYTES <= end:
         if ahead:
             prefetch(address(x) + done + ahead)
-        v = exponential_at(x + done, framed, close, like)
+        v, size = exponential_by(x + done, framed, way, size, like)
         store(e + done, v)
         rest = rest + v
         done += VECTOR_BYTES
     if done < end:
-        v = exponential_at(x + (end - VECTOR_BYTES), framed, close, like)
+        v, size = exponential_by(x + (end - VECTOR_BYTES), framed, way, size, like)
         store(e + end - VECTOR_BYTES, v)
-        rest = rest + joined_at(zero(v), v, (done - end + VECTOR_BYTES) // size)
-    return gather(a, b, rest)
+        rest = rest + joined_at(zero(v), v, (done - end + VECTOR_BYTES) // itemsize(like))
+    a, b = gather(a, b, rest)
+    return a, b, size
 
 
 @inner
-def short_multiples(e, to, n, scale, far, like):  # type: ignore[no-untyped-def]
+def result(e, scale, far, like):  # type: ignore[no-untyped-def]
+    """A vector of results from one of exponentials."""
+    if far:
+        return scaled(load(e, like), scale)
+    return near_scaled(load(e, like), scale)
+
+
+@inner
+def multiples(e, to, n, scale, far, like):  # type: ignore[no-untyped-def]
     """Exponentials times the scale, to `to`."""
     end = n * itemsize(like) - VECTOR_BYTES
-    if far:
-        for i in range(0, end, VECTOR_BYTES):
-            store(to + i, scaled(load(e + i, like), scale))
-        store(to + end, scaled(load(e + end, like), scale))
-    else:
-        for i in range(0, end, VECTOR_BYTES):
-            store(to + i, near_scaled(load(e + i, like), scale))
-        store(to + end, near_scaled(load(e + end, like), scale))
+    for i in range(0, end, VECTOR_BYTES):
+        store(to + i, result(e + i, scale, far, like))
+    store(to + end, result(e + end, scale, far, like))
+
+
+@inner
+def multiples_past(e, to, n, scale, far, waiting, is_first, is_last, like):  # type: ignore[no-untyped-def]
+    """The same past the caches, in whole vectors of a stream of rows.
+
+    What a row has beyond its last one waits for the next row: the result. The first row's beginning
+    and the last one's end are stored beside what others write.
+    """
+    size = itemsize(like)
+    beyond = to % VECTOR_BYTES
+    whole = (n * size + beyond) // VECTOR_BYTES * VECTOR_BYTES
+    line, source, start = to - beyond, e - beyond, 0
+    if beyond:
+        start = VECTOR_BYTES
+        v = result(source, scale, far, like)
+        if is_first:
+            store(to, result(e, scale, far, like))
+        else:
+            store_past(line, joined_at(waiting, v, beyond // size))
+    for i in range(start, whole, VECTOR_BYTES):
+        store_past(line + i, result(source + i, scale, far, like))
+    if is_last:
+        end = n * size - VECTOR_BYTES
+        store(to + end, result(e + end, scale, far, like))
+    return result(source + whole, scale, far, like)
 
 
 def keep_sum(place: int, a: Any, b: Any, like: Any) -> None:
@@ -154,67 +193,132 @@ def _kept_scale(place, r, like):  # type: ignore[no-untyped-def]
     return single if like == types.float32 else double
 
 
+@inner
+def framed_exponentials(x, rows, step, count, numbers, e, n, ahead, like):  # type: ignore[no-untyped-def]
+    """Exponentials of a group's rows in their frames, to `e`; whether all look mild.
+
+    The sums are kept in `numbers`, and for each row whether it is far.
+    """
+    size = itemsize(like)
+    tops, bottoms, shifts = numbers, numbers + VECTOR_BYTES, numbers + 2 * VECTOR_BYTES
+    cutoffs, bases = numbers + 3 * VECTOR_BYTES, numbers + 4 * VECTOR_BYTES
+    apart = step + (-step) % VECTOR_BYTES
+    store(tops, broadcast(like))
+    store(bottoms, broadcast(like))
+    for i in range(count):
+        top, bottom = short_extremes(rows + i * step, n, like)
+        store_one(tops + i * size, top)
+        store_one(bottoms + i * size, bottom)
+    top, bottom = ends(x, load(tops, like), load(bottoms, like))
+    shift, cutoff, base = frame(top)
+    store(shifts, shift)
+    store(cutoffs, cutoff)
+    store(bases, base)
+    far = far_lanes(top, bottom)
+    store(tops, far)
+    any_far = largest_lane(far) > 0
+    for i in range(count):
+        own = i * size
+        framed = (
+            broadcast(load_one(shifts + own, like)),
+            broadcast(load_one(cutoffs + own, like)),
+            broadcast(load_one(bases + own, like)),
+        )
+        row, kept, none = rows + i * step, e + i * apart, broadcast(like)
+        if any_far:
+            a, b, _ = short_exponentials(row, kept, n, framed, FAR, ahead, none, like)
+        else:
+            a, b, _ = short_exponentials(row, kept, n, framed, NEAR, ahead, none, like)
+        keep_sum(numbers + 5 * VECTOR_BYTES + 8 * i, a, b, like)
+    return can_be_mild(like) and looks_mild(top, bottom)
+
+
+@inner
+def write_row(e, to, n, numbers, i, past, waiting, is_first, is_last, like):  # type: ignore[no-untyped-def]
+    """Results of row `i` of a group, from its exponentials and the group's numbers."""
+    scale = kept_scale(numbers + 7 * VECTOR_BYTES, i, like)
+    far = load_one(numbers + i * itemsize(like), like) > 0
+    if past and far:
+        return multiples_past(e, to, n, scale, True, waiting, is_first, is_last, like)
+    if past:
+        return multiples_past(e, to, n, scale, False, waiting, is_first, is_last, like)
+    if far:
+        multiples(e, to, n, scale, True, like)
+    else:
+        multiples(e, to, n, scale, False, like)
+    return waiting
+
+
 @internal
 def short_rows(x, y, first, last, n, past, like):  # type: ignore[no-untyped-def]
-    """Softmax of rows `first` to `last`, of at least as many classes as lanes, below SHORT."""
+    """Softmax of rows `first` to `last`, of at least as many classes as lanes, below SHORT.
+
+    A group is computed while the one before is written, row by row, so that memory and arithmetic
+    are busy at the same time. It is taken for mild where the one before was.
+    """
     size = itemsize(like)
     step = n * size
     apart = step + (-step) % VECTOR_BYTES  # bytes between scratch rows
-    group = VECTOR_BYTES // size
-    numbers, scratch, staging = _numbers(), _scratch(), _staging()
-    tops, bottoms, shifts = numbers, numbers + VECTOR_BYTES, numbers + 2 * VECTOR_BYTES
-    cutoffs, bases = numbers + 3 * VECTOR_BYTES, numbers + 4 * VECTOR_BYTES
-    sums, scales = numbers + 5 * VECTOR_BYTES, numbers + 7 * VECTOR_BYTES
-    store(tops, broadcast(like))
-    store(bottoms, broadcast(like))
-    store(sums, broadcast(1.0))
-    store(sums + VECTOR_BYTES, broadcast(1.0))
-    to = y + first * step
-    foreign = to % LINE
-    to -= foreign
-    held = foreign
-    for r in range(first, last, group):
-        count = min(group, last - r)
-        rows = x + r * step
-        for i in range(count):
-            top, bottom = short_extremes(rows + i * step, n, like)
-            store_one(tops + i * size, top)
-            store_one(bottoms + i * size, bottom)
-        top, bottom = ends(x, load(tops, like), load(bottoms, like))
-        shift, cutoff, base = frame(top)
-        store(shifts, shift)
-        store(cutoffs, cutoff)
-        store(bases, base)
-        far = far_lanes(top, bottom)
-        store(tops, far)
-        any_far = largest_lane(far) > 0
-        ahead = step * group if past else 0
-        for i in range(count):
-            own = i * size
-            framed = (
-                broadcast(load_one(shifts + own, like)),
-                broadcast(load_one(cutoffs + own, like)),
-                broadcast(load_one(bases + own, like)),
-            )
-            row, e = rows + i * step, scratch + i * apart
-            if any_far:
-                a, b = short_exponentials(row, e, n, framed, False, ahead, like)
-            else:
-                a, b = short_exponentials(row, e, n, framed, True, ahead, like)
+    group = max(1, min(VECTOR_BYTES // size, _GROUP // apart))
+    numbers, e = _numbers(), _scratch() + VECTOR_BYTES
+    other_numbers, other_e = numbers + _NUMBERS, e + _ROOM
+    for place in (numbers, other_numbers):
+        store(place + 5 * VECTOR_BYTES, broadcast(1.0))
+        store(place + 6 * VECTOR_BYTES, broadcast(1.0))
+    none, waiting = frame(broadcast(like)), broadcast(like)
+    guess = can_be_mild(like)
+    ahead = step * group if past else 0
+    together = n >= 128
+    pending = 0  # rows of the group before, which are computed
+    for r in range(first, last + group, group):
+        count = max(0, min(group, last - r))
+        rows, results = x + r * step, y + (r - group) * step
+        sums, scales = numbers + 5 * VECTOR_BYTES, numbers + 7 * VECTOR_BYTES
+        largest, written = broadcast(like), 0
+        for i in range(count if guess else 0):
+            row, own = rows + i * step, e + i * apart
+            a, b, largest = short_exponentials(row, own, n, none, MILD, ahead, largest, like)
             keep_sum(sums + 8 * i, a, b, like)
-        scale = scale_at(x, load(sums, 0.0), load(sums + VECTOR_BYTES, 0.0), like)
-        store(scales, scale[0])
-        store(scales + VECTOR_BYTES, scale[1])
-        store(scales + 2 * VECTOR_BYTES, scale[2])
-        store(scales + 3 * VECTOR_BYTES, scale[3])
-        result = staging + held if past else y + r * step
-        for i in range(count):
-            scale = kept_scale(scales, i, like)
-            is_far = load_one(tops + i * size, like) > 0
-            short_multiples(scratch + i * apart, result + i * step, n, scale, is_far, like)
-        if past:
-            held += count * step
-            if held >= HELD:
-                to, held, foreign = flush(to, staging, held, foreign, True, like)
+            if together and i < pending:
+                written = i + 1
+                waiting = write_row(
+                    other_e + i * apart,
+                    results + i * step,
+                    n,
+                    other_numbers,
+                    i,
+                    past,
+                    waiting,
+                    r - group + i == first,
+                    r - group + i == last - 1,
+                    like,
+                )
+        for i in range(written, pending):
+            waiting = write_row(
+                other_e + i * apart,
+                results + i * step,
+                n,
+                other_numbers,
+                i,
+                past,
+                waiting,
+                r - group + i == first,
+                r - group + i == last - 1,
+                like,
+            )
+        if count:
+            if guess:
+                store(numbers, broadcast(like))
+                guess = all_less(largest, mild_below(x, like))
+            if not guess:
+                guess = framed_exponentials(x, rows, step, count, numbers, e, n, ahead, like)
+            scale = scale_at(x, load(sums, 0.0), load(sums + VECTOR_BYTES, 0.0), like)
+            store(scales, scale[0])
+            store(scales + VECTOR_BYTES, scale[1])
+            store(scales + 2 * VECTOR_BYTES, scale[2])
+            store(scales + 3 * VECTOR_BYTES, scale[3])
+        pending = count
+        numbers, other_numbers = other_numbers, numbers
+        e, other_e = other_e, e
     if past:
-        finish(to, staging, held, foreign, True, like)
+        fence()

@@ -5,15 +5,18 @@ Four ways, by the number of classes, so that the bits of a row depend on nothing
 - few classes: as many rows as a vector has lanes at once, transposed in registers, a row a lane;
   few rows of them one by one, to the same bits;
 - below `SHORT`: a group of rows at a time, step by step;
-- below `LONG`: maximum and minimum, exponentials into a scratch row that stays in the caches,
-  their multiples to the result; of float32 in one loop over three rows where results go past the
-  caches;
+- below `LONG`: exponentials into a scratch row that stays in the caches, their multiples to the
+  result; of float32 in one loop over three rows where results go past the caches;
 - beyond: blocks of a row with frames of their own, which threads can share.
 
-Results that go past the caches go through a small buffer, from which whole lines are written.
+Each is a kernel of its own, compiled when it is first wanted, which takes seconds.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
 
 import numpy as np
 from numba.extending import register_jitable
@@ -39,14 +42,17 @@ from implementations._numba.row import (
     rows_through_scratch,
 )
 from implementations._numba.rows_in_lanes import FEW, rows_in_lanes
+from implementations._numba.shared_rows import shared_rows
 from implementations._numba.short_rows import SHORT, short_rows
 from implementations._numba.single_rows import LONE, lone_rows
 from implementations._numba.streamed_rows import taken_in_turns
 from implementations._simd.compilation import LINE, VECTOR_BYTES, inner, internal
+from implementations._simd.launch import address_of
 from implementations._simd.memory import itemsize, load_one, number_of
 
-LONG = 1 << 18  # classes from which on a row is taken in blocks
-WHOLE, BLOCKS, MERGE, COMMON_BLOCKS, COMMON_MERGE, RESULTS, TURN = range(7)
+LONG = 1 << 14  # classes from which on a row is taken in blocks
+WHOLE, BLOCKS, MERGE, COMMON_BLOCKS, COMMON_MERGE, RESULTS, TURN, SHARED = range(8)
+EXACT = 8  # to be added to a stage: the row's sum is to be kept, without roundings of float32
 
 
 @register_jitable  # type: ignore[misc]
@@ -58,57 +64,55 @@ def long_room(n: int, size: int, scratch: bool) -> int:
     return 2 * state_bytes(n) + (n * size + LINE if scratch else 0)
 
 
-@internal
-def softmax_part(stage, x, y, rows, n, past, state, part, parts, like):  # type: ignore[no-untyped-def]
-    """A part of the work: WHOLE rows, or a stage of long row number `rows`.
+@inner
+def rows_of_few(x, y, rows, n, past, sums, part, parts, like):  # type: ignore[no-untyped-def]
+    first, last = share(rows, part, parts, VECTOR_BYTES)
+    if last - first <= LONE:
+        lone_rows(x, y, first, last, n, like)
+    else:
+        rows_in_lanes(x, y, first, last, rows, n, past, like)
 
-    With WHOLE rows of more than FEW classes, `state` is where their sums are kept, or 0; of a
-    stage it is `long_room`.
+
+@inner
+def groups_of_rows(x, y, rows, n, past, sums, part, parts, like):  # type: ignore[no-untyped-def]
+    first, last = share(rows, part, parts, 1)
+    short_rows(x, y, first, last, n, past, like)
+
+
+@inner
+def single_rows(x, y, rows, n, past, sums, part, parts, like):  # type: ignore[no-untyped-def]
+    """`sums` is where three numbers of each row are kept, or 0."""
+    first, last = share(rows, part, parts, 1)
+    if not (past and sums == 0 and taken_in_turns(x, y, first, last, n, like)):
+        rows_through_scratch(x, y, first, last, n, past, sums, like)
+
+
+@inner
+def rows_in_blocks(stage, x, y, rows, n, past, state, part, parts, like):  # type: ignore[no-untyped-def]
+    """WHOLE rows, whose sums are kept at `state` unless that is 0; or rows that are SHARED.
+
+    Of those `state` is `shared_room`, and `past` where their sums are kept. Any other stage is of
+    row number `rows`, and `state` is `long_room`.
     """
-    if stage != WHOLE:
-        long_stage(stage, x, y, rows, n, past, state, part, parts, like)
-    elif n <= FEW:
-        first, last = share(rows, part, parts, VECTOR_BYTES)
-        if last - first <= LONE:
-            lone_rows(x, y, first, last, n, like)
-        else:
-            rows_in_lanes(x, y, first, last, rows, n, past, like)
+    if stage == SHARED:
+        shared_rows(x, y, rows, n, past, state, part, parts, like)
+    elif stage != WHOLE:
+        long_stage(stage, x, y, rows, n, past != 0, state, part, parts, like)
     else:
         first, last = share(rows, part, parts, 1)
-        if n >= LONG:
-            long_rows(x, y, first, last, n, past, state, like)
-        elif n < SHORT and state == 0:
-            short_rows(x, y, first, last, n, past, like)
-        elif not (past and state == 0 and taken_in_turns(x, y, first, last, n, like)):
-            rows_through_scratch(x, y, first, last, n, past, state, like)
-
-
-@internal
-def changed_part(x, y, rows, n, past, part, parts, like):  # type: ignore[no-untyped-def]
-    """A part of whole rows whose logits are changed: a place of `logits`. Never in blocks."""
-    if n <= FEW:
-        first, last = share(rows, part, parts, VECTOR_BYTES)
-        if last - first <= LONE:
-            lone_rows(x, y, first, last, n, like)
-        else:
-            rows_in_lanes(x, y, first, last, rows, n, past, like)
-        return
-    first, last = share(rows, part, parts, 1)
-    if n < SHORT:
-        short_rows(x, y, first, last, n, past, like)
-    elif not (past and taken_in_turns(x, y, first, last, n, like)):
-        rows_through_scratch(x, y, first, last, n, past, 0, like)
+        long_rows(x, y, first, last, n, past != 0, state, like)
 
 
 @internal
 def long_stage(stage, x, y, r, n, past, room, part, parts, like):  # type: ignore[no-untyped-def]
     """A stage of row `r`; a TURN is its BLOCKS and the RESULTS of the row before."""
+    exact, stage = stage >= EXACT, stage % EXACT
     own, step = state_of(room, n, r), n * itemsize(like)
     row, result = x + r * step, y + r * step
     first, last = share(n // BLOCK, part, parts, 1)
     e = kept_at(room, x, y, n, r, past, like)
     if stage in (MERGE, COMMON_MERGE):
-        merge(n, stage == COMMON_MERGE, own, like)
+        merge(row, n, stage == COMMON_MERGE, exact, own, like)
     elif stage == TURN:
         before = state_of(room, n, r - 1)
         write_past(row, e, result - step, n, first, last, own, before, like)
@@ -117,7 +121,7 @@ def long_stage(stage, x, y, r, n, past, room, part, parts, like):  # type: ignor
     elif stage == RESULTS:
         write(e, result, n, first, last, own, like)
     else:
-        compute(row, e, n, first, last, stage == COMMON_BLOCKS, own, like)
+        compute(row, e, n, first, last, stage == COMMON_BLOCKS, exact, True, own, like)
 
 
 @internal
@@ -125,17 +129,20 @@ def long_rows(x, y, first, last, n, past, sums, like):  # type: ignore[no-untype
     """Rows `first` to `last` on one thread."""
     own = room(long_room(n, itemsize(like), past or x == y))
     state = aligned(own)
+    exact, flag = sums != 0, EXACT if sums else 0
+    turning = past and not exact
     for r in range(first, last):
-        stage = TURN if past and r > first else BLOCKS
+        stage = TURN if turning and r > first else BLOCKS + flag
         long_stage(stage, x, y, r, n, past, state, 0, 1, like)
         place = state_of(state, n, r)
-        if not merge(n, False, place, like):
-            long_stage(COMMON_BLOCKS, x, y, r, n, past, state, 0, 1, like)
-            merge(n, True, place, like)
+        row = x + r * n * itemsize(like)
+        if not merge(row, n, False, exact, place, like):
+            long_stage(COMMON_BLOCKS + flag, x, y, r, n, past, state, 0, 1, like)
+            merge(row, n, True, exact, place, like)
         if sums:
             total, rest = load_one(place + SUM, 0.0), load_one(place + REST, 0.0)
             keep_sums(sums + 24 * r, load_one(place, 0.0), total, rest)
-        if not past or r == last - 1:
+        if not turning or r == last - 1:
             long_stage(RESULTS, x, y, r, n, past, state, 0, 1, like)
     release(own)
 
@@ -148,39 +155,55 @@ def share(count, part, parts, whole):  # type: ignore[no-untyped-def]
     return min(first, count), min(last, count)
 
 
-def softmax_float32(stage, x, y, rows, n, past, state, part, parts):  # type: ignore[no-untyped-def]
-    """`softmax_part` as a C function, for float32."""
-    softmax_part(stage, x, y, rows, n, past != 0, state, part, parts, np.float32(0))
+@inner
+def plain(x, state, like):  # type: ignore[no-untyped-def]
+    return x
 
 
-def softmax_float64(stage, x, y, rows, n, past, state, part, parts):  # type: ignore[no-untyped-def]
-    """`softmax_part` as a C function, for float64."""
-    softmax_part(stage, x, y, rows, n, past != 0, state, part, parts, np.float64(0))
+@inner
+def scaled(x, state, like):  # type: ignore[no-untyped-def]
+    """`state` has the bits of a float64."""
+    return scaled_logits(x, as_like(number_of(state), like), like)
 
 
-def scaled_float32(stage, x, y, rows, n, past, state, part, parts):  # type: ignore[no-untyped-def]
-    """Softmax of logits times a number, the float64 of which `state` has the bits."""
-    like = np.float32(0)
-    place = scaled_logits(x, as_like(number_of(state), like), like)
-    changed_part(place, y, rows, n, past != 0, part, parts, like)
+@inner
+def masked(x, state, like):  # type: ignore[no-untyped-def]
+    """`state` is where a mask is in memory."""
+    return masked_logits(x, state, like)
 
 
-def scaled_float64(stage, x, y, rows, n, past, state, part, parts):  # type: ignore[no-untyped-def]
-    """The same, of float64."""
-    like = np.float64(0)
-    place = scaled_logits(x, number_of(state), like)
-    changed_part(place, y, rows, n, past != 0, part, parts, like)
+_PLACES = {"softmax": plain, "scaled": scaled, "masked": masked}
+_WAYS = (rows_of_few, groups_of_rows, single_rows)
+FEW_CLASSES, GROUPS, SINGLE, IN_BLOCKS = range(4)
 
 
-def masked_float32(stage, x, y, rows, n, past, state, part, parts):  # type: ignore[no-untyped-def]
-    """Softmax of the logits of which the bytes from the address `state` on are not 0."""
-    like = np.float32(0)
-    place = masked_logits(x, state, like)
-    changed_part(place, y, rows, n, past != 0, part, parts, like)
+def way_of(n: int) -> int:
+    """The way that rows of `n` classes are taken, and those whose logits are changed.
+
+    The latter are never taken in blocks.
+    """
+    return (n > FEW) + (n >= SHORT) + (n >= LONG)
 
 
-def masked_float64(stage, x, y, rows, n, past, state, part, parts):  # type: ignore[no-untyped-def]
-    """The same, of float64."""
-    like = np.float64(0)
-    place = masked_logits(x, state, like)
-    changed_part(place, y, rows, n, past != 0, part, parts, like)
+def _kernel(logits: str, way: int, like: Any) -> Callable[..., None]:
+    if way == IN_BLOCKS:
+
+        def blocks(stage, x, y, rows, n, past, state, part, parts):  # type: ignore[no-untyped-def]
+            rows_in_blocks(stage, x, y, rows, n, past, state, part, parts, like)
+
+        return blocks
+    rows_by, place, keeps = _WAYS[way], _PLACES[logits], logits == "softmax"
+
+    def whole(stage, x, y, rows, n, past, state, part, parts):  # type: ignore[no-untyped-def]
+        sums = state if keeps else 0
+        rows_by(place(x, state, like), y, rows, n, past != 0, sums, part, parts, like)
+
+    return whole
+
+
+@cache
+def kernel(logits: str, way: int, dtype: np.dtype[Any]) -> int:
+    """The address of the kernel for logits "softmax" (as they are), "scaled" or "masked"."""
+    made = _kernel(logits, way, dtype.type(0))
+    made.__qualname__ = f"{logits}_{way}_{dtype.name}"  # by which its code is found in the cache
+    return address_of(made)

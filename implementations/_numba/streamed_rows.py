@@ -16,21 +16,33 @@ from typing import Any
 from numba import types
 
 from implementations._numba.exponential import frame, near_scaled, scaled
-from implementations._numba.logits import ends, extremes_with, first_extremes
+from implementations._numba.logits import (
+    FAR,
+    MILD,
+    NEAR,
+    ends,
+    extremes_with,
+    first_extremes,
+    mild_below,
+)
 from implementations._numba.row import (
     aligned,
     ask_for_four,
+    extremes,
     four_exponentials,
     is_near,
     last_exponentials,
+    looks_mild,
     release,
     room,
+    row_exponentials,
     row_scale,
     tree_sum,
 )
 from implementations._simd.compilation import VECTOR_BYTES, inner, internal, specialised
 from implementations._simd.memory import fence, itemsize, load, store, store_past
 from implementations._simd.vectors import (
+    all_less,
     broadcast,
     joined_at,
     largest_lane,
@@ -50,34 +62,63 @@ def result(e, scale, close, like):  # type: ignore[no-untyped-def]
 
 
 @internal
-def turns(read, x, e, source, to, count, framed, close, scale, like):  # type: ignore[no-untyped-def]
+def turns(read, x, e, source, to, count, framed, way, scale, like):  # type: ignore[no-untyped-def]
     """Four vectors of each row, `count` times.
 
-    Results of what is at `source` to `to`, exponentials of `x` to `e`, extremes of `read`. `e` may
-    be `source` or lie before it. The exponentials' sum in two vectors, and the extremes in two.
+    Results of what is at `source` to `to`, exponentials of `x` to `e`, extremes of `read` but of a
+    mild row. `e` may be `source` or lie before it. The exponentials' sum in two vectors, the
+    largest size, and the extremes in two.
     """
     a = broadcast(0.0)
     b = a
     top = broadcast(like)
-    bottom = top
-    if count:
+    bottom, size = top, top
+    if count and way != MILD:
         top, bottom = first_extremes(read, like)
     for i in range(0, count * 4 * VECTOR_BYTES, 4 * VECTOR_BYTES):
-        ask_for_four(read + (i + AHEAD))
-        for j in range(i, i + 4 * VECTOR_BYTES, VECTOR_BYTES):
-            top, bottom = extremes_with(read + j, top, bottom, like)
+        if way == MILD:
+            ask_for_four(x + (i + AHEAD))
+        else:
+            ask_for_four(read + (i + AHEAD))
+            for j in range(i, i + 4 * VECTOR_BYTES, VECTOR_BYTES):
+                top, bottom = extremes_with(read + j, top, bottom, like)
         p = source + i
+        close = way != FAR
         v0 = result(p, scale, close, like)
         v1 = result(p + VECTOR_BYTES, scale, close, like)
         v2 = result(p + 2 * VECTOR_BYTES, scale, close, like)
         v3 = result(p + 3 * VECTOR_BYTES, scale, close, like)
-        a, b = four_exponentials(x + i, e + i, framed, a, b, close, True, True, like)
+        a, b, size = four_exponentials(x + i, e + i, framed, a, b, size, way, True, True, like)
         p = to + i
         store_past(p, v0)
         store_past(p + VECTOR_BYTES, v1)
         store_past(p + 2 * VECTOR_BYTES, v2)
         store_past(p + 3 * VECTOR_BYTES, v3)
-    return a, b, top, bottom
+    return a, b, size, top, bottom
+
+
+@inner
+def turns_by(read, x, e, source, to, count, framed, way, scale, like):  # type: ignore[no-untyped-def]
+    """`turns`, compiled for each way."""
+    if way == MILD:
+        return turns(read, x, e, source, to, count, framed, MILD, scale, like)
+    if way == NEAR:
+        return turns(read, x, e, source, to, count, framed, NEAR, scale, like)
+    return turns(read, x, e, source, to, count, framed, FAR, scale, like)
+
+
+@internal
+def rest_of_exponentials(x, e, done, n, framed, a, b, size, way, like):  # type: ignore[no-untyped-def]
+    """Exponentials of `n` logits after the first `done` bytes, to `e`, as `turns` takes them."""
+    item = itemsize(like)
+    fours = n // (4 * (VECTOR_BYTES // item)) * 4 * VECTOR_BYTES
+    if way == MILD:
+        for i in range(done, fours, 4 * VECTOR_BYTES):
+            a, b, size = four_exponentials(x + i, e + i, framed, a, b, size, MILD, True, True, like)
+        return last_exponentials(x, e, fours // item, n, framed, a, b, size, MILD, True, like)
+    for i in range(done, fours, 4 * VECTOR_BYTES):
+        a, b, size = four_exponentials(x + i, e + i, framed, a, b, size, FAR, True, True, like)
+    return last_exponentials(x, e, fours // item, n, framed, a, b, size, FAR, True, like)
 
 
 @inner
@@ -94,7 +135,8 @@ def rest_of_extremes(x, done, n, top, bottom, like):  # type: ignore[no-untyped-
 def rows_in_turns(x, y, first, last, n, like):  # type: ignore[no-untyped-def]
     """Softmax of rows `first` to `last` past the caches.
 
-    A turn writes row r - 1, computes row r and reads row r + 1, where there are such rows.
+    A turn writes row r - 1, computes row r and reads row r + 1, where there are such rows. A row is
+    taken for mild where the one before was, and then nothing has to be read before.
     """
     size = itemsize(like)
     lanes = VECTOR_BYTES // size
@@ -104,8 +146,8 @@ def rows_in_turns(x, y, first, last, n, like):  # type: ignore[no-untyped-def]
     a = broadcast(0.0)
     b = a
     top = broadcast(like)
-    bottom, waiting = top, top
-    framed, close, was_close = frame(top), False, False
+    bottom, waiting, largest = top, top, top
+    framed, way, was_close = frame(top), MILD, False
     scale = row_scale(x, 1.0, 0.0, like)
     for r in range(first - 1, last + 1):
         writing, computing, reading = r > first, first <= r < last, r + 1 < last
@@ -120,14 +162,13 @@ def rows_in_turns(x, y, first, last, n, like):  # type: ignore[no-untyped-def]
             v = result(e - beyond, scale, was_close, like)
             store_past(to - beyond, joined_at(waiting, v, beyond // size))
         count = 0
-        if writing and computing and reading and close == was_close:
+        if writing and computing and (reading or way == MILD) and (way != FAR) == was_close:
             count = min(fours, (vectors - start // VECTOR_BYTES) // 4)
         line, source = to - beyond + start, e - beyond + start
         read = row + n * size
-        if close:
-            a, b, top, bottom = turns(read, row, e, source, line, count, framed, True, scale, like)
-        else:
-            a, b, top, bottom = turns(read, row, e, source, line, count, framed, False, scale, like)
+        a, b, largest, top, bottom = turns_by(
+            read, row, e, source, line, count, framed, way, scale, like
+        )
         done = count * 4 * VECTOR_BYTES
         if writing:
             for i in range(done, vectors * VECTOR_BYTES - start, VECTOR_BYTES):
@@ -136,16 +177,21 @@ def rows_in_turns(x, y, first, last, n, like):  # type: ignore[no-untyped-def]
             if r == last:
                 store(to + end, result(e + end, scale, was_close, like))
         if computing:
-            for i in range(done, fours * 4 * VECTOR_BYTES, 4 * VECTOR_BYTES):
-                a, b = four_exponentials(row + i, e + i, framed, a, b, close, True, True, like)
-            a, b = last_exponentials(row, e, fours * 4 * lanes, n, framed, a, b, True, like)
+            a, b, largest = rest_of_exponentials(row, e, done, n, framed, a, b, largest, way, like)
             total, rest = tree_sum(a, b)
-            scale, was_close = row_scale(x, total, rest, like), close
-        if reading:
+            if way == MILD and not all_less(largest, mild_below(x, like)):
+                count = 0
+                top, bottom = extremes(row, n, like)
+                way = NEAR if is_near(top, bottom) else FAR
+                total, rest = row_exponentials(row, e, n, frame(top), way, True, 0, like)
+            scale, was_close = row_scale(x, total, rest, like), way != FAR
+        if reading and way != MILD:
             if count == 0:
                 top, bottom = first_extremes(read, like)
             top, bottom = rest_of_extremes(read, count * 4 * lanes, n, top, bottom, like)
-            framed, close = frame(top), is_near(top, bottom)
+            framed, way = frame(top), NEAR if is_near(top, bottom) else FAR
+            if looks_mild(top, bottom):
+                way = MILD
     fence()
     release(scratch)
 

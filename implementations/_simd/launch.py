@@ -24,6 +24,7 @@ from numba import prange, types
 from numba.core.ccallback import CFunc
 from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
+from numba.np.ufunc.parallel import _iget_num_threads as numba_threads
 
 from implementations._simd.compilation import SourceCache, compiled
 
@@ -32,7 +33,7 @@ _SIGNATURE = types.void(*[types.intp] * ARGUMENTS)
 
 
 @intrinsic  # type: ignore[misc]
-def _call(typingctx: Any, function: Any, arguments: Any) -> Any:
+def call_kernel(typingctx: Any, function: Any, arguments: Any) -> Any:
     """The C function at an address, called with integers."""
 
     def code(context: Any, builder: Any, _signature: Any, values: Any) -> Any:
@@ -61,6 +62,11 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
+def is_alone() -> bool:
+    """Whether a fork has lost Numba's threads."""
+    return _alone
+
+
 def thread_count() -> int:
     """How many threads a kernel may use: Numba's number, or 1 where a fork has lost them."""
     return 1 if _alone else int(numba.get_num_threads())
@@ -68,32 +74,35 @@ def thread_count() -> int:
 
 @compiled(parallel=True)
 def _launch(function, stage, x, y, rows, n, past, state, parts):  # type: ignore[no-untyped-def]
-    """`launch`, whoever else is at it.
+    """`launch`, whoever else is at it; in as many parts as there are threads and rows if 0.
 
     To be called from Python alone: Numba starts its threads when it loads this function, and not
     when it loads one that calls it, which crashes.
     """
+    if parts == 0:
+        parts = min(rows, numba_threads())
     if parts == 1:
-        _call(function, (stage, x, y, rows, n, past, state, 0, 1))
+        call_kernel(function, (stage, x, y, rows, n, past, state, 0, 1))
     else:
         for part in prange(parts):
-            _call(function, (stage, x, y, rows, n, past, state, part, parts))
+            call_kernel(function, (stage, x, y, rows, n, past, state, part, parts))
 
 
-def _in_turn(*arguments: int) -> None:
-    with _turn:
-        _launch(*arguments)
+def with_threads(function: Callable[..., None], *arguments: int) -> None:
+    """Call a function that uses Numba's threads, as their layer allows."""
+    global _serial
+    if _serial is None:  # Numba chooses the layer when it starts its threads
+        numba.get_num_threads()
+        _serial = numba.threading_layer() == "workqueue"
+    if _serial:
+        with _turn:
+            function(*arguments)
+    else:
+        function(*arguments)
 
 
-def _first_in_parts(*arguments: int) -> None:
-    """Find the layer, which Numba chooses when it starts its threads, and what it needs."""
-    global _in_parts
-    numba.get_num_threads()
-    _in_parts = _in_turn if numba.threading_layer() == "workqueue" else _launch
-    _in_parts(*arguments)
-
-
-_in_parts: Callable[..., None] = _first_in_parts
+_serial: bool | None = None
+"""Whether the threads serve one caller at a time; None before they have been asked for."""
 
 
 def launch(
@@ -103,8 +112,10 @@ def launch(
 
     There must be no more parts than `thread_count` says.
     """
-    call = _launch if parts == 1 else _in_parts
-    call(function, stage, x, y, rows, n, past, state, parts)
+    if parts == 1:
+        _launch(function, stage, x, y, rows, n, past, state, 1)
+    else:
+        with_threads(_launch, function, stage, x, y, rows, n, past, state, parts)
 
 
 @compiled
@@ -130,7 +141,7 @@ def launch_small(function, x, y, state):  # type: ignore[no-untyped-def]
     if source == 0:
         return False
     n = x.shape[x.ndim - 1]
-    _call(function, (0, source, target, x.size // n, n, 0, state, 0, 1))
+    call_kernel(function, (0, source, target, x.size // n, n, 0, state, 0, 1))
     return True
 
 
@@ -145,10 +156,16 @@ def launch_large(function: int, x: Any, y: Any, past: int, state: int) -> bool:
     classes = x.shape[-1]
     rows = x.size // classes
     bypass = int(source != target and x.nbytes >= past)
-    parts = 1 if _alone else min(rows, numba.get_num_threads())
-    call = _launch if parts == 1 else _in_parts  # `thread_count` and `launch`, without calling them
-    call(function, 0, source, target, rows, classes, bypass, state, parts)
+    on_all(function, 0, source, target, rows, classes, bypass, state)
     return True
+
+
+def on_all(function: int, *arguments: int) -> None:
+    """`launch` in as many parts as there are threads and rows."""
+    if _alone:
+        _launch(function, *arguments, 1)
+    else:
+        with_threads(_launch, function, *arguments, 0)
 
 
 @intrinsic  # type: ignore[misc]

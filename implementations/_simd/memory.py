@@ -101,6 +101,42 @@ def fence(typingctx: Any) -> Any:
 
 
 @intrinsic  # type: ignore[misc]
+def take(typingctx: Any, place: Any) -> Any:
+    """The integer at an address, which is one more after it, whatever other threads do."""
+
+    def code(_context: Any, builder: Any, _signature: Any, values: Any) -> Any:
+        one = ir.Constant(ir.IntType(64), 1)
+        place = pointer_to(builder, values[0], one.type)
+        return builder.atomic_rmw("add", place, one, "seq_cst")
+
+    return types.intp(types.intp), code
+
+
+@intrinsic  # type: ignore[misc]
+def seen(typingctx: Any, place: Any) -> Any:
+    """The integer at an address, and what whoever wrote it had written before."""
+
+    def code(_context: Any, builder: Any, _signature: Any, values: Any) -> Any:
+        return builder.load_atomic(pointer_to(builder, values[0], ir.IntType(64)), "acquire", 8)
+
+    return types.intp(types.intp), code
+
+
+@intrinsic  # type: ignore[misc]
+def pause(typingctx: Any) -> Any:
+    """In a loop that waits: the processor's other thread goes first, where it has one."""
+
+    def code(context: Any, builder: Any, _signature: Any, _values: Any) -> Any:
+        if IS_X86_64:
+            kind = ir.FunctionType(ir.VoidType(), [])
+            name = "llvm.x86.sse2.pause"
+            builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [])
+        return context.get_dummy_value()
+
+    return types.void(), code
+
+
+@intrinsic  # type: ignore[misc]
 def load_one(typingctx: Any, source: Any, like: Any) -> Any:
     """The number at an address."""
     if like not in _FLOATS:

@@ -5,10 +5,11 @@ offered, inside compiled functions:
 
 - a vector is `VECTOR_BYTES` of float32 or float64 (`LANES32`, `LANES64`), a value like any other;
 - `broadcast(s)`, `v + w`, `-`, `*`, `fma(a, b, c)`, `divide(a, b)`, `larger(a, b)`, which keeps b
-  where a is NaN, `smaller(a, b)`, `where_less(a, b, x, y)` (y where either is NaN),
-  `where_equal(a, b, x, y)`, `joined_at(v, w, first)` (v in the lanes before), `power(t, t_top)`,
-  `to_float64(v)` (a pair), `to_float32(low, high)`, `sum_lanes(v)`, `largest_lane(v)`,
-  `smallest_lane(v)`, `zero(v)`.
+  where a is NaN, `smaller(a, b)`, `larger_size(v, size)`, `all_less(a, b)`, `any_less(a, b)`,
+  `where_less(a, b, x, y)` (y where either is NaN), `where_equal(a, b, x, y)`,
+  `joined_at(v, w, first)` (v in the lanes before), `power(t, t_top)`, `times_power(p, t)`,
+  `below_power(t, t_top)`, `halves_of_power(t, t_top)`, `to_float64(v)` (a pair),
+  `to_float32(low, high)`, `sum_lanes(v)`, `largest_lane(v)`, `smallest_lane(v)`, `zero(v)`.
 
 The path, which says how long a vector is, and the decorators of compiled functions are of
 `compilation`; loads and stores are in `memory`, transposes in `transpose`, streams of
@@ -240,6 +241,98 @@ def power(typingctx: Any, t: Any, base: Any) -> Any:
         return builder.bitcast(shifted, llvm_vector(t))
 
     return t(t, base), code
+
+
+@intrinsic  # type: ignore[misc]
+def times_power(typingctx: Any, p: Any, t: Any) -> Any:
+    """p * 2**k, `t` holding k in its low bits; p and the product normal numbers.
+
+    In integers: the exponent is added to.
+    """
+    if not isinstance(t, Vector) or p != t:
+        return None
+    mantissa = _INTEGER[t.element][1]
+
+    def code(_context: Any, builder: Any, _signature: Any, values: Any) -> Any:
+        word = _integers(t)
+        number, k = (builder.bitcast(v, word) for v in values)
+        raised = builder.add(number, builder.shl(k, _all(word, mantissa)))
+        return builder.bitcast(raised, llvm_vector(t))
+
+    return t(p, t), code
+
+
+def _power_below(halved: bool) -> Any:
+    """2**(k - k_top) from the sums that hold k <= k_top in their low bits, 0 where not normal; or,
+    `halved`, two factors of it."""
+
+    @intrinsic  # type: ignore[misc]
+    def powers(typingctx: Any, t: Any, t_top: Any) -> Any:
+        if not isinstance(t, Vector) or t != t_top:
+            return None
+        _, mantissa, bias = _INTEGER[t.element]
+
+        def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            word, number = _integers(t), llvm_vector(t)
+            k = builder.sub(*(builder.bitcast(v, word) for v in values))
+
+            def power_of(k: Any) -> Any:
+                least = _all(word, -bias)
+                k = builder.select(builder.icmp_signed("<", k, least), least, k)
+                raised = builder.shl(builder.add(k, _all(word, bias)), _all(word, mantissa))
+                return builder.bitcast(raised, number)
+
+            if not halved:
+                return power_of(k)
+            half = builder.ashr(k, _all(word, 1))
+            both = [power_of(half), power_of(builder.sub(k, half))]
+            return context.make_tuple(builder, signature.return_type, both)
+
+        return (types.UniTuple(t, 2) if halved else t)(t, t_top), code
+
+    return powers
+
+
+below_power, halves_of_power = _power_below(False), _power_below(True)
+
+
+@intrinsic  # type: ignore[misc]
+def larger_size(typingctx: Any, v: Any, size: Any) -> Any:
+    """The larger of abs(v) and `size`, which is not negative; NaN is larger than any number."""
+    if not isinstance(v, Vector) or v != size:
+        return None
+
+    def code(_context: Any, builder: Any, _signature: Any, values: Any) -> Any:
+        word = _integers(v)
+        number, other = (builder.bitcast(value, word) for value in values)
+        own = builder.and_(number, _all(word, (1 << (v.element.bitwidth - 1)) - 1))
+        chosen = builder.select(builder.icmp_signed(">", own, other), own, other)
+        return builder.bitcast(chosen, llvm_vector(v))
+
+    return v(v, size), code
+
+
+def _less(relation: str, bits: int) -> Any:
+    @intrinsic  # type: ignore[misc]
+    def compared(typingctx: Any, a: Any, b: Any) -> Any:
+        if not isinstance(a, Vector) or a != b:
+            return None
+
+        def code(_context: Any, builder: Any, _signature: Any, values: Any) -> Any:
+            lanes = ir.IntType(a.lanes)
+            less = builder.bitcast(builder.fcmp_ordered("<", *values), lanes)
+            return builder.icmp_unsigned(relation, less, ir.Constant(lanes, bits))
+
+        return types.boolean(a, b), code
+
+    return compared
+
+
+all_less = _less("==", -1)
+"""Whether each lane of `a` is less than that of `b`; not where one is NaN."""
+
+any_less = _less("!=", 0)
+"""Whether any lane of `a` is less than that of `b`."""
 
 
 @intrinsic  # type: ignore[misc]

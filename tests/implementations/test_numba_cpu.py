@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 import sys
 from typing import Any
 
+import ml_dtypes
 import numba
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from harness import reference
 from harness.bounds import error_over_bound, evaluate_bound
 from harness.numerics.ulps import ulp_error
 from implementations import numba_cpu
+from implementations._numba import shared_rows
 from implementations._numba import softmax as kernels
 from implementations._simd import compilation as _simd_path
 
@@ -283,9 +286,10 @@ def test_rows_of_every_kind_past_the_caches(
     set_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
     monkeypatch.setattr(numba_cpu, "_PARALLEL", 1)
     x = _logits(29, classes, 1)
-    kinds = "nfnnfffnnnnmfnmmn0nifn1nmfi00"
+    kinds = "nfnnfffonnnmfnmmo0nifo1nmfi00"
     for row, kind in zip(x, kinds, strict=True):
-        row *= 1 if kind == "n" else 30
+        row *= 1 if kind in "no" else 30
+        row += 100 * (kind == "o")
         if kind == "m":
             row[classes // 3 :] = -np.inf
         if kind in "01i":
@@ -297,6 +301,115 @@ def test_rows_of_every_kind_past_the_caches(
     for rows in (29, 3, 2, 1):
         numba_cpu.softmax(x[:rows], out=out[:rows])
         assert out[:rows].tobytes() == want[:rows].tobytes()
+
+
+@pytest.mark.parametrize("classes", [3, 16, 33, 50, 128, 255, 256, 1001, kernels.LONG + 3000])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_row_has_the_same_bits_behind_rows_of_every_kind(classes: int, dtype: str) -> None:
+    """What a kernel guesses of a row from the one before decides how it is computed."""
+    long = classes > kernels.LONG
+    x = _logits(7 if long else 200, classes, 1, dtype)
+    kinds = ["mild", "wide", "moved", "mixed", "nan", "masked", "edge"]
+    for r, row in enumerate(x):
+        kind = kinds[(r * r // 3 + r) % 7]
+        row *= 30 if kind == "wide" else 1
+        row += 100 if kind == "moved" else 0
+        if kind == "mixed":
+            row[classes // 2 :] += 40
+        elif kind in ("nan", "masked"):
+            row[-1 - classes // 3] = np.nan if kind == "nan" else -np.inf
+        elif kind == "edge":  # neighbours of the size from which on a row is not mild
+            row[0], row[-1] = np.nextafter(x.dtype.type(31), 0), -31
+    together = numba_cpu.softmax(x)
+    for row, got in zip(x, together, strict=True):
+        assert numba_cpu.softmax(row).tobytes() == got.tobytes()
+        whole = np.isfinite(row) | (row == -np.inf)
+        assert np.isnan(got).all() if not whole.all() else abs(got.sum(dtype=float) - 1) < 1e-5
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("in_place", [False, True])
+def test_parts_of_shared_rows_may_run_one_after_the_other(rows: int, in_place: bool) -> None:
+    """Whoever comes first does it all, and nobody waits for a thread that has not started."""
+    x = _logits(rows, kernels.LONG + 5000, 1)
+    x[0, :9000] *= 40
+    want = numba_cpu.softmax(x)
+    y = x.copy() if in_place else np.empty_like(x)
+    parts, classes = 3, x.shape[1]
+    size = shared_rows.shared_room(rows, classes, 4, parts, in_place)
+    room = np.zeros(size + 64, np.uint8)
+    place = room.ctypes.data + -room.ctypes.data % 64
+    integer = ctypes.c_longlong
+    kernel = ctypes.CFUNCTYPE(None, *[integer] * 9)(
+        kernels.kernel("softmax", kernels.IN_BLOCKS, x.dtype)
+    )
+    start = y.ctypes.data if in_place else x.ctypes.data
+    for part in (2, 0, 1):
+        kernel(kernels.SHARED, start, y.ctypes.data, rows, classes, 0, place, part, parts)
+    assert y.tobytes() == want.tobytes()
+
+
+@pytest.mark.parametrize("classes", [1, 7, 16, 40, 100, 1000, 5003, kernels.LONG + 1])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("past", [False, True])
+def test_formats_of_16_bits_are_float32_rounded(
+    classes: int, dtype: str, past: bool, monkeypatch, set_threads
+) -> None:
+    set_threads(min(2, numba.config.NUMBA_NUM_THREADS))
+    monkeypatch.setattr(numba_cpu, "_PAST", 0 if past else 1 << 60)
+    monkeypatch.setattr(numba_cpu, "_PARALLEL", 1)
+    kind = np.dtype(getattr(ml_dtypes, dtype, dtype))
+    x = _logits(37, classes, 8).astype(kind)
+    x[1, 0], x[2, -1], x[3], x[4] = np.nan, np.inf, -np.inf, 0.1
+    x[5, : classes // 2] = -np.inf
+    want = numba_cpu.softmax(x.astype(np.float32)).astype(kind)
+    buffer = np.full(x.size + 64, 7, kind)
+    out = buffer[13:][: x.size].reshape(x.shape)
+    assert numba_cpu.softmax(x, out=out) is out
+    for got in (out, numba_cpu.softmax(x), numba_cpu.softmax(x[None])[0]):
+        np.testing.assert_array_equal(got.astype(np.float32), want.astype(np.float32))
+    out[:] = 7
+    assert (buffer.astype(np.float32) == 7).all()
+    numba_cpu.softmax(x, out=x)
+    np.testing.assert_array_equal(x.astype(np.float32), want.astype(np.float32))
+
+
+def test_every_number_of_16_bits_is_lifted_and_rounded_as_numpy_does() -> None:
+    patterns = np.arange(1 << 16, dtype=np.uint16)
+    rng = np.random.default_rng(0)
+    for kind in (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16)):
+        given = rng.permutation(patterns).view(kind).reshape(-1, 1)
+        with np.errstate(invalid="ignore"):
+            want = numba_cpu.softmax(given.astype(np.float32)).astype(kind)
+        got = numba_cpu.softmax(given)
+        np.testing.assert_array_equal(got.astype(np.float32), want.astype(np.float32))
+
+
+@pytest.mark.parametrize("classes", [1003, kernels.LONG + 5, 300_001])
+@pytest.mark.parametrize("peak", [0.0, 8.0, 25.0, 60.0])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_losses_and_logarithms_of_a_row_that_one_class_dominates(
+    classes: int, peak: float, threads: int, set_threads
+) -> None:
+    set_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    x = _logits(3, classes, 1)
+    x[:, 3] = peak
+    x[2] *= 0.5
+    wide = x.astype(np.longdouble)
+    top = wide.max(axis=1, keepdims=True)
+    others = np.exp(wide - top)
+    np.put_along_axis(others, x.argmax(axis=1)[:, None], 0, 1)
+    log_sum = np.log1p(others.sum(axis=1, keepdims=True))
+    exact = (wide - top) - log_sum
+    assert (abs(numba_cpu.log_softmax(x) - exact) <= 2 * np.spacing(abs(exact).astype("f"))).all()
+    exact_sum = (top + log_sum)[:, 0]
+    error = abs(numba_cpu.logsumexp(x) - exact_sum)
+    assert (error <= 2 * np.spacing(exact_sum.astype("f"))).all()
+    loss, _ = numba_cpu.cross_entropy(x, np.full(3, 3))
+    assert (abs(loss + exact[:, 3]) <= 2 * np.spacing(abs(exact[:, 3]).astype("f"))).all()
+    same = x.copy()
+    numba_cpu.log_softmax(same, out=same)
+    assert same.tobytes() == numba_cpu.log_softmax(x).tobytes()
 
 
 @pytest.mark.parametrize("classes", [3, 100, 1000])

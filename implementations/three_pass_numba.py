@@ -1,0 +1,31 @@
+"""Three-pass softmax, compiled: maximum, sum of exponentials, exponentials again.
+
+Loops, exponential and stores are those of `two_pass_numba` and `online_numba`: what differs is how
+often a row is read. Nothing is stored past the caches.
+"""
+
+from __future__ import annotations
+
+from implementations._numba.passes import THREE
+from implementations._shared.numba_passes import softmax_by
+from implementations._shared.numpy_rows import Array
+
+IMPLEMENTATION = {
+    "backend": "numpy",
+    "device": "cpu",
+    "dtypes": ("float64", "float32", "float16", "bfloat16"),
+    "requires": ("numba",),
+    "source": "M. Dukhan, A. Ablavatski, Two-pass softmax algorithm, IPDPS workshops 2020, "
+    "https://arxiv.org/abs/2001.04438, Algorithm 1",
+    "formula": "m = maxᵢ xᵢ;  s = Σᵢ exp(xᵢ − m);  yⱼ = exp(xⱼ − m) / s",
+    "bound": "two_pass",
+    "passes": 4,
+    "threads": "many",
+    "accumulator": "float32",
+    "deviations": (),
+}
+
+
+def softmax(x: Array, axis: int = -1, out: Array | None = None) -> Array:
+    """Softmax along `axis`."""
+    return softmax_by(THREE, x, axis, out)
