@@ -142,8 +142,17 @@ def near(typingctx: Any, m: Any) -> Any:
 
 @intrinsic  # type: ignore[misc]
 def mild(typingctx: Any, m: Any) -> Any:
-    """A size of logits below which a row is near, whatever its maximum, and needs no frame."""
-    return _chosen(m, 31.0, 310.0)
+    """A size of logits below which exponentials are normal numbers, and four of them add up to one.
+
+    Not of float64, whose sums need a frame.
+    """
+    return _chosen(m, 86.0, 0.0)
+
+
+@intrinsic  # type: ignore[misc]
+def small(typingctx: Any, m: Any) -> Any:
+    """A size of mild logits below which no result of 2**30 classes is subnormal: a row is near."""
+    return _chosen(m, 31.0, 0.0)
 
 
 @intrinsic  # type: ignore[misc]
@@ -233,11 +242,26 @@ def unshifted_frame(m):  # type: ignore[no-untyped-def]
 
 @inner
 def far_lanes(top, bottom):  # type: ignore[no-untyped-def]
-    """1 in the lanes of rows that are not near, 0 in the others."""
-    nothing = zero(top)
-    one = unit(top)
+    """1 in the lanes of rows that are not near, 0 in the others.
+
+    Of mild ones that is a matter of size, which is all that is known of some.
+    """
+    nothing, one, size = zero(top), unit(top), size_of(top, bottom)
     far = where_less(top - bottom, near(top), nothing, one)
-    return where_less(shift_above(top), larger(top, nothing - top), one, far)
+    far = where_less(shift_above(top), larger(top, nothing - top), one, far)
+    return where_less(size, mild(top), far_by_size(size, small(top)), far)
+
+
+@inner
+def size_of(top, bottom):  # type: ignore[no-untyped-def]
+    """The largest size of logits between vectors of extremes."""
+    return larger(top, zero(bottom) - bottom)
+
+
+@inner
+def far_by_size(size, limit):  # type: ignore[no-untyped-def]
+    """1 in the lanes of mild rows whose largest size is not below a limit, 0 in the others."""
+    return where_less(size, limit, zero(size), unit(size))
 
 
 @inner
@@ -342,14 +366,19 @@ def near_scaled(e: Any, scale: Any) -> Any:
     raise NotImplementedError("only within Numba")
 
 
+@inner
+def with_rest(low, high):  # type: ignore[no-untyped-def]
+    """A scale of float32 from the float64 for either half."""
+    head = to_float32(low, high)
+    head_low, head_high = to_float64(head)
+    return head, to_float32(low - head_low, high - head_high), low, high
+
+
 @specialised(scale_of)
 def _scale_of(a, b, like):  # type: ignore[no-untyped-def]
     def single(a, b, like):  # type: ignore[no-untyped-def]
         one = broadcast(1.0)
-        low, high = divide(one, a), divide(one, b)
-        head = to_float32(low, high)
-        head_low, head_high = to_float64(head)
-        return head, to_float32(low - head_low, high - head_high), low, high
+        return with_rest(divide(one, a), divide(one, b))
 
     def double(a, b, like):  # type: ignore[no-untyped-def]
         total = a + b

@@ -31,6 +31,7 @@ from implementations._numba.exponential import (
     near_exponential,
     reduce_product,
     scale_of,
+    small,
     unit,
 )
 from implementations._simd.compilation import inner, specialised
@@ -306,15 +307,24 @@ are not mild is nothing to use.
 """
 
 
-def _scaled_limit(x, like):  # type: ignore[no-untyped-def]
+def _scaled_limit(x, v):  # type: ignore[no-untyped-def]
     scale = broadcast(_second(x))
-    return divide(mild(scale), larger(scale, zero(scale) - scale))
+    return divide(v, larger(scale, zero(scale) - scale))
 
 
-mild_below = _by_kind(
-    lambda x, like: mild(broadcast(like)), _scaled_limit, lambda x, like: mild(broadcast(like))
-)
-"""What the sizes of a row's numbers are to be below for its logits to be mild."""
+_limit = _by_kind(lambda x, v: v, _scaled_limit, lambda x, v: v)
+
+
+@inner
+def mild_below(x, like):  # type: ignore[no-untyped-def]
+    """What the sizes of a row's numbers are to be below for its logits to be mild."""
+    return _limit(x, mild(broadcast(like)))
+
+
+@inner
+def small_below(x, like):  # type: ignore[no-untyped-def]
+    """The same for a mild row to be near."""
+    return _limit(x, small(broadcast(like)))
 
 
 FAR, NEAR, MILD = range(3)

@@ -10,7 +10,7 @@ from typing import Any
 
 from numba import types
 
-from implementations._numba.exponential import as_like, frame, near_scaled, scaled
+from implementations._numba.exponential import frame, near_scaled, scaled, with_rest
 from implementations._numba.logits import FAR, MILD, mild_below
 from implementations._numba.long_rows import (
     CLOSE,
@@ -32,7 +32,12 @@ from implementations._numba.row import (
     looks_mild,
     row_scale,
 )
-from implementations._numba.streamed_rows import rest_of_exponentials, rest_of_extremes, turns_by
+from implementations._numba.streamed_rows import (
+    go_together,
+    rest_of_exponentials,
+    rest_of_extremes,
+    turns_by,
+)
 from implementations._simd.compilation import VECTOR_BYTES, inner, internal, specialised
 from implementations._simd.line_stores import write_part
 from implementations._simd.memory import fence, itemsize, load, load_one, stack, store, store_past
@@ -59,8 +64,8 @@ def block_result(e: Any, power: float, scale: Any, close: bool) -> Any:
 @specialised(block_scale)
 def _block_scale(scale, power, like):  # type: ignore[no-untyped-def]
     def single(scale, power, like):  # type: ignore[no-untyped-def]
-        weight, wide = broadcast(as_like(power, like)), broadcast(power)
-        return scale[0] * weight, scale[1] * weight, scale[2] * wide, scale[3] * wide
+        wide = broadcast(power)  # which may be beyond the range of float32
+        return with_rest(scale[2] * wide, scale[3] * wide)
 
     return single if like == types.float32 else lambda scale, power, like: scale
 
@@ -103,7 +108,7 @@ def whole_scale(state, like):  # type: ignore[no-untyped-def]
 def block_way(state, b, whole, like):  # type: ignore[no-untyped-def]
     """(power, scale, close) of block `b` of a row that is merged, from its whole scale."""
     if load_one(state + MILDNESS, 0.0) > 0:
-        return 1.0, whole, True
+        return 1.0, whole, load_one(state + CLOSE, 0.0) > 0
     power = load_one(numbers_of(state, b) + WEIGHT, 0.0)
     close = load_one(state + CLOSE, 0.0) > 0 and power >= LEAST
     return power, block_scale(whole, power, like), close
@@ -164,11 +169,11 @@ def write_past(x, e, y, n, first, last, state, before, like):  # type: ignore[no
         a = broadcast(0.0)
         b2 = a
         done, following = 0, bounds_of(n, b + 1)[1]
-        if size == 4 and x and (b + 1 < last or way == MILD) and (way != FAR) == was_close:
+        if size == 4 and x and go_together(way, was_close, b + 1 < last):
             done = min(vectors, min(count, following) // lanes) // 4
             source, line, read = kept + skip, result + skip, row + count * size
             a, b2, largest, top, bottom = turns_by(
-                read, row, kept, source, line, done, framed, way, scale, like
+                read, row, kept, source, line, done, framed, way, was_close, scale, like
             )
         else:
             largest = broadcast(like)
@@ -185,7 +190,7 @@ def write_past(x, e, y, n, first, last, state, before, like):  # type: ignore[no
             )
             guess = way == MILD and all_less(largest, mild_below(x, like))
             if guess:
-                unread_block(b, state)
+                unread_block(largest, b, state, like)
             elif way == MILD:
                 top, bottom = extremes(row, count, like)
                 framed, way = frame_of_block(top, bottom, b, False, state, like)

@@ -21,8 +21,8 @@ from implementations._numba.exponential import (
     exponent,
     frame,
     lowest_frame,
-    near,
     shift_above,
+    small,
     two_sum,
     unshifted_frame,
 )
@@ -48,6 +48,7 @@ from implementations._simd.vectors import (
 )
 
 CLOSE, SUM, REST, SETTLED, MILDNESS = 8, 16, 24, 32, 40  # bytes, behind a row's largest entry
+_LARGE = 2.0  # of a block: its largest size is not small
 TOP, BOTTOM, HIGH, LOW, EXPONENT, WEIGHT, BEFORE = range(0, 56, 8)  # of a block
 
 
@@ -90,11 +91,11 @@ def bounds_of(n, b):  # type: ignore[no-untyped-def]
 
 
 @inner
-def unread_block(b, state):  # type: ignore[no-untyped-def]
-    """Block `b` is mild, in no frame; its extremes are not known."""
-    place = numbers_of(state, b)
+def unread_block(largest, b, state, like):  # type: ignore[no-untyped-def]
+    """Block `b` is mild, in no frame; of its extremes nothing is known but the largest size."""
+    place, limit = numbers_of(state, b), small(broadcast(like))
     store_one(place + TOP, -1.0)
-    store_one(place + BOTTOM, 1.0)
+    store_one(place + BOTTOM, 1.0 if all_less(largest, limit) else _LARGE)
     store_one(place + EXPONENT, np.float64(BIAS))
 
 
@@ -142,15 +143,16 @@ def row_extremes(x, n, state, like):  # type: ignore[no-untyped-def]
 
 @inner
 def mild_sum(n, state):  # type: ignore[no-untyped-def]
-    """(whether all blocks of a row are mild and unread, its sum as two numbers)."""
-    total, rest = 0.0, 0.0
+    """(whether all blocks of a row are mild and unread, near too, its sum as two numbers)."""
+    total, rest, close = 0.0, 0.0, True
     for b in range(n // BLOCK):
         place = numbers_of(state, b)
         if not is_unread(place):
-            return False, 0.0, 0.0
+            return False, False, 0.0, 0.0
+        close = close and load_one(place + BOTTOM, 0.0) < _LARGE
         total, rest = two_sum(total, rest, load_one(place + HIGH, 0.0))
         total, rest = two_sum(total, rest, load_one(place + LOW, 0.0))
-    return True, total, rest
+    return True, close, total, rest
 
 
 @inner
@@ -182,10 +184,9 @@ def merge(x, n, common, exact, state, like):  # type: ignore[no-untyped-def]
     multiplied by; those of a mild row are in no frame and have none. If `exact`, the sum is in the
     frame of the largest entry.
     """
-    mild, total, rest = False, 0.0, 0.0
+    mild, close, total, rest = False, False, 0.0, 0.0
     if not common and not exact:
-        mild, total, rest = mild_sum(n, state)
-    close = mild
+        mild, close, total, rest = mild_sum(n, state)
     if not mild:
         top, bottom = row_extremes(x, n, state, like)
         m = as_like(top, like)
@@ -194,7 +195,8 @@ def merge(x, n, common, exact, state, like):  # type: ignore[no-untyped-def]
         store_one(state + SETTLED, 1.0 if settled else 0.0)
         if not settled:
             return False
-        close = not common and top - bottom < near(m)
+        wide = broadcast(m), broadcast(as_like(bottom, like))
+        close = not common and is_near(wide[0], wide[1])
         total, rest = weighted_sum(n, m, common, state)
     total, rest = two_sum(total, 0.0, rest)
     store_one(state + CLOSE, 1.0 if close else 0.0)
@@ -220,7 +222,7 @@ def compute(x, e, n, first, last, common, exact, guess, state, like):  # type: i
     for b in range(first, last):
         start, count = bounds_of(n, b)
         p, q, ahead = x + start * size, e + start * size, BLOCK * size
-        mild, a = False, broadcast(0.0)
+        mild, a, largest = False, broadcast(0.0), broadcast(like)
         b2 = a
         if guess:
             a, b2, largest = exponentials(p, q, count, none, MILD, not exact, True, ahead, like)
@@ -232,9 +234,9 @@ def compute(x, e, n, first, last, common, exact, guess, state, like):  # type: i
                 mild = True
             else:
                 framed, way = frame_of_block(top, bottom, b, common, state, like)
-            a, b2, _ = exponentials(p, q, count, framed, way, not exact, True, ahead, like)
+            a, b2, largest = exponentials(p, q, count, framed, way, not exact, True, ahead, like)
         guess = mild
         if mild:
-            unread_block(b, state)
+            unread_block(largest, b, state, like)
         keep_block(a, b2, b, state)
     return guess

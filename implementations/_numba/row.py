@@ -14,14 +14,14 @@ import numpy as np
 from numba import types
 
 from implementations._numba.exponential import (
+    far_lanes,
     frame,
     gather,
     gather4,
     mild,
-    near,
     near_scaled,
     scaled,
-    shift_above,
+    size_of,
     two_sum,
 )
 from implementations._numba.logits import (
@@ -36,6 +36,7 @@ from implementations._numba.logits import (
     first_extremes,
     mild_below,
     scale_at,
+    small_below,
 )
 from implementations._simd.compilation import LINE, VECTOR_BYTES, inner, internal, specialised
 from implementations._simd.line_stores import finish, flush
@@ -103,8 +104,7 @@ def extremes(x, n, like):  # type: ignore[no-untyped-def]
 @inner
 def is_near(top, bottom):  # type: ignore[no-untyped-def]
     """Whether a row needs no shift, no cut and no subnormal result; not where any is NaN."""
-    m, spread = largest_lane(top), largest_lane(top - bottom)
-    return abs(m) <= shift_above(m) and spread < near(m)
+    return not largest_lane(far_lanes(top, bottom)) > 0
 
 
 @inner
@@ -201,7 +201,7 @@ def _can_be_mild(like):  # type: ignore[no-untyped-def]
 @inner
 def looks_mild(top, bottom):  # type: ignore[no-untyped-def]
     """Whether logits between vectors of extremes are mild."""
-    return all_less(larger(top, zero(bottom) - bottom), mild(top))
+    return all_less(size_of(top, bottom), mild(top))
 
 
 @inner
@@ -278,7 +278,7 @@ def rows_through_scratch(x, y, first, last, n, past, sums, like):  # type: ignor
         if guess:
             a, b, largest = exponentials(row, e, n, none, MILD, True, True, ahead, like)
             guess = all_less(largest, mild_below(x, like))
-            close = True
+            close = all_less(largest, small_below(x, like))
             total, rest = tree_sum(a, b)
         if not guess:
             top, bottom = extremes(row, n, like)

@@ -6,6 +6,7 @@ Transposed in registers, so that there are neither horizontal steps nor remainde
 from __future__ import annotations
 
 from implementations._numba.exponential import (
+    far_by_size,
     far_lanes,
     frame,
     gather,
@@ -27,6 +28,7 @@ from implementations._numba.logits import (
     mild_below,
     number,
     scale_at,
+    small_below,
     unmasked,
 )
 from implementations._numba.row import (
@@ -56,6 +58,7 @@ from implementations._simd.vectors import (
     all_less,
     broadcast,
     larger,
+    larger_size,
     largest_lane,
     smaller,
     where_less,
@@ -162,15 +165,21 @@ def lane_extremes(x, columns, n, like):  # type: ignore[no-untyped-def]
 
 
 @internal
-def mild_lanes(x, columns, n, groups, scales, past, ahead, like):  # type: ignore[no-untyped-def]
-    """Exponentials of squares in place as mild ones, and their scales; whether they are."""
-    square, none = n * VECTOR_BYTES, frame(broadcast(like))
-    largest = broadcast(like)
+def mild_lanes(x, columns, n, groups, frames, scales, past, ahead, like):  # type: ignore[no-untyped-def]
+    """Exponentials of squares in place as mild ones, and their scales.
+
+    Whether all rows are near, and whether all are mild.
+    """
+    square, four, none = n * VECTOR_BYTES, 4 * VECTOR_BYTES, frame(broadcast(like))
+    nothing = broadcast(like)
+    largest, limit = nothing, small_below(x, like)
     for g in range(groups):
         own, p = copied(x, columns + g * square), ahead + g * square
-        a, b, largest = lane_exponentials(own, n, none, MILD, largest, past, p, like)
-        keep_scale(scales + 4 * g * VECTOR_BYTES, scale_at(x, a, b, like))
-    return all_less(largest, mild_below(x, like))
+        a, b, size = lane_exponentials(own, n, none, MILD, nothing, past, p, like)
+        keep_scale(scales + g * four, scale_at(x, a, b, like))
+        keep_four(frames + g * four, none, far_by_size(size, limit))
+        largest = larger_size(size, largest)
+    return all_less(largest, limit), all_less(largest, mild_below(x, like))
 
 
 @internal
@@ -236,7 +245,7 @@ def rows_in_lanes(x, y, first, last, rows, n, past, like):  # type: ignore[no-un
             squares_of(source, n, groups, columns, like)
         ahead = source + lanes * squares * n * size
         if guess:
-            guess = close = mild_lanes(x, columns, n, groups, scales, past, ahead, like)
+            close, guess = mild_lanes(x, columns, n, groups, frames, scales, past, ahead, like)
             if not guess and padded:
                 squares_of(padded, n, groups, columns, like)
             elif not guess:

@@ -12,6 +12,7 @@ from typing import Any
 from numba import types
 
 from implementations._numba.exponential import (
+    as_like,
     far_lanes,
     frame,
     gather,
@@ -29,6 +30,7 @@ from implementations._numba.logits import (
     first_extremes,
     mild_below,
     scale_at,
+    small_below,
 )
 from implementations._numba.row import (
     ask_for_four,
@@ -52,6 +54,7 @@ from implementations._simd.vectors import (
     all_less,
     broadcast,
     joined_at,
+    larger_size,
     largest_lane,
     smallest_lane,
     sum_lanes,
@@ -265,7 +268,8 @@ def short_rows(x, y, first, last, n, past, like):  # type: ignore[no-untyped-def
     for place in (numbers, other_numbers):
         store(place + 5 * VECTOR_BYTES, broadcast(1.0))
         store(place + 6 * VECTOR_BYTES, broadcast(1.0))
-    none, waiting = frame(broadcast(like)), broadcast(like)
+    nothing, one, limit = broadcast(like), as_like(1.0, like), small_below(x, like)
+    none, waiting = frame(nothing), nothing
     guess = can_be_mild(like)
     ahead = step * group if past else 0
     together = n >= 128
@@ -274,10 +278,12 @@ def short_rows(x, y, first, last, n, past, like):  # type: ignore[no-untyped-def
         count = max(0, min(group, last - r))
         rows, results = x + r * step, y + (r - group) * step
         sums, scales = numbers + 5 * VECTOR_BYTES, numbers + 7 * VECTOR_BYTES
-        largest, written = broadcast(like), 0
+        largest, written = nothing, 0
         for i in range(count if guess else 0):
             row, own = rows + i * step, e + i * apart
-            a, b, largest = short_exponentials(row, own, n, none, MILD, ahead, largest, like)
+            a, b, largest_own = short_exponentials(row, own, n, none, MILD, ahead, nothing, like)
+            largest = larger_size(largest_own, largest)
+            store_one(numbers + i * size, like if all_less(largest_own, limit) else one)
             keep_sum(sums + 8 * i, a, b, like)
             if together and i < pending:
                 written = i + 1
@@ -308,7 +314,6 @@ def short_rows(x, y, first, last, n, past, like):  # type: ignore[no-untyped-def
             )
         if count:
             if guess:
-                store(numbers, broadcast(like))
                 guess = all_less(largest, mild_below(x, like))
             if not guess:
                 guess = framed_exponentials(x, rows, step, count, numbers, e, n, ahead, like)

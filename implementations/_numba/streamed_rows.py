@@ -24,6 +24,7 @@ from implementations._numba.logits import (
     extremes_with,
     first_extremes,
     mild_below,
+    small_below,
 )
 from implementations._numba.row import (
     aligned,
@@ -62,12 +63,12 @@ def result(e, scale, close, like):  # type: ignore[no-untyped-def]
 
 
 @internal
-def turns(read, x, e, source, to, count, framed, way, scale, like):  # type: ignore[no-untyped-def]
+def turns(read, x, e, source, to, count, framed, way, close, scale, like):  # type: ignore[no-untyped-def]
     """Four vectors of each row, `count` times.
 
-    Results of what is at `source` to `to`, exponentials of `x` to `e`, extremes of `read` but of a
-    mild row. `e` may be `source` or lie before it. The exponentials' sum in two vectors, the
-    largest size, and the extremes in two.
+    Results of what is at `source` to `to`, which is near if `close`, exponentials of `x` to `e`,
+    extremes of `read` but of a mild row. `e` may be `source` or lie before it. The exponentials'
+    sum in two vectors, the largest size, and the extremes in two.
     """
     a = broadcast(0.0)
     b = a
@@ -83,7 +84,6 @@ def turns(read, x, e, source, to, count, framed, way, scale, like):  # type: ign
             for j in range(i, i + 4 * VECTOR_BYTES, VECTOR_BYTES):
                 top, bottom = extremes_with(read + j, top, bottom, like)
         p = source + i
-        close = way != FAR
         v0 = result(p, scale, close, like)
         v1 = result(p + VECTOR_BYTES, scale, close, like)
         v2 = result(p + 2 * VECTOR_BYTES, scale, close, like)
@@ -98,13 +98,21 @@ def turns(read, x, e, source, to, count, framed, way, scale, like):  # type: ign
 
 
 @inner
-def turns_by(read, x, e, source, to, count, framed, way, scale, like):  # type: ignore[no-untyped-def]
-    """`turns`, compiled for each way."""
+def turns_by(read, x, e, source, to, count, framed, way, close, scale, like):  # type: ignore[no-untyped-def]
+    """`turns`, compiled for each way; `go_together` says of which two rows."""
+    if way == MILD and close:
+        return turns(read, x, e, source, to, count, framed, MILD, True, scale, like)
     if way == MILD:
-        return turns(read, x, e, source, to, count, framed, MILD, scale, like)
+        return turns(read, x, e, source, to, count, framed, MILD, False, scale, like)
     if way == NEAR:
-        return turns(read, x, e, source, to, count, framed, NEAR, scale, like)
-    return turns(read, x, e, source, to, count, framed, FAR, scale, like)
+        return turns(read, x, e, source, to, count, framed, NEAR, True, scale, like)
+    return turns(read, x, e, source, to, count, framed, FAR, False, scale, like)
+
+
+@inner
+def go_together(way, close, reading):  # type: ignore[no-untyped-def]
+    """Whether a row is computed in turns with one that is written, near if `close`."""
+    return way == MILD or (reading and (way == NEAR) == close)
 
 
 @internal
@@ -162,12 +170,12 @@ def rows_in_turns(x, y, first, last, n, like):  # type: ignore[no-untyped-def]
             v = result(e - beyond, scale, was_close, like)
             store_past(to - beyond, joined_at(waiting, v, beyond // size))
         count = 0
-        if writing and computing and (reading or way == MILD) and (way != FAR) == was_close:
+        if writing and computing and go_together(way, was_close, reading):
             count = min(fours, (vectors - start // VECTOR_BYTES) // 4)
         line, source = to - beyond + start, e - beyond + start
         read = row + n * size
         a, b, largest, top, bottom = turns_by(
-            read, row, e, source, line, count, framed, way, scale, like
+            read, row, e, source, line, count, framed, way, was_close, scale, like
         )
         done = count * 4 * VECTOR_BYTES
         if writing:
@@ -179,12 +187,14 @@ def rows_in_turns(x, y, first, last, n, like):  # type: ignore[no-untyped-def]
         if computing:
             a, b, largest = rest_of_exponentials(row, e, done, n, framed, a, b, largest, way, like)
             total, rest = tree_sum(a, b)
+            was_close = way == NEAR or (way == MILD and all_less(largest, small_below(x, like)))
             if way == MILD and not all_less(largest, mild_below(x, like)):
                 count = 0
                 top, bottom = extremes(row, n, like)
                 way = NEAR if is_near(top, bottom) else FAR
+                was_close = way == NEAR
                 total, rest = row_exponentials(row, e, n, frame(top), way, True, 0, like)
-            scale, was_close = row_scale(x, total, rest, like), way != FAR
+            scale = row_scale(x, total, rest, like)
         if reading and way != MILD:
             if count == 0:
                 top, bottom = first_extremes(read, like)

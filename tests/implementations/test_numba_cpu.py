@@ -308,18 +308,25 @@ def test_rows_of_every_kind_past_the_caches(
 def test_a_row_has_the_same_bits_behind_rows_of_every_kind(classes: int, dtype: str) -> None:
     """What a kernel guesses of a row from the one before decides how it is computed."""
     long = classes > kernels.LONG
-    x = _logits(7 if long else 200, classes, 1, dtype)
-    kinds = ["mild", "wide", "moved", "mixed", "nan", "masked", "edge"]
+    x = _logits(10 if long else 200, classes, 1, dtype)
+    kinds = ["mild", "wide", "moved", "mixed", "nan", "masked", "edge", "larger", "brink", "sunk"]
     for r, row in enumerate(x):
-        kind = kinds[(r * r // 3 + r) % 7]
+        kind = kinds[(r * r // 3 + r) % len(kinds)]
         row *= 30 if kind == "wide" else 1
         row += 100 if kind == "moved" else 0
         if kind == "mixed":
             row[classes // 2 :] += 40
         elif kind in ("nan", "masked"):
             row[-1 - classes // 3] = np.nan if kind == "nan" else -np.inf
-        elif kind == "edge":  # neighbours of the size from which on a row is not mild
-            row[0], row[-1] = np.nextafter(x.dtype.type(31), 0), -31
+        elif kind == "larger":
+            row += 50
+        elif kind == "sunk":
+            row -= 80
+            row[classes // 2 :] -= 9
+        elif kind in ("edge", "brink"):  # sizes from which on rows are taken otherwise
+            limit = x.dtype.type(31 if kind == "edge" else 86)
+            row[0], row[-1] = np.nextafter(limit, x.dtype.type(0)), -limit
+            row[-1] = np.nextafter(row[-1], x.dtype.type(0)) if r % 2 else row[-1]
     together = numba_cpu.softmax(x)
     for row, got in zip(x, together, strict=True):
         assert numba_cpu.softmax(row).tobytes() == got.tobytes()
@@ -387,14 +394,17 @@ def test_every_number_of_16_bits_is_lifted_and_rounded_as_numpy_does() -> None:
 
 @pytest.mark.parametrize("classes", [1003, kernels.LONG + 5, 300_001])
 @pytest.mark.parametrize("peak", [0.0, 8.0, 25.0, 60.0])
+@pytest.mark.parametrize("offset", [0, -75, 60, 300])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_losses_and_logarithms_of_a_row_that_one_class_dominates(
-    classes: int, peak: float, threads: int, set_threads
+    classes: int, peak: float, offset: float, threads: int, set_threads
 ) -> None:
     set_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
     x = _logits(3, classes, 1)
     x[:, 3] = peak
     x[2] *= 0.5
+    x += np.float32(offset)
+    x[1, classes // 2 :] -= 15
     wide = x.astype(np.longdouble)
     top = wide.max(axis=1, keepdims=True)
     others = np.exp(wide - top)
@@ -404,8 +414,12 @@ def test_losses_and_logarithms_of_a_row_that_one_class_dominates(
     assert (abs(numba_cpu.log_softmax(x) - exact) <= 2 * np.spacing(abs(exact).astype("f"))).all()
     exact_sum = (top + log_sum)[:, 0]
     error = abs(numba_cpu.logsumexp(x) - exact_sum)
-    assert (error <= 2 * np.spacing(exact_sum.astype("f"))).all()
-    loss, _ = numba_cpu.cross_entropy(x, np.full(3, 3))
+    assert (error <= 2 * np.spacing(abs(exact_sum).astype("f"))).all()
+    loss, gradient = numba_cpu.cross_entropy(x, np.full(3, 3))
+    others = np.delete(np.arange(classes), 3)
+    probability = np.exp(exact[:, others])
+    bound = 4 * np.spacing(probability.astype("f"))
+    assert (abs(gradient[:, others] - probability) <= bound).all()
     assert (abs(loss + exact[:, 3]) <= 2 * np.spacing(abs(exact[:, 3]).astype("f"))).all()
     same = x.copy()
     numba_cpu.log_softmax(same, out=same)
