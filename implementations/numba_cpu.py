@@ -149,7 +149,7 @@ def _run_at(kernel: int, start: int, end: int, x: Array, sums: Array | None) -> 
     size, bytes_all = x.itemsize, x.nbytes
     classes = x.shape[-1]
     rows = bytes_all // (classes * size)
-    past = int(start != end and bytes_all >= _PAST)
+    past = int(rows > 1 and start != end and bytes_all >= _PAST)  # scratch of one costs more
     kept = 0 if sums is None else _address(sums)
     if classes >= LONG and not past:
         launch_long(kernel, start, end, rows, classes, size, kept)
