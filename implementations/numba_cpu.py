@@ -3,12 +3,14 @@
 Not x - max is reduced to (-ln 2 / 2, ln 2 / 2) but x itself, and the maximum's power of two is
 subtracted from the exponent, which is exact: the error does not grow with the distance from the
 maximum. Exponentials are kept times 2**64, so that a result in the subnormal range is rounded
-once, at the end. Sums are in float64, of float64 compensated. No fast-math. 16-bit formats are
-computed in float32. Rows are divided over the threads, or the columns of few long rows; small
-inputs stay on one. Of long rows the exponentials of a block are kept in a frame of its own, so that
-all rows are read once; results of 16 MiB and more are stored past the caches.
+once, at the end. Where all logits of a float32 row are below 86 in size, neither is needed: such a
+row is computed without its maximum, to the same bits, and it shows at its end whether it was one.
+Sums are in float64, of float64 compensated. No fast-math. 16-bit formats are computed in float32, a
+few rows at a time. Rows are divided over the threads, and of long rows what is left the blocks,
+whose exponentials are kept in frames of their own, so that all rows are read once; results of 16
+MiB and more are stored past the caches.
 
-Softmax and the gradient of cross-entropy are in explicit vectors of 64, 32 or 16 bytes, whatever
+Softmax, the logarithms and the gradients are in explicit vectors of 64, 32 or 16 bytes, whatever
 the processor has, or as the environment variable SOFTMAX_BENCH_SIMD says (avx512, avx2, generic);
 docs/notes/performance.md tells what was tried.
 """

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from numba import _dynfunc
 from numba.core import base, caching, codegen, compiler, typed_passes
+from numba.np.ufunc import parallel
 from packaging.requirements import Requirement
 
 from implementations._simd.compilation import SourceCache, internal
@@ -34,6 +35,7 @@ USED = {
     "_index_key": caching.FunctionCache,
     "_load_overload": caching.FunctionCache,
     "_save_overload": caching.FunctionCache,
+    "_iget_num_threads": parallel,
 }
 
 
