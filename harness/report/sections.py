@@ -24,6 +24,7 @@ from harness.report.pages import (
     exhaustive,
     limits,
     overflow,
+    passes,
     thresholds,
     throughput,
     throughput_conditions,
@@ -153,6 +154,7 @@ def _throughput(run: RunData, styles: Styles) -> Iterator[Section]:
             if any(c.regime == regime for c in timing_selection.timed(run, group))
         ]
         tables += [
+            *(passes.compared(run, group, regime) for regime in REGIMES),
             throughput_tables.allocation(run, group),
             throughput_tables.control_table(run, group),
             throughput_conditions.cold_caches(run, group),

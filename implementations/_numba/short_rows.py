@@ -65,6 +65,7 @@ SHORT = 1024  # classes below which rows are taken so
 _GROUP = 1 << 13  # bytes of a group's rows, at most; a group has no more rows than a vector lanes
 _ROOM = _GROUP + VECTOR_BYTES * (VECTOR_BYTES // 4 + 2)
 _NUMBERS = 11 * VECTOR_BYTES
+_TOGETHER = 128  # classes from which on a row is written beside the exponentials of another
 
 _numbers = stack(2 * _NUMBERS)
 _scratch = stack(2 * _ROOM)
@@ -237,14 +238,15 @@ def framed_exponentials(x, rows, step, count, numbers, e, n, ahead, like):  # ty
 
 
 @inner
-def write_row(e, to, n, numbers, i, past, waiting, is_first, is_last, like):  # type: ignore[no-untyped-def]
-    """Results of row `i` of a group, from its exponentials and the group's numbers."""
+def write_row(e, y, r, n, i, numbers, past, waiting, first, last, like):  # type: ignore[no-untyped-def]
+    """Results of row `r` of those from `first` to `last`, which is number `i` of its group."""
+    to = y + r * n * itemsize(like)
     scale = kept_scale(numbers + 7 * VECTOR_BYTES, i, like)
     far = load_one(numbers + i * itemsize(like), like) > 0
     if past and far:
-        return multiples_past(e, to, n, scale, True, waiting, is_first, is_last, like)
+        return multiples_past(e, to, n, scale, True, waiting, r == first, r == last - 1, like)
     if past:
-        return multiples_past(e, to, n, scale, False, waiting, is_first, is_last, like)
+        return multiples_past(e, to, n, scale, False, waiting, r == first, r == last - 1, like)
     if far:
         multiples(e, to, n, scale, True, like)
     else:
@@ -272,46 +274,29 @@ def short_rows(x, y, first, last, n, past, like):  # type: ignore[no-untyped-def
     none, waiting = frame(nothing), nothing
     guess = can_be_mild(like)
     ahead = step * group if past else 0
-    together = n >= 128
+    together = n >= _TOGETHER
     pending = 0  # rows of the group before, which are computed
     for r in range(first, last + group, group):
         count = max(0, min(group, last - r))
-        rows, results = x + r * step, y + (r - group) * step
+        rows, before = x + r * step, r - group
         sums, scales = numbers + 5 * VECTOR_BYTES, numbers + 7 * VECTOR_BYTES
         largest, written = nothing, 0
         for i in range(count if guess else 0):
-            row, own = rows + i * step, e + i * apart
-            a, b, largest_own = short_exponentials(row, own, n, none, MILD, ahead, nothing, like)
+            own = e + i * apart
+            a, b, largest_own = short_exponentials(
+                rows + i * step, own, n, none, MILD, ahead, nothing, like
+            )
             largest = larger_size(largest_own, largest)
             store_one(numbers + i * size, like if all_less(largest_own, limit) else one)
             keep_sum(sums + 8 * i, a, b, like)
             if together and i < pending:
-                written = i + 1
+                kept, row, written = other_e + i * apart, before + i, i + 1
                 waiting = write_row(
-                    other_e + i * apart,
-                    results + i * step,
-                    n,
-                    other_numbers,
-                    i,
-                    past,
-                    waiting,
-                    r - group + i == first,
-                    r - group + i == last - 1,
-                    like,
+                    kept, y, row, n, i, other_numbers, past, waiting, first, last, like
                 )
         for i in range(written, pending):
-            waiting = write_row(
-                other_e + i * apart,
-                results + i * step,
-                n,
-                other_numbers,
-                i,
-                past,
-                waiting,
-                r - group + i == first,
-                r - group + i == last - 1,
-                like,
-            )
+            kept, row = other_e + i * apart, before + i
+            waiting = write_row(kept, y, row, n, i, other_numbers, past, waiting, first, last, like)
         if count:
             if guess:
                 guess = all_less(largest, mild_below(x, like))

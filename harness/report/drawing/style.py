@@ -98,6 +98,10 @@ _PLACES = (
     "exp2_poly",
     "fp8_e4m3",
     "fp8_e5m2",
+    "three_pass_numba",
+    "two_pass_numba",
+    "online_numba",
+    "online_lazy_numba",
 )
 
 
