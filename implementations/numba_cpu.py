@@ -46,6 +46,7 @@ from implementations._numba.softmax import (
     long_room,
     way_of,
 )
+from implementations._numba.vector_rows import PIECE
 from implementations._shared.changed_logits import kept_rows
 from implementations._shared.numpy_rows import (
     Array,
@@ -100,6 +101,20 @@ def _run_rows(operation: str, x: Array, out: Array, count: int, more: int = 0) -
     parts = min(count, thread_count()) if x.size >= _PARALLEL else 1
     at, past = kernels.kernel(operation, x.dtype), _past(out, x)
     launch(at, 0, _address(x), _address(out), count, x.size // count, past, more, parts)
+
+
+def _run_logarithms(operation: str, x: Array, out: Array, count: int) -> None:
+    """The same of an operation by logarithms; few long rows are divided over the threads."""
+    classes, threads = x.size // count, thread_count() if x.size >= _PARALLEL else 1
+    if count >= threads or x.dtype != np.float32 or classes < 2 * PIECE:
+        _run_rows(operation, x, out, count)
+        return
+    at, start, end = kernels.kernel(operation, x.dtype), _address(x), _address(out)
+    numbers = np.empty((count * (classes // PIECE) + 1) * LINE, np.uint8)
+    place = place_of(numbers)
+    place += -place % LINE
+    for stage in (kernels.SUMS, kernels.RESULTS):
+        launch(at, stage, start, end, count, classes, 0, place, threads)
 
 
 _Found = tuple[dict[np.dtype[Any], int], ...]
@@ -236,14 +251,31 @@ def _of_halves(x: Array, axis: int, out: Array | None) -> Array | None:
     """The result for rows of 16-bit formats as they are in memory; or None."""
     like = _HALVES[x.dtype]
     result = np.empty(x.shape, x.dtype) if out is None else out
-    fits = result.dtype == x.dtype and axis in (-1, x.ndim - 1) and x.size
+    fits = result.dtype == x.dtype and result.shape == x.shape and x.size
+    fits = fits and axis in (-1, x.ndim - 1)
     if not (HAS_HALF and fits) or (out is not x and np.may_share_memory(x, result)):
         return None
     way = way_of(x.shape[-1])
     _HALF[way].setdefault(like, half_rows.kernel(like))
     inside = _kernel(_SOFTMAX, np.dtype(np.float32), way)
+    if way == IN_BLOCKS and x.nbytes < _PAST and x.flags.carray and result.flags.carray:
+        threads = thread_count()
+        if x.size // x.shape[-1] < threads and x.size >= 3 * _PARALLEL:  # three launches
+            _few_long_halves(_HALF[way][like], inside, x.view(like), result.view(like), threads)
+            return result
     done = _short_way(_HALF, x.view(like), -1, result.view(like), inside)
     return None if done is None else result
+
+
+def _few_long_halves(kernel: int, softmax: int, x: Array, result: Array, threads: int) -> None:
+    """Few long rows of 16-bit formats, each divided over the threads: through float32."""
+    classes = x.shape[-1]
+    rows = x.size // classes
+    wide = np.empty((2, *x.shape), np.float32)
+    given, computed = place_of(wide[0]), place_of(wide[1])
+    launch(kernel, half_rows.WIDEN, place_of(x), given, rows, classes, 0, 0, threads)
+    _run_at(softmax, given, computed, wide[0], None)
+    launch(kernel, half_rows.NARROW, computed, place_of(result), rows, classes, 0, 0, threads)
 
 
 def softmax(x: Array, axis: int = -1, out: Array | None = None) -> Array:
@@ -342,7 +374,7 @@ def log_softmax(x: Array, axis: int = -1, out: Array | None = None) -> Array:
     rows, count = _rows(x, axis)
     result = _apart(buffer_for(rows, x, axis, out), rows, x, out)
     if count:
-        _run_rows("log_softmax", rows, result, count)
+        _run_logarithms("log_softmax", rows, result, count)
     return deliver(result, x, axis, out)
 
 
@@ -352,7 +384,7 @@ def logsumexp(x: Array, axis: int = -1) -> Array:
     rows, count = _rows(x, axis)
     result = np.full(rows.shape[:-1], -np.inf, rows.dtype)
     if count:
-        _run_rows("logsumexp", rows, result, count)
+        _run_logarithms("logsumexp", rows, result, count)
     with np.errstate(over="ignore"):  # beyond the range of float16 it is infinite
         return result.astype(x.dtype, copy=False)
 

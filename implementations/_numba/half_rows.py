@@ -22,6 +22,7 @@ from implementations._simd.memory import fence, load, prefetch, stack, store
 from implementations._simd.vectors import LANES32
 
 _TOGETHER = 1 << 13  # numbers that are float32 at a time, or a row
+WIDEN, NARROW = 1, 2  # stages beside WHOLE rows
 _LANES = 16  # rows, a multiple of which is taken at a time if there are as many
 
 _few = stack(HALF_BYTES)
@@ -71,8 +72,18 @@ def narrow(source, target, count, past, like):  # type: ignore[no-untyped-def]
 
 
 @inner
-def half_rows(x, y, rows, n, past, softmax, part, parts, like):  # type: ignore[no-untyped-def]
-    """A part of the softmax of rows; `softmax` is the address of the kernel of float32."""
+def half_rows(stage, x, y, rows, n, past, softmax, part, parts, like):  # type: ignore[no-untyped-def]
+    """A part of the softmax of rows; `softmax` is the address of the kernel of float32.
+
+    Or of the way to float32, or back, of rows that are computed there.
+    """
+    if stage != WHOLE:
+        first, last = share(rows * n, part, parts, VECTOR_BYTES)
+        if stage == WIDEN:
+            widen(x + 2 * first, y + 4 * first, last - first, like)
+        else:
+            narrow(x + 4 * first, y + 2 * first, last - first, past != 0, like)
+        return
     first, last = share(rows, part, parts, _LANES if n < VECTOR_BYTES else 1)
     together = max(1, _TOGETHER // n)
     if together > _LANES:
@@ -93,12 +104,12 @@ def half_rows(x, y, rows, n, past, softmax, part, parts, like):  # type: ignore[
 
 def half_int16(stage, x, y, rows, n, past, softmax, part, parts):  # type: ignore[no-untyped-def]
     """A part of the softmax of rows of float16, as a C function."""
-    half_rows(x, y, rows, n, past, softmax, part, parts, np.int16(0))
+    half_rows(stage, x, y, rows, n, past, softmax, part, parts, np.int16(0))
 
 
 def half_uint16(stage, x, y, rows, n, past, softmax, part, parts):  # type: ignore[no-untyped-def]
     """The same, of bfloat16."""
-    half_rows(x, y, rows, n, past, softmax, part, parts, np.uint16(0))
+    half_rows(stage, x, y, rows, n, past, softmax, part, parts, np.uint16(0))
 
 
 @cache

@@ -29,11 +29,15 @@ from implementations._numba.plain_loops import (
 )
 from implementations._numba.vector_rows import (
     GROUP,
+    NUMBERS,
     backward_way,
     log_softmax_way,
     log_sums_way,
+    piece_way,
+    pieces_of,
+    pieces_way,
 )
-from implementations._simd.compilation import compiled, specialised
+from implementations._simd.compilation import LINE, compiled, specialised
 from implementations._simd.launch import address_of, rows_at
 from implementations._simd.memory import fence, itemsize, load_one, stack
 from implementations._simd.vectors import zero
@@ -265,23 +269,44 @@ def _kernel(row: Callable[..., None], like: Any) -> Callable[..., None]:
     return share
 
 
-_group_numbers = stack(3 * 8 * GROUP)
+_group_numbers = stack(NUMBERS * (GROUP + 1))
+ROWS, SUMS, RESULTS = range(3)  # whole rows, or the two stages of few long ones
 
 
-def _group_kernel(row: Callable[..., None], like: Any) -> Callable[..., None]:
-    """The same of rows of which a logarithm is wanted, which are taken in groups."""
+def _group_kernel(row: Callable[..., None], like: Any, by_columns: bool) -> Callable[..., None]:
+    """The same of rows of which a logarithm is wanted, which are taken in groups.
+
+    Of few long ones of float32 the threads first add up pieces, whose numbers are kept at `more`,
+    and then, if results are `by_columns`, write a share of each.
+    """
 
     def share(stage, x, out, rows, classes, past, more, part, parts):  # type: ignore[no-untyped-def]
-        place, last = _group_numbers(), rows * (part + 1) // parts
-        for r in range(rows * part // parts, last, GROUP):
-            count = min(GROUP, last - r)
-            start = x + r * classes * itemsize(like)
-            known = log_sums_way(start, count, classes, place, like)
-            for i in range(count):
-                p = place + 8 * i
-                of_sum, m = load_one(p, 0.0), load_one(p + 8 * GROUP, 0.0)
-                own = known and load_one(p + 16 * GROUP, 0.0) > 0
-                row(x, out, rows, classes, r + i, m, of_sum, own, past != 0, like)
+        step, place, count = classes * itemsize(like), _group_numbers(), pieces_of(classes)
+        if stage == SUMS:
+            for k in range(rows * count * part // parts, rows * count * (part + 1) // parts):
+                piece_way(x + k // count * step, classes, k % count, more + LINE * k, like)
+            return
+        first, last = rows * part // parts, rows * (part + 1) // parts
+        together = GROUP
+        if stage == RESULTS:
+            first, last, together = 0, rows, 1
+        for r in range(first, last, together):
+            number = min(together, last - r)
+            known = True
+            if stage == RESULTS:
+                pieces_way(more + LINE * count * r, classes, place, like)
+            else:
+                known = log_sums_way(x + r * step, number, classes, place, like)
+            for i in range(number):
+                p = place + NUMBERS * i
+                of_sum, m = load_one(p, 0.0), load_one(p + 8, 0.0)
+                own = known and load_one(p + 16, 0.0) > 0
+                if stage == RESULTS and own and by_columns:
+                    a, b = classes * part // parts, classes * (part + 1) // parts
+                    start, to = x + r * step + 4 * a, out + r * step + 4 * a
+                    log_softmax_way(start, to, b - a, False, m, of_sum, like)
+                elif stage == ROWS or part == 0:
+                    row(x, out, rows, classes, r + i, m, of_sum, own, past != 0, like)
         if past:
             fence()
 
@@ -292,7 +317,8 @@ def _group_kernel(row: Callable[..., None], like: Any) -> Callable[..., None]:
 def kernel(operation: str, dtype: np.dtype[Any]) -> int:
     """The address of an operation's kernel for a working precision."""
     if operation in _LOGARITHMS:
-        made = _group_kernel(_LOGARITHMS[operation], dtype.type(0))
+        by_columns = operation == "log_softmax"
+        made = _group_kernel(_LOGARITHMS[operation], dtype.type(0), by_columns)
     else:
         made = _kernel(_ROWS[operation], dtype.type(0))
     made.__qualname__ = f"{operation}_{dtype.name}"  # by which its code is found in the cache

@@ -13,7 +13,7 @@ import numpy as np
 from numba import types
 
 from implementations._numba.exponential import as_like, gather, mild, mild_exponential
-from implementations._simd.compilation import VECTOR_BYTES, inner, internal, specialised
+from implementations._simd.compilation import LINE, VECTOR_BYTES, inner, internal, specialised
 from implementations._simd.memory import load, load_one, prefetch, store, store_one, store_past
 from implementations._simd.vectors import (
     LANES32,
@@ -34,6 +34,8 @@ _ENOUGH = 2.0**-20  # of a sum: a smaller difference of sums is not accurate to 
 _AHEAD = 2048  # bytes
 _LEAST = 256  # classes
 GROUP = 16  # rows whose logarithms are taken together
+NUMBERS = 24  # bytes of the three numbers of a row or of a piece
+PIECE = 1 << 13  # classes, of which a row has at least two if it is added up in pieces
 
 
 @inner
@@ -45,10 +47,16 @@ def mild_added(x, twice, a, b, size, top, like):  # type: ignore[no-untyped-def]
     return a, b, larger_size(v, size), larger(v, top)
 
 
+@inner
+def pieces_of(n):  # type: ignore[no-untyped-def]
+    """How many pieces a row is added up in, whoever adds them."""
+    return max(1, n // PIECE)
+
+
 @internal
 def sum_and_top(x, n, place, like):  # type: ignore[no-untyped-def]
-    """Sum of a row's exponentials, its largest logit, and 1 if the logits are mild, without which
-    the sum is not so: three float64, GROUP apart."""
+    """Sum of the exponentials of a row or of a piece, its largest logit, and 1 if the logits are
+    mild, without which the sum is not so: three float64."""
     a = broadcast(0.0)
     b, c, d = a, a, a
     size, top = broadcast(like), load(x, like)
@@ -62,8 +70,37 @@ def sum_and_top(x, n, place, like):  # type: ignore[no-untyped-def]
         p = min(i, end)
         a, b, size, top = mild_added(x + p, (i - p) // 4, a, b, size, top, like)
     store_one(place, sum_lanes((a + b) + (c + d)))
-    store_one(place + 8 * GROUP, np.float64(largest_lane(top)))
-    store_one(place + 16 * GROUP, 1.0 if all_less(size, mild(size)) else 0.0)
+    store_one(place + 8, np.float64(largest_lane(top)))
+    store_one(place + 16, 1.0 if all_less(size, mild(size)) else 0.0)
+
+
+@internal
+def sum_of_piece(x, n, k, place, like):  # type: ignore[no-untyped-def]
+    """`sum_and_top` of piece `k` of a row; the last one is longer."""
+    count = n - k * PIECE if k == pieces_of(n) - 1 else PIECE
+    sum_and_top(x + 4 * k * PIECE, count, place, like)
+
+
+@inner
+def merge_piece(place, other):  # type: ignore[no-untyped-def]
+    """The three numbers at `place` with those of one more piece."""
+    store_one(place, load_one(place, 0.0) + load_one(other, 0.0))
+    store_one(place + 8, max(load_one(place + 8, 0.0), load_one(other + 8, 0.0)))
+    store_one(place + 16, min(load_one(place + 16, 0.0), load_one(other + 16, 0.0)))
+
+
+@inner
+def without_top(place, like):  # type: ignore[no-untyped-def]
+    """Of the three numbers at `place` the first becomes sum / exp(m) - 1, m the largest logit.
+
+    The last becomes 0 for a row that one class dominates too far for a difference.
+    """
+    total, m = load_one(place, 0.0), as_like(load_one(place + 8, 0.0), like)
+    own = np.float64(largest_lane(mild_exponential(broadcast(m))))
+    others = total - own
+    if not others >= total * _ENOUGH:
+        store_one(place + 16, 0.0)
+    store_one(place, others / own)
 
 
 @internal
@@ -73,18 +110,29 @@ def log_sums_of_group(x, count, n, place, like):  # type: ignore[no-untyped-def]
     m is the largest logit. They are not of logits that are not mild, and of a row that one class
     dominates too far. Step by step for all rows, so that one's latency is another's work.
     """
+    piece = place + NUMBERS * GROUP
     for i in range(count):
-        sum_and_top(x + 4 * i * n, n, place + 8 * i, like)
+        row, p = x + 4 * i * n, place + NUMBERS * i
+        sum_of_piece(row, n, 0, p, like)
+        for k in range(1, pieces_of(n)):
+            sum_of_piece(row, n, k, piece, like)
+            merge_piece(p, piece)
     for i in range(count):
-        p = place + 8 * i
-        total, m = load_one(p, 0.0), as_like(load_one(p + 8 * GROUP, 0.0), like)
-        own = np.float64(largest_lane(mild_exponential(broadcast(m))))
-        others = total - own
-        if not others >= total * _ENOUGH:
-            store_one(p + 16 * GROUP, 0.0)
-        store_one(p, others / own)
+        without_top(place + NUMBERS * i, like)
     for i in range(count):
-        store_one(place + 8 * i, math.log1p(load_one(place + 8 * i, 0.0)))
+        p = place + NUMBERS * i
+        store_one(p, math.log1p(load_one(p, 0.0)))
+
+
+@internal
+def log_sum_of_pieces(places, n, place, like):  # type: ignore[no-untyped-def]
+    """The same of one row whose pieces are added up, to `place`."""
+    for i in range(0, NUMBERS, 8):
+        store_one(place + i, load_one(places + i, 0.0))
+    for k in range(1, pieces_of(n)):
+        merge_piece(place, places + LINE * k)
+    without_top(place, like)
+    store_one(place, math.log1p(load_one(place, 0.0)))
 
 
 @inner
@@ -180,6 +228,16 @@ def log_sums_way(x: int, count: int, n: int, place: int, like: Any) -> bool:
     raise NotImplementedError("only within Numba")
 
 
+def piece_way(x: int, n: int, k: int, place: int, like: Any) -> None:
+    """`sum_of_piece` of float32."""
+    raise NotImplementedError("only within Numba")
+
+
+def pieces_way(places: int, n: int, place: int, like: Any) -> None:
+    """`log_sum_of_pieces` of float32."""
+    raise NotImplementedError("only within Numba")
+
+
 def log_softmax_way(
     x: int, y: int, n: int, past: bool, top: float, of_sum: float, like: Any
 ) -> None:
@@ -201,6 +259,20 @@ def _log_sums_way(x, count, n, place, like):  # type: ignore[no-untyped-def]
         return True
 
     return way if like == types.float32 else lambda x, count, n, place, like: False
+
+
+@specialised(piece_way)
+def _piece_way(x, n, k, place, like):  # type: ignore[no-untyped-def]
+    if like == types.float32:
+        return lambda x, n, k, place, like: sum_of_piece(x, n, k, place, like)
+    return lambda x, n, k, place, like: None
+
+
+@specialised(pieces_way)
+def _pieces_way(places, n, place, like):  # type: ignore[no-untyped-def]
+    if like == types.float32:
+        return lambda places, n, place, like: log_sum_of_pieces(places, n, place, like)
+    return lambda places, n, place, like: None
 
 
 @specialised(log_softmax_way)

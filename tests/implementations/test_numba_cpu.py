@@ -375,6 +375,9 @@ def test_formats_of_16_bits_are_float32_rounded(
     assert numba_cpu.softmax(x, out=out) is out
     for got in (out, numba_cpu.softmax(x), numba_cpu.softmax(x[None])[0]):
         np.testing.assert_array_equal(got.astype(np.float32), want.astype(np.float32))
+    for row, one in zip(x[:6], want, strict=False):  # a long one is divided over the threads
+        got = numba_cpu.softmax(row)
+        np.testing.assert_array_equal(got.astype(np.float32), one.astype(np.float32))
     out[:] = 7
     assert (buffer.astype(np.float32) == 7).all()
     numba_cpu.softmax(x, out=x)
@@ -397,8 +400,10 @@ def test_every_number_of_16_bits_is_lifted_and_rounded_as_numpy_does() -> None:
 @pytest.mark.parametrize("offset", [0, -75, 60, 300])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_losses_and_logarithms_of_a_row_that_one_class_dominates(
-    classes: int, peak: float, offset: float, threads: int, set_threads
+    classes: int, peak: float, offset: float, threads: int, monkeypatch, set_threads
 ) -> None:
+    """Of several rows and of one, which is divided over the threads, to the same bits."""
+    monkeypatch.setattr(numba_cpu, "_PARALLEL", 1)
     set_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
     x = _logits(3, classes, 1)
     x[:, 3] = peak
@@ -421,9 +426,15 @@ def test_losses_and_logarithms_of_a_row_that_one_class_dominates(
     bound = 4 * np.spacing(probability.astype("f"))
     assert (abs(gradient[:, others] - probability) <= bound).all()
     assert (abs(loss + exact[:, 3]) <= 2 * np.spacing(abs(exact[:, 3]).astype("f"))).all()
-    same = x.copy()
+    same, logarithms = x.copy(), numba_cpu.log_softmax(x)
     numba_cpu.log_softmax(same, out=same)
-    assert same.tobytes() == numba_cpu.log_softmax(x).tobytes()
+    assert same.tobytes() == logarithms.tobytes()
+    for row, want in zip(x, logarithms, strict=True):
+        assert numba_cpu.log_softmax(row).tobytes() == want.tobytes()
+        one = row.copy()
+        assert numba_cpu.log_softmax(one, out=one).tobytes() == want.tobytes()
+    for row, want in zip(x, numba_cpu.logsumexp(x), strict=True):
+        assert numba_cpu.logsumexp(row) == want
 
 
 @pytest.mark.parametrize("classes", [3, 100, 1000])
