@@ -22,6 +22,7 @@ IMPLEMENTATION = {
     "passes": 3,
     "threads": "many",
     "accumulator": "float32",
+    "by_name": True,
     "deviations": (),
 }
 

@@ -26,7 +26,8 @@ def select(
 ) -> list[Implementation]:
     """The implementations named, each once; all that are built in or installed for none.
 
-    Of all, those that offer but operations of attention take part where these are asked for.
+    Of all, those that offer but operations of attention take part where these are asked for, and
+    those that say so only where they are named.
 
     Raises:
         ImplementationError: there is none of a name, or two files of one.
@@ -40,7 +41,8 @@ def select(
         )
         return [
             i for i in implementations().values()
-            if not i.operations or asked.intersection(i.operations)
+            if not i.metadata.by_name
+            and (not i.operations or asked.intersection(i.operations))
         ]  # fmt: skip
     chosen = {one.metadata.path.resolve(): one for one in map(load, names)}
     by_name: dict[str, Implementation] = {}

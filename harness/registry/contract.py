@@ -66,7 +66,7 @@ MAX_SOURCE = 16 << 20
 
 _TEXT = ("backend", "device", "source", "formula", "bound", "threads", "accumulator", "weights")
 _TEXTS = ("dtypes", "requires", "programs", "files")
-_KNOWN = {*_TEXT, *_TEXTS, "passes", "deviations", "parameters"}
+_KNOWN = {*_TEXT, *_TEXTS, "passes", "deviations", "parameters", "by_name"}
 
 MOST_SETTINGS = 64
 """Of the parameters of ``attention_weights``, each of which is judged."""
@@ -114,6 +114,7 @@ class Metadata:
         parameters: of ``attention_weights``, by name, with the numbers that are tried.
         defaults: what they are in its signature, which is what it is judged at.
         deviations: declared departures.
+        by_name: it takes part in a run only where that names it.
         offers_exp: the module has an ``exp`` of its own whose error can be measured.
         offers_loss: the module has a ``cross_entropy_loss(logits, targets)``, the loss of
             ``cross_entropy`` without its gradient, which is timed on a device.
@@ -142,6 +143,7 @@ class Metadata:
     parameters: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     defaults: Mapping[str, float] = field(default_factory=dict)
     deviations: tuple[Deviation, ...] = ()
+    by_name: bool = False
     offers_exp: bool = False
     offers_loss: bool = False
     files: tuple[Path, ...] = ()
@@ -233,6 +235,8 @@ def _check_entries(path: Path, declared: Mapping[str, Any]) -> None:
     passes = declared.get("passes")
     if passes is not None and (not isinstance(passes, int) or passes < 1):
         raise _refused(path, "passes", "a positive integer", passes)
+    if not isinstance(declared.get("by_name", False), bool):
+        raise _refused(path, "by_name", "True or False", declared["by_name"])
     for name in declared.get("files", ()):
         parts = Path(name)
         if ".." in parts.parts or parts.is_absolute() or not (path.parent / name).is_file():

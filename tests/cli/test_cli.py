@@ -26,6 +26,7 @@ from typer.testing import CliRunner, Result
 
 from harness.cli import app as app_module
 from harness.cli.exits import one_line_errors
+from harness.cli.session import select
 from harness.experiments.profiles import SMOKE
 from harness.records.reader import cell_key, read_run
 from harness.registry.discovery import implementations
@@ -851,3 +852,12 @@ def test_a_link_or_a_path_that_leads_nowhere_is_found(tmp_path: Path) -> None:
         "gone.md", "harness/gone.py", "client/worker.py", "test_gone.py", "test_cli.py::test_gone",
         "test_left",
     ]  # fmt: skip
+
+
+def test_some_implementations_take_part_only_where_they_are_named() -> None:
+    """Kernels of attention where that is asked for, and those that say so where -i names them."""
+    of_all = {one.name for one in select(())}
+    assert {"max_shift", "numba_cpu"} <= of_all
+    assert not {"two_pass_numba", "online_lazy"} & of_all
+    assert "online_lazy" in {one.name for one in select((), ("attention",))}
+    assert [one.name for one in select(("two_pass_numba",))] == ["two_pass_numba"]

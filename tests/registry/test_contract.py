@@ -132,6 +132,7 @@ def test_metadata_is_read_without_running_the_module(tmp_path: Path) -> None:
             "expected one of cpu, cuda",
         ),
         ('IMPLEMENTATION = {"passes": 0}\ndef softmax(x, axis=-1): ...', "positive integer"),
+        ('IMPLEMENTATION = {"by_name": 1}\ndef softmax(x, axis=-1): ...', "True or False"),
         (
             'IMPLEMENTATION = {"dtypes": "float32"}\ndef softmax(x, axis=-1): ...',
             "tuple of strings",
