@@ -117,13 +117,10 @@ def _run_logarithms(operation: str, x: Array, out: Array, count: int) -> None:
         launch(at, stage, start, end, count, classes, 0, place, threads)
 
 
-_Found = tuple[dict[np.dtype[Any], int], ...]
-"""Addresses of the kernels that are compiled, for each way by working precision."""
-_SOFTMAX: _Found = ({}, {}, {}, {})
-_SCALED: _Found = ({}, {}, {}, {})
-_MASKED: _Found = ({}, {}, {}, {})
-_HALF: _Found = ({}, {}, {}, {})
-_LOGITS = {id(_SOFTMAX): "softmax", id(_SCALED): "scaled", id(_MASKED): "masked"}
+_FOUND: dict[str, tuple[dict[np.dtype[Any], int], ...]] = {
+    logits: ({}, {}, {}, {}) for logits in ("softmax", "scaled", "masked", "half")
+}
+"""Addresses of the kernels that are compiled: by logits, way and working precision."""
 
 _HALVES = {
     np.dtype(np.float16): np.dtype(np.int16),
@@ -132,22 +129,20 @@ _HALVES = {
 """What stands for formats of 16 bits in compiled code."""
 
 
-def _kernel(found: _Found, dtype: np.dtype[Any], way: int) -> int:
+def _kernel(logits: str, dtype: np.dtype[Any], way: int) -> int:
     """The address of the kernel for a working precision; compiled at the first call."""
-    if dtype not in found[way]:
-        logits = _LOGITS[id(found)]
-        other = SINGLE if way == IN_BLOCKS and logits != "softmax" else way
-        found[way][dtype] = softmax_kernels.kernel(logits, other, dtype)
-    return found[way][dtype]
+    found = _FOUND[logits][way]
+    if dtype not in found:
+        way = SINGLE if way == IN_BLOCKS and logits != "softmax" else way
+        found[dtype] = softmax_kernels.kernel(logits, way, dtype)
+    return found[dtype]
 
 
-def _run_changed(
-    found: _Found, x: Array, result: Array, classes: int, state: int, past: int
-) -> None:
+def _run_changed(logits: str, x: Array, result: Array, classes: int, state: int, past: int) -> None:
     """Softmax of contiguous rows whose logits are changed as `state` says."""
     rows = x.size // classes
     parts = min(rows, thread_count()) if x.size >= _PARALLEL else 1
-    kernel = _kernel(found, x.dtype, way_of(classes))
+    kernel = _kernel(logits, x.dtype, way_of(classes))
     launch(kernel, 0, _address(x), _address(result), rows, classes, past, state, parts)
 
 
@@ -158,7 +153,7 @@ def _run(x: Array, result: Array, sums: Array | None = None) -> None:
     """
     way = way_of(x.shape[-1])
     way = SINGLE if way == GROUPS and sums is not None else way
-    _run_at(_kernel(_SOFTMAX, x.dtype, way), _address(x), _address(result), x, sums)
+    _run_at(_kernel("softmax", x.dtype, way), _address(x), _address(result), x, sums)
 
 
 def _run_at(kernel: int, start: int, end: int, x: Array, sums: Array | None) -> None:
@@ -225,19 +220,19 @@ def _apart(result: Array, rows: Array, x: Array, out: Array | None) -> Array:
     return result
 
 
-def _short_way(found: _Found, x: Any, axis: int, out: Array | None, state: int) -> Array | None:
+def _short_way(logits: str, x: Any, axis: int, out: Array | None, state: int) -> Array | None:
     """The result for arrays as most callers have them, a microsecond after the call; or None."""
     if type(x) is np.ndarray and axis == -1 and 0 < x.ndim < 3:
         n = x.shape[-1]  # what follows is `way_of`, without calling it
         way = (n > FEW) + (n >= SHORT) + (n >= LONG)
-        kernel = found[way].get(x.dtype)
+        kernel = _FOUND[logits][way].get(x.dtype)
         if kernel and x.flags.carray:
             y = np.empty(x.shape, x.dtype) if out is None else out
             if y.dtype is x.dtype and y.flags.carray:
                 if x.size < _PARALLEL:
                     if launch_small(kernel, x, y, state):
                         return y
-                elif way == IN_BLOCKS and found is _SOFTMAX:
+                elif way == IN_BLOCKS and logits == "softmax":
                     start, end = places(x, y)
                     if start:
                         _run_at(kernel, start, end, x, None)
@@ -256,14 +251,14 @@ def _of_halves(x: Array, axis: int, out: Array | None) -> Array | None:
     if not (HAS_HALF and fits) or (out is not x and np.may_share_memory(x, result)):
         return None
     way = way_of(x.shape[-1])
-    _HALF[way].setdefault(like, half_rows.kernel(like))
-    inside = _kernel(_SOFTMAX, np.dtype(np.float32), way)
+    kernel = _FOUND["half"][way].setdefault(like, half_rows.kernel(like))
+    inside = _kernel("softmax", np.dtype(np.float32), way)
     if way == IN_BLOCKS and x.nbytes < _PAST and x.flags.carray and result.flags.carray:
         threads = thread_count()
         if x.size // x.shape[-1] < threads and x.size >= 3 * _PARALLEL:  # three launches
-            _few_long_halves(_HALF[way][like], inside, x.view(like), result.view(like), threads)
+            _few_long_halves(kernel, inside, x.view(like), result.view(like), threads)
             return result
-    done = _short_way(_HALF, x.view(like), -1, result.view(like), inside)
+    done = _short_way("half", x.view(like), -1, result.view(like), inside)
     return None if done is None else result
 
 
@@ -280,7 +275,7 @@ def _few_long_halves(kernel: int, softmax: int, x: Array, result: Array, threads
 
 def softmax(x: Array, axis: int = -1, out: Array | None = None) -> Array:
     """Softmax along `axis`."""
-    y = _short_way(_SOFTMAX, x, axis, out, 0)
+    y = _short_way("softmax", x, axis, out, 0)
     if y is None and type(x) is np.ndarray and x.dtype in _HALVES:
         y = _of_halves(x, axis, out)
     if y is not None:
@@ -309,7 +304,7 @@ def _prepared(x: Any, axis: int, out: Array | None) -> tuple[Array, Array, Array
 def scaled_softmax(x: Array, scale: float, axis: int = -1, out: Array | None = None) -> Array:
     """Softmax of scale * x: the product is not rounded, and is nowhere in memory."""
     if -_LARGE < scale < _LARGE:
-        y = _short_way(_SCALED, x, axis, out, _bits(scale))
+        y = _short_way("scaled", x, axis, out, _bits(scale))
         if y is not None:
             return y
     x, rows, result = _prepared(x, axis, out)
@@ -317,7 +312,7 @@ def scaled_softmax(x: Array, scale: float, axis: int = -1, out: Array | None = N
         if abs(scale) >= _LARGE:  # to log2(e) * scale
             with np.errstate(over="ignore"):
                 rows, scale = rows * rows.dtype.type(2.0**32), scale / 2.0**32
-        _run_changed(_SCALED, rows, result, rows.shape[-1], _bits(scale), _past(result, rows))
+        _run_changed("scaled", rows, result, rows.shape[-1], _bits(scale), _past(result, rows))
     return deliver(result, x, axis, out)
 
 
@@ -329,7 +324,7 @@ def masked_softmax(x: Array, mask: Any, axis: int = -1, out: Array | None = None
     """
     whole = type(mask) is np.ndarray and mask.dtype.char == "?" and mask.flags.carray
     if whole and type(x) is np.ndarray and mask.shape == x.shape:
-        y = _short_way(_MASKED, x, axis, out, place_of(mask))
+        y = _short_way("masked", x, axis, out, place_of(mask))
         if y is not None:
             return y
     x, rows, result = _prepared(x, axis, out)
@@ -345,7 +340,7 @@ def masked_softmax(x: Array, mask: Any, axis: int = -1, out: Array | None = None
         past = _past(result, rows)
         for r in range(0, len(x_rows), len(kept)):
             some = slice(r, r + len(kept))
-            _run_changed(_MASKED, x_rows[some], y_rows[some], classes, _address(kept), past)
+            _run_changed("masked", x_rows[some], y_rows[some], classes, _address(kept), past)
     return deliver(result, x, axis, out)
 
 
