@@ -35,6 +35,8 @@ def exhaustive(
     every: Annotated[
         int, typer.Option("--every", min=1, help="Judge only every N-th block: a sample.")
     ] = 1,
+    scheduler: options.Scheduler = None,
+    other_workers: options.OtherWorkers = options.Others.refuse,
     results: options.Results = options.RESULTS,
     reports: options.Reports = options.REPORTS,
     machine: options.Machine = None,
@@ -57,6 +59,7 @@ def exhaustive(
 
     error = Console(stderr=True)
     folders: list[Path] = []
+    where = options.scheduling(scheduler, other_workers)
 
     with one_line_errors(debug, command="exhaustive", begun=folders if keep else ()):
         if resume is not None:
@@ -76,7 +79,7 @@ def exhaustive(
             "exhaustive", chosen, asked,
             partial(plan, asked=asked, folder=lambda: folders[-1], on_rows=_Lines(error).say),
             seed=0 if before is None else before.info.seed,
-            results=results, machine=machine, resume=before,
+            results=results, machine=machine, resume=before, scheduling=where,
         )  # fmt: skip
         run = session.measure(request, progress, keep=keep)
         if keep:

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from harness.experiments.scheduled.campaign import Scheduling
+
+
+class Others(StrEnum):
+    """What becomes of a scheduler's workers that are not like this machine."""
+
+    refuse = "refuse"
+    record = "record"
+
 
 Implementations = Annotated[
     list[str] | None,
@@ -32,6 +44,20 @@ Markdown = Annotated[
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler",
+        help="Have this Dask scheduler's workers measure, such as tcp://host:8786; or local:4.",
+    ),
+]
+OtherWorkers = Annotated[
+    Others,
+    typer.Option(
+        "--other-workers", help="Of other versions or processors: refuse them, or take and record."
+    ),
+]
+
 RESULTS = Path("results")
 REPORTS = Path("reports")
 
@@ -43,6 +69,26 @@ def refuse_unknown(
     for value in values:
         if value not in known:
             raise typer.BadParameter(f"{option}: expected one of {', '.join(known)}; got {value!r}")
+
+
+def scheduling(address: str | None, others: Others) -> Scheduling | None:
+    """What was asked of a scheduler; None where none was named.
+
+    Raises:
+        BadParameter: it is no address.
+    """
+    from harness.experiments.scheduled.campaign import LOCAL, Scheduling
+
+    if address is None:
+        return None
+    count = address.removeprefix(LOCAL)
+    local = count != address and count.isdecimal() and 1 <= int(count) <= 1024
+    if not local and "://" not in address:
+        raise typer.BadParameter(
+            f"--scheduler: expected the address of a Dask scheduler, such as tcp://host:8786, or "
+            f"local:N for N workers on this machine; got {address!r}"
+        )
+    return Scheduling(address, others=others is Others.record)
 
 
 def write_text(text: str, path: Path) -> None:

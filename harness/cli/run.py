@@ -48,7 +48,7 @@ def run(
     ] = None,
     experiment: Annotated[
         list[str] | None,
-        typer.Option(help="Such as accuracy, overflow, throughput, conformance; repeat."),
+        typer.Option(help="Such as accuracy,overflow,throughput,conformance; or repeat."),
     ] = None,
     threads: Annotated[
         list[ThreadsName] | None, typer.Option(help="Thread counts of the timings.")
@@ -81,6 +81,8 @@ def run(
     ] = None,
     baseline: Annotated[str, typer.Option(help="Speeds are ratios to it.")] = "max_shift",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the workloads.")] = 0,
+    scheduler: options.Scheduler = None,
+    other_workers: options.OtherWorkers = options.Others.refuse,
     results: options.Results = options.RESULTS,
     reports: options.Reports = options.REPORTS,
     machine: options.Machine = None,
@@ -98,10 +100,12 @@ def run(
     from harness.experiments.runner import Request
 
     begun: list[Path] = []
+    experiment = [name for given in experiment or () for name in given.split(",")]
 
     with one_line_errors(debug, command="run", begun=begun):
+        where = options.scheduling(scheduler, other_workers)
         if resume is not None:
-            request = _resumed(resume)
+            request = replace(_resumed(resume), scheduling=where)
         else:
             request = Request(
                 implementations=session.select(
@@ -122,6 +126,7 @@ def run(
                 machine=machine,
                 baseline=baseline,
                 command=["softmax-bench", *sys.argv[1:]],
+                scheduling=where,
             )  # fmt: skip
         with terminal.progress() as progress:
             progress.folder = begun.append

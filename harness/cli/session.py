@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from harness.experiments.context import Context, Unit
     from harness.experiments.profiles import Filters
     from harness.experiments.runner import Progress, Request
+    from harness.experiments.scheduled.campaign import Scheduling
     from harness.records import RunInfo
     from harness.records.reader import Run
     from harness.registry.discovery import Implementation
@@ -126,6 +127,7 @@ def asked(info: RunInfo) -> dict[str, Any]:
 def request_for(
     kind: str, implementations: Sequence[Implementation], filters: Filters, plan: Plan,
     *, seed: int, results: Path, machine: str | None, resume: Run | None = None,
+    scheduling: Scheduling | None = None,
 ) -> Request:  # fmt: skip
     """A run of `plan` alone, its profile named after the command."""
     from harness.experiments.profiles import PROFILES
@@ -141,6 +143,7 @@ def request_for(
         command=["softmax-bench", *sys.argv[1:]],
         resume=resume,
         plan=plan,
+        scheduling=scheduling,
     )
 
 

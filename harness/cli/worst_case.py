@@ -44,6 +44,8 @@ def worst_case(
     corpus: Annotated[
         Path | None, typer.Option("--corpus", help="The corpus to replay; the packaged one.")
     ] = None,
+    scheduler: options.Scheduler = None,
+    other_workers: options.OtherWorkers = options.Others.refuse,
     results: options.Results = options.RESULTS,
     reports: options.Reports = options.REPORTS,
     machine: options.Machine = None,
@@ -77,12 +79,13 @@ def worst_case(
         ids=() if not replay or "all" in replay else tuple(replay),
         corpus=None if corpus is None else str(corpus),
     )
+    where = options.scheduling(scheduler, other_workers)
     kept = not replay if keep is None else keep
     with one_line_errors(debug):
         request = session.request_for(
             "worst-case", session.select(implementation), asked,
             partial(plan, asked=asked),
-            seed=seed, results=results, machine=machine,
+            seed=seed, results=results, machine=machine, scheduling=where,
         )  # fmt: skip
         with terminal.progress(error) as progress:
             run = session.measure(request, progress, keep=kept)

@@ -28,6 +28,7 @@ from harness.numerics.formats import to_hex
 from harness.numerics.metrics import summarise
 from harness.numerics.ulps import signed_ulp_error, ulp_error
 from harness.records import AccuracyRecord, Record, Status
+from harness.records.reader import cell_key
 from harness.reference import cached_softmax_exact, softmax_exact
 from harness.registry.contract import Metadata
 from harness.registry.discovery import Implementation
@@ -173,21 +174,21 @@ class _Called:
         )
 
 
-def _explained(
+def _explain(
     context: Context,
     implementation: Implementation,
     record: AccuracyRecord,
     x: NDArray[Any],
-    y: NDArray[Any],
     explainer: Explainer,
 ) -> AccuracyRecord:
-    """The record of a failure with the smallest call and what is wrong, if that can be told."""
-    if record.status != "failed" or record.deviation is not None:
-        return record
-    if not explainer.wants(str(record.workload), record.outcome):
-        return record
-    called, dtype = _Called(context, implementation), y.dtype.name
+    """The record of a failure with the smallest call and what is wrong, if that can be told.
+
+    Raises:
+        WorkerFault: the call, which is made once more, failed.
+    """
+    called, dtype = _Called(context, implementation), x.dtype.name
     step = Step("softmax", (x,))
+    y = context.call(implementation, "softmax", x, axis=-1)
     found = called.judged(step, Result((y,), (dtype,)))
     arithmetic = arithmetic_of(context, implementation, dtype)
     timeout_s = context.profile.timeout_s
@@ -196,7 +197,26 @@ def _explained(
     return record.model_copy(update={"witness": witness, "diagnosis": diagnosis})
 
 
-def _parts(context: Context, workload: Workload, explainers: dict[str, Explainer]) -> list[Part]:
+def _explanations(context: Context) -> Iterator[Record]:
+    """Failures that no declaration explains, again, with what is wrong: the first of each kind."""
+    judged = context.records
+    explainers = {i.name: Explainer() for i in context.implementations}
+    for workload in cells(context):
+        for implementation in context.implementations:
+            record = judged.get(cell_key(_coordinates(context, implementation, workload)))
+            explainer = explainers[implementation.name]
+            if (
+                not isinstance(record, AccuracyRecord)
+                or record.status != "failed"
+                or record.deviation is not None
+                or not explainer.wants(workload.id, record.outcome)
+            ):
+                continue
+            with contextlib.suppress(WorkerFault, workloads.WorkloadUnavailable):
+                yield _explain(context, implementation, record, workload.generate(), explainer)
+
+
+def _parts(context: Context, workload: Workload) -> list[Part]:
     """One input for every implementation; those that refuse it come first."""
     x = once(workload.generate)
     digest = once(lambda: workloads.input_sha256(x()))
@@ -212,13 +232,12 @@ def _parts(context: Context, workload: Workload, explainers: dict[str, Explainer
             yield record.ended(*refused)
             return
         context.exp_error(implementation, workload.dtype)  # takes longer than the cell itself
-        logits, certified, explainer = x(), exact(), explainers[implementation.name]
+        logits, certified = x(), exact()
         started = time.perf_counter()
         try:
             y = context.call(implementation, "softmax", logits, axis=-1)
             with JUDGING:
                 judged = judge(context, implementation, logits, y, certified, record)
-            judged = _explained(context, implementation, judged, logits, y, explainer)
         except WorkerFault as fault:
             yield record.ended(fault.status, fault.reason)
             return
@@ -229,10 +248,9 @@ def _parts(context: Context, workload: Workload, explainers: dict[str, Explainer
 
 
 def plan(context: Context) -> Iterator[Unit]:
-    """A unit for each input, with every implementation on it."""
+    """A unit for each input, with every implementation on it; one that explains failures."""
     if "softmax" not in context.profile.operations:
         return
-    explainers = {i.name: Explainer() for i in context.implementations}
     for workload in cells(context):
         coordinates = tuple(_coordinates(context, i, workload) for i in context.implementations)
         elements = workload.rows * workload.classes
@@ -240,6 +258,10 @@ def plan(context: Context) -> Iterator[Unit]:
             "accuracy",
             f"accuracy {workload.dtype} {workload.id} {workload.classes}",
             coordinates,
-            partial(_parts, context, workload, explainers),
+            partial(_parts, context, workload),
             0.05 + len(context.implementations) * elements * 1e-6,
         )
+    yield Unit(
+        "accuracy", "accuracy, what is wrong", (), partial(_explanations, context), 0.01,
+        concluding=True,
+    )  # fmt: skip

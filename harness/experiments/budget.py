@@ -166,7 +166,7 @@ def _place(unit: Unit) -> tuple[int, bool, int]:
 def planned(context: Context) -> dict[str, list[Unit]]:
     """The units of every part but the tests, in the order in which they are measured.
 
-    The same cells as `runner.plan` has.
+    The same cells as `plans.plan` has.
     """
     from harness.experiments.plans import EXPERIMENTS as PLANS
 
@@ -183,8 +183,8 @@ def planned(context: Context) -> dict[str, list[Unit]]:
             found["speed" if _rank(unit) < _FIRST else "more speed"].append(unit)
     for name in ("conformance", "accuracy"):
         if name in wanted:
-            found[name] += [u for u in PLANS[name](at_once) if u.coordinates]
+            found[name] += [u for u in PLANS[name](at_once) if u.coordinates or u.concluding]
     for name in ("accuracy", "conformance"):  # the shorter one first
         if name in wanted:
-            found["compiled"] += [u for u in PLANS[name](compiled) if u.coordinates]
+            found["compiled"] += [u for u in PLANS[name](compiled) if u.coordinates or u.concluding]
     return found

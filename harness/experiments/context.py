@@ -6,10 +6,10 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from numpy.typing import NDArray
 
@@ -22,9 +22,11 @@ from harness.records.reader import cell_key
 from harness.records.timing import CONTROL_SUFFIX
 from harness.registry.contract import OF_ATTENTION, OPERATIONS
 from harness.registry.discovery import Implementation
+from harness.text import one_line
 from harness.worker.client import Pool, RemoteImplementation, WorkerFault
 from harness.worker.compiling import may_compile
 from harness.worker.timing.calm import Calm
+from harness.workloads import WorkloadUnavailable
 
 Form = TypeVar("Form", bound=Record)
 
@@ -35,6 +37,26 @@ class Part:
 
     implementation: str
     measure: Callable[[], Iterable[Record]]
+
+
+class Divided(Protocol):
+    """A unit that is measured in shares, wherever each of them is, and put together here."""
+
+    def shares(self, most: int) -> list[tuple[int, ...]]:
+        """What is left to do, in at most so many shares."""
+
+    def made(self, share: tuple[int, ...]) -> bytes:
+        """Measure a share.
+
+        Raises:
+            WorkerFault: it could not be.
+        """
+
+    def add(self, made: bytes) -> None:
+        """Take over what was made of a share, once."""
+
+    def ended(self, fault: WorkerFault | None) -> Record:
+        """The record of everything that was taken over, and of what ended it before its time."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +76,10 @@ class Unit:
         parts: what it consists of, in place of `measure` where others may be measured beside it
             (`side_by_side`); called when it begins.
         timed: it times something: nothing else may run beside it.
+        concluding: it follows from the records before it (`Context.records`): nothing after it is
+            begun ahead of it, and no other machine can measure it.
+        divided: for what is too long to be measured whole: opens it, to be measured in shares;
+            what it opens is None where there is nothing to share.
     """
 
     experiment: str
@@ -65,6 +91,8 @@ class Unit:
     start: Callable[[], None] = lambda: None
     parts: Callable[[], Sequence[Part]] | None = None
     timed: bool = False
+    concluding: bool = False
+    divided: Callable[[], AbstractContextManager[Divided | None]] | None = None
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -85,6 +113,8 @@ class Context:
         logits: id of the captured logits, if any were given.
         seconds: where the time of the run went, by what was done (`spending`).
         calm: tells whether a core is disturbed by others.
+        records: those of the run so far, by `cell_key`.
+        alone: nothing may run beside what is measured: others do so on the same processors.
         open: measures once more, at the end of the run, what could not be decided; with the
             seconds that it took the first time.
     """
@@ -101,6 +131,8 @@ class Context:
     on_note: Callable[[str], None] = print
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     calm: Calm = field(default_factory=Calm)
+    records: dict[str, Record] = field(default_factory=dict)
+    alone: bool = False
     open: list[tuple[float, Callable[[], Iterator[Record]]]] = field(default_factory=list)
     _exp_errors: dict[tuple[str, str], ExpError | None] = field(default_factory=dict)
     _exp_locks: dict[tuple[str, str], Lock] = field(default_factory=dict)
@@ -194,6 +226,15 @@ class Context:
             return None
         return measured
 
+    @property
+    def exp_errors(self) -> Mapping[tuple[str, str], ExpError | None]:
+        """What is known of exponentials, by implementation or library and format."""
+        return dict(self._exp_errors)
+
+    def learn(self, exp_errors: Mapping[tuple[str, str], ExpError | None]) -> None:
+        """Take over what another process measured of exponentials, to the same numbers."""
+        self._exp_errors.update(exp_errors)
+
     def exp_errors_of(self, implementation: Implementation) -> dict[str, ExpError]:
         """What has been measured so far, by format of the arithmetic."""
         meta = implementation.metadata
@@ -207,6 +248,30 @@ class Context:
         """One call in the worker, checked against the contract; see `checked_call`."""
         worker = self.pool[implementation.name]
         return checked_call(worker, operation, arrays, options, self.profile.timeout_s)
+
+
+class UnitEnded(Exception):
+    """A unit that was measured elsewhere ended before its time.
+
+    Attributes:
+        status, reason: of the cells that it lacks.
+    """
+
+    def __init__(self, status: Status, reason: str) -> None:
+        super().__init__(reason)
+        self.status: Status = status
+        self.reason = reason
+
+
+def ended_by(error: Exception) -> tuple[Status, str]:
+    """The status and the reason of the cells of a unit that an exception ended before its time."""
+    if isinstance(error, UnitEnded):
+        return error.status, error.reason
+    if isinstance(error, WorkloadUnavailable):
+        return "unavailable", str(error)
+    if isinstance(error, MemoryError):
+        return "out_of_memory", "the harness ran out of memory"
+    return "error", one_line(f"harness: {type(error).__name__}: {error}")
 
 
 def refusal_of(

@@ -1,8 +1,9 @@
-"""The plan of every experiment, by its name: what yields its units."""
+"""The plan of every experiment, by its name, and of a whole run."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from harness.experiments import accuracy, overflow
 from harness.experiments.attention import plan as attention
@@ -27,3 +28,17 @@ EXPERIMENTS: Mapping[str, Callable[[Context], Iterator[Unit]]] = {
     "training": training.plan,
     "attention": attention.plan,
 }
+
+OF_COMMANDS: Mapping[str, Callable[[Context, Any], Iterator[Unit]]] = {
+    "exhaustive": exhaustive.plan,
+    "worst-case": worst_case.plan,
+}
+"""The plan of commands of their own, by the name of their profile; it takes what was asked for."""
+
+
+def plan(context: Context) -> list[Unit]:
+    """All units of a run, in the order in which they are measured."""
+    units: list[Unit] = []
+    for name in context.profile.experiments:
+        units.extend(EXPERIMENTS[name](context))
+    return sorted(units, key=lambda unit: unit.concluding)

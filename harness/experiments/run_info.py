@@ -14,6 +14,7 @@ from typing import Any
 from harness import workloads
 from harness.experiments.context import Context, Unit
 from harness.experiments.profiles import Filters, Profile
+from harness.experiments.scheduled.campaign import Scheduling
 from harness.machine.description import SAFE_NAME, Machine, stability_warnings
 from harness.records import ImplementationInfo, RunInfo
 from harness.records.files import ResultsError, new_run_id
@@ -21,14 +22,7 @@ from harness.records.reader import Run
 from harness.registry.contract import Metadata
 from harness.registry.discovery import Implementation, implementations
 from harness.version import VERSION
-from harness.worker.client import ENVIRONMENT
-
-_VARIABLES = (
-    "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS",
-    "NUMBA_NUM_THREADS", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "CUDA_VISIBLE_DEVICES",
-    "MALLOC_ARENA_MAX", "LD_PRELOAD", "TORCH_NUM_THREADS",
-)  # fmt: skip
-
+from harness.worker.client import ENVIRONMENT, INHERITED
 
 PACKAGE = Path(__file__).parents[1]
 """The folder of `harness`."""
@@ -50,6 +44,7 @@ class Request:
         resume: a run to go on with, or its folder.
         plan: what to measure in place of the profile's experiments.
         ready: start a worker for each implementation before anything is measured.
+        scheduling: measure what does not time on the workers of a scheduler.
     """
 
     implementations: Sequence[Implementation]
@@ -63,6 +58,7 @@ class Request:
     resume: Run | Path | None = None
     plan: Callable[[Context], Iterable[Unit]] | None = None
     ready: bool = True
+    scheduling: Scheduling | None = None
 
 
 def _git(*arguments: str) -> str | None:
@@ -163,7 +159,7 @@ def describe_run(machine: Machine, request: Request, units: Sequence[Unit]) -> R
         git_dirty=dirty,
         machine=machine.model_dump(),
         versions=machine.versions,
-        environment={v: os.environ[v] for v in _VARIABLES if v in os.environ},
+        environment={v: os.environ[v] for v in INHERITED if v in os.environ},
         worker_environment=ENVIRONMENT,
         implementations=[describe_implementation(i) for i in request.implementations],
         planned_cells=len(planned),

@@ -6,15 +6,14 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 
-from harness import workloads
 from harness.errors import UserError
-from harness.experiments.context import Context, Unit, worker_for
-from harness.experiments.plans import EXPERIMENTS
+from harness.experiments.context import Context, Unit, ended_by, worker_for
+from harness.experiments.plans import plan
 from harness.experiments.profiles import narrow
 from harness.experiments.run_info import Request, describe_run, refuse_other_conditions
 from harness.experiments.side_by_side import SideBySide, measured
@@ -22,12 +21,22 @@ from harness.experiments.signals import interruptible
 from harness.experiments.throughput.interference import summarise
 from harness.machine.description import describe
 from harness.records import Record, Status
-from harness.records.reader import ResultsError, Run, RunWriter, cell_key, read_run
-from harness.text import one_line
+from harness.records.reader import (
+    ResultsError,
+    Run,
+    RunWriter,
+    cell_key,
+    read_run,
+    resume_command,
+)
 from harness.worker.client import Pool, WorkerFault
 from harness.worker.isolation.subprocesses import allow_open_files
 
 __all__ = ["NothingToRun", "Progress", "Request", "plan", "run"]
+
+
+SCHEDULED = ("accuracy", "overflow", "conformance", "exhaustive", "worst_case")
+"""Experiments that a scheduler's workers can measure: they judge, and time nothing."""
 
 
 class NothingToRun(UserError):
@@ -43,14 +52,6 @@ class Progress:
     unit: Callable[[Unit], None] = lambda unit: None
     finished: Callable[[Unit, Sequence[Record]], None] = lambda unit, records: None
     note: Callable[[str], None] = lambda text: None
-
-
-def plan(context: Context) -> list[Unit]:
-    """All units of a run, in the order in which they will be measured."""
-    units: list[Unit] = []
-    for name in context.profile.experiments:
-        units.extend(EXPERIMENTS[name](context))
-    return units
 
 
 def run(request: Request, progress: Progress | None = None) -> Run:
@@ -89,6 +90,7 @@ def run(request: Request, progress: Progress | None = None) -> Run:
                 pool.add(worker)
         units = plan(context) if request.plan is None else list(request.plan(context))
         _refuse_empty(context, units)
+        _refuse_timed(request, units)
         before = request.resume
         if isinstance(before, Path):
             before = read_run(before)
@@ -98,16 +100,17 @@ def run(request: Request, progress: Progress | None = None) -> Run:
         else:
             info = describe_run(machine, request, units)
             folder = request.results / machine.slug / info.id
-        with RunWriter(folder, info, resume=None if before is None else before.records) as writer:
+        kept = None if before is None else before.records
+        with RunWriter(folder, info, resume=kept, records=context.records) as writer:
             progress.folder(folder)
-            if request.ready:
+            if request.ready and request.scheduling is None:
                 with context.spending("start of the processes"):
                     pool.start()
-            _measure(units, set(writer.records), writer, progress, context)
+            _measure(units, set(writer.records), writer, progress, context, request)
             _once_more(context, writer, progress)
             _note_conditions(context, writer, progress)
             writer.update(seconds={k: round(s, 2) for k, s in context.seconds.items()})
-            writer.finish()
+            writer.finish([key for unit in units for key in unit.keys])
             problems = [] if before is None else before.problems
             if writer.torn:
                 problems = problems[:-1]  # that of the line that is gone
@@ -160,6 +163,16 @@ def _note_cores(before: int, writer: RunWriter, progress: Progress) -> None:
         _warn([text], writer, progress)
 
 
+def _refuse_timed(request: Request, units: Sequence[Unit]) -> None:
+    """Times of several machines, or of one that others use, cannot be set beside each other."""
+    timed = {u.experiment for u in units if u.timed or u.experiment not in SCHEDULED}
+    if request.scheduling is not None and timed:
+        raise NothingToRun(
+            f"--scheduler: {', '.join(sorted(timed))} would be timed beside other work, and on "
+            f"other machines; give --experiment {', '.join(SCHEDULED)}, or leave --scheduler out"
+        )
+
+
 def _refuse_empty(context: Context, units: list[Unit]) -> None:
     if not units:
         raise NothingToRun(
@@ -179,15 +192,41 @@ def _start(units: Iterable[Unit]) -> None:
             unit.start()
 
 
+@contextlib.contextmanager
+def _source(
+    request: Request, context: Context, writer: RunWriter, units: list[Unit], left: list[Unit]
+) -> Iterator[Iterator[tuple[Unit, Iterator[Record]]]]:
+    """Each unit that is left with its records, measured here or by way of a scheduler."""
+    if request.scheduling is None:
+        _start(left)
+        with SideBySide() as side_by_side:
+            yield measured(side_by_side, left)
+        return
+    from harness.experiments.scheduled.crew import Crew, SchedulerError
+    from harness.experiments.scheduled.units import campaign_of, scheduled
+
+    campaign = campaign_of(writer.info.id, context, request.filters, units)
+    packages = [p for p in writer.info.versions if p != "softmax-bench"]
+    try:
+        with Crew(
+            request.scheduling, campaign, packages, context.on_note, writer.info.hosts
+        ) as crew:
+            yield scheduled(crew, context, units, left)
+    except SchedulerError as e:
+        command = resume_command(writer.info, writer.folder)
+        raise SchedulerError(f"{e}; what was measured is kept, go on with: {command}") from None
+
+
 def _measure(
-    units: list[Unit], done: set[str], writer: RunWriter, progress: Progress, context: Context
-) -> None:
-    left = [u for u in units if u.coordinates and not (done and done.issuperset(u.keys))]
+    units: list[Unit], done: set[str], writer: RunWriter, progress: Progress, context: Context,
+    request: Request,
+) -> None:  # fmt: skip
+    left = [u for u in units if u.concluding or u.coordinates]
+    left = [u for u in left if not u.coordinates or not done or not done.issuperset(u.keys)]
     cores = len(os.sched_getaffinity(0))
     progress.started(left, len(units) - len(left))
-    _start(left)
-    with SideBySide() as side_by_side:
-        for unit, found in measured(side_by_side, left):
+    with _source(request, context, writer, units, left) as source:
+        for unit, found in source:
             progress.unit(unit)
             records: list[Record] = []
             started = time.perf_counter()
@@ -198,19 +237,16 @@ def _measure(
                     for record in found:
                         records.append(record)
                         writer.append(record)
-            except workloads.WorkloadUnavailable as e:
-                status, reason = "unavailable", str(e)
-            except MemoryError:
-                status, reason = "out_of_memory", "the harness ran out of memory"
             except ResultsError:  # there is no place for records any more
                 raise
             except Exception as e:  # a defect of the harness loses this unit, never the run
                 if "--debug" in sys.argv:
                     raise
-                elapsed = time.perf_counter() - started
-                reason = f"harness: {type(e).__name__}: {e} (after {elapsed:.1f} s; see --debug)"
-                progress.note(f"{unit.label}: {reason}")
-                reason = one_line(reason)
+                status, reason = ended_by(e)
+                if status == "error":
+                    elapsed = time.perf_counter() - started
+                    reason += f" (after {elapsed:.1f} s; see --debug)"
+                    progress.note(f"{unit.label}: {reason}")
             _give_up(unit, records, writer, status, reason)
             _note_exp_errors(context, writer)
             _note_cores(cores, writer, progress)

@@ -114,14 +114,14 @@ def measured(
 ) -> Iterator[tuple[Unit, Iterator[Record]]]:
     """Each unit, in their order, with its records; what consists of parts is begun ahead.
 
-    Nothing is begun before its time while something is timed.
+    Nothing is begun before its time while something is timed, or asks for the records so far.
     """
     begun: dict[int, Iterator[Record]] = {}
     for place, unit in enumerate(units):
         room = ELEMENTS
         for i, later in enumerate(units[place : place + AHEAD], place):
             room -= _elements(later)
-            if later.timed or (room < 0 and i > place):
+            if later.timed or later.concluding or (room < 0 and i > place):
                 break
             if later.parts is not None and i not in begun:
                 begun[i] = side_by_side.begin(later.parts())
@@ -129,8 +129,8 @@ def measured(
 
 
 def _elements(unit: Unit) -> int:
-    first = unit.coordinates[0]
-    return (first.rows or 1) * (first.classes or 1)
+    first = next(iter(unit.coordinates), None)
+    return 0 if first is None else (first.rows or 1) * (first.classes or 1)
 
 
 def once(make: Callable[[], T]) -> Callable[[], T]:

@@ -78,6 +78,8 @@ class Record(Strict):
         seed: seed of the workload.
         status, reason: what happened; the reason is there for every status but ``ok``.
         elapsed_s: seconds the cell took, reference included.
+        host: the machine that made it, as `hosts` of run.json has it, where a scheduler had it
+            made; of a cell that several made, all of them.
     """
 
     experiment: str
@@ -93,6 +95,7 @@ class Record(Strict):
     status: Status
     reason: str | None = None
     elapsed_s: float | None = None
+    host: str | None = None
 
     def ended(self, status: Status, reason: str) -> Self:
         """The record of this cell if it gave no numbers: its coordinates, status and reason."""

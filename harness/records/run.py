@@ -91,4 +91,9 @@ class RunInfo(Strict):
         default={}, description="where the time of the run went (of a resumed run, its last part)"
     )
     warnings: list[str] = Field(default=[])
+    hosts: dict[str, dict[str, Any]] = Field(
+        default={},
+        description="machines whose workers took part by way of a scheduler: versions, "
+        "processor, and what they differ in from the machine of the run",
+    )
     workloads: dict[str, str] = Field(default={}, description="workload id to what it is")

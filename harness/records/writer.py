@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
@@ -31,6 +32,7 @@ class RunWriter:
         folder: of the run.
         info: for its run.json.
         resume: the records that the run has already; None for a new one.
+        records: where it keeps what it wrote; by default a dictionary of its own.
 
     Attributes:
         records: by `cell_key`, in the order measured; of several of one cell the last.
@@ -41,11 +43,13 @@ class RunWriter:
     """
 
     def __init__(
-        self, folder: Path, info: RunInfo, *, resume: Sequence[Record] | None = None
-    ) -> None:
+        self, folder: Path, info: RunInfo, *, resume: Sequence[Record] | None = None,
+        records: dict[str, Record] | None = None,
+    ) -> None:  # fmt: skip
         self.folder = folder
         self.info = info
-        self.records = {cell_key(r): r for r in resume or ()}
+        self.records = {} if records is None else records
+        self.records.update({cell_key(r): r for r in resume or ()})
         self.torn = False
         self._cells: FileIO | None = None
         try:
@@ -139,9 +143,35 @@ class RunWriter:
             f"room, then {then}",
         )
 
-    def finish(self) -> None:
-        """Mark the run as finished."""
+    def finish(self, order: Iterable[str] = ()) -> None:
+        """Mark the run as finished, each of its records kept once.
+
+        Args:
+            order: keys of cells, in the order in which their records are kept; others follow.
+        """
+        with contextlib.suppress(OSError):  # the journal has everything, too
+            self._sort(order)
         self.update(finished=datetime.now(UTC).isoformat(timespec="seconds"))
+
+    def _sort(self, order: Iterable[str]) -> None:
+        """Replace the journal, atomically; what is no record of ours stays at its end."""
+        lines: dict[str, bytes] = {}
+        strange = []
+        for line in (self.folder / CELLS_FILE).read_bytes().splitlines(keepends=True):
+            try:
+                lines[cell_key(json.loads(line))] = line
+            except (ValueError, AttributeError):
+                strange.append(line)
+        known = [key for key in dict.fromkeys(order) if key in lines]
+        keys = dict.fromkeys([*known, *self.records, *lines])
+        temporary = self.folder / f".{CELLS_FILE}.{os.getpid()}"
+        try:
+            temporary.write_bytes(b"".join([*(lines[k] for k in keys if k in lines), *strange]))
+            os.replace(temporary, self.folder / CELLS_FILE)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+        self.records = {k: self.records[k] for k in keys if k in self.records}
 
     def close(self) -> None:
         if self._cells is not None:
@@ -166,8 +196,9 @@ class RunWriter:
 
 def _remove_temporaries(folder: Path) -> None:
     """Remove what killed writers left; no writer is alive, since we hold the lock."""
-    for path in folder.glob(f".{RUN_FILE}.*"):
-        path.unlink(missing_ok=True)
+    for name in (RUN_FILE, CELLS_FILE):
+        for path in folder.glob(f".{name}.*"):
+            path.unlink(missing_ok=True)
 
 
 def _cut_torn_line(cells: FileIO) -> bytes:

@@ -44,6 +44,13 @@ ENVIRONMENT = {
     "MPLBACKEND": "Agg",
 }
 
+INHERITED = (
+    "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS",
+    "NUMBA_NUM_THREADS", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "CUDA_VISIBLE_DEVICES",
+    "MALLOC_ARENA_MAX", "LD_PRELOAD", "TORCH_NUM_THREADS",
+)  # fmt: skip
+"""Variables that change threads or speed, and that workers inherit."""
+
 _ADDRESS = "_TORCHINDUCTOR_PYOBJECT_TENSOR_DATA_PTR"
 """Inductor keeps an address of this process here. A worker whose first compilation changed the one
 that it inherited would be told off for that, and replaced after every call."""

@@ -81,6 +81,11 @@ def judge_unit(
     return np.frombuffer(_JUDGED.dump_json(found), np.uint8)
 
 
+def judged_here(arguments: Mapping[str, Any]) -> Judged:
+    """`judge_unit` in this process."""
+    return _JUDGED.validate_json(judge_unit(**arguments).tobytes())
+
+
 @dataclass
 class _Kept:
     """The implementation that this process judges, and what was asked of its process.

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby, product
 from queue import SimpleQueue
+from typing import Any
 
 from harness.bounds.tolerances import ASSUMED_EXP_ERROR, Arithmetic
 from harness.experiments.conformance.case import FLOATS, OPERATIONS
@@ -26,7 +27,14 @@ from harness.experiments.conformance.judge import (
     planned,
     unneeded,
 )
-from harness.experiments.conformance.judge_process import Judged, JudgeProcess, Task, Waiting, unit
+from harness.experiments.conformance.judge_process import (
+    Judged,
+    JudgeProcess,
+    Task,
+    Waiting,
+    judged_here,
+    unit,
+)
 from harness.experiments.context import Context, Unit
 from harness.records import ConformanceRecord, Record
 from harness.records.conformance import DEVIATIONS
@@ -92,11 +100,23 @@ class _Schedule:
         """The first operation and format of an implementation: those of the `Case.whole`."""
         return next((o, d) for o, d, members in self.groups if name in [m.name for m in members])
 
-    def judged(self, operation: str, dtype: str, name: str) -> Judged:
+    def judged(self, operation: str, dtype: str, one: Implementation) -> Judged:
         """What was found, in the order of the catalogue; submits its group and the next ones."""
-        self.submit(next(i for i, g in enumerate(self.groups) if g[:2] == (operation, dtype)))
-        found = [r for f in self.futures[operation, dtype, name] for r in f.result()]
+        if self.context.alone:
+            found = judged_here(self._unit(operation, dtype, one))
+        else:
+            self.submit(next(i for i, g in enumerate(self.groups) if g[:2] == (operation, dtype)))
+            found = [r for f in self.futures[operation, dtype, one.name] for r in f.result()]
         return sorted(found, key=lambda record: _ORDER[str(record.case)])
+
+    def _unit(
+        self, operation: str, dtype: str, one: Implementation, cases: tuple[str, ...] = ()
+    ) -> dict[str, Any]:
+        """What a process that judges is asked; no cases stand for all."""
+        whole = self.first_of(one.name) == (operation, dtype)
+        options = replace(_options(self.context, whole), cases=cases)
+        arithmetic = arithmetic_of(self.context, one, dtype)
+        return unit(one.metadata.path.resolve(), operation, dtype, arithmetic, options)
 
     def submit(self, place: int = 0) -> None:
         """Submit as many groups from this one on as there are processes, so that none is idle."""
@@ -116,14 +136,8 @@ class _Schedule:
         for cases in shares:
             task: Task = []
             for member in members:
-                whole = self.first_of(member.name) == (operation, dtype)
-                arguments = unit(
-                    member.metadata.path.resolve(), operation, dtype,
-                    arithmetic_of(self.context, member, dtype),
-                    replace(_options(self.context, whole), cases=cases),
-                )  # fmt: skip
                 future: Future[Judged] = Future()
-                task.append((arguments, future))
+                task.append((self._unit(operation, dtype, member, cases), future))
                 self.futures[operation, dtype, member.name].append(future)
             self.waiting.put(task)
         for _ in range(min(processes - len(self.judges), len(shares), _SHARES)):
@@ -166,16 +180,14 @@ _BUDGET_S = {"full": 5.0, "check": 2.5}
 
 
 def _measure(
-    schedule: _Schedule, found: Judged, implementation: Implementation,
+    schedule: _Schedule, implementation: Implementation,
     operation: str, dtype: str, cells: tuple[ConformanceRecord, ...],
 ) -> Iterator[Record]:  # fmt: skip
     refusal = schedule.context.refusal(implementation, operation, dtype)
     if refusal is not None:
         yield from (cell.ended(*refusal) for cell in cells)
         return
-    records = schedule.judged(operation, dtype, implementation.name)
-    found += records
-    yield from records
+    yield from schedule.judged(operation, dtype, implementation)
 
 
 def _deviation_record(
@@ -193,11 +205,14 @@ def _deviation_record(
     )
 
 
-def _measure_deviations(
-    context: Context, found: Judged, implementation: Implementation
-) -> Iterator[Record]:
+def _measure_deviations(context: Context, implementation: Implementation) -> Iterator[Record]:
     meta = implementation.metadata
     declared = meta.deviations
+    found = [
+        r for r in context.records.values()
+        if isinstance(r, ConformanceRecord) and r.implementation == meta.name
+        and r.operation != DEVIATIONS and r.verdict is not None
+    ]  # fmt: skip
     idle = {d.id for d in unneeded(declared, found)}
     used = {r.deviation for r in found}
     formats = {*_formats(context, implementation), *(meta.dtypes or PROMISED)}
@@ -228,7 +243,6 @@ def _formats(context: Context, implementation: Implementation) -> list[str]:
 
 def plan(context: Context) -> Iterator[Unit]:
     """A unit for each operation, format and implementation, and one for declared deviations."""
-    found: dict[str, Judged] = {i.name: [] for i in context.implementations}
     schedule = _Schedule(context)
     for operation in (o for o in (*OPERATIONS, *BESIDE) if o in context.profile.operations):
         for dtype in context.profile.dtypes:
@@ -250,12 +264,11 @@ def plan(context: Context) -> Iterator[Unit]:
                     for c in cases
                     if first or not c.whole
                 )
-                own = found[name]
                 yield Unit(
                     "conformance",
                     f"conformance {name} {operation} {dtype}",
                     cells,
-                    partial(_measure, schedule, own, implementation, operation, dtype, cells),
+                    partial(_measure, schedule, implementation, operation, dtype, cells),
                     1.0 if operation in implementation.operations else 0.01,
                     schedule.abandon,
                     schedule.submit,
@@ -267,6 +280,7 @@ def plan(context: Context) -> Iterator[Unit]:
                 "conformance",
                 f"conformance {implementation.name} deviations",
                 tuple(_deviation_record(context, implementation, d.id) for d in declared),
-                partial(_measure_deviations, context, found[implementation.name], implementation),
+                partial(_measure_deviations, context, implementation),
                 0.01,
+                concluding=True,
             )

@@ -68,7 +68,7 @@ class PairJudge(BlockJudge):
         if found.left[0]:
             first = 2 * rows.start * self.numbers.size
             settle(found, first, self.inputs(block), y, misrounded=True)
-        tally.widen(table, places)
+        tally.widen(table[:, 2:], places)
         tally.add(block, a.size * self.lifted.size, found)
 
     def element(self, place: int) -> tuple[NDArray[Any], int]:

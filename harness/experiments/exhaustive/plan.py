@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from harness.experiments.context import Context, Unit
+from harness.experiments.context import Context, Divided, Unit
 from harness.experiments.exhaustive.tables import TABLES, formats, planned
 from harness.experiments.profiles import Filters
-from harness.records import Record
+from harness.records import ExhaustiveRecord, Record
 from harness.records.exhaustive import ExhaustiveTable
 from harness.registry.discovery import Implementation
 
@@ -40,16 +42,44 @@ def _measure(
 ) -> Iterator[Record]:  # fmt: skip
     from harness.experiments.exhaustive.run import run_exhaustive  # Numba: not for other runs
 
+    options = _options(implementation, table, dtype, asked, folder, on_rows)
+    yield run_exhaustive(implementation, table, dtype, **options)
+    if options["checkpoint"] is not None:
+        options["checkpoint"].unlink(missing_ok=True)
+
+
+@contextmanager
+def _divided(
+    implementation: Implementation, table: ExhaustiveTable, dtype: str, asked: Tables,
+    folder: Callable[[], Path | None], on_rows: OnRows | None,
+) -> Iterator[Divided | None]:  # fmt: skip
+    from harness.experiments.exhaustive.run import blocks_of
+
+    options = _options(implementation, table, dtype, asked, folder, on_rows)
+    blocks = blocks_of(implementation, table, dtype, **options)
+    if isinstance(blocks, ExhaustiveRecord):
+        yield None
+        return
+    try:
+        yield blocks
+    finally:
+        blocks.close()
+        if blocks.over and options["checkpoint"] is not None:
+            options["checkpoint"].unlink(missing_ok=True)
+
+
+def _options(
+    implementation: Implementation, table: ExhaustiveTable, dtype: str, asked: Tables,
+    folder: Callable[[], Path | None], on_rows: OnRows | None,
+) -> dict[str, Any]:  # fmt: skip
     here = folder()
-    point = None if here is None else here / f".{table}-{dtype}-{implementation.name}.npz"
     label = f"{table} {dtype} {implementation.name}"
-    yield run_exhaustive(
-        implementation, table, dtype,
-        workers=asked.workers, every=asked.every, checkpoint=point,
-        on_progress=None if on_rows is None else partial(on_rows, label),
-    )  # fmt: skip
-    if point is not None:
-        point.unlink(missing_ok=True)
+    return {
+        "workers": asked.workers,
+        "every": asked.every,
+        "checkpoint": None if here is None else here / f".{label.replace(' ', '-')}.npz",
+        "on_progress": None if on_rows is None else partial(on_rows, label),
+    }
 
 
 def plan(
@@ -76,10 +106,12 @@ def plan(
     for table in tables:
         for dtype in formats(table, asked.dtypes):
             for implementation in context.implementations:
+                cell = implementation, table, dtype, asked, folder, on_rows
                 yield Unit(
                     "exhaustive",
                     f"exhaustive {table} {dtype} {implementation.name}",
                     (planned(implementation, table, dtype),),
-                    partial(_measure, implementation, table, dtype, asked, folder, on_rows),
+                    partial(_measure, *cell),
                     _WEIGHTS[table] / asked.every,
+                    divided=partial(_divided, *cell),
                 )

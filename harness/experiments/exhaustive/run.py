@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from harness.experiments.context import refusal_of
 from harness.experiments.exhaustive.block_judge import BlockJudge
-from harness.experiments.exhaustive.blocks import OnProgress, run_blocks
+from harness.experiments.exhaustive.blocks import Blocks, OnProgress, run_blocks
 from harness.experiments.exhaustive.constant import ConstantJudge
 from harness.experiments.exhaustive.exp_order import OrderJudge
 from harness.experiments.exhaustive.line import LineJudge, TripleJudge
@@ -28,6 +29,21 @@ def _judge(table: ExhaustiveTable, dtype: str, *, direct: bool) -> BlockJudge:
     if table == "exp_order":
         return OrderJudge(dtype)
     return TripleJudge(dtype, direct)
+
+
+def blocks_of(
+    implementation: Implementation, table: ExhaustiveTable, dtype: str, **more: Any
+) -> Blocks | ExhaustiveRecord:
+    """The blocks of a table; its record, where the implementation cannot be asked."""
+    declared = implementation.metadata.dtypes
+    direct = dtype in (declared or ())
+    passed = "float32" if table == "float8" and declared is not None and not direct else dtype
+    operation = None if table == "exp_order" else "softmax"
+    refusal = refusal_of(implementation, implementation.unavailable_reason, operation, passed)
+    if refusal is not None:
+        asked = {k: more.get(k) for k in ("every", "workers")}
+        return planned(implementation, table, dtype, **asked, elapsed_s=0.0).ended(*refusal)
+    return Blocks(implementation, _judge(table, dtype, direct=direct), **more)
 
 
 def run_exhaustive(
@@ -68,21 +84,8 @@ def run_exhaustive(
         raise ValueError(f"dtype: {experiment} has {', '.join(DTYPES[experiment])}; got {dtype}")
     if not isinstance(implementation, Implementation):
         implementation = load(implementation)
-    declared = implementation.metadata.dtypes
-    direct = dtype in (declared or ())
-    passed = "float32" if experiment == "float8" and declared is not None and not direct else dtype
-    operation = None if experiment == "exp_order" else "softmax"
-    refusal = refusal_of(implementation, implementation.unavailable_reason, operation, passed)
-    if refusal is not None:
-        blank = planned(
-            implementation, experiment, dtype, every=every, workers=workers, elapsed_s=0.0
-        )
-        return blank.ended(*refusal)
-    return run_blocks(
-        implementation,
-        _judge(experiment, dtype, direct=direct),
-        workers=workers,
-        checkpoint=checkpoint,
-        every=every,
-        on_progress=on_progress,
-    )
+    blocks = blocks_of(
+        implementation, experiment, dtype,
+        workers=workers, checkpoint=checkpoint, every=every, on_progress=on_progress,
+    )  # fmt: skip
+    return blocks if isinstance(blocks, ExhaustiveRecord) else run_blocks(blocks, workers)

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -53,24 +54,38 @@ class Tally:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, block: int, rows: int, found: Counts) -> None:
-        """Add one block; the first of equal errors, by place, is kept, whatever the order."""
+        """Add one block."""
         with self.lock:
             self.done[block] = True
             self.rows += rows
-            self.counts += found.counts
-            new, old = found.worst[:, 0], self.worst[:, 0]
-            better = (new > old) | ((new == old) & (found.place < self.worst_place))
-            self.worst[better] = found.worst[better]
-            self.worst_place[better] = found.place[better]
+            self._count(found.counts, found.worst, found.place)
 
-    def widen(self, table: NDArray[np.float64], places: NDArray[np.int64]) -> None:
-        """Take over the extremes of a block's table of `judge_pairs`."""
+    def merge(self, part: Tally) -> None:
+        """Take over another tally of the same domain, of other blocks."""
         with self.lock:
-            for side, column, sign in ((0, 2, 1.0), (1, 3, -1.0)):
-                new, old = sign * table[:, column], sign * self.extremes[:, side]
+            self.done |= part.done
+            self.rows += part.rows
+            self._count(part.counts, part.worst, part.worst_place)
+        self.widen(part.extremes, part.places)
+
+    def _count(
+        self, counts: NDArray[np.int64], worst: NDArray[np.float64], place: NDArray[np.int64]
+    ) -> None:
+        """Of equal errors the first is kept, by place, whatever the order of the blocks."""
+        self.counts += counts
+        new, old = worst[:, 0], self.worst[:, 0]
+        better = (new > old) | ((new == old) & (place < self.worst_place))
+        self.worst[better] = worst[better]
+        self.worst_place[better] = place[better]
+
+    def widen(self, extremes: NDArray[np.float64], places: NDArray[np.int64]) -> None:
+        """Take over extremes, and where they are, as this tally has them."""
+        with self.lock:
+            for side, sign in ((0, 1.0), (1, -1.0)):
+                new, old = sign * extremes[:, side], sign * self.extremes[:, side]
                 tie = (new == old) & (places[:, side] < self.places[:, side])
                 better = (new < old) | tie
-                self.extremes[better, side] = table[better, column]
+                self.extremes[better, side] = extremes[better, side]
                 self.places[better, side] = places[better, side]
 
 
@@ -103,22 +118,28 @@ def identity(implementation: Implementation, **more: Any) -> dict[str, Any]:
     }
 
 
-def save(tally: Tally, path: Path, key: Mapping[str, Any], elapsed_s: float) -> None:
-    """Write a checkpoint, whole or not at all."""
-    temporary = path.with_name(path.name + ".part")
-    with tally.lock, temporary.open("wb") as stream:
+def packed(tally: Tally, key: Mapping[str, Any], elapsed_s: float) -> bytes:
+    """A tally as `restore` reads it."""
+    stream = BytesIO()
+    with tally.lock:
         np.savez_compressed(
             stream,
             key=np.array(json.dumps(dict(key), sort_keys=True)),
             **{name: getattr(tally, name) for name in _ARRAYS},
             totals=np.array([float(tally.rows), elapsed_s]),
         )
-        stream.close()
-        os.replace(temporary, path)
+    return stream.getvalue()
 
 
-def restore(tally: Tally, path: Path, key: Mapping[str, Any]) -> None:
-    """Fill `tally` from a checkpoint.
+def save(tally: Tally, path: Path, key: Mapping[str, Any], elapsed_s: float) -> None:
+    """Write a checkpoint, whole or not at all."""
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_bytes(packed(tally, key, elapsed_s))
+    os.replace(temporary, path)
+
+
+def restore(tally: Tally, path: Path | BytesIO, key: Mapping[str, Any]) -> None:
+    """Fill `tally` from a checkpoint, a file or what `packed` gave.
 
     Raises:
         CheckpointError: it is of another judgement, or cannot be read.
