@@ -27,7 +27,9 @@ def exhaustive(
     ] = None,
     table: Annotated[
         list[str] | None,
-        typer.Option("--table", help="pairs (default), line, constant, float8 or exp_order."),
+        typer.Option(
+            "--table", help="pairs (default), line, constant, float8, exp_order, triples or bounds."
+        ),
     ] = None,
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, help="Processes; one a core, at most four.")

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from harness.records.base import Record, maybe
 
-ExhaustiveTable = Literal["pairs", "line", "constant", "float8", "exp_order"]
+ExhaustiveTable = Literal["pairs", "line", "constant", "float8", "exp_order", "triples", "bounds"]
 
 
 class ExhaustiveRecord(Record):

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from harness.experiments.exhaustive.block_judge import class_of
-from harness.experiments.exhaustive.blocks import run_blocks
+from harness.experiments.exhaustive.block_judge import BlockJudge, class_of
+from harness.experiments.exhaustive.blocks import Blocks, run_blocks
 from harness.experiments.exhaustive.constant import ConstantJudge, lengths, reciprocal
 from harness.experiments.exhaustive.exp_order import OrderJudge
 from harness.experiments.exhaustive.kernels import (
@@ -30,7 +30,9 @@ from harness.experiments.exhaustive.thresholds import finite_values, float64_bel
 from harness.numerics.formats import float_format, from_ordinal, to_float64, to_ordinal
 from harness.numerics.metrics import HISTOGRAM_KEYS
 from harness.numerics.ulps import ulp_error
+from harness.records import ExhaustiveRecord
 from harness.reference import softmax_exact
+from harness.registry.discovery import Implementation
 
 Array = NDArray[Any]
 HALF = ("float16", "bfloat16")
@@ -80,6 +82,13 @@ def test_finite_values_are_all_there_and_in_order(dtype: str, count: int) -> Non
     assert values.size == count
     assert np.all(np.diff(values) >= 0)
     assert np.isfinite(values).all()
+
+
+def all_blocks(
+    implementation: Implementation, judge: BlockJudge, *, workers: int, **more: Any
+) -> ExhaustiveRecord:
+    """All blocks of a domain, by so many workers."""
+    return run_blocks(Blocks(implementation, judge, workers=workers, **more), workers)
 
 
 def test_thresholds_are_for_sixteen_bits() -> None:
@@ -273,10 +282,10 @@ def _load(path: Path) -> Any:
 def test_a_checkpoint_resumes_to_the_same_result(tmp_path: Path) -> None:
     implementation = _load(_module(tmp_path, ""))
     point = tmp_path / "point.npz"
-    whole = run_blocks(implementation, _Lines(), workers=1)
-    part = run_blocks(implementation, _Lines(), workers=1, every=3, checkpoint=point)
+    whole = all_blocks(implementation, _Lines(), workers=1)
+    part = all_blocks(implementation, _Lines(), workers=1, every=3, checkpoint=point)
     assert (part.exhaustive, part.judged) == (False, 2 << 12)
-    rest = run_blocks(implementation, _Lines(), workers=1, checkpoint=point)
+    rest = all_blocks(implementation, _Lines(), workers=1, checkpoint=point)
     assert rest.exhaustive
     assert rest == whole.model_copy(update={"elapsed_s": rest.elapsed_s})
 
@@ -289,14 +298,14 @@ def test_progress_survives_a_fault(tmp_path: Path) -> None:
         f"    if x[0, 0] > 0 and not os.path.exists({str(marker)!r}): raise ValueError('later')"
     )
     implementation = _load(_module(tmp_path, body))
-    first = run_blocks(implementation, _Lines(), workers=1, checkpoint=point)
+    first = all_blocks(implementation, _Lines(), workers=1, checkpoint=point)
     assert first.status == "error"
     marker.touch()
-    second = run_blocks(implementation, _Lines(), workers=1, checkpoint=point)
+    second = all_blocks(implementation, _Lines(), workers=1, checkpoint=point)
     assert (second.status, second.exhaustive) == ("ok", True)
 
 
-def test_an_interruption_keeps_what_was_judged(tmp_path: Path) -> None:
+def test_an_interruption_keeps_what_was_all_blocks(tmp_path: Path) -> None:
     implementation = _load(_module(tmp_path, ""))
     point = tmp_path / "point.npz"
 
@@ -304,9 +313,9 @@ def test_an_interruption_keeps_what_was_judged(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_blocks(implementation, _Lines(), workers=1, checkpoint=point, on_progress=interrupt)
+        all_blocks(implementation, _Lines(), workers=1, checkpoint=point, on_progress=interrupt)
     judged: list[int] = []
-    result = run_blocks(
+    result = all_blocks(
         implementation, _Lines(), workers=1, checkpoint=point,
         on_progress=lambda done, total: judged.append(done),
     )  # fmt: skip
@@ -316,12 +325,12 @@ def test_an_interruption_keeps_what_was_judged(tmp_path: Path) -> None:
 
 def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:
     point = tmp_path / "point.npz"
-    run_blocks(_load(_module(tmp_path, "")), _Lines(), workers=1, every=4, checkpoint=point)
+    all_blocks(_load(_module(tmp_path, "")), _Lines(), workers=1, every=4, checkpoint=point)
     with pytest.raises(CheckpointError, match="sha256"):
-        run_blocks(_load(_module(tmp_path, "    y = y")), _Lines(), workers=1, checkpoint=point)
+        all_blocks(_load(_module(tmp_path, "    y = y")), _Lines(), workers=1, checkpoint=point)
     point.write_bytes(b"nonsense")
     with pytest.raises(CheckpointError, match="delete it"):
-        run_blocks(_load(_module(tmp_path, "")), _Lines(), workers=1, checkpoint=point)
+        all_blocks(_load(_module(tmp_path, "")), _Lines(), workers=1, checkpoint=point)
 
 
 def test_a_tally_keeps_the_first_of_equal_errors_in_any_order(tmp_path: Path) -> None:
@@ -414,7 +423,7 @@ def test_constant_rows_are_judged_in_every_place(
 
 def test_a_wrong_length_is_found_through_a_worker(tmp_path: Path) -> None:
     path = _module(tmp_path, "    if x.shape[-1] == 77: y[..., -1] = 0")
-    result = run_blocks(_load(path), ConstantJudge("float32", ns=list(range(60, 90))), workers=1)
+    result = all_blocks(_load(path), ConstantJudge("float32", ns=list(range(60, 90))), workers=1)
     assert result.figures == {"wrong lengths": 1, "first wrong length": 77}
     assert result.worst_repeat == 77
 

@@ -169,7 +169,7 @@ class Blocks:
             "domain": judge.domain,
             "judged": tally.rows,
             "total": judge.total,
-            "exhaustive": bool(tally.done.all()),
+            "exhaustive": bool(tally.done.all()) and not judge.sampled,
             "rounding": judge.rounding,
             "elapsed_s": time.monotonic() - self._started,
         }

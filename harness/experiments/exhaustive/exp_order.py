@@ -1,4 +1,4 @@
-"""Counts where an exponential falls from one number of its range to the next; it never should."""
+"""Every value of an exponential: where it falls from one to the next, and how far it is off."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ class OrderJudge(BlockJudge):
         return from_ordinal(np.arange(first, first + self._count(block)), self.fmt)
 
     def judge(self, block: int, y: NDArray[Any], tally: Tally) -> None:
-        lifted = to_float64(y)
+        x, lifted = to_float64(self.inputs(block)), to_float64(y)
         count, first, _ = inversions(lifted)
         # Shifted logits are never positive: those pairs are counted apart
-        negative = int(np.count_nonzero(to_float64(self.inputs(block)) <= 0))
+        negative = int(np.count_nonzero(x <= 0))
         below = inversions(lifted[:negative])[0] if negative else 0
         found = Counts.empty(self.outputs)
         found.counts[:, 0] = below, count - below
@@ -67,7 +67,19 @@ class OrderJudge(BlockJudge):
         if count:  # of equals the tally keeps the lowest place: the first inversion
             found.worst[:, 0], found.place[:] = 1.0, block * self.size + first
             found.worst[:, 1] = lifted[first : first + 2]
+        ulp = self._ulps(x, lifted)
+        at = int(np.argmax(ulp))
+        largest = np.array([[np.inf, ulp[at]]])
+        tally.widen(largest, np.array([[-1, block * self.size + at]]))
         tally.add(block, self.rows_of(block), found)
+
+    def _ulps(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Errors in ulps of the format, against float64, which is right to 2**-28 of them."""
+        p, least = self.fmt.precision, self.fmt.emin - self.fmt.precision + 1
+        with np.errstate(all="ignore"):
+            exact = np.exp(x)
+            ulps = np.abs(y - exact) / np.ldexp(1.0, np.maximum(np.frexp(exact)[1] - p, least))
+        return np.asarray(np.nan_to_num(ulps, nan=np.inf, posinf=np.inf))
 
     def element(self, place: int) -> tuple[NDArray[Any], int]:
         return from_ordinal(np.array([self.low + place, self.low + place + 1]), self.fmt), 0
@@ -80,6 +92,8 @@ class OrderJudge(BlockJudge):
             "inversions": int(tally.counts[:, 0].sum()),
             "at arguments of at most 0": int(tally.counts[0, 0]),
             "NaN": int(tally.counts[0, _NAN]),
+            "largest error, ulp": round(float(tally.extremes[0, 1]), 6),
+            "at": to_hex(self.element(int(tally.places[0, 1]))[0][0]),
         }
         if tally.worst_place[0] >= 0:
             x, _ = self.element(int(tally.worst_place[0]))

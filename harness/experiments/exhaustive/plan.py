@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from harness.experiments.context import Context, Divided, Unit
-from harness.experiments.exhaustive.tables import TABLES, formats, planned
+from harness.experiments.exhaustive.tables import SAMPLED, TABLES, formats, planned
 from harness.experiments.profiles import Filters
 from harness.records import ExhaustiveRecord, Record
 from harness.records.exhaustive import ExhaustiveTable
 from harness.registry.discovery import Implementation
 
-_WEIGHTS = {"pairs": 4.0, "line": 5.0, "constant": 2.0, "float8": 0.1, "exp_order": 1.5}
+_WEIGHTS = {
+    "pairs": 4.0, "line": 5.0, "constant": 2.0, "float8": 0.1, "exp_order": 1.5, "triples": 2.0,
+    "bounds": 20.0,
+}  # fmt: skip
 
 OnRows = Callable[[str, int, int], None]
 
@@ -92,11 +95,11 @@ def plan(
 
     Args:
         context: of the run.
-        asked: the tables; by default all of those with a format of the profile.
+        asked: the tables; by default all but `SAMPLED` of those with a format of the profile.
         folder: where to keep progress; of an interrupted table, it is resumed from there.
         on_rows: called with (label, rows judged, rows to judge), from several threads.
     """
-    tables = TABLES
+    tables = tuple(t for t in TABLES if t not in SAMPLED)
     if asked is None:
         asked = Tables(dtypes=context.profile.dtypes)
     elif asked.tables:

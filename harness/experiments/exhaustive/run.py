@@ -12,13 +12,16 @@ from harness.experiments.exhaustive.constant import ConstantJudge
 from harness.experiments.exhaustive.exp_order import OrderJudge
 from harness.experiments.exhaustive.line import LineJudge, TripleJudge
 from harness.experiments.exhaustive.pairs import PairJudge
+from harness.experiments.exhaustive.sampled import BoundsJudge, TripleSample
 from harness.experiments.exhaustive.tables import DTYPES, planned
 from harness.records import ExhaustiveRecord
 from harness.records.exhaustive import ExhaustiveTable
 from harness.registry.discovery import Implementation, load
 
 
-def _judge(table: ExhaustiveTable, dtype: str, *, direct: bool) -> BlockJudge:
+def _judge(
+    implementation: Implementation, table: ExhaustiveTable, dtype: str, *, direct: bool
+) -> BlockJudge:
     """The judge of a table; `direct`: the implementation takes that format itself."""
     if table == "pairs":
         return PairJudge(dtype)
@@ -28,6 +31,10 @@ def _judge(table: ExhaustiveTable, dtype: str, *, direct: bool) -> BlockJudge:
         return ConstantJudge(dtype)
     if table == "exp_order":
         return OrderJudge(dtype)
+    if table == "triples":
+        return TripleSample(dtype)
+    if table == "bounds":
+        return BoundsJudge(dtype, implementation)
     return TripleJudge(dtype, direct)
 
 
@@ -43,7 +50,7 @@ def blocks_of(
     if refusal is not None:
         asked = {k: more.get(k) for k in ("every", "workers")}
         return planned(implementation, table, dtype, **asked, elapsed_s=0.0).ended(*refusal)
-    return Blocks(implementation, _judge(table, dtype, direct=direct), **more)
+    return Blocks(implementation, _judge(implementation, table, dtype, direct=direct), **more)
 
 
 def run_exhaustive(

@@ -18,10 +18,15 @@ DTYPES: Mapping[str, tuple[str, ...]] = {
     "constant": tuple(FORMATS),
     "float8": ("float8_e4m3fn", "float8_e5m2"),
     "exp_order": ("float32", "float16", "bfloat16"),
+    "triples": ("float16", "bfloat16"),
+    "bounds": ("float32", "float64", "float16", "bfloat16"),
 }
 """The formats of each table; the first is the default."""
 
-CLASSES: Mapping[str, int] = {"pairs": 2, "line": 2, "float8": 3}
+SAMPLED = ("triples", "bounds")
+"""Tables of drawn rows; only who names them gets them."""
+
+CLASSES: Mapping[str, int] = {"pairs": 2, "line": 2, "float8": 3, "triples": 3}
 """Classes of a row, where all rows of a table have as many."""
 
 

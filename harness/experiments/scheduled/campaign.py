@@ -70,10 +70,15 @@ class Campaign:
 
 @dataclass(frozen=True)
 class Piece:
-    """What a worker is given to do: a unit, by its place in the plan, or a share of it."""
+    """What a worker is given to do: a unit, by its place in the plan, or a share of it.
+
+    Attributes:
+        near: equal for pieces that have references in common: one worker had best do all of them.
+    """
 
     unit: int
     share: tuple[int, ...] = ()
+    near: str = ""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ is started anew, a network that pauses. What cannot be had any more is told afte
 from __future__ import annotations
 
 import logging
+import pickle
 import queue
 import time
 from collections import Counter, deque
@@ -35,6 +36,13 @@ _POLL_S = 1.0
 _CONNECT_S = 10.0
 _REFUSED_S = 10.0
 """How long a run waits where there are workers, but none that can take part."""
+_CONFIG = {
+    "distributed.worker.profile.enabled": False,  # samples of stacks, which double the time
+    "distributed.nanny.pre-spawn-environ": {},  # memory given back at once, to be asked for anew
+}
+"""Of workers on this machine: what of Dask's own settings would slow a judge down."""
+_LOGGERS = ("distributed", "distributed.client", "distributed.worker", "asyncio")
+"""They tell with tracebacks of every connection that is lost; what matters of it, we say."""
 _WHY_LOST = "killed, or out of memory: their own log says which"
 _LOSSES = 5
 """How many workers may be lost over a piece: kills at random are fewer, a lack of memory is not."""
@@ -44,12 +52,49 @@ class SchedulerError(UserError):
     """A scheduler that cannot be reached, or has no worker that can take part."""
 
 
+def _by_name() -> Callable[[str, str, bytes], bytes]:
+    """A function that calls another by name, and goes over the wire as code.
+
+    A worker, or a scheduler, that cannot import us would be ended by anything of ours.
+    """
+
+    def call(module: str, name: str, arguments: bytes) -> bytes:
+        import pickle
+        from importlib import import_module
+
+        return pickle.dumps(getattr(import_module(module), name)(*pickle.loads(arguments)))
+
+    return call
+
+
+class _Lost(Exception):
+    """What a worker had made went with it, or with the connection to it."""
+
+
+def _answer(future: Any) -> Any:
+    """What a function returned on a worker.
+
+    Raises:
+        _Lost: nobody has it any more.
+        Exception: what the function raised.
+    """
+    if future.status == "error":
+        raise future.exception(timeout=_CONNECT_S)
+    try:
+        return pickle.loads(future.result(timeout=_CONNECT_S))
+    except Exception as e:
+        if future.status == "error":  # only now
+            raise
+        raise _Lost from e
+
+
 @dataclass
 class _Worker:
-    """A worker that may take part, and the name that records give its machine."""
+    """A worker that takes part, the name that records give its machine, and what it is at."""
 
     address: str
     host: str
+    near: str = ""
 
 
 @dataclass
@@ -75,6 +120,7 @@ class Crew:
     _names: dict[tuple[str, str], str] = field(default_factory=dict)
     _workers: dict[str, _Worker] = field(default_factory=dict)
     _known: set[str] = field(default_factory=set)
+    _refused: set[str] = field(default_factory=set)
     _told: set[str] = field(default_factory=set)
     _done: queue.SimpleQueue[Any] = field(default_factory=queue.SimpleQueue)
     _stack: ExitStack = field(default_factory=ExitStack)
@@ -86,16 +132,21 @@ class Crew:
 
     def __enter__(self) -> Self:
         try:
+            import dask
             import distributed
         except ImportError as e:
             raise SchedulerError(
                 f"--scheduler: Dask is not installed here ({e}); pip install 'softmax-bench[scale]'"
             ) from None
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters, we say
+        for name in _LOGGERS:
+            logger = logging.getLogger(name)
+            self._stack.callback(logger.setLevel, logger.level)
+            logger.setLevel(logging.CRITICAL)
         self._own = identity(self.campaign.paths, self.packages)
         self._address = self.scheduling.address
         if self._address.startswith(LOCAL):
             count = int(self._address.removeprefix(LOCAL))
+            self._stack.enter_context(dask.config.set(_CONFIG))
             cluster = distributed.LocalCluster(
                 n_workers=count, threads_per_worker=1, processes=True, dashboard_address=None,
                 silence_logs=logging.CRITICAL,
@@ -158,7 +209,7 @@ class Crew:
             else:
                 self._wait(time.monotonic() - alone_since)
             while waiting and (idle := self._idle(flying)) is not None:
-                piece = waiting.popleft()
+                piece = self._next(waiting, idle)
                 if not wanted(piece):
                     continue
                 if losses[piece] >= _LOSSES:
@@ -190,7 +241,8 @@ class Crew:
         self._submitted += 1
         try:
             future = self._client.submit(
-                function, *arguments, workers=[address], allow_other_workers=False, pure=False,
+                _by_name(), function.__module__, function.__name__, pickle.dumps(arguments),
+                workers=[address], allow_other_workers=False, pure=False,
                 key=f"softmax-bench-{self.campaign.run}-{self._submitted}",
             )  # fmt: skip
         except Exception:
@@ -199,12 +251,12 @@ class Crew:
         return future
 
     def _found(self, future: Any) -> Made | None:
-        """What a future has; None where its worker was lost."""
+        """What was made; None where it was lost on the way, or its worker was."""
         from distributed import KilledWorker
 
         try:
-            made: Made = future.result(timeout=_CONNECT_S)
-        except KilledWorker:
+            made: Made = _answer(future)
+        except (_Lost, KilledWorker):
             return None
         except UserError as e:
             return Made(ended=("error", str(e)))
@@ -220,6 +272,18 @@ class Crew:
                 load[worker.address] += 1
         least = min(load, key=lambda a: load[a], default=None)
         return None if least is None or load[least] >= _AHEAD else self._workers[least]
+
+    def _next(self, waiting: deque[Piece], worker: _Worker) -> Piece:
+        """Take out the next piece for a worker: near to its last, else to nobody's."""
+        taken = {other.near for other in self._workers.values()}
+        places = range(len(waiting))
+        place = next((k for k in places if waiting[k].near == worker.near), None)
+        if place is None:
+            place = next((k for k in places if waiting[k].near not in taken), 0)
+        piece = waiting[place]
+        del waiting[place]
+        worker.near = piece.near
+        return piece
 
     def _look(self) -> set[str]:
         """Who is there now: who is new is asked who it is, who has gone is forgotten.
@@ -257,8 +321,12 @@ class Crew:
         if address not in self._known or future.cancelled():
             return
         try:
-            answer: Mapping[str, Any] = future.result(timeout=_CONNECT_S)
+            answer: Mapping[str, Any] = _answer(future)
+        except _Lost:
+            self._known.discard(address)  # and ask again
+            return
         except Exception as e:
+            self._refused.add(address)
             self._say(
                 f"a worker is refused, it cannot run softmax-bench ({one_line(str(e))}); install "
                 f"{self._own['softmax-bench']} there"
@@ -272,6 +340,7 @@ class Crew:
         if answer["processors"] < self.campaign.cores:
             other.append(f"{answer['processors']} processors are fewer than {self.campaign.cores}")
         if other and not self.scheduling.others:
+            self._refused.add(address)
             self._say(
                 f"a worker on {answer['host']} is refused ({'; '.join(other[:4])}); make it the "
                 f"same, or take it as it is with --other-workers record"
@@ -304,8 +373,8 @@ class Crew:
             f"no {'worker that can take part' if running else 'scheduler'} at {self._address}; "
             f"start one with: dask worker {self._address} --nthreads 1"
         )
-        refused = bool(self._known) and not self._asked
-        if seconds > (_REFUSED_S if refused else self.scheduling.patience_s):
+        all_refused = running and bool(self._known) and self._known <= self._refused
+        if seconds > (_REFUSED_S if all_refused else self.scheduling.patience_s):
             raise SchedulerError(text)
         if seconds > _REFUSED_S and running:
             self._say(text)

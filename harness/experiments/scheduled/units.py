@@ -48,11 +48,13 @@ def scheduled(
         for unit in (u for u in left if not u.concluding):
             place = places[id(unit)]
             divided = None if unit.divided is None else stack.enter_context(unit.divided())
+            first = unit.coordinates[0]
+            near = f"{unit.experiment} {first.operation} {first.dtype}"
             if divided is None:
-                pieces.append(Piece(place))
+                pieces.append(Piece(place, near=near))
                 continue
             shares = divided.shares(_SHARES)
-            pieces += [Piece(place, share) for share in shares]
+            pieces += [Piece(place, share, near) for share in shares]
             shared[place] = _Shared(divided, len(shares))
             if not shares:
                 yield unit, iter((divided.ended(None),))

@@ -19,11 +19,21 @@ TITLES = {
     "constant": ("Equal logits", "n equal logits: 1/n, rounded, is due in every place"),
     "float8": ("Three classes in float8", "softmax([a, b, c]) for all finite a, b and c"),
     "exp_order": (
-        "Order of the exponential",
+        "The exponential",
         "the exponential of every number in its range: a larger argument with a smaller value is "
-        "an inversion",
+        "an inversion; errors against float64",
+    ),
+    "triples": ("Three classes in 16 bits, drawn", "softmax([a, b, c]) for 2³⁰ drawn triples"),
+    "bounds": (
+        "Bounds of error",
+        "2³⁰ drawn rows, each result against the error bound of its algorithm; error / bound "
+        "leaves out what is correctly rounded",
     ),
 }
+
+
+_WORDS = ("first", "at", "beyond it")
+"""Figures that are no numbers."""
 
 
 def tables_of(run: RunData) -> list[str]:
@@ -51,7 +61,7 @@ def judged_table(run: RunData, table: str) -> Table:
             Column("Largest error", "ulp"), Column("Misrounded", "by output"),
             Column("Wrong", "results"),
         ]  # fmt: skip
-    columns += [Column(k[:1].upper() + k[1:], numeric=k != "first") for k in keys]
+    columns += [Column(k[:1].upper() + k[1:], numeric=k not in _WORDS) for k in keys]
     if errors:
         columns += texts("Worst input", "Got", "Expected")
     columns += [Column("Time", "s"), Column("Workers")]
