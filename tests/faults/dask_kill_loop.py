@@ -110,7 +110,7 @@ def main(kills: int, seed: int = 0) -> int:
                     implementations, PROFILE, results=folder / f"run{runs}", machine="here",
                     scheduling=Scheduling(disturber.address),
                 ),
-                Progress(finished=lambda unit, records, heard=heard: heard.set()),
+                Progress(finished=lambda unit, records, heard=heard: heard.set(), note=print),
             )  # fmt: skip
             over.set()
             heard.set()

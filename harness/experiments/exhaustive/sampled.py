@@ -186,11 +186,11 @@ class BoundsJudge(BlockJudge):
         return x[row], output
 
     def figures(self, tally: Tally) -> dict[str, Any] | None:
-        largest, excused = tally.extremes[:, 1]
-        found: dict[str, Any] = {"error / bound": float(largest)}
-        if largest > 1.0:
+        found: dict[str, Any] = {}
+        for k, name in enumerate(("error / bound", "error / bound where a deviation is declared")):
+            if tally.places[k, 1] >= 0:
+                found[name] = float(tally.extremes[k, 1])
+        if found.get("error / bound", 0.0) > 1.0:
             row, output = self.element(int(tally.places[0, 1]))
             found["beyond it"] = f"class {output} of [{', '.join(float(v).hex() for v in row)}]"
-        if np.isfinite(excused):
-            found["error / bound where a deviation is declared"] = float(excused)
         return found
