@@ -23,7 +23,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from implementations._numba import half_rows
+from implementations._numba import half_rows, ragged_rows
 from implementations._numba import operations as kernels
 from implementations._numba import softmax as softmax_kernels
 from implementations._numba.long_launch import launch_long
@@ -56,6 +56,7 @@ from implementations._shared.numpy_rows import (
     check_targets,
     deliver,
 )
+from implementations._shared.ragged_rows import check_ragged
 from implementations._simd.compilation import LINE
 from implementations._simd.halves import HAS_HALF
 from implementations._simd.launch import (
@@ -361,6 +362,42 @@ def softmax_with_sink(x: Array, sink: float, axis: int = -1, out: Array | None =
 def softcap_softmax(x: Array, cap: float, axis: int = -1, out: Array | None = None) -> Array:
     """Softmax of cap * tanh(x / cap), in float64."""
     return _with_number("softcap_softmax", x, cap, axis, out)
+
+
+def ragged_softmax(values: Array, offsets: Array, out: Array | None = None) -> Array:
+    """Softmax of each row values[offsets[i]:offsets[i + 1]], to the bits that it has alone.
+
+    Whatever lies unevenly, threads share it: rows are divided by their entries, and a row that is
+    more than a thread's share is divided itself.
+    """
+    x, offsets = check_ragged(values, offsets, out)
+    rows = as_rows(x, -1)
+    result = _apart(buffer_for(rows, x, -1, out), rows, x, out)
+    if rows.size:
+        _run_ragged(rows, result, offsets)
+    return deliver(result, x, -1, out)
+
+
+def _run_ragged(x: Array, result: Array, offsets: Array) -> None:
+    """Rows between those that are large for a thread in a launch each, and these by themselves."""
+    threads = thread_count() if x.size >= _PARALLEL else 1
+    lengths = np.diff(offsets)
+    own = max(LONG, x.size // threads) if threads > 1 else x.size + 1
+    large = np.flatnonzero(lengths >= own).tolist()
+    ways = range(1 + way_of(int(lengths.max())))
+    used = [*(_kernel("softmax", x.dtype, way) for way in ways), *[0] * (4 - len(ways))]
+    kernel, given, computed = ragged_rows.kernel(), _address(x), _address(result)
+    first = 0
+    for row in (*large, len(offsets) - 1):
+        if row > first:
+            state = np.array([_address(offsets[first:]), *used], np.int64)
+            parts = threads if offsets[row] - offsets[first] >= _PARALLEL else 1
+            count, size, place = row - first, x.itemsize, _address(state)
+            launch(kernel, 0, given, computed, count, size, 0, place, parts)
+        if row in large:
+            whole = slice(offsets[row], offsets[row + 1])
+            _run(x[whole], result[whole])
+        first = row + 1
 
 
 def log_softmax(x: Array, axis: int = -1, out: Array | None = None) -> Array:

@@ -71,6 +71,11 @@ def softcap_softmax(x: Tensor, cap: float, axis: int = -1) -> Tensor:
     return operations.softcapped(x, cap, axis)
 
 
+def ragged_softmax(values: Tensor, offsets: Tensor) -> Tensor:
+    """torch.softmax of a nested tensor of layout jagged, which pads the rows to the longest."""
+    return operations.ragged(values, offsets)
+
+
 def log_softmax(x: Tensor, axis: int = -1, out: Tensor | None = None) -> Tensor:
     """torch.log_softmax(x, axis)."""
     return torch.log_softmax(x, axis, out=out)
