@@ -370,30 +370,35 @@ def ragged_softmax(values: Array, offsets: Array, out: Array | None = None) -> A
     Whatever lies unevenly, threads share it: rows are divided by their entries, and a row that is
     more than a thread's share is divided itself.
     """
-    x, offsets = check_ragged(values, offsets, out)
+    x, given = check(values, out), np.asarray(offsets)
+    longest = -1
+    if x.ndim == given.ndim == 1 and given.size and given.dtype.kind in "iu":
+        given = np.ascontiguousarray(given, np.int64)
+        longest = ragged_rows.longest_row(_address(given), given.size - 1, x.size)
+    if longest < 0:
+        check_ragged(values, offsets, out)  # says why
     rows = as_rows(x, -1)
     result = _apart(buffer_for(rows, x, -1, out), rows, x, out)
     if rows.size:
-        _run_ragged(rows, result, offsets)
+        _run_ragged(rows, result, given, longest)
     return deliver(result, x, -1, out)
 
 
-def _run_ragged(x: Array, result: Array, offsets: Array) -> None:
+def _run_ragged(x: Array, result: Array, offsets: Array, longest: int) -> None:
     """Rows between those that are large for a thread in a launch each, and these by themselves."""
     threads = thread_count() if x.size >= _PARALLEL else 1
-    lengths = np.diff(offsets)
-    own = max(LONG, x.size // threads) if threads > 1 else x.size + 1
-    large = np.flatnonzero(lengths >= own).tolist()
-    ways = range(1 + way_of(int(lengths.max())))
+    own = max(LONG, x.size // threads)
+    divided = threads > 1 and longest >= own
+    large = np.flatnonzero(np.diff(offsets) >= own).tolist() if divided else []
+    ways = range(1 + way_of(longest))
     used = [*(_kernel("softmax", x.dtype, way) for way in ways), *[0] * (4 - len(ways))]
-    kernel, given, computed = ragged_rows.kernel(), _address(x), _address(result)
-    first = 0
+    kernel, start, end = ragged_rows.kernel(x.dtype), _address(x), _address(result)
+    place, first = _address(offsets), 0
     for row in (*large, len(offsets) - 1):
         if row > first:
-            state = np.array([_address(offsets[first:]), *used], np.int64)
+            state = np.array([place + 8 * first, *used], np.int64)
             parts = threads if offsets[row] - offsets[first] >= _PARALLEL else 1
-            count, size, place = row - first, x.itemsize, _address(state)
-            launch(kernel, 0, given, computed, count, size, 0, place, parts)
+            launch(kernel, 0, start, end, row - first, 0, 0, _address(state), parts)
         if row in large:
             whole = slice(offsets[row], offsets[row + 1])
             _run(x[whole], result[whole])

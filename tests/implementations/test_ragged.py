@@ -25,7 +25,7 @@ from implementations._numba import ragged_rows
 OFFER = [n for n, i in implementations().items() if "ragged_softmax" in i.operations]
 OURS: dict[str, Any] = {"numba_cpu": numba_cpu, "max_shift": max_shift}
 DTYPES = ("float64", "float32", "float16", "bfloat16")
-LENGTHS = {
+LENGTHS: dict[str, Any] = {
     "empty rows everywhere": [0, 0, 3, 0, 5, 1, 0, 0],
     "one row": [77],
     "rows of one entry": [1] * 70,
@@ -33,6 +33,8 @@ LENGTHS = {
     "about the kernels' limits": [47, 48, 1023, 1024, 1025, 16383, 16384, 16385],
     "neighbours of one length": [8] * 100 + [9] * 3 + [8] * 40,
     "a long row beside short ones": [3] * 500 + [60_000] + [0, 5] * 500,
+    "more short rows than are put in order at a time": np.arange(9000) * 7919 % 50 % 43,
+    "long rows among those that are put in order": [5, 4, 60, 5, 0, 2000, 1, 4, 48, 48, 5] * 60,
     "two long rows that follow one another": [40_000, 40_000, 0, 1],
 }
 
@@ -120,7 +122,7 @@ def test_a_sparse_matrix_in_place_of_one_that_is_filled_with_minus_infinity(name
 
 @pytest.mark.parametrize("what", LENGTHS)
 def test_threads_do_not_change_a_bit(what: str) -> None:
-    x, offsets = ragged(LENGTHS[what] * 3, "float32")
+    x, offsets = ragged(np.tile(LENGTHS[what], 3), "float32")
     most = numba.get_num_threads()
     got = []
     for threads in range(1, most + 1):
