@@ -393,12 +393,12 @@ def _run_ragged(x: Array, result: Array, offsets: Array, longest: int) -> None:
     ways = range(1 + way_of(longest))
     used = [*(_kernel("softmax", x.dtype, way) for way in ways), *[0] * (4 - len(ways))]
     kernel, start, end = ragged_rows.kernel(x.dtype), _address(x), _address(result)
-    place, first = _address(offsets), 0
+    place, past, first = _address(offsets), _past(result, x), 0
     for row in (*large, len(offsets) - 1):
         if row > first:
             state = np.array([place + 8 * first, *used], np.int64)
             parts = threads if offsets[row] - offsets[first] >= _PARALLEL else 1
-            launch(kernel, 0, start, end, row - first, 0, 0, _address(state), parts)
+            launch(kernel, 0, start, end, row - first, 0, past, _address(state), parts)
         if row in large:
             whole = slice(offsets[row], offsets[row + 1])
             _run(x[whole], result[whole])
