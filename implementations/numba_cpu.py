@@ -392,13 +392,13 @@ def _run_ragged(x: Array, result: Array, offsets: Array, longest: int) -> None:
     large = np.flatnonzero(np.diff(offsets) >= own).tolist() if divided else []
     ways = range(1 + way_of(longest))
     used = [*(_kernel("softmax", x.dtype, way) for way in ways), *[0] * (4 - len(ways))]
-    kernel, start, end = ragged_rows.kernel(x.dtype), _address(x), _address(result)
+    kernel, start, end = ragged_rows.kernel(x.dtype), _address(x), place_of(result)
     place, past, first = _address(offsets), _past(result, x), 0
     for row in (*large, len(offsets) - 1):
         if row > first:
             state = np.array([place + 8 * first, *used], np.int64)
             parts = threads if offsets[row] - offsets[first] >= _PARALLEL else 1
-            launch(kernel, 0, start, end, row - first, 0, past, _address(state), parts)
+            launch(kernel, 0, start, end, row - first, 0, past, place_of(state), parts)
         if row in large:
             whole = slice(offsets[row], offsets[row + 1])
             _run(x[whole], result[whole])

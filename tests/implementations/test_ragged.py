@@ -84,6 +84,40 @@ def test_rows_of_any_lengths(lengths: list[int], name: str, width: Any) -> None:
     assert np.array_equal(given, offsets)
 
 
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.sampled_from([0, 1, 2, 7, 15, 16, 17, 47, 48, 300, 1024]), max_size=80),
+       st.sampled_from(["float32", "float64"]), st.booleans())  # fmt: skip
+def test_rows_of_any_mixture_have_the_bits_that_they_have_alone(
+    lengths: list[int], dtype: str, in_place: bool
+) -> None:
+    x, offsets = ragged(lengths, dtype, 20.0)
+    wide = np.full(x.size + 128, 7, x.dtype)
+    inside = wide[64:-64]
+    inside[:] = x
+    y = numba_cpu.ragged_softmax(inside if in_place else x, offsets, out=inside)
+    assert y is inside
+    assert np.all(np.concatenate([wide[:64], wide[-64:]]) == 7)
+    for row in rows(offsets):
+        assert numba_cpu.softmax(x[row]).tobytes() == y[row].tobytes()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_offsets_beyond_32_bits(dtype: Any) -> None:
+    """Of values so far before an array that row 0 begins where the array does."""
+    far, size = 1 << 40, np.dtype(dtype).itemsize
+    x, offsets = ragged([3, 0, 50, 7, 7, 2000], np.dtype(dtype).name)
+    y, places = np.empty_like(x), offsets + far
+    kernels = [numba_cpu._kernel("softmax", x.dtype, way) for way in range(3)]
+    state = np.array([places.ctypes.data, *kernels, 0])
+    numba_cpu.launch(
+        ragged_rows.kernel(x.dtype), 0, x.ctypes.data - far * size, y.ctypes.data - far * size,
+        len(offsets) - 1, 0, 0, state.ctypes.data, 1,
+    )  # fmt: skip
+    assert y.tobytes() == numba_cpu.ragged_softmax(x, offsets).tobytes()
+    begin = ragged_rows.share_begin.py_func
+    assert [begin(places, 6, p, 4) for p in range(5)] == [begin(offsets, 6, p, 4) for p in range(5)]
+
+
 @pytest.mark.parametrize("name", sorted(OURS))
 def test_what_has_no_softmax_stays_in_its_row(name: str) -> None:
     rest = [1.0, 2.0]
