@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from implementations._shared import changed_logits, linear_layer, numpy_rows
+from implementations._shared import changed_logits, linear_layer, numpy_rows, ragged_rows
 from implementations._shared.numpy_rows import Array, as_rows, buffer_for, check, deliver, maximum
 
 IMPLEMENTATION = {
@@ -89,6 +89,11 @@ def softcap_softmax(x: Array, cap: float, axis: int = -1, out: Array | None = No
     """Softmax of cap * tanh(x / cap)."""
     x = check(x, out)
     return _changed(changed_logits.capped(as_rows(x, axis), cap), x, axis, out)
+
+
+def ragged_softmax(values: Array, offsets: Array, out: Array | None = None) -> Array:
+    """The same of each row values[offsets[i]:offsets[i + 1]], by `reduceat`."""
+    return ragged_rows.max_shift(values, offsets, out)
 
 
 @np.errstate(all="ignore")

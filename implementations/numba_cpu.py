@@ -23,7 +23,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from implementations._numba import half_rows
+from implementations._numba import half_rows, ragged_rows
 from implementations._numba import operations as kernels
 from implementations._numba import softmax as softmax_kernels
 from implementations._numba.long_launch import launch_long
@@ -56,6 +56,7 @@ from implementations._shared.numpy_rows import (
     check_targets,
     deliver,
 )
+from implementations._shared.ragged_rows import check_ragged
 from implementations._simd.compilation import LINE
 from implementations._simd.halves import HAS_HALF
 from implementations._simd.launch import (
@@ -361,6 +362,47 @@ def softmax_with_sink(x: Array, sink: float, axis: int = -1, out: Array | None =
 def softcap_softmax(x: Array, cap: float, axis: int = -1, out: Array | None = None) -> Array:
     """Softmax of cap * tanh(x / cap), in float64."""
     return _with_number("softcap_softmax", x, cap, axis, out)
+
+
+def ragged_softmax(values: Array, offsets: Array, out: Array | None = None) -> Array:
+    """Softmax of each row values[offsets[i]:offsets[i + 1]], to the bits that it has alone.
+
+    Whatever lies unevenly, threads share it: rows are divided by their entries, and a row that is
+    more than a thread's share is divided itself.
+    """
+    x, given = check(values, out), np.asarray(offsets)
+    longest = -1
+    if x.ndim == given.ndim == 1 and given.size and given.dtype.kind in "iu":
+        given = np.ascontiguousarray(given, np.int64)
+        longest = ragged_rows.longest_row(_address(given), given.size - 1, x.size)
+    if longest < 0:
+        check_ragged(values, offsets, out)  # says why
+    rows = as_rows(x, -1)
+    result = _apart(buffer_for(rows, x, -1, out), rows, x, out)
+    if rows.size:
+        _run_ragged(rows, result, given, longest)
+    return deliver(result, x, -1, out)
+
+
+def _run_ragged(x: Array, result: Array, offsets: Array, longest: int) -> None:
+    """Rows between those that are large for a thread in a launch each, and these by themselves."""
+    threads = thread_count() if x.size >= _PARALLEL else 1
+    own = max(LONG, x.size // threads)
+    divided = threads > 1 and longest >= own
+    large = np.flatnonzero(np.diff(offsets) >= own).tolist() if divided else []
+    ways = range(1 + way_of(longest))
+    used = [*(_kernel("softmax", x.dtype, way) for way in ways), *[0] * (4 - len(ways))]
+    kernel, start, end = ragged_rows.kernel(x.dtype), _address(x), place_of(result)
+    place, past, first = _address(offsets), _past(result, x), 0
+    for row in (*large, len(offsets) - 1):
+        if row > first:
+            state = np.array([place + 8 * first, *used], np.int64)
+            parts = threads if offsets[row] - offsets[first] >= _PARALLEL else 1
+            launch(kernel, 0, start, end, row - first, 0, past, place_of(state), parts)
+        if row in large:
+            whole = slice(offsets[row], offsets[row + 1])
+            _run(x[whole], result[whole])
+        first = row + 1
 
 
 def log_softmax(x: Array, axis: int = -1, out: Array | None = None) -> Array:

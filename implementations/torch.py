@@ -42,6 +42,8 @@ IMPLEMENTATION = {
         },
         {"id": "saturation", "reason": "log_softmax is 0 where the probability is near 1"},
         {"id": "gradient", "reason": "the gradient at the target is p - 1, rounded"},
+        {"id": "no-entries", "reason": "a jagged tensor of empty rows alone cannot be padded"},
+        {"id": "offsets", "reason": "a jagged tensor may begin after its first value: 0 there"},
     ),
 }
 
@@ -69,6 +71,11 @@ def softmax_with_sink(x: Tensor, sink: float, axis: int = -1) -> Tensor:
 def softcap_softmax(x: Tensor, cap: float, axis: int = -1) -> Tensor:
     """torch.softmax(torch.tanh(x / cap) * cap, axis)."""
     return operations.softcapped(x, cap, axis)
+
+
+def ragged_softmax(values: Tensor, offsets: Tensor) -> Tensor:
+    """torch.softmax of a nested tensor of layout jagged, which pads the rows to the longest."""
+    return operations.ragged(values, offsets)
 
 
 def log_softmax(x: Tensor, axis: int = -1, out: Tensor | None = None) -> Tensor:

@@ -65,6 +65,7 @@ def softmax(x, axis=-1, out=None):
 #     log_softmax(x, axis=-1, out=None)           logsumexp(x, axis=-1)
 #     softmax_backward(grad, y, axis=-1)          cross_entropy(logits, targets)
 #     merge_logsumexp(m1, s1, m2, s2)             linear_cross_entropy(hidden, weight, targets)
+#     ragged_softmax(values, offsets)             row i is values[offsets[i] : offsets[i + 1]]
 #
 # and what attention asks for; scale, sink and cap are numbers and are passed by name:
 #

@@ -27,18 +27,18 @@ def select(
 ) -> list[Implementation]:
     """The implementations named, each once; all that are built in or installed for none.
 
-    Of all, those that offer but operations of attention take part where these are asked for, and
+    Of all, those that offer but optional operations take part where these are asked for, and
     those that say so only where they are named.
 
     Raises:
         ImplementationError: there is none of a name, or two files of one.
     """
-    from harness.registry.contract import OF_ATTENTION, OPERATIONS, ImplementationError
+    from harness.registry.contract import OPERATIONS, OPTIONAL, ImplementationError
     from harness.registry.discovery import implementations, load
 
     if not names:
         asked = {*operations} or {*OPERATIONS}.difference(
-            () if "attention" in experiments else OF_ATTENTION
+            () if "attention" in experiments else OPTIONAL
         )
         return [
             i for i in implementations().values()

@@ -20,7 +20,7 @@ from harness.numerics.formats import FloatFormat, float_format
 from harness.records import Record, Status
 from harness.records.reader import cell_key
 from harness.records.timing import CONTROL_SUFFIX
-from harness.registry.contract import OF_ATTENTION, OPERATIONS
+from harness.registry.contract import OPERATIONS, OPTIONAL
 from harness.registry.discovery import Implementation
 from harness.text import one_line
 from harness.worker.client import Pool, RemoteImplementation, WorkerFault
@@ -287,7 +287,7 @@ def refusal_of(
     if unavailable is not None:
         return "unavailable", unavailable
     if operation is not None and operation not in implementation.operations:
-        parameters = f"({', '.join(OPERATIONS[operation])})" if operation in OF_ATTENTION else ""
+        parameters = f"({', '.join(OPERATIONS[operation])})" if operation in OPTIONAL else ""
         return "unsupported", f"offers no {operation}{parameters}"
     declared = implementation.metadata.dtypes
     if declared is not None and dtype not in declared:

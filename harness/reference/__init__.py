@@ -6,8 +6,8 @@ integer, a tuple, or None for all). The input is taken as it is, already rounded
 
 - `softmax`, `log_softmax`, `logsumexp`, `softmax_backward`, `cross_entropy`, and attention's
   `scaled_softmax`, `softcap_softmax`, `masked_softmax`, `softmax_with_sink`,
-  `merge_logsumexp`, and `linear_cross_entropy`: plain arrays,
-  correctly rounded, once, to nearest even.
+  `merge_logsumexp`, and `linear_cross_entropy`, and `ragged_softmax` of rows of unlike lengths:
+  plain arrays, correctly rounded, once, to nearest even.
 - `*_exact`: `exact.Exact`, the unrounded pair hi + lo, for errors in ulps. One such
   evaluation serves every format: `Exact.round_to(fmt)` is the correctly rounded result.
 
@@ -32,6 +32,8 @@ from harness.reference.api import (
     masked_softmax_exact,
     merge_logsumexp,
     merge_logsumexp_exact,
+    ragged_softmax,
+    ragged_softmax_exact,
     scaled_softmax,
     scaled_softmax_exact,
     softcap_softmax,
@@ -65,6 +67,8 @@ __all__ = [
     "masked_softmax_exact",
     "merge_logsumexp",
     "merge_logsumexp_exact",
+    "ragged_softmax",
+    "ragged_softmax_exact",
     "scaled_softmax",
     "scaled_softmax_exact",
     "softcap_softmax",

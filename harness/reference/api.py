@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from harness.numerics.arguments import checked_axis, checked_targets
+from harness.numerics.arguments import checked_axis, checked_offsets, checked_targets
 from harness.numerics.exact import Exact
 from harness.numerics.formats import Float64Array, FloatFormat, float_format, to_float64
 from harness.reference.backward import backward_rows
@@ -24,6 +24,7 @@ from harness.reference.operations import (
     logsumexp_rows,
     softmax_rows,
 )
+from harness.reference.ragged import ragged_rows
 
 T = TypeVar("T", bound=np.generic)
 Axis = int | tuple[int, ...] | None
@@ -198,6 +199,32 @@ def softmax_with_sink_exact(x: ArrayLike, sink: ArrayLike, axis: Axis = -1) -> E
     return _changed(x, axis, Change(), sink=sink)
 
 
+def ragged_softmax_exact(values: ArrayLike, offsets: ArrayLike) -> Exact:
+    """Softmax of rows of unlike lengths, which lie one after the other; as `softmax_exact`.
+
+    The stored entries of a CSR matrix are such rows, its ``data`` and ``indptr``; what it does not
+    store counts as -inf, and has the probability 0.
+
+    Args:
+        values: shape (entries,); row i is ``values[offsets[i]:offsets[i + 1]]``, and may be empty.
+        offsets: integers, shape (rows + 1,), from 0 to the number of entries, never descending.
+
+    Returns:
+        Of the shape of `values`.
+
+    Raises:
+        ValueError: for other dimensions, or offsets that do not ascend so.
+        TypeError: for offsets that are not integers, and as `softmax_exact`.
+    """
+    lifted = lift(values)
+    places = checked_offsets(offsets, lifted.shape)
+    if lifted.size == 0:
+        return empty_exact(lifted.shape)
+    _check_subnormals()
+    with np.errstate(all="ignore"):
+        return ragged_rows(np.ascontiguousarray(lifted), places)
+
+
 def merge_logsumexp_exact(
     m1: ArrayLike, s1: ArrayLike, m2: ArrayLike, s2: ArrayLike
 ) -> tuple[Float64Array, Exact]:
@@ -358,6 +385,13 @@ def softmax_with_sink(
 ) -> NDArray[Any]:
     """`softmax_with_sink_exact`, correctly rounded as `softmax`."""
     return softmax_with_sink_exact(x, sink, axis).round_to(_default(x, dtype))
+
+
+def ragged_softmax(
+    values: ArrayLike, offsets: ArrayLike, dtype: Format | None = None
+) -> NDArray[Any]:
+    """`ragged_softmax_exact`, correctly rounded as `softmax`."""
+    return ragged_softmax_exact(values, offsets).round_to(_default(values, dtype))
 
 
 def merge_logsumexp(

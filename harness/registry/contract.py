@@ -30,17 +30,22 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = {
     "merge_logsumexp": ("m1", "s1", "m2", "s2"),
     "linear_cross_entropy": ("hidden", "weight", "targets"),
     "attention_weights": ("x", "axis"),
+    "ragged_softmax": ("values", "offsets", "out"),
 }
 """Operation to the parameters of its signature; `out` is optional (design of the contract)."""
 
-OF_ATTENTION = tuple(OPERATIONS)[5:]
-"""What a file may well have under these names for itself: with other parameters, not offered."""
+OPTIONAL = tuple(OPERATIONS)[5:]
+"""Nobody need offer them, and a file may well have something of its own under these names: with
+other parameters, not offered."""
 
-CHANGED = OF_ATTENTION[:4]
+CHANGED = OPTIONAL[:4]
 """Softmax of logits that are scaled, masked, beside a sink, or capped."""
 
 IN_PARTS = ("merge_logsumexp", "linear_cross_entropy")
 """Of which a call gives several results, none of them a softmax."""
+
+RAGGED = "ragged_softmax"
+"""Softmax of rows of unlike lengths: ``values[offsets[i]:offsets[i + 1]]`` is row i."""
 
 NUMBERS = frozenset({"scale", "sink", "cap"})
 """Parameters that are a number, and no array; they are passed by name."""
@@ -362,7 +367,7 @@ def _operations(path: Path, tree: ast.Module) -> dict[str, bool]:
     imported: dict[str, bool] = {}
     for node in _statements(tree.body):
         if isinstance(node, ast.FunctionDef) and node.name in OPERATIONS:
-            ours = node.name not in OF_ATTENTION
+            ours = node.name not in OPTIONAL
             with contextlib.nullcontext() if ours else contextlib.suppress(ImplementationError):
                 own[node.name] = _check_signature(path, node)
         elif isinstance(node, ast.ImportFrom):

@@ -15,9 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 import implementations as built_in_package
-from harness.numerics.arguments import checked_axis, checked_targets
+from harness.numerics.arguments import checked_axis, checked_offsets, checked_targets
 from harness.registry import discovery
-from harness.registry.contract import OPERATIONS, ImplementationError, Metadata, arrays_of
+from harness.registry.contract import (
+    OPERATIONS,
+    RAGGED,
+    ImplementationError,
+    Metadata,
+    arrays_of,
+)
 from harness.registry.discovery import Implementation
 from harness.worker import backends
 
@@ -139,8 +145,10 @@ def _arguments(
     """The arrays of a call and its options, refused in one line as the reference refuses them.
 
     Raises:
-        TypeError: for a missing array, an axis that is no integer, targets that are no integers.
-        ValueError: for shapes that do not fit, targets or an axis (AxisError) out of range.
+        TypeError: for a missing array, an axis that is no integer, targets or
+            offsets that are no integers.
+        ValueError: for shapes that do not fit, targets or an axis (AxisError) out of range, offsets
+            that do not ascend from 0 to the number of values.
     """
     count = arrays_of(operation)
     more = [p for p in OPERATIONS[operation][count:] if p != "out"]
@@ -155,6 +163,8 @@ def _arguments(
         arrays[2] = checked_targets(arrays[2], (*arrays[0].shape[:-1], len(arrays[1])))
     elif operation == "cross_entropy":
         arrays[1] = checked_targets(arrays[1], arrays[0].shape)
+    elif operation == RAGGED:
+        checked_offsets(arrays[1], arrays[0].shape)
     elif operation == "softmax_backward" and arrays[0].shape != arrays[1].shape:
         shapes = " and ".join(str(a.shape) for a in arrays)
         raise ValueError(f"grad, y: expected one shape; got {shapes}")

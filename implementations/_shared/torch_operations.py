@@ -41,6 +41,11 @@ def softcapped(x: Tensor, cap: float, axis: int) -> Tensor:
     return torch.softmax(torch.tanh(x / cap) * cap, axis)
 
 
+def ragged(values: Tensor, offsets: Tensor) -> Tensor:
+    """A nested tensor of layout jagged, whose softmax pads all rows to the longest."""
+    return torch.softmax(torch.nested.nested_tensor_from_jagged(values, offsets), -1).values()
+
+
 def softmax_backward(grad: Tensor, y: Tensor, axis: int = -1) -> Tensor:
     """The backward of torch.softmax, as autograd calls it."""
     return torch.ops.aten._softmax_backward_data(grad, y, axis, y.dtype)

@@ -6,14 +6,14 @@ import json
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
 from harness.experiments.claims import audit as audit_module
-from harness.experiments.claims import calculus
+from harness.experiments.claims import calculus, timing
 from harness.experiments.claims.audit import audit_claims
 from harness.experiments.claims.claim import Evidence, Kind
 from harness.experiments.claims.growth import exponential_growth, growth_slope, is_faster
@@ -243,6 +243,38 @@ def test_audits_are_strict_json() -> None:
     audits = audit_claims(["A1", "E4"])
     assert [a["claim"]["id"] for a in json.loads(strict_json(audits))] == ["A1", "E4"]
     assert audits[0].evidence.certified == "[0.24473, 0.66524, 0.09003]"
+
+
+def test_sparse_rows_are_those_that_are_filled_with_minus_infinity() -> None:
+    dense, values, offsets = timing.sparse_rows(20, 50, 0.1)
+    assert dense.dtype == values.dtype == np.float32
+    for row, own in enumerate(np.split(values, offsets[1:-1])):
+        assert own.size >= 1
+        assert dense[row][dense[row] != -np.inf].tolist() == own.tolist()
+    for density in timing.DENSITIES:
+        _, values, offsets = timing.sparse_rows(100, 1000, density)
+        assert len(values) / 1e5 == pytest.approx(density + (1 - density) / 1000, rel=0.1)
+
+
+def test_sparse_rows_are_timed_at_every_density(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The two that are compared give the same probabilities; only of few entries it is claimed."""
+    seen = []
+
+    def compared(statement: str, changed: Any, baseline: Any, rounds: int, role: str) -> Finding:
+        seen.append((changed, baseline))
+        return Finding(statement, 1, 1, "m", role)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(timing, "_call", lambda function: function)
+    monkeypatch.setattr(timing, "against", compared)
+    found = timing._sparse(3)
+    assert len(found) == len(seen) == 2 * len(timing.DENSITIES)
+    for ragged, dense in seen:
+        whole = dense()
+        np.testing.assert_allclose(ragged(), whole[whole != 0], rtol=1e-5)
+    claimed = [f.statement for f, _ in found if f.role == "claim"]
+    assert [s.rpartition(": ")[2] for s in claimed] == [
+        f"numba_cpu, {d} stored" for d in ("10.0%", "1.0%", "0.1%")
+    ]
 
 
 @pytest.mark.slow

@@ -30,8 +30,16 @@ def results():
         y, implementation.softmax(ROWS, out=np.full_like(ROWS, np.nan)),
         implementation.softmax(LONG), implementation.softmax(ROWS, axis=0),
         implementation.log_softmax(ROWS), implementation.logsumexp(ROWS),
-        implementation.softmax_backward(ROWS, y), loss, gradient,
+        implementation.softmax_backward(ROWS, y), loss, gradient, *ragged(),
     ))
+
+def ragged():
+    if not hasattr(implementation, "ragged_softmax"):
+        return []
+    places = np.random.default_rng(1).integers(0, ROWS.size, 3000)
+    places = np.sort(np.concatenate([[0, ROWS.size], places]))
+    return [implementation.ragged_softmax(ROWS.ravel(), places),
+            implementation.ragged_softmax(LONG.ravel(), np.array([0, 7, 7, 400_000, LONG.size]))]
 
 def in_child(check):
     child = os.fork()

@@ -320,14 +320,17 @@ def test_parameters_that_are_none_are_refused(
         read_metadata(path)
 
 
-def test_operations_of_attention_are_offered_with_their_own_parameters(tmp_path: Path) -> None:
+def test_optional_operations_are_offered_with_their_own_parameters(tmp_path: Path) -> None:
     text = """
 def scaled_softmax(x, scale, axis=-1, out=None): ...
 
 def masked_softmax(x, mask, axis=-1): ...
 
 def merge_logsumexp(m1, s1, m2, s2): ...
+
+def ragged_softmax(values, offsets, out=None): ...
 """
     meta = read_metadata(written(tmp_path, PLAIN + text))
-    assert meta.operations == ("softmax", "scaled_softmax", "masked_softmax", "merge_logsumexp")
-    assert meta.operations_with_out == ("scaled_softmax",)
+    assert meta.operations[:3] == ("softmax", "scaled_softmax", "masked_softmax")
+    assert meta.operations[3:] == ("merge_logsumexp", "ragged_softmax")
+    assert meta.operations_with_out == ("scaled_softmax", "ragged_softmax")

@@ -40,6 +40,7 @@ CLAIMS: tuple[Claim, ...] = (
         S1,
         "statement",
         "parallel hardware, vectorised and sparse computation speed softmax up",
+        "sparse: a tenth of the entries is stored, or less",
     ),
     Claim(
         "C1",

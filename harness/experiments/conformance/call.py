@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.registry.contract import CHANGED, NUMBERS, OPERATIONS
+from harness.registry.contract import CHANGED, NUMBERS, OPERATIONS, RAGGED
 
 Array = NDArray[Any]
 AxisArgument = int | tuple[int, ...] | None | Literal["default"]
@@ -22,7 +22,7 @@ Layout = Literal["C", "F", "reversed", "strided", "offset", "broadcast", "misali
 Out = Literal["none", "fresh", "strided", "alias", "overlap"]
 Caller = Literal["own", "thread", "together", "fork"]
 
-PROBABILITIES = ("softmax", *CHANGED)
+PROBABILITIES = ("softmax", *CHANGED, RAGGED)
 _BY: Mapping[Caller, str] = {
     "own": "",
     "thread": " in another thread",
@@ -112,6 +112,8 @@ class Step:
 def plain_step(operation: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Step:
     """The operation on equal numbers, where it matters only whether the call can be made."""
     x = np.ones(shape, dtype)
+    if operation == RAGGED:
+        return Step(operation, (x.reshape(-1), np.array([0, x.size])), "default")
     second = {
         "softmax_backward": (x / x.dtype.type(shape[-1]),),
         "cross_entropy": (np.zeros(shape[:-1], np.int64),),

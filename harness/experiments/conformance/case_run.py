@@ -54,7 +54,7 @@ from harness.numerics.formats import Float64Array, FloatFormat, float_format, to
 from harness.numerics.outcomes import outcome as class_of
 from harness.numerics.ulps import ulp_error
 from harness.records import Outcome
-from harness.registry.contract import CHANGED, OPERATIONS
+from harness.registry.contract import CHANGED, OPERATIONS, RAGGED
 from harness.worker.isolation.scheduling import waited
 
 T = TypeVar("T")
@@ -543,6 +543,9 @@ class Trial:
             return (self._recipe(step, logits[-1]) + told,)
         if row is None:
             rows, told = [a.reshape(-1) for a in logits], ""
+        elif step.operation == RAGGED:
+            own = row_around(step, row)
+            rows, told = [logits[0][own]], f" entries {own.start} to {own.stop}"
         else:
             rows = [rows_of(a, axes_of(step, a.ndim))[row] for a in logits]
             told = f" row={row}"
@@ -566,6 +569,13 @@ class Trial:
             return f"{to_hex(flat[0])} in every place, {shape}, axis {step.axis}"
         digest = hashlib.sha256(flat.tobytes()).hexdigest()[:16]
         return f"{self.case_id} seed={self.seed} {shape} sha256={digest}"
+
+
+def row_around(step: Step, entry: int) -> slice:
+    """The row of unlike lengths in which an entry is."""
+    offsets = step.arrays[1]
+    last = int(np.searchsorted(offsets, entry, "right"))
+    return slice(int(offsets[last - 1]), int(offsets[last]))
 
 
 def named(step: Step, part: int, index: Sequence[int]) -> str:

@@ -19,6 +19,7 @@ from harness.experiments.conformance.cases import (
     long_rows,
     magnitude,
     many_elements,
+    ragged,
     special,
     state,
     wide_rows,
@@ -46,6 +47,7 @@ _MODULES = {
     state: "state",
     attention: "special values",
     in_parts: "accuracy",
+    ragged: "special values",
 }
 """Modules of cases in the order of the catalogue, and the area of theirs."""
 _AREA_OF = {
@@ -54,7 +56,9 @@ _AREA_OF = {
     **dict.fromkeys(("54-batches", "55-permutation", "57-shift", "58-distribution"), "accuracy"),
     **dict.fromkeys(("56-memory-order", "byte-order", "positional-axis", "52-overlap"), "layouts"),
     **dict.fromkeys(("changed-layouts", "changed-out", "mask-broadcast"), "layouts"),
-    **dict.fromkeys(("scale-exact", "scale-rounded", "cap"), "accuracy"),
+    **dict.fromkeys(("scale-exact", "scale-rounded", "cap", "ragged"), "accuracy"),
+    **dict.fromkeys(("ragged-lengths", "ragged-uneven"), "many rows"),
+    **dict.fromkeys(("ragged-int32", "ragged-layouts", "ragged-out"), "layouts"),
 }
 
 CASES: tuple[Case, ...] = tuple(case for module in _MODULES for case in module.CASES)

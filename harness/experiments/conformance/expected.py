@@ -1,6 +1,7 @@
 """What a call should give: certified values, the error allowed, where only a convention decides.
 
-Everything in rows: the axes of the operation last, the others flattened. Kept for the process by
+Everything in rows: the axes of the operation last, the others flattened; rows of unlike lengths as
+they are, in one dimension. Kept for the process by
 content, since many implementations are judged on the same input.
 """
 
@@ -31,7 +32,8 @@ from harness.numerics.formats import Float64Array, FloatFormat, scale_by_power, 
 from harness.reference.api import lift, to_rows
 from harness.reference.composed import Change, changed_rows
 from harness.reference.memo import MEMO, certified, content_key
-from harness.registry.contract import CHANGED
+from harness.reference.operations import empty_exact
+from harness.registry.contract import CHANGED, RAGGED
 
 BoolArray = NDArray[np.bool_]
 _SMALL = 1 << 14
@@ -43,7 +45,7 @@ class Expected:
     """What one of the results of a step must be.
 
     Attributes:
-        exact: (rows, classes) or (rows,), unrounded.
+        exact: (rows, classes) or (rows,), unrounded; (entries,) of rows of unlike lengths.
         fmt: the format of the result.
         allowed: ulps, of that shape.
         free: where mathematics has no finite answer and a convention decides; of that shape.
@@ -243,7 +245,28 @@ def _of_cross_entropy(
     )
 
 
+def _of_ragged(
+    values: Float64Array, offsets: NDArray[Any], fmt: FloatFormat, arithmetic: Arithmetic
+) -> tuple[Expected, ...]:
+    """What softmax of the rows of each length must be."""
+    exact, lengths = empty_exact(values.shape), np.diff(offsets)
+    allowed, limit, uniform = np.zeros((3, len(values)))
+    free = np.zeros(len(values), np.bool_)
+    for n in np.unique(lengths[lengths > 0]):
+        places = offsets[:-1][lengths == n, None] + np.arange(n)
+        (own,) = _of_logits("softmax", values[places], fmt, arithmetic)
+        for part in ("hi", "lo", "exponent"):
+            getattr(exact, part)[places] = getattr(own.exact, part)
+        allowed[places], free[places] = own.allowed, own.free
+        if own.alternatives:
+            limit[places], uniform[places] = own.alternatives
+    return (Expected(exact, fmt, allowed, free, (limit, uniform) if free.any() else ()),)
+
+
 def _evaluate(step: Step, fmt: FloatFormat, arithmetic: Arithmetic) -> tuple[Expected, ...]:
+    if step.operation == RAGGED:
+        values, offsets = step.arrays
+        return _of_ragged(lift(values), offsets, fmt, arithmetic)
     x, *second = step_rows(step)
     x = lift(x)
     if step.operation == "softmax_backward":
@@ -333,6 +356,8 @@ def first_beyond(
 
 def result_rows(result: Array, step: Step) -> Array:
     """A result of `step` in the rows of its expectation."""
+    if step.operation == RAGGED:
+        return result.reshape(-1)
     if step.operation == "logsumexp" or (
         step.operation == "cross_entropy" and result.ndim < step.arrays[0].ndim
     ):

@@ -16,7 +16,7 @@ import numpy as np
 from harness.experiments.conformance import diagnosis
 from harness.experiments.conformance.call import Result, Step
 from harness.experiments.conformance.case import OF_LOGITS
-from harness.experiments.conformance.case_run import Trial
+from harness.experiments.conformance.case_run import Trial, row_around
 from harness.experiments.conformance.expected import (
     expected_of,
     index_of,
@@ -41,6 +41,7 @@ from harness.experiments.conformance.target import SubjectFault
 from harness.numerics.formats import to_float64
 from harness.numerics.ulps import ulp_error
 from harness.records import Witness
+from harness.registry.contract import RAGGED
 
 _TOO_LARGE = 1 << 23
 """Elements of a call that is not made again."""
@@ -120,8 +121,12 @@ def explained(trial: Trial, found: Observation, call: FailingCall, budget: Budge
     prober = Prober(perform, call.judge or trial.observe, budget)
     try:
         failing = prober.tried(replace(step, same=None))
+        if failing is None and step.operation == RAGGED:
+            return None, None
         if failing is None:
             return _not_alone(trial, found, call, prober)
+        if step.operation == RAGGED:
+            return witness(trial, _few_rows(failing, prober)), None
         budget.extend(budget.seconds, budget.calls)  # what was seen costs what it costs
         small = smallest(prober, failing, trial.fmt)
         budget.extend(0.1, 20)
@@ -131,6 +136,23 @@ def explained(trial: Trial, found: Observation, call: FailingCall, budget: Budge
         return witness(trial, small), told.text
     except (SubjectFault, Spent):
         return (None if prober.found is None else witness(trial, prober.found)), None
+
+
+def _few_rows(failing: Failing, prober: Prober) -> Failing:
+    """Of rows of unlike lengths the failing one, with as few of its neighbours as will do."""
+    step, call = failing.step, failing.observation.call
+    values, offsets = step.arrays
+    if call is None or not call.place:
+        return failing
+    row = int(np.searchsorted(offsets, row_around(step, call.place[0]).start, "right")) - 1
+    for before, after in ((0, 1), (1, 1), (0, 2), (0, len(offsets)), (row, 1)):
+        kept = offsets[row - min(before, row) : row + after + 1]
+        found = prober.tried(
+            replace(step, arrays=(values[kept[0] : kept[-1]].copy(), kept - kept[0]))
+        )
+        if found is not None and found.observation.outcome == failing.observation.outcome:
+            return found
+    return failing
 
 
 def _not_alone(trial: Trial, found: Observation, call: FailingCall, prober: Prober) -> Explanation:

@@ -38,13 +38,13 @@ from harness.experiments.conformance.judge_process import (
 from harness.experiments.context import Context, Unit
 from harness.records import ConformanceRecord, Record
 from harness.records.conformance import DEVIATIONS
-from harness.registry.contract import CHANGED, IN_PARTS
+from harness.registry.contract import CHANGED, IN_PARTS, RAGGED
 from harness.registry.discovery import Implementation
 
 CHEAP_ENOUGH = ("26-stalled-float32",)
 """Heavy cases that every profile judges: gigabytes, but for a second."""
 
-BESIDE = (*CHANGED, *IN_PARTS)
+BESIDE = (*CHANGED, *IN_PARTS, RAGGED)
 """Operations that have cells for those alone who offer them."""
 _ORDER = {case.id: k for k, case in enumerate(CASES)}
 _SHARES = 3
