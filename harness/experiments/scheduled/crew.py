@@ -124,8 +124,7 @@ class Crew:
     _told: set[str] = field(default_factory=set)
     _done: queue.SimpleQueue[Any] = field(default_factory=queue.SimpleQueue)
     _stack: ExitStack = field(default_factory=ExitStack)
-    _asked: dict[str, str] = field(default_factory=dict)
-    _futures: dict[str, Any] = field(default_factory=dict)
+    _asked: dict[str, tuple[str, Any]] = field(default_factory=dict)
     _submitted: int = 0
     _client: Any = None
     _address: str = ""
@@ -226,7 +225,7 @@ class Crew:
             except queue.Empty:
                 continue
             if future.key in self._asked:
-                self._take(self._asked.pop(future.key), future)
+                self._take(self._asked.pop(future.key)[0], future)
             elif future.key in flying and not future.cancelled():
                 piece, _, worker = flying.pop(future.key)
                 found = self._found(future)
@@ -307,19 +306,20 @@ class Crew:
         lost = self._workers.keys() - there
         for address in lost:
             del self._workers[address]
+        for key, (address, future) in list(self._asked.items()):
+            if future.cancelled():  # with a connection that was lost
+                del self._asked[key]
+                self._known.discard(address)
         for address in there - self._known:
             future = self._submit(address, introduce, self.campaign.paths, self.packages)
             if future is not None:
-                self._asked[future.key] = address
-                self._futures[future.key] = future  # it is forgotten with its last reference
-        self._known = there
+                self._asked[future.key] = address, future
+                self._known.add(address)
+        self._known &= there
         return lost
 
     def _take(self, address: str, future: Any) -> None:
         """Let a worker take part that has said who it is, if it is one of ours."""
-        self._futures.pop(future.key, None)
-        if address not in self._known or future.cancelled():
-            return
         try:
             answer: Mapping[str, Any] = _answer(future)
         except _Lost:
@@ -346,7 +346,8 @@ class Crew:
                 f"same, or take it as it is with --other-workers record"
             )
             return
-        self._workers[address] = _Worker(address, self._host(answer["host"], theirs, other))
+        if address in self._known:
+            self._workers[address] = _Worker(address, self._host(answer["host"], theirs, other))
 
     def _host(self, name: str, theirs: Mapping[str, str], other: Sequence[str]) -> str:
         """The name that records give a machine: the run does not tell what it calls itself."""
