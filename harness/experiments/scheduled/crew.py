@@ -147,7 +147,7 @@ class Crew:
             count = int(self._address.removeprefix(LOCAL))
             self._stack.enter_context(dask.config.set(_CONFIG))
             cluster = distributed.LocalCluster(
-                n_workers=count, threads_per_worker=1, processes=True, dashboard_address=None,
+                n_workers=count, threads_per_worker=1, processes=True, dashboard_address=":0",
                 silence_logs=logging.CRITICAL,
             )  # fmt: skip
             self._stack.callback(cluster.close)
