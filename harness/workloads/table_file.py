@@ -40,7 +40,7 @@ def _arrow(path: Path) -> Iterator[Any]:
         yield pyarrow
     except LogitsError:
         raise
-    except (pyarrow.ArrowException, OSError, ValueError, KeyError, MemoryError) as error:
+    except (pyarrow.ArrowException, OSError, MemoryError) as error:
         lines = str(error).splitlines() or [type(error).__name__]
         raise LogitsError(f"{path}: cannot be read: {lines[0][:300]}; write it again") from error
 
@@ -155,7 +155,7 @@ class _Column:
             if self._chunks is None or r0 < self._first:
                 self._chunks, self._first = self._open(), 0
                 self._held = self._held[:0]
-            pieces, at = [], r0
+            pieces, at = [self._held[:0, c0:c1]], r0
             while at < r1:
                 last = self._first + len(self._held)
                 if at < last:
@@ -164,7 +164,7 @@ class _Column:
                 else:
                     self._first = last
                     self._held = self._lists(self._next())
-            return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+            return np.concatenate(pieces)
 
     def _next(self) -> Any:
         assert self._chunks is not None
