@@ -162,6 +162,11 @@ def _filters(
         )
     if precision is not None and not 0.1 <= precision <= 100.0:
         raise typer.BadParameter(f"--precision: expected 0.1 to 100 (percent); got {precision:g}")
+    if asked.logits and asked.experiments and "accuracy" not in asked.experiments:
+        raise typer.BadParameter(
+            "--logits: captured logits are judged by the experiment accuracy alone; add "
+            "--experiment accuracy, or drop --logits"
+        )
     options.refuse_unknown("--operation", asked.operations, OPERATIONS)
     options.refuse_unknown("--dtype", asked.dtypes, FORMATS)
     options.refuse_unknown("--experiment", asked.experiments, EXPERIMENTS)

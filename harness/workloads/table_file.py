@@ -50,14 +50,10 @@ def _is_list(pyarrow: Any, kind: Any) -> bool:
     return bool(is_.is_fixed_size_list(kind) or is_.is_list(kind) or is_.is_large_list(kind))
 
 
-def _plain(pyarrow: Any, kind: Any) -> Any:
-    return kind.storage_type if isinstance(kind, pyarrow.BaseExtensionType) else kind
-
-
 def names(path: Path) -> list[str]:
     """Of the columns that hold lists."""
     with _arrow(path) as pyarrow, _table(pyarrow, path) as (schema, _):
-        return [f.name for f in schema if _is_list(pyarrow, _plain(pyarrow, f.type))]
+        return [f.name for f in schema if _is_list(pyarrow, f.type)]
 
 
 @contextmanager
@@ -82,7 +78,7 @@ def opened(path: Path, name: str | None, as_bfloat16: bool, max_bytes: int | Non
     if as_bfloat16:
         raise LogitsError(f"{path}: Parquet and Arrow files tell their types; drop ::bfloat16")
     with _arrow(path) as pyarrow, _table(pyarrow, path) as (schema, table):
-        lists = [f.name for f in schema if _is_list(pyarrow, _plain(pyarrow, f.type))]
+        lists = [f.name for f in schema if _is_list(pyarrow, f.type)]
         if name is None:
             if not lists:
                 got = ", ".join(f"{f.name}: {f.type}" for f in list(schema)[:8]) or "no column"
@@ -92,7 +88,7 @@ def opened(path: Path, name: str | None, as_bfloat16: bool, max_bytes: int | Non
         if len(places) != 1:
             shown = ", ".join(schema.names[:8])
             raise refused(path, f"one column named {name!r}", shown, "give one of these")
-        kind = _plain(pyarrow, schema.field(places[0]).type)
+        kind = schema.field(places[0]).type
         if not _is_list(pyarrow, kind) or not pyarrow.types.is_floating(kind.value_type):
             raise refused(path, _COLUMN, f"{name}: {kind}", _ADVICE)
         dtype = np.dtype(kind.value_type.to_pandas_dtype())
@@ -127,7 +123,7 @@ def _chunks(pyarrow: Any, path: Path, name: str, kind: Any) -> Callable[[int], I
             for batch in batches:
                 column = batch.column(name)
                 column.validate(full=True)  # offsets that a stranger wrote
-                yield column.storage if hasattr(column, "storage") else column
+                yield column
 
     return chunks
 

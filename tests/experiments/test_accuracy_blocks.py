@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -329,3 +332,34 @@ def test_only_what_is_larger_than_a_block_is_judged_in_blocks(
         (record,) = unit.measure()
         assert record.rows_at_once == expected  # type: ignore[union-attr]
         assert record.status == "ok"
+
+
+_RUN = """
+import sys
+from functools import partial
+from harness.__main__ import main
+from harness.experiments import accuracy
+from harness.experiments.accuracy_blocks import in_blocks
+
+accuracy.BLOCK = int(sys.argv.pop(1))
+accuracy.in_blocks = partial(in_blocks, elements=accuracy.BLOCK)
+sys.exit(main())
+"""
+
+
+def peak(folder: Path, elements: int) -> int:
+    """MiB of the process that judges x.npy in blocks of so many elements."""
+    options = "run --profile smoke --experiment accuracy --dtype float32 --workload constant"
+    options += " --classes 2 -i max_shift --logits x.npy --no-report --machine box"
+    command = [sys.executable, "-c", _RUN, str(elements), *options.split()]
+    done = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(done.pid, 0)
+    done.returncode = os.waitstatus_to_exitcode(status)
+    assert done.returncode == 0
+    return usage.ru_maxrss >> 10
+
+
+def test_judging_takes_the_memory_of_a_block(tmp_path: Path) -> None:
+    """Of 16 MiB of logits; judged at once they take many times as much."""
+    np.save(tmp_path / "x.npy", np.zeros((1 << 12, 1 << 10), np.float32))
+    assert peak(tmp_path, 1 << 62) - peak(tmp_path, 1 << 18) > 300

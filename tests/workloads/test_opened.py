@@ -271,12 +271,17 @@ def _written(path: Path, column: pa.Array) -> Path:
         (pa.array([[1, 2], [3, 4]]), "got x: list<"),
         (pa.array([1.0, 2.0]), "got x: double"),
         (pa.array([["a"]]), "got x: list<"),
+        (pa.array([[[1.0, 2.0]]]), "got x: list<"),
+        (  # whose classes are not all of a list
+            pa.FixedShapeTensorArray.from_numpy_ndarray(np.ones((2, 2, 3), np.float32)),
+            "got x: extension<",
+        ),
         (pa.array([[1.0, float("nan")]]), "got nan at row 0, class 1"),
         (pa.array([[1.0], [float("-inf")]]), "only -inf in row 1"),
         (pa.array([[]], pa.list_(pa.float32())), "at least one row and one class"),
         (pa.array([], pa.list_(pa.float32(), 2)), "at least one row and one class"),
     ],
-    ids=range(12),
+    ids=range(14),
 )
 def test_columns_that_are_no_logits_are_refused(
     tmp_path: Path, column: pa.Array, message: str
