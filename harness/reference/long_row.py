@@ -1,9 +1,9 @@
 """Softmax of one row whose classes come in blocks, because memory does not hold them.
 
 The blocks are gone through twice: for the maximum, and for the sum of the exponentials, which is
-added up in double-double as that of a row at hand (`tails`). What the filter cannot certify, about
-one element of 2**40 whose value lies beside a midpoint by chance, keeps its relative error below
-`WORST_RELATIVE_ERROR` and is not settled by Ziv's loop, which would need the whole row.
+added up in double-double as that of a row at hand (`tails`). What the filter cannot certify, less
+than one element of 2**44 whose value lies beside a midpoint by chance, keeps its relative error
+below `WORST_RELATIVE_ERROR` and is not settled by Ziv's loop, which would need the whole row.
 """
 
 from __future__ import annotations

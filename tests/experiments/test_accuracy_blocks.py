@@ -329,6 +329,7 @@ def test_only_what_is_larger_than_a_block_is_judged_in_blocks(
         monkeypatch.setattr(accuracy, "BLOCK", elements)
         monkeypatch.setattr(accuracy, "in_blocks", partial(in_blocks, elements=elements))
         (unit,) = (u for u in accuracy.plan(context) if "file(" in u.label)
+        assert unit.timed is (expected is not None)  # then nothing else asks meanwhile
         (record,) = unit.measure()
         assert record.rows_at_once == expected  # type: ignore[union-attr]
         assert record.status == "ok"
