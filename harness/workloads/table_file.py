@@ -40,7 +40,7 @@ def _arrow(path: Path) -> Iterator[Any]:
         yield pyarrow
     except LogitsError:
         raise
-    except (pyarrow.ArrowException, OSError, MemoryError) as error:
+    except (pyarrow.ArrowException, OSError, MemoryError, UnicodeError) as error:
         lines = str(error).splitlines() or [type(error).__name__]
         raise LogitsError(f"{path}: cannot be read: {lines[0][:300]}; write it again") from error
 

@@ -31,7 +31,7 @@ SHARES = (0.0, 0.2, 0.50001, 0.9, 1.0)
 def sparse_file(path: Path, rows: int, rng: np.random.Generator) -> dict[int, np.ndarray]:
     """Writes the file; returns what is no hole, by row."""
     written = {
-        int(share * (rows - 1)): (rng.normal(size=CLASSES) * 10).astype(np.float32)
+        int(share * (rows - 1)): (rng.normal(size=CLASSES) * (2 + 18 * share)).astype(np.float32)
         for share in SHARES
     }
     for row in written.values():

@@ -297,6 +297,15 @@ def test_columns_are_told_by_name(tmp_path: Path) -> None:
     assert "at most 11 bytes" in refused(source, max_bytes=11)
 
 
+@pytest.mark.parametrize("write", [as_parquet, as_feather, as_stream])
+def test_names_of_columns_that_are_no_text_are_refused(
+    tmp_path: Path, write: Callable[[Path, np.ndarray], str]
+) -> None:
+    path = Path(write(tmp_path / "x", numbers(4, 3)).partition("::")[0])
+    path.write_bytes(path.read_bytes().replace(b"mine", b"\xff\xfe\xff\xfe"))
+    assert "cannot be read: 'utf-8' codec" in refused(path)
+
+
 def test_without_pyarrow_the_extra_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
