@@ -72,7 +72,7 @@ COLUMNS = {
     "flushed_count flushed_mass wrong_argmax wrong_order nonfinite outcome bound bound_ulp "
     "bound_ulp_at_worst error_over_bound deviation published_bound published_bound_ulp "
     "error_over_published exp_error_u worst_row worst_class worst_logit worst_got "
-    "worst_expected input_sha256 witness diagnosis",
+    "worst_expected rows_at_once classes_at_once input_sha256 witness diagnosis",
     "overflow": "kind probe sign event occurs last_good last_good_hex first_bad first_bad_hex "
     "got_at_first_bad expected_at_first_bad tolerance_ulp evaluations offset",
     "throughput": "regime role allocating cache array_bytes moved_bytes beside fits samples_ns "

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from harness.bounds.context import BoundContext
-from harness.numerics.formats import Float64Array, float_format, scale_by_power
+from harness.numerics.formats import Float64Array, FloatFormat, float_format, scale_by_power
 
 # The bounds are evaluated in float64, in some 30 operations: allow for their own roundings.
 _EVALUATION = 1.0 + 2.0**-40
@@ -219,14 +219,20 @@ def _finish(c: BoundContext, cost: Float64Array, eta: Float64Array) -> BoundResu
 
 
 def _rounded_once_more(c: BoundContext, total: Float64Array) -> Float64Array:
-    """The bound after one rounding to the output format, in its ulps.
+    return rounded_once_more(c.in_ulp, total, c.output)
+
+
+def rounded_once_more(
+    in_ulp: Float64Array, total: Float64Array, output: FloatFormat
+) -> Float64Array:
+    """A bound after one rounding to the output format, in its ulps; `in_ulp` the exact values.
 
     Half an ulp of the rounded value. If the error stays below half an ulp, crossing into the
     next binade costs nothing: its first number is representable, so that the rounding adds no
     more than the crossing did.
     """
-    _, reach = np.frexp(np.minimum(c.in_ulp + total, 1e300))
-    wider = np.maximum(reach - c.output.precision, 0).astype(np.int64)
+    _, reach = np.frexp(np.minimum(in_ulp + total, 1e300))
+    wider = np.maximum(reach - output.precision, 0).astype(np.int64)
     return total + np.where(total <= 0.5, 0.5, 0.5 * scale_by_power(1.0, wider))
 
 

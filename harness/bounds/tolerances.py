@@ -26,6 +26,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from harness.bounds import evaluate_bound, make_context
 from harness.bounds.context import BoundContext
+from harness.bounds.formulas import rounded_once_more
 from harness.numerics.exact import Exact, from_float64
 from harness.numerics.formats import (
     Float64Array,
@@ -142,6 +143,42 @@ def merge_allowance(
         return np.asarray(exp_error + 4.0 + np.where(share > 0, gap * share, 0.0))
 
 
+def of_parts_allowance(
+    part: Exact, allowed: Float64Array, exact: Exact, weight: float, cost: float,
+    fmt: DTypeLike | FloatFormat,
+) -> Float64Array:  # fmt: skip
+    """Ulps allowed to softmax of a row that is put together of parts of its classes.
+
+    A result is the part's softmax times exp(l - L), l the part's computed log-sum-exp and L that of
+    all l, with one rounding in all; derived in docs/bounds.md, "Rows in parts".
+
+    Args:
+        part: the exact softmax of the part alone, (rows, classes); `allowed`: ulps allowed to it.
+        exact: the exact softmax of the row at the part.
+        weight: what the part's exponentials are of those of the row.
+        cost: `cost_of_parts` of the part.
+    """
+    output = float_format(fmt)
+    q_part, (q, in_ulp, _) = part.in_ulps(output)[0], exact.in_ulps(output)
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        inherited = scale_by_power(weight * math.exp(min(cost, 700.0)) * allowed, q_part - q)
+        total = inherited + np.abs(in_ulp) * math.expm1(min(cost, 700.0))
+        total = rounded_once_more(np.abs(in_ulp), total * (1.0 + 2.0**-30), output)
+    total = np.where(np.isnan(total) | (cost > 700.0), np.inf, total)
+    return np.where(part.hi == 0, 0.0, total)  # masked
+
+
+def cost_of_parts(off: Float64Array, weights: Float64Array) -> Float64Array:
+    """What errors of log-sum-exps change of the logarithm of each part's factor exp(l - L).
+
+    Args:
+        off: the absolute error allowed to the log-sum-exp of each part, (parts,).
+        weights: what the exponentials of each part are of those of the row; they sum to one.
+    """
+    with np.errstate(over="ignore"):
+        return np.asarray(off + np.log1p(np.sum(weights * np.expm1(off)) * (1.0 + 2.0**-30)))
+
+
 def perturbation(off: Float64Array, p: Float64Array) -> Float64Array:
     """The relative change of softmax's results where logits change by at most `off`.
 
@@ -163,8 +200,10 @@ def _change_cost(z: Float64Array, change: Change, tanh_error: float) -> Float64A
     return np.abs(z)
 
 
-def _context(x: ArrayLike, fmt: FloatFormat, arithmetic: Arithmetic) -> BoundContext:
-    exact = certified("softmax", np.asarray(x))[0]
+def _context(
+    x: ArrayLike, fmt: FloatFormat, arithmetic: Arithmetic, exact: Exact | None = None
+) -> BoundContext:
+    exact = certified("softmax", np.asarray(x))[0] if exact is None else exact
     return make_context(x, exact, fmt, **arithmetic.errors(fmt))
 
 
@@ -207,7 +246,8 @@ def logsumexp_allowance(
 ) -> Float64Array:
     """Ulps allowed to each log-sum-exp; `x` (rows, classes), the result (rows,)."""
     output = float_format(fmt)
-    c = _context(x, output, arithmetic)
+    unused = from_float64(np.zeros(np.shape(x)))  # no softmax goes into it
+    c = _context(x, output, arithmetic, unused)
     with np.errstate(over="ignore"):
         absolute = c.u * (_sum_cost(c) + 2 * np.abs(c.maximum) + 2 * np.abs(c.logsumexp) + 4.0)
     return _in_ulps(absolute[:, 0], exact, output, c)

@@ -16,7 +16,7 @@ import pytest
 
 from harness import workloads
 from harness.cli.pytest_options import CHOSEN, FINDING, OPTION
-from harness.experiments.accuracy import judge as judge_accuracy
+from harness.experiments.accuracy_cell import judge as judge_accuracy
 from harness.experiments.conformance.catalogue import CASES
 from harness.experiments.conformance.judge import Options
 from harness.experiments.conformance.judge import judge as judge_conformance

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from harness.records import RunInfo
 
 
+_LARGE = 1 << 30
+"""Bytes of logits from which it is said that they are read."""
+
+
 class ProfileName(StrEnum):
     smoke = "smoke"
     quick = "quick"
@@ -76,8 +80,11 @@ def run(
         ),
     ] = None,
     logits: Annotated[
-        str | None,
-        typer.Option(help="Logits of your model: FILE.npy or FILE.npz[::NAME], last axis classes."),
+        list[str] | None,
+        typer.Option(
+            help="Logits of your model, last axis classes: FILE[::NAME], .npy, .npz, .safetensors, "
+            "Parquet or Arrow, of any size; repeat for several."
+        ),
     ] = None,
     baseline: Annotated[str, typer.Option(help="Speeds are ratios to it.")] = "max_shift",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the workloads.")] = 0,
@@ -116,7 +123,8 @@ def run(
                     classes or (), workload or (), precision,
                     Filters(
                         operations=tuple(operation or ()), dtypes=tuple(dtype or ()),
-                        experiments=tuple(experiment or ()), logits=logits, processes=processes,
+                        experiments=tuple(experiment or ()), logits=tuple(logits or ()),
+                        processes=processes,
                         threads=tuple(t.value for t in threads or ()), seconds=seconds,
                         regimes=tuple(regime or ()),
                     ),
@@ -159,6 +167,11 @@ def _filters(
         )
     if precision is not None and not 0.1 <= precision <= 100.0:
         raise typer.BadParameter(f"--precision: expected 0.1 to 100 (percent); got {precision:g}")
+    if asked.logits and asked.experiments and "accuracy" not in asked.experiments:
+        raise typer.BadParameter(
+            "--logits: captured logits are judged by the experiment accuracy alone; add "
+            "--experiment accuracy, or drop --logits"
+        )
     options.refuse_unknown("--operation", asked.operations, OPERATIONS)
     options.refuse_unknown("--dtype", asked.dtypes, FORMATS)
     options.refuse_unknown("--experiment", asked.experiments, EXPERIMENTS)
@@ -170,14 +183,30 @@ def _filters(
     try:
         counts = tuple(workloads.parse_class_count(c) for c in classes)
         ids = tuple(workloads.parse(w).id for w in workload_ids)
-        if asked.logits is not None:
-            workloads.make("file", params={"path": asked.logits})
+        sources = tuple(dict.fromkeys(s for given in asked.logits for s in _sources(given)))
+        for source in sources:
+            workloads.make("file", params={"path": source})
     except workloads.LogitsError:
         raise
     except ValueError as e:
         raise typer.BadParameter(str(e)) from None
     fraction = None if precision is None else precision / 100.0
-    return replace(asked, classes=counts, workloads=ids, precision=fraction)
+    return replace(asked, classes=counts, workloads=ids, precision=fraction, logits=sources)
+
+
+def _sources(given: str) -> list[str]:
+    """The arrays of a file of logits; what is left out of it, and what takes a while, is said."""
+    from harness import workloads
+
+    found, left_out = workloads.sources_in(given)
+    for reason in left_out:
+        say(f"not judged: {reason}")
+    for source in found:
+        with workloads.open_logits(source) as logits:
+            size = logits.nbytes
+        if size > _LARGE:
+            say(f"{source}: {size / 1e9:.1f} GB are read once to see that all values are logits")
+    return found
 
 
 def _same_logits(path: str, info: RunInfo, folder: Path) -> str:
@@ -214,8 +243,9 @@ def _resumed(folder: Path) -> Request:
         )
     names = {f.name for f in fields(Filters)}
     asked = {k: v for k, v in session.asked(info).items() if k in names}
-    if asked.get("logits") is not None:
-        asked["logits"] = _same_logits(str(asked["logits"]), info, folder)
+    given = asked.get("logits") or ()
+    given = (given,) if isinstance(given, str) else given  # of a run before there could be several
+    asked["logits"] = tuple(_same_logits(path, info, folder) for path in given)
     return Request(
         implementations=chosen,
         profile=PROFILES[info.profile],

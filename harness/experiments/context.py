@@ -110,7 +110,7 @@ class Context:
         seed: of every workload.
         cores: threads meant by ``"all"``.
         last_level_cache, l2_cache: bytes, None where unknown.
-        logits: id of the captured logits, if any were given.
+        logits: the captured logits that were given, each ``FILE[::NAME][::bfloat16]``.
         seconds: where the time of the run went, by what was done (`spending`).
         calm: tells whether a core is disturbed by others.
         records: those of the run so far, by `cell_key`.
@@ -126,7 +126,7 @@ class Context:
     cores: int
     last_level_cache: int | None = None
     l2_cache: int | None = None
-    logits: str | None = None
+    logits: Sequence[str] = ()
     baseline: str = "max_shift"
     on_note: Callable[[str], None] = print
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
@@ -247,7 +247,8 @@ class Context:
     ) -> NDArray[Any]:
         """One call in the worker, checked against the contract; see `checked_call`."""
         worker = self.pool[implementation.name]
-        return checked_call(worker, operation, arrays, options, self.profile.timeout_s)
+        timeout_s, reduced = self.profile.timeout_s, operation == "logsumexp"
+        return checked_call(worker, operation, arrays, options, timeout_s, reduced=reduced)
 
 
 class UnitEnded(Exception):
@@ -314,8 +315,13 @@ def checked_call(
     arrays: tuple[NDArray[Any], ...],
     options: Mapping[str, Any],
     timeout_s: float,
+    *,
+    reduced: bool = False,
 ) -> NDArray[Any]:
     """One call in a worker, checked against the contract: the result is like the first array.
+
+    Args:
+        reduced: but for the last axis, which the operation takes away.
 
     Raises:
         WorkerFault: it failed, or its result breaks the contract (shape, dtype, input).
@@ -325,11 +331,11 @@ def checked_call(
     if len(results) != 1:
         raise WorkerFault("failed", f"{operation}: expected one array; got {len(results)}")
     (y,), x = results, arrays[0]
-    if y.shape != x.shape or y.dtype != x.dtype:
+    shape = x.shape[:-1] if reduced else x.shape
+    if y.shape != shape or y.dtype != x.dtype:
         raise WorkerFault(
             "failed",
-            f"{operation}: expected shape {x.shape} and dtype {x.dtype}; "
-            f"got {y.shape} and {y.dtype}",
+            f"{operation}: expected shape {shape} and dtype {x.dtype}; got {y.shape} and {y.dtype}",
         )
     if reply["input_modified"]:
         raise WorkerFault("failed", f"{operation}: the input was modified")

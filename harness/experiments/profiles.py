@@ -278,7 +278,7 @@ class Filters:
     experiments: tuple[str, ...] = ()
     threads: tuple[str, ...] = ()
     regimes: tuple[str, ...] = ()
-    logits: str | None = None
+    logits: tuple[str, ...] = ()
     processes: int = 1
     precision: float | None = None
     seconds: float | None = None

@@ -165,7 +165,7 @@ def _note_cores(before: int, writer: RunWriter, progress: Progress) -> None:
 
 def _refuse_timed(request: Request, units: Sequence[Unit]) -> None:
     """Times of several machines, or of one that others use, cannot be set beside each other."""
-    timed = {u.experiment for u in units if u.timed or u.experiment not in SCHEDULED}
+    timed = {u.experiment for u in units if u.experiment not in SCHEDULED}
     if request.scheduling is not None and timed:
         raise NothingToRun(
             f"--scheduler: {', '.join(sorted(timed))} would be timed beside other work, and on "

@@ -190,7 +190,7 @@ def summarise(
         p50_ulp=float(quantiles[0]),
         p99_ulp=float(quantiles[1]),
         p999_ulp=float(quantiles[2]),
-        bias_ulp=None if wrong.all() else float(signed[~wrong].mean()),
+        bias_ulp=None if wrong.all() else _mean(signed[~wrong]),
         correctly_rounded=float(
             np.mean((c == expected) | (np.isnan(c) & np.isnan(expected)), dtype=np.float64)
         ),
@@ -256,11 +256,16 @@ def sum_residual(probabilities: ArrayLike) -> float | None:
     near = np.abs(p.sum(axis=1) - 1.0)
     off = 2.0**-51 * (p.shape[1] + 1) * (np.abs(p).sum(axis=1) + 1.0)  # at most, whatever the order
     largest = p[near + off >= np.max(near - off, initial=0.0)]
-    residuals = (abs(math.fsum([*_same_sum(row).tolist(), -1.0])) for row in largest)
+    residuals = (abs(math.fsum([*same_sum(row).tolist(), -1.0])) for row in largest)
     return max(residuals, default=None)
 
 
-def _same_sum(values: Float64Array) -> Float64Array:
+def _mean(values: Float64Array) -> float:
+    """Of the exact sum, so that blocks of an array have the mean of the whole (`tally`)."""
+    return math.fsum(same_sum(values).tolist()) / values.size
+
+
+def same_sum(values: Float64Array) -> Float64Array:
     """Fewer numbers with the same sum, exactly; `values` are finite.
 
     Of a number, times a power of two, the upper 26 bits are summed with those of all numbers of the

@@ -59,6 +59,14 @@ class AccuracyRecord(Record):
     worst_got: str | None = maybe("hexadecimal")
     worst_expected: str | None = maybe("hexadecimal, correctly rounded")
     worst_logits: list[str] | None = maybe("the whole row in hex, 16 at most")
+    rows_at_once: int | None = maybe(
+        "rows of a call, of logits that were judged in blocks; then p50_ulp, p99_ulp and p999_ulp "
+        "are at most 2**-12 of themselves too large"
+    )
+    classes_at_once: int | None = maybe(
+        "classes of a call, where rows were put together of softmax and logsumexp of parts of "
+        "their classes; wrong_order is then not known"
+    )
     input_sha256: str | None = None
     witness: Witness | None = maybe("the smallest call found on which it fails; of failures alone")
     diagnosis: str | None = maybe("what is wrong, in a sentence, where that can be told")

@@ -135,9 +135,22 @@ def _top_softmax(tails: Tails) -> tuple[Float64Array, Float64Array, BoolArray, P
 
 def softmax_rows(x: Float64Array, fine: Fine | None = None) -> Exact:
     """Softmax of each row of float64 (rows, classes), classes >= 1; `fine` as in `row_tails`."""
-    rows, classes = x.shape
     out = empty_exact(x.shape)
-    tails = row_tails(x, out, fine)
+    unsure = softmax_from(x, out, row_tails(x, out, fine))
+    if unsure.any():
+        _repair(out, unsure, x, fine, BallRow.softmax)
+    return out
+
+
+def softmax_from(x: Float64Array, out: Exact, tails: Tails) -> BoolArray:
+    """Makes softmax of exponentials; returns where it is not certain, (rows, classes).
+
+    Args:
+        x: (rows, classes), the rows or a part of their classes.
+        out: of that shape, exp(x - m) of each element.
+        tails: of the whole rows.
+    """
+    rows, classes = x.shape
     top_hi, top_lo, top_sure, inverse = _top_softmax(tails)
     bound = softmax_bound(tails)
     ordinary = tails.ordinary
@@ -163,9 +176,7 @@ def softmax_rows(x: Float64Array, fine: Fine | None = None) -> Exact:
             _special(hi, lo, kept, sure, xb, m)
             out.hi[block], out.lo[block], out.exponent[block] = hi, lo, kept
             unsure[block] = ~sure & ordinary[r, None]
-    if unsure.any():
-        _repair(out, unsure, x, fine, BallRow.softmax)
-    return out
+    return unsure
 
 
 def _special(

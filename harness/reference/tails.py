@@ -121,13 +121,39 @@ def differences(x: Float64Array, maximum: Float64Array) -> Pair:
     return hi, lo
 
 
-def row_tails(x: Float64Array, keep: Exact | None = None, fine: Fine | None = None) -> Tails:
-    """The statistics of each row of `x`, float64 of shape (rows, classes), classes >= 1.
+@dataclass(frozen=True)
+class Extremes:
+    """What the tail of a row is set against; arrays of shape (rows,).
 
-    Args:
-        keep: of the shape of `x`; is filled with exp(d) of every element.
-        fine: what `x` does not hold, if it is of differences.
+    Attributes:
+        maximum, count, unmasked: as in `Tails`.
+        second: the largest entry below the maximum; -inf where there is none.
     """
+
+    maximum: Float64Array
+    count: Float64Array
+    unmasked: IntArray
+    second: Float64Array
+
+    @property
+    def top(self) -> Float64Array:
+        """The maximum where it is finite, else 0."""
+        return np.where(np.isfinite(self.maximum), self.maximum, 0.0)
+
+    def scale(self) -> tuple[IntArray, BoolArray, BoolArray]:
+        """The exponent of the largest term of each tail, which tails are known, and which are too
+        small to be."""
+        ordinary = np.isfinite(self.maximum)
+        hi, lo = differences(np.where(ordinary, self.second, -np.inf), self.top)
+        has_tail = np.isfinite(self.second) & ordinary
+        # Half the range: terms below the range are then below exp(-2**18) of the tail
+        inside = hi >= -EXP_RANGE / 2
+        exponent = exp(np.where(inside, hi, 0.0), np.where(inside, lo, 0.0))[2]
+        return exponent, has_tail & inside, has_tail & ~inside
+
+
+def extremes(x: Float64Array) -> Extremes:
+    """Those of each row of `x`, float64 of shape (rows, classes), classes >= 1."""
     rows, classes = x.shape
     maximum = np.empty(rows)
     count = np.empty(rows)
@@ -140,14 +166,21 @@ def row_tails(x: Float64Array, keep: Exact | None = None, fine: Fine | None = No
         count[r] = top.sum(axis=1)
         unmasked[r] = (block != -np.inf).sum(axis=1)
         second[r] = np.where(top, -np.inf, block).max(axis=1)
-    ordinary = np.isfinite(maximum)
-    m = np.where(ordinary, maximum, 0.0)
-    second_hi, second_lo = differences(np.where(ordinary, second, -np.inf), m)
-    has_tail = np.isfinite(second) & ordinary
-    # Half the range: terms below the range are then below exp(-2**18) of the tail
-    inside = second_hi >= -EXP_RANGE / 2
-    outside = has_tail & ~inside
-    reference = exp(np.where(inside, second_hi, 0.0), np.where(inside, second_lo, 0.0))[2]
+    return Extremes(maximum, count, unmasked, second)
+
+
+def tail_sums(
+    x: Float64Array, of: Extremes, exponent: IntArray, keep: Exact | None = None,
+    fine: Fine | None = None,
+) -> Pair:  # fmt: skip
+    """Sums of exp(d) * 2**-exponent over the entries of each row below the maximum.
+
+    Args:
+        keep: of the shape of `x`; is filled with exp(d) of every element.
+        fine: what `x` does not hold, if it is of differences.
+    """
+    rows, classes = x.shape
+    ordinary, m = np.isfinite(of.maximum), of.top
     hi, lo = np.empty(rows), np.empty(rows)
     for r in row_blocks(rows, classes):
         sums = []
@@ -159,21 +192,33 @@ def row_tails(x: Float64Array, keep: Exact | None = None, fine: Fine | None = No
             else:
                 known = np.isfinite(x[r, c])
                 d = np.where(np.isnan(x[r, c]), 0.0, x[r, c]), np.where(known, fine.low[r, c], 0.0)
-            sums.append(_block_sums(d, reference[r], kept))
+            sums.append(_block_sums(d, exponent[r], kept))
         hi[r], lo[r] = sum_rows(
             np.stack([s[0] for s in sums], axis=1), np.stack([s[1] for s in sums], axis=1)
         )
-    known = has_tail & inside
+    return hi, lo
+
+
+def row_tails(x: Float64Array, keep: Exact | None = None, fine: Fine | None = None) -> Tails:
+    """The statistics of each row of `x`, float64 of shape (rows, classes), classes >= 1.
+
+    Args:
+        keep: of the shape of `x`; is filled with exp(d) of every element.
+        fine: what `x` does not hold, if it is of differences.
+    """
+    of = extremes(x)
+    exponent, known, outside = of.scale()
+    hi, lo = tail_sums(x, of, exponent, keep, fine)
     slack = 0.0 if fine is None else fine.slack
     return Tails(
-        maximum=maximum,
-        count=count,
-        unmasked=unmasked,
+        maximum=of.maximum,
+        count=of.count,
+        unmasked=of.unmasked,
         hi=np.where(known, hi, 0.0),
         lo=np.where(known, lo, 0.0),
-        exponent=np.where(known, reference, 0),
+        exponent=np.where(known, exponent, 0),
         outside=outside,
-        bound=tail_bound(classes) + slack,
+        bound=tail_bound(x.shape[1]) + slack,
         slack=slack,
     )
 

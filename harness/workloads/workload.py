@@ -18,9 +18,16 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from harness.numerics.formats import FloatFormat, float_format
-from harness.workloads.captured import file_digest, load_logits, split_source
+from harness.workloads.captured import (
+    checked_shape,
+    file_digest,
+    load_logits,
+    open_logits,
+    split_source,
+)
 from harness.workloads.digits import ROWS, WorkloadUnavailable, digits_logits
 from harness.workloads.families import FAMILIES, Draw, Family
+from harness.workloads.stored import Stored
 
 VERSION = 1
 """Version of the definitions of all families; it enters every stream and every record."""
@@ -169,15 +176,48 @@ class Workload:
 
     def _captured(self) -> NDArray[Any]:
         path = str(self.options["path"])
-        digest = file_digest(path)
-        if digest != self.options["sha256"]:
-            raise WorkloadUnavailable(f"{self.id}: the file has changed since the run was planned")
+        self.refuse_changed()
         logits = load_logits(path)
-        if logits.shape[1] != self.classes:
-            raise ValueError(
-                f"{self.id}: expected classes={logits.shape[1]}, as in the file; got {self.classes}"
-            )
+        self._check_classes(logits.shape[1])
         return logits[: self.rows]
+
+    def _check_classes(self, classes: int) -> None:
+        if classes != self.classes:
+            raise ValueError(
+                f"{self.id}: expected classes={classes}, as in the file; got {self.classes}"
+            )
+
+    def refuse_changed(self) -> None:
+        """Nothing where the file of captured logits is what it was.
+
+        Raises:
+            WorkloadUnavailable: it is not.
+        """
+        if file_digest(str(self.options["path"])) != self.options["sha256"]:
+            raise WorkloadUnavailable(f"{self.id}: the file has changed since the run was planned")
+
+    def opened(self) -> Stored:
+        """Captured logits of any size, opened, to be closed; their blocks come as `rounded` has
+        them.
+
+        Raises:
+            WorkloadUnavailable: the file has changed. LogitsError: it cannot be read.
+        """
+        self.refuse_changed()
+        stored = open_logits(str(self.options["path"]))
+        self._check_classes(stored.classes)
+        return stored
+
+    def rounded(self, block: NDArray[Any]) -> NDArray[Any]:
+        """Some of the values, rounded to the format.
+
+        Raises:
+            WorkloadUnavailable: the format cannot hold them.
+        """
+        fmt = float_format(self.dtype)
+        rounded = _rounded(block, fmt)
+        self._check(block, rounded, fmt)
+        return np.ascontiguousarray(rounded)
 
     def _check(self, drawn: NDArray[Any], rounded: NDArray[Any], fmt: FloatFormat) -> None:
         bad = ~np.isfinite(rounded)
@@ -230,8 +270,7 @@ def make(
     if family == "digits":
         natural = (ROWS, natural[1])
     elif family == "file" and (classes is None or rows is None):
-        shape = load_logits(str(dict(complete)["path"])).shape
-        natural = (shape[0], shape[1])
+        natural = checked_shape(str(dict(complete)["path"]))
     return Workload(
         family=family,
         classes=natural[1] if classes is None else int(classes),

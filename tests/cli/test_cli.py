@@ -136,6 +136,35 @@ def test_captured_logits_are_measured(tmp_path: Path) -> None:
     assert str(tmp_path) not in str(records[0].workload)
 
 
+def test_every_array_of_every_file_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.cli.run._LARGE", 4 * 3 * 50 - 1)
+    x = np.random.default_rng(0).normal(size=(3, 50)).astype(np.float32)
+    np.savez(tmp_path / "mine.npz", a=x, b=x[:, :7], labels=np.arange(3))
+    np.save(tmp_path / "other.npy", x[:2, :5])
+    grid = "--profile smoke --experiment accuracy --dtype float32 --workload constant --classes 2"
+    done = in_this_process(
+        "run", *grid.split(), "-i", "max_shift", "--logits", "mine.npz", "--logits", "other.npy",
+        "--logits", "mine.npz::b", "--no-report", "--machine", "box", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    assert "not judged: mine.npz: expected dtype" in done.stderr
+    assert "mine.npz::a: 0.0 GB are read once" in done.stderr
+    assert "other.npy: " not in done.stderr
+    (folder,) = (tmp_path / "results" / "box").iterdir()
+    found = {
+        str(r.workload).partition(",")[0]: (r.rows, r.classes, r.status)
+        for r in read_run(folder).records
+        if str(r.workload).startswith("file(")
+    }
+    assert found == {
+        "file(name=mine.npz::a": (3, 50, "ok"),
+        "file(name=mine.npz::b": (3, 7, "ok"),
+        "file(name=other.npy": (2, 5, "ok"),
+    }
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -148,6 +177,7 @@ def test_captured_logits_are_measured(tmp_path: Path) -> None:
         (["run", "--experiment", "astrology"], 2, "expected one of conformance"),
         (["run", "--operation", "hardmax"], 2, "expected one of softmax"),
         (["run", "--logits", "absent.npy"], 2, "absent.npy"),
+        (["run", "--logits", "a.npy", "--experiment", "overflow"], 2, "experiment accuracy alone"),
         (["run", "--resume", "absent"], 2, "absent: not a run"),
         (["show", "absent"], 2, "absent: no such file or folder"),
         (["show", "."], 2, "holds no run"),

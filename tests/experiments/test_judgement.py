@@ -13,7 +13,7 @@ from contexts import MakeContext
 from numpy.typing import NDArray
 
 from harness.bounds import evaluate_bound, over_bound
-from harness.experiments import accuracy, overflow
+from harness.experiments import accuracy_cell, overflow
 from harness.experiments.judgement import excused, excuses
 from harness.experiments.profiles import SMOKE
 from harness.experiments.verdict import reached
@@ -106,8 +106,8 @@ def test_what_is_computed_in_a_wider_format_overflows_where_that_one_does(
     for largest, deviation in ((20.0, None), (100.0, "overflow")):
         x = np.array([[largest, 0.0]], np.float16)
         y = context.call(one, "softmax", x, axis=-1)
-        blank = accuracy.AccuracyRecord(implementation=one.name, status="skipped")
-        record = accuracy.judge(context, one, x, y, softmax_exact(x), blank)
+        blank = accuracy_cell.AccuracyRecord(implementation=one.name, status="skipped")
+        record = accuracy_cell.judge(context, one, x, y, softmax_exact(x), blank)
         assert (record.status, record.deviation) == ("failed", deviation)
 
 
@@ -171,10 +171,10 @@ def test_check_the_plugin_accuracy_overflow_and_worst_case_agree(
     def word(status: str, deviation: str | None) -> str:
         return "passed" if status == "ok" else "failed" if deviation is None else "declared"
 
-    blank = accuracy.AccuracyRecord(
+    blank = accuracy_cell.AccuracyRecord(
         implementation=one.name, dtype="float32", classes=2, rows=1, status="skipped"
     )
-    record = accuracy.judge(context, one, x, y, exact, blank)
+    record = accuracy_cell.judge(context, one, x, y, exact, blank)
     assert word(record.status, record.deviation) == given.expected
     (cell,) = overflow._judge_map(context, one, "float32", [_map_record(one.name)], x, y, exact)
     assert word(cell.status, cell.deviation) == given.expected

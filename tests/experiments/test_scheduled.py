@@ -152,7 +152,10 @@ def test_exhaustive_tables_are_the_same(tmp_path: Path) -> None:
     here = run(*tables(tmp_path / "here", ["max_shift", "numba_exact"], **asked))
     there = run(
         *tables(
-            tmp_path / "there", ["max_shift", "numba_exact"], **asked, scheduling=Scheduling("local:2")
+            tmp_path / "there",
+            ["max_shift", "numba_exact"],
+            **asked,
+            scheduling=Scheduling("local:2"),
         )
     )
     assert differences(here, there) == []

@@ -587,8 +587,8 @@ _FOUR = "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 4)}"
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "expected a .npy or .npz file"),
-        (b"hello, world", "expected a .npy or .npz file; got one that starts with b'hello,'"),
+        (b"", "expected a .npy, .npz, .safetensors, Parquet or Arrow file"),
+        (b"hello, world", "or Arrow file; got one that starts with b'hello,'"),
         (b"\x93NUMPY", "expected a valid .npy header"),
         (b"\x93NUMPY\x01\x00\xff\xff{", "expected a valid .npy header"),
         (_npy("__import__('os')"), "expected a valid .npy header"),

@@ -62,7 +62,7 @@ class Campaign:
     seed: int
     baseline: str
     cores: int
-    logits: str | None
+    logits: tuple[str, ...]
     paths: tuple[str, ...]
     environment: Mapping[str, str | None]
     units: str

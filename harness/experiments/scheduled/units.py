@@ -26,7 +26,7 @@ def campaign_of(run: str, context: Context, filters: Filters, units: Sequence[Un
         seed=context.seed,
         baseline=context.baseline,
         cores=context.cores,
-        logits=context.logits,
+        logits=tuple(context.logits),
         paths=tuple(str(i.metadata.path.resolve()) for i in context.implementations),
         environment={name: os.environ.get(name) for name in INHERITED},
         units=digest_of([u.keys for u in units]),
