@@ -58,14 +58,7 @@ def logsumexp(x: Tensor, axis: int = -1) -> Tensor:
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Loss of each row, and the gradient of their sum, accurate at saturation."""
-    if targets.is_floating_point() or targets.shape != logits.shape[:-1]:
-        raise ValueError(
-            f"targets: expected integers of shape {tuple(logits.shape[:-1])}; "
-            f"got {targets.dtype} of shape {tuple(targets.shape)}"
-        )
-    gradient = torch.empty(logits.shape, dtype=logits.dtype)
-    (loss,) = team.call("cross_entropy", logits, targets.long(), gradient)
-    return loss.view(targets.shape), gradient
+    return team.loss_and_gradient(logits, targets)
 
 
 def _along(operation: str, x: Tensor, axis: int, out: Tensor | None) -> Tensor:

@@ -74,9 +74,10 @@ def main() -> None:
     rank, ranks = orders["rank"], orders["ranks"]
     try:
         kind = kind_of_work(orders["work"])
-        answer(ready=True)
+        answer(imported=True)
         store = dist.FileStore(orders["store"], ranks)
         work = kind(store, rank, ranks, orders["timeout_s"])
+        answer(connected=True)
         for line in channel.makefile("rb"):
             order = json.loads(line)
             dtype = getattr(torch, order["dtype"])

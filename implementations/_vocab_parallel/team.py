@@ -138,12 +138,10 @@ class _Running:
             meeting = os.path.join(folder, "store")
             for rank in range(1, self.ranks):
                 self.others.append(self._other(kind, rank, meeting))
-            until = time.monotonic() + _START_S
-            for rank, other in enumerate(self.others, 1):
-                if "ready" not in (other.answer(until) or {}):
-                    raise RankError(f"rank {rank} of {self.ranks} did not start")
+            self._expect("imported", _START_S)
             store = dist.FileStore(meeting, self.ranks)
             self.work = kind_of_work(kind)(store, 0, self.ranks, self.timeout_s)
+            self._expect("connected", self.timeout_s)  # they still read the store when we do not
 
     def _other(self, kind: str, rank: int, meeting: str) -> _Other:
         ours, theirs = socket.socketpair()
@@ -176,11 +174,17 @@ class _Running:
         for other in self.others:
             other.send(order)
         found = own_part(self.work, 0, self.ranks, operation, logits, targets)
-        until = time.monotonic() + self.timeout_s
-        for rank, other in enumerate(self.others, 1):
-            if "done" not in (other.answer(until) or {}):
-                raise RankError(f"rank {rank} of {self.ranks} did not finish")
+        self._expect("done", self.timeout_s)
         return found
+
+    def _expect(self, word: str, seconds: float) -> None:
+        """Wait until every other rank has said a word."""
+        until = time.monotonic() + seconds
+        for rank, other in enumerate(self.others, 1):
+            said = other.answer(until) or {}
+            other.told = said.get("error")
+            if word not in said:
+                raise RankError(f"rank {rank} of {self.ranks} is not {word}")
 
     def blame(self) -> str:
         """What became of the rank that is to blame: one that lost another is not."""
@@ -252,6 +256,7 @@ class Team:
         """
         with self._lock:
             running = self._started()
+            running.work.sizes(logits.shape[-1], running.ranks)  # or it says what it cannot do
             try:
                 own, shared = running.space(logits[..., 0].numel(), logits.shape[-1], logits.dtype)
                 shared.view(logits.shape).copy_(logits)
@@ -265,6 +270,29 @@ class Team:
                 raise
             memory.resize(running.shared, 0)
         return tuple(each for each in found if each.ndim == 1)
+
+    def loss_and_gradient(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """`call` of cross_entropy: the loss of each row, and the gradient of their sum.
+
+        Args:
+            logits: (..., classes).
+            targets: integers of any type, one for each row.
+
+        Raises:
+            ValueError: `targets` do not fit; else as `call`.
+        """
+        classes = logits.shape[-1]
+        if targets.is_floating_point() or targets.shape != logits.shape[:-1]:
+            raise ValueError(
+                f"targets: expected integers of shape {tuple(logits.shape[:-1])}; "
+                f"got {targets.dtype} of shape {tuple(targets.shape)}"
+            )
+        targets = targets.long()
+        if ((targets < 0) | (targets >= classes)).any():
+            raise ValueError(f"targets: expected class indices from 0 to {classes - 1}")
+        gradient = torch.empty(logits.shape, dtype=logits.dtype)
+        (loss,) = self.call("cross_entropy", logits, targets, gradient)
+        return loss.view(targets.shape), gradient
 
     def stop(self) -> None:
         """End the other ranks, if there are any."""

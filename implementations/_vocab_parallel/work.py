@@ -19,7 +19,15 @@ from implementations._vocab_parallel.sharded import Shards
 if TYPE_CHECKING:
     from torch import Tensor
 
-LOOPBACK = "127.0.0.1"
+
+def loopback_gloo(
+    store: dist.Store, rank: int, ranks: int, timeout: timedelta
+) -> dist.ProcessGroupGloo:
+    """gloo on the loopback; as torch makes it, it asks the name of the machine for an address."""
+    options = dist.ProcessGroupGloo._Options()
+    options._timeout = timeout
+    options._devices = [dist.ProcessGroupGloo.create_device(hostname="127.0.0.1")]
+    return dist.ProcessGroupGloo(store, rank, ranks, options)
 
 
 def gloo_group(store: dist.Store, rank: int, ranks: int, timeout_s: float) -> dist.ProcessGroup:
@@ -31,14 +39,9 @@ def gloo_group(store: dist.Store, rank: int, ranks: int, timeout_s: float) -> di
         ranks: how many there are; they are waited for.
         timeout_s: how long one waits for another in a collective.
     """
-    gloo = dist.ProcessGroupGloo
-    options = gloo._Options()
-    options._timeout = timedelta(seconds=timeout_s)
-    options._devices = [gloo.create_device(hostname=LOOPBACK)]
+    gloo = loopback_gloo(store, rank, ranks, timedelta(seconds=timeout_s))
     group = dist.ProcessGroup(store, rank, ranks)
-    group._register_backend(
-        torch.device("cpu"), dist.ProcessGroup.BackendType.GLOO, gloo(store, rank, ranks, options)
-    )
+    group._register_backend(torch.device("cpu"), dist.ProcessGroup.BackendType.GLOO, gloo)
     return group
 
 
