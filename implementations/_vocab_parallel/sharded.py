@@ -67,7 +67,7 @@ class Row:
 
     Attributes:
         maximum: of all classes.
-        rest: Σ exp(x − maximum) − 1.
+        rest: Σ exp(x − maximum) − 1; infinite where the maximum is +inf.
         target: the target's logit.
         depth: Σ (maximum − x), where labels are smoothed.
     """
@@ -78,8 +78,9 @@ class Row:
     depth: Tensor | None = None
 
     @property
-    def total(self) -> Tensor:
-        return 1 + self.rest
+    def finite(self) -> Tensor:
+        """The rest, NaN in a row with +inf, of which no probability is known."""
+        return torch.where(self.rest.isinf(), torch.nan, self.rest)
 
 
 def softmax(
@@ -112,7 +113,7 @@ def log_softmax(
     """(x − max) − log Σ exp(x − max) of the rank's own classes; arguments as of `softmax`."""
     x = _rows(shard, shards, group)
     row = _exchanged(x, shards, group, exchange)
-    return (x - row.maximum).sub_(torch.log1p(row.rest)).to(shard.dtype)
+    return (x - row.maximum).sub_(torch.log1p(row.finite)).to(shard.dtype)
 
 
 def logsumexp(
@@ -120,7 +121,7 @@ def logsumexp(
 ) -> Tensor:
     """max + log Σ exp(x − max), (rows,), the same on every rank; arguments as of `softmax`.
 
-    −inf where every class is, NaN in a row with +inf or NaN.
+    −inf where every class is, +inf where one is, NaN in a row with NaN.
     """
     row = _exchanged(_rows(shard, shards, group), shards, group, exchange)
     return (row.maximum + torch.log1p(row.rest))[:, 0].to(shard.dtype)
@@ -163,7 +164,8 @@ def cross_entropy(
     own = _own_targets(targets, shards, group)
     row = _exchanged(x, shards, group, exchange, own, depth=share > 0)
     target, each = _known(row.target), share / shards.classes
-    loss = torch.log1p(row.rest) + (1 - share) * (row.maximum - target)
+    rest = row.finite
+    loss = torch.log1p(rest) + (1 - share) * (row.maximum - target)
     if share > 0:
         loss += each * _known(row.depth)
     gradient = _probabilities(x, row)
@@ -171,9 +173,9 @@ def cross_entropy(
         gradient -= each
     here, index = own
     if x.shape[1]:
-        p = torch.exp(target - row.maximum) / row.total
-        rest = torch.where(target == row.maximum, -row.rest / row.total, p - 1) + (share - each)
-        gradient.scatter_(1, index, torch.where(here, rest, gradient.gather(1, index)))
+        p = torch.exp(target - row.maximum) / (1 + rest)
+        at_target = torch.where(target == row.maximum, -rest / (1 + rest), p - 1) + (share - each)
+        gradient.scatter_(1, index, torch.where(here, at_target, gradient.gather(1, index)))
     return loss[:, 0].to(shard.dtype), gradient.to(shard.dtype)
 
 
@@ -226,7 +228,7 @@ def _own_targets(
 
 
 def _probabilities(x: Tensor, row: Row) -> Tensor:
-    return torch.exp(x - row.maximum).div_(row.total)
+    return torch.exp(x - row.maximum).div_(1 + row.finite)
 
 
 def _exchanged(
@@ -259,7 +261,8 @@ def _exchanged(
 
 
 def _partial(x: Tensor) -> tuple[Tensor, Tensor]:
-    """(m, t) of a shard, (rows, 1) each; (−inf, −1) without any class above −inf."""
+    """(m, t) of a shard, (rows, 1) each; (−inf, −1) without any class above −inf, (inf, inf) with
+    +inf, (−inf, NaN) with NaN."""
     if x.shape[1] == 0:
         m = x.new_full((x.shape[0], 1), -torch.inf)
         return m, torch.full_like(m, -1.0)
@@ -268,13 +271,13 @@ def _partial(x: Tensor) -> tuple[Tensor, Tensor]:
     e = torch.exp(x - m)
     e.scatter_(1, top, e.gather(1, top) - 1)  # 0, and NaN in place of infinity or NaN
     t = e.sum(1, keepdim=True)
-    t = torch.where(m == -torch.inf, -1.0, t)
+    t = torch.where(m.isinf(), m.clamp(min=-1.0), t)
     return torch.where(m.isnan(), -torch.inf, m), t
 
 
 def _weight(m: Tensor, maximum: Tensor) -> Tensor:
-    """exp(m − maximum), 0 for a shard without any class above −inf."""
-    return torch.where(m == -torch.inf, 0.0, torch.exp(m - maximum))
+    """exp(m − maximum); 1 where they are equal, infinite ones too."""
+    return torch.where(m == maximum, 1.0, torch.exp(m - maximum))
 
 
 def _deeper(depth: Tensor, size: int, m: Tensor, maximum: Tensor) -> Tensor:
