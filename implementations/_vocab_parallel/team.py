@@ -254,11 +254,14 @@ class Team:
             RankError: see there.
             ValueError: a variable of the environment is no number in its range.
         """
+        rows, classes = logits.shape[:-1].numel(), logits.shape[-1]
+        if not rows * classes:  # nothing to divide; a sum without terms is 0
+            return (logits.new_full((rows,), -torch.inf),)
         with self._lock:
             running = self._started()
-            running.work.sizes(logits.shape[-1], running.ranks)  # or it says what it cannot do
+            running.work.sizes(classes, running.ranks)  # or it says what it cannot do
             try:
-                own, shared = running.space(logits[..., 0].numel(), logits.shape[-1], logits.dtype)
+                own, shared = running.space(rows, classes, logits.dtype)
                 shared.view(logits.shape).copy_(logits)
                 if targets is not None:
                     own.copy_(targets.reshape(-1))
