@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -62,6 +63,7 @@ def logsumexp(x, axis=-1):
 '''
 LETHAL = '''"""Kills whoever judges it, where a row has 17 classes."""
 
+import gc
 import os
 import signal
 
@@ -84,6 +86,15 @@ def _as_many_exponentials() -> Iterator[None]:
     patch.setattr("harness.experiments.context.measure_exp_error", measure_exp_error)
     yield
     patch.undo()
+
+
+@pytest.fixture(autouse=True)
+def _connections_that_were_lost() -> Iterator[None]:
+    """Dask leaves sockets of lost connections to the garbage collector, which is told of here."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture
@@ -159,7 +170,7 @@ def test_exhaustive_tables_are_the_same(tmp_path: Path) -> None:
         )
     )
     assert differences(here, there) == []
-    assert sum(r.status == "ok" for r in here.records) == 7
+    assert sum(r.status == "ok" for r in here.records) == 6
     assert not list(there.path.glob(".*"))
 
 

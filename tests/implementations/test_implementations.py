@@ -35,6 +35,7 @@ NAMES = [
 ]
 DTYPES = ["float64", "float32", "float16", "bfloat16"]
 CAREFUL = ["max_shift", "numba_cpu", "numba_exact", "online"]
+SATURATING = [*CAREFUL, "torch_vocab_parallel"]
 """Those whose log_softmax and gradients promise relative accuracy at saturation."""
 OURS = [*CAREFUL, "log_sum_exp", "log_sum_exp_difference", "two_pass"]
 
@@ -226,7 +227,7 @@ LOG_KINDS = [k for k in KINDS if k not in ("offset 10000",)]
 
 @pytest.mark.parametrize("kind", LOG_KINDS)
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", CAREFUL)
+@pytest.mark.parametrize("name", SATURATING)
 def test_careful_log_softmax_is_accurate_relative_to_its_terms(
     name: str, dtype: str, kind: str
 ) -> None:
@@ -237,7 +238,7 @@ def test_careful_log_softmax_is_accurate_relative_to_its_terms(
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("name", CAREFUL)
+@pytest.mark.parametrize("name", SATURATING)
 def test_careful_log_softmax_resolves_a_probability_near_one(name: str, dtype: str) -> None:
     x = np.array([[0, -30], [-40, 0], [17, 0]], dtype=dtype)
     y = _load(name, "log_softmax", dtype).log_softmax(x)
@@ -308,7 +309,7 @@ def test_cross_entropy_against_the_reference(name: str, dtype: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("name", [*CAREFUL, "log_sum_exp"])
+@pytest.mark.parametrize("name", [*SATURATING, "log_sum_exp"])
 def test_cross_entropy_is_relatively_accurate_at_saturation(name: str, dtype: str) -> None:
     x = np.array([[0, -30, -31], [5, 50, 3]], dtype=dtype)
     targets = np.array([0, 1])

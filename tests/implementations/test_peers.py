@@ -25,7 +25,7 @@ PEERS = {
     "openvino": ("softmax", "log_softmax"),
     "tensorflow": ("softmax", "log_softmax", "logsumexp", "cross_entropy"),
 }
-EVERYWHERE = ("numba_loop", "torch_compile")
+EVERYWHERE = ("numba_loop", "torch_compile", "torch_vocab_parallel")
 """Made of packages that the tests have anyway."""
 FORWARD = ("softmax", "log_softmax", "logsumexp")
 _SLOWLY = (

@@ -102,6 +102,8 @@ _PLACES = (
     "two_pass_numba",
     "online_numba",
     "online_lazy_numba",
+    "torch_vocab_parallel",
+    "torch_loss_parallel",
 )
 
 
