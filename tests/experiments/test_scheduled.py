@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import threading
 import time
@@ -65,6 +66,7 @@ LETHAL = '''"""Kills whoever judges it, where a row has 17 classes."""
 
 import gc
 import os
+import gc
 import signal
 
 import numpy as np
