@@ -46,8 +46,8 @@ FUNCTIONS = {
 OPTIONS = {
     "list": "",
     "run": "-i --baseline --classes --dtype --experiment --implementation --logits --machine "
-    "--no-report --operation --precision --processes --profile --regime --report --reports "
-    "--results --resume --seconds --seed --threads --timings --workload",
+    "--no-report --operation --other-workers --precision --processes --profile --regime --report "
+    "--reports --results --resume --scheduler --seconds --seed --threads --timings --workload",
     "check": "-v --baseline --dtype --fail-fast --json --markdown --no-timing --report --results "
     "--strict --timing --verbose",
     "show": "",
@@ -56,17 +56,19 @@ OPTIONS = {
     "new": "--folder",
     "claims": "--details --json",
     "exhaustive": "-i --dtype --every --implementation --json --keep --machine --no-keep "
-    "--no-report --report --reports --results --resume --table --workers",
+    "--no-report --other-workers --report --reports --results --resume --scheduler --table "
+    "--workers",
     "train": "-i -q --dtype --implementation --json --machine --no-report --profile --question "
     "--report --reports --results --resume --seed --seeds",
     "worst-case": "-n --classes --corpus --dtype --evaluations --keep --machine --no-keep "
-    "--no-report --replay --report --reports --results --save --seconds --seed",
+    "--no-report --other-workers --replay --report --reports --results --save --scheduler "
+    "--seconds --seed",
 }
 """What each command takes beside `--help` and `--debug`, which all have."""
 
 COLUMNS = {
     "a cell": "run machine experiment implementation operation dtype device threads workload "
-    "classes rows seed status reason elapsed_s",
+    "classes rows seed status reason elapsed_s host",
     "accuracy": "elements max_ulp p50_ulp p99_ulp p999_ulp bias_ulp correctly_rounded "
     "max_relative normwise_relative max_absolute sum_residual kl_divergence total_variation "
     "flushed_count flushed_mass wrong_argmax wrong_order nonfinite outcome bound bound_ulp "
