@@ -202,7 +202,7 @@ def test_read_results_has_the_columns_that_it_had() -> None:
     assert set(frame.columns) <= wanted  # of runs that have every experiment all of them:
     fields = (field for model in get_args(Measured) for field in model.model_fields)
     assert {"run", "machine", *fields} == wanted
-    assert list(frame.columns)[:15] == COLUMNS["a cell"].split()
+    assert list(frame.columns)[:16] == COLUMNS["a cell"].split()
     assert set(frame["experiment"]) <= set(COLUMNS)
 
 
