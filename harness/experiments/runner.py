@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 from harness.errors import UserError
 from harness.experiments.context import Context, Unit, ended_by, worker_for
@@ -208,13 +209,25 @@ def _source(
     campaign = campaign_of(writer.info.id, context, request.filters, units)
     packages = [p for p in writer.info.versions if p != "softmax-bench"]
     try:
-        with Crew(
-            request.scheduling, campaign, packages, context.on_note, writer.info.hosts
-        ) as crew:
-            yield scheduled(crew, context, units, left)
+        hosts = dict(writer.info.hosts)
+        with (
+            Crew(request.scheduling, campaign, packages, context.on_note, hosts) as crew,
+            contextlib.closing(scheduled(crew, context, units, left)) as found,
+        ):
+            yield _hosts_kept(found, hosts, writer)
     except SchedulerError as e:
         command = resume_command(writer.info, writer.folder)
         raise SchedulerError(f"{e}; what was measured is kept, go on with: {command}") from None
+
+
+def _hosts_kept(
+    source: Iterator[tuple[Unit, Iterator[Record]]], hosts: dict[str, Any], writer: RunWriter
+) -> Iterator[tuple[Unit, Iterator[Record]]]:
+    """The same, once run.json knows the machines that records will name."""
+    for unit, records in source:
+        if hosts != writer.info.hosts:
+            writer.update(hosts=dict(hosts))
+        yield unit, records
 
 
 def _measure(

@@ -169,11 +169,6 @@ class Crew:
         self._close()
         self._stack.close()
 
-    @property
-    def count(self) -> int:
-        """How many workers take part."""
-        return len(self._workers)
-
     def made(
         self, pieces: Sequence[Piece], wanted: Callable[[Piece], bool] = lambda piece: True
     ) -> Iterator[tuple[Piece, Made, str]]:
@@ -207,7 +202,7 @@ class Crew:
                 alone_since = time.monotonic()
             else:
                 self._wait(time.monotonic() - alone_since)
-            while waiting and (idle := self._idle(flying)) is not None:
+            while waiting and (idle := self._idle(flying, len(waiting))) is not None:
                 piece = self._next(waiting, idle)
                 if not wanted(piece):
                     continue
@@ -228,7 +223,12 @@ class Crew:
                 self._take(self._asked.pop(future.key)[0], future)
             elif future.key in flying and not future.cancelled():
                 piece, _, worker = flying.pop(future.key)
-                found = self._found(future)
+                try:
+                    found = self._found(future)
+                except UserError as e:  # it plans other cells, or cannot read an implementation
+                    waiting.appendleft(piece)
+                    self._refuse(worker.address, f"a worker of {worker.host} is refused: {e}")
+                    continue
                 if found is None:
                     waiting.appendleft(piece)
                     losses[piece] += 1
@@ -250,27 +250,38 @@ class Crew:
         return future
 
     def _found(self, future: Any) -> Made | None:
-        """What was made; None where it was lost on the way, or its worker was."""
+        """What was made; None where it was lost on the way, or its worker was.
+
+        Raises:
+            UserError: the worker cannot take part.
+        """
         from distributed import KilledWorker
 
         try:
             made: Made = _answer(future)
         except (_Lost, KilledWorker):
             return None
-        except UserError as e:
-            return Made(ended=("error", str(e)))
+        except UserError:
+            raise
         except Exception as e:
             return Made(ended=("error", one_line(f"harness: {type(e).__name__}: {e}")))
         return made
 
-    def _idle(self, flying: Mapping[str, tuple[Piece, Any, _Worker]]) -> _Worker | None:
-        """The worker with the least to do, if it could have more."""
+    def _idle(
+        self, flying: Mapping[str, tuple[Piece, Any, _Worker]], waiting: int
+    ) -> _Worker | None:
+        """The worker with the least to do, if it could have more: near the end, only if it waits.
+
+        Args:
+            waiting: how many pieces nobody has.
+        """
         load = dict.fromkeys(self._workers, 0)
         for _, _, worker in flying.values():
             if worker.address in load:
                 load[worker.address] += 1
         least = min(load, key=lambda a: load[a], default=None)
-        return None if least is None or load[least] >= _AHEAD else self._workers[least]
+        most = _AHEAD if waiting > len(load) else 1
+        return None if least is None or load[least] >= most else self._workers[least]
 
     def _next(self, waiting: deque[Piece], worker: _Worker) -> Piece:
         """Take out the next piece for a worker: near to its last, else to nobody's."""
@@ -326,10 +337,10 @@ class Crew:
             self._known.discard(address)  # and ask again
             return
         except Exception as e:
-            self._refused.add(address)
-            self._say(
+            self._refuse(
+                address,
                 f"a worker is refused, it cannot run softmax-bench ({one_line(str(e))}); install "
-                f"{self._own['softmax-bench']} there"
+                f"{self._own['softmax-bench']} there",
             )
             return
         theirs: Mapping[str, str] = answer["identity"]
@@ -340,14 +351,19 @@ class Crew:
         if answer["processors"] < self.campaign.cores:
             other.append(f"{answer['processors']} processors are fewer than {self.campaign.cores}")
         if other and not self.scheduling.others:
-            self._refused.add(address)
-            self._say(
+            self._refuse(
+                address,
                 f"a worker on {answer['host']} is refused ({'; '.join(other[:4])}); make it the "
-                f"same, or take it as it is with --other-workers record"
+                f"same, or take it as it is with --other-workers record",
             )
             return
         if address in self._known:
             self._workers[address] = _Worker(address, self._host(answer["host"], theirs, other))
+
+    def _refuse(self, address: str, why: str) -> None:
+        self._refused.add(address)
+        self._workers.pop(address, None)
+        self._say(why)
 
     def _host(self, name: str, theirs: Mapping[str, str], other: Sequence[str]) -> str:
         """The name that records give a machine: the run does not tell what it calls itself."""

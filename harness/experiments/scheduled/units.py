@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 
 from harness.experiments.context import Context, Divided, Unit, UnitEnded
@@ -13,8 +13,8 @@ from harness.experiments.scheduled.crew import Crew
 from harness.records import RECORD, Record
 from harness.worker.client import INHERITED, WorkerFault
 
-_SHARES = 512
-"""Of a unit that is divided: enough for hundreds of workers, seconds each for a few."""
+SHARES = 1024
+"""Of a unit that is divided: enough for a thousand workers, a second or more each."""
 
 
 def campaign_of(run: str, context: Context, filters: Filters, units: Sequence[Unit]) -> Campaign:
@@ -35,7 +35,7 @@ def campaign_of(run: str, context: Context, filters: Filters, units: Sequence[Un
 
 def scheduled(
     crew: Crew, context: Context, units: Sequence[Unit], left: Iterable[Unit]
-) -> Iterator[tuple[Unit, Iterator[Record]]]:
+) -> Generator[tuple[Unit, Iterator[Record]]]:
     """Each unit that is left with its records, as they come; what concludes is measured here.
 
     Args:
@@ -53,7 +53,7 @@ def scheduled(
             if divided is None:
                 pieces.append(Piece(place, near=near))
                 continue
-            shares = divided.shares(_SHARES)
+            shares = divided.shares(SHARES)
             pieces += [Piece(place, share, near) for share in shares]
             shared[place] = _Shared(divided, len(shares))
             if not shares:
