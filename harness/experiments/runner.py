@@ -7,10 +7,11 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import UserError
 from harness.experiments.context import Context, Unit, ended_by, worker_for
@@ -21,7 +22,7 @@ from harness.experiments.side_by_side import SideBySide, measured
 from harness.experiments.signals import interruptible
 from harness.experiments.throughput.interference import summarise
 from harness.machine.description import describe
-from harness.records import Record, Status
+from harness.records import Record, RunInfo, Status
 from harness.records.reader import (
     ResultsError,
     Run,
@@ -32,6 +33,9 @@ from harness.records.reader import (
 )
 from harness.worker.client import Pool, WorkerFault
 from harness.worker.isolation.subprocesses import allow_open_files
+
+if TYPE_CHECKING:
+    from harness.experiments.scheduled.crew import Crew
 
 __all__ = ["NothingToRun", "Progress", "Request", "plan", "run"]
 
@@ -102,12 +106,15 @@ def run(request: Request, progress: Progress | None = None) -> Run:
             info = describe_run(machine, request, units)
             folder = request.results / machine.slug / info.id
         kept = None if before is None else before.records
-        with RunWriter(folder, info, resume=kept, records=context.records) as writer:
+        with (
+            _crew(request, info, context, units) as crew,
+            RunWriter(folder, info, resume=kept, records=context.records) as writer,
+        ):
             progress.folder(folder)
-            if request.ready and request.scheduling is None:
+            if request.ready and crew is None:
                 with context.spending("start of the processes"):
                     pool.start()
-            _measure(units, set(writer.records), writer, progress, context, request)
+            _measure(units, set(writer.records), writer, progress, context, crew)
             _once_more(context, writer, progress)
             _note_conditions(context, writer, progress)
             writer.update(seconds={k: round(s, 2) for k, s in context.seconds.items()})
@@ -170,7 +177,7 @@ def _refuse_timed(request: Request, units: Sequence[Unit]) -> None:
     if request.scheduling is not None and timed:
         raise NothingToRun(
             f"--scheduler: {', '.join(sorted(timed))} would be timed beside other work, and on "
-            f"other machines; give --experiment {', '.join(SCHEDULED)}, or leave --scheduler out"
+            f"other machines; give --experiment {','.join(SCHEDULED)}, or leave --scheduler out"
         )
 
 
@@ -193,31 +200,40 @@ def _start(units: Iterable[Unit]) -> None:
             unit.start()
 
 
+def _crew(
+    request: Request, info: RunInfo, context: Context, units: Sequence[Unit]
+) -> AbstractContextManager[Crew | None]:
+    """The workers of the scheduler that was asked for, if one was."""
+    if request.scheduling is None:
+        return contextlib.nullcontext()
+    from harness.experiments.scheduled.crew import Crew
+    from harness.experiments.scheduled.units import campaign_of
+
+    campaign = campaign_of(info.id, context, request.filters, units)
+    packages = [p for p in info.versions if p != "softmax-bench"]
+    return Crew(request.scheduling, campaign, packages, context.on_note, dict(info.hosts))
+
+
 @contextlib.contextmanager
 def _source(
-    request: Request, context: Context, writer: RunWriter, units: list[Unit], left: list[Unit]
+    crew: Crew | None, context: Context, writer: RunWriter, units: list[Unit], left: list[Unit]
 ) -> Iterator[Iterator[tuple[Unit, Iterator[Record]]]]:
-    """Each unit that is left with its records, measured here or by way of a scheduler."""
-    if request.scheduling is None:
+    """Each unit that is left with its records, measured here or by the workers of a scheduler."""
+    if crew is None:
         _start(left)
         with SideBySide() as side_by_side:
             yield measured(side_by_side, left)
         return
-    from harness.experiments.scheduled.crew import Crew, SchedulerError
-    from harness.experiments.scheduled.units import campaign_of, scheduled
+    from harness.experiments.scheduled.crew import SchedulerError
+    from harness.experiments.scheduled.units import scheduled
 
-    campaign = campaign_of(writer.info.id, context, request.filters, units)
-    packages = [p for p in writer.info.versions if p != "softmax-bench"]
     try:
-        hosts = dict(writer.info.hosts)
-        with (
-            Crew(request.scheduling, campaign, packages, context.on_note, hosts) as crew,
-            contextlib.closing(scheduled(crew, context, units, left)) as found,
-        ):
-            yield _hosts_kept(found, hosts, writer)
+        with contextlib.closing(scheduled(crew, context, units, left)) as found:
+            yield _hosts_kept(found, crew.hosts, writer)
     except SchedulerError as e:
         command = resume_command(writer.info, writer.folder)
-        raise SchedulerError(f"{e}; what was measured is kept, go on with: {command}") from None
+        then = "" if command is None else f", go on with: {command}"
+        raise SchedulerError(f"{e}; what was measured is kept{then}") from None
 
 
 def _hosts_kept(
@@ -232,13 +248,13 @@ def _hosts_kept(
 
 def _measure(
     units: list[Unit], done: set[str], writer: RunWriter, progress: Progress, context: Context,
-    request: Request,
+    crew: Crew | None,
 ) -> None:  # fmt: skip
     left = [u for u in units if u.concluding or u.coordinates]
     left = [u for u in left if not u.coordinates or not done or not done.issuperset(u.keys)]
     cores = len(os.sched_getaffinity(0))
     progress.started(left, len(units) - len(left))
-    with _source(request, context, writer, units, left) as source:
+    with _source(crew, context, writer, units, left) as source:
         for unit, found in source:
             progress.unit(unit)
             records: list[Record] = []

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -209,6 +210,14 @@ class _Running:
         os.close(self.shared)
 
 
+def _behind(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those that it came of: torch fails to log one of a group that it did not make,
+    where the process has a default group, and that failure is what arrives."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
 class Team:
     """Ranks that do one kind of work; calls of several threads take turns.
 
@@ -325,7 +334,7 @@ class Team:
         running, self._running = self._running, None
         if running is None:
             return
-        lost = isinstance(error, RankError) or _GLOO in str(error)
+        lost = isinstance(error, RankError) or any(_GLOO in str(e) for e in _behind(error))
         blame = running.blame() if lost and running.others else ""
         running.stop()
         if blame:

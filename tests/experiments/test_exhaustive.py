@@ -462,7 +462,10 @@ def test_an_inversion_across_blocks_is_counted_once() -> None:
 def test_the_exponential_of_numpy_is_monotone_in_float16() -> None:
     result = run_exhaustive("max_shift", "exp_order", "float16", workers=1)
     assert result.exhaustive
-    assert result.figures == {"inversions": 0, "at arguments of at most 0": 0, "NaN": 0}
+    assert result.figures is not None
+    counts = {k: result.figures[k] for k in ("inversions", "at arguments of at most 0", "NaN")}
+    assert set(counts.values()) == {0}
+    assert 0.5 < result.figures["largest error, ulp"] < 0.51
     assert result.ulp_histogram is None
 
 

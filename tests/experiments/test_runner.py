@@ -102,16 +102,16 @@ def test_an_interrupted_run_is_resumed_to_the_same_cells(tmp_path: Path, lost: i
 def test_a_defect_of_the_harness_loses_its_unit_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from harness.experiments import accuracy
+    from harness.experiments import accuracy_cell
 
-    original = accuracy.summarise
+    original = accuracy_cell.summarise
 
     def fail_once(y: Any, exact: Any, **options: Any) -> Any:
         if y.shape[-1] == 2:
             raise ZeroDivisionError("planted")
         return original(y, exact, **options)
 
-    monkeypatch.setattr(accuracy, "summarise", fail_once)
+    monkeypatch.setattr(accuracy_cell, "summarise", fail_once)
     notes: list[str] = []
     found = read_run(run(request(tmp_path, ["max_shift"]), Progress(note=notes.append)).path)
     broken = [r for r in found.records if r.status == "error"]

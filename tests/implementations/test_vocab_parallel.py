@@ -20,6 +20,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
+import torch.distributed as dist
 import vocab_scaling
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -498,6 +499,23 @@ def test_a_rank_that_comes_to_grief_is_an_error_on_all_others(
     assert not set(_is_well(team)) & set(pids)
 
 
+def test_the_rank_to_blame_is_named_where_the_process_has_a_default_group(
+    faulty: tuple[Team, Path],
+) -> None:
+    """There torch fails to log the error of a group that it did not make."""
+    team, _ = faulty
+    mine = not dist.is_initialized()
+    if mine:
+        dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        _is_well(team)
+        with pytest.raises(RankError, match="rank 2 of 3 was killed by SIGKILL"):
+            team.call("kill", torch.zeros(1, 3))
+    finally:
+        if mine:
+            dist.destroy_process_group()
+
+
 def test_a_forked_child_of_a_process_with_ranks_gets_an_exception_and_may_end(
     faulty: tuple[Team, Path],
 ) -> None:
@@ -609,6 +627,7 @@ def test_loss_parallel_is_near_the_reference_and_refuses_what_it_cannot(
 ) -> None:
     monkeypatch.setenv(RANKS_VARIABLE, "3")
     found = load("torch_loss_parallel")
+    found.module().team.stop()  # of an earlier test, with another number of ranks
     x = np.random.default_rng(2).standard_normal((4, 8)).astype(np.float32)  # 3, 3 and 2 classes
     targets = np.array([0, 7, 2, 5])
     try:
