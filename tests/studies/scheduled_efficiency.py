@@ -24,6 +24,7 @@ from harness.experiments.exhaustive.plan import Tables, plan
 from harness.experiments.exhaustive.run import blocks_of
 from harness.experiments.exhaustive.tables import DTYPES
 from harness.experiments.runner import Progress, run
+from harness.experiments.scheduled import units
 from harness.experiments.scheduled.campaign import Scheduling
 from harness.experiments.scheduled.units import SHARES
 from harness.worker.local import load
@@ -35,6 +36,7 @@ BLOCKS = {"line": 4081, "bounds": 1 << 15, "pairs": 3968}
 def rate(table: str, name: str, every: int, workers: int | None, here: int | None) -> float:
     """Rows a second, between the first rows that are told of and the last."""
     asked = Tables(tables=(table,), every=every, workers=here)
+    units.SHARES = max(64, round(SHARES / every))  # about as large as those of the whole table
     seen: list[tuple[float, int]] = []
 
     def heard(label: str, done: int, total: int) -> None:
@@ -76,9 +78,9 @@ def share_costs(table: str, name: str) -> tuple[int, float, int]:
     return blocks.judge.total, sorted(times)[4], len(made)
 
 
-def seconds_on(cores: int, rows: int, rate: float, merge_s: float, size: int) -> float:
+def seconds_on(cores: int, rows: int, rate: float, most: int, merge_s: float, size: int) -> float:
     """Start, then whole shares one after the other, or what the coordinator takes over."""
-    shares = min(SHARES, rows)
+    shares = min(SHARES, most)
     waves = -(-shares // cores) * (rows / shares / rate)
     return START_S + max(waves, shares * (merge_s + size / NETWORK))
 
@@ -90,7 +92,9 @@ def model(rates: dict[str, float], name: str) -> None:
     print("| --- | --- | --- | --- |" + " --- |" * len(MODELLED))
     for table, one in rates.items():
         rows, merge_s, size = share_costs(table, name)
-        times = " | ".join(f"{seconds_on(n, rows, one, merge_s, size):,.0f} s" for n in MODELLED)
+        times = " | ".join(
+            f"{seconds_on(n, rows, one, BLOCKS[table], merge_s, size):,.0f} s" for n in MODELLED
+        )
         print(f"| {table} | {rows:.3g} | {size:,} bytes | {1e3 * merge_s:.1f} ms | {times} |")
 
 

@@ -26,6 +26,7 @@ class BlockJudge(ABC):
         outputs: how many outputs of a row are counted apart.
         measures_error: the counts are of ulp errors, by class.
         patterns: how many extremes the tally keeps.
+        least: how many blocks a share of the domain has at least, where others judge it.
         sampled: the rows are but some of the domain: no maximum is a true one.
         rounding: who rounds the results to the format, if not the implementation.
         fmt: the format.
@@ -38,6 +39,7 @@ class BlockJudge(ABC):
     outputs: int = 2
     measures_error: bool = True
     patterns: int = 1
+    least: int = 1
     sampled: bool = False
     rounding: str | None = None
     fmt: FloatFormat

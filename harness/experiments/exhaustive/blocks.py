@@ -141,8 +141,8 @@ class Blocks:
 
     def shares(self, most: int) -> list[tuple[int, ...]]:
         """`Divided.shares`: blocks that follow each other."""
-        size = -(-len(self.left) // most)
-        return [tuple(self.left[k : k + size]) for k in range(0, len(self.left), size or 1)]
+        size = max(-(-len(self.left) // most), self.judge.least)
+        return [tuple(self.left[k : k + size]) for k in range(0, len(self.left), size)]
 
     def made(self, share: tuple[int, ...]) -> bytes:
         """`Divided.made`: the tally of these blocks alone, in one worker of one thread."""

@@ -25,6 +25,7 @@ class PairJudge(BlockJudge):
 
     table = "pairs"
     patterns = BITS
+    least = 16  # whose tally of 2 MiB takes as long to hand over as a block to judge
 
     def __init__(self, dtype: str, block_pairs: int = BLOCK_ROWS) -> None:
         self.oracle: Thresholds = thresholds(dtype)
