@@ -121,26 +121,23 @@ class _Lines:
 
         self.console = console
         self.lock = threading.Lock()
-        self.label = ""
-        self.started = self.last = 0.0
-        self.before = 0
+        self.last = 0.0
+        self.begun: dict[str, tuple[float, int]] = {}  # when, and with how many rows, by label
 
     def say(self, label: str, done: int, total: int) -> None:
-        """Called by several threads, after every block."""
+        """Called by several threads, after every block; several tables may be under way."""
         import time
 
         from rich.text import Text
 
         now = time.monotonic()
         with self.lock:
-            if label != self.label:
-                self.label, self.started, self.before = label, now, done
-                self.last = 0.0
+            started, before = self.begun.setdefault(label, (now, done))
             if now - self.last < (0.5 if self.console.is_terminal else 10.0):
                 return
             self.last = now
-        fresh = done - self.before
-        left = f"{(now - self.started) * (total - done) / fresh:.0f} s left" if fresh else "begun"
+        fresh = done - before
+        left = f"{(now - started) * (total - done) / fresh:.0f} s left" if fresh else "begun"
         end = "\r" if self.console.is_terminal else "\n"
         text = f"{label}: {done / total:6.1%} of {total:,} rows, {left}  "
         self.console.print(Text(text), end=end, soft_wrap=True)
