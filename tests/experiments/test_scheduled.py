@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import signal
+import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -68,6 +70,8 @@ import gc
 import os
 import gc
 import signal
+import subprocess
+import sys
 
 import numpy as np
 
@@ -357,3 +361,43 @@ def test_nothing_is_left_running(tmp_path: Path) -> None:
             break
         time.sleep(0.2)
     assert not left
+
+
+def test_workers_that_plan_other_cells_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.experiments.scheduled.units.digest_of", lambda keys: "another")
+    notes: list[str] = []
+    wanted = request(tmp_path, ["max_shift"], scheduling=Scheduling("local:1"))
+    with pytest.raises(SchedulerError, match="no worker that can take part"):
+        run(wanted, Progress(note=notes.append))
+    assert any("plans other cells" in note for note in notes)
+    (folder,) = (tmp_path / "here").iterdir()
+    assert read_run(folder).records == []
+
+
+def test_a_coordinator_that_was_killed_goes_on(tmp_path: Path) -> None:
+    """After SIGKILL nothing of it is left, and ``--resume`` gives the run of one machine."""
+    command = [sys.executable, "-P", "-m", "harness", "run"]
+    counts = [word for n in range(2, 80) for word in ("--classes", str(n))]
+    asked = ["--profile", "smoke", "--experiment", "accuracy", "-i", "max_shift", *counts]
+    asked += ["--dtype", "float32", "--machine", "here", "--no-report"]
+    local = ["--scheduler", "local:2"]
+    first = subprocess.Popen([*command, *asked, *local, "--results", str(tmp_path / "there")])
+    deadline = time.monotonic() + 120
+    cells = None
+    while cells is None or cells.read_bytes().count(b"\n") < 5:
+        assert time.monotonic() < deadline
+        assert first.poll() is None
+        cells = next((tmp_path / "there").glob("*/*/cells.jsonl"), None)
+        time.sleep(0.02)
+    below = psutil.Process(first.pid).children(recursive=True)
+    first.kill()
+    first.wait()
+    assert psutil.wait_procs(below, timeout=60)[1] == []
+    again = [*command, "--resume", str(cells.parent), "--no-report", *local]
+    subprocess.run(again, check=True, stdout=subprocess.DEVNULL)
+    alone = [*command, *asked, "--results", str(tmp_path / "here")]
+    subprocess.run(alone, check=True, stdout=subprocess.DEVNULL)
+    (here,) = (tmp_path / "here" / "here").iterdir()
+    assert differences(read_run(here), read_run(cells.parent)) == []
