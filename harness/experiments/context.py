@@ -45,6 +45,9 @@ class Divided(Protocol):
     def shares(self, most: int) -> list[tuple[int, ...]]:
         """What is left to do, in at most so many shares."""
 
+    def begin(self) -> None:
+        """Its first share is given to somebody: from now on it takes time."""
+
     def made(self, share: tuple[int, ...]) -> bytes:
         """Measure a share.
 

@@ -23,13 +23,16 @@ from dask_processes import differences, scheduler, worker
 
 from harness.bounds.exp_error import measure_exp_error
 from harness.cli.session import request_for
+from harness.experiments.exhaustive.blocks import Blocks
 from harness.experiments.exhaustive.plan import Tables
 from harness.experiments.exhaustive.plan import plan as exhaustive_plan
+from harness.experiments.exhaustive.sampled import TripleSample
 from harness.experiments.profiles import PROFILES, SMOKE, Filters
 from harness.experiments.runner import NothingToRun, Progress, Request, run
 from harness.experiments.scheduled import crew as crews
 from harness.experiments.scheduled.campaign import Scheduling
 from harness.experiments.scheduled.crew import SchedulerError
+from harness.experiments.scheduled.units import _Shared, _wanted
 from harness.experiments.worst_case.plan import Search
 from harness.experiments.worst_case.plan import plan as worst_case_plan
 from harness.records.reader import Run, read_run
@@ -401,3 +404,16 @@ def test_a_coordinator_that_was_killed_goes_on(tmp_path: Path) -> None:
     subprocess.run(alone, check=True, stdout=subprocess.DEVNULL)
     (here,) = (tmp_path / "here" / "here").iterdir()
     assert differences(read_run(here), read_run(cells.parent)) == []
+
+
+def test_a_table_takes_time_from_its_first_share_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not while it waits for those before it."""
+    now = [0.0]
+    monkeypatch.setattr("harness.experiments.exhaustive.blocks.time.monotonic", lambda: now[0])
+    blocks = Blocks(load("max_shift"), TripleSample("float16", blocks=4, rows=16))
+    shared = _Shared(blocks, len(blocks.shares(4)))
+    now[0] = 100.0
+    assert _wanted(shared)
+    now[0] = 130.0
+    assert _wanted(shared)
+    assert blocks.ended().elapsed_s == 30.0

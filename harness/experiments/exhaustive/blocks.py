@@ -92,13 +92,17 @@ class Blocks:
         )
         if checkpoint is not None and checkpoint.exists():
             restore(self.tally, checkpoint, self._key)
-        self._started = time.monotonic() - self.tally.elapsed_s
+        self.begin()
         self.left = [b for b in range(0, judge.blocks, every) if not self.tally.done[b]]
         self._goal = sum(map(judge.rows_of, self.left)) + self.tally.rows
         self._saved = time.monotonic()
         self._record = planned(implementation, judge.table, dtype, every=every, workers=workers)
         self._crew: list[RemoteImplementation] = []
         self.over = False
+
+    def begin(self) -> None:
+        """`Divided.begin`; without others, when it is made."""
+        self._started = time.monotonic() - self.tally.elapsed_s
 
     def crew(self, count: int) -> list[RemoteImplementation]:
         """So many workers, of one thread each where there are several; ended with `close`."""

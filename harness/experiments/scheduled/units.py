@@ -58,14 +58,14 @@ def scheduled(
             shared[place] = _Shared(divided, len(shares))
             if not shares:
                 yield unit, iter((divided.ended(None),))
-        for piece, made, host in crew.made(pieces, lambda p: not _over(shared.get(p.unit))):
+        for piece, made, host in crew.made(pieces, lambda p: _wanted(shared.get(p.unit))):
             context.learn(made.exp_errors)
             for note in made.notes:
                 context.on_note(note)
             unit, whole = units[piece.unit], shared.get(piece.unit)
             if whole is None:
                 yield unit, _records(made, host)
-            elif not _over(whole):
+            elif whole.missing:
                 record = whole.take(made, host)
                 if record is not None:
                     yield unit, iter((record,))
@@ -79,11 +79,13 @@ class _Shared:
 
     Attributes:
         missing: how many shares; none after one that could not be measured.
+        begun: whether one was given to a worker.
     """
 
     def __init__(self, divided: Divided, shares: int) -> None:
         self.divided = divided
         self.missing = shares
+        self.begun = False
         self._hosts: set[str] = set()
 
     def take(self, made: Made, host: str) -> Record | None:
@@ -98,8 +100,14 @@ class _Shared:
         return self.divided.ended(fault).model_copy(update={"host": ", ".join(sorted(self._hosts))})
 
 
-def _over(shared: _Shared | None) -> bool:
-    return shared is not None and not shared.missing
+def _wanted(shared: _Shared | None) -> bool:
+    """Whether a piece is still to be measured: of what ended before its time no share is."""
+    if shared is None:
+        return True
+    if not shared.begun:
+        shared.begun = True
+        shared.divided.begin()
+    return shared.missing > 0
 
 
 def _records(made: Made, host: str) -> Iterator[Record]:
