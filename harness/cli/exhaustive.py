@@ -162,6 +162,7 @@ def _lines(record: Record) -> list[tuple[str, str]]:
     assert isinstance(record, ExhaustiveRecord)
     whole = bool(record.exhaustive)
     judged, total = record.judged or 0, record.total or 0
+    rows = f"{judged:,}" if whole or judged == total else f"{judged:,} of {total:,}"
     worst = ""
     if record.worst_logits:
         worst = f"[{', '.join(record.worst_logits)}]"
@@ -172,7 +173,7 @@ def _lines(record: Record) -> list[tuple[str, str]]:
     return [
         ("table", f"{record.table} {record.dtype}, {record.implementation}"),
         ("status", record.status + (f": {record.reason}" if record.reason else "")),
-        ("rows", f"{judged:,}" if whole else f"{judged:,} of {total:,}" if total else ""),
+        ("rows", rows if total else ""),
         ("max ulp", ulp + (" (a true maximum)" if whole else " (lower bound)") if ulp else ""),
         ("misrounded", " + ".join(f"{m:,}" for m in record.misrounded or ())),
         ("worst", worst),

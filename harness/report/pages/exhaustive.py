@@ -85,6 +85,8 @@ def _row(c: ExhaustiveRecord, errors: bool, keys: Sequence[str], width: int) -> 
     if errors:
         row += [_worst(c), words(c.worst_got), words(c.worst_expected)]
     workers = Entry("one a core", "") if c.workers is None else count(c.workers)
+    if c.host is not None:
+        workers = words(f"on {c.host}")
     return [*row, number(c.elapsed_s), workers]
 
 
@@ -92,8 +94,8 @@ def _judged(c: ExhaustiveRecord, judged: int) -> Entry:
     if c.exhaustive:
         return Entry(f"all {integer(judged)}", judged)
     note = None if c.status == "ok" else f"{c.status}: {c.reason or 'no reason recorded'}"
-    return count(judged, kind="bad" if note else "", note=note,
-                 detail=f"of {integer(c.total or 0)}")  # fmt: skip
+    detail = "all that were drawn" if judged == c.total else f"of {integer(c.total or 0)}"
+    return count(judged, kind="bad" if note else "", note=note, detail=detail)
 
 
 def _largest(c: ExhaustiveRecord) -> Entry:
