@@ -1,6 +1,6 @@
 """Runs on a Dask scheduler whose workers are killed at random moments, again and again.
 
-``python tests/faults/dask_kill_loop.py 50`` (``tox -e kills -- dask 50``). Every tenth time it is
+``tox -e dask-kills -- 50 SEED``, or with ``tests/support`` on PYTHONPATH by itself. Every tenth time it is
 the scheduler that is killed, with all of its workers, and every fifth time a worker is stopped for
 two seconds, as a network that pauses would. Each run must equal one that nobody disturbed, in
 everything but times and hosts.
