@@ -1,9 +1,9 @@
 """Runs on a Dask scheduler whose workers are killed at random moments, again and again.
 
-``tox -e dask-kills -- 50 SEED``, or with ``tests/support`` on PYTHONPATH by itself. Every tenth time it is
-the scheduler that is killed, with all of its workers, and every fifth time a worker is stopped for
-two seconds, as a network that pauses would. Each run must equal one that nobody disturbed, in
-everything but times and hosts.
+``tox -e dask-kills -- 50 SEED``, or with ``tests/support`` on PYTHONPATH by itself. Every tenth
+time it is the scheduler that is killed, with all of its workers, and every fifth time a worker is
+stopped for two seconds, as a network that pauses would. Each run must equal one that nobody
+disturbed, in everything but times and hosts.
 """
 
 from __future__ import annotations
