@@ -12,6 +12,7 @@ from harness.experiments.exhaustive.kernels import Counts, judge_line, judge_tri
 from harness.experiments.exhaustive.tally import Tally
 from harness.experiments.exhaustive.thresholds import finite_values
 from harness.numerics.formats import float_format, from_ordinal, to_float64, to_ordinal
+from harness.records.exhaustive import ExhaustiveTable
 
 
 class LineJudge(BlockJudge):
@@ -61,7 +62,7 @@ class TripleJudge(BlockJudge):
             float32, and its float32 results are rounded to float8 here, to nearest even.
     """
 
-    table = "float8"
+    table: ExhaustiveTable = "float8"
     outputs = 1
 
     def __init__(self, dtype: str, direct: bool) -> None:

@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.experiments.exhaustive.block_judge import BLOCK_ROWS, BlockJudge, settle
-from harness.experiments.exhaustive.kernels import Counts, judge_triples
+from harness.experiments.exhaustive.block_judge import BLOCK_ROWS, BlockJudge
+from harness.experiments.exhaustive.kernels import Counts
+from harness.experiments.exhaustive.line import TripleJudge
 from harness.experiments.exhaustive.tally import Tally
-from harness.experiments.exhaustive.thresholds import finite_values
 from harness.experiments.judgement import bound_of, excuses
 from harness.experiments.worst_case.evaluate import open_context
 from harness.numerics.formats import FloatFormat, float_format, from_ordinal, to_float64, to_ordinal
 from harness.numerics.ulps import ulp_error, wrong_threshold
+from harness.records.exhaustive import ExhaustiveTable
 from harness.reference import softmax_exact
 from harness.registry.discovery import Implementation
 
@@ -26,7 +27,7 @@ SEED = 20261130
 Array = NDArray[Any]
 
 
-class TripleSample(BlockJudge):
+class TripleSample(TripleJudge):
     """softmax of 2**30 drawn triples of a 16-bit format.
 
     Half of them any three finite numbers; half three of which none has a vanishing result.
@@ -35,34 +36,24 @@ class TripleSample(BlockJudge):
         dtype: ``"float16"`` or ``"bfloat16"``.
     """
 
-    table = "triples"
-    outputs = 1
+    table: ExhaustiveTable = "triples"
     sampled = True
 
     def __init__(self, dtype: str, blocks: int = 1 << 10, rows: int = BLOCK_ROWS) -> None:
-        self.fmt = float_format(dtype)
-        self.numbers = finite_values(self.fmt)
+        super().__init__(dtype, direct=True)
         self.blocks, self.rows, self.total = blocks, rows, blocks * rows
         self.domain = f"softmax([a, b, c]), {self.total:,} drawn triples of {dtype}"
 
     def rows_of(self, block: int) -> int:
         return self.rows
 
-    def inputs(self, block: int) -> Array:
+    def _rows(self, block: int) -> Array:
         rng = np.random.default_rng([SEED, self.fmt.precision, block])
         if block % 2:
             return self.numbers[rng.integers(0, self.numbers.size, (self.rows, 3))]
         spread = -np.log(self.fmt.smallest_normal) / 2
         x = rng.uniform(-spread, 0.0, (self.rows, 3)) * rng.random((self.rows, 1)) ** 2
         return (x + rng.normal(0.0, 4.0, (self.rows, 1))).astype(self.fmt.dtype)
-
-    def judge(self, block: int, y: Array, tally: Tally) -> None:
-        x, found = self.inputs(block), Counts.empty(self.outputs)
-        first = 3 * block * self.rows
-        lifted = to_float64(x), to_float64(y)
-        judge_triples(*lifted, first, found, self.fmt.precision, self.fmt.emin)
-        settle(found, first, x, y)
-        tally.add(block, len(x), found)
 
     def element(self, place: int) -> tuple[Array, int]:
         row, output = divmod(place, 3)
