@@ -1,3 +1,3 @@
 """The version of this package, for everything that records or prints it."""
 
-VERSION = "0.1.0"
+VERSION = "0.2.0"

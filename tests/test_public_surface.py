@@ -165,7 +165,7 @@ def test_the_package_lists_its_names_and_its_modules_can_be_imported() -> None:
         assert getattr(harness, name) is not None
     for module in ("metrics", "reference", "workloads", "bounds"):
         assert importlib.import_module(f"harness.{module}") is getattr(harness, module)
-    assert harness.__version__ == "0.1.0"
+    assert harness.__version__ == "0.2.0"
 
 
 def test_a_loaded_implementation_takes_and_gives_numpy_arrays() -> None:

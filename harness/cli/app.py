@@ -41,10 +41,24 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _about(wanted: bool) -> None:
+    if wanted:
+        from harness.cli.about import show
+
+        show()
+        raise typer.Exit
+
+
 @app.callback()
 def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+    about: Annotated[
+        bool,
+        typer.Option(
+            "--about", callback=_about, is_eager=True, help="Versions and machine, to report a bug."
+        ),
     ] = False,
 ) -> None:
     pass

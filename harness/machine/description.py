@@ -36,7 +36,17 @@ _SIMD = (
 _PACKAGES = (
     *("softmax-bench", "numpy", "scipy", "numba", "llvmlite", "ml_dtypes", "mpmath", "gmpy2"),
     *("python-flint", "pandas", "matplotlib", "pyarrow", "scikit-learn", "torch", "triton", "jax"),
-    *("jaxlib", "onnxruntime", "tensorflow", "cupy", "cupy-cuda12x", "cupy-cuda13x"),
+    *(
+        "jaxlib",
+        "onnxruntime",
+        "tensorflow",
+        "tensorflow-cpu",
+        "openvino",
+        "numexpr",
+        "cupy",
+        "cupy-cuda12x",
+        "cupy-cuda13x",
+    ),
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 from harness.records import ThroughputRecord
@@ -104,6 +105,14 @@ def _table(runs: Sequence[RunData]) -> Table:
                  about={"machine": title(runs[0])})  # fmt: skip
 
 
+def _commands(runs: Sequence[RunData]) -> Table:
+    rows = [
+        [head(run), words(commit(run.info)), words(shlex.join(run.info.command))]
+        for run in reversed(runs)
+    ]
+    return Table("commands", "What measures each run again", texts("Run", "Commit", "Command"), rows)
+
+
 def _answer(runs: Sequence[RunData]) -> str:
     """What the newest run of a machine that timed anything, or else the newest one, found."""
     run = next((r for r in reversed(runs) if fastest(r)), runs[-1])
@@ -132,5 +141,6 @@ def page(runs: Sequence[RunData]) -> Page:
     parts = [
         Part("Runs by machine", "runs", prose("runs_table"), tables=[_table(m) for m in machines]),
         Part("Accuracy, side by side", "accuracy-side-by-side", tables=side_by_side.accuracy(runs)),
+        Part("Commands", "again", prose("commands"), tables=[_commands(runs)]),
     ]
     return Page("index.html", "Softmax: accuracy, overflow and throughput", lead, parts)
