@@ -110,7 +110,9 @@ def _commands(runs: Sequence[RunData]) -> Table:
         [head(run), words(commit(run.info)), words(shlex.join(run.info.command))]
         for run in reversed(runs)
     ]
-    return Table("commands", "What measures each run again", texts("Run", "Commit", "Command"), rows)
+    return Table(
+        "commands", "What measures each run again", texts("Run", "Commit", "Command"), rows
+    )
 
 
 def _answer(runs: Sequence[RunData]) -> str:
