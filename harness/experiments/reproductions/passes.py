@@ -80,18 +80,23 @@ def timed(context: Context, paper: str) -> Iterator[Unit]:
     cache = _cache(context)
     threads = ("one", "all") if context.cores > 1 else ("one",)
     if paper == MILAKOV.source.id:
-        elements = _power_above(4 * cache // _FLOAT32)
-        classes = [n for n in (8, 64, 512, 4096, 1 << 15, 1 << 18, 1 << 20, 1 << 22, 1 << 24)
-                   if n <= elements // context.cores]  # fmt: skip
-        yield from _units(context, "streaming", Timing(tuple(classes), elements, threads))
+        elements = _power_above(2 * cache // _FLOAT32)
+        for how, counts in (("one", _CLASSES), ("all", _CLASSES[2::2])):
+            if how in threads:
+                widest = elements // (1 if how == "one" else context.cores)
+                classes = [n for n in counts if n < widest // 2] + [widest]
+                yield from _units(context, "streaming", Timing(tuple(classes), elements, (how,)))
         return
-    largest = _power_above(4 * cache // _FLOAT32)
-    sizes = [1 << k for k in (10, 12, 14, 16, 18, 20, 21, 22, 23) if 1 << k < largest // 2]
+    largest = _power_above(2 * cache // _FLOAT32)
+    sizes = [1 << k for k in (10, 12, 14, 16, 18, 20, 22) if 1 << k < largest // 2]
     sizes += [largest // 2, largest]
     yield from _units(context, "latency", Timing(tuple(sizes), 0, ("one",)))
-    for total in sizes[2:] if "all" in threads else ():
+    for total in sizes[4:] if "all" in threads else ():
         n = total // context.cores
         yield from _units(context, "streaming", Timing((n,), context.cores * n, ("all",)))
+
+
+_CLASSES = (8, 64, 512, 4096, 1 << 15, 1 << 18, 1 << 20, 1 << 22)
 
 
 def _power_above(value: int) -> int:
