@@ -101,7 +101,7 @@ class Trial:
     what: str
     fmt: FloatFormat
     x: Float64Array
-    compute: Callable[[Float64Array, FloatFormat], Formulas] = formulas
+    compute: Callable[[Float64Array, FloatFormat], Formulas] = lambda x, fmt: formulas(x, fmt)
 
     @cached_property
     def computed(self) -> Formulas:

@@ -7,6 +7,7 @@ read and written. Times are those of the throughput experiment: rounds beside a 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -18,7 +19,8 @@ from harness.experiments.profiles import Timing
 from harness.experiments.reproductions.papers import DUKHAN, MILAKOV
 from harness.experiments.throughput import host
 from harness.records import ThroughputRecord
-from harness.records.claims import EvidenceTable, Finding, PrintedNumber
+from harness.records.claims import EvidenceTable, Finding, PrintedNumber, Role
+from harness.records.timing import times_as_fast
 from harness.registry.discovery import load
 
 _FLOAT32 = 4
@@ -166,27 +168,20 @@ def _ratio(record: ThroughputRecord) -> str:
 
 
 def _faster(
-    statement: str, records: Sequence[ThroughputRecord], least: float, role: str = "claim"
+    statement: str, records: Sequence[ThroughputRecord], least: float, role: Role = "claim"
 ) -> Finding:
     """Is it at least so many times as fast as the baseline, at each point that tells?"""
-    decided = [
-        (r.speedup_low or 0.0) > least for r in records
-        if (r.speedup_low or 0.0) > least or (r.speedup_high or float("inf")) < least
-    ]  # fmt: skip
-    best = max(records, key=lambda r: r.speedup or 0.0, default=None)
-    if best is None:
-        return Finding(
-            statement, 0, 0, "no time that counts", "remark" if role == "remark" else "claim"
-        )
+    if not records:
+        return Finding(statement, 0, 0, "no time that counts", role)
+    above = [(r.speedup_low or 0.0) > least for r in records]
+    below = [(r.speedup_high or math.inf) < least for r in records]
+    decided = [a for a, b in zip(above, below, strict=True) if a or b]
+    best = max(records, key=lambda r: r.speedup or 0.0)
     text = f"at best {_ratio(best)} times as fast, at {_where(best)}"
-    left = len(records) - len(decided)
-    text += f"; {left} of {len(records)} points tell neither" if left else ""
-    found = counted(statement, decided, text)
-    return replace(
-        found,
-        role="remark" if role == "remark" else "claim",
-        figures={"best_speedup": best.speedup, "low": best.speedup_low, "high": best.speedup_high},
-    )
+    if left := len(records) - len(decided):
+        text += f"; {left} of {len(records)} points do not tell"
+    figures = {"speedup": best.speedup, "low": best.speedup_low, "high": best.speedup_high}
+    return counted(statement, decided, text, role, figures)
 
 
 def _where(record: ThroughputRecord) -> str:
@@ -294,8 +289,6 @@ def _da_skylake(found: Times) -> Evidence:
 
 def _against_loading(found: Times, two: str, loaded: str) -> list[ThroughputRecord]:
     """Records of two passes whose ratio is that to three passes that load."""
-    from harness.records.timing import times_as_fast
-
     others = {(r.regime, r.threads, r.classes): r for r in found.of(loaded)}
     records = []
     for mine in found.of(two):
