@@ -18,6 +18,7 @@ from harness.experiments.context import Context, Unit
 from harness.experiments.profiles import Timing
 from harness.experiments.reproductions.papers import DUKHAN, MILAKOV
 from harness.experiments.throughput import host
+from harness.numerics.statistics import Ratio, over
 from harness.records import ThroughputRecord
 from harness.records.claims import EvidenceTable, Finding, PrintedNumber, Role
 from harness.records.timing import times_as_fast
@@ -39,7 +40,7 @@ class Times:
     """The times of a paper, and the caches that they are explained by.
 
     Attributes:
-        records: of implementations, timed or not.
+        records: of implementations and of the copies beside them, timed or not.
         cache: bytes of the last-level cache.
     """
 
@@ -54,6 +55,13 @@ class Times:
             and r.speedup is not None
         ]  # fmt: skip
 
+    def beside(self, record: ThroughputRecord) -> list[ThroughputRecord]:
+        """What was timed in the same rounds, with a ratio to the baseline."""
+        return [
+            r for r in self.records
+            if _point(r) == _point(record) and r.status == "ok" and r.speedup is not None
+        ]  # fmt: skip
+
     def beyond(self, record: ThroughputRecord) -> bool:
         """Whether the rows that are worked on at a time are larger than all caches."""
         working = (record.threads or 1) * (record.classes or 0) * _FLOAT32
@@ -64,6 +72,10 @@ class Times:
         return 2 * (record.array_bytes or 0) >= 4 * self.cache
 
 
+def _point(record: ThroughputRecord) -> tuple[object, ...]:
+    return record.regime, record.threads, record.rows, record.classes
+
+
 def _cache(context: Context) -> int:
     return context.last_level_cache or _L3
 
@@ -72,7 +84,7 @@ def measured(context: Context) -> Times:
     """What a run has measured so far."""
     found = [
         r for r in context.records.values()
-        if isinstance(r, ThroughputRecord) and r.role == "implementation"
+        if isinstance(r, ThroughputRecord) and r.role != "control"
     ]  # fmt: skip
     return Times(found, _cache(context))
 
@@ -89,11 +101,10 @@ def timed(context: Context, paper: str) -> Iterator[Unit]:
                 classes = [n for n in counts if n < widest // 2] + [widest]
                 yield from _units(context, "streaming", Timing(tuple(classes), elements, (how,)))
         return
-    largest = _power_above(2 * cache // _FLOAT32)
-    sizes = [1 << k for k in (10, 12, 14, 16, 18, 20, 22) if 1 << k < largest // 2]
-    sizes += [largest // 2, largest]
+    past = _power_above(2 * cache // _FLOAT32)  # of as many elements `Times.past` holds
+    sizes = [1 << k for k in range(10, 24, 2) if 1 << k < past] + [past, 2 * past]
     yield from _units(context, "latency", Timing(tuple(sizes), 0, ("one",)))
-    for total in sizes[4:] if "all" in threads else ():
+    for total in sizes[-4:] if "all" in threads else ():
         n = total // context.cores
         yield from _units(context, "streaming", Timing((n,), context.cores * n, ("all",)))
 
@@ -163,8 +174,7 @@ def _on_gpu(_: Times) -> Evidence:
 
 def _ratio(record: ThroughputRecord) -> str:
     low, high = record.speedup_low or 0.0, record.speedup_high
-    end = "∞" if high is None else f"{high:.3f}"
-    return f"{record.speedup:.3f} [{low:.3f}, {end}]"
+    return f"{record.speedup:.3g} [{low:.3g}, {'∞' if high is None else f'{high:.3g}'}]"
 
 
 def _faster(
@@ -176,7 +186,8 @@ def _faster(
     above = [(r.speedup_low or 0.0) > least for r in records]
     below = [(r.speedup_high or math.inf) < least for r in records]
     decided = [a for a, b in zip(above, below, strict=True) if a or b]
-    best = max(records, key=lambda r: r.speedup or 0.0)
+    telling = [r for r, a, b in zip(records, above, below, strict=True) if a or b]
+    best = max(telling or records, key=lambda r: r.speedup or 0.0)
     text = f"at best {_ratio(best)} times as fast, at {_where(best)}"
     if left := len(records) - len(decided):
         text += f"; {left} of {len(records)} points do not tell"
@@ -196,19 +207,14 @@ def _table(caption: str, found: Times, baseline: str, others: Mapping[str, str])
     """Speed relative to the baseline at each point, beside what accesses to memory predict."""
     rows = []
     for base in (r for r in found.records if r.implementation == baseline):
-        same = {
-            r.implementation: r for r in found.records
-            if (r.regime, r.threads, r.classes) == (base.regime, base.threads, base.classes)
-        }  # fmt: skip
-        cells = [
-            _ratio(mine) if (mine := same.get(n)) is not None and mine in found.of(n) else "–"
-            for n in others
-        ]
-        share = _bandwidth(base)
+        same = {r.implementation: r for r in found.beside(base) if r.ranked is not False}
+        share = _bandwidth(found, base)
         rows.append((
-            str(base.threads), f"{base.rows:,}", f"{base.classes:,}", base.fits or "",
-            *(f"{_predicted(found, base, n):.2f}" for n in others), *cells,
-            "–" if share is None else f"{100 * share:.0f}%",
+            str(base.threads), f"{base.rows:,}", f"{base.classes:,}",
+            f"{2 * (base.array_bytes or 0) / 2**20:.3g} MiB",
+            *(f"{_predicted(found, base, n):.2f}" for n in others),
+            *(_ratio(same[n]) if n in same else "–" for n in others),
+            "–" if share is None else _percent(share),
         ))  # fmt: skip
     columns = (
         "threads", "rows", "classes", "input and output",
@@ -229,25 +235,45 @@ def _beyond(found: Times, record: ThroughputRecord) -> bool:
     return found.beyond(record) or (record.rows == record.threads and found.past(record))
 
 
-def _bandwidth(record: ThroughputRecord) -> float | None:
-    """What a record accesses over its time, over what a copy of its arrays moves."""
-    if record.percent_of_limit is None:
+def _bandwidth(found: Times, base: ThroughputRecord) -> Ratio | None:
+    """What the baseline accesses over its time, over what the best copy beside it moves."""
+    copies = [r for r in found.beside(base) if r.role == "limit" and r.operation == "copy"]
+    best = max(copies, key=lambda r: r.speedup or 0.0, default=None)
+    if best is None or not best.speedup:
         return None
-    return record.percent_of_limit / 100.0 * _accesses(record.implementation) / 2.0
+    more = _accesses(base.implementation) / 2.0  # a copy reads once and writes once
+    low, high = best.speedup_low or 0.0, best.speedup_high or math.inf
+    return Ratio(more / best.speedup, more / high, over(more, low))
 
 
-def _limit(found: Times, baseline: str) -> tuple[list[float], str]:
-    """Shares of the copy's bandwidth beyond the caches, and what they say."""
+def _percent(share: Ratio) -> str:
+    high = "∞" if math.isinf(share.high) else f"{100 * share.high:.0f}"
+    return f"{100 * share.value:.0f}% [{100 * share.low:.0f}, {high}]"
+
+
+def _limited(found: Times, baseline: str) -> Finding:
+    """Is memory the limit of the baseline, at each point beyond the caches that tells?"""
+    statement = f"out of cache {baseline} uses at least {100 * LIMITED:.0f}% of a copy's bandwidth"
     shares = [
         share for r in found.of(baseline)
-        if _beyond(found, r) and (share := _bandwidth(r)) is not None
+        if _beyond(found, r) and (share := _bandwidth(found, r)) is not None
     ]  # fmt: skip
-    if not shares:
-        return shares, "whether memory is the limit was not measured"
-    told = f"{100 * min(shares):.0f} to {100 * max(shares):.0f}%"
-    memory = "memory is the limit" if min(shares) >= LIMITED else "memory is not all of the limit"
-    return shares, (
-        f"beyond the caches {baseline} accesses memory at {told} of a copy's bandwidth: {memory}"
+    decided = [s.low >= LIMITED for s in shares if s.low >= LIMITED or s.high < LIMITED]
+    told = ", ".join(map(_percent, shares)) or "no copy was timed beside it"
+    if left := len(shares) - len(decided):
+        told += f"; {left} of {len(shares)} points do not tell"
+    return counted(statement, decided, told)
+
+
+def _limit(found: Times, baseline: str) -> str:
+    """The same in a sentence."""
+    finding = _limited(found, baseline)
+    if not finding.cases:
+        return f"Whether memory is the limit here is not known ({finding.measured})"
+    memory = "is" if finding.held == finding.cases else "is not all of"
+    return (
+        f"Memory {memory} the limit here: beyond the caches {baseline} uses {finding.measured} of "
+        "the bandwidth of a copy"
     )
 
 
@@ -264,7 +290,6 @@ def _mg_cpu(found: Times) -> Evidence:
                 [r for r in many if r.implementation == n and _beyond(found, r)], 1.0, "remark")
         for n in (online, lazy)
     ]  # fmt: skip
-    _, limit = _limit(found, safe)
     table = _table(
         "Speed relative to safe softmax, float32, and its 95% interval", found, safe,
         {online: "online as printed", lazy: "rescaled on growth"},
@@ -274,9 +299,9 @@ def _mg_cpu(found: Times) -> Evidence:
         "least times of rounds beside a control, ratios to three_pass_numba, which is the paper's "
         "safe softmax; all kernels alike but for their passes",
         findings=tuple(findings), tables=(table,),
-        differs=f"{limit}. The paper presumes that it is; a rescaling costs a second exponential "
-        "for each block of four vectors, which a GPU hides and these cores do not. Rows that fit "
-        "into a cache are read from memory once by all of them",
+        differs=f"{_limit(found, safe)}. The paper presumes that it is. A rescaling costs a second "
+        "exponential for each block of four vectors, which tells where arithmetic is the limit. "
+        "Rows that fit into a cache are read from memory once by all of them",
     )  # fmt: skip
 
 
@@ -311,7 +336,6 @@ def _da_elsewhere(found: Times) -> Evidence:
         _faster("two passes are faster than three that compute again, in cache", within, 1.0,
                 "remark"),
     )  # fmt: skip
-    _, limit = _limit(found, again)
     table = _table(
         "Speed relative to three passes that compute again, float32, and its 95% interval",
         found, again, {two: "two passes", loaded: "three passes that load"},
@@ -322,26 +346,18 @@ def _da_elsewhere(found: Times) -> Evidence:
         "recomputing, three_pass_reload_numba those with reloading; one row, and a row for each "
         "thread; out of cache: input and output together at least four times the last-level cache",
         findings=findings, tables=(table,),
-        differs=f"{limit}. Predicted are ratios of accesses, 4/3 and 4/5: a store that first reads "
-        "its line makes them 5/4 and 5/7, and arithmetic that memory does not hide brings them "
-        "nearer to 1",
+        differs=f"{_limit(found, again)}. Predicted are ratios of accesses, 4/3 and 4/5: a store "
+        "that first reads its line makes them 5/4 and 5/7, and arithmetic that memory does not "
+        "hide brings them nearer to 1",
     )  # fmt: skip
 
 
 def _da_bandwidth(found: Times) -> Evidence:
-    again = DUKHAN.implementations[0]
-    shares, told = _limit(found, again)
-    statement = (
-        f"out of cache {again} accesses memory at {100 * LIMITED:.0f}% of a copy's bandwidth"
-    )
-    finding = (
-        counted(statement, [s >= LIMITED for s in shares], told)
-        if shares else Finding(statement, 0, 0, told)
-    )  # fmt: skip
+    finding = _limited(found, DUKHAN.implementations[0])
     return Evidence(
-        told,
-        "accesses counted, over the time; beside the best copy of the same arrays by as many "
-        "threads in the same rounds, where there is a row for each thread",
+        finding.measured,
+        "accesses counted, over the time, against the best copy of the same arrays by as many "
+        "threads in the same rounds, with 95% intervals",
         findings=(finding,),
     )
 
