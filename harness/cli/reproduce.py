@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from harness.cli import options, session
 from harness.cli.exits import Exit, one_line_errors, say
-
-if TYPE_CHECKING:
-    from harness.records.reader import Run
 
 
 def reproduce(
@@ -38,6 +35,7 @@ def reproduce(
     from functools import partial
 
     from harness.cli import progress as terminal
+    from harness.cli.summary import summary
     from harness.errors import UserError
     from harness.experiments.profiles import Timing
     from harness.experiments.reproductions.papers import BLANCHARD, PAPERS, paper_named
@@ -75,7 +73,7 @@ def reproduce(
         )
         with terminal.progress() as progress:
             run = session.measure(request, progress)
-        _show(run)
+        summary(run)
         session.say_where(run, reports if report else None)
         if output is not None:
             plain = [r.model_dump(mode="json", exclude_none=True) for r in run.records]
@@ -83,16 +81,3 @@ def reproduce(
     if run.nothing_measured is not None:
         say(run.nothing_measured)
         raise typer.Exit(Exit.NOTHING)
-
-
-def _show(run: Run) -> None:
-    """Print the verdict on each claim, and what decided it."""
-    from rich.console import Console
-
-    from harness.records import ClaimRecord
-    from harness.text import paragraph
-
-    console = Console()
-    for c in run.records:
-        if isinstance(c, ClaimRecord):
-            paragraph(console, f"{c.claim}: {c.verdict or c.status}. {c.because or c.reason}")
