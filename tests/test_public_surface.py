@@ -55,6 +55,7 @@ OPTIONS = {
     "report": "-o --export --output",
     "new": "--folder",
     "claims": "--details --json",
+    "reproduce": "--json --logits --machine --no-report --report --reports --results --seconds",
     "exhaustive": "-i --dtype --every --implementation --json --keep --machine --no-keep "
     "--no-report --other-workers --report --reports --results --resume --scheduler --table "
     "--workers",
@@ -98,8 +99,8 @@ COLUMNS = {
     "max_ratio likely_ratio kl argmax_differs same_bits maxima_wrong order_ulp parts together "
     "points result norm_u total_variation misrounded_float32 misrounded_float16 "
     "misrounded_bfloat16 misrounded_float8_e4m3fn misrounded_float8_e5m2",
-    "claims": "claim claim_kind source_id source_title claimed certified verdict because "
-    "derivation note numbers findings tables",
+    "claims": "claim claim_kind source_id source_title place source_setting claimed certified "
+    "verdict because derivation note differs numbers findings tables",
     "conformance": "case number title message deviation_reason case_input got expected error_ulp "
     "allowed_ulp observations others upstream",
 }
@@ -184,7 +185,7 @@ def test_the_commands_and_the_exit_codes_are_those_of_the_readme() -> None:
     group = typer.main.get_command(app)
     assert set(group.commands) == {  # type: ignore[attr-defined]
         "list", "run", "check", "show", "compare", "report", "new", "claims", "exhaustive",
-        "train", "worst-case",
+        "train", "reproduce", "worst-case",
     }  # fmt: skip
     codes = {e.name: int(e) for e in Exit}
     assert sorted(codes.values()) == [0, 1, 2, 3, 4, 130]

@@ -16,6 +16,7 @@ from harness.cli.exits import Exit, exit_code, forgiving_streams
 from harness.cli.list import list_
 from harness.cli.new import new
 from harness.cli.report import report
+from harness.cli.reproduce import reproduce
 from harness.cli.run import run
 from harness.cli.show import show
 from harness.cli.train import train
@@ -72,6 +73,7 @@ app.command()(compare)
 app.command()(report)
 app.command()(new)
 app.command()(claims)
+app.command()(reproduce)
 app.command()(train)
 app.command()(exhaustive)
 app.command("worst-case")(worst_case)

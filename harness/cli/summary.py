@@ -10,7 +10,7 @@ from rich.console import Console
 
 from harness.cli.columns import BEST, MOST, UNJUDGED, Column, columns_of, error_of, number, some
 from harness.cli.unavailable import unavailable
-from harness.records import AttentionRecord, ConformanceRecord, Record
+from harness.records import AttentionRecord, ClaimRecord, ConformanceRecord, Record
 from harness.records.reader import Run, resume_command
 from harness.records.timing import TimingRecord
 from harness.text import one_line, paragraph, say, table
@@ -153,6 +153,16 @@ def _of_attention(run: Run) -> list[str]:
     return [told.translate(plain) for told in attention.told(from_run(run, ""))]
 
 
+def _of_claims(run: Run) -> list[str]:
+    """The verdict on each claim of a paper that was reproduced, and what decided it."""
+    found = [r for r in run.records if isinstance(r, ClaimRecord)]
+    return [
+        f"{c.claim}: {c.verdict or c.status}. {c.because or c.reason}"
+        for c in found
+        if run.info.profile == "reproduce"
+    ]
+
+
 def summary(run: Run, console: Console | None = None) -> None:
     """What is best, the table of all implementations, what startles, and what was not measured.
 
@@ -173,9 +183,8 @@ def summary(run: Run, console: Console | None = None) -> None:
     available = [one.name for one in info.implementations if one.available]
     found = columns_of(run, available)
     names = _ordered(available, found)
-    if told := _answer(found):
-        paragraph(console, told)
-    for told in _of_attention(run):
+    answers = [*_of_claims(run), _answer(found), *_of_attention(run)]
+    for told in filter(None, answers):
         paragraph(console, told)
     if found:
         say(console, "")

@@ -91,12 +91,15 @@ class ClaimRecord(Record):
     claim_kind: str | None = None
     source_id: str | None = None
     source_title: str | None = None
+    place: str | None = maybe("where the source says it: section, theorem, table")
+    source_setting: str | None = maybe("what the source measured or computed on")
     claimed: str | None = maybe("the formula or the numbers, quoted")
     certified: str | None = None
     verdict: ClaimVerdict | None = None
     because: str | None = maybe("what decided the verdict")
     derivation: str | None = None
     note: str | None = None
+    differs: str | None = maybe("where what was found differs from the source, and why")
     numbers: list[PrintedNumber] | None = None
     findings: list[Finding] | None = None
     tables: list[EvidenceTable] | None = None

@@ -84,7 +84,7 @@ def new_run_id() -> str:
 
 def resume_command(info: RunInfo, folder: Path) -> str | None:
     """The command that resumes an interrupted run; None for a kind that cannot be resumed."""
-    if info.profile in ("check", "worst-case") or info.profile.startswith("gpu-"):
+    if info.profile in ("check", "reproduce", "worst-case") or info.profile.startswith("gpu-"):
         return None
     name = info.profile if info.profile in ("exhaustive", "train") else "run"
     return f"softmax-bench {name} --resume {shlex.quote(str(folder))}"

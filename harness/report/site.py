@@ -330,8 +330,9 @@ class Site:
 
     def _claims(self, run: RunData) -> None:
         tally, register = claims.tally(run), claims.register(run)
-        self._page(run, "claims", "Claims", "claims.html", [tally, register],
-                   lead=prose("claims_lead"), tally=tally, register=register,
+        title, lead = claims.heading(run)
+        self._page(run, "claims", title, "claims.html", [tally, register],
+                   lead=lead, tally=tally, register=register,
                    audits=claims.audits(run))  # fmt: skip
 
     def _implementation(self, run: RunData, name: str) -> None:

@@ -3,6 +3,7 @@
 All take the same exponential, sums and stores, so that what differs is how often a row is read:
 
 - three passes: the largest logit; the sum of exponentials; exponentials again, times the scale;
+- three passes with reloading: exponentials are stored as they are summed, the third scales them;
 - two passes: the sum of exponentials as pairs p * 2**k, which need no maximum; as above;
 - online: the sum in one pass beside a running maximum, rescaled as that grows; as above.
 
@@ -45,7 +46,7 @@ from implementations._simd.vectors import (
     zero,
 )
 
-THREE, TWO, ONLINE, EAGER = range(4)
+THREE, TWO, ONLINE, EAGER, RELOAD = range(5)
 
 _padded = stack(2 * VECTOR_BYTES)
 
@@ -102,6 +103,50 @@ def three_passes(x, y, n, like):  # type: ignore[no-untyped-def]
     top, _ = extremes(x, n, like)
     framed = frame(top)
     results(x, y, n, framed, sum_in_frame(x, n, framed, like), like)
+
+
+@internal
+def stored_exponentials(x, y, n, framed, like):  # type: ignore[no-untyped-def]
+    """Exponentials of a row in its frame, stored, and their sum."""
+    lanes, size = VECTOR_BYTES // itemsize(like), itemsize(like)
+    shift, cutoff, base = framed
+    end = n - lanes
+    last = exponential(load(x + end * size, like), shift, cutoff, base)
+    a = broadcast(like)
+    b, c, d = a, a, a
+    whole = end // (4 * lanes) * (4 * lanes)
+    for i in range(0, whole, 4 * lanes):
+        p, q = x + i * size, y + i * size
+        e = exponential(load(p, like), shift, cutoff, base)
+        f = exponential(load(p + VECTOR_BYTES, like), shift, cutoff, base)
+        g = exponential(load(p + 2 * VECTOR_BYTES, like), shift, cutoff, base)
+        h = exponential(load(p + 3 * VECTOR_BYTES, like), shift, cutoff, base)
+        store(q, e)
+        store(q + VECTOR_BYTES, f)
+        store(q + 2 * VECTOR_BYTES, g)
+        store(q + 3 * VECTOR_BYTES, h)
+        a, b, c, d = a + e, b + f, c + g, d + h
+    for i in range(whole, end, lanes):
+        e = exponential(load(x + i * size, like), shift, cutoff, base)
+        store(y + i * size, e)
+        a = a + e
+    a = a + fresh(last, (lanes - n % lanes) % lanes)
+    store(y + end * size, last)
+    return sum_lanes((a + b) + (c + d))
+
+
+@internal
+def three_passes_reloading(x, y, n, like):  # type: ignore[no-untyped-def]
+    """A row."""
+    top, _ = extremes(x, n, like)
+    framed = frame(top)
+    total = stored_exponentials(x, y, n, framed, like)
+    scale = divide(unit(framed[0]), broadcast(total))
+    end = (n - VECTOR_BYTES // itemsize(like)) * itemsize(like)
+    last = load(y + end, like) * scale
+    for i in range(0, end, VECTOR_BYTES):
+        store(y + i, load(y + i, like) * scale)
+    store(y + end, last)
 
 
 @inner
@@ -211,6 +256,8 @@ def row_by(way, x, y, n, like):  # type: ignore[no-untyped-def]
         three_passes(x, y, n, like)
     elif way == TWO:
         two_passes(x, y, n, like)
+    elif way == RELOAD:
+        three_passes_reloading(x, y, n, like)
     else:
         online(x, y, n, way == EAGER, like)
 

@@ -15,10 +15,17 @@ Kind = Literal["numbers", "formula", "statement"]
 
 @dataclass(frozen=True)
 class Source:
-    """An article: its file name in the collection, and its title."""
+    """An article or a paper.
+
+    Attributes:
+        id: its file name in the collection, or the name under which it is reproduced.
+        title: of a paper with authors, journal and year.
+        setting: what it measured or computed on; empty where that plays no part.
+    """
 
     id: str
     title: str
+    setting: str = ""
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,7 @@ class Claim:
         kind: decides which rule gives the verdict.
         claimed: the formula or the numbers, quoted; or the sentence, paraphrased.
         note: what the audit takes the sentence to mean, or why there is no measurement yet.
+        place: where the source says it: section, theorem, table.
     """
 
     id: str
@@ -38,6 +46,7 @@ class Claim:
     kind: Kind
     claimed: str
     note: str = ""
+    place: str = ""
 
 
 def counted(
@@ -54,13 +63,18 @@ def counted(
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the examination of a claim found; `verdicts.decide` makes the verdict from it."""
+    """What the examination of a claim found; `verdicts.decide` makes the verdict from it.
+
+    Attributes:
+        differs: where that differs from what the source found, and why.
+    """
 
     certified: str
     derivation: str
     numbers: tuple[PrintedNumber, ...] = ()
     findings: tuple[Finding, ...] = ()
     tables: tuple[EvidenceTable, ...] = ()
+    differs: str = ""
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,15 @@ if TYPE_CHECKING:
 _LONG = ("B4", "C3", "D3", "D5", "D7")
 
 
-def _coordinates(claim: str) -> ClaimRecord:
+def coordinates(claim: str) -> ClaimRecord:
+    """The record of a claim that is still to be audited."""
     return ClaimRecord(implementation="reference", workload=claim, claim=claim, status="skipped")
+
+
+def record_of(audit: Audit, elapsed_s: float | None = None) -> ClaimRecord:
+    """The record of a claim that was audited in so many seconds."""
+    cell = coordinates(audit.claim.id).model_dump()
+    return ClaimRecord.model_validate({**cell, **_figures(audit), "elapsed_s": elapsed_s})
 
 
 def _figures(audit: Audit) -> dict[str, Any]:
@@ -34,6 +41,8 @@ def _figures(audit: Audit) -> dict[str, Any]:
         "claim_kind": claim.kind,
         "source_id": claim.source.id,
         "source_title": claim.source.title,
+        "place": claim.place or None,
+        "source_setting": claim.source.setting or None,
         "claimed": claim.claimed,
         "verdict": audit.verdict,
         "because": audit.reason,
@@ -46,9 +55,7 @@ def _measure(claim: str) -> Iterator[Record]:
 
     started = time.perf_counter()
     (audit,) = audit_claims([claim])
-    elapsed = time.perf_counter() - started
-    cell = _coordinates(claim).model_dump()
-    yield ClaimRecord.model_validate({**cell, **_figures(audit), "elapsed_s": elapsed})
+    yield record_of(audit, time.perf_counter() - started)
 
 
 def plan(_: Context) -> Iterator[Unit]:
@@ -58,7 +65,7 @@ def plan(_: Context) -> Iterator[Unit]:
         yield Unit(
             "claims",
             f"claim {claim.id}",
-            (_coordinates(claim.id),),
+            (coordinates(claim.id),),
             partial(_measure, claim.id),
             weight,
             timed=True,

@@ -22,7 +22,8 @@ def decide(kind: Kind, evidence: Evidence) -> Decision:
     asserted = [f for f in evidence.findings if f.role == "claim"]
     claims = [f for f in asserted if f.cases]
     if not claims:
-        return "not yet measured", "no measurement decided it"
+        why = "; ".join(f"{f.statement}: {f.measured}" for f in asserted)
+        return "not yet measured", why or "no measurement decided it"
     if kind == "formula":
         return _formula(claims)
     premises = [f for f in evidence.findings if f.role == "premise" and f.cases]

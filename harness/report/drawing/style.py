@@ -104,6 +104,7 @@ _PLACES = (
     "online_lazy_numba",
     "torch_vocab_parallel",
     "torch_loss_parallel",
+    "three_pass_reload_numba",
 )
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.records import ClaimRecord
+from harness.records import ClaimRecord, ThroughputRecord
 from harness.records.claims import EvidenceTable, Finding, PrintedNumber, Role
 from harness.report.drawing.formatting import figure, integer
+from harness.report.drawing.prose import prose
 from harness.report.drawing.sanitize import slug
 from harness.report.drawing.tables import Column, Entry, Kind, Table, count, texts, words
 from harness.report.run_data import RunData
@@ -60,7 +62,27 @@ def _identity(record: ClaimRecord) -> str:
 
 
 def _source(record: ClaimRecord) -> str:
-    return record.source_title or record.source_id or "not recorded"
+    return record.place or record.source_title or record.source_id or "not recorded"
+
+
+def heading(run: RunData) -> tuple[str, str]:
+    """The title of the page, and what to know before its figures: of claims, or of one paper."""
+    first = next(iter(run.select(ClaimRecord)))
+    if run.info.profile != "reproduce":
+        return "Claims", prose("claims_lead")
+    machine, asked = run.info.machine, run.info.filters
+    command = ["softmax-bench", "reproduce", str(first.source_id)]
+    for option in ("seconds", "logits"):
+        values = asked.get(option) or []
+        for value in values if isinstance(values, list | tuple) else [values]:
+            command += [f"--{option}", str(value)]
+    lead = prose(
+        "reproduction_lead", title=first.source_title, setting=first.source_setting,
+        cpu=machine.get("cpu") or machine.get("slug"), cores=machine.get("logical_cores"),
+        virtual=machine.get("virtual"), timed=bool(run.select(ThroughputRecord)),
+        command=shlex.join(command),
+    )  # fmt: skip
+    return "Reproduction", lead
 
 
 def register(run: RunData) -> Table:
@@ -103,7 +125,7 @@ def audits(run: RunData) -> list[ShownClaim]:
         identity = _identity(c)
         facts = [
             ("Certified", c.certified), ("Because", c.because),
-            ("How", c.derivation), ("Note", c.note),
+            ("How", c.derivation), ("Differs", c.differs), ("Note", c.note),
             ("Reason", c.reason if c.reason != c.derivation else None),
         ]  # fmt: skip
         found.append(ShownClaim(

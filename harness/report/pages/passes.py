@@ -18,7 +18,7 @@ from harness.report.run_data import RunData, class_counts, of
 from harness.report.timing_selection import Group, at_point, preferred, struck, timed, why_untimed
 
 THREE = "three_pass_numba"
-OTHERS = ("two_pass_numba", "online_numba", "online_lazy_numba")
+OTHERS = ("three_pass_reload_numba", "two_pass_numba", "online_numba", "online_lazy_numba")
 
 
 def compared(run: RunData, group: Group, regime: str) -> Table | None:

@@ -1,0 +1,1 @@
+"""Papers about softmax whose results are made again: each a set of claims with its examination."""
