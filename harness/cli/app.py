@@ -19,6 +19,7 @@ from harness.cli.report import report
 from harness.cli.run import run
 from harness.cli.show import show
 from harness.cli.train import train
+from harness.cli.vectors import vectors
 from harness.cli.worst_case import worst_case
 
 app = typer.Typer(
@@ -60,6 +61,7 @@ app.command()(new)
 app.command()(claims)
 app.command()(train)
 app.command()(exhaustive)
+app.command()(vectors)
 app.command("worst-case")(worst_case)
 
 
