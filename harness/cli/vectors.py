@@ -39,7 +39,7 @@ def vectors(
             ),
         )  # fmt: skip
     count, rows, size = sum(made.vectors.values()), sum(made.rows.values()), made.size / 1e6
-    print(f"wrote {output}: {count:,} vectors, {rows:,} rows, {size:.1f} MB")
+    print(f"wrote {output}: {count:,} vectors, {rows:,} rows, {size:.3g} MB")
     if made.left_out:
         print(f"left out {len(made.left_out)} that could not be certified: see README.md there")
     print(f"check it: (cd {shlex.quote(str(output))} && sha256sum --quiet -c SHA256SUMS)")

@@ -12,7 +12,7 @@ FORMAT = f"""\
 
 `*.bin` hold arrays and nothing else: little-endian, row after row, each at a multiple of 64 bytes.
 What is where stands in `index.txt`, a line of titles and a line for each array, and once more in
-`index.json`, an object for each vector.
+`index.json`, an object for each vector, with the version, commit and command that wrote it all.
 
 | column of index.txt | what |
 | --- | --- |
@@ -106,6 +106,9 @@ def readme(
         made_by: what index.json says of the whole.
     """
     commit = made_by["commit"] or "unknown"
+    groups: dict[str, list[str]] = {}
+    for name, what in made_by["groups"].items():
+        groups.setdefault(what, []).append(name)
     left = [f"| {' | '.join(one.values())} |" for one in made_by["left_out"]]
     rule = "| --- | --- | --- | --- |"
     told = ["Left out, as not certified:\n", "| operation | dtype | vector | reason |", rule, *left]
@@ -118,5 +121,5 @@ def readme(
         format=FORMAT,
         table="\n".join(table(vectors, rows)),
         left_out="\n".join(told) + "\n\n" if left else "",
-        groups="\n".join(f"| {name} | {what} |" for name, what in made_by["groups"].items()),
+        groups="\n".join(f"| {', '.join(names)} | {what} |" for what, names in groups.items()),
     )
