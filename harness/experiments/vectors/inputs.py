@@ -46,7 +46,7 @@ _CALL = 1 << 14
 _LONGEST = 600
 """Classes of a row of the catalogue at most; softmax and log-sum-exp have longer ones."""
 
-DRAWN = 256
+_DRAWN = 256
 """Classes of the drawn workloads."""
 _GPT2, _LLAMA3, _MILLION = CLASS_COUNTS["gpt-2"], CLASS_COUNTS["llama-3"], 1 << 20
 _EVERY, _SOME = ("float64", "float32", "float16", "bfloat16"), ("float32", "bfloat16")
@@ -206,7 +206,7 @@ def _of_logits(operation: str, dtype: str, seed: int) -> Iterator[_Named]:
     for workload in standard_ids():
         digits = workload == "digits"
         with suppress(WorkloadUnavailable):  # the format does not hold it
-            x = generate(workload, 10 if digits else DRAWN, _DIGITS if digits else 1, dtype, seed)
+            x = generate(workload, 10 if digits else _DRAWN, _DIGITS if digits else 1, dtype, seed)
             yield workload, _arguments(operation, x)
     lengths = _LENGTHS if operation == "softmax" and dtype in NATIVE else ()
     wide = (n for n, dtypes in _WIDE[operation].items() if dtype in dtypes)

@@ -43,10 +43,11 @@ in_hidden, in_weight, the gradients of their sum |
 values[offsets[i]:offsets[i + 1]] |
 
 Every result is the mathematical one of exactly these inputs, rounded once, to nearest even, to the
-format. Beside `result` (and `loss`, `gradient`, ...) stands
+format; what is beyond its largest number is an infinity (in float8_e4m3fn, which has none, NaN).
+Beside `result` (and `loss`, `gradient`, ...) stands
 
 - in formats narrower than float64 `result_float64`, the same rounded once to float64: the error of
-  yours in ulps is abs(yours − result_float64) / ulp, the spacing of the format there;
+  yours in ulps is abs(yours − result_float64) / ulp, ulp the spacing of the format there;
 - in float64 `result_rest`, what that rounding left: the error of yours is
   (yours − result) − result_rest. It is 0 where it underflows, and where nothing is finite.
 
