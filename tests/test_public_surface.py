@@ -61,6 +61,7 @@ OPTIONS = {
     "--workers",
     "train": "-i -q --dtype --implementation --json --machine --no-report --profile --question "
     "--report --reports --results --resume --seed --seeds",
+    "vectors": "-o --dtype --operation --output --seed",
     "worst-case": "-n --classes --corpus --dtype --evaluations --keep --machine --no-keep "
     "--no-report --other-workers --replay --report --reports --results --save --scheduler "
     "--seconds --seed",
@@ -185,7 +186,7 @@ def test_the_commands_and_the_exit_codes_are_those_of_the_readme() -> None:
     group = typer.main.get_command(app)
     assert set(group.commands) == {  # type: ignore[attr-defined]
         "list", "run", "check", "show", "compare", "report", "new", "claims", "exhaustive",
-        "train", "reproduce", "worst-case",
+        "train", "reproduce", "vectors", "worst-case",
     }  # fmt: skip
     codes = {e.name: int(e) for e in Exit}
     assert sorted(codes.values()) == [0, 1, 2, 3, 4, 130]

@@ -20,6 +20,7 @@ from harness.cli.reproduce import reproduce
 from harness.cli.run import run
 from harness.cli.show import show
 from harness.cli.train import train
+from harness.cli.vectors import vectors
 from harness.cli.worst_case import worst_case
 
 app = typer.Typer(
@@ -76,6 +77,7 @@ app.command()(claims)
 app.command()(reproduce)
 app.command()(train)
 app.command()(exhaustive)
+app.command()(vectors)
 app.command("worst-case")(worst_case)
 
 

@@ -1,0 +1,1 @@
+"""Reference vectors: inputs and correctly rounded results as files that any language reads."""
