@@ -166,7 +166,8 @@ def scaled_softmax_exact(x: ArrayLike, scale: float, axis: Axis = -1) -> Exact:
 def softcap_softmax_exact(x: ArrayLike, cap: float, axis: Axis = -1) -> Exact:
     """Softmax of c tanh(x / c) along `axis` (Gemma 2, arXiv 2408.00118); as `softmax_exact`.
 
-    An infinite logit counts as c or -c.
+    An infinite logit counts as c or -c. With a large cap the relative error is larger than that of
+    `softmax_exact` (2**-83 with c = 2**26); the rounding is correct all the same.
 
     Raises:
         ValueError: for a cap that is not positive and finite.
