@@ -6,8 +6,8 @@ Severity: not finite
 Input: float16 zeros, 65,515 of them; gradient[0] of the sum of log_softmax
 Expected: 0x0.0p+0 (0), float16 of 1 - 65515*(1/65515)
 Got: -inf (-inf)
-Because: each entry of that gradient is 1 - n * p, and p = 1/n. A sum in float16 is rounded to
-    infinity; from 65,520 classes on the gradient is NaN
+Because: each entry of that gradient is 1 - n * p, and p = 1/n. A sum in float16
+    is rounded to infinity; from 65,520 classes on the gradient is NaN
 Documentation: says nothing of it
 Upstream: reported: https://github.com/jax-ml/jax/issues/40409 (open)
 """

@@ -6,11 +6,12 @@ Severity: wrong result
 Input: float16 zeros, 65,520 of them; result[0]
 Expected: 0x1.0000000000000p-16 (1.52588e-05), float16 of 1/65520
 Got: 0x0.0p+0 (0)
-Because: equal logits have equal probabilities, which float16 holds. The sum is rounded to float16,
-    where 65,520 is infinite. log_softmax is -inf, logsumexp inf
+Because: equal logits have equal probabilities, which float16 holds. The sum is
+    rounded to float16, where 65,520 is infinite. log_softmax is -inf, logsumexp
+    inf
 Documentation: says that the result sums to 1; it sums to 0
-Upstream: not found among the issues that could be searched on 2026-11-30; of the gradient
-    https://github.com/jax-ml/jax/issues/40409 (open), for which
+Upstream: not found among the issues that could be searched on 2026-11-30; of
+    the gradient https://github.com/jax-ml/jax/issues/40409 (open), for which
     https://github.com/jax-ml/jax/pull/40474 widens log_softmax
 """
 

@@ -4,11 +4,11 @@ Library: jax 0.10.2
 Processor: x86-64
 Severity: inaccurate
 Input: float32 [17.5, 0]; gradient[0] of softmax(x)[0]
-Expected: 0x1.af62e80000000p-26 (2.511e-08), float32 of exp(-0x1.18p+4)/((1 + exp(-0x1.18p+4))*(1 +
-    exp(-0x1.18p+4)))
+Expected: 0x1.af62e80000000p-26 (2.511e-08), float32 of exp(-0x1.18p+4)/((1 +
+    exp(-0x1.18p+4))*(1 + exp(-0x1.18p+4)))
 Got: 0x0.0p+0 (0)
-Because: the gradient is p * (1 - p), and sums to 0 over the classes. p rounds to 1 before it is
-    subtracted. log_softmax is alike
+Because: the gradient is p * (1 - p), and sums to 0 over the classes. p rounds
+    to 1 before it is subtracted. log_softmax is alike
 Documentation: says nothing of it
 Upstream: reported: https://github.com/jax-ml/jax/issues/40386,
     https://github.com/jax-ml/jax/issues/40344 and, of log_softmax,

@@ -3,12 +3,13 @@
 Library: jax 0.10.2
 Processor: x86-64 with fma
 Severity: not finite
-Input: float32 x = [0x1.71e116p+34, 0x1.71e116p+34], c = 0.1 rounded to float32; result[0]
+Input: float32 x = [0x1.71e116p+34, 0x1.71e116p+34], c = 0.1 rounded to float32;
+    result[0]
 Expected: 0x1.0000000000000p-1 (0.5), float32 of 1/2
 Got: nan (nan)
-Because: equal logits have equal probabilities, whatever c is. XLA makes one fused multiply-add of c
-    * x - max, whose maximum was rounded: the difference is above 0, and its exponential infinite.
-    Without jit the result is right
+Because: equal logits have equal probabilities, whatever c is. XLA makes one
+    fused multiply-add of c * x - max, whose maximum was rounded: the difference
+    is above 0, and its exponential infinite. Without jit the result is right
 Documentation: promises NaN for +inf only
 Upstream: reported: https://github.com/jax-ml/jax/issues/37234 (open)
 """

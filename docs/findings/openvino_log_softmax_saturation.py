@@ -6,9 +6,9 @@ Severity: inaccurate
 Input: float32 [17, 0], inference precision f32; result[0]
 Expected: -0x1.639e300000000p-25 (-4.13994e-08), float32 of -log(1 + exp(-17))
 Got: 0x0.0p+0 (0)
-Because: the logarithm of a probability below 1 is below 0, and here a normal number. log(1 + small)
-    loses what log1p(small) keeps
-Documentation: says nothing of accuracy
+Because: the logarithm of a probability below 1 is below 0, and here a normal
+    number. log(1 + small) loses what log1p(small) keeps
+Documentation: the page of the function says nothing of accuracy
 Upstream: not found among the issues that could be searched on 2026-11-30
 """
 

@@ -6,9 +6,11 @@ Severity: wrong result
 Input: float32 [0, nan], inference precision f32; result[0]
 Expected: nan (nan), float32 of 1/(1 + exp(nan))
 Got: 0x0.0p+0 (0)
-Because: the sum is NaN, and what is divided by it. LogSoftmax of [nan, 0] is [nan, -inf]
-Documentation: says nothing of NaN
-Upstream: not found among the issues that could be searched on 2026-11-30; of +inf in the same place
+Because: the sum is NaN, and what is divided by it. LogSoftmax of [nan, 0] is
+    [nan, -inf]
+Documentation: the page of the function says nothing of NaN
+Upstream: not found among the issues that could be searched on 2026-11-30; of
+    +inf in the same place
     https://github.com/openvinotoolkit/openvino/issues/35897 (open)
 """
 

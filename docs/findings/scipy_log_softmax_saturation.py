@@ -6,12 +6,12 @@ Severity: inaccurate
 Input: float32 [17, 0]; result[0]
 Expected: -0x1.639e300000000p-25 (-4.13994e-08), float32 of -log(1 + exp(-17))
 Got: 0x0.0p+0 (0)
-Because: the logarithm of a probability below 1 is below 0, and here a normal number. log(1 + small)
-    loses what log1p(small) keeps
-Documentation: says that it is more accurate than log(softmax(x)) where softmax saturates; here it
-    is as that
-Upstream: reported: https://github.com/scipy/scipy/issues/19521 (open); of logsumexp, since mended,
-    https://github.com/scipy/scipy/issues/18295
+Because: the logarithm of a probability below 1 is below 0, and here a normal
+    number. log(1 + small) loses what log1p(small) keeps
+Documentation: says that it is more accurate than log(softmax(x)) where softmax
+    saturates; here it is as that
+Upstream: reported: https://github.com/scipy/scipy/issues/19521 (open); of
+    logsumexp, since mended, https://github.com/scipy/scipy/issues/18295
 """
 
 import numpy as np

@@ -6,8 +6,8 @@ Severity: wrong result
 Input: float16 zeros, 65,520 of them; result[0]
 Expected: 0x1.0000000000000p-16 (1.52588e-05), float16 of 1/65520
 Got: 0x0.0p+0 (0)
-Because: equal logits have equal probabilities, which float16 holds. The sum is rounded to float16,
-    where 65,520 is infinite
+Because: equal logits have equal probabilities, which float16 holds. The sum is
+    rounded to float16, where 65,520 is infinite
 Documentation: says that the result sums to 1; it sums to 0
 Upstream: not found among the issues that could be searched on 2026-11-30
 """

@@ -3,15 +3,15 @@
 Library: torch 2.13.0
 Processor: x86-64
 Severity: exception
-Input: rank 1 of 2; logits float32 [[0]], sharded along the classes: rank 0 holds the one, rank 1
-    none; target 0; the loss
+Input: rank 1 of 2; logits float32 [[0]], sharded along the classes: rank 0
+    holds the one, rank 1 none; target 0; the loss
 Expected: 0x0.0p+0 (0), float32 of log(1)
 Got: RuntimeError: index 0 is out of bounds for dimension 1 with size 0
-Because: the only class has the probability 1. A DTensor of 6 classes among 4 ranks leaves the last
-    without any, too: 2, 2, 2, 0
+Because: the only class has the probability 1. A DTensor of 6 classes among 4
+    ranks leaves the last without any, too: 2, 2, 2, 0
 Documentation: says nothing of ranks without classes
-Upstream: not found among the issues that could be searched on 2026-11-30; of uneven shards in
-    general https://github.com/pytorch/pytorch/issues/103306
+Upstream: not found among the issues that could be searched on 2026-11-30; of
+    uneven shards in general https://github.com/pytorch/pytorch/issues/103306
 """
 
 import torch
