@@ -8,15 +8,19 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import findings_page
+import numpy as np
 import pytest
 from exact_values import exact, rounded
 from findings_page import DOCS, SCRIPTS, Finding, findings, page, parse
+
+from harness import reference
 
 FOUND = findings()
 VALUE = re.compile(r"(?P<hex>\S+) \((?P<decimal>\S+)\)")
@@ -161,6 +165,50 @@ def test_what_is_expected_is_proven_and_is_not_what_came(finding: Finding) -> No
         assert found is not None, got
         _same_number(found)
     assert [v["hex"] for v in values if v] != re.findall(r"(?:^|; )(\S+) \(", expected)
+
+
+def _hex(*numbers: str) -> np.ndarray:
+    return np.float32([float.fromhex(number) for number in numbers])
+
+
+def _column(tail: int) -> np.ndarray:
+    return np.concatenate([[0], np.full(tail, -17)]).astype(np.float32)
+
+
+REFERENCES: dict[str, Callable[[], object]] = {  # by what a script's name ends with
+    "log_softmax_saturation": lambda: reference.log_softmax(np.float32([17, 0]))[0],
+    "cross_entropy_gradient": lambda: reference.cross_entropy(np.float32([[17, 0]]), [0])[1][0, 0],
+    "scipy_softmax_integers": lambda: reference.softmax(np.int8([-128, 127]), dtype="float16")[1],
+    "jax_softmax_integers": lambda: reference.softmax(np.int8([-128, 127]), dtype="float32")[1],
+    "torch_compile_integers": lambda: reference.softmax(np.uint8([0, 1]), dtype="float32")[1],
+    "_softmax_float16_sum": lambda: reference.softmax(np.zeros(65520, np.float16))[0],
+    "log_softmax_float16_sum": lambda: reference.log_softmax(np.zeros(65520, np.float16))[0],
+    "scipy_softmax_axis_sum": lambda: reference.softmax(np.zeros(4096, np.float16))[0],
+    "softmax_axis_sum": lambda: reference.softmax(_column(2**20 - 1))[0],
+    "logsumexp_axis": lambda: reference.logsumexp(np.zeros(4096, np.float16)),
+    "tensorflow_softmax_underflow": lambda: reference.softmax(_hex("0x1.5a92d8p+6", "0x0p+0"))[1],
+    "softmax_underflow": lambda: reference.softmax(_hex("0x1.5bf5bcp+6", "0x0p+0"))[1],
+    "attention_underflow": lambda: reference.softmax(_hex("0x0p+0", *["-0x1.5bf5bcp+6"] * 15))[1],
+    "softmax_scaled": lambda: reference.scaled_softmax(
+        _hex("0x1.71e116p+34", "0x1.71e116p+34"), np.float32(0.1)
+    )[0],
+    "softmax_nan": lambda: reference.softmax(np.float32([0, np.nan]))[0],
+    "overlapping_out": lambda: reference.softmax(np.float32([1] + [0] * 16))[0],
+}
+
+
+@pytest.mark.parametrize("ending", REFERENCES)
+def test_the_reference_of_this_project_gives_the_same(ending: str) -> None:
+    longer = [e for e in REFERENCES if e != ending and e.endswith(ending)]  # those go first
+    found = [
+        f
+        for f in FOUND
+        if f.name.endswith(f"{ending}.py") and not f.name.endswith(tuple(f"{e}.py" for e in longer))
+    ]
+    assert found
+    value = float(np.float64(REFERENCES[ending]()))
+    for finding in found:
+        assert finding.fields["Expected"].startswith(f"{value.hex()} ("), finding.name
 
 
 @pytest.mark.parametrize("finding", FOUND, ids=lambda f: f.name)

@@ -37,7 +37,9 @@ in each library, with the smallest input that was found.
 this project, and prints what is wrong, what is right and why, and in its last line what the
 installed version gives. It can be pasted into an issue tracker as it is. `tox -e findings` runs all
 of them against the versions of `constraints.txt`, and proves what is expected by ball arithmetic.
+"""
 
+TAIL = """
 | severity | meaning |
 | --- | --- |
 | wrong result | a finite number that is off by 1% and more, or stands where NaN is due |
@@ -45,9 +47,7 @@ of them against the versions of `constraints.txt`, and proves what is expected b
 | exception | an exception, where there is a result |
 | inaccurate | 0 for a result that is tiny beside 1, and that the format holds |
 | undocumented behaviour | none of these, and a surprise |
-"""
 
-TAIL = """
 All were seen on x86-64 with AVX-512; a script says which of its features it needs. Issues were
 searched by symptom and by function, in a stored copy of public trackers, not in the trackers
 themselves: look once more before you report.
