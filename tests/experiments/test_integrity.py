@@ -329,14 +329,17 @@ def test_elapsed_time_alone_accuses_nobody() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told_ms", "more_ms", "usual_ms", "accused"),
-    [(1, 99, 1, True), (1, 9, 1, False), (25, 20.5, 1, False), (25, 50, 1, True),
-     (1, 99, 40, False)],
+    ("told_ms", "more_ms", "usual_ms", "warm", "accused"),
+    [(1, 99, 1, False, True), (1, 9, 1, False, False), (25, 20.5, 1, False, False),
+     (25, 50, 1, False, True), (1, 99, 40, False, False), (95.7, 95.9, 1, True, False),
+     (95.7, 195, 1, True, True)],
 )  # fmt: skip
 def test_a_clock_that_stands_still_is_seen_by_the_other(
-    told_ms: float, more_ms: float, usual_ms: float, accused: bool
+    told_ms: float, more_ms: float, usual_ms: float, warm: bool, accused: bool
 ) -> None:
+    """The calls that warm up before a sample are told by nobody, and take as long as it."""
     entrant, copy = verified([], [], [told_ms * 1e6] * 3), verified([], [], [1e6] * 3)
+    entrant.warm = warm
     entrant.overheads, copy.overheads = [more_ms * 1e6] * 3, [usual_ms * 1e6] * 3
     copy.update(role="limit")
     assert (dishonest_clock(entrant, [entrant, copy]) is not None) is accused
