@@ -337,7 +337,7 @@ def test_elapsed_time_alone_accuses_nobody() -> None:
 def test_a_clock_that_stands_still_is_seen_by_the_other(
     told_ms: float, more_ms: float, usual_ms: float, warm: bool, accused: bool
 ) -> None:
-    """The calls that warm up before a sample are told by nobody, and take as long as it."""
+    """The call that warms up before a visit is told by nobody, and takes as long as others."""
     entrant, copy = verified([], [], [told_ms * 1e6] * 3), verified([], [], [1e6] * 3)
     entrant.warm = warm
     entrant.overheads, copy.overheads = [more_ms * 1e6] * 3, [usual_ms * 1e6] * 3

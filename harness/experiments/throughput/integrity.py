@@ -304,9 +304,9 @@ def dishonest_clock(entrant: HostEntrant, entrants: Sequence[HostEntrant]) -> st
     if entrant.record.cache == "cold" or not entrant.overheads:
         return None
     usual = [max(e.overheads) for e in entrants if e.record.role == "limit" and e.overheads]
-    sample = float(np.median(entrant.samples)) * entrant.calls
-    told = sample * entrant.samples_a_visit
-    warming = sample if entrant.warm else 0.0  # as many calls as a sample has, which nobody told
+    call = float(np.median(entrant.samples))
+    told = call * entrant.calls * entrant.samples_a_visit
+    warming = call if entrant.warm else 0.0  # the call in front of a visit, which nobody told
     more = min(entrant.overheads) - warming
     if more > told and more > CLOCK_SLACK_NS + CLOCK_FACTOR * max(usual, default=0.0):
         return (
