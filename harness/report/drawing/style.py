@@ -104,6 +104,15 @@ _PLACES = (
     "online_lazy_numba",
     "torch_vocab_parallel",
     "torch_loss_parallel",
+    "onednn",
+    "litert",
+    "ggml",
+    "mlx",
+    "tinygrad",
+    "paddle",
+    "candle",
+    "tract",
+    "mnn",
 )
 
 
