@@ -37,7 +37,7 @@ _PACKAGES = (
     *("softmax-bench", "numpy", "scipy", "numba", "llvmlite", "ml_dtypes", "mpmath", "gmpy2"),
     *("python-flint", "pandas", "matplotlib", "pyarrow", "scikit-learn", "torch", "triton", "jax"),
     *("jaxlib", "onnxruntime", "tensorflow", "cupy", "cupy-cuda12x", "cupy-cuda13x"),
-    *("openvino", "numexpr", "ai-edge-litert", "candle-nn", "MNN", "mlx", "paddlepaddle"),
+    *("openvino", "numexpr", "ai-edge-litert", "candle-nn", "MNN", "mlx", "ncnn", "paddlepaddle"),
     *("pywhispercpp", "tinygrad", "tract"),
 )
 

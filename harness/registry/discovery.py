@@ -38,6 +38,7 @@ _EXTRAS = {
     "pywhispercpp": "ecosystem",
     "tract": "ecosystem",
     "MNN": "ecosystem",
+    "ncnn": "ecosystem",
 }
 _CHOICE = {"g++": "CXX", "clang": "CC"}
 """A program, and the environment variable that names another one in its place."""

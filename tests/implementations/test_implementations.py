@@ -28,7 +28,7 @@ Array = NDArray[Any]
 SLOW = {"torch_compile"}
 """Compiles a program for each shape, in seconds; `test_peers` has a short look at it."""
 PEERS = {
-    *("candle", "ggml", "jax", "litert", "mlx", "mnn", "numexpr", "onednn", "onnxruntime"),
+    *("candle", "ggml", "jax", "litert", "mlx", "mnn", "ncnn", "numexpr", "onednn", "onnxruntime"),
     *("openvino", "paddle", "tensorflow", "tinygrad", "tract"),
 }
 """Their code is not ours to hold to a bound: `test_peers` looks at them, a run measures them."""

@@ -31,6 +31,7 @@ PEERS = {
     "litert": ("softmax", "log_softmax"),
     "mlx": ("softmax", "log_softmax", "logsumexp", "cross_entropy"),
     "mnn": ("softmax",),
+    "ncnn": ("softmax",),
     "paddle": ("softmax", "log_softmax", "logsumexp", "cross_entropy"),
     "tinygrad": ("softmax", "log_softmax", "logsumexp", "cross_entropy"),
     "tract": ("softmax", "log_softmax"),
@@ -160,7 +161,7 @@ def test_arrays_come_back_from_a_peer_with_the_same_bits(name: str) -> None:
             assert back.tolist() == array.tolist()
 
 
-@pytest.mark.parametrize("name", ["ggml", "litert", "mnn", "tract"])
+@pytest.mark.parametrize("name", ["ggml", "litert", "mnn", "ncnn", "tract"])
 def test_a_peer_without_a_format_refuses_it(name: str) -> None:
     x = np.zeros((2, 3), ml_dtypes.bfloat16)
     with pytest.raises(TypeError, match=r"x: expected .*float32.*; got bfloat16"):

@@ -113,6 +113,7 @@ _PLACES = (
     "candle",
     "tract",
     "mnn",
+    "ncnn",
 )
 
 

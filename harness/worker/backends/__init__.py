@@ -35,6 +35,7 @@ MODULES: Mapping[str, str] = {
     "litert": "harness.worker.backends.litert_arrays",
     "ggml": "harness.worker.backends.ggml_arrays",
     "mnn": "harness.worker.backends.mnn_arrays",
+    "ncnn": "harness.worker.backends.ncnn_arrays",
     "tract": "harness.worker.backends.tract_arrays",
 }
 
