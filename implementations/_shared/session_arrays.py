@@ -1,7 +1,7 @@
 """NumPy arrays for the sessions of inference libraries: checked, and written in place if possible.
 
-What onnxruntime, openvino, litert, ggml, mnn, ncnn and tract share: a session reads contiguous memory,
-and some write to memory that they are given.
+What onnxruntime, openvino, litert, ggml, mnn, ncnn and tract share: a session reads contiguous
+memory, and some write to memory that they are given.
 """
 
 from __future__ import annotations
