@@ -115,6 +115,14 @@ def test_peers_are_near_the_reference(name: str, operation: str) -> None:
         assert np.allclose(got, right, rtol=2e-6, atol=2e-6)
 
 
+@pytest.mark.parametrize("name", [n for n, offered in PEERS.items() if "logsumexp" in offered])
+def test_a_peer_gives_one_number_of_one_row_in_every_format(name: str) -> None:
+    found = _installed(name)
+    for dtype in map(float_format, found.metadata.dtypes or ()):
+        y = found.logsumexp(np.zeros(1, dtype.dtype))
+        assert (y.dtype, y.shape, float(y)) == (dtype.dtype, (), 0.0)
+
+
 def test_jax_keeps_float64() -> None:
     y = _installed("jax").softmax(np.array([0.0, 1e-12]))
     assert y.dtype == np.float64

@@ -31,6 +31,9 @@ def backend() -> Backend:
     return Backend(
         name="tensorflow",
         from_numpy=_from_numpy,
+        to_numpy=lambda tensor: np.asarray(
+            tensor.numpy()
+        ),  # NumPy takes no bfloat16 of 0 dimensions
         empty_like=tf.zeros_like,
         # Its pools have the size that they were made with.
         set_threads=cores.bind,
