@@ -10,7 +10,6 @@ call, all cores where it is not set.
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 from threading import Lock
 from typing import Any
@@ -23,7 +22,6 @@ if __name__ == "openvino":  # this folder is on the path, before the package of 
 
 import numpy as np
 import openvino
-from numpy.lib.array_utils import normalize_axis_index
 from numpy.typing import NDArray
 from openvino import opset13
 
@@ -74,18 +72,10 @@ def _request(operator: str, rank: int, threads: int) -> openvino.InferRequest:
     return _core().compile_model(model, "CPU", options).create_infer_request()
 
 
-def _shape(x: Array, axis: int) -> tuple[int, ...]:
-    """The same memory with the classes as axis 1: (rows, classes), or more behind them."""
-    axis = normalize_axis_index(axis, x.ndim)
-    inner = math.prod(x.shape[axis + 1 :])
-    rows, classes = math.prod(x.shape[:axis]), x.shape[axis]
-    return (rows, classes) if inner == 1 else (rows, classes, inner)
-
-
 def _run(operator: str, x: Array, axis: int, out: Array | None) -> Array:
     """The operator on contiguous memory; `out` is wrapped itself where it is contiguous, too."""
     x = arrays.checked(x, out)
-    shape = _shape(x, axis)
+    shape = arrays.rows_and_classes(x.shape, axis)
     source = np.require(x, requirements=["C", "A", "W"])  # it wraps no read-only array
     if x.size == 0:  # there is no memory to wrap
         return np.empty(x.shape, x.dtype) if out is None else out

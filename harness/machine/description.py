@@ -33,21 +33,14 @@ _SIMD = (
     *("sse4_2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl"),
     *("avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "asimd", "asimdhp", "bf16", "sve"),
 )
-_PACKAGES = (
+PACKAGES = (
     *("softmax-bench", "numpy", "scipy", "numba", "llvmlite", "ml_dtypes", "mpmath", "gmpy2"),
     *("python-flint", "pandas", "matplotlib", "pyarrow", "scikit-learn", "torch", "triton", "jax"),
-    *(
-        "jaxlib",
-        "onnxruntime",
-        "tensorflow",
-        "tensorflow-cpu",
-        "openvino",
-        "numexpr",
-        "cupy",
-        "cupy-cuda12x",
-        "cupy-cuda13x",
-    ),
+    *("jaxlib", "onnxruntime", "openvino", "numexpr", "tensorflow", "tensorflow-cpu", "cupy"),
+    *("cupy-cuda12x", "cupy-cuda13x", "ai-edge-litert", "candle-nn", "MNN", "mlx", "ncnn"),
+    *("paddlepaddle", "pywhispercpp", "tinygrad", "tract"),
 )
+"""Distributions whose versions a run records."""
 
 
 class Machine(BaseModel):
@@ -153,7 +146,7 @@ def make_slug(cpu: str, cores: int) -> str:
 def package_versions() -> dict[str, str]:
     """Versions of the installed packages that can matter to a number."""
     versions: dict[str, str] = {}
-    for name in _PACKAGES:
+    for name in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
     return versions

@@ -30,8 +30,17 @@ _EXTRAS = {
     "openvino": "peers",
     "numexpr": "peers",
     "tensorflow": "tensorflow",
+    "tinygrad": "ecosystem",
+    "mlx.core": "ecosystem",
+    "candle": "ecosystem",
+    "paddle": "ecosystem",
+    "ai_edge_litert": "ecosystem",
+    "pywhispercpp": "ecosystem",
+    "tract": "ecosystem",
+    "MNN": "ecosystem",
+    "ncnn": "ecosystem",
 }
-_CHOICE = {"g++": "CXX"}
+_CHOICE = {"g++": "CXX", "clang": "CC"}
 """A program, and the environment variable that names another one in its place."""
 
 

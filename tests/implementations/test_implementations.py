@@ -27,7 +27,10 @@ Array = NDArray[Any]
 
 SLOW = {"torch_compile"}
 """Compiles a program for each shape, in seconds; `test_peers` has a short look at it."""
-PEERS = {"jax", "numexpr", "onnxruntime", "openvino", "tensorflow"}
+PEERS = {
+    *("candle", "ggml", "jax", "litert", "mlx", "mnn", "ncnn", "numexpr", "onednn", "onnxruntime"),
+    *("openvino", "paddle", "tensorflow", "tinygrad", "tract"),
+}
 """Their code is not ours to hold to a bound: `test_peers` looks at them, a run measures them."""
 NAMES = [
     pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name

@@ -9,11 +9,13 @@ import sys
 from importlib.machinery import ModuleSpec
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 
 from harness import reference
 from harness.cli import list as listing
+from harness.numerics.formats import float_format
 from harness.worker import backends
 from harness.worker.local import ImplementationUnavailable, implementations
 
@@ -24,8 +26,26 @@ PEERS = {
     "onnxruntime": ("softmax", "log_softmax", *ATTENTION),
     "openvino": ("softmax", "log_softmax"),
     "tensorflow": ("softmax", "log_softmax", "logsumexp", "cross_entropy"),
+    "candle": ("softmax",),
+    "ggml": ("softmax",),
+    "litert": ("softmax", "log_softmax"),
+    "mlx": ("softmax", "log_softmax", "logsumexp", "cross_entropy"),
+    "mnn": ("softmax",),
+    "ncnn": ("softmax",),
+    "paddle": ("softmax", "log_softmax", "logsumexp", "cross_entropy"),
+    "tinygrad": ("softmax", "log_softmax", "logsumexp", "cross_entropy"),
+    "tract": ("softmax", "log_softmax"),
 }
-EVERYWHERE = ("numba_loop", "torch_compile", "torch_vocab_parallel")
+PACKAGES = {
+    **{name: name for name in PEERS},
+    "ggml": "pywhispercpp",
+    "litert": "ai_edge_litert",
+    "mlx": "mlx.core",
+    "mnn": "MNN",
+}
+TENSORS = ("candle", "mlx", "paddle", "tinygrad")
+"""Of the ecosystem's, those with arrays of their own."""
+EVERYWHERE = ("numba_loop", "onednn", "torch_compile", "torch_vocab_parallel")
 """Made of packages that the tests have anyway."""
 FORWARD = ("softmax", "log_softmax", "logsumexp")
 _SLOWLY = (
@@ -40,6 +60,8 @@ def _installed(name: str) -> Any:
     found = implementations()[name]
     if found.unavailable_reason is not None:
         pytest.skip(f"{name} is unavailable: {found.unavailable_reason}")
+    if name == "tensorflow" and implementations()["paddle"].available:
+        implementations()["paddle"].module()  # loaded after TensorFlow, it ends the process
     return found
 
 
@@ -49,7 +71,8 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
 
     def found(name: str, package: str | None = None) -> ModuleSpec | None:
-        return None if name.partition(".")[0] in PEERS else find(name, package)
+        tops = {p.partition(".")[0] for p in PACKAGES.values()}
+        return None if name.partition(".")[0] in tops else find(name, package)
 
     monkeypatch.setattr(importlib.util, "find_spec", found)
 
@@ -58,7 +81,7 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_peer_that_is_not_installed_is_listed_with_the_reason(name: str, bare: None) -> None:
     found = implementations()[name]
     assert not found.available
-    assert f"package {name!r} is not installed" in str(found.unavailable_reason)
+    assert f"package {PACKAGES[name]!r} is not installed" in str(found.unavailable_reason)
     _, _, rows, (note,) = listing.implementations()
     assert name not in [row[0] for row in rows]
     assert re.search(rf"pip install 'softmax-bench\[[\w-]+\]' for [^;]*\b{name}\b", note)
@@ -79,7 +102,7 @@ def test_what_a_peer_offers_is_read_without_it(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "operation"),
     [(name, o) for name, offered in PEERS.items() for o in offered if o in FORWARD]
-    + [("numba_loop", "softmax")]
+    + [("numba_loop", "softmax"), ("onednn", "softmax")]
     + [pytest.param("torch_compile", o, marks=_SLOWLY) for o in FORWARD],
 )
 def test_peers_are_near_the_reference(name: str, operation: str) -> None:
@@ -90,6 +113,14 @@ def test_peers_are_near_the_reference(name: str, operation: str) -> None:
         right = getattr(reference, operation)(x, axis=axis)
         assert got.dtype == np.float32
         assert np.allclose(got, right, rtol=2e-6, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", [n for n, offered in PEERS.items() if "logsumexp" in offered])
+def test_a_peer_gives_one_number_of_one_row_in_every_format(name: str) -> None:
+    found = _installed(name)
+    for dtype in map(float_format, found.metadata.dtypes or ()):
+        y = found.logsumexp(np.zeros(1, dtype.dtype))
+        assert (y.dtype, y.shape, float(y)) == (dtype.dtype, (), 0.0)
 
 
 def test_jax_keeps_float64() -> None:
@@ -107,20 +138,42 @@ def test_a_peer_writes_to_out(name: str) -> None:
         assert out[1].tolist() == [0.5, 0.5]
 
 
-@pytest.mark.parametrize("name", [*PEERS, "numba_loop", *_COMPILES])
+@pytest.mark.parametrize("name", [*PEERS, "numba_loop", "onednn", *_COMPILES])
 def test_a_peer_reads_read_only_logits(name: str) -> None:
     x = np.array([[0.0, 0.0], [2.0, 2.0]], np.float32)
     x.flags.writeable = False
     assert _installed(name).softmax(x).tolist() == [[0.5, 0.5], [0.5, 0.5]]
 
 
-@pytest.mark.parametrize("name", ["tensorflow", *_COMPILES])
+@pytest.mark.parametrize("name", ["mlx", "paddle", "tensorflow", "tinygrad", *_COMPILES])
 def test_a_peers_cross_entropy_is_near_the_reference(name: str) -> None:
     x = np.random.default_rng(2).normal(size=(3, 4, 5)).astype(np.float32)
     targets = np.random.default_rng(3).integers(0, 5, (3, 4))
     got = _installed(name).cross_entropy(x, targets)
     for ours, right in zip(got, reference.cross_entropy(x, targets), strict=True):
         assert np.allclose(ours, right, rtol=2e-6, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", TENSORS)
+def test_arrays_come_back_from_a_peer_with_the_same_bits(name: str) -> None:
+    found = _installed(name)
+    backend = backends.get(name)
+    for dtype in map(float_format, found.metadata.dtypes or ()):
+        x = (np.arange(24) / 7 - 1).reshape(4, 6).astype(dtype.dtype)
+        # ml_dtypes knows one byte order
+        other = x if dtype.name == "bfloat16" else x.astype(x.dtype.newbyteorder(">"))
+        for array in (x, x.T, x[::-1, 1::2], x[:0], x[0], other):
+            back = backend.to_numpy(backend.from_numpy(array))
+            assert back.dtype == x.dtype
+            assert back.shape == array.shape
+            assert back.tolist() == array.tolist()
+
+
+@pytest.mark.parametrize("name", ["ggml", "litert", "mnn", "ncnn", "tract"])
+def test_a_peer_without_a_format_refuses_it(name: str) -> None:
+    x = np.zeros((2, 3), ml_dtypes.bfloat16)
+    with pytest.raises(TypeError, match=r"x: expected .*float32.*; got bfloat16"):
+        _installed(name).softmax(x)
 
 
 def test_openvino_computes_in_float32_and_not_in_bfloat16() -> None:
@@ -161,7 +214,7 @@ def test_torch_compile_never_falls_back_to_eager() -> None:
 def test_listing_imports_no_peer() -> None:
     code = (
         "import sys; from harness.cli import list as listing; listing.implementations();"
-        f"print([m for m in {[*PEERS, 'torch', 'numba']} if m in sys.modules])"
+        f"print([m for m in {[*PACKAGES.values(), 'torch', 'numba']} if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

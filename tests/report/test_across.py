@@ -16,7 +16,9 @@ from report_run import FAILURE, case
 
 from harness.cli.report import compared, judge
 from harness.comparison.render import to_markdown
+from harness.machine import description
 from harness.records.reader import ResultsWarning, find_runs, read_run
+from harness.registry.discovery import implementations
 from harness.report import build
 from harness.report.across import history, kept, libraries, pairs, runs
 from harness.report.across.compared import predecessors
@@ -228,6 +230,19 @@ def test_each_version_of_a_library_is_told_by_its_newest_run(tmp_path: Path) -> 
                                                                   ("torch 2.0", "b")]  # fmt: skip
     (row,) = libraries.matrix(found).rows
     assert [e.raw for e in row] == ["15-x", "pass", "finding: softmax in float32"]
+
+
+def test_a_library_is_named_by_what_was_installed(tmp_path: Path) -> None:
+    paddle = report_run.implementation("paddle", requires=["paddle"])
+    run = data(store(tmp_path, "a", [case("paddle", "15-x", "pass")], 1, implementations=[paddle],
+                     versions={"paddlepaddle": "3.3.1"}))  # fmt: skip
+    assert [one.title for one in libraries.libraries([run])] == ["paddle (paddlepaddle 3.3.1)"]
+
+
+@pytest.mark.parametrize("name", [n for n, i in implementations().items() if i.metadata.requires])
+def test_a_run_records_the_version_of_a_library_that_it_judges(name: str) -> None:
+    packages = "|".join(implementations()[name].metadata.requires).split("|")
+    assert {d for p in packages for d in libraries.brought_by(p)} & set(description.PACKAGES)
 
 
 def test_a_deviation_can_be_reported_as_it_stands(tmp_path: Path) -> None:

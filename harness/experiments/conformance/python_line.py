@@ -186,6 +186,8 @@ NATIVE = {
     "jax": ("import jax; ", "jax.numpy.asarray({})"),
     "tensorflow": ("import tensorflow as tf; ", "tf.convert_to_tensor({})"),
     "cupy": ("import cupy; ", "cupy.asarray({})"),
+    "paddle": ("import paddle; ", "paddle.to_tensor({})"),
+    "tinygrad": ("import tinygrad; ", "tinygrad.Tensor({})"),
 }
 
 _WRITTEN = 64

@@ -61,7 +61,7 @@ class Subject(Protocol):
         ...
 
 
-COMPILED_BY_SHAPE = frozenset({"jax"})
+COMPILED_BY_SHAPE = frozenset({"jax", "tinygrad"})
 """Backends that compile an operation for every shape and axis that they meet."""
 _COMPILED_S, _TIMES_AS_LONG = 0.02, 20.0
 """A first call of a shape compiles if it takes so long, and so many times as long as the next."""

@@ -29,6 +29,16 @@ from harness.report.pages.conformance_details import links_of, replay
 from harness.report.run_data import DTYPES, RunData, ordered
 
 _ELEMENTS = 16  # of an input, in a text that somebody is to read
+_DISTRIBUTIONS = {
+    "ai_edge_litert": ("ai-edge-litert",),
+    "candle": ("candle-nn",),
+    "cupy": ("cupy", "cupy-cuda12x", "cupy-cuda13x"),
+    "mlx.core": ("mlx",),
+    "paddle": ("paddlepaddle",),
+    "sklearn": ("scikit-learn",),
+    "tensorflow": ("tensorflow", "tensorflow-cpu"),
+}
+"""What brings a package, where that has another name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,10 +71,17 @@ class Library:
         return "deviation-" + slug(f"{self.title} {case}")
 
 
+def brought_by(package: str) -> tuple[str, ...]:
+    """The distributions, any of which brings a package that is imported by this name."""
+    return _DISTRIBUTIONS.get(package, (package,))
+
+
 def _versions(info: RunInfo, name: str) -> str:
     """The versions of what an implementation requires; empty where it requires no library."""
     about = next((i for i in info.implementations if i.name == name), None)
-    required = [r for r in about.requires if r in info.versions] if about else []
+    packages = [p for r in about.requires for p in r.split("|")] if about else []
+    brought = dict.fromkeys(d for p in packages for d in brought_by(p))
+    required = [d for d in brought if d in info.versions]
     return ", ".join(f"{r} {info.versions[r]}" for r in required)
 
 

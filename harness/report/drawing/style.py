@@ -105,6 +105,16 @@ _PLACES = (
     "torch_vocab_parallel",
     "torch_loss_parallel",
     "three_pass_reload_numba",
+    "onednn",
+    "litert",
+    "ggml",
+    "mlx",
+    "tinygrad",
+    "paddle",
+    "candle",
+    "tract",
+    "mnn",
+    "ncnn",
 )
 
 

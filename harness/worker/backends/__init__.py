@@ -28,6 +28,15 @@ MODULES: Mapping[str, str] = {
     "openvino": "harness.worker.backends.openvino_arrays",
     "tensorflow": "harness.worker.backends.tensorflow_tensors",
     "numexpr": "harness.worker.backends.numexpr_arrays",
+    "tinygrad": "harness.worker.backends.tinygrad_tensors",
+    "mlx": "harness.worker.backends.mlx_arrays",
+    "candle": "harness.worker.backends.candle_tensors",
+    "paddle": "harness.worker.backends.paddle_tensors",
+    "litert": "harness.worker.backends.litert_arrays",
+    "ggml": "harness.worker.backends.ggml_arrays",
+    "mnn": "harness.worker.backends.mnn_arrays",
+    "ncnn": "harness.worker.backends.ncnn_arrays",
+    "tract": "harness.worker.backends.tract_arrays",
 }
 
 
@@ -36,6 +45,11 @@ def check_threads(count: int) -> int:
     if count < 1:
         raise ValueError(f"threads: expected a count of at least 1; got {count}")
     return count
+
+
+def native_copy(array: NDArray[Any]) -> NDArray[Any]:
+    """A contiguous, writable copy in the byte order of the machine, for libraries that copy."""
+    return np.array(array, array.dtype.newbyteorder("="), order="C", copy=True)
 
 
 @dataclass(frozen=True)

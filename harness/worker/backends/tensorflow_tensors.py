@@ -31,6 +31,7 @@ def backend() -> Backend:
     return Backend(
         name="tensorflow",
         from_numpy=_from_numpy,
+        to_numpy=lambda tensor: np.asarray(tensor.numpy()),  # NumPy takes no 0-d bfloat16
         empty_like=tf.zeros_like,
         # Its pools have the size that they were made with.
         set_threads=cores.bind,
