@@ -259,8 +259,9 @@ def test_a_docstring_is_read() -> None:
     finding = parse("numpy_zero.py", GOOD)
     assert (finding.title, finding.library) == ("Zero is one.", "numpy")
     assert finding.fields["Because"] == "so it is"
-    row = "| numpy 2.4.6 | Zero is one | 1 | 0 | wrong result | no |"
+    row = "| *wrong result*: [Zero is one](findings/numpy_zero.py) | 0 | 1 | 0 | no |"
     assert row in page([finding])
+    assert "## numpy 2.4.6" in page([finding])
 
 
 @pytest.mark.parametrize(

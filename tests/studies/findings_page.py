@@ -9,6 +9,7 @@ import ast
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -40,6 +41,8 @@ of them against the versions of `constraints.txt`, and proves what is expected b
 """
 
 TAIL = """
+## What the words mean
+
 | severity | meaning |
 | --- | --- |
 | wrong result | a finite number that is off by 1% and more, or stands where NaN is due |
@@ -145,17 +148,20 @@ def page(found: Sequence[Finding]) -> str:
         libraries=len({f.library for f in found}),
         reported=sum(f.fields["Upstream"].startswith("reported") for f in found),
     )
-    lines = [
-        "| library | what | expected | got | severity | reported | script |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for f in found:
-        cells = (
-            f.fields["Library"], f.title.removesuffix("."), _expected(f.fields["Expected"]),
-            _decimals(f.fields["Got"]), f.fields["Severity"], _upstream(f.fields["Upstream"]),
-            f"[{f.name}](findings/{f.name})",
-        )  # fmt: skip
-        lines.append("| " + " | ".join(cells) + " |")
+    lines = []
+    for library, of_it in groupby(found, lambda f: f.fields["Library"]):
+        lines += [
+            f"\n## {library}\n",
+            "| what, and its script | input | expected | got | reported |",
+            "| --- | --- | --- | --- | --- |",
+        ]
+        for f in sorted(of_it, key=lambda f: SEVERITIES.index(f.fields["Severity"])):
+            cells = (
+                f"*{f.fields['Severity']}*: [{f.title.removesuffix('.')}](findings/{f.name})",
+                f.fields["Input"], _expected(f.fields["Expected"]), _decimals(f.fields["Got"]),
+                _upstream(f.fields["Upstream"]),
+            )  # fmt: skip
+            lines.append("| " + " | ".join(cells) + " |")
     return "\n".join([head, *lines, TAIL])
 
 
