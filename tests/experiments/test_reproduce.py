@@ -261,17 +261,20 @@ def test_two_passes_that_lose_in_cache_alone_are_as_said() -> None:
 
 
 @pytest.mark.parametrize(
-    ("copy", "spread", "verdict"),
+    ("copy", "spread", "two", "verdict"),
     [
-        (2.2, 1.01, "holds"), (2.6, 1.01, "wrong"), (2.6, 1.2, "not yet measured"),
-        (None, 1.01, "not yet measured"),
+        (2.2, 1.01, 1.2, "holds"), (2.6, 1.01, 1.2, "misleading"), (2.6, 1.01, 0.9, "wrong"),
+        (2.6, 1.2, 1.2, "not yet measured"), (None, 1.01, 1.2, "not yet measured"),
     ],
 )  # fmt: skip
 def test_memory_is_the_limit_where_accesses_come_near_a_copy(
-    copy: float | None, spread: float, verdict: str
+    copy: float | None, spread: float, two: float, verdict: str
 ) -> None:
-    """Four accesses in the time of 2.2 copies, of two each, are 91% of their bandwidth."""
-    found = _times({"two_pass_numba": 1.2}, spread, copy)
+    """Four accesses in the time of 2.2 copies, of two each, are 91% of their bandwidth.
+
+    Where they are not, but fewer accesses are faster, memory is a part of the limit.
+    """
+    found = _times({"two_pass_numba": two}, spread, copy)
     assert _verdict("DA-bandwidth", passes._da_bandwidth(found)) == verdict
 
 
