@@ -3,7 +3,8 @@
 ``python tests/release.py [PYTHON ...]``: for each Python (those of 3.11 and later on the PATH and
 beside it), the wheel alone in an empty environment lists, runs, checks and reports; the source
 archive gives the same wheel; `pipx` installs it, and judges a stranger's file. Leaves with 1 at the
-first thing that is not as it should be. `dist/` holds what was built.
+first thing that is not as it should be. `dist/` holds what was built, and the reference vectors as
+an archive, which the last of the wheels wrote.
 """
 
 from __future__ import annotations
@@ -98,6 +99,12 @@ def main() -> None:
             ran(command, *SMALL, cwd=folder, **cache)
             ran(command, "check", "softmax.py", "--no-timing", cwd=folder, **cache)
             print(f"ok: {re.search(r'Python *(.*?) *$', told, re.M)[1]}")  # type: ignore[index]
+        version = wheel.name.split("-")[1]
+        vectors = folder / f"softmax-bench-vectors-{version}"
+        ran(command, "vectors", "-o", vectors, cwd=folder)
+        ran("sha256sum", "--quiet", "-c", "SHA256SUMS", cwd=vectors)
+        packed = shutil.make_archive(str(DIST / vectors.name), "zip", folder, vectors.name)
+        print(f"ok: {Path(packed).name}, {Path(packed).stat().st_size / 1e6:.1f} MB")
         home = {"PIPX_HOME": str(folder / "pipx"), "PIPX_BIN_DIR": str(folder / "bin")}
         constraint = {"PIP_CONSTRAINT": str(ROOT / "constraints.txt")}
         ran(sys.executable, "-m", "pipx", "install", "-q", wheel, cwd=folder, **home, **constraint)

@@ -110,6 +110,12 @@ def test_the_newest_run_is_the_answer(tmp_path: Path) -> None:
     assert "2026-03-02" in lead[1]
 
 
+def test_the_run_of_most_implementations_answers_before_a_newer_one(tmp_path: Path) -> None:
+    alone = [error("max_shift", 3.0), timing("max_shift", 1.0, 0.0)]
+    lead = runs.page(over_days(tmp_path, cells(3.0), alone)).lead
+    assert "fast is the fastest, 3.00 times as fast as max_shift" in lead[1]
+
+
 def test_declared_failures_are_told_apart(tmp_path: Path) -> None:
     (run,) = over_days(tmp_path, [
         error("fast", 9.0, status="failed", reason="above", deviation="order"),
@@ -226,10 +232,23 @@ def test_each_version_of_a_library_is_told_by_its_newest_run(tmp_path: Path) -> 
     cases = [case("torch", "15-x", "pass"), case("max_shift", "15-x", "failure", **FAILURE)]
     new = _library(tmp_path, "c", cases, 3, "2.1")
     found = libraries.libraries([old, again, new])
-    assert [(one.versions, one.run.info.id) for one in found] == [("torch 2.1", "c"),
-                                                                  ("torch 2.0", "b")]  # fmt: skip
+    told = [(one.versions, [run.info.id for run in one.runs]) for one in found]
+    assert told == [("torch 2.1", ["c"]), ("torch 2.0", ["b"])]
     (row,) = libraries.matrix(found).rows
     assert [e.raw for e in row] == ["15-x", "pass", "finding: softmax in float32"]
+
+
+def test_what_a_newer_run_did_not_ask_is_told_by_an_older_one(tmp_path: Path) -> None:
+    old = [case("torch", "15-x", "failure", **FAILURE), case("torch", "16-y", "failure", **FAILURE)]
+    runs = [_library(tmp_path, "a", old, 1, "2.0"),
+            _library(tmp_path, "b", [case("torch", "15-x", "pass")], 2, "2.0")]  # fmt: skip
+    (found,) = libraries.libraries(runs)
+    assert [run.info.id for run in found.runs] == ["b", "a"]
+    (row,) = libraries.matrix([found]).rows
+    assert [e.raw for e in row] == ["16-y", "failure: softmax in float32"]
+    (counts,) = libraries.summary([found]).rows
+    assert [e.raw for e in counts] == ["torch", "torch 2.0", 2, 1, 0]
+    assert libraries.page(runs).lead[0] == "Cases fail in torch (1)."
 
 
 def test_a_library_is_named_by_what_was_installed(tmp_path: Path) -> None:
@@ -466,8 +485,8 @@ def test_the_committed_runs_have_pages_across_them(tmp_path: Path) -> None:
     made = {page.path: page for part in across.parts for page in across.make(part, tmp_path)}
     made |= {page.path: page for page in across.finish(tmp_path)}
     assert {path for path, _ in across.menu} <= set(made)
-    told = made["libraries.html"].parts[-1]
-    assert told.title == "torch (torch 2.13.0+cpu)"
+    parts = made["libraries.html"].parts
+    (told,) = (part for part in parts if part.title == "torch (torch 2.13.0+cpu)")
     gradient = next(b for b in told.blocks if "60-gradient-of-logits" in b.title)
     assert "input:     0x1.0000000000000p+0, 0x1.dcc17e0000000p-26" in gradient.text
     assert "got:       0x0.0p+0" in gradient.text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
@@ -11,10 +11,10 @@ from harness.records import ConformanceRecord, RunInfo
 from harness.records.conformance import DEVIATIONS
 from harness.report.across.machines import title, when
 from harness.report.across.page import Block, Page, Part
-from harness.report.drawing.formatting import figure, listed, plural
+from harness.report.drawing.formatting import figure, listed
 from harness.report.drawing.prose import prose
 from harness.report.drawing.sanitize import readable, slug
-from harness.report.drawing.tables import Entry, Table, texts, words
+from harness.report.drawing.tables import Column, Entry, Table, count, texts, words
 from harness.report.pages.conformance import (
     FAILURES,
     JUDGED,
@@ -41,28 +41,45 @@ _DISTRIBUTIONS = {
 """What brings a package, where that has another name."""
 
 
+Judgement = tuple[str, str, str | None]
+"""A case, the operation and the format that it was tried on."""
+
+
+def _judgement(c: ConformanceRecord) -> Judgement:
+    return case_of(c), c.operation, c.dtype
+
+
 @dataclass(frozen=True, eq=False)
 class Library:
-    """An implementation on one version of the libraries that it needs, as its newest run saw it.
+    """An implementation on one version of the libraries that it needs.
 
     Attributes:
         versions: ``"torch 2.13.0"``; of every package that it requires.
+        newest: what the newest run that judged it says, and which run that is.
     """
 
     name: str
     versions: str
-    run: RunData
-    records: Sequence[ConformanceRecord]
+    newest: Mapping[Judgement, tuple[RunData, ConformanceRecord]]
 
     @property
     def title(self) -> str:
         return f"{self.name} ({self.versions})"
 
+    @property
+    def runs(self) -> list[RunData]:
+        """The runs that it was judged in, newest first."""
+        return list(dict.fromkeys(run for run, _ in self.newest.values()))
+
+    def run_of(self, c: ConformanceRecord) -> RunData:
+        """The run that a record of it is of."""
+        return self.newest[_judgement(c)][0]
+
     @cached_property
     def at(self) -> dict[str, list[ConformanceRecord]]:
         """Its records by case."""
         found: dict[str, list[ConformanceRecord]] = {}
-        for c in self.records:
+        for _, c in self.newest.values():
             found.setdefault(case_of(c), []).append(c)
         return found
 
@@ -87,18 +104,16 @@ def _versions(info: RunInfo, name: str) -> str:
 
 def libraries(runs: Sequence[RunData]) -> list[Library]:
     """Every library and version that was judged, by name, newest version first."""
-    found: dict[tuple[str, str], Library] = {}
+    found: dict[tuple[str, str], dict[Judgement, tuple[RunData, ConformanceRecord]]] = {}
     for run in reversed(runs):
         for name in run.implementations:
             versions = _versions(run.info, name)
-            mine = [
-                c
-                for c in run.select(ConformanceRecord, implementation=name)
-                if c.operation != DEVIATIONS and state_of(c) in JUDGED
-            ]
-            if versions and mine:
-                found.setdefault((name, versions), Library(name, versions, run, mine))
-    return sorted(found.values(), key=lambda one: one.name)
+            for c in run.select(ConformanceRecord, implementation=name) if versions else ():
+                if c.operation != DEVIATIONS and state_of(c) in JUDGED:
+                    of_it = found.setdefault((name, versions), {})
+                    of_it.setdefault(_judgement(c), (run, c))
+    told = [Library(*one, of_it) for one, of_it in found.items()]
+    return sorted(told, key=lambda one: one.name)
 
 
 def _smallest(found: Sequence[ConformanceRecord]) -> ConformanceRecord:
@@ -133,6 +148,7 @@ def _given(c: ConformanceRecord) -> str:
 def report(library: Library, case: str, found: Sequence[ConformanceRecord]) -> str:
     """A deviation as Markdown for an issue: what, where, input, expected, got, again."""
     c = _smallest(found)
+    run = library.run_of(c)
     told = {
         "operation": f"{c.operation}, {c.dtype}",
         "input": _given(c),
@@ -145,10 +161,10 @@ def report(library: Library, case: str, found: Sequence[ConformanceRecord]) -> s
         if c.deviation
         else None,
         "versions": library.versions,
-        "machine": title(library.run),
+        "machine": title(run),
         "seen in": _where(found),
-        "measured": f"{when(library.run)} UTC, softmax-bench {library.run.info.harness_version}",
-        "again": replay(library.run, c),
+        "measured": f"{when(run)} UTC, softmax-bench {run.info.harness_version}",
+        "again": replay(run, c),
         "see also": ", ".join(address or text for text, address in links_of(found)),
     }
     head = [f"{STATES[state_of(c)].word}: {c.title or case}", c.message or c.reason or "", ""]
@@ -203,16 +219,41 @@ def matrix(found: Sequence[Library]) -> Table:
     return Table("libraries", caption, texts("Case", *heads), rows, [prose("libraries_matrix")])
 
 
+def _counts(library: Library) -> tuple[int, int]:
+    """Cases that fail, and those that deviate in another way."""
+    states = [worst_state(cells) for cells in library.at.values()]
+    failures = sum(s in FAILURES for s in states)
+    return failures, sum(s in SHOWN for s in states) - failures
+
+
+def summary(found: Sequence[Library]) -> Table:
+    """Libraries × how many of their cases fail and deviate; those without failures first."""
+    rows = []
+    for library in sorted(found, key=lambda one: (_counts(one), one.name)):
+        failures, others = _counts(library)
+        rows.append([
+            words(library.name, href="#of-" + slug(library.title)), words(library.versions),
+            count(len(library.at)), count(failures, kind="bad" if failures else "quiet"),
+            count(others, kind=None if others else "quiet"),
+        ])  # fmt: skip
+    columns = [
+        *texts("Library", "Version"), Column("Cases", "judged"), Column("Failures"),
+        Column("Other deviations"),
+    ]  # fmt: skip
+    return Table("libraries-summary", "How many cases fail, and how many deviate otherwise",
+                 columns, rows)  # fmt: skip
+
+
 def _answer(found: Sequence[Library]) -> str:
-    """Who fails, who deviates, who does neither."""
-    told = []
-    for library in found:
-        states = [worst_state(cells) for cells in library.at.values()]
-        failures = sum(s in FAILURES for s in states)
-        others = sum(s in SHOWN for s in states) - failures
-        text = f"{plural(failures, 'failure')} and {plural(others, 'other deviation')}"
-        told.append(f"{library.title}: {text}")
-    return "; ".join(told) + "."
+    """Who has no failure, and how many the others have."""
+    failures = {one.title: (_counts(one)[0], one.name) for one in found}
+    clean = [name for n, name in failures.values() if not n]
+    most = sorted(((n, name) for n, name in failures.values() if n), reverse=True)
+    told = [f"No case fails in {listed(clean)}"] if clean else []
+    if most:
+        told.append("cases fail in " + listed([f"{name} ({n})" for n, name in most]))
+    text = "; ".join(told) + "."
+    return text[0].upper() + text[1:]
 
 
 def page(runs: Sequence[RunData]) -> Page:
@@ -222,10 +263,10 @@ def page(runs: Sequence[RunData]) -> Page:
         lead = ["No run judged a library by the catalogue: softmax-bench run --experiment "
                 "conformance does."]  # fmt: skip
         return Page("libraries.html", "Conformance of libraries", lead, [])
-    parts = [Part("Which library deviates where", "matrix", tables=[matrix(found)])]
+    parts = [Part("Which library deviates where", "matrix", tables=[summary(found), matrix(found)])]
     for library in found:
         blocks = sorted(_blocks(library), key=lambda pair: list(STATES.values()).index(pair[0]))
-        text = f"Judged in the run of {when(library.run)} on {title(library.run)}."
+        text = f"Judged {listed([f'on {when(run)} by {title(run)}' for run in library.runs])}."
         parts.append(
             Part(library.title, "of-" + slug(library.title), text, blocks=[b for _, b in blocks])
         )

@@ -116,8 +116,8 @@ def _commands(runs: Sequence[RunData]) -> Table:
 
 
 def _answer(runs: Sequence[RunData]) -> str:
-    """What the newest run of a machine that timed anything, or else the newest one, found."""
-    run = next((r for r in reversed(runs) if fastest(r)), runs[-1])
+    """What a machine's run that timed most implementations found; of several the newest."""
+    run = max(reversed(runs), key=lambda r: len(ranked(r)))
     c, point, accurate = fastest(run), headline(run), most_accurate(run)
     told = []
     if c is not None and point is not None:
