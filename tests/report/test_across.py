@@ -328,6 +328,32 @@ def test_a_run_is_compared_with_the_last_of_its_machine_that_measured_the_same(
     assert found == {"quick/": "full", "full-2/": "full", "smoke/": "full-2"}
 
 
+def test_a_reproduction_is_compared_with_one_of_the_same_paper(tmp_path: Path) -> None:
+    papers = {"a": "one", "b": "two", "c": "one", "d": None}
+    found = [
+        data(store(tmp_path, name, cells(), day, filters={"paper": paper} if paper else {}))
+        for day, (name, paper) in enumerate(papers.items(), 1)
+    ]
+    before = predecessors(found)
+    assert {run.info.id: before[run.slug].info.id for run in found if run.slug in before} == {
+        "c": "a"
+    }
+
+
+def test_who_is_faster_than_whom_is_told_of_the_run_with_most_of_them(tmp_path: Path) -> None:
+    few = [timing("max_shift", 1.0, 0.0), timing("slow", 0.5)]
+    many = [*few, timing("fast", 2.0)]
+    found = over_days(tmp_path, many, many, few)
+    assert [run.info.created[:10] for run in pairs.most_timed(found)] == ["2026-03-02"]
+
+
+def test_history_needs_an_implementation_that_was_timed_twice(tmp_path: Path) -> None:
+    once = [timing("max_shift", 1.0, 0.0), timing("slow", 0.5)]
+    other = [timing("max_shift", 1.0, 0.0), timing("fast", 2.0)]
+    assert history.panels(over_days(tmp_path / "a", once, other)) == []
+    assert len(history.panels(over_days(tmp_path / "b", once, once))) == 1
+
+
 def test_a_comparison_says_what_compare_says(tmp_path: Path) -> None:
     results = tmp_path / "r"
     one, two = store(results, "one", cells(), 1), store(results, "two", cells(ulp=9.0), 2)

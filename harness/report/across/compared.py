@@ -72,14 +72,19 @@ class Judge(NamedTuple):
 def predecessors(runs: Sequence[RunData]) -> dict[str, RunData]:
     """The run that each is compared with, by folder of the newer one.
 
-    On the same machine the last before it that measured any of the same experiments; of the same
-    profile, where there is one.
+    On the same machine the last before it that measured any of the same experiments, for the same
+    paper if it reproduces one; of the same profile, where there is one.
     """
     found = {}
     for machine in by_machine(runs):
         for k, run in enumerate(machine):
             mine = set(experiments(run))
-            before = [r for r in machine[:k] if mine.intersection(experiments(r))]
+            paper = run.info.filters.get("paper")
+            before = [
+                r
+                for r in machine[:k]
+                if mine.intersection(experiments(r)) and r.info.filters.get("paper") == paper
+            ]
             alike = [r for r in before if r.info.profile == run.info.profile]
             if before:
                 found[run.slug] = (alike or before)[-1]
@@ -247,7 +252,7 @@ def page(runs: Sequence[RunData], told: Told, pairs: Mapping[str, str]) -> Page:
         for run in runs
         if run.slug in pairs
     ]
-    caption = "In the newest run of each machine that timed several"
+    caption = "In the run of each machine that timed most implementations"
     table = Table("pairs", caption, texts("Run", "Machine", "Page"), links)
     parts.append(Part("Implementations against each other", "against-each-other",
                       tables=[table] if links else ()))  # fmt: skip

@@ -113,13 +113,11 @@ def _groups(
 
 
 def panels(runs: Sequence[RunData]) -> list[Panel]:
-    """The groups that two runs or more timed at one size: of those the one nearest to `NEAR`."""
+    """The groups in which an implementation was timed twice, at the size nearest to `NEAR`."""
     found = []
     for group, sizes in sorted(_groups(runs).items(), key=lambda item: item[0].rank):
         several = [
-            size
-            for size, names in sizes.items()
-            if len({k for at in names.values() for k in at}) > 1
+            size for size, names in sizes.items() if any(len(at) > 1 for at in names.values())
         ]
         if several:
             near = min(several, key=lambda size: (abs(math.log(size[0] / NEAR)), size))

@@ -88,15 +88,17 @@ def folder_of(run: RunData) -> str:
     return f"pairs/{run.slug}"
 
 
-def newest_timed(runs: Sequence[RunData]) -> Iterator[RunData]:
-    """Of each machine the newest run that timed two implementations or more."""
+def most_timed(runs: Sequence[RunData]) -> Iterator[RunData]:
+    """Of each machine the newest of those that timed most implementations, and at least two."""
+
+    def timed(run: RunData) -> int:
+        return len({c.implementation for c in run.records
+                    if isinstance(c, TimingRecord) and c.speedup})  # fmt: skip
+
     for machine in by_machine(runs):
-        for run in reversed(machine):
-            timed = {c.implementation for c in run.records
-                     if isinstance(c, TimingRecord) and c.speedup}  # fmt: skip
-            if len(timed) > 1:
-                yield run
-                break
+        run = max(reversed(machine), key=timed)
+        if timed(run) > 1:
+            yield run
 
 
 def _ranking(records: Sequence[Record]) -> dict[Point, list[str]]:

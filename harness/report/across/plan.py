@@ -62,7 +62,7 @@ class Across:
         for run in self.runs:
             if run.slug in before:
                 found[compared.folder_of(run)] = place[before[run.slug].slug], place[run.slug]
-        for run in pairs.newest_timed(self.runs):
+        for run in pairs.most_timed(self.runs):
             found[pairs.folder_of(run)] = (place[run.slug],)
         return found
 
