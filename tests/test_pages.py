@@ -102,6 +102,7 @@ ELSEWHERE = {
     "DASK_DISTRIBUTED__WORKER": "tests/experiments/test_scheduled.py",
     "softmax-bench run --experiment accuracy,overflow,conformance -i my_softmax.py --scheduler":
         "tests/experiments/test_scheduled.py",
+    "softmax-bench run --experiment exhaustive": "tests/experiments/test_exhaustive_records.py",
     "softmax-bench train --resume": "tests/experiments/test_training.py",
     ".venv-ecosystem/": "set-up, and a run of half an hour",
     "git clone": "needs a network",
@@ -115,7 +116,6 @@ SMALLER = {
     "run --logits": "--profile smoke -i max_shift --no-report",
     "run --resume": "--no-report",
     "run --experiment conformance": "--operation logsumexp --dtype float32 -i max_shift",
-    "run --experiment exhaustive": "--profile smoke --dtype float16 --no-report",
     "run -i old.py": "--profile smoke --classes 8 --dtype float32 --seconds 0.1 --no-report",
     "claims": "A1",
     "train": "--profile smoke -q collapse -i max_shift --no-report",
@@ -124,6 +124,8 @@ SMALLER = {
     "vectors -o vectors --operation": "",
     "reproduce blanchard": "--no-report",
     "check my_softmax.py": "--no-timing",
+    "check torch_vocab_parallel": "--dtype float32",
+    "pytest --softmax-implementation": "-k float32-8_",
     "exhaustive": "--every 5000 --no-report",
     "worst-case": "--evaluations 50 --no-keep --no-report",
 }
@@ -203,7 +205,7 @@ def typed(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("line", _lines())
 def test_what_a_page_tells_to_type_works(line: str, desk: Path) -> None:
     shutil.rmtree(desk / "vectors", ignore_errors=True)
-    command = line.partition("softmax-bench ")[2]
+    command = line.partition("softmax-bench ")[2] or line
     more = max((b for b in SMALLER if command.startswith(b)), key=len, default="")
     done = typed(f"{line} {SMALLER.get(more, '')}", desk)
     assert done.returncode == 0, (done.stdout[-2000:], done.stderr[-2000:])
