@@ -58,10 +58,12 @@ def _unusable(name: str, path: Path, reason: str) -> Metadata:
 
 def _of_entry_point(entry: EntryPoint) -> Metadata:
     """What the module of an entry point says of itself, or why it cannot be used."""
-    path = None
+    module = path = None
+    with contextlib.suppress(AttributeError, ValueError):  # its value has not the form of a name;
+        module = entry.module  # importlib_metadata, where it is loaded, raises another error
     try:
-        with contextlib.suppress(AttributeError):  # its value has not the form of a module's name
-            path = find_module(entry.module)
+        if module is not None:
+            path = find_module(module)
         if path is not None and path.is_absolute():  # those built into Python have no file
             return read_metadata(path)
         reason = "no source file of such a module; reinstall or remove its package"

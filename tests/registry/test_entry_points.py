@@ -14,7 +14,7 @@ import pytest
 from harness.experiments.profiles import SMOKE
 from harness.experiments.runner import Request, run
 from harness.records.reader import read_run
-from harness.registry import discovery
+from harness.registry import discovery, entry_points
 from harness.registry.contract import RESERVED, RESERVED_END, ImplementationError, read_metadata
 from harness.registry.discovery import Implementation
 from harness.registry.entry_points import ENTRY_POINT_GROUP, EntryPointWarning
@@ -98,6 +98,21 @@ def test_one_that_cannot_be_used_is_a_row_with_its_reason(
     assert expected in reason("missing")
     assert "entry point 'missing'" in reason("missing")
     assert {"fine", "max_shift"} <= set(found())
+
+
+@pytest.mark.parametrize("error", [AttributeError, ValueError])
+def test_the_reason_is_the_same_whoever_reads_the_entry_points(error: type[Exception]) -> None:
+    """Python raises the first; the package importlib_metadata, which others load, the second."""
+
+    class Entry:
+        name, value = "missing", "3.4:/etc"
+
+        @property
+        def module(self) -> str:
+            raise error("no module")
+
+    told = entry_points._of_entry_point(Entry())  # type: ignore[arg-type]
+    assert "no source file of such a module" in str(told.fault)
 
 
 @pytest.mark.parametrize("entries", [b"\xff\xfe", b"[a]\nb\n"])
