@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -47,6 +48,22 @@ def sentence(run: RunData) -> str:
         decided = len(doubts) - sum(doubts)
         text += f"; {decided} of {plural(len(doubts), 'timing')} known to the precision wanted"
     return text + ("." if info.finished else ". The run had not finished.")
+
+
+_PLACES = ("--results", "--reports", "--machine")
+_KEPT = ("--report", "--no-report", "--keep", "--no-keep", "--timings")
+
+
+def measuring(command: Sequence[str]) -> str:
+    """A command for a shell, without the options that say where results go and what is printed."""
+    words = iter(command)
+    told = []
+    for word in words:
+        if word in _PLACES:
+            next(words, None)
+        elif word.partition("=")[0] not in (*_PLACES, *_KEPT):
+            told.append(word)
+    return shlex.join(told)
 
 
 _UNREPEATED = {"logits", "families", "workloads", "precision", "seconds"}

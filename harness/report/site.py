@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -50,7 +49,7 @@ from harness.report.pages import (
 from harness.report.pages import overview as summary
 from harness.report.pages.findings import findings
 from harness.report.run_data import RunData
-from harness.report.run_header import citation, flatten, headline_facts, sentence
+from harness.report.run_header import citation, flatten, headline_facts, measuring, sentence
 from harness.report.sections import SECTIONED, of_conformance
 
 STATIC = Path(__file__).parent / "static"
@@ -152,7 +151,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    env.filters.update(integer=integer, link=link, bytes=byte_count, shell=shlex.join)
+    env.filters.update(integer=integer, link=link, bytes=byte_count, measuring=measuring)
     env.globals.update(pages_of=pages_of, scripts=scripts)
     return env
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ from harness.report.drawing.figure import drawing
 from harness.report.drawing.tables import Column, Entry, Table, missing, number, words
 from harness.report.pages import card
 from harness.report.run_data import RunData, from_run
-from harness.report.run_header import citation, sentence
+from harness.report.run_header import citation, measuring, sentence
 
 HOSTILE = (
     report_run.HOSTILE,
@@ -244,6 +245,19 @@ def bibtex(text: str) -> dict[str, str]:
     found = {name.strip(): value.strip() for name, value in pairs}
     assert all(value[0] == "{" and value[-1] == "}" for value in found.values())
     return {name: value[1:-1] for name, value in found.items()}
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("run -i a.py --results /home/me/r --no-report --machine=box", "run -i a.py"),
+        ("run --reports x --experiment attention --timings", "run --experiment attention"),
+        ("exhaustive -i 'a b.py' --table line", "exhaustive -i 'a b.py' --table line"),
+        ("run --results", "run"),
+    ],
+)
+def test_a_command_is_told_without_the_places_of_whoever_typed_it(given: str, told: str) -> None:
+    assert measuring(["softmax-bench", *shlex.split(given)]) == f"softmax-bench {told}"
 
 
 def test_a_citation_says_what_was_run_where_and_with_which_records() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 
 from harness.records import ThroughputRecord
@@ -24,6 +23,7 @@ from harness.report.drawing.formatting import figure, integer, listed, plural
 from harness.report.drawing.prose import prose
 from harness.report.drawing.tables import Column, Entry, Table, count, missing, texts, words
 from harness.report.run_data import RunData
+from harness.report.run_header import measuring
 from harness.report.timing_selection import has_time, headline, timed
 
 DTYPE = "float32"
@@ -107,7 +107,7 @@ def _table(runs: Sequence[RunData]) -> Table:
 
 def _commands(runs: Sequence[RunData]) -> Table:
     rows = [
-        [head(run), words(commit(run.info)), words(shlex.join(run.info.command))]
+        [head(run), words(commit(run.info)), words(measuring(run.info.command))]
         for run in reversed(runs)
     ]
     return Table(
