@@ -1,7 +1,8 @@
 """Array libraries: how arrays reach one and come back, how to wait for it, set its threads.
 
 `get(name)` gives the `Backend` of an array library and imports that library, nothing else does.
-A new library is one module here with a function ``backend()``, and one line in `MODULES`.
+A new library is one module here with a function ``backend()``, and one line in `MODULES`; one that
+copies NumPy's arrays and counts threads by session is a line in `session_threads` instead.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ MODULES: Mapping[str, str] = {
     "mlx": "harness.worker.backends.mlx_arrays",
     "candle": "harness.worker.backends.candle_tensors",
     "paddle": "harness.worker.backends.paddle_tensors",
-    "litert": "harness.worker.backends.litert_arrays",
-    "ggml": "harness.worker.backends.ggml_arrays",
-    "mnn": "harness.worker.backends.mnn_arrays",
-    "ncnn": "harness.worker.backends.ncnn_arrays",
-    "tract": "harness.worker.backends.tract_arrays",
+    "litert": "harness.worker.backends.session_threads:litert",
+    "ggml": "harness.worker.backends.session_threads:ggml",
+    "mnn": "harness.worker.backends.session_threads:mnn",
+    "ncnn": "harness.worker.backends.session_threads:ncnn",
+    "tract": "harness.worker.backends.session_threads:tract",
 }
 
 
@@ -106,5 +107,6 @@ def get(name: str) -> Backend:
     """
     if name not in MODULES:
         raise ValueError(f"backend: expected one of {', '.join(MODULES)}; got {name!r}")
-    backend: Backend = importlib.import_module(MODULES[name]).backend()
+    module, _, function = MODULES[name].partition(":")
+    backend: Backend = getattr(importlib.import_module(module), function or "backend")()
     return backend

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from functools import partial
+from importlib.metadata import version as version_of
 from typing import Any
 
 from harness.worker.backends import Backend, check_threads, numpy_arrays
@@ -35,3 +37,15 @@ def backend(name: str, library: str, version: str, *, pins: bool = False) -> Bac
         numpy_arrays.backend(), name=name, set_threads=set_threads, threads=threads, exp=exp,
         version=lambda: version, pins=pins,
     )  # fmt: skip
+
+
+def _copying(name: str, library: str, distribution: str) -> Backend:
+    return backend(name, library, version_of(distribution))
+
+
+ggml = partial(_copying, "ggml", "ggml", "pywhispercpp")
+litert = partial(_copying, "litert", "LiteRT", "ai-edge-litert")
+mnn = partial(_copying, "mnn", "MNN", "MNN")
+ncnn = partial(_copying, "ncnn", "ncnn", "ncnn")
+tract = partial(_copying, "tract", "tract", "tract")
+"""Backends of libraries that copy NumPy's arrays, with the distribution that has the version."""
