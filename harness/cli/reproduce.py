@@ -34,6 +34,9 @@ def reproduce(
     from dataclasses import replace
     from functools import partial
 
+    from rich.console import Console
+    from rich.padding import Padding
+
     from harness.cli import progress as terminal
     from harness.cli.summary import summary
     from harness.errors import UserError
@@ -42,8 +45,10 @@ def reproduce(
 
     with one_line_errors(debug):
         if paper is None:
+            console = Console()
             for name, one in PAPERS.items():
-                print(f"{name}\n    {one.about}")
+                print(name)
+                console.print(Padding(one.about, (0, 0, 0, 4)), highlight=False)
             return
         from harness.experiments.reproductions.passes import SECONDS
         from harness.experiments.reproductions.plan import Asked, plan

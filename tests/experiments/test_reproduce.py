@@ -17,7 +17,7 @@ from harness.cli.reproduce import reproduce
 from harness.errors import UserError
 from harness.experiments.context import Context
 from harness.experiments.profiles import FULL, Timing
-from harness.experiments.reproductions import half_precision, papers, passes, plan
+from harness.experiments.reproductions import blanchard, half_precision, papers, passes, plan
 from harness.experiments.reproductions.half_precision import Formulas, Trial, formulas, trial
 from harness.experiments.reproductions.passes import Times
 from harness.numerics.formats import Float64Array, FloatFormat, float_format, round_pair
@@ -60,7 +60,7 @@ def test_every_claim_has_a_place_in_its_paper_and_an_examination(few: list[Trial
     for name, examinations in passes.EXAMINATIONS.items():
         assert list(examinations) == [c.id for c in papers.PAPERS[name].claims]
     for claim in papers.BLANCHARD.claims:
-        assert half_precision.examine(claim.id, few).certified
+        assert blanchard.examine(claim.id, few).certified
 
 
 # Blanchard, Higham and Higham
@@ -76,7 +76,7 @@ def test_every_claim_has_a_place_in_its_paper_and_an_examination(few: list[Trial
     ],
 )  # fmt: skip
 def test_verdicts_on_the_paper_of_2021(claim: str, verdict: str, few: list[Trial]) -> None:
-    assert _verdict(claim, half_precision.examine(claim, few)) == verdict
+    assert _verdict(claim, blanchard.examine(claim, few)) == verdict
 
 
 def test_theorem_4_4_as_printed_is_violated_by_the_stored_row_and_our_bound_is_not() -> None:
@@ -96,7 +96,7 @@ def test_the_stored_row_is_the_worst_of_its_trial() -> None:
 
 
 def test_numpy_computes_the_stored_row_as_badly() -> None:
-    finding = half_precision._by_numpy()
+    finding = blanchard._by_numpy()
     assert (finding.role, finding.cases, finding.held) == ("remark", 1, 0)
 
 
@@ -137,13 +137,13 @@ def test_another_kernel_changes_the_verdict_on_its_theorem(
     compute = _changed(number, other)
     monkeypatch.setattr(half_precision, "formulas", compute)
     found = [Trial(t.what, t.fmt, t.x, compute) for t in few]
-    assert _verdict(f"BHH-{number}", half_precision.examine(f"BHH-{number}", found)) == verdict
+    assert _verdict(f"BHH-{number}", blanchard.examine(f"BHH-{number}", found)) == verdict
 
 
 def test_an_unshifted_kernel_in_the_place_of_the_shifted_overflows(few: list[Trial]) -> None:
     compute = _changed("4.3", KERNELS["no shift"][1])
     found = [Trial(t.what, t.fmt, t.x, compute) for t in few]
-    assert _verdict("BHH-overflow", half_precision.examine("BHH-overflow", found)) == "misleading"
+    assert _verdict("BHH-overflow", blanchard.examine("BHH-overflow", found)) == "misleading"
 
 
 def test_formulas_that_change_places_are_told(few: list[Trial]) -> None:
@@ -162,7 +162,7 @@ def test_formulas_that_change_places_are_told(few: list[Trial]) -> None:
         ("BHH-division", swapped, "wrong"), ("BHH-shift", coarser, "misleading"),
     ):  # fmt: skip
         found = [Trial(t.what, t.fmt, t.x, kernel) for t in few]
-        assert _verdict(claim, half_precision.examine(claim, found)) == verdict
+        assert _verdict(claim, blanchard.examine(claim, found)) == verdict
 
 
 @pytest.mark.parametrize(
@@ -171,17 +171,17 @@ def test_formulas_that_change_places_are_told(few: list[Trial]) -> None:
 def test_printed_logarithms_are_held_against_their_digits(
     largest: str, verdict: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(half_precision._TABLE_2, "float16", ("-16.6", "-9.70", largest))
-    assert _verdict("BHH-range", half_precision.examine("BHH-range", [])) == verdict
+    monkeypatch.setitem(blanchard._TABLE_2, "float16", ("-16.6", "-9.70", largest))
+    assert _verdict("BHH-range", blanchard.examine("BHH-range", [])) == verdict
 
 
 def test_other_logits_are_not_taken_for_the_papers(monkeypatch: pytest.MonkeyPatch) -> None:
     own = half_precision.trials(np.linspace(-20.0, 20.0, 50).reshape(5, 10))
-    evidence = half_precision.examine("BHH-vectors", own)
+    evidence = blanchard.examine("BHH-vectors", own)
     assert _verdict("BHH-vectors", evidence) == "not yet measured"
     assert "not the paper's vectors" in evidence.findings[0].measured
-    monkeypatch.setattr(half_precision, "input_sha256", lambda _: half_precision.PAPERS_VECTORS)
-    assert _verdict("BHH-vectors", half_precision.examine("BHH-vectors", own)) == "misleading"
+    monkeypatch.setattr(blanchard, "input_sha256", lambda _: blanchard.PAPERS_VECTORS)
+    assert _verdict("BHH-vectors", blanchard.examine("BHH-vectors", own)) == "misleading"
 
 
 def test_arithmetic_is_rounded_after_every_operation() -> None:

@@ -47,7 +47,10 @@ def _by_times(context: Context, examine: Callable[..., Evidence]) -> Evidence:
 
 
 def _half_precision(logits: Sequence[str]) -> Mapping[str, Callable[[], Evidence]]:
-    from harness.experiments.reproductions import half_precision  # Arb: not for other runs
+    from harness.experiments.reproductions import (  # Arb: not for other runs
+        blanchard,
+        half_precision,
+    )
 
     found: list[half_precision.Trial] = []
 
@@ -55,7 +58,7 @@ def _half_precision(logits: Sequence[str]) -> Mapping[str, Callable[[], Evidence
         if not found:
             own = load_logits(logits[0]).astype(np.float64) if logits else None
             found.extend(half_precision.trials(own))
-        return half_precision.examine(claim, found)
+        return blanchard.examine(claim, found)
 
     return {c.id: partial(examine, c.id) for c in BLANCHARD.claims}
 
