@@ -188,12 +188,16 @@ class _Running:
                 raise RankError(f"rank {rank} of {self.ranks} is not {word}")
 
     def blame(self) -> str:
-        """What became of the rank that is to blame: one that lost another is not."""
+        """What became of the rank that is to blame: one that lost another is not.
+
+        All have a while to say so, those too that a rank which was killed has left in a call: they
+        are ended afterwards.
+        """
         until = time.monotonic() + _GRACE_S
         silent = _Fate(2, f"did not answer within {self.timeout_s:g} s")
         while True:
             fates = [other.fate() for other in self.others]
-            if any(f is not None and f.place == 0 for f in fates) or time.monotonic() > until:
+            if None not in fates or time.monotonic() > until:
                 break
             time.sleep(_POLL_S)
         known = [(fate or silent, rank) for rank, fate in enumerate(fates, 1)]
