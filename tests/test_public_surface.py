@@ -80,7 +80,7 @@ COLUMNS = {
     "overflow": "kind probe sign event occurs last_good last_good_hex first_bad first_bad_hex "
     "got_at_first_bad expected_at_first_bad tolerance_ulp evaluations offset",
     "throughput": "regime role allocating cache array_bytes moved_bytes beside fits samples_ns "
-    "visits visits_s processes calls_per_sample first_call_ns warm_up_ns warm_up_calls "
+    "visits visits_at visits_s processes calls_per_sample first_call_ns warm_up_ns warm_up_calls "
     "warm_up_settled warnings best_ns best_low_ns median_ns ci_low_ns ci_high_ns gbps gbps_low "
     "gbps_high baseline speedup speedup_low speedup_high precision undecided limit "
     "percent_of_limit gate_ulp gate_error_over_bound ranked noisy implausible preemptions "

@@ -1,8 +1,8 @@
 """One-sided tests that a ratio of times lies beyond a threshold: one cell, several, among many.
 
-A cell has a value for each process, logarithms that are nearly independent and nearly normal, for
-Student's or Welch's t-test; or the chance that
-least times are as far above the truth (`numerics.statistics.chance`).
+A cell has a value for each process or block of neighbours, logarithms that are nearly independent
+and nearly normal, for Student's or Welch's t-test; or the chance that least times are as far above
+the truth (`numerics.statistics.chance`).
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ def floored(p: float) -> float:
     return max(p, _SMALLEST_P)
 
 
-def difference(values: Float64Array, others: Float64Array) -> Ratio:
-    """The ratio of geometric means, of logarithms, with its 95% interval by Welch's t."""
+def difference(values: Float64Array, others: Float64Array, confidence: float = CONFIDENCE) -> Ratio:
+    """The ratio of geometric means, of logarithms, with its interval by Welch's t."""
     from scipy import stats
 
     value = math.exp(float(values.mean() - others.mean()))
     if np.ptp(values) == 0.0 == np.ptp(others):
         return Ratio(value, value, value)
     found = stats.ttest_ind(values, others, equal_var=False)
-    low, high = found.confidence_interval(CONFIDENCE)
+    low, high = found.confidence_interval(confidence)
     return Ratio(value, math.exp(max(-_LARGEST_LOG, low)), math.exp(min(_LARGEST_LOG, high)))
 
 

@@ -12,6 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -22,12 +23,18 @@ from harness.comparison.verdict import Item, Verdict
 from harness.numerics.formats import Float64Array
 from harness.numerics.statistics import (
     LEAST_PROCESSES,
+    ON_PAPER,
     Least,
+    Visits,
+    agreed,
     between,
     chance,
+    floor,
     least,
     logs_of_processes,
+    of_blocks,
     of_visits,
+    pairs,
 )
 
 ALPHA = 0.05
@@ -46,7 +53,7 @@ class Timed:
     """The comparison of one cell's times.
 
     Attributes:
-        ratio: least time of new / base; above 1 is slower.
+        ratio: time of new / base; above 1 is slower.
         low, high: 95% interval, widened by `same`.
         same: smallest and largest factor (at most 1, at least 1) by which the same code differed.
         worse, better: p-values of the tests that the ratio lies beyond the threshold.
@@ -65,17 +72,20 @@ class Timed:
     alone: bool = False
 
 
-def visits_of(record: Any) -> Float64Array:
-    """The least time of each visit of a record, ns."""
+def visits_of(record: Any) -> Visits:
+    """The visits of a record: the least time of each, and when it was."""
     samples, visits = record.samples_ns, getattr(record, "visits", None)
-    return of_visits(samples, visits if visits and len(samples) % visits == 0 else None)
+    ns = of_visits(samples, visits if visits and len(samples) % visits == 0 else None)
+    at = getattr(record, "visits_at", None)
+    known = at is not None and len(at) == ns.size and all(a <= b for a, b in pairwise(at))
+    return Visits(ns, np.array(at) if known else None)
 
 
 def of_processes(*records: Any) -> int:
     """How many processes took the samples of all, where they are enough for an interval; else 1."""
     counts = {r.processes or 1 for r in records}
     count = min(counts)
-    whole = all(visits_of(r).size % count == 0 for r in records)
+    whole = all(len(visits_of(r)) % count == 0 for r in records)
     return count if len(counts) == 1 and count >= LEAST_PROCESSES and whole else 1
 
 
@@ -96,25 +106,36 @@ class Times:
     together: bool = False
 
     @property
+    def sides(self) -> list[list[Any]]:
+        """Base and new, each with the record that it is set against in its own run, if any."""
+        beside = self.its or (None, None)
+        return [[r for r in both if r] for both in zip((self.base, self.new), beside, strict=True)]
+
+    @property
     def of_processes(self) -> tuple[Float64Array, Float64Array] | None:
         """Logarithms of new and of base, a value for each process; None of one process."""
-        beside = self.its or (None, None)
-        sides = [[r for r in both if r] for both in zip((self.base, self.new), beside, strict=True)]
-        counts = [of_processes(*side) for side in sides]
+        counts = [of_processes(*side) for side in self.sides]
         if min(counts) == 1 or (self.together and len(set(counts)) > 1):
             return None
         if self.together:
-            new, base = visits_of(self.new), visits_of(self.base)
-            return logs_of_processes(new, base, counts[0]), np.zeros(2)
+            both = visits_of(self.new), visits_of(self.base)
+            return logs_of_processes(*both, counts[0]), np.zeros(2)
         base, new = (
-            logs_of_processes(
-                visits_of(side[0]),
-                visits_of(side[1]) if side[1:] else np.ones(visits_of(side[0]).size),
-                count,
-            )
-            for side, count in zip(sides, counts, strict=True)
+            logs_of_processes(visits_of(side[0]), _beside(side), count)
+            for side, count in zip(self.sides, counts, strict=True)
         )
         return new, base
+
+    @property
+    def of_neighbours(self) -> tuple[Float64Array, Float64Array] | None:
+        """The same of one process, a value for each pair of neighbours in time; None without."""
+        if self.together:
+            new, base = pairs(visits_of(self.new), visits_of(self.base)), np.zeros(2)
+        elif self.its is not None:
+            base, new = (pairs(*map(visits_of, side)) for side in self.sides)
+        else:
+            return None
+        return (new, base) if new.size and base.size else None
 
     @property
     def leasts(self) -> tuple[list[Least], list[Least]]:
@@ -122,9 +143,15 @@ class Times:
         base, new = self.its or (None, None)
         above, below = [self.new, base], [self.base, new]
         return (
-            [least(visits_of(record)) for record in above if record],
-            [least(visits_of(record)) for record in below if record],
+            [least(visits_of(record).ns) for record in above if record],
+            [least(visits_of(record).ns) for record in below if record],
         )
+
+
+def _beside(side: Sequence[Any]) -> Visits:
+    """What the times of a side are set against: those of its baseline, or a nanosecond."""
+    mine = visits_of(side[0])
+    return visits_of(side[1]) if side[1:] else Visits(np.ones(len(mine)), mine.at)
 
 
 def measure(
@@ -137,20 +164,27 @@ def measure(
             of the two runs.
         terms: the baseline that the times are set against.
     """
-    processes = times.of_processes
+    logs = processes = times.of_processes
     if processes is not None and (times.together or terms is not None):
         same = (1.0, 1.0)  # what a process is worth is in the interval
     slower, faster = same[1] * (1.0 + threshold), same[0] / (1.0 + threshold)
-    if processes is None:
+    if logs is not None:
+        found = one_sided.difference(*logs)
+    else:
         above, below = times.leasts
         found = between(above, below)
         worse = one_sided.floored(chance(math.log(found.value / slower), *above))
         better = one_sided.floored(chance(math.log(faster / found.value), *below))
-    else:
-        new, base = processes
-        found = one_sided.difference(new, base)
-        worse = one_sided.above(new - math.log(slower), base)
-        better = one_sided.above(base, new - math.log(faster))
+        neighbours = times.of_neighbours
+        if neighbours is not None:
+            new, base = map(of_blocks, neighbours)
+            by = one_sided.difference(new, base, 1.0 - ON_PAPER)
+            short = math.hypot(*map(floor, neighbours)) - by.half_width
+            found = agreed(by.widened(max(0.0, short)), found)
+            logs = (new, base) if found.value == by.value else None
+    if logs is not None:
+        worse = one_sided.above(logs[0] - math.log(slower), logs[1])
+        better = one_sided.above(logs[1], logs[0] - math.log(faster))
     if doubtful(pair) is not None:
         worse = better = 1.0
     low, high = found.low / same[1], found.high / same[0]

@@ -1,9 +1,12 @@
-"""The least of timing samples, and ratios of two of them, with intervals.
+"""Ratios of timings and absolute times, with intervals.
 
-What disturbs a call makes it longer, never shorter, and by another factor for other code: medians
-change with the neighbours of a machine, and so do their ratios. The least time of several visits,
-spread over a while, is what the code takes when it is left alone, and is found again in another
-run (docs/notes/least-times.md has the measurements). All functions are deterministic.
+Two things stand between a timing and the code. What disturbs a call makes it longer, never shorter,
+and by another factor for other code. And the clock of a core wanders by some percent, for
+everything that runs on it. Visits to two implementations that are neighbours in time have the same
+clock: the median of their ratios is known to a percent after a few of them, where little else runs.
+Where much does, the least times of many visits, those of quiet moments, are found again. A ratio
+has the interval of the two that is shorter (docs/notes/least-times.md has the measurements). All
+functions are deterministic.
 """
 
 from __future__ import annotations
@@ -11,7 +14,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,9 +22,9 @@ from harness.numerics.formats import Float64Array
 
 CONFIDENCE = 0.95
 
-ON_PAPER = 0.02
+ON_PAPER = 0.01
 """Chance that an interval misses, by the formula. Visits that are neighbours are alike, and end
-when they look good: in trials at 2% by the formula, 1 to 5% missed (docs/notes/least-times.md)."""
+when they look good: in trials at 1% by the formula, up to 5% missed (docs/notes/least-times.md)."""
 
 LEAST_PROCESSES = 4
 """Processes below which they say too little of how processes differ: of two, Student's interval is
@@ -31,8 +33,52 @@ LEAST_PROCESSES = 4
 RANK = 5
 """The least time is judged by so many of the shortest visits: they have to agree."""
 
+BLOCKS = 8
+"""Neighbouring pairs are alike, blocks of them are nearly independent."""
+_LEAST_PAIRS = 6
+_MOST_SPREAD = 0.1
+"""Distance between the quartiles of the pairs, as a logarithm, beyond which they are not used."""
+_OF_SPREAD = 0.25
+"""Share of that distance which no number of pairs makes smaller (`floor`)."""
+
+_WANDERS = 0.05
+"""By which least times may differ from pairs for the clock alone: its fast moments are rare."""
+
 _PARTS = 10
 """Into which samples are cut that do not tell their visits."""
+
+
+@dataclass(frozen=True)
+class Visits:
+    """Visits to one implementation.
+
+    Attributes:
+        ns: the least time of each.
+        at: when each was, in seconds, ascending; None where that is not known.
+    """
+
+    ns: Float64Array
+    at: Float64Array | None = None
+
+    def __len__(self) -> int:
+        return self.ns.size
+
+    @classmethod
+    def in_rounds(cls, ns: ArrayLike) -> Visits:
+        """One visit a round, by the time of each."""
+        array = np.asarray(ns, np.float64)
+        return cls(array, np.arange(array.size, dtype=np.float64))
+
+    def parts(self, count: int) -> list[Visits]:
+        """As many equal parts, one after the other.
+
+        Raises:
+            ValueError: there are none of that kind.
+        """
+        if not self.ns.size or self.ns.size % count:
+            raise ValueError(f"visits: expected {count} equal parts, got {self.ns.size}")
+        at = [None] * count if self.at is None else np.split(self.at, count)
+        return [Visits(n, a) for n, a in zip(np.split(self.ns, count), at, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -57,7 +103,7 @@ class Least:
     @property
     def low(self) -> float:
         """What more visits might still find, in 95 of 100 cases; 0 where nothing is known."""
-        return self.ns * math.exp(-reach(ON_PAPER / 2.0, self))
+        return self.ns * math.exp(-reach(ON_PAPER, self))
 
 
 @dataclass(frozen=True)
@@ -78,6 +124,10 @@ class Ratio:
     def within(self, precision: float) -> bool:
         """Whether the interval reaches no further than `precision` to either side (0.05 is 5%)."""
         return self.half_width <= math.log1p(precision)
+
+    def widened(self, by: float) -> Ratio:
+        """With an interval that reaches further to either side by a factor, given as logarithm."""
+        return Ratio(self.value, self.low * math.exp(-by), self.high * math.exp(by))
 
     def inverse(self) -> Ratio:
         """Of the same two times, the other way round."""
@@ -127,69 +177,32 @@ def least(visits: ArrayLike) -> Least:
     return Least(first, max(spread, _NO_SPREAD), others)
 
 
-def chance(beyond: float, first: Least, second: Least | None = None) -> float:
-    """The chance that a least time is by more than so much above the truth, or two are together.
-
-    Args:
-        beyond: a logarithm.
-        second: of other visits, which tell nothing of the first.
-    """
-    if beyond <= 0.0:
-        return 1.0
-    if second is None:
-        return float(_survives(beyond, first))
-    # Either both are beyond half of it, or one is below and the other beyond what is left.
-    half = beyond / 2.0
-    found = _survives(half, first) * _survives(half, second)
-    for one, other in ((first, second), (second, first)):
-        if math.isinf(one.spread):
-            continue
-        start = 1.0 / (1.0 + half / one.spread)
-        v = start + (1.0 - start) * (_NODES + 1.0) / 2.0  # 1 / (1 + c) of the one, from 0 to half
-        left = _survives(beyond - one.spread * (1.0 / v - 1.0), other)
-        found += (1.0 - start) / 2.0 * (_WEIGHTS @ (one.others * v ** (one.others - 1) * left))
-    return float(min(1.0, max(found, _survives(beyond, first), _survives(beyond, second))))
-
-
-def _survives(beyond: Any, of: Least) -> Any:
-    """The chance that it is by more than so much above the truth: of a number, or of each."""
-    return 1.0 if math.isinf(of.spread) else (1.0 + beyond / of.spread) ** -of.others
-
-
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(32)
-"""From -1 to 1, for an integral of what changes by 16 times at most."""
-
 _NO_SPREAD = 1e-9
 """Of visits that a coarse clock says took equally long."""
 
 
-def reach(alpha: float, first: Least, second: Least | None = None) -> float:
-    """By how much leasts are above the truth at most, but for the chance alpha: a logarithm."""
-    if math.isinf(first.spread) or (second is not None and math.isinf(second.spread)):
-        return math.inf
-    if second is None:
-        return first.spread * float(alpha ** (-1.0 / first.others) - 1.0)
-    from scipy import optimize  # takes half a second to import
+def chance(beyond: float, *of: Least) -> float:
+    """The chance that a least time, or several together, are by more than so much above the truth.
 
-    alone = max(reach(alpha, first), reach(alpha, second))
-    both = reach(alpha / 2.0, first) + reach(alpha / 2.0, second)
-    # wider than the two bounds, which the integral meets to some digits only
-    return float(
-        optimize.brentq(lambda d: chance(d, first, second) - alpha, alone / 2.0, 2.0 * both)
-    )
-
-
-def ratio(visits: ArrayLike, others: ArrayLike) -> Ratio:
-    """The least time of some visits over that of others, with its interval (`between`).
+    At most: of several, the sum of the chances that each is beyond its share, by its spread.
 
     Args:
-        visits, others: the least time of each visit, ns; taken in the same while.
+        beyond: a logarithm.
     """
-    return between((least(visits),), (least(others),))
+    spread = sum(one.spread for one in of)
+    if beyond <= 0.0 or math.isinf(spread):
+        return 1.0
+    return min(1.0, len(of) * (1.0 + beyond / spread) ** -min(one.others for one in of))
+
+
+def reach(alpha: float, *of: Least) -> float:
+    """By how much leasts are above the truth at most, but for the chance alpha: a logarithm."""
+    fewest = min(one.others for one in of)
+    return sum(one.spread for one in of) * float((len(of) / alpha) ** (1.0 / fewest) - 1.0)
 
 
 def between(above: Sequence[Least], below: Sequence[Least]) -> Ratio:
-    """The product of one or two least times over that of as many, with its interval.
+    """The product of some least times over that of others, with its interval.
 
     Each may be longer than the truth: those above make the ratio too large, those below too small.
     Of a time that is 0, below the resolution of the clock, nothing is known.
@@ -197,12 +210,72 @@ def between(above: Sequence[Least], below: Sequence[Least]) -> Ratio:
     if min(one.ns for one in (*above, *below)) <= 0.0:
         return UNKNOWN
     value = math.prod(one.ns for one in above) / math.prod(one.ns for one in below)
-    low, high = (math.exp(-reach(ON_PAPER / 2.0, *side)) for side in (above, below))
+    low, high = (math.exp(-reach(ON_PAPER, *side)) for side in (above, below))
     return Ratio(value, value * low, over(value, high))
 
 
-def logs_of_processes(visits: ArrayLike, others: ArrayLike, processes: int) -> Float64Array:
-    """Logarithms of the ratios of least times, a value for each process.
+def pairs(visits: Visits, others: Visits) -> Float64Array:
+    """Logarithms of the time of each visit over that of its neighbours among the others.
+
+    That is interpolated between the one before and the one after. Visits of a while without others
+    count for nothing. Empty where there are few, where it is not known when they were, where the
+    clock does not tell how long they took, and where they differ so much that something else runs.
+    """
+    if visits.at is None or others.at is None or min(len(visits), len(others)) < _LEAST_PAIRS:
+        return np.empty(0)
+    if min(visits.ns.min(), others.ns.min()) <= 0.0:
+        return np.empty(0)
+    gap = float(np.diff(others.at).max())
+    near = (visits.at >= others.at[0] - gap) & (visits.at <= others.at[-1] + gap)
+    beside = np.interp(visits.at, others.at, np.log(others.ns))
+    logs = np.asarray((np.log(visits.ns) - beside)[near], np.float64)
+    few = logs.size < _LEAST_PAIRS
+    return np.empty(0) if few or floor(logs) > _OF_SPREAD * _MOST_SPREAD else logs
+
+
+def of_blocks(logs: Float64Array) -> Float64Array:
+    """The medians of some blocks of pairs, each of neighbours; of few pairs, they themselves."""
+    return np.array([np.median(b) for b in np.array_split(logs, min(BLOCKS, logs.size))])
+
+
+def ratio(visits: Visits, others: Visits) -> Ratio:
+    """The time of some visits over that of others, taken in the same while, with its interval.
+
+    By neighbours or by the least of both, whichever interval is the shorter; where the two are far
+    apart, as where nearly all pairs are disturbed, it is not known which is right, and the interval
+    holds both.
+    """
+    if not len(visits) or not len(others):
+        return UNKNOWN
+    by_least = between((least(visits.ns),), (least(others.ns),))
+    logs = pairs(visits, others)
+    if not logs.size:
+        return by_least
+    found = ratio_of_logs(of_blocks(logs), 1.0 - ON_PAPER)
+    found = found.widened(max(0.0, floor(logs) - found.half_width))
+    return agreed(found, by_least)
+
+
+def agreed(by_pairs: Ratio, by_least: Ratio) -> Ratio:
+    """The one with the shorter interval; one interval for both if both are short and far apart."""
+    found = min(by_pairs, by_least, key=lambda r: r.half_width)
+    gap = max(by_pairs.low / by_least.high, by_least.low / by_pairs.high)
+    if gap <= 1.0 + _WANDERS or not by_least.within(_WANDERS):
+        return found
+    ends = (by_pairs.low, by_least.low), (by_pairs.high, by_least.high)
+    return Ratio(found.value, min(ends[0]), max(ends[1]))
+
+
+def floor(logs: Float64Array) -> float:
+    """What half of an interval is at least, however many pairs there are.
+
+    Where what disturbs them stays the same, pairs agree on a wrong ratio.
+    """
+    return _OF_SPREAD * float(np.subtract(*np.quantile(logs, (0.75, 0.25))))
+
+
+def logs_of_processes(visits: Visits, others: Visits, processes: int) -> Float64Array:
+    """Logarithms of ratios of times, a value for each process.
 
     The same code in another process is a percent or two faster or slower for its place in memory,
     which no number of visits to one shows.
@@ -213,24 +286,22 @@ def logs_of_processes(visits: ArrayLike, others: ArrayLike, processes: int) -> F
     Raises:
         ValueError: they are no such parts, or one of them has a time of 0.
     """
-    parts = []
-    for values in (visits, others):
-        array = np.asarray(values, np.float64)
-        if array.size == 0 or array.size % processes:
-            raise ValueError(f"visits: expected {processes} equal parts, got {array.size}")
-        parts.append(array.reshape(processes, -1).min(axis=1))
-        if parts[-1].min() <= 0.0:
-            raise ValueError("visits: expected times above 0 ns, got 0")
-    logs: Float64Array = np.log(parts[0] / parts[1])
-    return logs
+    both = list(zip(visits.parts(processes), others.parts(processes), strict=True))
+    if min(one.ns.min() for sides in both for one in sides) <= 0.0:
+        raise ValueError("visits: expected times above 0 ns, got 0")
+    found = [pairs(*sides) for sides in both]
+    if min(logs.size for logs in found):
+        return np.array([np.median(logs) for logs in found])
+    return np.array([math.log(a.ns.min() / b.ns.min()) for a, b in both])
 
 
-def ratio_of_processes(logs: Float64Array) -> Ratio:
-    """The geometric mean of ratios of processes, with Student's interval."""
-    from scipy import stats  # takes half a second to import
+def ratio_of_logs(logs: Float64Array, confidence: float = CONFIDENCE) -> Ratio:
+    """The geometric mean of ratios of processes or of blocks, with Student's interval."""
+    from scipy import special  # stats takes half a second to import
 
     value = math.exp(float(logs.mean()))
     if logs.size < 2:
         return Ratio(value, 0.0, math.inf)
-    reach = float(stats.t.ppf((1.0 + CONFIDENCE) / 2.0, logs.size - 1) * stats.sem(logs))
-    return Ratio(value, value * math.exp(-reach), value * math.exp(min(reach, 700.0)))
+    error = float(logs.std(ddof=1)) / math.sqrt(logs.size)
+    by = float(special.stdtrit(logs.size - 1, (1.0 + confidence) / 2.0)) * error
+    return Ratio(value, value, value).widened(min(by, 700.0))

@@ -14,10 +14,12 @@ CONTROL_SUFFIX = " (control)"
 class TimingRecord(Record):
     """Time of one operation in one regime.
 
-    Times are of one call, in nanoseconds; bandwidths in GB/s (1e9 bytes). Times, bandwidths and
-    ratios are of the least samples of some visits; the medians stand beside them.
-    `percent_of_limit` is against the best limit of the group. Runs of before December 2026 have no
-    visits: their samples were taken one a round, and their figures are of the median.
+    Times are of one call, in nanoseconds; bandwidths in GB/s (1e9 bytes). Times and bandwidths are
+    of the least samples of some visits; the medians stand beside them. Ratios are of visits that
+    are neighbours in time, or of the least times, whichever are known better, and so is
+    `percent_of_limit`, against the best limit of the group. Runs that do not tell when their visits
+    were have ratios of least times; in those without visits samples were taken one a round, and
+    figures are of the median.
     """
 
     role: Literal["implementation", "control", "limit"] = "implementation"
@@ -28,6 +30,7 @@ class TimingRecord(Record):
     fits: str | None = maybe("how the arrays compare with the caches")
     samples_ns: list[float] | None = maybe("of one call, in order")
     visits: int | None = maybe("that took the samples, as many in each; None: one a round")
+    visits_at: list[float] | None = maybe("when each of them was: seconds since 1970, UTC")
     visits_s: float | None = maybe("seconds that the visits took")
     processes: int | None = maybe(
         "that took the samples in equal parts, one after the other; None: one took all"
@@ -47,7 +50,7 @@ class TimingRecord(Record):
     gbps_low: float | None = maybe("of its 95% interval")
     gbps_high: float | None = None
     baseline: str | None = None
-    speedup: float | None = maybe("least time of the baseline / least time")
+    speedup: float | None = maybe("time of the baseline / time")
     speedup_low: float | None = maybe("of its 95% interval, widened by what the control differs")
     speedup_high: float | None = None
     precision: float | None = maybe("to which ratios were wanted: 0.05 is 5% to either side")

@@ -55,9 +55,7 @@ class _Prepare(_Prepared):
 
 class _Visit(TypedDict):
     probe_ns: Time
-    elapsed_ns: Times
-    spent_ns: Times
-    faults: Times
+    samples: list[Annotated[Times, Field(min_length=4, max_length=4)]]
     elsewhere_ns: Count
 
 

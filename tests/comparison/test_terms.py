@@ -94,6 +94,39 @@ def _verdicts(found: Comparison) -> dict[str, str]:
     return {i.implementation: i.verdict for i in found.items}
 
 
+def _wandering(records: list[Record], seed: int, told: bool) -> list[Record]:
+    """The same on a core whose clock wanders by some percent, for all visits of a round alike.
+
+    Args:
+        told: whether the records tell when their visits were.
+    """
+    rng = np.random.default_rng(seed)
+    clock = np.exp(0.04 * np.sin(np.cumsum(rng.standard_normal(ROUNDS))))
+    clock[rng.integers(ROUNDS, size=2)] *= 0.93
+    at = (1e6 * seed + np.arange(ROUNDS)).tolist() if told else None
+    return [
+        r.model_copy(update={"samples_ns": (np.array(r.samples_ns) * clock).tolist(),
+                             "median_ns": float(np.median(np.array(r.samples_ns) * clock)),
+                             "visits_at": at if r.implementation != "copy_regular" else None})
+        for r in records if isinstance(r, ThroughputRecord)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_neighbours_in_time_have_the_same_clock(tmp_path: Path, told: bool) -> None:
+    """Each run has its own moments; 6% of `a` are found, and `b` is equivalent, by neighbours."""
+    base = _wandering(_run(1, 1.0, {"a": 0.5, "b": 0.7}, common=0.0), 3, told)
+    new = _wandering(_run(2, 1.0, {"a": 0.53, "b": 0.7}, common=0.0), 4, told)
+    found = compare(
+        _write(tmp_path, "run-01", base, SOURCES), _write(tmp_path, "run-02", new, CHANGED),
+        threshold=0.02,
+    )  # fmt: skip
+    mine = {n: v for n, v in _verdicts(found).items() if n != "base"}
+    assert mine == dict.fromkeys("ab", "inconclusive") | (
+        {"a": "worse", "b": "equivalent"} if told else {}
+    )
+
+
 @pytest.mark.parametrize("processes", [None, 8])
 def test_what_slows_everything_cancels(tmp_path: Path, processes: int | None) -> None:
     """The new run is 30% slower and its samples scatter by as much; 20% of `a` are found in it."""

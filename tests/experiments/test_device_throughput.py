@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import count, groupby
+from itertools import groupby
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,6 @@ from harness.experiments.throughput import (
 from harness.experiments.throughput import (
     device_gate,
     device_sizes,
-    rounds,
     timed_operations,
 )
 from harness.experiments.throughput import (
@@ -117,18 +115,6 @@ def test_bandwidth_share_and_ratio(rig: Rig, simulation: Simulation) -> None:
     assert ours.ranked
     assert ours.device_name == "simulated"
     assert min(ours.visits or 0, theirs.visits or 0) >= GRID.rounds
-
-
-def test_of_visits_that_take_as_long_the_baseline_has_two_a_round(
-    rig: Rig, simulation: Simulation, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """From the second round on, when it is known how long they take."""
-    seconds = SimpleNamespace(perf_counter=count().__next__)
-    monkeypatch.setattr(rounds, "time", seconds)
-    context, _ = rig({"ours": Kernel(simulation, 80.0), "theirs": Kernel(simulation, 40.0)})
-    found = measured(context)
-    visits = {name: found[name, "streaming"].visits for name in ("ours", "theirs")}
-    assert visits == {"ours": 2 * GRID.rounds - 1, "theirs": GRID.rounds}
 
 
 def test_every_cell_planned_is_measured_once(rig: Rig, simulation: Simulation) -> None:
@@ -486,7 +472,7 @@ def test_what_was_measured_is_drawn(rig: Rig, simulation: Simulation, tmp_path: 
             plot = device_plots.by_classes(run, group, styles(run.implementations))
             assert plot is not None
             write(plot, tmp_path)
-        assert (tmp_path / f"{plot.name}.svg").stat().st_size > 5000
+        assert (tmp_path / f"{plot.name}.svg").stat().st_size > 4000
         shown = [t.get_text() for t in plot.figure.axes[0].texts]  # type: ignore[union-attr]
         limits = {f"limit: {n}" for n in timed_operations.operation_of(group.operation).limits}
         assert {"ours", "theirs", "wrong", *limits} == set(shown)

@@ -1,9 +1,10 @@
 """Which figure of timing samples is found again in another moment: ``python -m least_times``.
 
 Visits a group of implementations round after round for some minutes, as a run does, and cuts what
-it saw into stretches of as many rounds as a run takes. Every stretch gives a ratio to the baseline
-by each of several rules; the table says by how much those of one rule differ between stretches, and
-how often the interval of the least times misses the middle of all stretches.
+it saw into stretches of some rounds. Every stretch gives a ratio to the baseline by each of several
+rules, of all visits and of those that a run would keep; the table says by how much those of one
+rule differ between stretches. Then it goes on from every fifth round until a run would be content,
+and says after how many rounds that was and how far the ratio was from that of all visits together.
 """
 
 from __future__ import annotations
@@ -28,16 +29,13 @@ from harness.experiments.throughput.entrants import aligned, enrol, place
 from harness.experiments.throughput.host import _coordinates, _entrant, _Point
 from harness.experiments.throughput.timed_operations import operation_of
 from harness.machine.description import describe
-from harness.numerics.statistics import RANK, UNKNOWN, Ratio, ratio
+from harness.numerics.statistics import RANK, UNKNOWN, Ratio, Visits, ratio
 from harness.registry.discovery import load
 from harness.worker.client import Pool
-from harness.worker.timing.calm import FACTOR
 
 BASELINE = "max_shift"
 GROUPS = (("cached", 1000, "one"), ("cached", 1000, "all"), ("streaming", 1000, "all"))
 NAMES = (BASELINE, "log_sum_exp", "numba_cpu", "online", "torch")
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -45,50 +43,54 @@ class Seen:
     """What visits to an entrant gave, one a round.
 
     Attributes:
-        samples: ns, by visit.
-        probes: what the probe of its cores took before each, ns.
+        visits: the least time of each, and when it was.
+        kept: which of them a run would keep.
     """
 
-    samples: Array
-    probes: Array
+    visits: Visits
+    kept: NDArray[np.bool_]
 
     def part(self, begin: int, end: int) -> Seen:
-        return Seen(self.samples[begin:end], self.probes[begin:end])
+        at = None if self.visits.at is None else self.visits.at[begin:end]
+        return Seen(Visits(self.visits.ns[begin:end], at), self.kept[begin:end])
 
-    def calm(self, limit: float) -> Array:
-        """The least times of the visits that found their cores calm."""
-        return np.asarray(self.samples.min(1)[self.probes <= limit])
-
-
-def _medians(mine: Seen, its: Seen, limit: float) -> float:
-    return float(np.median(mine.samples) / np.median(its.samples))
+    @property
+    def good(self) -> Visits:
+        at = self.visits.at
+        return Visits(self.visits.ns[self.kept], None if at is None else at[self.kept])
 
 
-def _neighbours(mine: Seen, its: Seen, limit: float) -> float:
-    return float(np.median(np.median(mine.samples, 1) / np.median(its.samples, 1)))
+def _medians(mine: Visits, its: Visits) -> float:
+    return float(np.median(mine.ns) / np.median(its.ns))
 
 
-def _least(mine: Seen, its: Seen, limit: float) -> float:
-    return float(mine.samples.min() / its.samples.min())
+def _least(mine: Visits, its: Visits) -> float:
+    return float(mine.ns.min() / its.ns.min())
 
 
-def _calm(mine: Seen, its: Seen, limit: float) -> float:
-    both = mine.calm(limit), its.calm(limit)
-    return float(both[0].min() / both[1].min()) if both[0].size and both[1].size else math.nan
+def _neighbours(mine: Visits, its: Visits) -> float:
+    assert mine.at is not None
+    assert its.at is not None
+    logs = np.log(mine.ns) - np.interp(mine.at, its.at, np.log(its.ns))
+    return float(np.exp(np.median(logs)))
 
 
-RULES: dict[str, Callable[[Seen, Seen, float], float]] = {
-    "ratio of medians": _medians,
-    "median of the ratios of visits in one round": _neighbours,
-    "ratio of least times": _least,
-    "ratio of least times of calm visits": _calm,
+def _as_runs_do(mine: Visits, its: Visits) -> float:
+    return ratio(mine, its).value
+
+
+RULES: dict[str, Callable[[Visits, Visits], float]] = {
+    "medians": _medians,
+    "least times": _least,
+    "neighbours": _neighbours,
+    "as runs do": _as_runs_do,
 }
 
 
 def record(
     regime: str, classes: int, threads: str, seconds: float, names: Sequence[str]
 ) -> dict[str, Seen]:
-    """What every entrant gave, calm or not; the baseline under its own name."""
+    """What every entrant gave; the baseline under its own name."""
     machine = describe()
     folder = Path(implementations.__file__ or "").parent
     chosen = [load(folder / f"{name}.py") for name in names]
@@ -106,73 +108,67 @@ def record(
         place(entrants, (aligned(first), *others), 60.0)
         for entrant in entrants:
             entrant.prepare(QUICK.timing[regime], 60.0)
-        probes: dict[str, list[float]] = defaultdict(list)
+        context.calm.learn()
+        kept: dict[str, list[bool]] = defaultdict(list)
         order, ends = random.Random(0), time.monotonic() + seconds
         while time.monotonic() < ends:
             for entrant in order.sample(entrants, len(entrants)):
-                entrant.visit(60.0, anyway=True)
-                probes[entrant.handle].append(entrant.probe_ns)
+                disturbed = entrant.disturbed
+                entrant.visit(60.0)
+                kept[entrant.handle].append(entrant.disturbed == disturbed)
+                if not kept[entrant.handle][-1]:
+                    entrant.visit(60.0, anyway=True)
         return {
-            e.record.implementation: Seen(
-                np.asarray(e.samples).reshape(-1, e.samples_a_visit), np.asarray(probes[e.handle])
-            )
-            for e in entrants
+            e.record.implementation: Seen(e.visits, np.asarray(kept[e.handle])) for e in entrants
         }
 
 
 def table(seen: dict[str, Seen], rounds: int) -> Iterator[str]:
     """Rows: by how much the ratios of stretches scatter, by implementation and rule."""
     its = seen[BASELINE]
-    limit = FACTOR * min(s.probes.min() for s in seen.values())
-    calm = np.mean([np.mean(s.probes <= limit) for s in seen.values()])
-    total = len(its.probes)
-    yield f"{calm:.0%} of the visits were calm."
+    total = len(its.kept)
+    yield f"{total} rounds; {np.mean([s.kept.mean() for s in seen.values()]):.0%} of visits kept."
     yield ""
-    yield "| implementation | rule | ratio | stretches | scatter | largest deviation |"
-    yield "| --- | --- | ---: | ---: | ---: | ---: |"
-    for name, mine in seen.items():
-        if name == BASELINE:
-            continue
+    yield f"| implementation | rule | of all visits | of kept ones, in {rounds} rounds |"
+    yield "| --- | --- | ---: | ---: |"
+    others = {name: mine for name, mine in seen.items() if name != BASELINE}
+    for name, mine in others.items():
         parts = [(mine.part(k, k + rounds), its.part(k, k + rounds))
                  for k in range(0, total - rounds + 1, rounds)]  # fmt: skip
+        good = [(a.good, b.good) for a, b in parts if min(a.kept.sum(), b.kept.sum()) >= RANK]
         for rule, by in RULES.items():
-            logs = np.log([by(*part, limit) for part in parts])
-            logs = logs[np.isfinite(logs)]
-            if not logs.size:
-                continue
-            middle = float(np.median(logs))
-            yield (
-                f"| {name} | {rule} | {np.exp(middle):.4g} | {logs.size} | "
-                f"{100 * logs.std():.1f}% | {100 * np.abs(logs - middle).max():.1f}% |"
+            told = (
+                _scatter([by(*both) for both in several])
+                for several in ([(a.visits, b.visits) for a, b in parts], good)
             )
+            yield f"| {name} | {rule} | {' | '.join(told)} |"
     yield ""
-    yield "| implementation | decided to 5% | interval misses the middle | more than 5% off |"
-    yield "| --- | ---: | ---: | ---: |"
-    for name, mine in seen.items():
-        if name == BASELINE:
-            continue
-        found = [_until_decided(mine.part(k, total), its.part(k, total), 6 * rounds, limit)
+    yield "| implementation | decided to 5% | after rounds | off by, 95% | at most |"
+    yield "| --- | ---: | ---: | ---: | ---: |"
+    for name, mine in others.items():
+        found = [_until_decided(mine.part(k, total), its.part(k, total), 6 * rounds)
                  for k in range(0, total - 6 * rounds, 5)]  # fmt: skip
-        decided = [r for r in found if r.within(0.05)]
-        if not decided:
-            yield f"| {name} | 0 of {len(found)} | – | – |"
-            continue
-        middle = float(np.median([r.value for r in decided]))
-        missed = sum(not r.low <= middle <= r.high for r in decided)
-        far = sum(abs(math.log(r.value / middle)) > math.log(1.05) for r in decided)
-        yield f"| {name} | {len(decided)} of {len(found)} | {missed} | {far} |"
+        truth = ratio(mine.good, its.good).value
+        off = [abs(math.log(r.value / truth)) for r, _ in found if r.within(0.05)] or [math.nan]
+        took = np.median([float(count) for r, count in found if r.within(0.05)] or [math.nan])
+        yield (
+            f"| {name} | {sum(r.within(0.05) for r, _ in found)} of {len(found)} | {took:.0f} | "
+            f"{100 * np.quantile(off, 0.95):.1f}% | {100 * max(off):.1f}% |"
+        )
 
 
-def _until_decided(mine: Seen, its: Seen, most: int, limit: float) -> Ratio:
+def _scatter(ratios: Sequence[float]) -> str:
+    logs = np.log(ratios)
+    return f"{np.exp(np.median(logs)):.3g} ± {100 * logs.std():.1f}%" if logs.size else "–"
+
+
+def _until_decided(mine: Seen, its: Seen, most: int) -> tuple[Ratio, int]:
     """As a run goes on: from the sixth round until the interval is short enough."""
-    found = UNKNOWN
-    for count in range(6, most + 1):
-        both = mine.part(0, count).calm(limit), its.part(0, count).calm(limit)
-        if min(b.size for b in both) >= RANK:
-            found = ratio(*both)
-        if found.within(0.05):
-            break
-    return found
+    found, count = UNKNOWN, 6
+    while count <= most and not found.within(0.05):
+        found = ratio(mine.part(0, count).good, its.part(0, count).good)
+        count += 1
+    return found, count - 1
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

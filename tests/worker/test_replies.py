@@ -19,9 +19,7 @@ PREPARE = {
 }  # fmt: skip
 VISIT = {
     "probe_ns": 3.0,
-    "elapsed_ns": [5.0, 6.0],
-    "spent_ns": [5.0, 5.0],
-    "faults": [0.0, 1.0],
+    "samples": [[5.0, 5.0, 0.0, 0.0], [6.0, 5.0, 0.0, 1.0]],
     "elsewhere_ns": 4,
 }
 
@@ -37,9 +35,10 @@ def test_a_right_answer_comes_through_without_what_nobody_asked_for() -> None:
     [
         ("visit", {**VISIT, "elsewhere_ns": "10"}, "elsewhere_ns.*'10'"),
         ("visit", {**VISIT, "elsewhere_ns": -1}, "elsewhere_ns.*-1"),
-        ("visit", {**VISIT, "elapsed_ns": [1.0, float("nan")]}, "elapsed_ns"),
-        ("visit", {**VISIT, "spent_ns": [-1.0]}, "spent_ns"),
-        ("visit", {"elsewhere_ns": 4, "probe_ns": 3.0}, "elapsed_ns"),
+        ("visit", {**VISIT, "samples": [[1.0, float("nan"), 0.0, 0.0]]}, "samples"),
+        ("visit", {**VISIT, "samples": [[1.0, -1.0, 0.0, 0.0]]}, "samples"),
+        ("visit", {**VISIT, "samples": [[1.0, 1.0, 0.0]]}, "samples"),
+        ("visit", {"elsewhere_ns": 4, "probe_ns": 3.0}, "samples"),
         ("prepare", {**PREPARE, "calls": 0}, "calls.*0"),
         ("prepare", {**PREPARE, "warm_up_ns": float("inf")}, "warm_up_ns"),
         ("prepare", {**PREPARE, "threads_found": ["a"]}, "threads_found"),

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import mmap
 import os
+from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import psutil
 import pytest
 
 from harness.experiments.throughput.diagnostics import doubts
@@ -194,28 +197,33 @@ def test_troubles_are_told_with_cause_and_next_action(after: Reading, expected: 
     assert len(warnings_of(found)) == len(expected)
 
 
-def test_what_the_system_does_not_tell_is_unknown_and_no_trouble(tmp_path: Path) -> None:
-    nothing = read([1], tmp_path)
+def test_what_the_system_does_not_tell_is_unknown_and_no_trouble(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a system that knows no stolen time, no clock and no throttling."""
+    monkeypatch.setattr(psutil, "cpu_times", lambda percpu: [SimpleNamespace(user=1.0)])
+    monkeypatch.setattr(psutil, "cpu_freq", lambda: None)
+    nothing = read([2**22 + 1], tmp_path)  # no process has that number
     found = conditions(nothing, nothing)
     assert (found.stolen, found.others, found.mhz_last, found.throttled) == (None,) * 4
+    assert nothing.ours == 0.0
     assert troubles(found) == {}
 
 
-def test_the_counters_of_a_kernel_are_read(tmp_path: Path) -> None:
-    (tmp_path / "proc/7").mkdir(parents=True)
-    cpus = tmp_path / "sys/devices/system/cpu"
-    for n, mhz in ((0, 2_000_000), (1, 3_000_000)):
-        (cpus / f"cpu{n}/cpufreq").mkdir(parents=True)
-        (cpus / f"cpu{n}/cpufreq/scaling_cur_freq").write_text(f"{mhz}\n")
-        (cpus / f"cpu{n}/thermal_throttle").mkdir()
-        (cpus / f"cpu{n}/thermal_throttle/core_throttle_count").write_text("2\n")
-    (cpus / "online").write_text("0-1\n")
-    lines = ["cpu  0", *(f"cpu{n} 100 0 100 700 0 0 0 100 0 0" for n in range(3))]
-    (tmp_path / "proc/stat").write_text("\n".join(lines))
-    (tmp_path / "proc/7/stat").write_text("7 (a b) S " + "0 " * 10 + "50 50 0 0 0")
-    found = read([7], tmp_path)
-    assert (found.busy, found.stolen, found.total) == (4.0, 2.0, 20.0)
-    assert (found.ours, found.mhz, found.throttled) == (1.0, 2500.0, 4)
+def test_the_counters_of_a_kernel_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the processors that this process may use, two of three."""
+    times = namedtuple("times", "user nice system idle iowait irq softirq steal guest guest_nice")
+    one = times(1.0, 0.0, 1.0, 7.0, 0.25, 0.5, 0.25, 1.0, 1.0, 0.0)
+    monkeypatch.setattr(psutil, "cpu_times", lambda percpu: [one] * 3)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+    for n in range(3):
+        folder = tmp_path / f"sys/devices/system/cpu/cpu{n}/thermal_throttle"
+        folder.mkdir(parents=True)
+        (folder / "core_throttle_count").write_text("2\n")
+    found = read([os.getpid()], tmp_path)
+    assert (found.busy, found.stolen, found.total) == (5.5, 2.0, 22.0)
+    assert found.throttled == 4
+    assert found.ours == pytest.approx(sum(os.times()[:4]), abs=0.5)
 
 
 def entrant(role: str = "limit", **fields: object) -> HostEntrant:

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from harness.numerics.statistics import Ratio, ratio
+from harness.numerics.statistics import Ratio, Visits, ratio
 from harness.records.claims import Finding
 
 
@@ -18,7 +18,7 @@ class Slope:
     """The exponent s of time ∝ n^s between the smallest and the largest size.
 
     Attributes:
-        value, low, high: of the least times of all rounds, and its 95% interval; 1 is linear.
+        value, low, high: with its 95% interval; 1 is linear.
         steps: the ratio of the times of each size to those of the size before.
         factor: sizes grow by this factor from one to the next.
     """
@@ -43,8 +43,9 @@ def growth_slope(sizes: Sequence[int], samples: Sequence[Sequence[float]]) -> Sl
     factors = [b / a for a, b in pairwise(sizes)]
     if len(factors) < 2 or min(factors) <= 1 or not np.allclose(factors, factors[0]):
         raise ValueError(f"sizes: expected three or more in a constant ratio; got {list(sizes)}")
-    steps = tuple(ratio(b, a) for a, b in pairwise(samples))
-    whole = ratio(samples[-1], samples[0])
+    rounds = [Visits.in_rounds(times) for times in samples]
+    steps = tuple(ratio(b, a) for a, b in pairwise(rounds))
+    whole = ratio(rounds[-1], rounds[0])
     span = math.log(sizes[-1] / sizes[0])
     value, low, high = (math.log(v) / span for v in (whole.value, whole.low, whole.high))
     return Slope(value, low, high, steps, factors[0])

@@ -19,7 +19,7 @@ from harness.experiments.claims.computing import naive
 from harness.experiments.claims.growth import exponential_growth, growth_slope, is_faster
 from harness.experiments.context import worker_for
 from harness.numerics.metrics import ulp_error
-from harness.numerics.statistics import ratio
+from harness.numerics.statistics import Visits, ratio
 from harness.records.claims import EvidenceTable, Finding
 from harness.reference import softmax_exact
 from harness.registry.discovery import Implementation, implementations, load
@@ -53,7 +53,7 @@ def _remote(worker: RemoteImplementation, threads: int) -> Sample:
     def sample() -> float:
         worker.set_threads(threads)
         order = {"handle": "timed", "calls": 3, "count": 1, "warm": True, "cold": False}
-        elapsed = worker.request("visit", order, timeout=60.0)[0]["elapsed_ns"][0]
+        elapsed = worker.request("visit", order, timeout=60.0)[0]["samples"][0][0]
         return float(elapsed) * 1e-9 / 3
 
     return sample
@@ -75,8 +75,9 @@ def against(
 ) -> Finding:
     """Is `changed` faster than `baseline`? If by less than twofold, the control must hold 1.0."""
     samples = interleave({"changed": changed, "baseline": baseline, "control": baseline}, rounds)
-    control = ratio(samples["control"], samples["baseline"])
-    found = ratio(samples["changed"], samples["baseline"])
+    visits = {name: Visits.in_rounds(times) for name, times in samples.items()}
+    control = ratio(visits["control"], visits["baseline"])
+    found = ratio(visits["changed"], visits["baseline"])
     finding = is_faster(statement, found, rounds, role)
     # A noisy control spoils a ratio near 1, and says little against one far from it
     near = 0.5 < found.value < 2.0

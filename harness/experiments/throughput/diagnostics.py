@@ -26,6 +26,7 @@ from harness.experiments.throughput.entrants import (
 )
 from harness.experiments.throughput.gate import refused
 from harness.numerics.statistics import Ratio, least, over
+from harness.records.timing import TimingRecord
 from harness.worker.client import WorkerFault
 from harness.worker.timing import thread_pools
 
@@ -66,11 +67,12 @@ def figures(entrant: E, baseline: E | None, grid: Any, unsure: float) -> dict[st
         unsure: by how much the interval of the ratio is widened (`doubt`).
     """
     record = entrant.record
-    best = least(entrant.visits)
-    moved = float(record.moved_bytes or 2 * (record.array_bytes or 0))
+    best = least(entrant.visits.ns)
+    moved = bytes_moved(record)
     found = {
         "samples_ns": [float(f"{s:.6g}") for s in entrant.samples],  # no clock tells more digits
-        "visits": len(entrant.visits),
+        "visits": entrant.visited,
+        "visits_at": [round(t, 3) for t in entrant.at],
         "visits_s": entrant.seconds,
         "best_ns": best.ns,
         "best_low_ns": best.low,
@@ -129,7 +131,7 @@ def _busy(entrant: AnyEntrant) -> str:
 def _why(
     entrant: AnyEntrant, half: float, unsure: float, precision: float, causes: Sequence[str]
 ) -> str:
-    known = f"after {len(entrant.visits)} visits in {entrant.seconds:.2g} s"
+    known = f"after {entrant.visited} visits in {entrant.seconds:.2g} s"
     either_way = math.exp(min(half + unsure, 700.0))
     if either_way < 2.0:
         known = f"known to ±{100.0 * (either_way - 1.0):.2g}% {known}"
@@ -143,8 +145,8 @@ def _why(
         )
     elif causes:
         cause = causes[0]
-    else:  # of times that are equally frequent, the least come nearer in proportion to their number
-        more = entrant.seconds * (half / target - 1.0) if math.isfinite(half) else math.inf
+    else:
+        more = entrant.seconds * ((half / target) ** 2 - 1.0) if half < 700.0 else math.inf
         cause = (
             f"±{100.0 * precision:g}% needs about {more:.2g} s more (--seconds)"
             if more < 600.0
@@ -153,35 +155,49 @@ def _why(
     return f"{known}: {cause}"
 
 
+def bytes_moved(record: TimingRecord) -> float:
+    """By a call: what it has to move, or one read and one write of the input's size."""
+    return float(record.moved_bytes or 2 * (record.array_bytes or 0))
+
+
 def best_of(limits: Iterable[E]) -> E | None:
     """The limit with the highest bandwidth, of those that have one."""
     known = [e for e in limits if e.record.gbps is not None]
     return max(known, key=lambda e: e.record.gbps or 0.0) if known else None
 
 
+IMPLAUSIBLE = 1.02
+"""Times the bandwidth of the best limit that nothing exceeds: two processes differ by as much."""
+
+
 def set_against(
-    best: Entrant[R, G], group: Iterable[Entrant[R, G]], impossible: Callable[[R, R], str | None]
+    best: Entrant[R, G], group: Sequence[Entrant[R, G]], beyond: Callable[[R], bool]
 ) -> None:
     """Set each bandwidth against the best limit; what no machine can do is rejected.
 
+    A share above 1 that may be no more than 1 is 1.
+
     Args:
-        impossible: why no machine is as fast as a record says, by that of the limit; or None.
+        beyond: whether a record's data are beyond the caches, so that the limit is one.
     """
+    unsure = doubt(group, living(group, best.record.baseline))
+    limit = best.record
     for entrant in group:
-        record, limit = entrant.record, best.record
+        record = entrant.record
         if record.gbps is None or limit.gbps is None:
             continue
-        share = record.gbps / limit.gbps
-        changes: dict[str, Any] = {
-            "limit": limit.implementation,
-            "percent_of_limit": 100.0 * share,
-        }
+        times = entrant.ratio_to(best).inverse()
+        by = bytes_moved(record) / bytes_moved(limit)
+        above = entrant is not best and by * times.widened(unsure).low > IMPLAUSIBLE
+        share = by * times.value if above else min(1.0, by * times.value)
+        entrant.update(limit=limit.implementation, percent_of_limit=100.0 * share)
         if record.role != "limit":
-            reason = impossible(record, limit)
-            changes["implausible"] = reason is not None
-            if reason is not None:
-                changes |= refused(f"implausible: {reason}")
-        entrant.update(**changes)
+            entrant.update(implausible=above and beyond(record))
+        if entrant.record.implausible:
+            entrant.update(**refused(
+                f"implausible: {record.gbps:.4g} GB/s is {share:.3g} times the limit beside it, "
+                f"{limit.implementation} at {limit.gbps:.4g} GB/s, for data beyond the cache"
+            ))  # fmt: skip
 
 
 _PAGE_BYTES = 4096

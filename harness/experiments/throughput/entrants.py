@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from harness.experiments.profiles import DeviceTiming, Timing
 from harness.experiments.throughput.timed_operations import Blocks, operation_of
 from harness.numerics.statistics import (
-    UNKNOWN,
     Ratio,
+    Visits,
     logs_of_processes,
     of_visits,
     ratio,
-    ratio_of_processes,
+    ratio_of_logs,
 )
 from harness.records import ThroughputRecord
 from harness.records.device_throughput import DeviceThroughputRecord
@@ -49,8 +49,13 @@ _RESTS, _RESTS_LOOKED_AT = 0.001, 3
 """Seconds; a pool that goes on spinning for longer, each time that it was looked at, is waited
 for."""
 
+_WAITED = 0.02
+"""Share of a sample that its threads may have waited for processors that other programs had."""
+
 _PATIENCE_S = 0.03
 """For how long a calm moment is waited for before a test of integrity."""
+
+_EPOCH = time.time() - time.perf_counter()
 
 R = TypeVar("R", bound=TimingRecord)
 G = TypeVar("G", Timing, DeviceTiming)
@@ -66,6 +71,7 @@ class Entrant(ABC, Generic[R, G]):
         calls: of a sample.
         samples_a_visit: as many in every one.
         samples: ns of one call, one a sample.
+        at: when the visits were that gave them, in seconds of the system's time.
         seconds: that the visits took.
         rests: seconds after a visit until no thread of the worker runs any more.
         fault: what ended it.
@@ -80,6 +86,7 @@ class Entrant(ABC, Generic[R, G]):
     calls: int = 1
     samples_a_visit: int = 1
     samples: list[float] = field(default_factory=list)
+    at: list[float] = field(default_factory=list)
     seconds: float = 0.0
     rests: float = 0.0
     fault: WorkerFault | None = None
@@ -99,21 +106,22 @@ class Entrant(ABC, Generic[R, G]):
     @property
     def visited(self) -> int:
         """How many visits gave samples."""
-        return len(self.samples) // self.samples_a_visit
+        return len(self.at)
 
     @property
-    def visits(self) -> NDArray[np.float64]:
-        """The least time of each visit, ns."""
-        return of_visits(self.samples, self.visited)
+    def visits(self) -> Visits:
+        if not self.at:
+            return Visits(np.empty(0))
+        return Visits(of_visits(self.samples, self.visited), np.array(self.at))
 
     def ratio_to(self, baseline: Entrant[R, G]) -> Ratio:
         """Its time over the baseline's."""
-        if not self.samples or not baseline.samples:
-            return UNKNOWN
-        mine, its, count = self.visits, baseline.visits, self.record.processes or 1
-        whole = mine.size % count == its.size % count == 0
-        if count > 1 and whole and min(mine.min(), its.min()) > 0.0:
-            return ratio_of_processes(logs_of_processes(mine, its, count))
+        mine: Visits = self.visits
+        its: Visits = baseline.visits
+        count: int = self.record.processes or 1
+        whole = len(mine) % count == 0 == len(its) % count
+        if count > 1 and whole and min([*mine.ns, *its.ns], default=0.0) > 0.0:
+            return ratio_of_logs(logs_of_processes(mine, its, count))
         return ratio(mine, its)
 
     @abstractmethod
@@ -252,26 +260,31 @@ class HostEntrant(Entrant[ThroughputRecord, Timing]):
         cold = self.record.cache == "cold"
         order |= {"cold": cold, "limit_ns": limit_ns}
         seen = self.worker.request("visit", order, timeout=timeout)[0]
+        if len(seen["samples"]) not in (0, count):
+            raise WorkerFault("error", f"no answer: {len(seen['samples'])} of {count} samples")
         self.probe_ns = float(seen["probe_ns"])
         if self.implementation is None:  # our own code: no other could have its probe tell lies
             self.calm.saw(seen["probe_ns"])
         return seen
 
     def visit(self, timeout: float, *, anyway: bool = False) -> None:
-        started = time.perf_counter_ns()
+        started = time.perf_counter()
         limit = 0.0 if anyway else self.calm.limit_ns
         seen = self._samples(self.samples_a_visit, timeout, limit)
-        wall = time.perf_counter_ns() - started
+        wall = time.perf_counter() - started
         self.tries += 1
-        self.disturbed += not seen["elapsed_ns"] or anyway
-        if not seen["elapsed_ns"]:
+        least = min(seen["samples"], default=None)
+        alone = least is not None and least[2] <= _WAITED * least[0]
+        self.disturbed += not alone or anyway
+        if not (alone or anyway):
             return
         self.sampled = self.content
-        elapsed, spent = (np.array(seen[k], np.float64) for k in ("elapsed_ns", "spent_ns"))
+        self.at.append(_EPOCH + started)
+        elapsed, spent, _, faults = np.array(seen["samples"], np.float64).T
         self.samples += (elapsed / self.calls).tolist()
         self.processors += (spent / np.maximum(elapsed, 1.0)).tolist()
-        self.faults += [f / self.calls for f in seen["faults"]]
-        self.overheads.append(wall - float(elapsed.sum()))
+        self.faults += (faults / self.calls).tolist()
+        self.overheads.append(1e9 * wall - float(elapsed.sum()))
         used = float(spent.sum()) + seen["elsewhere_ns"]
         self.elsewhere.append(seen["elsewhere_ns"] / used if used else 0.0)
         if self.rests:
@@ -327,6 +340,7 @@ class DeviceEntrant(Entrant[DeviceThroughputRecord, DeviceTiming]):
 
     def visit(self, timeout: float, *, anyway: bool = False) -> None:
         order = {"handle": self.handle, "calls": self.calls}
+        self.at.append(_EPOCH + time.perf_counter())
         seen = [
             self.worker.request("device_sample", order, timeout=timeout)[0]
             for _ in range(self.samples_a_visit)

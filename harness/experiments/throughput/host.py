@@ -59,7 +59,7 @@ from harness.numerics.formats import float_format
 from harness.records import Record, Regime, ThroughputRecord
 from harness.records.reader import cell_key
 from harness.records.throughput import CacheState, Conditions
-from harness.records.timing import CONTROL_SUFFIX, times_as_fast
+from harness.records.timing import CONTROL_SUFFIX
 from harness.registry.discovery import Implementation
 from harness.worker.client import WorkerFault
 
@@ -388,22 +388,9 @@ def set_against_limit(entrants: list[HostEntrant], last_level_cache: int | None)
     """Set each time against the best copy of the group; flag what no machine can do."""
     copies = (e for e in entrants if e.record.role == "limit" and e.record.operation == "copy")
     best = best_of(copies)
-    if best is None:
-        return
-
-    def impossible(record: ThroughputRecord, limit: ThroughputRecord) -> str | None:
-        beyond = last_level_cache is not None and (record.array_bytes or 0) > last_level_cache
-        if not beyond or (record.gbps_low or 0.0) <= (limit.gbps_high or limit.gbps or 0.0):
-            return None
-        faster = times_as_fast(record, limit)
-        if faster is not None and faster[1] <= 1.0:
-            return None
-        return (
-            f"{record.gbps:.3g} GB/s is above the copy limit of {limit.gbps:.3g} GB/s beside it, "
-            "for data beyond the cache"
-        )
-
-    set_against(best, (e for e in entrants if e.record.regime != "latency"), impossible)
+    if best is not None and best.record.regime != "latency":
+        least = last_level_cache or math.inf
+        set_against(best, entrants, lambda record: (record.array_bytes or 0) > least)
 
 
 def plan(context: Context) -> Iterator[Unit]:

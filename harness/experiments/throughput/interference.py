@@ -7,16 +7,15 @@ next action.
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
+import psutil
 
-from harness.machine.sysfs import cpu_list
 from harness.records import Record
 from harness.records.throughput import Conditions
 
@@ -24,8 +23,7 @@ STOLEN = 0.02
 OTHERS = 0.25
 """Beyond these a warning is given: a share of time, and processors."""
 
-_TICK = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
-_CPUS = "sys/devices/system/cpu"
+_THROTTLED = "sys/devices/system/cpu/cpu{}/thermal_throttle/{}_throttle_count"
 
 
 @dataclass(frozen=True)
@@ -49,67 +47,35 @@ class Reading:
     throttled: int | None
 
 
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return None
-
-
-def _usable(root: Path) -> list[int]:
-    if root == Path("/") and hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return cpu_list(_text(root / _CPUS / "online") or "")
-
-
-def _clock(root: Path, cpus: Sequence[int]) -> float | None:
-    files = [_text(root / _CPUS / f"cpu{c}/cpufreq/scaling_cur_freq") for c in cpus]
-    values = [float(f) / 1000 for f in files if f is not None and f.strip().isdigit()]
-    if not values:
-        info = _text(root / "proc/cpuinfo") or ""
-        values = [float(v) for v in re.findall(r"^cpu MHz\s*:\s*([\d.]+)$", info, re.MULTILINE)]
-    return float(np.mean(values)) if values else None
-
-
-def _throttled(root: Path, cpus: Sequence[int]) -> int | None:
-    counts = [
-        int(text)
-        for c in cpus
-        for kind in ("core", "package")
-        if (text := _text(root / _CPUS / f"cpu{c}/thermal_throttle/{kind}_throttle_count"))
-        is not None
-        and text.strip().isdigit()
-    ]
-    return sum(counts) if counts else None
-
-
-def _processor_seconds(root: Path, pid: int) -> float:
-    """Of a process and of those children of its that have ended."""
-    text = _text(root / f"proc/{pid}/stat")
-    if text is None:
-        return 0.0
-    return sum(map(int, text.rpartition(")")[2].split()[11:15])) / _TICK
-
-
 def read(pids: Iterable[int] = (), root: Path = Path("/")) -> Reading:
-    """The counters now; `pids` are the processes whose time is no other's."""
-    cpus = _usable(root)
-    wanted = {f"cpu{c}" for c in cpus}
-    times = [
-        [int(v) / _TICK for v in line.split()[1:9]]
-        for line in (_text(root / "proc/stat") or "").splitlines()
-        if line.split(" ", 1)[0] in wanted
-    ]
-    # user, nice, system, idle, iowait, irq, softirq, steal (proc(5)); user includes guests
-    known = bool(times) and all(len(t) == 8 for t in times)
+    """The counters now; `pids` are the processes whose time is no other's.
+
+    Args:
+        root: where the counts of throttling are looked for.
+    """
+    every = psutil.cpu_times(percpu=True)
+    affinity = getattr(os, "sched_getaffinity", lambda _: range(len(every)))(0)
+    cpus = [cpu for cpu in affinity if cpu < len(every)]
+    times = [every[cpu] for cpu in cpus]
+    known = bool(times) and hasattr(times[0], "steal")  # as Linux tells; user includes guests
+    ours = 0.0
+    for pid in pids:
+        with suppress(psutil.Error):
+            ours += sum(psutil.Process(pid).cpu_times()[:4])  # and of children that have ended
+    throttled = []
+    for cpu in cpus:
+        for kind in ("core", "package"):
+            with suppress(OSError, ValueError):
+                throttled.append(int((root / _THROTTLED.format(cpu, kind)).read_text("ascii")))
+    frequency = psutil.cpu_freq()
     return Reading(
         time.monotonic(),
-        sum(sum(t[:3]) + sum(t[5:7]) for t in times) if known else None,
-        sum(t[7] for t in times) if known else None,
-        sum(map(sum, times)) if known else None,
-        sum(_processor_seconds(root, p) for p in pids),
-        _clock(root, cpus),
-        _throttled(root, cpus),
+        sum(sum(t[:3]) + t.irq + t.softirq for t in times) if known else None,
+        sum(t.steal for t in times) if known else None,
+        sum(sum(t[:8]) for t in times) if known else None,
+        ours,
+        frequency.current if frequency else None,
+        sum(throttled) if throttled else None,
     )
 
 

@@ -22,13 +22,7 @@ from harness.experiments.profiles import DeviceTiming, Timing
 from harness.experiments.throughput.entrants import E, doubt, end, living
 from harness.worker.client import WorkerFault
 
-_FALLEN = 1.02
-"""Times its least time now that the baseline may have taken when an entrant was last visited."""
-
-_MOST_VISITS = 5
-"""To one entrant in a round."""
-
-_MOST = 2.0
+_MOST = 4.0
 """Times its share of the group's time that one entrant may take: some are never decided."""
 
 
@@ -57,9 +51,8 @@ class Rounds(Generic[E]):
 
         That is looked at after `grid.rounds` rounds, and after each further one. An entrant is
         visited no more when its ratio is known to `grid.precision`, or when its time is over; none
-        is when that of the group is, `grid.seconds` for each. The baseline is visited to the end:
-        if its least time falls, the machine had left nobody alone before, and all are visited
-        again. Where several processes share the rounds, each takes `grid.rounds`. Visits that do
+        is when that of the group is, `grid.seconds` for each. The baseline is visited to the end.
+        Where several processes share the rounds, each takes `grid.rounds`. Visits that do
         not find the machine calm give no sample; who has fewer than `grid.rounds` when its time is
         over is visited anyway. A worker that dies takes down all its entrants, no other.
         """
@@ -76,10 +69,9 @@ class Rounds(Generic[E]):
             if self.test and e.implementation is not None
         }
         due = {id(e): e.visited + int(self.grid.rounds) for e in waiting}
-        done, seen = 0, dict[int, float]()
+        done = 0
         while waiting:
-            visited = self._round(waiting)
-            for entrant in order.sample(visited, len(visited)):
+            for entrant in order.sample(waiting, len(waiting)):
                 if tested.get(id(entrant)) == done and entrant.fault is None:
                     with self._spending("tests of integrity"):
                         self._attempt(entrant, lambda e: e.await_calm(self.timeout))
@@ -91,27 +83,11 @@ class Rounds(Generic[E]):
                     break
                 lacking = [e for e in waiting if e.fault is None and e.visited < due[id(e)]]
                 several = processes_of(self.grid) > 1
-                waiting = lacking if several else self._undecided(waiting, lacking, seen)
+                waiting = lacking if several else self._undecided(lacking)
         for entrant in self.group:
             while entrant.fault is None and entrant.visited < due.get(id(entrant), 0):
                 entrant.anyway += 1
                 self._visit(entrant, anyway=True)
-
-    def _round(self, waiting: Sequence[E]) -> list[E]:
-        """Who is visited in a round: the quick ones several times, and so is the baseline.
-
-        On several cores a moment in which all of them are undisturbed is rare, and the more often
-        one looks, the sooner it is met; most of a round is the time of the slow ones anyway.
-        """
-        took = [e.seconds * e.samples_a_visit / len(e.samples) for e in waiting if e.samples]
-        if len(took) < len(waiting) or processes_of(self.grid) > 1:
-            return list(waiting)
-        its, mean = living(self.group, self.baseline), sum(took) / len(took)
-        found = []
-        for entrant, own in zip(waiting, took, strict=True):
-            times = int(mean / own) * (2 if entrant is its else 1)
-            found += [entrant] * min(max(1, times), _MOST_VISITS)
-        return found
 
     def _visit(self, entrant: E, *, anyway: bool = False) -> float:
         """The seconds that it took; none of one that has ended."""
@@ -124,21 +100,15 @@ class Rounds(Generic[E]):
         entrant.seconds += took
         return took
 
-    def _undecided(
-        self, visited: Sequence[E], lacking: Sequence[E], seen: dict[int, float]
-    ) -> list[E]:
+    def _undecided(self, lacking: Sequence[E]) -> list[E]:
         """Whose ratio is not known well enough, and the baseline for as long as there are any.
 
         Args:
-            visited: who was in this round.
-            lacking: of those, who has too few visits for any ratio to be trusted.
-            seen: the least time of the baseline at the last visit of each: filled in.
+            lacking: who has too few visits for any ratio to be trusted.
         """
         its = living(self.group, self.baseline)
         if its is None:
             return []
-        now = float(its.visits.min()) if its.samples else math.inf
-        seen.update((id(e), now) for e in visited)
         wanted = math.log1p(self.grid.precision)
         enough = max(wanted - doubt(self.group, its), wanted / 2.0)
         most = _MOST * self.grid.seconds
@@ -146,8 +116,7 @@ class Rounds(Generic[E]):
             e
             for e in self.group
             if e is not its and e.fault is None and e.seconds < most
-            and (e in lacking or its in lacking or seen.get(id(e), 0.0) > _FALLEN * now
-                 or e.ratio_to(its).half_width > enough)
+            and (e in lacking or its in lacking or e.ratio_to(its).half_width > enough)
         ]  # fmt: skip
         return [*found, its] if found else []
 

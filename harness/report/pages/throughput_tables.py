@@ -164,7 +164,7 @@ def allocation(run: RunData, group: Group) -> Table | None:
     return pivot(
         "allocation", f"Time with a new result ÷ time with a preallocated one, {group.title}",
         run.implementations, columns, entry,
-        ("Ratio of two least times, without an interval.",),
+        ("Of two least times, without an interval.",),
     )  # fmt: skip
 
 

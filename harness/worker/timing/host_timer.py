@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from harness.machine import counters
 from harness.worker.isolation.activity import processes_ns
-from harness.worker.isolation.scheduling import helped, others
+from harness.worker.isolation.scheduling import Waits, helped, others
 from harness.worker.timing import memory_layout, thread_pools
 from harness.worker.timing.cache_flush import Evictor
 from harness.worker.timing.calm import probe_ns
@@ -170,21 +170,22 @@ class Stopwatch:
         return elapsed
 
     def sample(self, timing: Timing, calls: int, cold: bool) -> tuple[int, ...]:
-        """Elapsed ns of `calls` calls, their processor time in ns, and page faults.
+        """Of so many calls: ns, processor time, what they waited for processors, page faults.
 
         If `cold`, the caches are swept before each call.
         """
-        total = (0, 0, 0)
+        total = (0, 0, 0, 0)
         for _ in range(calls if cold else 1):
             if cold:
                 assert self.evictor is not None
                 self.evictor.evict()
             before = _usage(_SELF)
-            elapsed = self.time(timing, 1 if cold else calls)
+            with Waits() as waits:
+                elapsed = self.time(timing, 1 if cold else calls)
             after = _usage(_SELF)
             used = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
             faults = after.ru_minflt - before.ru_minflt + after.ru_majflt - before.ru_majflt
-            found = (elapsed, round(1e9 * used), faults)
+            found = (elapsed, round(1e9 * used), waits.ns, faults)
             total = tuple(a + b for a, b in zip(total, found, strict=True))  # type: ignore[assignment]
         return total
 
@@ -204,12 +205,9 @@ class Stopwatch:
         if header["warm"] and count:
             self.time(timing, 1)
         samples = [self.sample(timing, header["calls"], cold) for _ in range(count)]
-        elapsed, spent, faults = zip(*samples, strict=True) if samples else ((), (), ())
         return {
             "probe_ns": probe,
-            "elapsed_ns": elapsed,
-            "spent_ns": spent,
-            "faults": faults,
+            "samples": samples,
             "elsewhere_ns": max(0, processes_ns() - elsewhere),
         }, []
 
