@@ -128,13 +128,11 @@ class Times:
 
     @property
     def of_neighbours(self) -> tuple[Float64Array, Float64Array] | None:
-        """The same of one process, a value for each pair of neighbours in time; None without."""
+        """The same of one process, a value for each visit and its neighbours; None without."""
         if self.together:
             new, base = pairs(visits_of(self.new), visits_of(self.base)), np.zeros(2)
-        elif self.its is not None:
-            base, new = (pairs(*map(visits_of, side)) for side in self.sides)
         else:
-            return None
+            base, new = (pairs(visits_of(side[0]), _beside(side)) for side in self.sides)
         return (new, base) if new.size and base.size else None
 
     @property

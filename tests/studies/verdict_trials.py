@@ -49,8 +49,8 @@ THRESHOLD = 0.005
 """What the trials ask for: nothing within half a percent counts. At the default of `compare`, 5%,
 a slowdown of exactly 5% would be a matter of chance, and one of 2% equivalent by definition."""
 
-PROCESSES = 8
-ROUNDS = 8
+PROCESSES = 6
+ROUNDS = 6
 """Visits to each process."""
 SAMPLE_NS, WARM_UP_NS, WARM_UP_CAP_NS = 500_000, 2_000_000, 8_000_000
 """One call a sample, of which the first of a hundred times warms the caches, and warm-ups that are
