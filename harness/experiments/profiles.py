@@ -121,7 +121,7 @@ class Profile:
     timeout_s: float = 60.0
     patience_s: float = 1e9
     again_s: float = 0.0
-    experiments: tuple[str, ...] = ("accuracy", "overflow", "throughput", "device_throughput")
+    experiments: tuple[str, ...] = ("throughput", "device_throughput", "accuracy", "overflow")
     operations: tuple[str, ...] = tuple(OPERATIONS)
     device_timing: Mapping[DeviceRegime, DeviceTiming] = field(default_factory=dict)
 
@@ -224,7 +224,7 @@ FULL = replace(
     QUICK,
     name="full",
     again_s=300.0,
-    experiments=("conformance", *QUICK.experiments, "claims"),
+    experiments=(*QUICK.experiments[:2], "conformance", *QUICK.experiments[2:], "claims"),
     sweep_workloads=("normal(scale=1)", "normal(scale=10)", "normal(scale=100)"),
     sweep_classes=(
         2, 3, 8, 10, 32, 71, 100, 128, 1000, 1023, 4096, 10_000, 32_000, 50_257, 128_256,

@@ -370,37 +370,53 @@ def test_who_was_never_visited_in_a_calm_moment_says_so(make_context: MakeContex
 
 
 class Answering:
-    """A worker whose samples took a millisecond and waited for so much of it."""
+    """A worker whose samples took a millisecond, and waited for so many ns of it; the last is best.
 
-    def __init__(self, waited_ns: float) -> None:
-        self.waited_ns = waited_ns
+    Args:
+        waits: of the samples of each visit.
+    """
+
+    def __init__(self, *waits: tuple[float, ...]) -> None:
+        self.waits = iter(waits)
 
     def bind(self, cores: int) -> None:
         pass
 
     def request(self, command: str, order: dict[str, Any], **_: Any) -> tuple[dict[str, Any], Any]:
-        slow = [9e6, 1e6, 8e6, 0.0]
-        samples = [slow, [1e6, 1e6, self.waited_ns, 0.0], slow][: order["count"]]
+        samples = [[1e6 - k, 1e6, waited, 0.0] for k, waited in enumerate(next(self.waits))]
         return {"probe_ns": 1000.0, "samples": samples, "elsewhere_ns": 0.0}, []
 
 
-@pytest.mark.parametrize(("waited_ns", "visits"), [(0.0, 1), (1e4, 1), (1e5, 0)])
+@pytest.mark.parametrize(
+    ("waits", "counts"),
+    [
+        ([(0.0, 0.0)], [True]),
+        ([(0.0, 1e4)], [True]),
+        ([(0.0, 1e5)], [False]),
+        ([(8e6, 0.0)], [True]),
+        ([(3e5, 8e5), (9e5, 1e6), (0.0, 9e5), (4e5, 4e6)], [True, True, True, False]),
+        ([(3e6, 3e6)], [False]),
+    ],
+)
 def test_a_visit_counts_whose_best_sample_waited_for_no_other_program(
-    waited_ns: float, visits: int
+    waits: list[tuple[float, ...]], counts: list[bool]
 ) -> None:
     one = entrant("a", 10)
-    one.samples, one.at, one.samples_a_visit = [], [], 3
-    one.worker = Answering(waited_ns)  # type: ignore[assignment]
-    one.visit(1.0)
-    assert (one.visited, one.tries, one.disturbed) == (visits, 1, 1 - visits)
+    one.samples, one.at, one.samples_a_visit = [], [], 2
+    one.worker = Answering(*waits, (8e6, 8e6))  # type: ignore[assignment]
+    for made in counts:
+        before = one.visited
+        one.visit(1.0)
+        assert (one.visited > before) == made
+    assert (one.tries, one.disturbed) == (len(counts), counts.count(False))
     one.visit(1.0, anyway=True)
-    assert (one.visited, one.disturbed) == (visits + 1, 2 - visits)
-    assert list(one.visits.ns) == [1e6] * (visits + 1)
+    assert one.visited == counts.count(True) + 1
+    assert set(one.visits.ns) == {1e6 - 1}
 
 
 def test_who_answers_with_fewer_samples_than_were_asked_for_is_at_fault() -> None:
     one = entrant("a", 10)
-    one.worker, one.samples_a_visit = Answering(0.0), 5  # type: ignore[assignment]
+    one.worker, one.samples_a_visit = Answering((0.0,) * 3), 5  # type: ignore[assignment]
     with pytest.raises(WorkerFault, match="3 of 5 samples"):
         one.visit(1.0)
 

@@ -52,6 +52,10 @@ for."""
 _WAITED = 0.02
 """Share of a sample that its threads may have waited for processors that other programs had."""
 
+_TIMES_WAITED, _TURN_NS = 4.0, 2e6
+"""Threads that are more than their processors wait for each other: for as long again and again (a
+quarter of the samples waited less), and less than another program has a processor for."""
+
 _PATIENCE_S = 0.03
 """For how long a calm moment is waited for before a test of integrity."""
 
@@ -189,7 +193,7 @@ class HostEntrant(Entrant[ThroughputRecord, Timing]):
     that changes, and `caught`, what was wrong with a result. `calm` tells a disturbed machine from
     a calm one, for all entrants of a run; `probe_ns` is what its last probe took. `cores` are those
     that it is bound to: one where no other thread of it takes part, since which of several it comes
-    upon is chance.
+    upon is chance. `waits` is what its threads waited for processors in every sample, ns.
     """
 
     processors: list[float] = field(default_factory=list)
@@ -204,6 +208,7 @@ class HostEntrant(Entrant[ThroughputRecord, Timing]):
     caught: str | None = None
     warm: bool = False
     cores: int = 1
+    waits: list[float] = field(default_factory=list)
 
     def place(self, sharing: Sequence[Self], arguments: Blocks, timeout: float) -> None:
         """With as many threads as are asked for; a copy takes the first argument alone."""
@@ -272,9 +277,14 @@ class HostEntrant(Entrant[ThroughputRecord, Timing]):
         limit = 0.0 if anyway else self.calm.limit_ns
         seen = self._samples(self.samples_a_visit, timeout, limit)
         wall = time.perf_counter() - started
+        if self.rests and seen["samples"]:
+            self.worker.settle()
         self.tries += 1
         least = min(seen["samples"], default=None)
-        alone = least is not None and least[2] <= _WAITED * least[0]
+        self.waits += [waited for _, _, waited, _ in seen["samples"]]
+        usual = float(np.quantile(self.waits or [0.0], 0.25, method="lower"))
+        allowed = min(_TIMES_WAITED * usual, _TURN_NS)
+        alone = least is not None and least[2] <= max(_WAITED * least[0], allowed)
         self.disturbed += not alone or anyway
         if not (alone or anyway):
             return
@@ -287,8 +297,6 @@ class HostEntrant(Entrant[ThroughputRecord, Timing]):
         self.overheads.append(1e9 * wall - float(elapsed.sum()))
         used = float(spent.sum()) + seen["elsewhere_ns"]
         self.elsewhere.append(seen["elsewhere_ns"] / used if used else 0.0)
-        if self.rests:
-            self.worker.settle()
 
     def await_calm(self, timeout: float) -> None:
         ends = time.monotonic() + _PATIENCE_S

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic
 
 from harness.experiments.profiles import DeviceTiming, Timing
-from harness.experiments.throughput.entrants import E, doubt, end, living
+from harness.experiments.throughput.entrants import E, control_among, doubt, end, living
 from harness.worker.client import WorkerFault
 
 _MOST = 4.0
@@ -51,10 +51,10 @@ class Rounds(Generic[E]):
 
         That is looked at after `grid.rounds` rounds, and after each further one. An entrant is
         visited no more when its ratio is known to `grid.precision`, or when its time is over; none
-        is when that of the group is, `grid.seconds` for each. The baseline is visited to the end.
-        Where several processes share the rounds, each takes `grid.rounds`. Visits that do
-        not find the machine calm give no sample; who has fewer than `grid.rounds` when its time is
-        over is visited anyway. A worker that dies takes down all its entrants, no other.
+        is when that of the group is, `grid.seconds` for each. The baseline and its control are
+        visited to the end. Where several processes share the rounds, each takes `grid.rounds`.
+        Visits that other work disturbs give no sample; who has fewer than `grid.rounds` when its
+        time is over is visited anyway. A worker that dies takes down all its entrants, no other.
         """
         order = random.Random(self.seed)
         with self._spending("preparing"):
@@ -101,7 +101,7 @@ class Rounds(Generic[E]):
         return took
 
     def _undecided(self, lacking: Sequence[E]) -> list[E]:
-        """Whose ratio is not known well enough, and the baseline for as long as there are any.
+        """Whose ratio is not known well enough; with them the baseline and its control.
 
         Args:
             lacking: who has too few visits for any ratio to be trusted.
@@ -109,6 +109,7 @@ class Rounds(Generic[E]):
         its = living(self.group, self.baseline)
         if its is None:
             return []
+        control = control_among(self.group)
         wanted = math.log1p(self.grid.precision)
         enough = max(wanted - doubt(self.group, its), wanted / 2.0)
         most = _MOST * self.grid.seconds
@@ -118,7 +119,8 @@ class Rounds(Generic[E]):
             if e is not its and e.fault is None and e.seconds < most
             and (e in lacking or its in lacking or e.ratio_to(its).half_width > enough)
         ]  # fmt: skip
-        return [*found, its] if found else []
+        beside = [e for e in (its, control) if e is not None and e not in found]
+        return [*found, *beside] if found else []
 
     @contextmanager
     def _spending(self, on: str) -> Iterator[None]:
