@@ -241,9 +241,8 @@ def of_blocks(logs: Float64Array) -> Float64Array:
 def ratio(visits: Visits, others: Visits) -> Ratio:
     """The time of some visits over that of others, taken in the same while, with its interval.
 
-    By neighbours or by the least of both, whichever interval is the shorter; where the two are far
-    apart, as where nearly all pairs are disturbed, it is not known which is right, and the interval
-    holds both.
+    By neighbours or by the least of both, whichever interval is the shorter; by the least where
+    the two are far apart: nearly all pairs are disturbed then.
     """
     if not len(visits) or not len(others):
         return UNKNOWN
@@ -257,13 +256,12 @@ def ratio(visits: Visits, others: Visits) -> Ratio:
 
 
 def agreed(by_pairs: Ratio, by_least: Ratio) -> Ratio:
-    """The one with the shorter interval; one interval for both if both are short and far apart."""
-    found = min(by_pairs, by_least, key=lambda r: r.half_width)
+    """The one with the shorter interval; that of least times if the two cannot agree.
+
+    Times far below the others, relative to the baseline's, show that pairs are disturbed.
+    """
     gap = max(by_pairs.low / by_least.high, by_least.low / by_pairs.high)
-    if gap <= 1.0 + _WANDERS or not by_least.within(_WANDERS):
-        return found
-    ends = (by_pairs.low, by_least.low), (by_pairs.high, by_least.high)
-    return Ratio(found.value, min(ends[0]), max(ends[1]))
+    return min(by_least, by_pairs, key=lambda r: r.half_width if gap <= 1.0 + _WANDERS else 0.0)
 
 
 def floor(logs: Float64Array) -> float:

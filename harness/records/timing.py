@@ -16,10 +16,10 @@ class TimingRecord(Record):
 
     Times are of one call, in nanoseconds; bandwidths in GB/s (1e9 bytes). Times and bandwidths are
     of the least samples of some visits; the medians stand beside them. Ratios are of visits that
-    are neighbours in time, or of the least times, whichever are known better, and so is
-    `percent_of_limit`, against the best limit of the group. Runs that do not tell when their visits
-    were have ratios of least times; in those without visits samples were taken one a round, and
-    figures are of the median.
+    are neighbours in time, or of the least times, whichever are known better. `percent_of_limit`
+    is of the bandwidth, against the best limit of the group. Runs that do not tell when their
+    visits were have ratios of least times; in those without visits samples were taken one a round,
+    and figures are of the median.
     """
 
     role: Literal["implementation", "control", "limit"] = "implementation"

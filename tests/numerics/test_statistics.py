@@ -211,7 +211,7 @@ def test_pairs_that_are_disturbed_say_nothing_beside_least_times(share: float) -
     assert (pairs(*map(Visits.in_rounds, (mine, its))).size > 0) == (share == 0.9)
     found = ratio(mine, its)
     assert found.low <= 1.3 <= found.high
-    assert found.within(0.01) == (share == 0.5)
+    assert found.within(0.01)
 
 
 def test_as_much_as_pairs_differ_their_ratio_is_not_known_however_many_they_are() -> None:

@@ -186,10 +186,11 @@ def set_against(
         record = entrant.record
         if record.gbps is None or limit.gbps is None:
             continue
-        times = entrant.ratio_to(best).inverse()
+        share = record.gbps / limit.gbps
         by = bytes_moved(record) / bytes_moved(limit)
-        above = entrant is not best and by * times.widened(unsure).low > IMPLAUSIBLE
-        share = by * times.value if above else min(1.0, by * times.value)
+        least = by * entrant.ratio_to(best).inverse().widened(unsure).low
+        above = min(share, least) > IMPLAUSIBLE
+        share = share if above else min(1.0, share)
         entrant.update(limit=limit.implementation, percent_of_limit=100.0 * share)
         if record.role != "limit":
             entrant.update(implausible=above and beyond(record))
