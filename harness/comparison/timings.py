@@ -57,6 +57,8 @@ class Timed:
         low, high: 95% interval, widened by `same`.
         same: smallest and largest factor (at most 1, at least 1) by which the same code differed.
         worse, better: p-values of the tests that the ratio lies beyond the threshold.
+        alike: the larger p-value of the two tests that it lies within (Schuirmann 1987), over
+            processes; 1 of one process, where the interval decides.
         terms: name of the baseline whose time is the unit on both sides; None where that is ns.
         alone: whether one process took the times of a side.
     """
@@ -70,6 +72,7 @@ class Timed:
     better: float
     terms: str | None = None
     alone: bool = False
+    alike: float = 1.0
 
 
 def visits_of(record: Any) -> Visits:
@@ -180,13 +183,22 @@ def measure(
             short = math.hypot(*map(floor, neighbours)) - by.half_width
             found = agreed(by.widened(max(0.0, short)), found)
             logs = (new, base) if found.value == by.value else None
+    alike = 1.0
     if logs is not None:
         worse = one_sided.above(logs[0] - math.log(slower), logs[1])
         better = one_sided.above(logs[1], logs[0] - math.log(faster))
+    if processes is not None:
+        new, base = processes
+        least, most = same[1] / (1.0 + threshold), same[0] * (1.0 + threshold)
+        alike = max(
+            one_sided.above(new - math.log(least), base),
+            one_sided.above(base, new - math.log(most)),
+        )
     if doubtful(pair) is not None:
         worse = better = 1.0
     low, high = found.low / same[1], found.high / same[0]
-    return Timed(pair, found.value, low, high, same, worse, better, terms, processes is None)
+    alone = processes is None
+    return Timed(pair, found.value, low, high, same, worse, better, terms, alone, alike)
 
 
 def unusable(pair: Pair) -> str | None:
@@ -236,8 +248,10 @@ def judge(timed: Timed, threshold: float) -> Item:
         verdict, why = "worse", f"the whole interval lies above {upper:.3f}"
     elif timed.high < 1.0 / upper:
         verdict, why = "better", f"the whole interval lies below {1 / upper:.3f}"
-    elif timed.low >= 1.0 / upper and timed.high <= upper:
+    elif (timed.low >= 1.0 / upper and timed.high <= upper) or timed.alike <= ALPHA:
         verdict, why = "equivalent", f"the interval lies within {threshold:.0%}"
+        if timed.alike <= ALPHA:
+            why = f"two tests at {ALPHA:.0%} say that it lies within {threshold:.0%}"
     else:
         why = f"the interval reaches across the threshold of {threshold:.0%}"
         spread = max(timed.same[1], 1.0 / timed.same[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -169,6 +170,20 @@ def test_an_interval_is_as_wide_as_the_baseline_moved_against_its_control(tmp_pa
     assert item.low is not None
     assert item.high is not None
     assert item.low < 0.82 < 0.98 < item.high
+
+
+def test_what_differs_by_the_threshold_is_seldom_called_equivalent(tmp_path: Path) -> None:
+    """Over processes: one time in twenty at most, and what differs by less than it as a rule."""
+    found = Counter[str]()
+    for seed in range(40):
+        base = _run(2 * seed, 1.0, {"a": 0.5, "b": 0.7}, processes=8, common=0.02)
+        new = _run(2 * seed + 1, 1.0, {"a": 0.525, "b": 0.714}, processes=8, common=0.02)
+        found += Counter(
+            i.implementation for i in _compared(tmp_path / str(seed), base, new).items
+            if i.verdict == "equivalent"
+        )  # fmt: skip
+    assert found["a"] <= 4
+    assert found["b"] >= 36
 
 
 def test_unchanged_code_is_seldom_called_better_or_worse(tmp_path: Path) -> None:
