@@ -190,7 +190,7 @@ SMOKE = Profile(
 
 QUICK = Profile(
     name="quick",
-    again_s=20.0,
+    again_s=30.0,
     dtypes=DTYPES,
     sweep_workloads=("normal(scale=10)",),
     sweep_classes=(2, 10, 32, 100, 1000, 10_000, 50_257, 128_256),
