@@ -189,10 +189,10 @@ def measure(
         better = one_sided.above(logs[1], logs[0] - math.log(faster))
     if processes is not None:
         new, base = processes
-        least, most = same[1] / (1.0 + threshold), same[0] * (1.0 + threshold)
+        lowest, highest = same[1] / (1.0 + threshold), same[0] * (1.0 + threshold)
         alike = max(
-            one_sided.above(new - math.log(least), base),
-            one_sided.above(base, new - math.log(most)),
+            one_sided.above(new - math.log(lowest), base),
+            one_sided.above(base, new - math.log(highest)),
         )
     if doubtful(pair) is not None:
         worse = better = 1.0

@@ -24,7 +24,7 @@ CONFIDENCE = 0.95
 
 ON_PAPER = 0.01
 """Chance that an interval misses, by the formula. Visits that are neighbours are alike, and end
-when they look good: in trials at 1% by the formula, up to 5% missed (docs/notes/least-times.md)."""
+when they look good: at 1% by the formula up to 5% miss (tests/numerics/test_statistics.py)."""
 
 LEAST_PROCESSES = 4
 """Processes below which they say too little of how processes differ: of two, Student's interval is

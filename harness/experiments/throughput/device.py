@@ -10,6 +10,7 @@ and is rejected.
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from collections.abc import Iterator
@@ -55,6 +56,7 @@ MOVER = "device copy"
 MOVING_BACKENDS = ("cupy", "torch_cuda")
 """Array libraries with limits, the better ones first."""
 BASELINE = "torch_cuda"
+IMPLAUSIBLE = 1.02
 BLOCK_BYTES = 16 << 20
 """Input that goes to the device, and is repeated there: as many rows as make this, or one."""
 
@@ -177,7 +179,13 @@ def _set_against_limit(entrants: list[DeviceEntrant], l2: int) -> None:
             entrant.update(warnings=[text])
         return
 
-    set_against(best, timed, lambda r: (r.moved_bytes or 0) * (r.buffers or 1) > l2)
+    def impossible(
+        record: DeviceThroughputRecord, limit: DeviceThroughputRecord, least: float
+    ) -> bool:
+        beyond = (record.moved_bytes or 0) * (record.buffers or 1) > l2
+        return beyond and (record.gbps or 0.0) > IMPLAUSIBLE * (limit.gbps or math.inf)
+
+    set_against(best, timed, impossible)
 
 
 def _measure(

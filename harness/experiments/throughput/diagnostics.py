@@ -166,19 +166,18 @@ def best_of(limits: Iterable[E]) -> E | None:
     return max(known, key=lambda e: e.record.gbps or 0.0) if known else None
 
 
-IMPLAUSIBLE = 1.02
-"""Times the bandwidth of the best limit that nothing exceeds: two processes differ by as much."""
-
-
 def set_against(
-    best: Entrant[R, G], group: Sequence[Entrant[R, G]], beyond: Callable[[R], bool]
+    best: Entrant[R, G],
+    group: Sequence[Entrant[R, G]],
+    impossible: Callable[[R, R, float], bool],
 ) -> None:
     """Set each bandwidth against the best limit; what no machine can do is rejected.
 
     A share above 1 that may be no more than 1 is 1.
 
     Args:
-        beyond: whether a record's data are beyond the caches, so that the limit is one.
+        impossible: whether no machine is as fast as a record says, by the limit's record and the
+            least that its share of the limit may be.
     """
     unsure = doubt(group, living(group, best.record.baseline))
     limit = best.record
@@ -189,11 +188,11 @@ def set_against(
         share = record.gbps / limit.gbps
         by = bytes_moved(record) / bytes_moved(limit)
         least = by * entrant.ratio_to(best).inverse().widened(unsure).low
-        above = min(share, least) > IMPLAUSIBLE
-        share = share if above else min(1.0, share)
+        rejected = record.role != "limit" and impossible(record, limit, least)
+        share = share if rejected or least > 1.0 else min(1.0, share)
         entrant.update(limit=limit.implementation, percent_of_limit=100.0 * share)
         if record.role != "limit":
-            entrant.update(implausible=above and beyond(record))
+            entrant.update(implausible=rejected)
         if entrant.record.implausible:
             entrant.update(**refused(
                 f"implausible: {record.gbps:.4g} GB/s is {share:.3g} times the limit beside it, "

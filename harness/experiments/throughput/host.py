@@ -389,8 +389,14 @@ def set_against_limit(entrants: list[HostEntrant], last_level_cache: int | None)
     copies = (e for e in entrants if e.record.role == "limit" and e.record.operation == "copy")
     best = best_of(copies)
     if best is not None and best.record.regime != "latency":
-        least = last_level_cache or math.inf
-        set_against(best, entrants, lambda record: (record.array_bytes or 0) > least)
+        cache = last_level_cache or math.inf
+
+        def impossible(record: ThroughputRecord, limit: ThroughputRecord, least: float) -> bool:
+            beyond = (record.array_bytes or 0) > cache
+            above = (record.gbps_low or 0.0) > (limit.gbps_high or limit.gbps or 0.0)
+            return beyond and above and least > 1.0
+
+        set_against(best, entrants, impossible)
 
 
 def plan(context: Context) -> Iterator[Unit]:
